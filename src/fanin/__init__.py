@@ -1,0 +1,33 @@
+"""fanin: plan, apply and prove the initial weights of any neural network.
+
+The names below are loaded when they are first used, so ``import fanin`` costs next to nothing and needs no torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from fanin._version import __version__
+
+if TYPE_CHECKING:
+    from fanin.layout import Layout as Layout
+    from fanin.layout import fans as fans
+
+__all__ = ["Layout", "__version__", "fans"]
+
+# name -> module that defines it; the public names of the package, in one table.
+_HOME: dict[str, str] = {
+    "Layout": "fanin.layout",
+    "fans": "fanin.layout",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        return getattr(importlib.import_module(_HOME[name]), name)
+    raise AttributeError(f"module 'fanin' has no attribute {name!r}; public names: {', '.join(__all__)}")
+
+
+def __dir__() -> list[str]:
+    return sorted(set(globals()) | set(_HOME))

@@ -1,0 +1,112 @@
+"""The exception family.
+
+Every error that fanin raises on purpose derives from `FaninError` and from the built-in exception a caller would expect, so both
+``except fanin.errors.FaninError`` and ``except ValueError`` work. A message has three parts: what is wrong with the value shown,
+what is allowed, what to do next.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+__all__ = [
+    "ArgumentError",
+    "CaptureError",
+    "CheckFailedError",
+    "CoverageError",
+    "DtypeError",
+    "FaninError",
+    "FillError",
+    "FaninWarning",
+    "LayoutError",
+    "MissingDependencyError",
+    "PlanError",
+    "ShapeError",
+    "TargetError",
+    "TheoryError",
+    "UnknownNameError",
+    "did_you_mean",
+]
+
+
+class FaninError(Exception):
+    """Base of all errors that fanin raises on purpose."""
+
+
+class FaninWarning(UserWarning):
+    """Base of all warnings: given only where the reader can act."""
+
+
+class ArgumentError(FaninError, ValueError):
+    """A value outside what is allowed."""
+
+
+class ShapeError(ArgumentError):
+    """A shape that the asked operation does not fit."""
+
+
+class LayoutError(ShapeError):
+    """A layout that does not fit the shape it is used with, or is needed and was not given."""
+
+
+class DtypeError(FaninError, TypeError):
+    """A dtype in which the asked values cannot be represented honestly."""
+
+
+class UnknownNameError(FaninError, LookupError):
+    """A name that is in no table."""
+
+
+class MissingDependencyError(FaninError, ImportError):
+    """An optional library is needed and absent."""
+
+    @classmethod
+    def of(cls, library: str, *, extra: str, needed_for: str) -> MissingDependencyError:
+        """The error that names the extra to install."""
+        return cls(
+            f"{needed_for} needs {library}, which cannot be imported. fanin leaves it out of its core so that installing fanin "
+            f"never touches the {library} you have. Install it with: pip install 'fanin[{extra}]'"
+        )
+
+
+class TheoryError(ArgumentError):
+    """A question that theory has no answer to (no critical point, not elementwise, not finite)."""
+
+
+class CaptureError(FaninError, RuntimeError):
+    """A model could not be read."""
+
+
+class PlanError(FaninError, ValueError):
+    """A plan that does not fit its model, or cannot be made."""
+
+
+class CoverageError(PlanError):
+    """Parameters that a recipe cannot place."""
+
+
+class FillError(FaninError, RuntimeError):
+    """Weights could not be written; the message says what was and what was not."""
+
+
+class CheckFailedError(FaninError, AssertionError):
+    """A check found something at or above the severity asked for."""
+
+
+class TargetError(FaninError, ValueError):
+    """A command-line target that cannot be loaded."""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """A half-sentence that names the closest known names, or all of them where none is close.
+
+    Example:
+        >>> did_you_mean("he_norml", ["he_normal", "glorot_normal"])
+        "did you mean 'he_normal'?"
+    """
+    names = sorted(known)
+    close = difflib.get_close_matches(name, names, n=3)
+    if close:
+        return "did you mean " + " or ".join(repr(c) for c in close) + "?"
+    return "known: " + ", ".join(names)
