@@ -1,0 +1,353 @@
+"""What was measured, as frozen data: no tensor, no module, nothing that keeps the model alive.
+
+Names: a *site* is one output tensor of one operation, in execution order. `rms` is the root of the mean square, `std`
+is taken about the mean, shares lie in [0, 1]. Cosines are between samples (axis 0 of the batch) or between tokens of
+one sample.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from fanin.measure.jsonable import jsonable
+
+__all__ = [
+    "SCHEMA_VERSION",
+    "Activity",
+    "Attention",
+    "Cosine",
+    "GradientState",
+    "Histogram",
+    "InputRecord",
+    "JacobianRecord",
+    "LossRecord",
+    "Measurements",
+    "NormRecord",
+    "ParameterRecord",
+    "Prediction",
+    "Saturation",
+    "Site",
+    "SiteKind",
+    "TensorStats",
+]
+
+SCHEMA_VERSION = 1
+
+SiteKind = Literal["weight", "activation", "norm", "attention", "merge", "pool", "loss", "other"]
+GradientState = Literal["frozen", "none", "zero", "nonzero", "nonfinite"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Histogram:
+    """Counts over equal bins of one axis.
+
+    `log2` histograms count binary exponents of |x|: bin i holds 2^(low + i) <= |x| < 2^(low + i + 1); `under` counts
+    exact zeros. `linear` histograms count x in units of the tensor's rms: bin i is [low + i * width, low + (i + 1) *
+    width); `under` and `over` are what lies outside.
+    """
+
+    scale: Literal["log2", "linear"]
+    low: float
+    width: float
+    counts: tuple[int, ...]
+    under: int = 0
+    over: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TensorStats:
+    """Moments and histograms of one tensor, from `sampled` of its `numel` elements (a strided sample).
+
+    `num_nonfinite` counts NaN and infinities in the sample; the moments are over the finite rest. `any_nonfinite`
+    says whether the whole tensor holds any (it is tested on all elements, not on the sample).
+    """
+
+    numel: int
+    sampled: int
+    rms: float
+    mean: float
+    std: float
+    min: float
+    max: float
+    zero_share: float
+    num_nonfinite: int = 0
+    any_nonfinite: bool = False
+    norm: float | None = None
+    exponents: Histogram | None = None
+    values: Histogram | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Activity:
+    """Which units of a rectifier-like activation are ever active.
+
+    Attributes:
+        num_units: channels (or features).
+        num_samples: independent samples N (the batch, not the pixels).
+        num_positions: samples times positions that share the unit.
+        dead_share: share of units with no active position at all.
+        expected_dead_share: share that theory expects from N and the sample cosine, or None where it gives no answer.
+        active: quantiles (0, 1/32, ..., 1) over units of the share of positions at which the unit is active.
+    """
+
+    num_units: int
+    num_samples: int
+    num_positions: int
+    dead_share: float
+    expected_dead_share: float | None
+    active: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Saturation:
+    """Share of outputs on the flat part of a bounded activation (slope below 6 % of its largest)."""
+
+    share: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cosine:
+    """Likeness of samples: mean pairwise cosine, between-sample share of the energy, matrix of the first (<= 16) samples.
+
+    `one_minus_mean` is 1 - mean cosine, computed without cancellation. `between_share` is E|h - mean(h)|^2 / E|h|^2.
+    """
+
+    num_samples: int
+    mean: float
+    one_minus_mean: float
+    between_share: float
+    matrix: tuple[tuple[float, ...], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attention:
+    """Attention logits of one softmax, per head.
+
+    Attributes:
+        num_keys: visible keys T (the median over rows, where a mask hides some).
+        logit_std: per head, the root mean variance of a row of logits over its visible keys.
+        condensation: per head, s^2 / ln T; above 2 a softmax over Gaussian logits sits on a few keys (random energy
+            model, s = sqrt(2 ln T)).
+        entropy: per head, mean row entropy over ln T (1: uniform).
+    """
+
+    num_keys: int
+    logit_std: tuple[float, ...]
+    condensation: tuple[float, ...]
+    entropy: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NormRecord:
+    """A normalisation: how many values share one statistic, and the variance of its input against its eps."""
+
+    kind: str
+    training: bool
+    values_per_statistic: int
+    input_var: float
+    eps: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prediction:
+    """What theory expects of a site, before looking at its values.
+
+    `log_rms_std` is the standard error of ln(rms) at this width (finite-width band); `z` is (ln measured - ln
+    predicted) / log_rms_std. `assumption` names what fails where |z| is large.
+    """
+
+    rms: float
+    log_rms_std: float
+    z: float
+    source: str
+    assumption: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Site:
+    """One output of one operation.
+
+    Attributes:
+        index: position in execution order.
+        path: qualified name of the module that runs the operation ("" for the model itself).
+        module_class: class name of that module.
+        op: name of the operation ("linear", "conv2d", "relu", "add", "scaled_dot_product_attention", ...).
+        kind: what the operation is for the rules.
+        call: how many times this (path, op) ran before in the same forward (shared modules, several calls of one
+            function).
+        parameters: qualified names of the parameters that the operation reads.
+        inputs: indices of the sites whose outputs it reads.
+        role: role of the operation's weight where the graph gives one ("residual-out", "attention-query", "head", ...).
+        block: True where the operation lies on the residual stream rather than inside a branch; None where unknown.
+        follower: the operation that first reads the output ("relu", "batch_norm", ...), "" at the end.
+        forward: statistics of the output.
+        backward: statistics of the gradient at the output; None where no gradient arrives.
+    """
+
+    index: int
+    path: str
+    module_class: str
+    op: str
+    kind: SiteKind
+    shape: tuple[int, ...]
+    dtype: str
+    forward: TensorStats
+    backward: TensorStats | None = None
+    call: int = 0
+    parameters: tuple[str, ...] = ()
+    inputs: tuple[int, ...] = ()
+    follower: str = ""
+    role: str = ""
+    activity: Activity | None = None
+    saturation: Saturation | None = None
+    sample_cosine: Cosine | None = None
+    token_cosine: float | None = None
+    attention: Attention | None = None
+    norm: NormRecord | None = None
+    constant_channel_share: float | None = None
+    predicted: Prediction | None = None
+
+    @property
+    def name(self) -> str:
+        """Path and operation, told apart where one module runs several."""
+        call = f"#{self.call}" if self.call else ""
+        return f"{self.path or self.module_class}:{self.op}{call}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ParameterRecord:
+    """One parameter, its gradient, and the gradient after a virtual step.
+
+    Attributes:
+        path: first qualified name; `tied` holds the others.
+        owner_class: class name of the module that owns it.
+        used: an operation of this forward read it.
+        weight: statistics of the values.
+        gradient: statistics of the gradient, None where there is none.
+        state: what the gradient is at step zero.
+        state_after_step: the same after a virtual step of 1 % on a copy; None where the step was not needed.
+        grad_over_weight: rms(gradient) / rms(weight), None where undefined.
+        identical_rows: share of rows (units) that equal another row, non-zero rows of more than one column only; None
+            where not defined.
+        fan_in: terms summed into one output, None where the parameter is no map.
+        follower: activation or norm that reads the map's output first.
+    """
+
+    path: str
+    owner_class: str
+    shape: tuple[int, ...]
+    dtype: str
+    weight: TensorStats
+    requires_grad: bool
+    used: bool
+    state: GradientState
+    gradient: TensorStats | None = None
+    state_after_step: GradientState | None = None
+    grad_over_weight: float | None = None
+    identical_rows: float | None = None
+    fan_in: float | None = None
+    fan_out: float | None = None
+    follower: str = ""
+    role: str = ""
+    tied: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InputRecord:
+    """One tensor handed to the model.
+
+    Attributes:
+        name: "inputs[0]" or the keyword.
+        floating: False for ids and masks.
+        stats: over all elements (strided sample).
+        feature_std_ratio: largest over smallest non-zero standard deviation across features; None below 2 features.
+        constant_feature_share: share of features that never change over the batch.
+        integer_valued: floating values that are all whole numbers.
+        normalised_first: the first weighted operation that reads it is followed by, or comes after, a normalisation.
+        gradient: statistics of the loss' gradient with respect to it, where it was taken.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    floating: bool
+    stats: TensorStats
+    feature_std_ratio: float | None = None
+    constant_feature_share: float | None = None
+    integer_valued: bool = False
+    normalised_first: bool = False
+    gradient: TensorStats | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LossRecord:
+    """The loss and the outputs it was computed from.
+
+    Attributes:
+        source: "given", "cross_entropy", "mse" (from targets) or "cotangent" (a unit random cotangent on the outputs,
+            no loss).
+        value: the loss; NaN for "cotangent".
+        op: the loss function that was called ("cross_entropy", "mse_loss", ...), "" if none was seen.
+        reduction: its reduction.
+        num_classes: size of the class axis.
+        baseline: the entropy of the uniform (or label) prior in nats, or the variance of the targets for "mse_loss".
+        prediction: statistics of the loss function's input (logits or predictions).
+        targets: statistics of the targets.
+        logit_std: root mean variance of one sample's logits over classes.
+        already: what was applied though the loss applies it again ("softmax", "log_softmax", "sigmoid"), "" if nothing.
+    """
+
+    source: Literal["given", "cross_entropy", "mse", "cotangent"]
+    value: float
+    op: str = ""
+    reduction: str = ""
+    num_classes: int | None = None
+    baseline: float | None = None
+    prediction: TensorStats | None = None
+    targets: TensorStats | None = None
+    logit_std: float | None = None
+    already: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JacobianRecord:
+    """chi = E|J^T v|^2 / |v|^2 of the outputs with respect to the first floating input, from `num_probes` random v.
+
+    For iid Gaussian v this is the sum of squared singular values over the number of outputs. `relative_error` is its
+    standard error over chi.
+    """
+
+    chi: float
+    relative_error: float
+    num_probes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measurements:
+    """All of it. `missing` says, per quantity, why it could not be measured."""
+
+    sites: tuple[Site, ...]
+    parameters: tuple[ParameterRecord, ...]
+    inputs: tuple[InputRecord, ...]
+    loss: LossRecord
+    output: TensorStats | None = None
+    output_cosine: Cosine | None = None
+    jacobian: JacobianRecord | None = None
+    never_called: tuple[str, ...] = ()
+    batch_size: int | None = None
+    training: bool = False
+    optimizer: Mapping[str, Any] = field(default_factory=dict)
+    missing: Mapping[str, str] = field(default_factory=dict)
+    schema_version: int = SCHEMA_VERSION
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return dict(jsonable(self))
+
+    def weight_sites(self) -> tuple[Site, ...]:
+        """Outputs of operations that read a parameter of two or more axes, in execution order."""
+        return tuple(s for s in self.sites if s.kind == "weight")

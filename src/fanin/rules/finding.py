@@ -1,0 +1,79 @@
+"""A finding: one thing a rule has to say, with the number it rests on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from fanin.measure.jsonable import jsonable
+
+__all__ = ["SEVERITIES", "Confidence", "Finding", "Fix", "NotRun", "Severity"]
+
+Severity = Literal["error", "warning", "note"]
+Confidence = Literal["high", "medium", "low"]
+SEVERITIES: tuple[Severity, ...] = ("note", "warning", "error")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fix:
+    """What to do, in words and as one line (or a few) of code."""
+
+    text: str
+    code: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """What is wrong, where, how much, and why.
+
+    Attributes:
+        code: "S201".
+        name: "forward-vanishing"; accepted wherever the code is.
+        severity: "error" (training will fail or is wrong), "warning" (likely trouble), "note" (context).
+        paths: qualified names of the modules or parameters, worst first.
+        pattern: the paths as one glob where they share one ("layers.*.fc1"), else the first path.
+        value: the measured number; None where the fault is a fact, not a number.
+        threshold: the limit it crossed.
+        unit: of value and threshold ("x per 20 layers", "share of units", ...).
+        message: one or two sentences.
+        because_of: codes of the findings that cause this one; such a finding is a consequence and is listed apart.
+        seeds: (j, k): it was found in j of k seeds.
+        confidence: how sure the rule is that this is a fault rather than a choice.
+        evidence: numbers to draw: e.g. {"sites": [3, 5, 8], "values": [...], "expected": [...]}; JSON values only.
+        source: author, year and arXiv id the rule rests on.
+    """
+
+    code: str
+    name: str
+    severity: Severity
+    paths: tuple[str, ...]
+    message: str
+    fix: Fix
+    value: float | None = None
+    threshold: float | None = None
+    unit: str = ""
+    pattern: str = ""
+    because_of: tuple[str, ...] = ()
+    seeds: tuple[int, int] = (1, 1)
+    confidence: Confidence = "high"
+    evidence: Mapping[str, Any] = field(default_factory=dict)
+    source: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return dict(jsonable(self))
+
+    @property
+    def fingerprint(self) -> str:
+        """What a baseline remembers: code and path pattern, stable while numbers move."""
+        return f"{self.code}:{self.pattern or (self.paths[0] if self.paths else '')}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NotRun:
+    """A rule that could not run, and why."""
+
+    code: str
+    name: str
+    reason: str

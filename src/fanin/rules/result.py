@@ -1,0 +1,90 @@
+"""What a check gives: the data that every report draws from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from fanin.measure.jsonable import jsonable
+from fanin.measure.record import Measurements
+from fanin.rules.finding import SEVERITIES, Finding, NotRun, Severity
+
+__all__ = ["SCHEMA_VERSION", "CheckResult", "Header"]
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Header:
+    """What was checked, with what.
+
+    `source_lines` maps a module path to (file, line) of the class that the module is an instance of, only where
+    inspection gives it and the class is the user's (not torch's). `seconds` holds "forward", "backward" and "total".
+    """
+
+    model_class: str
+    num_parameters: int
+    num_trainable: int
+    num_modules: int
+    batch: str
+    dtype: str
+    device: str
+    training: bool
+    seeds: tuple[int, ...]
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    versions: Mapping[str, str] = field(default_factory=dict)
+    source_lines: Mapping[str, tuple[str, int]] = field(default_factory=dict)
+    target: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckResult:
+    """Findings with everything they rest on.
+
+    Attributes:
+        findings: root causes, worst first (then in causal order).
+        consequences: findings that follow from one of those (`because_of` says which).
+        ignored: findings that select / ignore / per-module-ignores or a baseline left out.
+        unused_ignores: ignore entries that matched nothing.
+        not_run: rules that could not run, with the reason.
+        checked: codes of the rules that ran.
+        fail_on: the lowest severity that makes `ok` False.
+    """
+
+    header: Header
+    measurements: Measurements
+    findings: tuple[Finding, ...] = ()
+    consequences: tuple[Finding, ...] = ()
+    ignored: tuple[Finding, ...] = ()
+    unused_ignores: tuple[str, ...] = ()
+    not_run: tuple[NotRun, ...] = ()
+    checked: tuple[str, ...] = ()
+    fail_on: Severity = "warning"
+    schema_version: int = SCHEMA_VERSION
+
+    @property
+    def failing(self) -> tuple[Finding, ...]:
+        """Findings at or above `fail_on`."""
+        return tuple(f for f in self.findings if SEVERITIES.index(f.severity) >= SEVERITIES.index(self.fail_on))
+
+    @property
+    def ok(self) -> bool:
+        """No finding at or above `fail_on`."""
+        return not self.failing
+
+    @property
+    def verdict(self) -> str:
+        """One sentence: healthy with what was checked, or how many findings of which severity."""
+        ran = f"{len(self.checked)} checks" + (f", {len(self.not_run)} not run" if self.not_run else "")
+        counts = [f"{n} {s}{'s' if n > 1 else ''}" for s in reversed(SEVERITIES) if (n := self._count(s))]
+        if self.ok:
+            return f"healthy: {ran}" + (f"; {', '.join(counts)}" if counts else "")
+        return f"{', '.join(counts)} ({ran})"
+
+    def _count(self, severity: Severity) -> int:
+        return sum(f.severity == severity for f in self.findings)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values, with `ok` and `verdict`."""
+        return {**jsonable(self), "ok": self.ok, "verdict": self.verdict}
