@@ -13,13 +13,15 @@ from fanin._version import __version__
 if TYPE_CHECKING:
     from fanin.layout import Layout as Layout
     from fanin.layout import fans as fans
+    from fanin.streams.keys import key as key
 
-__all__ = ["Layout", "__version__", "fans"]
+__all__ = ["Layout", "__version__", "fans", "key"]
 
 # name -> module that defines it; the public names of the package, in one table.
 _HOME: dict[str, str] = {
     "Layout": "fanin.layout",
     "fans": "fanin.layout",
+    "key": "fanin.streams.keys",
 }
 
 

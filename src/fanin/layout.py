@@ -87,7 +87,9 @@ class Layout:
         if not parts or min(parts) < 1:
             raise LayoutError(f"parts must be a positive count or a tuple of positive sizes; got {self.parts!r}")
         if not isinstance(self.stride, int) and len(self.stride) != len(self.tap_axes):
-            raise LayoutError(f"stride needs one entry for each of the {len(self.tap_axes)} tap axes; got {self.stride!r}")
+            raise LayoutError(
+                f"stride needs one entry for each of the {len(self.tap_axes)} tap axes; got {self.stride!r}"
+            )
 
     # ------------------------------------------------------------------ the layouts people meet
     @classmethod
@@ -109,21 +111,39 @@ class Layout:
     def conv_transposed(cls, num_taps: int, *, groups: int = 1, stride: int | tuple[int, ...] = 1) -> Layout:
         """torch ``nn.ConvTransposeNd`` (in, out / groups, *taps)."""
         return cls(
-            out_axes=(1,), in_axes=(0,), tap_axes=tuple(range(2, 2 + num_taps)), groups=groups, groups_on="in", stride=stride, transposed=True
+            out_axes=(1,),
+            in_axes=(0,),
+            tap_axes=tuple(range(2, 2 + num_taps)),
+            groups=groups,
+            groups_on="in",
+            stride=stride,
+            transposed=True,
         )
 
     @classmethod
-    def channels_last(cls, rank: int, *, groups: int = 1, stride: int | tuple[int, ...] = 1, transposed: bool = False) -> Layout:
+    def channels_last(
+        cls, rank: int, *, groups: int = 1, stride: int | tuple[int, ...] = 1, transposed: bool = False
+    ) -> Layout:
         """Keras, Flax and Haiku kernels (*taps, in / groups, out) of the given rank; `transposed` for (*taps, in, out) kernels."""
         return cls(
-            out_axes=(rank - 1,), in_axes=(rank - 2,), tap_axes=tuple(range(rank - 2)), groups=groups, stride=stride, transposed=transposed
+            out_axes=(rank - 1,),
+            in_axes=(rank - 2,),
+            tap_axes=tuple(range(rank - 2)),
+            groups=groups,
+            stride=stride,
+            transposed=transposed,
         )
 
     @classmethod
     def keras_depthwise(cls, rank: int, channels: int, *, stride: int | tuple[int, ...] = 1) -> Layout:
         """Keras' depthwise kernel (*taps, channels, multiplier)."""
         return cls(
-            out_axes=(rank - 1,), in_axes=(rank - 2,), tap_axes=tuple(range(rank - 2)), groups=channels, groups_on="in", stride=stride
+            out_axes=(rank - 1,),
+            in_axes=(rank - 2,),
+            tap_axes=tuple(range(rank - 2)),
+            groups=channels,
+            groups_on="in",
+            stride=stride,
         )
 
     @classmethod
@@ -182,10 +202,14 @@ class Layout:
             )
         spanned = _size(shape, self.out_axes if self.groups_on == "out" else self.in_axes)
         if spanned % self.groups:
-            raise LayoutError(f"{self.groups} groups do not divide the {spanned} units of the {self.groups_on} axes in shape {tuple(shape)}")
+            raise LayoutError(
+                f"{self.groups} groups do not divide the {spanned} units of the {self.groups_on} axes in shape {tuple(shape)}"
+            )
         sizes = self.part_sizes(shape)
         if sum(sizes) != _size(shape, self.out_axes):
-            raise LayoutError(f"parts {self.parts} do not add up to the {_size(shape, self.out_axes)} output units of shape {tuple(shape)}")
+            raise LayoutError(
+                f"parts {self.parts} do not add up to the {_size(shape, self.out_axes)} output units of shape {tuple(shape)}"
+            )
         if len(sizes) > 1 and (self.groups > 1 or len(self.out_axes) > 1):
             raise LayoutError("parts need a single output axis and no groups")
 
@@ -195,7 +219,9 @@ class Layout:
             return self.parts
         size, rest = divmod(_size(shape, self.out_axes), self.parts)
         if rest:
-            raise LayoutError(f"{self.parts} equal parts do not divide the {_size(shape, self.out_axes)} output units of shape {tuple(shape)}")
+            raise LayoutError(
+                f"{self.parts} equal parts do not divide the {_size(shape, self.out_axes)} output units of shape {tuple(shape)}"
+            )
         return (size,) * self.parts
 
     def to_dict(self) -> dict[str, Any]:
@@ -284,7 +310,9 @@ def to_blocks(weight: npt.NDArray[Any], layout: Layout) -> list[npt.NDArray[Any]
     """
     layout.check(weight.shape)
     order = (*layout.batch_axes, *layout.out_axes, *layout.in_axes, *layout.tap_axes)
-    b, o, i, t = (_size(weight.shape, axes) for axes in (layout.batch_axes, layout.out_axes, layout.in_axes, layout.tap_axes))
+    b, o, i, t = (
+        _size(weight.shape, axes) for axes in (layout.batch_axes, layout.out_axes, layout.in_axes, layout.tap_axes)
+    )
     flat = weight.transpose(order).reshape(b, o, i, t)
     g = layout.groups
     if g > 1 and layout.groups_on == "out":

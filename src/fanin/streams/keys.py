@@ -1,0 +1,77 @@
+"""Stream keys: one for each (seed, parameter name, purpose)."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+from fanin.errors import ArgumentError
+
+__all__ = ["Key", "key"]
+
+_PERSON = b"fanin-v1"
+_SEED_LIMIT = 1 << 64
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """The 128 bits that a stream of numbers starts from, and what they were made from.
+
+    Attributes:
+        seed: the seed, 0 <= seed < 2**64.
+        name: qualified name of the parameter (of a tied parameter: its first one).
+        purpose: "" for values; a word such as "sparse" or "sign" for a second stream of the same parameter.
+        key64: key of the Philox bijection.
+        c2: third word of its counter.
+        c3: fourth word of its counter.
+    """
+
+    seed: int
+    name: str
+    purpose: str
+    key64: int
+    c2: int
+    c3: int
+
+    def for_purpose(self, purpose: str) -> Key:
+        """The key of another stream of the same parameter, independent of this one.
+
+        Example:
+            >>> key(0, "w").for_purpose("sign") == key(0, "w", purpose="sign")
+            True
+        """
+        return key(self.seed, self.name, purpose=purpose)
+
+
+def key(seed: int, name: str, *, purpose: str = "") -> Key:
+    """The key of the stream that fills the parameter `name` under `seed`.
+
+    BLAKE2b (digest of 16 bytes, person "fanin-v1") of the UTF-8 name, keyed by the seed as 8 bytes little-endian; a
+    purpose follows the name after a NUL byte. Bytes 0-7 are key64, 8-11 c2, 12-15 c3, all little-endian.
+
+    Args:
+        seed: 0 <= seed < 2**64.
+        name: qualified parameter name, without NUL.
+        purpose: which of the parameter's streams; "" is the one of its values.
+
+    Raises:
+        ArgumentError: a seed outside its range, or a NUL byte in the name or purpose.
+
+    Source: Saarinen and Aumasson 2015, the BLAKE2 hash (RFC 7693).
+
+    Example:
+        >>> hex(key(0, "model.layers.0.self_attn.q_proj.weight").key64)
+        '0x2217d2a0bc30f79c'
+    """
+    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < _SEED_LIMIT:
+        raise ArgumentError(
+            f"a seed is an integer with 0 <= seed < 2**64; got {seed!r}. Take int(seed) % 2**64 for others."
+        )
+    if "\0" in name or "\0" in purpose:
+        raise ArgumentError(
+            f"names and purposes hold no NUL byte, it separates the two; got name={name!r}, purpose={purpose!r}"
+        )
+    message = name.encode() + (b"\0" + purpose.encode() if purpose else b"")
+    digest = hashlib.blake2b(message, key=seed.to_bytes(8, "little"), person=_PERSON, digest_size=16).digest()
+    key64, c2, c3 = (int.from_bytes(digest[a:b], "little") for a, b in ((0, 8), (8, 12), (12, 16)))
+    return Key(seed, name, purpose, key64, c2, c3)
