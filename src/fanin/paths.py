@@ -1,0 +1,150 @@
+"""Qualified names, grouped: what repeats over blocks is said once.
+
+A name is split at its dots; a part of digits alone is an index. Names that differ in indices only share a pattern.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from dataclasses import dataclass
+
+__all__ = ["PathGroup", "glob_of", "group_paths", "sections"]
+
+_Indices = tuple[int, ...]
+_Template = tuple[str | None, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PathGroup:
+    """Names under one pattern.
+
+    Attributes:
+        pattern: "blocks.{0..11}.mlp.fc1.weight"; a lone name is its own pattern.
+        members: the names, in the order given.
+    """
+
+    pattern: str
+    members: tuple[str, ...]
+
+
+def group_paths(paths: Iterable[str], key: Callable[[str], Hashable] | None = None) -> tuple[PathGroup, ...]:
+    """Names that differ in indices only, under patterns that say exactly which.
+
+    A pattern never stands for a name that was not given: indices that are no full grid get several patterns.
+
+    Args:
+        paths: qualified names.
+        key: names are put together only where this agrees (the initializer of a parameter, say).
+
+    Returns:
+        The groups, each at the place of its first member.
+
+    Example:
+        >>> names = ["stem.weight", "blocks.0.fc.weight", "blocks.1.fc.weight", "blocks.2.fc.weight", "head.weight"]
+        >>> [g.pattern for g in group_paths(names)]
+        ['stem.weight', 'blocks.{0..2}.fc.weight', 'head.weight']
+        >>> [g.pattern for g in group_paths(["a.0.b", "a.2.b", "a.7.b", "a.8.b"])]
+        ['a.{0,2,7..8}.b']
+    """
+    order = {path: place for place, path in enumerate(dict.fromkeys(paths))}
+    families: dict[tuple[_Template, Hashable], dict[_Indices, str]] = {}
+    for path in order:
+        template, indices = _split(path)
+        families.setdefault((template, key(path) if key else None), {})[indices] = path
+    groups = [group for (template, _), family in families.items() for group in _grids(template, family, order)]
+    return tuple(sorted(groups, key=lambda g: order[g.members[0]]))
+
+
+def glob_of(paths: Sequence[str]) -> str:
+    """One glob that matches all the names: parts that differ become a star.
+
+    Example:
+        >>> glob_of(["layers.0.fc1", "layers.5.fc1"])
+        'layers.*.fc1'
+        >>> glob_of(["stem.conv", "head"])
+        '*'
+    """
+    split = [path.split(".") for path in paths]
+    if not split or any(len(parts) != len(split[0]) for parts in split):
+        return "*" if split else ""
+    return ".".join(parts[0] if len(set(parts)) == 1 else "*" for parts in zip(*split, strict=True))
+
+
+def sections(paths: Sequence[str], limit: int = 40) -> tuple[tuple[str, int, int], ...]:
+    """Runs of neighbours from one block: (block, first, past the last).
+
+    A block is a path up to its first index ("blocks.3"). Where that gives more than `limit` runs, the first part alone.
+
+    Example:
+        >>> sections(["stem", "blocks.0.fc1", "blocks.0.fc2", "blocks.1.fc1", "head"])
+        (('stem', 0, 1), ('blocks.0', 1, 3), ('blocks.1', 3, 4), ('head', 4, 5))
+    """
+    runs = _runs([_block(path) for path in paths])
+    return runs if len(runs) <= limit else _runs([path.split(".")[0] for path in paths])
+
+
+def _split(path: str) -> tuple[_Template, _Indices]:
+    parts = path.split(".")
+    # "007" must stay itself: a part counts as an index only where int() loses nothing.
+    template = tuple(None if _is_index(part) else part for part in parts)
+    return template, tuple(int(part) for part in parts if _is_index(part))
+
+
+def _is_index(part: str) -> bool:
+    return part.isascii() and part.isdigit() and str(int(part[:18])) == part
+
+
+def _grids(template: _Template, family: dict[_Indices, str], order: dict[str, int]) -> list[PathGroup]:
+    groups = []
+    for axes in _products(sorted(family)):
+        members = [family[point] for point in family if all(i in axis for i, axis in zip(point, axes, strict=True))]
+        groups.append(PathGroup(_pattern(template, axes), tuple(sorted(members, key=order.__getitem__))))
+    return groups
+
+
+def _products(points: Sequence[_Indices]) -> list[tuple[tuple[int, ...], ...]]:
+    """The points as disjoint full grids: first indices with the same rest are taken together."""
+    if points == [()] or not points:
+        return [()]
+    rests: dict[int, list[_Indices]] = {}
+    for first, *rest in points:
+        rests.setdefault(first, []).append(tuple(rest))
+    same: dict[tuple[_Indices, ...], list[int]] = {}
+    for first, tails in rests.items():
+        same.setdefault(tuple(tails), []).append(first)
+    return [(tuple(firsts), *grid) for tails, firsts in same.items() for grid in _products(list(tails))]
+
+
+def _pattern(template: _Template, axes: Sequence[tuple[int, ...]]) -> str:
+    rest = iter(axes)
+    return ".".join(_braces(next(rest)) if part is None else part for part in template)
+
+
+def _braces(indices: tuple[int, ...]) -> str:
+    if len(indices) == 1:
+        return str(indices[0])
+    runs: list[list[int]] = []
+    for i in indices:
+        if runs and i == runs[-1][1] + 1:
+            runs[-1][1] = i
+        else:
+            runs.append([i, i])
+    return "{" + ",".join(str(a) if a == b else f"{a}..{b}" for a, b in runs) + "}"
+
+
+def _block(path: str) -> str:
+    parts = path.split(".")
+    for place, part in enumerate(parts):
+        if _is_index(part):
+            return ".".join(parts[: place + 1])
+    return parts[0]
+
+
+def _runs(labels: Sequence[str]) -> tuple[tuple[str, int, int], ...]:
+    runs: list[tuple[str, int, int]] = []
+    for place, label in enumerate(labels):
+        if runs and runs[-1][0] == label:
+            runs[-1] = (label, runs[-1][1], place + 1)
+        else:
+            runs.append((label, place, place + 1))
+    return tuple(runs)

@@ -1,0 +1,69 @@
+"""Names from a model as harmless text: nothing in them reaches a terminal, a page or a parser as an instruction."""
+
+from __future__ import annotations
+
+import unicodedata
+
+__all__ = ["clean", "one_line", "shorten"]
+
+# Control, format (bidi overrides, zero width), surrogate, private and unassigned characters, line and paragraph
+# separators: none of them shows as itself, and some of them act.
+_UNSAFE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+_NAMED = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
+
+
+def clean(text: object) -> str:
+    r"""The text with every character that does not show as itself written as an escape.
+
+    Args:
+        text: anything; `str` of it is taken.
+
+    Returns:
+        One line of visible characters. `clean` of a cleaned text is that text.
+
+    Example:
+        >>> print(clean("fc1\x1b[31m\nfc2"))
+        fc1\x1b[31m\nfc2
+    """
+    return "".join(map(_visible, str(text)))
+
+
+def one_line(text: object) -> str:
+    r"""Prose on one line: white space runs become one space, then as `clean`.
+
+    Example:
+        >>> one_line("scaled  by\n  ten")
+        'scaled by ten'
+    """
+    return clean(" ".join(str(text).split()))
+
+
+def shorten(text: str, width: int, *, ellipsis: str = "…") -> str:
+    """The text in at most `width` characters: a long one loses its middle, because the end of a path tells most.
+
+    Example:
+        >>> shorten("encoder.layers.11.attention.output.dense", 24)
+        'encoder…ion.output.dense'
+        >>> shorten("fc1", 24)
+        'fc1'
+    """
+    if len(text) <= width:
+        return text
+    room = width - len(ellipsis)
+    if room <= 0:
+        return text[: max(width, 0)]
+    head = room // 3
+    return text[:head] + ellipsis + text[len(text) - (room - head) :]
+
+
+def _visible(char: str) -> str:
+    if char in _NAMED:
+        return _NAMED[char]
+    if char.isascii() and char.isprintable():
+        return char
+    if unicodedata.category(char) not in _UNSAFE:
+        return char
+    point = ord(char)
+    if point < 0x100:
+        return f"\\x{point:02x}"
+    return f"\\u{point:04x}" if point < 0x10000 else f"\\U{point:08x}"
