@@ -1,0 +1,279 @@
+"""What every initializer is: a frozen law that says its moments, draws from a key, and turns into a dict and back."""
+
+from __future__ import annotations
+
+import abc
+import importlib
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, dataclass, fields
+from typing import Any, ClassVar, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from fanin.errors import ArgumentError, ShapeError
+from fanin.initializers import sampling
+from fanin.layout import Layout
+from fanin.streams.keys import Key
+from fanin.streams.spec import Draw
+
+__all__ = ["EntryMoments", "Initializer", "law_from_dict"]
+
+Array = npt.NDArray[Any]
+Self = TypeVar("Self", bound="Initializer")
+_TAG = "initializer"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EntryMoments:
+    """Moments of one entry of a weight, over the draw and over the entries; of the realised law, never of a parent.
+
+    Attributes:
+        mean: mean.
+        var: E (w - mean)^2.
+        kurtosis: E (w - mean)^4 / var^2 (3 for a Gaussian, 9/5 for a uniform law); nan where var is 0 or it is not
+            known.
+        bound: smallest known number that no abs(w) exceeds; None where there is none.
+    """
+
+    mean: float = 0.0
+    var: float
+    kurtosis: float = math.nan
+    bound: float | None = None
+
+    @property
+    def std(self) -> float:
+        """Square root of var."""
+        return math.sqrt(self.var)
+
+
+class Initializer(abc.ABC):
+    """A law for the initial values of one parameter: plain data, serialisable, the same numbers for the same key.
+
+    A subclass is a frozen dataclass. It says its `moments`, and then either how one entry is drawn (`draw`, for laws
+    whose entries are independent and equally distributed) or how the whole array is made (`values`).
+
+    Attributes:
+        breaks_symmetry: False where two units of a layer could start identical, and so would stay identical under
+            training. Such a law is meant for biases, norm scales, output weights or maps whose input already differs.
+    """
+
+    __slots__ = ()
+    breaks_symmetry: ClassVar[bool] = True
+
+    # ------------------------------------------------------------------ what a law defines
+    @abc.abstractmethod
+    def moments(self, shape: Sequence[int], layout: Layout | None = None) -> EntryMoments:
+        """Moments of one entry of a weight of the given shape.
+
+        Args:
+            shape: shape of the whole weight.
+            layout: what its axes mean; torch's (out, in, *taps) where none is given.
+
+        Raises:
+            ShapeError: the law has no meaning for this shape.
+            LayoutError: the layout does not fit the shape.
+        """
+
+    def draw(self, shape: Sequence[int], layout: Layout | None = None) -> Draw | None:
+        """What an engine must draw; None where entries are not independent and equally distributed (see `values`)."""
+        return None
+
+    def values(self, shape: Sequence[int], layout: Layout | None, key: Key, dtype: str) -> Array:
+        """The whole array of a structured law (one whose `draw` is None)."""
+        raise NotImplementedError(f"{type(self).__name__} defines neither draw() nor values()")
+
+    def check(self, shape: Sequence[int], layout: Layout | None = None) -> None:
+        """Raise whatever would make `sample` fail for this shape, before anything is drawn or written."""
+        self.moments(shape, layout)
+
+    # ------------------------------------------------------------------ what every law can do
+    def sample(
+        self, shape: Sequence[int], *, key: Key, layout: Layout | None = None, dtype: npt.DTypeLike | str = "float32"
+    ) -> Array:
+        """The values of a parameter as a NumPy array.
+
+        Drawn in float32 (float64 for a float64 target) and rounded to nearest even, so the bfloat16 values are the
+        rounded float32 values. Complex: E abs(w - mean)^2 is the variance of the law.
+
+        Args:
+            shape: shape of the whole parameter.
+            key: the stream to draw from, ``fanin.key(seed, name)``; nothing else enters.
+            layout: what the axes mean; torch's (out, in, *taps) where none is given.
+            dtype: "float64", "float32", "bfloat16", "float16", "complex64" or "complex128".
+
+        Raises:
+            ShapeError: the law has no meaning for this shape.
+            LayoutError: the layout does not fit the shape.
+            DtypeError: the law cannot be represented in that dtype.
+
+        Example:
+            >>> import fanin
+            >>> from fanin.initializers import Normal
+            >>> Normal(std=0.5).sample((2, 2), key=fanin.key(0, "w")).dtype
+            dtype('float32')
+        """
+        size = checked_shape(shape)
+        name = sampling.dtype_name(dtype)
+        self.check(size, layout)
+        request = self.draw(size, layout)
+        if request is not None:
+            return sampling.sample(request, key, size, dtype=name)
+        return self.values(size, layout, key, name)
+
+    def fill_(self, tensor: Any, *, key: Key, layout: Layout | None = None) -> Any:
+        """Write the law's values into a torch tensor, in place; the same values as `sample` with that key.
+
+        Args:
+            tensor: a torch tensor or parameter of any floating or complex dtype, device and memory format.
+            key: the stream to draw from.
+            layout: what the axes mean; torch's (out, in, *taps) where none is given.
+
+        Returns:
+            The tensor.
+        """
+        # By name, because the writing of tensors lies above the laws: laws need no torch.
+        return importlib.import_module("fanin.fill").fill_(tensor, self, key=key, layout=layout)
+
+    def std_for(self, shape: Sequence[int], layout: Layout | None = None) -> float:
+        """Standard deviation of the realised law for a weight of this shape: the root mean square about the mean.
+
+        Example:
+            >>> from fanin.initializers import he_normal
+            >>> round(he_normal().std_for((256, 800)), 6)
+            0.05
+        """
+        return self.moments(shape, layout).std
+
+    def mean_for(self, shape: Sequence[int], layout: Layout | None = None) -> float:
+        """Mean of the realised law for a weight of this shape."""
+        return self.moments(shape, layout).mean
+
+    def bound_for(self, shape: Sequence[int], layout: Layout | None = None) -> float | None:
+        """A number that no absolute value exceeds, or None."""
+        return self.moments(shape, layout).bound
+
+    def kurtosis_for(self, shape: Sequence[int], layout: Layout | None = None) -> float:
+        """E (w - mean)^4 / var^2 of one entry; nan where it is not known or the variance is 0."""
+        return self.moments(shape, layout).kurtosis
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready form; `law_from_dict` is its inverse.
+
+        Example:
+            >>> from fanin.initializers import Normal
+            >>> Normal(std=0.02).to_dict()
+            {'initializer': 'Normal', 'std': 0.02, 'mean': 0.0}
+        """
+        data = {f.name: _encode(getattr(self, f.name)) for f in fields(self)}  # type: ignore[arg-type]
+        return {_TAG: type(self).__name__, **data}
+
+    @classmethod
+    def from_dict(cls: type[Self], data: Mapping[str, Any]) -> Self:
+        """The law that `to_dict` wrote, of this class or one below it.
+
+        Raises:
+            ArgumentError: the data does not describe a law of this class.
+            UnknownNameError: the data names a law that does not exist.
+
+        Example:
+            >>> from fanin.initializers import Initializer, Normal
+            >>> Initializer.from_dict(Normal(std=0.02).to_dict())
+            Normal(std=0.02, mean=0.0)
+        """
+        law = law_from_dict(data)
+        if not isinstance(law, cls):
+            raise ArgumentError(f"the data describes {law}, not a {cls.__name__}; read it with Initializer.from_dict")
+        return law
+
+    def __str__(self) -> str:
+        shown = [
+            f"{f.name}={_short(getattr(self, f.name))}"
+            for f in fields(self)  # type: ignore[arg-type]
+            if f.default is MISSING or getattr(self, f.name) != f.default
+        ]
+        return f"{type(self).__name__}({', '.join(shown)})"
+
+
+def law_from_dict(data: Mapping[str, Any]) -> Initializer:
+    """The law that `Initializer.to_dict` wrote.
+
+    Raises:
+        ArgumentError: no tag, or fields that the law does not have.
+        UnknownNameError: the tag names no law.
+    """
+    from fanin.initializers.registry import law_class  # the table imports every law, so it comes last
+
+    if not isinstance(data, Mapping) or not isinstance(data.get(_TAG), str):
+        raise ArgumentError(f"a law is a mapping with a {_TAG!r} entry that names its class; got {data!r}")
+    cls = law_class(data[_TAG])
+    arguments = {k: _decode(v) for k, v in data.items() if k != _TAG}
+    known = {f.name for f in fields(cls)}  # type: ignore[arg-type]
+    if unknown := set(arguments) - known:
+        raise ArgumentError(f"{cls.__name__} has no field {sorted(unknown)}; it has {sorted(known)}")
+    return cls(**arguments)
+
+
+def checked_shape(shape: Sequence[int]) -> tuple[int, ...]:
+    """The shape as a tuple of Python ints.
+
+    Raises:
+        ShapeError: an entry is not an integer >= 0.
+    """
+    if isinstance(shape, (int, np.integer)):
+        raise ShapeError(f"a shape is a sequence of sizes; got the number {shape!r}. Write ({shape},) for a vector.")
+    sizes = tuple(shape)
+    if any(isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < 0 for n in sizes):
+        raise ShapeError(f"a shape holds integers >= 0; got {sizes!r}")
+    return tuple(int(n) for n in sizes)
+
+
+def finite(name: str, value: float, *, low: float = -math.inf) -> float:
+    """The value, if it is a finite number >= low.
+
+    Raises:
+        ArgumentError: it is not.
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.number)) or not math.isfinite(value):
+        raise ArgumentError(f"{name} must be a finite number; got {value!r}")
+    if value < low:
+        raise ArgumentError(f"{name} must be >= {low:g}; got {value!r}")
+    return float(value)
+
+
+def one_of(name: str, value: str, allowed: Sequence[str]) -> str:
+    """The value, if it is among the allowed ones.
+
+    Raises:
+        ArgumentError: it is not.
+    """
+    if value not in allowed:
+        raise ArgumentError(f"{name} must be one of {', '.join(map(repr, allowed))}; got {value!r}")
+    return value
+
+
+def _encode(value: Any) -> Any:
+    if isinstance(value, Initializer):
+        return value.to_dict()
+    if isinstance(value, tuple):
+        return [_encode(v) for v in value]
+    if isinstance(value, np.generic):
+        return value.item()
+    return value
+
+
+def _decode(value: Any) -> Any:
+    if isinstance(value, Mapping) and _TAG in value:
+        return law_from_dict(value)
+    if isinstance(value, list):
+        return tuple(_decode(v) for v in value)
+    return value
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if isinstance(value, tuple):
+        return "(" + ", ".join(_short(v) for v in value) + ("," if len(value) == 1 else "") + ")"
+    return str(value) if isinstance(value, Initializer) else repr(value)
