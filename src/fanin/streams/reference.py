@@ -72,7 +72,7 @@ def words_at(key: Key, index: npt.ArrayLike) -> U32:
     """The 32-bit words of the given elements, in the shape of `index`."""
     i = np.asarray(index).astype(np.uint64)
     lane = (i & np.uint64(3)).astype(np.int64)
-    return np.choose(lane, _blocks(key, i >> np.uint64(2))).astype(np.uint32)
+    return np.asarray(np.choose(lane, _blocks(key, i >> np.uint64(2))), np.uint32)
 
 
 def words(key: Key, start: int, count: int) -> U32:
@@ -96,7 +96,7 @@ def uniform(word: U32) -> F32:
     word the same rank, so two laws drawn from one key are coupled.
     """
     signed = (word ^ np.uint32(0x80000000)).view(np.int32) >> np.int32(8)
-    return (signed.astype(np.float32) + np.float32(0.5)) * np.float32(2.0**-23)
+    return np.asarray((signed.astype(np.float32) + np.float32(0.5)) * np.float32(2.0**-23))
 
 
 def _horner(coefficients: tuple[np.float32, ...], x: F32) -> F32:
@@ -126,4 +126,4 @@ def normal(word: U32) -> F32:
     w = -(exponent.astype(np.float32) + fraction * _horner(LOG2_COEFFICIENTS, fraction))
     z = b * (_horner(NUMERATOR, w) / _horner(DENOMINATOR, w))
     sign = ~word & np.uint32(0x80000000)
-    return (z.view(np.uint32) | sign).view(np.float32)
+    return np.asarray((z.view(np.uint32) | sign).view(np.float32))

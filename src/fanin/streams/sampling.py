@@ -1,0 +1,110 @@
+"""Numbers of a stream as NumPy arrays: a whole tensor, or any strided box of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fanin.streams import reference, reference64
+from fanin.streams.boxes import Box
+from fanin.streams.dtypes import numpy_dtype, rounded
+from fanin.streams.keys import Key
+from fanin.streams.law import Law, parts, prepare
+from fanin.streams.spec import Draw
+
+__all__ = ["draw_at", "sample", "unit_words"]
+
+_CHUNK = 1 << 15  # elements whose temporaries (about 100 bytes each) stay near 3 MiB
+
+
+def unit_words(key: Key, shape: Sequence[int], *, box: Sequence[slice] | None = None) -> npt.NDArray[np.uint32]:
+    """The 32-bit words of a tensor's elements, for laws that need bits (signs, choices) rather than numbers.
+
+    Args:
+        key: stream; take one with a purpose of its own.
+        shape: global shape.
+        box: slices, one an axis, of the part wanted.
+
+    Example:
+        >>> from fanin.streams.keys import key
+        >>> [f"{w:08x}" for w in unit_words(key(0, "model.layers.0.self_attn.q_proj.weight"), (2,))]
+        ['84388816', '50a79047']
+    """
+    where = Box.of(shape, box)
+    out = np.empty(where.size, np.uint32)
+    for first, last in where.ranges(_CHUNK):
+        out[first:last] = reference.words_at(key, where.indices(first, last))
+    return out.reshape(where.shape)
+
+
+def draw_at(law: Law, key: Key, index: npt.NDArray[np.uint64]) -> npt.NDArray[Any]:
+    """The real numbers of the given global elements, rounded to the law's dtype: the definition of every engine."""
+    if law.double:
+        return rounded(_affine(_unit64(law, reference64.words64_at(key, index)), law, np.float64), law.dtype.part)
+    return rounded(_affine(_unit32(law, reference.words_at(key, index)), law, np.float32), law.dtype.part)
+
+
+def _unit32(law: Law, word: npt.NDArray[np.uint32]) -> npt.NDArray[np.float32]:
+    if law.kind == "uniform":
+        return reference.uniform(word)
+    if law.window is not None:
+        low, size = np.uint64(law.window.low), np.uint64(law.window.size)
+        word = (low + ((word.astype(np.uint64) * size) >> np.uint64(32))).astype(np.uint32)
+    return reference.normal(word)
+
+
+def _unit64(law: Law, word: npt.NDArray[np.uint64]) -> npt.NDArray[np.float64]:
+    if law.kind == "uniform":
+        return reference64.uniform64(word)
+    if law.window is not None:
+        word = np.uint64(law.window.low) + reference64.multiply_high(word, law.window.size)
+    return reference64.normal64(word)
+
+
+def _affine(unit: npt.NDArray[Any], law: Law, real: type[np.floating[Any]]) -> npt.NDArray[Any]:
+    inside = np.minimum(np.maximum(unit, real(law.lower)), real(law.upper))
+    return np.asarray(inside * real(law.width) + real(law.shift))
+
+
+def sample(
+    draw: Draw, key: Key, shape: Sequence[int], *, dtype: Any = "float32", box: Sequence[slice] | None = None
+) -> npt.NDArray[Any]:
+    """Numbers that follow `draw`: a function of (key, element index in the global tensor) alone.
+
+    Args:
+        draw: the elementwise law.
+        key: the stream, ``fanin.key(seed, name)``.
+        shape: shape of the whole tensor, also where only a box of it is wanted.
+        dtype: float32, float64, bfloat16 (an array of ml_dtypes.bfloat16), float16, complex64 or complex128. The halves
+            are the float32 numbers rounded to nearest even. float64 numbers come from two words each and refine the
+            float32 ones. Complex: (a + ib) / sqrt(2) with a and b from two streams, so E|w - shift|^2 is the second
+            moment of the real law.
+        box: slices (steps >= 1 allowed), one an axis, of the part wanted; the result equals that slice of the
+            whole.
+
+    Returns:
+        A new C-contiguous array.
+
+    Raises:
+        DtypeError: the dtype cannot be drawn, or cannot hold the numbers.
+        ShapeError: the box does not fit the shape.
+        ArgumentError: a truncation window that holds too few words.
+
+    Example:
+        >>> from fanin.streams.keys import key
+        >>> draw = Draw(kind="normal", width=0.02)
+        >>> whole = sample(draw, key(0, "fc1.weight"), (4, 6))
+        >>> part = sample(draw, key(0, "fc1.weight"), (4, 6), box=(slice(1, 3), slice(2, 6)))
+        >>> bool((part == whole[1:3, 2:6]).all())
+        True
+    """
+    law, where = prepare(draw, dtype), Box.of(shape, box)
+    out = np.empty(where.size, numpy_dtype(law.dtype.name))
+    views = (out.real, out.imag) if law.dtype.is_complex else (out,)
+    for view, (part, part_key) in zip(views, parts(law, key), strict=True):
+        for first, last in where.ranges(_CHUNK):
+            view[first:last] = draw_at(part, part_key, where.indices(first, last))
+    return out.reshape(where.shape)
