@@ -14,13 +14,15 @@ if TYPE_CHECKING:
     from fanin.layout import Layout as Layout
     from fanin.layout import fans as fans
     from fanin.streams.keys import key as key
+    from fanin.theory.gains import gain as gain
 
-__all__ = ["Layout", "__version__", "fans", "key"]
+__all__ = ["Layout", "__version__", "fans", "gain", "key"]
 
 # name -> module that defines it; the public names of the package, in one table.
 _HOME: dict[str, str] = {
     "Layout": "fanin.layout",
     "fans": "fanin.layout",
+    "gain": "fanin.theory.gains",
     "key": "fanin.streams.keys",
 }
 

@@ -1,1 +1,0 @@
-"""Drawings: pure functions from numbers to SVG text, one kind a file."""
