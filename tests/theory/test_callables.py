@@ -147,7 +147,9 @@ def test_torch_gains(name):
 @pytest.mark.parametrize("std", [0.7, 3.1])
 def test_kinks_are_found(name, std):
     act = activation(name)
-    expected = [k for k in act.kinks if abs(k) < 7 * std]  # further out nothing depends on them
+    # further out nothing depends on them, and where f' is continuous the panels may resolve them as they are
+    jump = {k: abs(act.derivative(np.array(k + 1e-9)) - act.derivative(np.array(k - 1e-9))) for k in act.kinks}
+    expected = [k for k in act.kinks if abs(k) < 7 * std and jump[k] > 1e-6]
     found = find_kinks(resolve(lambda x: act.fn(x)), mean=0.0, std=std)
     assert len(found) >= len(expected)
     assert all(min(abs(k - f) for f in found) < 1e-6 for k in expected)

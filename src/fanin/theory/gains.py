@@ -24,7 +24,7 @@ _RECEIVED: Mapping[str, Callable[[Moments, float], float]] = MappingProxyType(
         "mean": lambda m, q: 0.5 * (m.second / q + m.dsecond),
     }
 )
-_FLAT: Final = 1e-290
+_FLAT: Final = 1e-20  # relative to E f^2 / q: a slope that is nothing but rounding
 
 
 def gain(
@@ -79,7 +79,7 @@ def gain(
         raise ArgumentError(f"direction must be one of {', '.join(map(repr, _RECEIVED))}, got {direction!r}")
     act = resolve(phi)
     received = _received(act, direction, q, centred)
-    if received < _FLAT:
+    if received <= _FLAT * gaussian_moments(act, q=q).second / q:
         raise TheoryError(_no_gain(act, direction, q))
     return math.sqrt(1.0 / received)
 
