@@ -1,0 +1,1 @@
+"""Drawings: pure functions from numbers to SVG text, one kind a file."""

@@ -1,0 +1,180 @@
+"""Values against depth on a logarithmic axis: one or more panels over the same columns."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+from fanin.report.axes import DepthAxis, LogScale, decades_around, log_axis
+from fanin.report.charts.markers import marks
+from fanin.report.svg import drawing, el, polyline, text
+
+__all__ = ["Flag", "Panel", "Reference", "depth_plot"]
+
+_LABEL_HEIGHT = 22.0
+_FLAG_HEIGHT = 24.0
+_GAP = 14.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reference:
+    """A horizontal line to read the values against."""
+
+    value: float
+    label: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Panel:
+    """One quantity over depth.
+
+    Attributes:
+        label: what is drawn, in a few words.
+        series: "forward" or "backward": the colour.
+        measured: one value a column; None where there is none.
+        kinds: one kind a column ("weight", "norm", ...): the shape of its mark; weight layers are joined by a line.
+        predicted: (low, middle, high) a column: the expected value with its tolerance.
+        references: lines to read against.
+    """
+
+    label: str
+    series: str
+    measured: tuple[float | None, ...]
+    kinds: tuple[str, ...]
+    predicted: tuple[tuple[float, float, float] | None, ...] = ()
+    references: tuple[Reference, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flag:
+    """A finding over its first column: `label` is shown, `href` leads to it, `says` is read aloud."""
+
+    column: int
+    label: str
+    href: str
+    severity: str
+    says: str
+
+
+def depth_plot(
+    panels: Sequence[Panel],
+    axis: DepthAxis,
+    *,
+    id_: str,
+    title: str,
+    description: str,
+    flags: Sequence[Flag] = (),
+    panel_height: float = 150.0,
+) -> Markup:
+    """Panels one under the other, all with the same number of decades: equal slopes are equal factors a layer."""
+    ranges = _common_span([decades_around(_values(panel)) for panel in panels])
+    top = _FLAG_HEIGHT if flags else 0.0
+    first, parts = top, []
+    for panel, (low, high) in zip(panels, ranges, strict=True):
+        start = top + _LABEL_HEIGHT
+        parts.append(_panel(panel, axis, LogScale(low, high, start + panel_height, start)))
+        top = start + panel_height + _GAP
+    bottom = top - _GAP + 4
+    return drawing(
+        axis.highlights(id_, first, bottom),
+        *parts,
+        axis.strip(bottom),
+        axis.index_ticks(bottom + 32),
+        _flags(flags, axis),
+        id_=id_,
+        width=axis.right + 16,
+        height=bottom + 38,
+        title=title,
+        description=description,
+        class_="plot depth",
+        data_left=axis.left,
+        data_right=axis.right,
+        data_columns=len(axis.names),
+        data_top=first,
+        data_bottom=bottom,
+    )
+
+
+def _values(panel: Panel) -> list[float | None]:
+    bands = [end for band in panel.predicted if band for end in band]
+    return [*panel.measured, *bands, *(line.value for line in panel.references)]
+
+
+def _common_span(ranges: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """The ranges widened downwards and upwards in turn until all span the same number of decades."""
+    span = max((high - low for low, high in ranges), default=2.0)
+    widened = []
+    for low, high in ranges:
+        missing = span - (high - low)
+        widened.append((low - missing // 2 - missing % 2, high + missing // 2))
+    return widened
+
+
+def _panel(panel: Panel, axis: DepthAxis, scale: LogScale) -> Markup:
+    return el(
+        "g",
+        text(panel.label, axis.left, scale.end - 8, class_="panel-label"),
+        log_axis(scale, axis.left, axis.right),
+        *(_reference(line, axis, scale) for line in panel.references),
+        _predicted(panel.predicted, axis, scale),
+        _measured(panel, axis, scale),
+        class_=panel.series,
+        aria_hidden="true",
+    )
+
+
+def _reference(line: Reference, axis: DepthAxis, scale: LogScale) -> Markup:
+    y = scale(line.value)
+    rule = el("path", d=polyline([(axis.left, y), (axis.right, y)]), class_="reference")
+    return rule + text(line.label, axis.right - 4, y - 4, class_="tick reference-label", anchor="end")
+
+
+def _predicted(bands: Sequence[tuple[float, float, float] | None], axis: DepthAxis, scale: LogScale) -> Markup:
+    """A bar from low to high with a line at the middle: in a deep network the bars join to a band."""
+    half = axis.slot * (0.5 if axis.slot < 8 else 0.42)
+    bars, middles = [], []
+    for column, band in enumerate(bands):
+        if band is None:
+            continue
+        x, (low, middle, high) = axis.middle(column), (scale(v) for v in band)
+        bars.append(f"M{x - half:.1f} {high:.1f}H{x + half:.1f}V{max(low, high + 1.5):.1f}H{x - half:.1f}z")
+        middles.append(f"M{x - half:.1f} {middle:.1f}H{x + half:.1f}")
+    if not bars:
+        return Markup("")
+    return el("path", d="".join(bars), class_="band") + el("path", d="".join(middles), class_="expected")
+
+
+def _measured(panel: Panel, axis: DepthAxis, scale: LogScale) -> Markup:
+    radius = min(max(axis.slot * 0.34, 1.1), 3.6)
+    points, line = [], []
+    for column, (value, kind) in enumerate(zip(panel.measured, panel.kinds, strict=True)):
+        if value is None:
+            continue
+        y, place = scale.place(value)
+        shape = {"zero": "zero", "nonfinite": "missing"}.get(place, kind)
+        points.append((shape, axis.middle(column), y))
+        if kind == "weight":
+            line.append((axis.middle(column), y))
+    return el("path", d=polyline(line), class_="line") + marks(points, radius)
+
+
+def _flags(flags: Sequence[Flag], axis: DepthAxis) -> Markup:
+    """Numbered links above the plot, pushed right where two would overlap."""
+    drawn, free = [], 0.0
+    for flag in sorted(flags, key=lambda f: f.column):
+        width = 9 + 7.5 * len(flag.label)
+        x = min(max(axis.middle(flag.column) - width / 2, free), axis.right - width)
+        free = x + width + 3
+        drawn.append(
+            el(
+                "a",
+                el("rect", x=x, y=2, width=width, height=17, rx=4),
+                text(flag.label, x + width / 2, 15, class_="flag-label", anchor="middle"),
+                href=flag.href,
+                class_=f"flag-link {flag.severity}",
+                aria_label=flag.says,
+            )
+        )
+    return Markup("").join(drawn)

@@ -1,0 +1,56 @@
+"""The report as JSON: everything that was measured and found, readable by `diff` as well as by a parser."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from fanin._version import __version__
+from fanin.rules.result import SCHEMA_VERSION, CheckResult
+
+__all__ = ["SCHEMA_ID", "dumps", "to_document", "to_json"]
+
+SCHEMA_ID = f"urn:fanin:check-result:{SCHEMA_VERSION}"
+
+
+def to_document(result: CheckResult) -> dict[str, Any]:
+    """Plain JSON values under the names of `schema/check-result.schema.json`."""
+    return {"$schema": SCHEMA_ID, "tool": {"name": "fanin", "version": __version__}, **result.to_dict()}
+
+
+def to_json(result: CheckResult) -> str:
+    """The document as text; the same result gives the same bytes (durations in `header.seconds` are part of it)."""
+    return dumps(to_document(result)) + "\n"
+
+
+def dumps(value: Any) -> str:
+    r"""JSON in ASCII, two blanks a level; a list of plain values stays on one line.
+
+    Example:
+        >>> print(dumps({"a": [1, 2], "b": {"c": "é"}, "d": []}))
+        {
+          "a": [1, 2],
+          "b": {
+            "c": "\u00e9"
+          },
+          "d": []
+        }
+    """
+    return "".join(_pieces(value, "\n"))
+
+
+def _pieces(value: Any, newline: str) -> Iterator[str]:
+    deeper = newline + "  "
+    if isinstance(value, Mapping) and value:
+        for place, (key, item) in enumerate(value.items()):
+            yield f"{',' if place else '{'}{deeper}{json.dumps(key)}: "
+            yield from _pieces(item, deeper)
+        yield newline + "}"
+    elif isinstance(value, list) and any(isinstance(item, list | dict) for item in value):
+        for place, item in enumerate(value):
+            yield f"{',' if place else '['}{deeper}"
+            yield from _pieces(item, deeper)
+        yield newline + "]"
+    else:
+        yield json.dumps(value, allow_nan=False)

@@ -1,0 +1,28 @@
+"""Where a finding is in the user's source, where that is known; never a guess."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from fanin.rules.finding import Finding
+
+__all__ = ["source_of"]
+
+
+def source_of(finding: Finding, lines: Mapping[str, tuple[str, int]]) -> tuple[str, int] | None:
+    """File and line of the class of the first path, or of the nearest module around it.
+
+    Example:
+        >>> from fanin.rules.finding import Fix
+        >>> found = Finding(code="S201", name="", severity="error", paths=("net.fc.weight",), message="",
+        ...                 fix=Fix(text=""))
+        >>> source_of(found, {"net": ("net.py", 12)})
+        ('net.py', 12)
+    """
+    for path in finding.paths:
+        parts = path.split(".")
+        for length in range(len(parts), -1, -1):
+            place = lines.get(".".join(parts[:length]))
+            if place is not None:
+                return place
+    return None

@@ -1,0 +1,165 @@
+"""What the views show of a result: selections and groups of its rows, no new numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from fanin.measure.record import ParameterRecord, Site
+from fanin.paths import group_paths
+from fanin.report.numbers import big, count, seconds
+from fanin.report.text import clean, shorten
+from fanin.rules.finding import SEVERITIES, Finding, NotRun
+from fanin.rules.result import CheckResult, Header
+
+__all__ = [
+    "activation_of",
+    "codes_by_site",
+    "evenly",
+    "findings_by_severity",
+    "header_facts",
+    "limit_of",
+    "not_run_by_reason",
+    "parameters_by_site",
+    "sites_of",
+    "summary",
+    "where",
+]
+
+
+def findings_by_severity(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    """Worst first; the order the rules gave within a severity."""
+    return tuple(sorted(findings, key=lambda f: -SEVERITIES.index(f.severity)))
+
+
+def sites_of(finding: Finding, sites: Sequence[Site]) -> tuple[int, ...]:
+    """Positions in `sites` that a finding points at: those its evidence names, else those of its paths."""
+    named = finding.evidence.get("sites")
+    if isinstance(named, list | tuple) and named and all(type(i) is int for i in named):
+        wanted = frozenset(named)
+        found = tuple(place for place, site in enumerate(sites) if site.index in wanted)
+        if found:
+            return found
+    paths = frozenset(finding.paths)
+    own = tuple(
+        p for p, s in enumerate(sites) if s.path in paths or s.name in paths or paths.intersection(s.parameters)
+    )
+    return own or tuple(p for p, s in enumerate(sites) if any(s.path.startswith(f"{path}.") for path in paths if path))
+
+
+def codes_by_site(findings: Iterable[Finding], sites: Sequence[Site]) -> Mapping[int, tuple[str, ...]]:
+    """Codes of the findings at each position of `sites`."""
+    codes: dict[int, tuple[str, ...]] = {}
+    for finding in findings:
+        for place in sites_of(finding, sites):
+            codes[place] = (*codes.get(place, ()), finding.code)
+    return codes
+
+
+def parameters_by_site(sites: Sequence[Site], parameters: Sequence[ParameterRecord]) -> Mapping[int, ParameterRecord]:
+    """For each position of `sites` its weight: the parameter with most axes among those it reads."""
+    named = {record.path: record for record in parameters}
+    found: dict[int, ParameterRecord] = {}
+    for place, site in enumerate(sites):
+        read = [named[path] for path in site.parameters if path in named]
+        if read:
+            found[place] = max(read, key=lambda record: len(record.shape))
+    return found
+
+
+def evenly(num: int, limit: int, keep: Iterable[int] = ()) -> tuple[int, ...]:
+    """At most `limit` of the positions 0 .. num - 1: first and last, those of `keep`, the rest evenly spaced.
+
+    Example:
+        >>> evenly(10, 4)
+        (0, 3, 6, 9)
+        >>> evenly(10, 4, keep=[5])
+        (0, 3, 5, 9)
+    """
+    if num <= limit:
+        return tuple(range(num))
+    kept = sorted(set(keep))
+    wanted = [0, num - 1, *(kept[i] for i in _spread(len(kept), limit - 2)), *_spread(num, limit)]
+    return tuple(sorted(list(dict.fromkeys(wanted))[:limit]))
+
+
+def activation_of(site: Site, sites: Sequence[Site], hops: int = 2) -> Site | None:
+    """The activation that reads a site's output, directly or through a normalisation."""
+    for reader in sites:
+        if site.index in reader.inputs:
+            if reader.kind == "activation":
+                return reader
+            if reader.kind == "norm" and hops:
+                return activation_of(reader, sites, hops - 1)
+    return None
+
+
+def where(finding: Finding, width: int | None = None) -> str:
+    """The paths of a finding as one line: patterns with their exact indices, the first ones where there are many."""
+    groups = group_paths(finding.paths)
+    written = [clean(group.pattern) for group in groups] or [clean(finding.pattern or "the model")]
+    written = [name or "the model" for name in written]
+    if width is None:
+        return ", ".join(written)
+    line = written[0]
+    for place, name in enumerate(written[1:], start=1):
+        rest = len(written) - place
+        if len(line) + len(name) + 12 > width:
+            return f"{shorten(line, max(width - 10, 10))} and {rest} more"
+        line += ", " + name
+    return shorten(line, width)
+
+
+def limit_of(finding: Finding) -> str:
+    """Value, unit and limit in words; empty where the fault is a fact and not a number.
+
+    Example:
+        >>> from fanin.rules.finding import Fix
+        >>> limit_of(Finding(code="S201", name="", severity="error", paths=(), message="", fix=Fix(text=""),
+        ...                  value=1.2e-9, threshold=1e-4, unit="x over depth"))
+        '1.2e-9 x over depth (limit 1e-4)'
+    """
+    if finding.value is None:
+        return ""
+    unit = f" {clean(finding.unit)}" if finding.unit else ""
+    limit = "" if finding.threshold is None else f" (limit {big(finding.threshold)})"
+    return f"{big(finding.value)}{unit}{limit}"
+
+
+def not_run_by_reason(not_run: Iterable[NotRun]) -> tuple[tuple[str, tuple[NotRun, ...]], ...]:
+    """The rules that did not run, put together by the reason."""
+    reasons: dict[str, tuple[NotRun, ...]] = {}
+    for rule in not_run:
+        reasons[rule.reason] = (*reasons.get(rule.reason, ()), rule)
+    return tuple(reasons.items())
+
+
+def header_facts(header: Header) -> tuple[tuple[str, str], ...]:
+    """What was checked, as (name, value) pairs."""
+    trainable = header.num_parameters - header.num_trainable
+    facts = [
+        ("parameters", count(header.num_parameters) + (f" ({count(trainable)} frozen)" if trainable else "")),
+        ("modules", count(header.num_modules)),
+        ("batch", shorten(clean(header.batch), 60)),
+        ("dtype", clean(header.dtype)),
+        ("device", clean(header.device)),
+        ("mode", "train" if header.training else "eval"),
+        ("seeds" if len(header.seeds) > 1 else "seed", ", ".join(map(str, header.seeds)) or "as given"),
+    ]
+    if "total" in header.seconds:
+        facts.append(("time", seconds(header.seconds["total"])))
+    return tuple(facts)
+
+
+def summary(result: CheckResult) -> str:
+    """The verdict with the reasons for what did not run, as one sentence."""
+    reasons = not_run_by_reason(result.not_run)
+    if not reasons:
+        return result.verdict
+    said = "; ".join(f"{', '.join(rule.code for rule in rules)}: {clean(reason)}" for reason, rules in reasons)
+    return f"{result.verdict}. Not run: {said}"
+
+
+def _spread(num: int, limit: int) -> list[int]:
+    if num <= limit:
+        return list(range(num))
+    return [round(i * (num - 1) / (limit - 1)) for i in range(limit)] if limit > 1 else [0] * max(limit, 0)

@@ -1,0 +1,249 @@
+"""The report for a terminal or a pipe: header, depth in two lines, findings worst first, layers, verdict."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from rich import box
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from fanin.measure.record import Site
+from fanin.report.ascii import to_ascii
+from fanin.report.numbers import MISSING, figures, share
+from fanin.report.rows import (
+    activation_of,
+    codes_by_site,
+    evenly,
+    findings_by_severity,
+    header_facts,
+    limit_of,
+    not_run_by_reason,
+    parameters_by_site,
+    where,
+)
+from fanin.report.sparkline import sparkline
+from fanin.report.text import clean, one_line, shorten
+from fanin.rules.finding import Finding
+from fanin.rules.result import CheckResult
+
+__all__ = ["TerminalReport", "show", "to_text"]
+
+WIDTH = 100
+_SIGNS = MappingProxyType({"error": "✗", "warning": "▲", "note": "●", "ok": "✓"})
+_STYLES = MappingProxyType({"error": "bold red", "warning": "bold yellow", "note": "cyan", "ok": "bold green"})
+_Write = Callable[[str], str]
+
+
+def to_text(result: CheckResult, *, width: int = WIDTH, max_layers: int | None = 24) -> str:
+    """The report as plain text: no colour, no control characters, at most `width` columns."""
+    console = Console(
+        file=io.StringIO(), width=width, color_system=None, force_terminal=False, legacy_windows=False, _environ={}
+    )
+    with console.capture() as capture:
+        console.print(TerminalReport(result, max_layers=max_layers))
+    return "".join(line.rstrip() + "\n" for line in capture.get().splitlines())
+
+
+def show(result: CheckResult, *, console: Console | None = None, max_layers: int | None = 24) -> None:
+    """Print the report: in colour on a terminal, plain through a pipe; NO_COLOR and FORCE_COLOR are heeded."""
+    (console or Console(highlight=False)).print(TerminalReport(result, max_layers=max_layers))
+
+
+@dataclass(frozen=True, slots=True)
+class TerminalReport:
+    """A result that rich can print.
+
+    Attributes:
+        result: what to show.
+        max_layers: rows of the layer table (layers with findings first, then evenly spaced); None for all.
+    """
+
+    result: CheckResult
+    max_layers: int | None = 24
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """The parts, one under the other."""
+        width = min(options.max_width, WIDTH)
+        write: _Write = to_ascii if options.ascii_only else str
+        parts = Group(
+            _header(self.result, width, write),
+            Text(),
+            *_depth(self.result, width, options.ascii_only),
+            *_findings(self.result, width, write),
+            *_layers(self.result, self.max_layers, width, write),
+            *_verdict(self.result, write),
+        )
+        yield from console.render(parts, options.update(width=width, highlight=False))
+
+
+def _header(result: CheckResult, width: int, write: _Write) -> RenderableType:
+    header = result.header
+    line = Text("fanin check  ", style="bold")
+    line.append(write(shorten(clean(header.model_class), 48)), style="bold cyan")
+    if header.target:
+        line.append("  " + write(shorten(clean(header.target), 32)), style="dim")
+    return Group(line, *_facts(header_facts(header), width, write))
+
+
+def _facts(facts: Sequence[tuple[str, str]], width: int, write: _Write) -> list[Text]:
+    """Name and value pairs, as many on a line as fit: a pair is never torn."""
+    lines = [Text()]
+    for name, value in facts:
+        pair = Text(f"{name} ", style="dim")
+        pair.append(write(value), style="default")
+        if lines[-1] and lines[-1].cell_len + pair.cell_len + 3 > width:
+            lines.append(Text())
+        lines[-1].append("   " if lines[-1] else "").append_text(pair)
+    return lines
+
+
+def _depth(result: CheckResult, width: int, plain: bool) -> Iterator[RenderableType]:
+    sites = result.measurements.weight_sites()
+    if not sites:
+        return
+    yield _depth_line("forward", [s.forward.rms for s in sites], "blue", width, plain)
+    yield _depth_line("backward", [s.backward.rms if s.backward else None for s in sites], "magenta", width, plain)
+    yield Text()
+
+
+def _depth_line(label: str, values: Sequence[float | None], style: str, width: int, plain: bool) -> Text:
+    known = [v for v in values if v is not None]
+    line = Text(f"  {label:<9}", style="dim")
+    line.append(sparkline(values, width - 52, plain=plain), style=style)
+    if known:
+        ends = f"  rms {figures(known[0])} → {figures(known[-1])}"
+        line.append(to_ascii(ends) if plain else ends, style="default")
+        line.append(f"  over {len(values)} layer{'s' * (len(values) != 1)}", style="dim")
+    return line
+
+
+def _findings(result: CheckResult, width: int, write: _Write) -> Iterator[RenderableType]:
+    for finding in findings_by_severity(result.findings):
+        yield from _finding(finding, width, write)
+        for child in result.consequences:
+            if finding.code in child.because_of:
+                yield _consequence(child, width, write)
+        yield Text()
+    orphans = [c for c in result.consequences if not {f.code for f in result.findings} & set(c.because_of)]
+    for child in orphans:
+        yield _consequence(child, width, write)
+    if orphans:
+        yield Text()
+
+
+def _finding(finding: Finding, width: int, write: _Write) -> Iterator[RenderableType]:
+    style = _STYLES[finding.severity]
+    head = Text(write(_SIGNS[finding.severity]) + " ", style=style)
+    head.append(write(where(finding, width - 4)), style="bold")
+    yield head
+    facts = Text(f"{clean(finding.code)} {clean(finding.name)}  {finding.severity}", style=style)
+    facts.append(write("  " + limit_of(finding)).rstrip(), style="default")
+    if finding.seeds[1] > 1:
+        facts.append(f"  in {finding.seeds[0]} of {finding.seeds[1]} seeds", style="dim")
+    yield Padding(facts, (0, 0, 0, 2))
+    yield Padding(Text(write(one_line(finding.message))), (0, 0, 0, 2))
+    if finding.fix.text:
+        fix = Text("fix: ", style="green")
+        fix.append(write(one_line(finding.fix.text)), style="default")
+        yield Padding(fix, (0, 0, 0, 2))
+    for line in finding.fix.code.splitlines():
+        yield Padding(Text(write(clean(line)), style="green"), (0, 0, 0, 7))
+
+
+def _consequence(finding: Finding, width: int, write: _Write) -> RenderableType:
+    line = Text(write(f"  ↳ {clean(finding.code)} {clean(finding.name)}"), style="dim bold")
+    rest = limit_of(finding)
+    line.append(write(f"  {rest}" if rest else ""), style="dim")
+    line.append(write(f"  because of {', '.join(map(clean, finding.because_of))}"), style="dim")
+    room = width - line.cell_len - 4
+    if room > 12:
+        line.append(write("  " + where(finding, room)), style="dim")
+    return line
+
+
+def _layers(result: CheckResult, limit: int | None, width: int, write: _Write) -> Iterator[RenderableType]:
+    sites = result.measurements.weight_sites()
+    if not sites:
+        return
+    codes = codes_by_site((*result.findings, *result.consequences), sites)
+    shown = evenly(len(sites), limit if limit is not None else len(sites), keep=codes)
+    parameters = parameters_by_site(sites, result.measurements.parameters)
+    rows = {p: _Row(sites[p], activation_of(sites[p], result.measurements.sites)) for p in shown}
+    columns = [c for c in _COLUMNS if any(c.value(row) is not None for row in rows.values())]
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False, show_edge=False, header_style="dim")
+    table.add_column(Text("layer"), no_wrap=True)
+    for column in columns:
+        table.add_column(Text(write(column.title)), justify="right", no_wrap=True)
+    ratios = any(p.grad_over_weight is not None for p in parameters.values())
+    if ratios:
+        table.add_column(Text("grad/weight"), justify="right", no_wrap=True)
+    if codes:
+        table.add_column(Text("found"), no_wrap=True)
+    room = width - 11 * (len(columns) + ratios) - (12 if codes else 0)
+    for place in shown:
+        name = write(shorten(clean(sites[place].path or sites[place].name), max(room, 16)))
+        cells = [Text(name), *(Text(write(c.show(rows[place]))) for c in columns)]
+        if ratios:
+            cells.append(Text(write(figures(parameters[place].grad_over_weight if place in parameters else None, 2))))
+        if codes:
+            found = list(dict.fromkeys(map(clean, codes.get(place, ()))))
+            cells.append(Text(" ".join(found[:3]) + (" .." if len(found) > 3 else ""), style="yellow"))
+        table.add_row(*cells)
+    yield table
+    if len(shown) < len(sites):
+        yield Text(f"{len(sites) - len(shown)} more layers in the JSON and HTML reports", style="dim")
+    yield Text()
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    site: Site
+    activation: Site | None
+
+    @property
+    def dead_share(self) -> float | None:
+        activity = self.activation.activity if self.activation else None
+        return activity.dead_share if activity else None
+
+
+@dataclass(frozen=True, slots=True)
+class _Column:
+    title: str
+    value: Callable[[_Row], float | None]
+    format: Callable[[float | None], str] = figures
+
+    def show(self, row: _Row) -> str:
+        value = self.value(row)
+        return MISSING if value is None else self.format(value)
+
+
+_COLUMNS = (
+    _Column("rms", lambda r: r.site.forward.rms),
+    _Column("expected", lambda r: r.site.predicted.rms if r.site.predicted else None),
+    _Column("z", lambda r: r.site.predicted.z if r.site.predicted else None, lambda v: f"{v:+.1f}"),
+    _Column("grad rms", lambda r: r.site.backward.rms if r.site.backward else None),
+    _Column(
+        "dead", lambda r: r.activation.activity.dead_share if r.activation and r.activation.activity else None, share
+    ),
+    _Column("1 − cos", lambda r: r.site.sample_cosine.one_minus_mean if r.site.sample_cosine else None),
+)
+
+
+def _verdict(result: CheckResult, write: _Write) -> Iterator[RenderableType]:
+    for reason, rules in not_run_by_reason(result.not_run):
+        names = ", ".join(f"{clean(rule.code)} {clean(rule.name)}" for rule in rules)
+        yield Text(write(f"not run: {names}: {one_line(reason)}"), style="dim")
+    if result.ignored:
+        codes = ", ".join(sorted({clean(f.code) for f in result.ignored}))
+        yield Text(f"ignored: {len(result.ignored)} findings ({codes})", style="dim")
+    for entry in result.unused_ignores:
+        yield Text(write(f"unused ignore: {clean(entry)} matched nothing"), style="yellow")
+    worst = findings_by_severity(result.findings)[:1]
+    state = "ok" if result.ok or not worst else worst[0].severity
+    yield Text(write(f"{_SIGNS[state]} {result.verdict}"), style=_STYLES[state])
