@@ -1,15 +1,15 @@
 """Orthonormal matrices that follow Haar measure, from Householder reflectors drawn directly.
 
 A QR factorisation of a Gaussian matrix spends most of its time on numbers that are thrown away: of step k only the
-reflector is kept, and its vector is Gaussian again, independent of all others. So column k of a lower-trapezoidal Gaussian
-matrix *is* the k-th reflector vector, and what is left is to multiply the reflectors out, in blocks, so that all work is
-matrix products. The signs of the Gaussian diagonal must be kept in a diagonal factor: without it Q'Q = I still holds but
-the matrices are not Haar (their traces are off, their determinant is constant).
+reflector is kept, and its vector is Gaussian again, independent of all others. So column k of a lower-trapezoidal
+Gaussian matrix *is* the k-th reflector vector, and what is left is to multiply the reflectors out, in blocks, so that
+all work is matrix products. The signs of the Gaussian diagonal must be kept in a diagonal factor: without it Q'Q = I
+still holds but the matrices are not Haar (their traces are off, their determinant is constant).
 
 Source: Stewart 1980, "The efficient generation of random orthogonal matrices with an application to condition
 estimators", SIAM J. Numer. Anal. 17(3), section 3; Mezzadri 2007 (arXiv math-ph/0609050, section 5) for the signs;
-Schreiber and Van Loan 1989, "A storage-efficient WY representation", for the blocks; Joffrain et al. 2006, "Accumulating
-Householder transformations, revisited", for T^-1.
+Schreiber and Van Loan 1989, "A storage-efficient WY representation", for the blocks; Joffrain et al. 2006,
+"Accumulating Householder transformations, revisited", for T^-1.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ def haar(key: Key, batch: int, rows: int, cols: int, *, dtype: Any = "float32") 
     """A batch of independent matrices with orthonormal columns (rows, where they are fewer), Haar distributed.
 
     Each is uniform on the Stiefel manifold: for square ones, Q and UQV have the same law for all orthogonal U and V.
-    Matrix b is made from elements b rows cols ... (b + 1) rows cols - 1 of the normal stream of `key`, so a batch (heads,
-    gates, experts) can be cut anywhere between matrices. Complex dtypes give Haar unitary matrices.
+    Matrix b is made from elements b rows cols ... (b + 1) rows cols - 1 of the normal stream of `key`, so a batch
+    (heads, gates, experts) can be cut anywhere between matrices. Complex dtypes give Haar unitary matrices.
 
     Args:
         key: the stream, ``fanin.key(seed, name)``.
@@ -91,7 +91,7 @@ def reflect(gaussian: Matrix, *, block: int = _BLOCK) -> Matrix:
         >>> float(reflect(np.array([[-0.3]]))[0, 0])
         -1.0
     """
-    m, n = gaussian.shape
+    n = gaussian.shape[1]
     v = np.tril(gaussian)
     diagonal = np.diagonal(v).copy()
     norms = np.linalg.norm(v, axis=0)

@@ -20,8 +20,8 @@ def choose(
     """For each unit `kept` distinct inputs out of `inputs`, every set equally likely, in the order of choice.
 
     Step t = 0 .. kept - 1 of unit u looks at j = inputs - kept + t and takes r = floor(x (j + 1) / 2**32), where x is
-    element u kept + t of the key's "sparse" stream; if r was taken already it takes j instead. So a unit's inputs depend
-    on (key, unit, kept) alone, and no array over all inputs is sorted.
+    element u kept + t of the key's "sparse" stream; if r was taken already it takes j instead. So a unit's inputs
+    depend on (key, unit, kept) alone, and no array over all inputs is sorted.
 
     Args:
         key: the parameter's own key; the "sparse" stream is derived from it.

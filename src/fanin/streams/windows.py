@@ -62,7 +62,8 @@ def window(lower: float, upper: float, bits: int) -> Window:
         raise ArgumentError(
             f"the window [{lower:g}, {upper:g}] standard deviations holds {high - low} of the 2**64 words of a "
             f"stream, too few to follow the law; allowed is a probability of at least {MIN_WORDS / 2**64:.1e}. A "
-            "window that narrow is as good as uniform on its interval; one that far out is better drawn from a law centred "
+            "window that narrow is as good as uniform on its interval; one that far out is better drawn from a law "
+            "centred "
             "there."
         )
     return Window(low, high - low)
