@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from fanin.errors import DtypeError
 
-__all__ = ["FillDtype", "bfloat16_bits", "fill_dtype", "numpy_dtype", "rounded"]
+__all__ = ["FillDtype", "bfloat16_bits", "fill_dtype", "memory_dtype", "numpy_dtype", "rounded"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +80,11 @@ def numpy_dtype(name: str) -> np.dtype[Any]:
         bfloat16: np.dtype[Any] = np.dtype(ml_dtypes.bfloat16)
         return bfloat16
     return np.dtype(name)
+
+
+def memory_dtype(part: str) -> np.dtype[Any]:
+    """What an engine writes for the real dtype `part`: the bits of a half as uint16, else the numbers themselves."""
+    return np.dtype({"bfloat16": "uint16", "float16": "uint16"}.get(part, part))
 
 
 def bfloat16_bits(x: npt.NDArray[np.float32]) -> npt.NDArray[np.uint16]:

@@ -52,6 +52,11 @@ def _reach(draw: Draw, double: bool) -> float:
     return z if draw.kind == "normal" else max(abs(max(draw.lower, -z)), abs(min(draw.upper, z)))
 
 
+def _edge(x: float, real: type[np.floating[Any]]) -> float:
+    """`x` in the drawing precision; beyond 64 standard deviations no number can reach it."""
+    return float(real(min(max(x, -64.0), 64.0)))
+
+
 def prepare(draw: Draw, dtype: Any) -> Law:
     """The law of the elements of a tensor of the given dtype (of its real part, where it is complex).
 
@@ -80,8 +85,8 @@ def prepare(draw: Draw, dtype: Any) -> Law:
         kind="uniform" if draw.kind == "uniform" else "normal",
         double=double,
         window=None if words is None or words.size >= 1 << bits else words,
-        lower=float(real(draw.lower)) if truncated else -math.inf,
-        upper=float(real(draw.upper)) if truncated else math.inf,
+        lower=_edge(draw.lower, real) if truncated else -math.inf,
+        upper=_edge(draw.upper, real) if truncated else math.inf,
         width=float(real(draw.width / math.sqrt(2.0) if target.is_complex else draw.width)),
         shift=float(real(draw.shift)),
         dtype=target,

@@ -8,14 +8,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fanin.streams import reference, reference64
-from fanin.streams.boxes import Box
-from fanin.streams.dtypes import numpy_dtype, rounded
+from fanin.streams import reference
+from fanin.streams.boxes import Box, strides_of
+from fanin.streams.cpu import fill_memory
+from fanin.streams.dtypes import memory_dtype, numpy_dtype
 from fanin.streams.keys import Key
-from fanin.streams.law import Law, parts, prepare
+from fanin.streams.law import parts, prepare
 from fanin.streams.spec import Draw
 
-__all__ = ["draw_at", "sample", "unit_words"]
+__all__ = ["sample", "unit_words"]
 
 _CHUNK = 1 << 15  # elements whose temporaries (about 100 bytes each) stay near 3 MiB
 
@@ -38,35 +39,6 @@ def unit_words(key: Key, shape: Sequence[int], *, box: Sequence[slice] | None = 
     for first, last in where.ranges(_CHUNK):
         out[first:last] = reference.words_at(key, where.indices(first, last))
     return out.reshape(where.shape)
-
-
-def draw_at(law: Law, key: Key, index: npt.NDArray[np.uint64]) -> npt.NDArray[Any]:
-    """The real numbers of the given global elements, rounded to the law's dtype: the definition of every engine."""
-    if law.double:
-        return rounded(_affine(_unit64(law, reference64.words64_at(key, index)), law, np.float64), law.dtype.part)
-    return rounded(_affine(_unit32(law, reference.words_at(key, index)), law, np.float32), law.dtype.part)
-
-
-def _unit32(law: Law, word: npt.NDArray[np.uint32]) -> npt.NDArray[np.float32]:
-    if law.kind == "uniform":
-        return reference.uniform(word)
-    if law.window is not None:
-        low, size = np.uint64(law.window.low), np.uint64(law.window.size)
-        word = (low + ((word.astype(np.uint64) * size) >> np.uint64(32))).astype(np.uint32)
-    return reference.normal(word)
-
-
-def _unit64(law: Law, word: npt.NDArray[np.uint64]) -> npt.NDArray[np.float64]:
-    if law.kind == "uniform":
-        return reference64.uniform64(word)
-    if law.window is not None:
-        word = np.uint64(law.window.low) + reference64.multiply_high(word, law.window.size)
-    return reference64.normal64(word)
-
-
-def _affine(unit: npt.NDArray[Any], law: Law, real: type[np.floating[Any]]) -> npt.NDArray[Any]:
-    inside = np.minimum(np.maximum(unit, real(law.lower)), real(law.upper))
-    return np.asarray(inside * real(law.width) + real(law.shift))
 
 
 def sample(
@@ -102,9 +74,10 @@ def sample(
         True
     """
     law, where = prepare(draw, dtype), Box.of(shape, box)
-    out = np.empty(where.size, numpy_dtype(law.dtype.name))
-    views = (out.real, out.imag) if law.dtype.is_complex else (out,)
-    for view, (part, part_key) in zip(views, parts(law, key), strict=True):
-        for first, last in where.ranges(_CHUNK):
-            view[first:last] = draw_at(part, part_key, where.indices(first, last))
-    return out.reshape(where.shape)
+    out = np.empty(where.shape, numpy_dtype(law.dtype.name))
+    lanes = 2 if law.dtype.is_complex else 1
+    memory = out.reshape(-1).view(memory_dtype(law.dtype.part))
+    steps = tuple(step * lanes for step in strides_of(where.shape))
+    for offset, (part, part_key) in enumerate(parts(law, key)):
+        fill_memory(memory, part, part_key, where, steps=steps, offset=offset)
+    return out

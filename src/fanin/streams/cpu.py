@@ -1,0 +1,184 @@
+"""Filling memory of this machine: by the compiled kernels, or by NumPy where they cannot be had, with the same bits."""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+import warnings
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fanin.errors import FaninWarning
+from fanin.streams import reference64
+from fanin.streams.boxes import Box
+from fanin.streams.drawing import draw_at
+from fanin.streams.dtypes import memory_dtype
+from fanin.streams.geometry import Walk
+from fanin.streams.keys import Key
+from fanin.streams.law import Law
+
+__all__ = ["Progress", "cpu_engine", "default_threads", "fill_memory"]
+
+RANGE = 1 << 18
+"""Elements of one task. A task is the unit of progress, of interruption, and of sharing between threads."""
+
+_PYTHON_CHUNK = 1 << 15
+_WORTH_LOADING = 1 << 17
+_TINY_WIDTH = 2.0**-95  # below, the kernels' width * 2**-31 would not be exact
+
+Progress = Callable[[int], None]
+"""Called with the number of elements written so far; what it raises stops the fill."""
+
+
+@functools.cache
+def _kernels() -> tuple[Any, str]:
+    """The module of compiled kernels, or None and the reason."""
+    try:
+        from fanin.streams import numba_kernels
+    except Exception as error:  # numba raises RuntimeError for a cache without a place, and whatever its imports raise
+        return None, f"{type(error).__name__}: {error}"
+    return numba_kernels, ""
+
+
+@functools.cache
+def kernel_for(part: str) -> Any:
+    """The compiled fill for memory of the real dtype `part`, or None where it cannot be had, after one warning."""
+    kernels, reason = _kernels()
+    if kernels is not None:
+        try:
+            return kernels.ready(memory_dtype(part).name)
+        except Exception as error:
+            reason = f"{type(error).__name__}: {error}"
+    warnings.warn(
+        f"weights are drawn by NumPy, with the same bits but about ten times slower, because numba is not to be had "
+        f"({reason}). Install numba, or let NUMBA_CACHE_DIR name a folder that can be written.",
+        FaninWarning,
+        stacklevel=3,
+    )
+    return None
+
+
+def cpu_engine() -> str:
+    """Which engine fills this machine's memory: "numba", or "numpy" where numba cannot be imported or keep its results.
+
+    Example:
+        >>> cpu_engine()
+        'numba'
+    """
+    return "numpy" if kernel_for("float32") is None else "numba"
+
+
+def fill_memory(
+    memory: npt.NDArray[Any],
+    law: Law,
+    key: Key,
+    box: Box,
+    *,
+    steps: tuple[int, ...] | None = None,
+    offset: int = 0,
+    threads: int | None = None,
+    progress: Progress | None = None,
+) -> None:
+    """Write the numbers of `box` into a flat array.
+
+    Args:
+        memory: one-dimensional and contiguous, of the law's real dtype (bfloat16 and float16 as uint16).
+        law: what to draw.
+        key: the stream.
+        box: which elements of the global tensor.
+        steps: where they go: step of each box axis in `memory`; contiguous where not given.
+        offset: of the first element in `memory`.
+        threads: at most so many; as many as there are cores, up to 4, where not given. The bits do not depend on it.
+        progress: told the number of elements written, now and then.
+    """
+    walk = Walk.of(box, steps)
+    compiled = _wants_compiled(law, box.size) and kernel_for(law.dtype.part) is not None
+    task = (_compiled if compiled else _interpreted)(memory[offset:], law, key, walk)
+    ranges = [(first, min(first + RANGE, box.size)) for first in range(0, box.size, RANGE)]
+    _run(task, ranges, min(threads or default_threads(), len(ranges)), progress)
+
+
+def _wants_compiled(law: Law, size: int) -> bool:
+    """Whether the kernels can give the law's bits and loading them (half a second) is worth it, or done already."""
+    exact = law.double or law.width == 0.0 or law.width >= _TINY_WIDTH
+    return exact and (size >= _WORTH_LOADING or "fanin.streams.numba_kernels" in sys.modules)
+
+
+def default_threads() -> int:
+    """Cores that this process may use, at most 4: beyond, memory is the limit.
+
+    Example:
+        >>> 1 <= default_threads() <= 4
+        True
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(cores, 4)
+
+
+Task = Callable[[int, int], None]
+
+
+def _run(task: Task, ranges: list[tuple[int, int]], threads: int, progress: Progress | None) -> None:
+    """Every range once, on so many threads; an exception, say an interrupt, leaves the rest undone."""
+    done = 0
+    if threads < 2:
+        for first, last in ranges:
+            task(first, last)
+            done += last - first
+            if progress is not None:
+                progress(done)
+        return
+    with ThreadPoolExecutor(threads) as pool:
+        futures = {pool.submit(task, first, last): last - first for first, last in ranges}
+        try:
+            for future in as_completed(futures):
+                future.result()
+                done += futures[future]
+                if progress is not None:
+                    progress(done)
+        except BaseException:
+            pool.shutdown(wait=True, cancel_futures=True)
+            raise
+
+
+def _interpreted(memory: npt.NDArray[Any], law: Law, key: Key, walk: Walk) -> Task:
+    """Draw with the reference, in pieces that bound its temporaries."""
+    source, target = Box(walk.shape, walk.strides, walk.start), Box(walk.shape, walk.steps)
+
+    def task(first: int, last: int) -> None:
+        for a in range(first, last, _PYTHON_CHUNK):
+            b = min(a + _PYTHON_CHUNK, last)
+            memory[target.indices(a, b)] = draw_at(law, key, source.indices(a, b)).view(memory.dtype)
+
+    return task
+
+
+def _stream(key: Key) -> npt.NDArray[np.uint64]:
+    return np.array([key.key64, key.c2, key.c3], np.uint64)
+
+
+def _compiled(memory: npt.NDArray[Any], law: Law, key: Key, walk: Walk) -> Task:
+    """Draw with the compiled kernels."""
+    shape, strides, steps = (np.array(x, np.int64) for x in (walk.shape, walk.strides, walk.steps))
+    places = (shape, strides, steps, np.uint64(walk.start), walk.run, int(walk.dense))
+    low = _stream(key.for_purpose(reference64.LOW_PURPOSE)) if law.double else _stream(key)
+    carried = 1.0 if law.kind == "uniform" else 2.0**31  # the kernels' normal numbers carry this factor
+    narrow = [law.lower * carried, law.upper * carried, law.width / carried, law.shift] if not law.double else [0.0] * 4
+    arguments: tuple[Any, ...] = (
+        *(_stream(key), low, int(law.kind == "uniform"), int(law.double)),
+        np.array(narrow, np.float32),
+        np.array([law.lower, law.upper, law.width, law.shift], np.float64),
+        np.array(law.window or (0, 0), np.uint64),
+        int(law.dtype.part == "bfloat16"),
+    )
+    fill = kernel_for(law.dtype.part)
+
+    def task(first: int, last: int) -> None:
+        fill(memory, first, last, places, arguments)
+
+    return task
