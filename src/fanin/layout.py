@@ -1,7 +1,7 @@
 """What the axes of a weight mean: the one place where a shape becomes fan_in and fan_out.
 
-A `Layout` is passed, never guessed from the rank. Modules and captured operations give it; for a bare array the caller does, with
-torch's (out, in, *taps) as the documented default.
+A `Layout` is passed, never guessed from the rank. Modules and captured operations give it; for a bare array the caller
+does, with torch's (out, in, *taps) as the documented default.
 """
 
 from __future__ import annotations
@@ -16,18 +16,40 @@ import numpy.typing as npt
 
 from fanin.errors import LayoutError
 
-__all__ = ["Fans", "Layout", "fan_in", "fan_out", "fans", "from_blocks", "to_blocks"]
+__all__ = ["Block", "Fans", "Layout", "fan_in", "fan_out", "fans", "from_blocks", "to_blocks"]
 
 
 class Fans(NamedTuple):
     """The two fans of one map.
 
-    `fan_in` counts the terms summed into one output, `fan_out` the terms summed into the gradient of one input; both are averages over
-    positions where a stride makes the count vary, so they can be fractions.
+    `fan_in` counts the terms summed into one output, `fan_out` those summed into the gradient of one input; both are
+    averages over positions where a stride makes the count vary, so they can be fractions.
     """
 
     fan_in: float
     fan_out: float
+
+
+class Block(NamedTuple):
+    """The independent maps of one part of a weight: `maps` of them, each from `inputs` to `out` units over `taps`.
+
+    `maps` counts batch entries times groups; `taps` holds the size of each tap axis (empty for a matrix).
+    """
+
+    maps: int
+    out: int
+    inputs: int
+    taps: tuple[int, ...]
+
+    @property
+    def num_taps(self) -> int:
+        """Kernel positions."""
+        return math.prod(self.taps)
+
+    @property
+    def size(self) -> int:
+        """Entries."""
+        return self.maps * self.out * self.inputs * self.num_taps
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,15 +65,16 @@ class Layout:
         groups_on: the side whose axis spans all groups; the other one counts the units of one group.
             torch ``ConvNd`` (out, in / groups): "out". torch ``ConvTransposeNd`` (in, out / groups) and Keras'
             depthwise kernel (taps, channels, multiplier): "in".
-        parts: sizes of the maps that lie side by side along the output axis (q, k, v; the gates of an LSTM; gate and up).
-            An int asks for that many equal parts. fan_out counts one part.
-        stride: stride per tap axis (an int for all). Of a convolution it divides fan_out, of a transposed convolution fan_in.
+        parts: sizes of the maps that lie side by side along the output axis (q, k, v; the gates of an LSTM; gate and
+            up). An int asks for that many equal parts. fan_out counts one part.
+        stride: stride per tap axis (an int for all). Of a convolution it divides fan_out, of a transposed convolution
+            fan_in.
         transposed: the weight is used by a transposed convolution.
         lookup: rows are read, not summed (an embedding): fan_in is 1 (times `bag` rows).
         bag: rows summed into one output by an EmbeddingBag.
 
-    Source: the counts are those of He et al. 2015 (arXiv 1502.01852, eq. 7 and 14) with groups, parts and strides as they act in the
-    sum; torch, Keras and Flax count some of them differently (see ``docs/initializers.md``).
+    Source: the counts are those of He et al. 2015 (arXiv 1502.01852, eq. 7 and 14) with groups, parts and strides as
+    they act in the sum; torch, Keras and Flax count some of them differently (see ``docs/initializers.md``).
 
     Example:
         >>> fans((64, 32, 3, 3), Layout.conv(2))
@@ -76,8 +99,9 @@ class Layout:
         axes = self.out_axes + self.in_axes + self.tap_axes + self.batch_axes
         if len(set(axes)) != len(axes) or sorted(axes) != list(range(len(axes))):
             raise LayoutError(
-                f"every axis must appear once in out_axes, in_axes, tap_axes or batch_axes, from 0 upwards; got out={self.out_axes}, "
-                f"in={self.in_axes}, taps={self.tap_axes}, batch={self.batch_axes}. Negative axes are not allowed: write them out."
+                "every axis must appear once in out_axes, in_axes, tap_axes or batch_axes, from 0 upwards; got "
+                f"out={self.out_axes}, in={self.in_axes}, taps={self.tap_axes}, batch={self.batch_axes}. "
+                "Negative axes are not allowed: write them out."
             )
         if self.groups < 1 or self.bag < 1:
             raise LayoutError(f"groups and bag must be >= 1; got groups={self.groups}, bag={self.bag}")
@@ -86,10 +110,13 @@ class Layout:
         parts = self.parts if isinstance(self.parts, tuple) else (self.parts,)
         if not parts or min(parts) < 1:
             raise LayoutError(f"parts must be a positive count or a tuple of positive sizes; got {self.parts!r}")
-        if not isinstance(self.stride, int) and len(self.stride) != len(self.tap_axes):
+        strides = (self.stride,) if isinstance(self.stride, int) else self.stride
+        if not isinstance(self.stride, int) and len(strides) != len(self.tap_axes):
             raise LayoutError(
                 f"stride needs one entry for each of the {len(self.tap_axes)} tap axes; got {self.stride!r}"
             )
+        if any(s < 1 for s in strides):
+            raise LayoutError(f"strides are >= 1; got {self.stride!r}")
 
     # ------------------------------------------------------------------ the layouts people meet
     @classmethod
@@ -124,7 +151,7 @@ class Layout:
     def channels_last(
         cls, rank: int, *, groups: int = 1, stride: int | tuple[int, ...] = 1, transposed: bool = False
     ) -> Layout:
-        """Keras, Flax and Haiku kernels (*taps, in / groups, out) of the given rank; `transposed` for (*taps, in, out) kernels."""
+        """Keras, Flax and Haiku kernels (*taps, in/groups, out); `transposed`: Flax' ConvTranspose (*taps, in, out)."""
         return cls(
             out_axes=(rank - 1,),
             in_axes=(rank - 2,),
@@ -148,7 +175,7 @@ class Layout:
 
     @classmethod
     def keras_conv_transposed(cls, rank: int, *, stride: int | tuple[int, ...] = 1) -> Layout:
-        """Keras' transposed kernel (*taps, out, in)."""
+        """Keras' transposed kernel (*taps, out, in); also Flax' ConvTranspose with ``transpose_kernel=True``."""
         return cls(
             out_axes=(rank - 2,), in_axes=(rank - 1,), tap_axes=tuple(range(rank - 2)), stride=stride, transposed=True
         )
@@ -169,14 +196,21 @@ class Layout:
         return cls(batch_axes=(0,), out_axes=(2 if in_out else 1,), in_axes=(1 if in_out else 2,), parts=parts)
 
     @classmethod
+    def heads(cls, *, output: bool = False) -> Layout:
+        """Per-head projection (model, heads, size) of Flax and Keras attention; `output`: (heads, size, model)."""
+        if output:
+            return cls(in_axes=(0, 1), out_axes=(2,))
+        return cls(in_axes=(0,), out_axes=(1, 2))
+
+    @classmethod
     def c01b(cls) -> Layout:
         """cuda-convnet's (in, height, width, out), as in Lasagne's ``c01b=True``."""
         return cls(out_axes=(3,), in_axes=(0,), tap_axes=(1, 2))
 
     @classmethod
-    def vector(cls) -> Layout:
-        """A 1-D parameter with one number per unit (bias, norm scale): it has no fans."""
-        return cls(out_axes=(0,), in_axes=())
+    def vector(cls, *, parts: int | tuple[int, ...] = 1) -> Layout:
+        """A 1-D parameter with one number per unit (bias, norm scale; `parts`: gates): it has no fans."""
+        return cls(out_axes=(0,), in_axes=(), parts=parts)
 
     @classmethod
     def default(cls, rank: int) -> Layout:
@@ -197,18 +231,20 @@ class Layout:
         """Raise `LayoutError` where the layout does not fit the shape."""
         if len(shape) != self.rank:
             raise LayoutError(
-                f"the layout names {self.rank} axes but the shape {tuple(shape)} has {len(shape)}. Pass the layout that fits, for example "
-                f"Layout.default({len(shape)}) for torch's (out, in, *taps)."
+                f"the layout names {self.rank} axes but the shape {tuple(shape)} has {len(shape)}. Pass the layout "
+                f"that fits, for example Layout.default({max(len(shape), 1)}) for torch's (out, in, *taps)."
             )
         spanned = _size(shape, self.out_axes if self.groups_on == "out" else self.in_axes)
         if spanned % self.groups:
             raise LayoutError(
-                f"{self.groups} groups do not divide the {spanned} units of the {self.groups_on} axes in shape {tuple(shape)}"
+                f"{self.groups} groups do not divide the {spanned} units of the {self.groups_on} axes in shape "
+                f"{tuple(shape)}"
             )
         sizes = self.part_sizes(shape)
         if sum(sizes) != _size(shape, self.out_axes):
             raise LayoutError(
-                f"parts {self.parts} do not add up to the {_size(shape, self.out_axes)} output units of shape {tuple(shape)}"
+                f"parts {self.parts} do not add up to the {_size(shape, self.out_axes)} output units of shape "
+                f"{tuple(shape)}"
             )
         if len(sizes) > 1 and (self.groups > 1 or len(self.out_axes) > 1):
             raise LayoutError("parts need a single output axis and no groups")
@@ -220,14 +256,34 @@ class Layout:
         size, rest = divmod(_size(shape, self.out_axes), self.parts)
         if rest:
             raise LayoutError(
-                f"{self.parts} equal parts do not divide the {_size(shape, self.out_axes)} output units of shape {tuple(shape)}"
+                f"{self.parts} equal parts do not divide the {_size(shape, self.out_axes)} output units of shape "
+                f"{tuple(shape)}"
             )
         return (size,) * self.parts
+
+    def strides(self) -> tuple[int, ...]:
+        """Stride of each tap axis."""
+        return (self.stride,) * len(self.tap_axes) if isinstance(self.stride, int) else self.stride
+
+    def blocks(self, shape: Sequence[int]) -> tuple[Block, ...]:
+        """The independent maps inside a weight of this shape, one entry for each part.
+
+        Example:
+            >>> Layout.conv(2, groups=4).blocks((8, 3, 5, 5))
+            (Block(maps=4, out=2, inputs=3, taps=(5, 5)),)
+        """
+        self.check(shape)
+        maps = _size(shape, self.batch_axes) * self.groups
+        inputs = _size(shape, self.in_axes) // (self.groups if self.groups_on == "in" else 1)
+        taps = tuple(shape[a] for a in self.tap_axes)
+        divide = self.groups if self.groups_on == "out" else 1
+        return tuple(Block(maps, out // divide, inputs, taps) for out in self.part_sizes(shape))
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready form that holds only what differs from the defaults."""
         defaults = Layout()
-        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items() if v != getattr(defaults, k)}
+        changed = {k: v for k, v in asdict(self).items() if v != getattr(defaults, k)}
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in changed.items()}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Layout:
@@ -235,7 +291,8 @@ class Layout:
         known = {f.name for f in fields(cls)}
         if unknown := set(data) - known:
             raise LayoutError(f"unknown layout fields {sorted(unknown)}; known: {sorted(known)}")
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in data.items()})
+        arguments: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items()}
+        return cls(**arguments)
 
 
 def _size(shape: Sequence[int], axes: Sequence[int]) -> int:
@@ -265,11 +322,11 @@ def fans(shape: Sequence[int], layout: Layout | None = None) -> Fans:
     layout.check(shape)
     if not layout.in_axes:
         raise LayoutError(
-            f"a parameter of shape {tuple(shape)} with one number per unit has no fan_in or fan_out; use a law that needs none "
-            "(zeros, ones, constant, normal(std=...)), or pass the layout of the weight it belongs to."
+            f"a parameter of shape {tuple(shape)} with one number per unit has no fan_in or fan_out; use a law that "
+            "needs none (Zeros, Ones, Constant, Normal(std=...)), or pass the layout of the weight it belongs to."
         )
     taps = _size(shape, layout.tap_axes)
-    strides = layout.stride ** len(layout.tap_axes) if isinstance(layout.stride, int) else math.prod(layout.stride)
+    strides = math.prod(layout.strides())
     ins = _size(shape, layout.in_axes) / (layout.groups if layout.groups_on == "in" else 1)
     outs = _size(shape, layout.out_axes) / (layout.groups if layout.groups_on == "out" else 1)
     outs /= len(layout.part_sizes(shape))
@@ -300,9 +357,9 @@ def fan_out(shape: Sequence[int], layout: Layout | None = None) -> float:
 
 
 def to_blocks(weight: npt.NDArray[Any], layout: Layout) -> list[npt.NDArray[Any]]:
-    """The independent maps inside a weight: for each part one array (batch x groups, out, in, taps).
+    """The maps inside a weight: for each part one array (batch x groups, out, in, taps).
 
-    Structured laws (orthogonal, delta-orthogonal, identity, ...) fill these blocks and put them back with `from_blocks`.
+    Structured laws (orthogonal, delta-orthogonal, identity, ...) fill these blocks; `from_blocks` puts them back.
 
     Example:
         >>> [b.shape for b in to_blocks(np.zeros((12, 4)), Layout.linear(parts=3))]

@@ -16,6 +16,7 @@ from fanin.errors import ArgumentError, ShapeError
 from fanin.initializers import sampling
 from fanin.layout import Layout
 from fanin.streams.keys import Key
+from fanin.streams.sampling import sample as streams_sample
 from fanin.streams.spec import Draw
 
 __all__ = ["EntryMoments", "Initializer", "law_from_dict"]
@@ -57,10 +58,12 @@ class Initializer(abc.ABC):
     Attributes:
         breaks_symmetry: False where two units of a layer could start identical, and so would stay identical under
             training. Such a law is meant for biases, norm scales, output weights or maps whose input already differs.
+        uncorrelated_inputs: False where the incoming weights of one unit depend on each other.
     """
 
     __slots__ = ()
     breaks_symmetry: ClassVar[bool] = True
+    uncorrelated_inputs: ClassVar[bool] = True
 
     # ------------------------------------------------------------------ what a law defines
     @abc.abstractmethod
@@ -119,7 +122,7 @@ class Initializer(abc.ABC):
         self.check(size, layout)
         request = self.draw(size, layout)
         if request is not None:
-            return sampling.sample(request, key, size, dtype=name)
+            return streams_sample(request, key, size, dtype=name)
         return self.values(size, layout, key, name)
 
     def fill_(self, tensor: Any, *, key: Key, layout: Layout | None = None) -> Any:

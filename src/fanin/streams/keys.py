@@ -34,13 +34,15 @@ class Key:
     c3: int
 
     def for_purpose(self, purpose: str) -> Key:
-        """The key of another stream of the same parameter, independent of this one.
+        """The key of another stream of the same parameter, independent of this one; purposes nest.
 
         Example:
             >>> key(0, "w").for_purpose("sign") == key(0, "w", purpose="sign")
             True
+            >>> key(0, "w").for_purpose("part 1").for_purpose("sign").purpose
+            'part 1/sign'
         """
-        return key(self.seed, self.name, purpose=purpose)
+        return key(self.seed, self.name, purpose=f"{self.purpose}/{purpose}" if self.purpose else purpose)
 
 
 def key(seed: int, name: str, *, purpose: str = "") -> Key:
