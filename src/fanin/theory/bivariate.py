@@ -23,7 +23,7 @@ from fanin.theory.closed_forms import CLOSED_BIVARIATE
 from fanin.theory.moments import gaussian_moments, kinks_of
 from fanin.theory.quadrature import NODES, WEIGHTS, integrate
 
-__all__ = ["bivariate", "bivariate_gap", "bivariate_slope"]
+__all__ = ["bivariate", "bivariate_gap", "bivariate_slope", "pair_fourths"]
 
 _INNER_CUT: Final = 10.0  # in deviations of y: tail mass 2e-23
 _OUTER_CUT: Final = 12.0
@@ -150,6 +150,24 @@ def _gap_and_slope(act: Activation, gap: float, q: float, mean: float) -> tuple[
 
     value, slope = _nested(integrand, pair)
     return value, slope / q
+
+
+@lru_cache(maxsize=1024)
+def pair_fourths(act: Activation, c: float, *, q: float) -> tuple[float, float, float]:
+    """E f1 f2, E f1^2 f2^2 and E f1^3 f2 for a centred Gaussian pair of variance q and correlation c.
+
+    Example:
+        >>> from fanin.theory.activations import activation
+        >>> [round(v, 9) for v in pair_fourths(activation("linear"), 0.5, q=1.0)]
+        [0.5, 1.5, 1.5]
+    """
+
+    def integrand(u1: Array, u2: Array, x: Array, y: Array) -> Array:
+        f1, f2 = act.fn(u1), act.fn(u2)
+        return np.stack((f1 * f2, np.square(f1 * f2), f1**3 * f2))
+
+    product, squares, cube = _nested(integrand, _pair(act, act, c=c, gap=1.0 - c, qs=(q, q), means=(0.0, 0.0)))
+    return product, squares, cube
 
 
 def _pair(

@@ -83,6 +83,7 @@ def _two_slopes(q: float, right: float, left: float) -> MomentValues:
         "fourth": 1.5 * q * q * (right**4 + left**4),
         "dmean": 0.5 * (right + left),
         "dsecond": squares,
+        "dfourth": 0.5 * (right**4 + left**4),
         "ffprime": (right * right - left * left) * math.sqrt(q / (2.0 * math.pi)),
         "second_slope": squares,
     }
@@ -96,6 +97,7 @@ def _relu2(q: float) -> MomentValues:
         "fourth": 52.5 * q**4,
         "dmean": 2.0 * math.sqrt(q / (2.0 * math.pi)),
         "dsecond": 2.0 * q,
+        "dfourth": 24.0 * q * q,
         "ffprime": 4.0 * q**1.5 / math.sqrt(2.0 * math.pi),
         "second_slope": 3.0 * q,
     }
@@ -110,6 +112,7 @@ def _exp(q: float) -> MomentValues:
         "fourth": math.exp(8.0 * q),
         "dmean": m1,
         "dsecond": m2,
+        "dfourth": math.exp(8.0 * q),
         "ffprime": m2,
         "second_slope": 2.0 * m2,
     }
@@ -124,6 +127,7 @@ def _sin(q: float, omega: float) -> MomentValues:
         "fourth": (3.0 - 4.0 * math.exp(-2.0 * v) + math.exp(-8.0 * v)) / 8.0,
         "dmean": omega * math.exp(-0.5 * v),
         "dsecond": 0.5 * omega * omega * (1.0 + math.exp(-2.0 * v)),
+        "dfourth": omega**4 * (3.0 + 4.0 * math.exp(-2.0 * v) + math.exp(-8.0 * v)) / 8.0,
         "ffprime": 0.0,
         "second_slope": omega * omega * math.exp(-2.0 * v),
     }

@@ -32,6 +32,7 @@ class Moments:
         fourth: E f^4.
         dmean: E f'.
         dsecond: E f'^2, the derivative where it exists.
+        dfourth: E f'^4.
         ffprime: E f f'.
         second_slope: d E f^2 / dq at fixed mean, from E (z - mean) f f' / q; jumps leave it short of their share.
         error: largest error among them, relative to the integral of the absolute value.
@@ -44,6 +45,7 @@ class Moments:
     fourth: float
     dmean: float
     dsecond: float
+    dfourth: float
     ffprime: float
     second_slope: float
     error: float
@@ -134,7 +136,7 @@ def _by_quadrature(act: Activation, mean: float, q: float, given: tuple[float, .
     shift = float(np.asarray(act.fn(np.array([mean])), dtype=np.float64)[0])
     rule = _rule(act, mean=mean, std=std, shift=shift)
     integral = over_the_line(act, rule, mean=mean, std=std, kinks=kinks)
-    near, near2, second, fourth, dmean, dsecond, ffprime, zff = (float(v) for v in integral.values)
+    near, near2, second, fourth, dmean, dsecond, dfourth, ffprime, zff = (float(v) for v in integral.values)
     return Moments(
         mean=shift + near,
         second=second,
@@ -142,6 +144,7 @@ def _by_quadrature(act: Activation, mean: float, q: float, given: tuple[float, .
         fourth=fourth,
         dmean=dmean,
         dsecond=dsecond,
+        dfourth=dfourth,
         ffprime=ffprime,
         second_slope=zff / q,
         error=float(np.max(integral.errors)),
@@ -150,7 +153,7 @@ def _by_quadrature(act: Activation, mean: float, q: float, given: tuple[float, .
 
 
 def _rule(act: Activation, *, mean: float, std: float, shift: float) -> PanelRule:
-    """Panel integrals of f - f(mean), its square, f^2, f^4, f', f'^2, f f', (z - mean) f f'.
+    """Panel integrals of f - f(mean), its square, f^2, f^4, f', f'^2, f'^4, f f', (z - mean) f f'.
 
     f - f(mean) keeps the variance of a function with a large constant part (a sigmoid at small q) free of cancellation.
     """
@@ -163,15 +166,14 @@ def _rule(act: Activation, *, mean: float, std: float, shift: float) -> PanelRul
         f, eps = values_at(act, z)
         df, noise = slopes_at(act, z, f, half, eps)
         near = f - shift
-        parts = np.stack((near, near * near, f * f, (f * f) ** 2, df, df * df, f * df, (z - mean) * f * df))
+        parts = np.stack((near, near * near, f * f, (f * f) ** 2, df, df * df, df**4, f * df, (z - mean) * f * df))
         weighted = weight * parts
         roundoff = eps * np.abs(f) * 4.0
-        noises = np.stack(
-            (
-                roundoff, 2 * roundoff * np.abs(near), 2 * roundoff * np.abs(f), 4 * roundoff * np.abs(f) ** 3,
-                noise, noise * (2 * np.abs(df) + noise), noise * np.abs(f), noise * np.abs((z - mean) * f),
-            )
-        )  # fmt: skip
+        values = roundoff * np.stack((np.ones_like(f), 2 * np.abs(near), 2 * np.abs(f), 4 * np.abs(f) ** 3))
+        slopes = noise * np.stack(
+            (np.ones_like(f), 2 * np.abs(df) + noise, 4 * np.abs(df) ** 3 + noise**3, np.abs(f), np.abs((z - mean) * f))
+        )
+        noises = np.concatenate((values, slopes))
         return weighted.sum(-1).T, np.abs(weighted).sum(-1).T, (weight * noises).sum(-1).T
 
     return rule

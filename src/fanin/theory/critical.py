@@ -1,0 +1,160 @@
+"""The edge of chaos: the weights' variance at which gradients neither vanish nor explode, for a given bias."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Final
+
+import numpy as np
+
+from fanin.errors import TheoryError
+from fanin.theory.activations import Activation
+from fanin.theory.callables import ActivationLike, resolve
+from fanin.theory.fixed_points import solve_bracketed
+from fanin.theory.maps import check_variances, chi_q
+from fanin.theory.moments import gaussian_moments
+
+__all__ = ["CriticalPoint", "critical_line", "critical_point"]
+
+_SEARCHED: Final = tuple(float(q) for q in np.logspace(-6.0, 3.0, 73))
+_HOMOGENEOUS: Final = 1e-11
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CriticalPoint:
+    """A law on the critical line.
+
+    Attributes:
+        sigma_w2: fan_in Var(w).
+        sigma_b2: variance of the bias.
+        q_star: the q it settles at; 0.0 as a limit, 1.0 where every q is kept.
+        residual: chi_1 - 1 there.
+        iterations: moments evaluated.
+        converged: always True; a point that is not found is an error.
+        stable: q returns to q_star when disturbed (chi_q < 1), or stays (homogeneous functions).
+    """
+
+    sigma_w2: float
+    sigma_b2: float
+    q_star: float
+    residual: float
+    iterations: int
+    converged: bool
+    stable: bool
+
+
+def _bias_at(act: Activation, q: float) -> float:
+    """The sigma_b2 that makes q the fixed point of the law with chi_1 = 1."""
+    m = gaussian_moments(act, q=q)
+    return q - m.second / m.dsecond if m.dsecond > 0.0 else -math.inf
+
+
+def _point(act: Activation, q: float, sigma_b2: float, iterations: int) -> CriticalPoint:
+    sigma_w2 = 1.0 / gaussian_moments(act, q=q).dsecond
+    return CriticalPoint(
+        sigma_w2=sigma_w2,
+        sigma_b2=sigma_b2,
+        q_star=q,
+        residual=(sigma_w2 * gaussian_moments(act, q=q).second + sigma_b2 - q) / q,
+        iterations=iterations,
+        converged=True,
+        stable=chi_q(act, q=q, sigma_w2=sigma_w2) <= 1.0 + 1e-12,
+    )
+
+
+def critical_point(phi: ActivationLike, *, sigma_b2: float) -> CriticalPoint:
+    """The sigma_w2 with chi_1 = 1 at its own q*, for a given sigma_b2.
+
+    With sigma_w2 = 1 / E phi'(z)^2 the condition q* = q reads sigma_b2 = q - E phi^2 / E phi'^2, one equation for q.
+    Of several solutions, the smallest stable q is taken.
+
+    Args:
+        phi: activation.
+        sigma_b2: variance of the bias, >= 0.
+
+    Raises:
+        TheoryError: no sigma_w2 is critical at this sigma_b2; the message says which sigma_b2 have one.
+
+    Accuracy:
+        1e-9 relative in sigma_w2 and q* against mpmath, for tanh and erf, sigma_b2 = 1e-5 to 0.2
+        (tests/theory/test_criticality.py): tanh at 0.05 has 1.760955 and q* = 0.570048, erf 1.375839.
+
+    Source:
+        Poole et al. 2016, arXiv 1606.05340; Schoenholz et al. 2017, arXiv 1611.01232, section 3.
+
+    Example:
+        >>> point = critical_point("tanh", sigma_b2=0.05)
+        >>> round(point.sigma_w2, 6), round(point.q_star, 6)
+        (1.760955, 0.570048)
+        >>> critical_point("relu", sigma_b2=0.0).sigma_w2
+        2.0
+    """
+    check_variances(1.0, sigma_b2)
+    act = resolve(phi)
+    biases = [_bias_at(act, q) for q in _SEARCHED]
+    if all(abs(b) <= _HOMOGENEOUS * q for b, q in zip(biases, _SEARCHED, strict=True)):
+        return _homogeneous(act, sigma_b2)
+    if sigma_b2 == 0.0 and abs(biases[0]) < 1e-4 * _SEARCHED[0]:
+        return _at_the_origin(act)
+    found = [
+        solve_bracketed(lambda q: _bias_at(act, q) - sigma_b2, lo, hi)
+        for (lo, low), (hi, high) in pairwise(zip(_SEARCHED, biases, strict=True))
+        if (low - sigma_b2) * (high - sigma_b2) < 0.0
+    ]
+    points = [_point(act, f.value, sigma_b2, f.iterations + len(_SEARCHED)) for f in found]
+    if not points:
+        raise TheoryError(_none(act, sigma_b2, [b for b in biases if math.isfinite(b)]))
+    return next((p for p in points if p.stable), points[0])
+
+
+def _homogeneous(act: Activation, sigma_b2: float) -> CriticalPoint:
+    if sigma_b2 > 0.0:
+        raise TheoryError(
+            f"{act} has no critical point with a bias (sigma_b2 = {sigma_b2:g}): its q-map is a straight line of "
+            "slope chi_1, so "
+            "q grows without bound at chi_1 = 1. Use sigma_b2 = 0, where every q is kept"
+        )
+    return _point(act, 1.0, 0.0, len(_SEARCHED))
+
+
+def _at_the_origin(act: Activation) -> CriticalPoint:
+    """Limit of the line at sigma_b2 = 0: q* = 0 and sigma_w2 = 1 / phi'(0)^2 (1 for tanh, pi/4 for erf)."""
+    sigma_w2 = 1.0 / gaussian_moments(act, q=1e-16).dsecond
+    return CriticalPoint(
+        sigma_w2=sigma_w2,
+        sigma_b2=0.0,
+        q_star=0.0,
+        residual=0.0,
+        iterations=len(_SEARCHED),
+        converged=True,
+        stable=True,
+    )
+
+
+def _none(act: Activation, sigma_b2: float, biases: list[float]) -> str:
+    if not biases or max(biases) < 0.0:
+        return (
+            f"{act} has no critical point at any sigma_b2: at chi_1 = 1 its outputs are so large beside its slopes "
+            "that q "
+            "grows from layer to layer. Use weights of the forward gain with skip connections or normalisation, or "
+            "centre the "
+            "function"
+        )
+    return (
+        f"{act} has no critical point at sigma_b2 = {sigma_b2:g}; it has one for sigma_b2 between "
+        f"{max(min(biases), 0.0):.3g} and "
+        f"{max(biases):.3g} (searched for q from {_SEARCHED[0]:g} to {_SEARCHED[-1]:g})"
+    )
+
+
+def critical_line(phi: ActivationLike, sigma_b2: list[float]) -> list[CriticalPoint]:
+    """Critical points over a list of bias variances.
+
+    Example:
+        >>> [round(p.sigma_w2, 3) for p in critical_line("tanh", [0.01, 0.1])]
+        [1.424, 1.986]
+    """
+    act = resolve(phi)
+    return [critical_point(act, sigma_b2=b) for b in sigma_b2]
