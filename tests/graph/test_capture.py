@@ -60,7 +60,9 @@ def test_a_write_through_a_view_is_seen():
     model, x = Writes(), torch.randn(2, 4)
     g = verify(capture(model, x))
     assert any(op.name == "linear" for op in g.live_ops())
-    (got,) = run_all(g, {p.value: dict(model.named_parameters())[p.name].detach() for p in g.parameters.values()}).values()
+    (got,) = run_all(
+        g, {p.value: dict(model.named_parameters())[p.name].detach() for p in g.parameters.values()}
+    ).values()
     torch.testing.assert_close(got, model(x).detach())
 
 

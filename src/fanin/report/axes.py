@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from fanin.paths import sections
 from fanin.report.numbers import power_of_ten
-from fanin.report.svg import el, text
+from fanin.report.svg import Attribute, el, text
 from fanin.report.text import shorten
 
 __all__ = ["DepthAxis", "LogScale", "Place", "decades_around", "log_axis", "nice_step"]
@@ -104,19 +104,21 @@ def log_axis(scale: LogScale, left: float, right: float, *, minor: bool = True) 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DepthAxis:
-    """Layers side by side, the same columns in every drawing of a page.
+    """Layers side by side; drawings over the same axis have the same columns.
 
     Attributes:
         names: qualified name a layer, in execution order.
+        sites: index of the site a column shows, for links and for the cursor that joins the plots; may be empty.
         left: pixel of the first column's left edge.
         right: pixel of the last column's right edge.
-        flagged: columns that a finding points at, with the anchor of the finding.
+        flagged: columns that a finding leads to.
     """
 
     names: tuple[str, ...]
+    sites: tuple[int, ...] = ()
     left: float = 64.0
     right: float = 944.0
-    flagged: tuple[tuple[int, str], ...] = ()
+    flagged: tuple[int, ...] = ()
 
     @property
     def slot(self) -> float:
@@ -148,18 +150,18 @@ class DepthAxis:
         return runs if not widths or sorted(widths)[len(widths) // 2] >= 2.5 * _CHARACTER else sections(self.names, 0)
 
     def highlights(self, plot: str, top: float, bottom: float) -> Markup:
-        """A column behind each layer that a finding points at: the target of the finding's link."""
+        """A column behind each layer that a finding leads to: the target of the link."""
         columns = [
             el(
                 "rect",
-                id_=f"{plot}-{column}",
+                id_=f"{plot}-{self.sites[column] if self.sites else column}",
                 x=self.left + column * self.slot,
                 y=top,
                 width=max(self.slot, 2.0),
                 height=bottom - top,
                 class_="flag",
             )
-            for column, _ in self.flagged
+            for column in self.flagged
         ]
         return el("g", *columns, aria_hidden="true")
 
@@ -168,3 +170,16 @@ class DepthAxis:
         step = nice_step(len(self.names), 12)
         shown = [c for c in range(len(self.names)) if c % step == 0]
         return Markup("").join(text(str(c), self.middle(c), y, anchor="middle") for c in shown)
+
+    def data(self, top: float, bottom: float) -> dict[str, Attribute]:
+        """What a script needs to find a column: attributes of the drawing."""
+        if not self.sites:
+            return {}
+        return {
+            "data_sites": " ".join(map(str, self.sites)),
+            "data_left": self.left,
+            "data_right": self.right,
+            "data_columns": len(self.names),
+            "data_top": top,
+            "data_bottom": bottom,
+        }

@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import unicodedata
-
 __all__ = ["clean", "one_line", "shorten"]
 
-# Control, format (bidi overrides, zero width), surrogate, private and unassigned characters, line and paragraph
-# separators: none of them shows as itself, and some of them act.
-_UNSAFE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 _NAMED = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 
@@ -59,9 +54,9 @@ def shorten(text: str, width: int, *, ellipsis: str = "…") -> str:
 def _visible(char: str) -> str:
     if char in _NAMED:
         return _NAMED[char]
-    if char.isascii() and char.isprintable():
-        return char
-    if unicodedata.category(char) not in _UNSAFE:
+    # Not printable: control, format (bidi overrides, zero width), surrogate, private and unassigned characters,
+    # separators other than the blank. None of them shows as itself, and some of them act.
+    if char.isprintable():
         return char
     point = ord(char)
     if point < 0x100:

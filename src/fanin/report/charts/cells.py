@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup
@@ -34,7 +34,7 @@ def shade(value: float) -> int:
     """
     if not value > 0:
         return 0
-    return min(max(math.ceil(value * NUM_SHADES), 1), NUM_SHADES)
+    return max(math.ceil(min(value, 1.0) * NUM_SHADES), 1)
 
 
 def cells(columns: Sequence[Sequence[int]], num_rows: int, class_: str) -> Markup:
@@ -55,26 +55,25 @@ def cells(columns: Sequence[Sequence[int]], num_rows: int, class_: str) -> Marku
 
 
 def column_map(
-    columns: Sequence[Sequence[int]],
+    layers: Mapping[str, Sequence[Sequence[int]]],
     axis: DepthAxis,
     rows: Rows,
     *,
-    class_: str,
     id_: str,
     title: str,
     description: str,
     height: float = 200.0,
 ) -> Markup:
-    """A map with the layers as columns, on the same places as in every other plot of the page."""
+    """A map with the layers as columns: shades in one or more colour families, drawn one over the other."""
     top, bottom = 6.0, 6.0 + height
     grid = el(
         "svg",
-        cells(columns, rows.num, class_),
+        *(cells(columns, rows.num, class_) for class_, columns in layers.items()),
         x=axis.left,
         y=top,
         width=axis.right - axis.left,
         height=height,
-        viewBox=f"0 0 {max(len(columns), 1)} {max(rows.num, 1)}",
+        viewBox=f"0 0 {max(len(axis.names), 1)} {max(rows.num, 1)}",
         preserveAspectRatio="none",
     )
     return drawing(
@@ -89,11 +88,7 @@ def column_map(
         title=title,
         description=description,
         class_="plot map",
-        data_left=axis.left,
-        data_right=axis.right,
-        data_columns=len(axis.names),
-        data_top=top,
-        data_bottom=bottom,
+        **axis.data(top, bottom),
     )
 
 
@@ -126,7 +121,7 @@ def exponent_rows(low: int, high: int) -> Rows:
     """Rows for binary exponents low .. high - 1, labelled with powers of two."""
     step = nice_step(high - low, 7)
     labels = tuple((float(e - low), _power_of_two(e)) for e in range(low, high + 1) if e % step == 0)
-    return Rows(num=high - low, labels=labels)
+    return Rows(num=high - low, labels=labels, title="magnitude")
 
 
 def _power_of_two(exponent: int) -> str:

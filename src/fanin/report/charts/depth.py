@@ -15,7 +15,7 @@ __all__ = ["Flag", "Panel", "Reference", "depth_plot"]
 
 _LABEL_HEIGHT = 22.0
 _FLAG_HEIGHT = 24.0
-_GAP = 14.0
+_GAP = 22.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +34,8 @@ class Panel:
         label: what is drawn, in a few words.
         series: "forward" or "backward": the colour.
         measured: one value a column; None where there is none.
-        kinds: one kind a column ("weight", "norm", ...): the shape of its mark; weight layers are joined by a line.
+        kinds: one kind a column ("weight", "norm", ...): the shape of its mark.
+        joined: the kind whose marks a line joins.
         predicted: (low, middle, high) a column: the expected value with its tolerance.
         references: lines to read against.
     """
@@ -43,6 +44,7 @@ class Panel:
     series: str
     measured: tuple[float | None, ...]
     kinds: tuple[str, ...]
+    joined: str = "weight"
     predicted: tuple[tuple[float, float, float] | None, ...] = ()
     references: tuple[Reference, ...] = ()
 
@@ -89,11 +91,7 @@ def depth_plot(
         title=title,
         description=description,
         class_="plot depth",
-        data_left=axis.left,
-        data_right=axis.right,
-        data_columns=len(axis.names),
-        data_top=first,
-        data_bottom=bottom,
+        **axis.data(first, bottom),
     )
 
 
@@ -133,7 +131,7 @@ def _reference(line: Reference, axis: DepthAxis, scale: LogScale) -> Markup:
 
 def _predicted(bands: Sequence[tuple[float, float, float] | None], axis: DepthAxis, scale: LogScale) -> Markup:
     """A bar from low to high with a line at the middle: in a deep network the bars join to a band."""
-    half = axis.slot * (0.5 if axis.slot < 8 else 0.42)
+    half = axis.slot / 2 if axis.slot < 8 else min(axis.slot * 0.42, 20.0)
     bars, middles = [], []
     for column, band in enumerate(bands):
         if band is None:
@@ -155,7 +153,7 @@ def _measured(panel: Panel, axis: DepthAxis, scale: LogScale) -> Markup:
         y, place = scale.place(value)
         shape = {"zero": "zero", "nonfinite": "missing"}.get(place, kind)
         points.append((shape, axis.middle(column), y))
-        if kind == "weight":
+        if kind == panel.joined:
             line.append((axis.middle(column), y))
     return el("path", d=polyline(line), class_="line") + marks(points, radius)
 

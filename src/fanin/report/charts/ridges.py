@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup
@@ -77,12 +77,11 @@ def ridges(
     )
 
 
-def _ridge(row: Ridge, base: float, x: object) -> Markup:
-    place = x if callable(x) else None
+def _ridge(row: Ridge, base: float, place: Callable[[float], float]) -> Markup:
     top = max(row.heights, default=0.0)
     label = text(shorten(row.label, 24), _LEFT - 10, base - 10, class_="tick", anchor="end")
     note = text(row.note, _LEFT - 10, base + 3, class_="tick faint", anchor="end")
-    if place is None or top <= 0:
+    if top <= 0:
         return label + note
     points = [f"M{coordinate(place(row.low))} {coordinate(base)}"]
     for i, height in enumerate(row.heights):

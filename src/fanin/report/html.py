@@ -1,0 +1,207 @@
+"""The report as one HTML page: verdict, findings, plots, layers, and how to read them."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from markupsafe import Markup
+
+from fanin.measure.record import Site
+from fanin.report.figures import Figure, all_figures, page_sites, plots_of
+from fanin.report.json_view import to_document
+from fanin.report.layer_table import layer_table
+from fanin.report.numbers import big, figures
+from fanin.report.page import embed, fill, stand_alone
+from fanin.report.rows import (
+    findings_by_severity,
+    header_facts,
+    limit_of,
+    not_run_by_reason,
+    sites_of,
+    where,
+)
+from fanin.report.slim import slim
+from fanin.report.text import clean, one_line, shorten
+from fanin.rules.finding import Finding
+from fanin.rules.result import CheckResult
+
+__all__ = ["MAX_BYTES", "data_of", "to_html", "to_notebook"]
+
+MAX_BYTES = 480_000
+_MAX_FINDINGS = 60
+_PLOT_NAMES = {
+    "depth": "depth plot",
+    "units": "units",
+    "ratio": "gradient over weight",
+    "attention": "attention",
+    "samples": "samples",
+}
+_SECTIONS = (
+    ("signal", "Signal"),
+    ("findings", "Findings"),
+    ("magnitudes", "Distributions"),
+    ("gradients", "Gradients"),
+    ("unit-activity", "Units"),
+    ("likeness", "Samples"),
+    ("heads", "Attention"),
+    ("layers", "Layers"),
+    ("not-run", "Not run"),
+    ("reading", "How to read"),
+)
+
+
+def to_html(result: CheckResult, *, max_bytes: int = MAX_BYTES) -> str:
+    """One page, complete in itself, at most `max_bytes` long: embedded data give way first, and the page says so."""
+    sites = page_sites(result)
+    plots = all_figures(result, sites)
+    title = f"{result.verdict} · {clean(result.header.model_class)[:80]} · fanin check"
+    present = _present(plots)
+
+    def page(data: Any) -> str:
+        body = fill("check.html.j2", left_out=data.get("left_out", ()), **_context(result, sites, plots, present))
+        return stand_alone(body, title=title, nav=[s for s in _SECTIONS if s[0] in present], data=data)
+
+    bare = len(page({}).encode())
+    for document in slim(to_document(result)):
+        if bare + len(embed(document)) + 200 <= max_bytes:
+            return page(document)
+    return page({})
+
+
+def to_notebook(result: CheckResult) -> str:
+    """The page in a frame of its own, for ``_repr_html_``: its styles and its script stay inside."""
+    return str(
+        Markup(
+            '<iframe title="fanin check" sandbox="allow-scripts" srcdoc="{}" width="100%" height="640" '
+            'style="border: 1px solid #8888; border-radius: 8px; background: Canvas"></iframe>'
+        ).format(to_html(result))
+    )
+
+
+def data_of(page: str) -> Mapping[str, Any]:
+    """The JSON document that a page carries.
+
+    Raises:
+        ValueError: the text is no page of ours.
+    """
+    found = re.search(r'<script type="application/json" id="fanin-data">(.*?)</script>', page, re.DOTALL)
+    if not found:
+        raise ValueError("the text holds no fanin data; give an HTML report that fanin wrote, or its JSON report")
+    return dict(json.loads(found[1]))
+
+
+def _present(plots: Mapping[str, Figure]) -> frozenset[str]:
+    by_plot = {
+        "signal": ("depth",),
+        "magnitudes": ("heat-forward", "heat-backward", "ridges-forward", "ridges-backward"),
+        "gradients": ("ratio",),
+        "unit-activity": ("units",),
+        "likeness": ("samples",),
+        "heads": ("attention",),
+    }
+    drawn = {section for section, ids in by_plot.items() if any(plot in plots for plot in ids)}
+    return frozenset({*drawn, "findings", "layers", "not-run", "reading"})
+
+
+def _context(
+    result: CheckResult, sites: Sequence[Site], plots: Mapping[str, Figure], present: frozenset[str]
+) -> dict[str, Any]:
+    findings = findings_by_severity(result.findings)
+    heads, rows = layer_table(result, sites, _anchors(result))
+    return {
+        "result": result,
+        "model": shorten(clean(result.header.model_class), 120),
+        "target": shorten(clean(result.header.target), 120),
+        "tone": "ok" if result.ok or not findings else findings[0].severity,
+        "facts": header_facts(result.header),
+        "loss": _loss_facts(result),
+        "findings": [_finding(f, n, result, sites, plots) for n, f in enumerate(findings[:_MAX_FINDINGS], start=1)],
+        "num_hidden": max(len(findings) - _MAX_FINDINGS, 0),
+        "plots": plots,
+        "present": present,
+        "heads": heads,
+        "table": rows,
+        "num_sites": len([site for site in result.measurements.sites if site.kind != "loss"]),
+        "kinds": sorted({site.kind for site in sites}),
+        "not_run": [(one_line(reason), rules) for reason, rules in not_run_by_reason(result.not_run)],
+        "missing": [(clean(what), one_line(why)) for what, why in result.measurements.missing.items()],
+        "versions": ", ".join(f"{clean(k)} {clean(v)}" for k, v in result.header.versions.items()),
+    }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _FindingView:
+    number: int
+    finding: Finding
+    title: str
+    where: str
+    limit: str
+    links: tuple[tuple[str, str], ...]
+    follows: tuple[tuple[str, str, str, str], ...]
+
+
+def _finding(
+    finding: Finding, number: int, result: CheckResult, sites: Sequence[Site], plots: Mapping[str, Figure]
+) -> _FindingView:
+    places = sites_of(finding, sites)
+    links = []
+    if places:
+        first = sites[places[0]].index
+        links += [(f"#{plot}-{first}", _PLOT_NAMES[plot]) for plot in plots_of(finding.code) if plot == "depth"]
+        links += [(f"#{plot}", _PLOT_NAMES[plot]) for plot in plots_of(finding.code)[1:] if plot in plots]
+        links.append((f"#layer-{first}", "layer table"))
+    caused = [f for f in result.consequences if finding.code in f.because_of]
+    return _FindingView(
+        number=number,
+        finding=finding,
+        title=headline(finding.name),
+        where=where(finding, 240),
+        limit=limit_of(finding),
+        links=tuple(links),
+        follows=tuple((clean(f.code), headline(f.name), where(f, 120), limit_of(f)) for f in caused),
+    )
+
+
+def headline(name: str) -> str:
+    """A rule's name as words.
+
+    Example:
+        >>> headline("forward-vanishing")
+        'Forward vanishing'
+    """
+    words = clean(name).replace("-", " ")
+    return words[:1].upper() + words[1:]
+
+
+def _loss_facts(result: CheckResult) -> list[tuple[str, str]]:
+    measured = result.measurements
+    loss, facts = measured.loss, []
+    if math.isfinite(loss.value) and loss.source != "cotangent":
+        facts.append(("loss at the start", figures(loss.value)))
+    if loss.baseline is not None:
+        facts.append(("loss of knowing nothing", figures(loss.baseline)))
+    if loss.logit_std is not None:
+        facts.append(("std of the logits", figures(loss.logit_std)))
+    if measured.output_cosine is not None:
+        facts.append(("1 − cosine of two outputs", figures(measured.output_cosine.one_minus_mean)))
+    if measured.jacobian is not None:
+        error = measured.jacobian.relative_error * 100
+        facts.append(("Jacobian: mean squared gain χ", f"{figures(measured.jacobian.chi)} ± {big(error)} %"))
+    return facts
+
+
+def _anchors(result: CheckResult) -> dict[str, str]:
+    """For each code the finding to go to: its own, or that of its cause."""
+    numbers: dict[str, str] = {}
+    for number, finding in enumerate(findings_by_severity(result.findings)[:_MAX_FINDINGS], start=1):
+        numbers.setdefault(finding.code, f"#finding-{number}")
+    for finding in result.consequences:
+        causes = [numbers[code] for code in finding.because_of if code in numbers]
+        if causes:
+            numbers.setdefault(finding.code, causes[0])
+    return numbers

@@ -1,0 +1,172 @@
+from __future__ import annotations
+
+import itertools
+import json
+import re
+from collections import Counter
+from html.parser import HTMLParser
+
+import html5lib
+import pytest
+from markupsafe import Markup
+from tests.report.samples import SAMPLES, hostile, mlp, vit
+
+from fanin.report.html import MAX_BYTES, data_of, to_html, to_notebook
+from fanin.report.json_view import to_document
+from fanin.report.page import embed, stand_alone
+from fanin.report.slim import slim
+
+PAGES = {**SAMPLES, "deep_vit": lambda: vit(60), "mlp_500": lambda: mlp(500, factor=0.98)}
+
+
+@pytest.fixture(scope="module")
+def pages() -> dict[str, str]:
+    return {name: to_html(make()) for name, make in PAGES.items()}
+
+
+class Elements(HTMLParser):
+    """Tags with their attributes, in order."""
+
+    def __init__(self, page: str):
+        super().__init__()
+        self.found: list[tuple[str, dict[str, str]]] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag, attrs):
+        self.found.append((tag, {k: v or "" for k, v in attrs}))
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_the_page_is_valid_html(pages, name):
+    html5lib.HTMLParser(strict=True).parse(pages[name])
+
+
+def test_the_validity_test_can_fail():
+    with pytest.raises(html5lib.html5parser.ParseError, match="end tag"):
+        html5lib.HTMLParser(strict=True).parse("<!doctype html><title>x</title><p></b>")
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_the_page_is_small(pages, name):
+    assert len(pages[name].encode()) <= MAX_BYTES
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_ids_are_unique_and_links_resolve(pages, name):
+    elements = Elements(pages[name]).found
+    ids = Counter(attributes["id"] for _, attributes in elements if "id" in attributes)
+    assert [i for i, n in ids.items() if n > 1] == []
+    linked = {attributes["href"] for tag, attributes in elements if tag == "a"}
+    assert linked
+    assert all(href.startswith("#") and href[1:] in ids for href in linked), linked
+    named = " ".join(attributes.get("aria-labelledby", "") for _, attributes in elements).split()
+    assert set(named) <= set(ids)
+    assert {attributes["for"] for tag, attributes in elements if tag == "label"} <= set(ids)
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_nothing_is_fetched(pages, name):
+    page = pages[name]
+    visible = re.sub(r"<script.*?</script>", "", page, flags=re.DOTALL)
+    assert "http:" not in visible
+    assert "https:" not in visible
+    assert "url(" not in page
+    assert "@import" not in page
+    for tag, attributes in Elements(page).found:
+        assert not {"src", "srcset", "data", "action", "style"} & set(attributes), (tag, attributes)
+        assert not [key for key in attributes if key.startswith("on")], (tag, attributes)
+        assert tag not in {"img", "iframe", "object", "embed", "form", "base", "video", "audio"}
+    (policy,) = [a["content"] for tag, a in Elements(page).found if a.get("http-equiv") == "Content-Security-Policy"]
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_every_drawing_has_words_and_every_heading_its_place(pages, name):
+    page = pages[name]
+    for svg in re.findall(r'<svg[^>]*class="plot.*?</svg>', page, re.DOTALL):
+        assert re.search(r"<title [^>]*>[^<]+</title><desc [^>]*>[^<]+</desc>", svg)
+    levels = [int(level) for level in re.findall(r"<h(\d)", page)]
+    assert levels.count(1) == 1
+    assert all(b <= a + 1 for a, b in itertools.pairwise(levels))
+    assert page.count("<main") == 1
+    assert "<nav aria-label" in page
+
+
+def test_hostile_names_are_text_on_the_page(pages):
+    page = pages["hostile"]
+    tags = [tag for tag, _ in Elements(page).found]
+    assert tags.count("script") == 2  # data and our own
+    assert "<img" not in page
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
+    assert "\x1b" not in page
+    assert "\u202e" not in page
+
+
+def test_the_page_carries_its_data_once():
+    result = vit(1)
+    page = to_html(result)
+    data = data_of(page)
+    assert page.count('type="application/json"') == 1
+    assert data["verdict"] == result.verdict
+    assert data["left_out"] == []
+    assert data["measurements"]["sites"][0]["path"] == "patch_embed.proj"
+    assert data_of(to_html(hostile()))["findings"][0]["paths"] == list(hostile().findings[0].paths)
+
+
+def test_data_of_something_else_is_refused():
+    with pytest.raises(ValueError, match="holds no fanin data"):
+        data_of("<p>hello</p>")
+
+
+def test_a_page_that_would_be_too_long_says_what_it_leaves_out():
+    page = to_html(vit(12), max_bytes=200_000)
+    assert len(page.encode()) <= 200_000
+    assert data_of(page)["left_out"]
+    assert "it carries no cosine matrices" in page
+    assert data_of(page)["findings"]
+
+
+def test_the_same_result_gives_the_same_page():
+    assert to_html(vit(2)) == to_html(vit(2))
+
+
+def test_findings_and_plots_lead_to_each_other(pages):
+    page = pages["deep_mlp"]
+    assert 'href="#depth-0"' in page
+    assert 'id="depth-0"' in page
+    assert re.search(r'<a href="#finding-1" class="flag-link error"', page)
+    assert 'href="#layer-0"' in page
+
+
+def test_models_with_more_operations_than_columns_show_the_most_telling(pages):
+    page = pages["mlp_500"]
+    assert page.count("<tr id=") == 400
+    assert "400 of 1000 operations" in page
+
+
+def test_the_notebook_gets_the_page_in_a_frame_of_its_own():
+    frame = to_notebook(hostile())
+    assert frame.count("<") == 2  # <iframe ...></iframe>: the page inside is escaped
+    assert 'sandbox="allow-scripts"' in frame
+
+
+def test_embedded_json_cannot_close_its_element():
+    written = embed({"</script>": ["<!--", "&amp;", "]]>"]})
+    assert not re.search("[<>&]", written)
+    assert json.loads(written) == {"</script>": ["<!--", "&amp;", "]]>"]}
+
+
+def test_slimming_names_what_goes_and_keeps_the_findings():
+    documents = list(slim(to_document(mlp(4, factor=0.01))))
+    sizes = [len(embed(document)) for document in documents]
+    assert sizes == sorted(sizes, reverse=True)
+    assert [len(document["left_out"]) for document in documents] == [0, 1, 2, 3, 4]
+    assert documents[-1]["findings"][0]["code"] == "S201"
+
+
+def test_a_page_of_another_kind():
+    page = stand_alone(Markup("<h1>x</h1>"), title="</title><script>", nav=[("main", "<b>")])
+    html5lib.HTMLParser(strict=True).parse(page)
+    assert "<b>" not in page
+    assert "fanin-data" not in page
