@@ -247,6 +247,15 @@ def _log(x: Any) -> Any:
 
 
 @_inline
+def _sqrt(x: Any) -> Any:
+    r = _as_f64((_as_i64(x) >> np.int64(1)) + np.int64(ref64.SQRT_GUESS))
+    r = (r + x / r) * 0.5
+    r = (r + x / r) * 0.5
+    r = (r + x / r) * 0.5
+    return (r + x / r) * 0.5
+
+
+@_inline
 def _normal64(word: Any) -> Any:
     signed = _as_i64(word)
     m = signed ^ (signed >> np.int64(63))
@@ -256,7 +265,7 @@ def _normal64(word: Any) -> Any:
         near = ref64.CENTRE_SQUARED - q * q
         z = q * (_horner8(_C0, near) / _horner8(_C1, near))
     else:
-        r = np.sqrt(-_log(a))
+        r = _sqrt(-_log(a))
         if r <= ref64.FAR_SHIFT:
             r = r - ref64.TAIL_SHIFT
             z = _horner8(_T0, r) / _horner8(_T1, r)
