@@ -1,0 +1,95 @@
+"""What a recipe is: a function of the captured network that chooses a law for every parameter and says why."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+from fanin.initializers import Initializer
+from fanin.layout import Layout
+from fanin.recipes.step import Step
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["Choice", "Chosen", "Live", "Recipe"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """What a recipe chose for one parameter.
+
+    Attributes:
+        law: the initializer; None to keep the tensor as it is.
+        action: "draw" the law, or "keep" the tensor (`law` is then what was read off it, or None).
+        role: what the parameter does.
+        layout: what its axes mean.
+        rule: short name of the rule that decided.
+        reason: one sentence for a reader.
+        steps: the derivation.
+        warnings: what the reader should know.
+        predicted_rms: predicted root mean square of the map's output, one number per use.
+    """
+
+    law: Initializer | None
+    action: Literal["draw", "keep"] = "draw"
+    role: str = ""
+    layout: Layout | None = None
+    rule: str = ""
+    reason: str = ""
+    steps: tuple[Step, ...] = ()
+    warnings: tuple[str, ...] = ()
+    predicted_rms: tuple[float | None, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chosen:
+    """A recipe's answer for a whole network.
+
+    Attributes:
+        choices: by first qualified name. A parameter that is missing here is one that the recipe cannot place.
+        unknown: parameters it cannot place -> why.
+        warnings: what concerns the whole network.
+        extras: JSON-ready facts beside the laws (learning-rate groups, the predicted stream).
+    """
+
+    choices: Mapping[str, Choice]
+    unknown: Mapping[str, str] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+    extras: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Live:
+    """The model that a recipe chooses for.
+
+    Attributes:
+        model: the torch model; a recipe reads it and never writes.
+        tensors: its parameters by first qualified name, each once. Of a parametrized tensor, the parameter that
+            holds its values stands for the whole and the tensor here is the effective one.
+        graph: gives the captured forward pass when it is asked for; a recipe that needs none never pays for one.
+    """
+
+    model: torch.nn.Module
+    tensors: Mapping[str, torch.Tensor]
+    graph: Callable[[], Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """One way to start a network.
+
+    Attributes:
+        name: as given to ``fanin.plan(recipe=...)``.
+        summary: one line.
+        choose: (live model, options) -> choices.
+        options: a frozen dataclass whose fields are the recipe's options, with defaults.
+        source: where it is from.
+    """
+
+    name: str
+    summary: str
+    choose: Callable[[Live, Any], Chosen]
+    options: type[Any]
+    source: str = ""

@@ -1,0 +1,46 @@
+"""One line of a derivation: a number, the formula that gave it, and who says so."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+__all__ = ["Step"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One line of the derivation of a law.
+
+    Attributes:
+        quantity: what the number is, in the field's name ("fan_in", "E x^2", "std").
+        value: the number (or a word, where the step is a choice).
+        formula: how it follows from the lines above it, or where it was read ("axis 1 of the weight").
+        source: paper or measurement behind the formula; empty where it is arithmetic.
+    """
+
+    quantity: str
+    value: float | int | str
+    formula: str = ""
+    source: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready form without empty fields.
+
+        Example:
+            >>> Step(quantity="fan_in", value=784, formula="axis 1").to_dict()
+            {'quantity': 'fan_in', 'value': 784, 'formula': 'axis 1'}
+        """
+        full = {"quantity": self.quantity, "value": self.value, "formula": self.formula, "source": self.source}
+        return {k: v for k, v in full.items() if v != ""}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Step:
+        """Inverse of `to_dict`."""
+        return cls(**data)
+
+    def __str__(self) -> str:
+        value = f"{self.value:.6g}" if isinstance(self.value, float) else str(self.value)
+        formula = f"   {self.formula}" if self.formula else ""
+        return f"{self.quantity} = {value}{formula}" + (f"   [{self.source}]" if self.source else "")

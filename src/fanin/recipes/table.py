@@ -1,0 +1,49 @@
+"""The table of recipes: one line each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any
+
+from fanin.errors import ArgumentError, UnknownNameError, did_you_mean
+from fanin.recipes.base import Recipe
+from fanin.recipes.keep import KEEP
+from fanin.recipes.torch_default import TORCH
+
+__all__ = ["RECIPES", "options_of", "recipe"]
+
+_ALL: tuple[Recipe, ...] = (
+    KEEP,
+    TORCH,
+)
+RECIPES: Mapping[str, Recipe] = {r.name: r for r in _ALL}
+
+
+def recipe(name: str) -> Recipe:
+    """The recipe of that name.
+
+    Raises:
+        UnknownNameError: no such recipe.
+
+    Example:
+        >>> recipe("keep").summary
+        'what the model has now, read off its tensors; nothing is drawn'
+    """
+    if name not in RECIPES:
+        raise UnknownNameError(f"no recipe is called {name!r}; {did_you_mean(name, RECIPES)}")
+    return RECIPES[name]
+
+
+def options_of(chosen: Recipe, given: Mapping[str, Any]) -> Any:
+    """The recipe's options with the given ones set.
+
+    Raises:
+        ArgumentError: an option that the recipe does not have, or a value it does not take.
+    """
+    known = [f.name for f in fields(chosen.options)]
+    for name in given:
+        if name not in known:
+            has = f"it has {', '.join(known)}" if known else "it has none"
+            raise ArgumentError(f"the recipe {chosen.name!r} has no option {name!r}; {has}")
+    return chosen.options(**given)
