@@ -1,0 +1,196 @@
+"""Command-line targets: ``file.py:callable`` or ``package.module:callable`` -> a model and its inputs."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import importlib.util
+import io
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fanin.errors import MissingDependencyError, TargetError, did_you_mean
+
+__all__ = ["Target", "load_target", "parse_input"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """What a target gave.
+
+    Attributes:
+        name: the target as it was written.
+        model: the ``torch.nn.Module``.
+        inputs: a tensor, a tuple of positional or a dict of keyword arguments; None where the target gave none.
+        targets: labels for a loss, None where there are none.
+        loss: a callable of the model's output, None where there is none.
+    """
+
+    name: str
+    model: Any
+    inputs: Any = None
+    targets: Any = None
+    loss: Any = None
+
+
+def load_target(target: str, *, input_shape: str | None = None) -> Target:
+    """Load what a target names and call it.
+
+    The callable takes no arguments and returns the model, or a tuple (model, inputs), (model, inputs, targets) or
+    (model, inputs, loss), or a mapping with these names. A module-level ``nn.Module`` is accepted too. What it
+    prints goes to stderr.
+
+    Args:
+        target: "file.py:callable" or "package.module:callable".
+        input_shape: "8,3,224,224"; a random float input of that shape, used where the target gives no inputs.
+
+    Raises:
+        TargetError: it cannot be imported, called, or gives no model; the message says which and what is expected.
+    """
+    made = _called(target, _named(target))
+    parts = _parts(target, made)
+    model = parts["model"]
+    if input_shape is not None:
+        parts["inputs"] = parse_input(input_shape)
+    import torch
+
+    if not isinstance(model, torch.nn.Module):
+        raise TargetError(
+            f"{target!r} gave {type(model).__name__}, not a torch.nn.Module. Return the model, or (model, inputs)."
+        )
+    return Target(name=target, **parts)
+
+
+def parse_input(text: str) -> Any:
+    """A standard normal tensor of the shape written as "8,3,224,224".
+
+    Raises:
+        TargetError: not a list of positive sizes.
+
+    Example:
+        >>> tuple(parse_input("2,3").shape)
+        (2, 3)
+    """
+    torch = _torch()
+    try:
+        shape = tuple(int(n) for n in text.replace("x", ",").split(","))
+    except ValueError:
+        shape = ()
+    if not shape or min(shape) < 1:
+        raise TargetError(f"--input is a shape such as 8,3,224,224 (sizes >= 1, commas between them); got {text!r}")
+    return torch.randn(shape, generator=torch.Generator().manual_seed(0))
+
+
+def _torch() -> Any:
+    try:
+        import torch
+    except ImportError as error:
+        raise MissingDependencyError.of("torch", extra="torch", needed_for="loading a model") from error
+    return torch
+
+
+def _named(target: str) -> Any:
+    """The object that the target names."""
+    place, separator, attribute = target.rpartition(":")
+    if not separator or not place or not attribute:
+        raise TargetError(f"a target is file.py:callable or package.module:callable; got {target!r}")
+    module = _from_file(place) if place.endswith(".py") or "/" in place else _from_package(place)
+    found: Any = module
+    for part in attribute.split("."):
+        if not hasattr(found, part):
+            names = [n for n in vars(module) if not n.startswith("_")]
+            raise TargetError(f"{place} has no {attribute!r}; {did_you_mean(attribute, names)}")
+        found = getattr(found, part)
+    return found
+
+
+def _from_file(place: str) -> Any:
+    path = Path(place)
+    if not path.is_file():
+        raise TargetError(f"no file {place!r} (looked from {Path.cwd()})")
+    if path.suffix != ".py":
+        raise TargetError(
+            f"{place!r} is no Python file; a target is file.py:callable. Weights and checkpoints are never loaded."
+        )
+    name = f"_fanin_target_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise TargetError(f"{place!r} cannot be imported as Python")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    with _beside(path.resolve().parent), _importing(place):
+        spec.loader.exec_module(module)
+    return module
+
+
+def _from_package(place: str) -> Any:
+    with _beside(Path.cwd()), _importing(place):
+        return importlib.import_module(place)
+
+
+@contextlib.contextmanager
+def _beside(folder: Path) -> Iterator[None]:
+    """The folder on the import path, so that a target can import what lies beside it."""
+    sys.path.insert(0, str(folder))
+    try:
+        yield
+    finally:
+        with contextlib.suppress(ValueError):
+            sys.path.remove(str(folder))
+
+
+@contextlib.contextmanager
+def _importing(place: str) -> Iterator[None]:
+    try:
+        with _quiet():
+            yield
+    except (Exception, SystemExit) as error:
+        raise TargetError(f"importing {place} failed: {type(error).__name__}: {error}") from error
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """What the target prints goes to stderr, and it finds no standard input to wait for."""
+    old = sys.stdin
+    sys.stdin = io.StringIO()
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            yield
+    finally:
+        sys.stdin = old
+
+
+def _called(target: str, found: Any) -> Any:
+    torch = _torch()
+    if isinstance(found, torch.nn.Module) or not callable(found):
+        return found
+    try:
+        with _quiet():
+            return found()
+    except (Exception, SystemExit) as error:
+        if isinstance(error, TypeError) and "required positional argument" in str(error):
+            raise TargetError(f"{target!r} takes arguments ({error}); name a callable that takes none") from error
+        raise TargetError(f"calling {target} failed: {type(error).__name__}: {error}") from error
+
+
+def _parts(target: str, made: Any) -> dict[str, Any]:
+    if isinstance(made, dict):
+        if "model" not in made or set(made) - {"model", "inputs", "targets", "loss"}:
+            raise TargetError(
+                f"{target!r} gave a mapping with {sorted(map(str, made))}; it needs model and may have inputs, "
+                "targets, loss"
+            )
+        return dict(made)
+    if not isinstance(made, tuple):
+        return {"model": made}
+    if not 1 <= len(made) <= 3:
+        raise TargetError(
+            f"{target!r} gave {len(made)} things; expected model, (model, inputs) or (model, inputs, targets or loss)"
+        )
+    parts = dict(zip(("model", "inputs"), made, strict=False))
+    if len(made) == 3:
+        parts["loss" if callable(made[2]) and not hasattr(made[2], "shape") else "targets"] = made[2]
+    return parts
