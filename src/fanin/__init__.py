@@ -13,17 +13,25 @@ from fanin._version import __version__
 if TYPE_CHECKING:
     from fanin.layout import Layout as Layout
     from fanin.layout import fans as fans
+    from fanin.planning.assignment import Assignment as Assignment
+    from fanin.planning.build import init_ as init_
+    from fanin.planning.build import plan as plan
+    from fanin.planning.plan import Plan as Plan
     from fanin.streams.keys import key as key
     from fanin.theory.gains import gain as gain
 
-__all__ = ["Layout", "__version__", "fans", "gain", "key"]
+__all__ = ["Assignment", "Layout", "Plan", "__version__", "fans", "gain", "init_", "key", "plan"]
 
 # name -> module that defines it; the public names of the package, in one table.
 _HOME: dict[str, str] = {
+    "Assignment": "fanin.planning.assignment",
     "Layout": "fanin.layout",
+    "Plan": "fanin.planning.plan",
     "fans": "fanin.layout",
     "gain": "fanin.theory.gains",
+    "init_": "fanin.planning.build",
     "key": "fanin.streams.keys",
+    "plan": "fanin.planning.build",
 }
 
 

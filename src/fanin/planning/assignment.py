@@ -1,0 +1,138 @@
+"""What a plan says about one parameter."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any, Literal
+
+from fanin.errors import PlanError
+from fanin.initializers import Initializer, law_from_dict
+from fanin.layout import Layout
+from fanin.recipes.step import Step
+
+__all__ = ["Action", "Assignment"]
+
+Action = Literal["draw", "keep", "derive"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Assignment:
+    """One parameter of a model and how it starts.
+
+    Attributes:
+        name: its first qualified name.
+        aliases: its other qualified names (tied weights).
+        role: what it does in the network ("weight", "bias", "norm scale", "embedding", ...).
+        shape: its shape.
+        dtype: without the ``torch.`` prefix.
+        action: "draw": the law is drawn from the keyed stream. "keep": the tensor stays as it is; `initializer` is
+            then the law read off it, None where none was recognised. "derive": another assignment's parametrization
+            sets it.
+        initializer: the law; None for what is derived, or kept and not recognised.
+        layout: what the axes mean; None where the law needs none.
+        fan_in: terms summed into one output; None without an input axis.
+        fan_out: terms summed into one input's gradient.
+        std: standard deviation of the realised law (its root mean square about zero for a constant); None where
+            unknown.
+        key: name of the stream, which is the parameter's name, or the parametrized tensor's.
+        through: qualified name of the parametrized tensor that the values are written to; empty for a plain parameter.
+        rule: which rule of the recipe decided.
+        reason: one sentence for a reader.
+        steps: the derivation, line by line.
+        warnings: what the reader should know about this parameter.
+        predicted_rms: root mean square that the plan predicts for the output of the map, one number per use; None where
+            nothing could be predicted.
+    """
+
+    name: str
+    role: str
+    shape: tuple[int, ...]
+    dtype: str
+    action: Action = "draw"
+    initializer: Initializer | None = None
+    layout: Layout | None = None
+    fan_in: float | None = None
+    fan_out: float | None = None
+    std: float | None = None
+    key: str = ""
+    aliases: tuple[str, ...] = ()
+    through: str = ""
+    rule: str = ""
+    reason: str = ""
+    steps: tuple[Step, ...] = ()
+    warnings: tuple[str, ...] = ()
+    predicted_rms: tuple[float | None, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.action == "draw" and self.initializer is None:
+            raise PlanError(f"{self.name!r} is to be drawn but has no initializer; give one, or set action='keep'")
+        if not self.key:
+            object.__setattr__(self, "key", self.through or self.name)
+
+    @property
+    def numel(self) -> int:
+        """Number of elements."""
+        return math.prod(self.shape)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All qualified names, the first one first."""
+        return (self.name, *self.aliases)
+
+    def with_law(self, law: Initializer, *, rule: str, reason: str) -> Assignment:
+        """The same parameter drawn from another law; the derivation of the old one is dropped."""
+        std = law.std_for(self.shape, self.layout)
+        step = Step(quantity="std", value=std, formula=repr(law)) if std is not None else None
+        return replace(
+            self,
+            action="draw",
+            initializer=law,
+            std=std,
+            rule=rule,
+            reason=reason,
+            steps=(step,) if step else (),
+            warnings=(),
+            predicted_rms=(),
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready form without empty fields."""
+        full = {f.name: getattr(self, f.name) for f in fields(self)}
+        full |= {
+            "shape": list(self.shape),
+            "aliases": list(self.aliases),
+            "warnings": list(self.warnings),
+            "predicted_rms": list(self.predicted_rms),
+            "initializer": None if self.initializer is None else self.initializer.to_dict(),
+            "layout": None if self.layout is None else self.layout.to_dict(),
+            "steps": [s.to_dict() for s in self.steps],
+        }
+        if self.key == (self.through or self.name):
+            del full["key"]
+        return {k: v for k, v in full.items() if k in _ALWAYS or v not in (None, "", [])}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Assignment:
+        """Inverse of `to_dict`.
+
+        Raises:
+            PlanError: a field that no assignment has.
+        """
+        known = {f.name for f in fields(cls)}
+        if unknown := sorted(set(data) - known):
+            raise PlanError(
+                f"unknown fields {unknown} in an assignment; known: {sorted(known)}. Was it saved by a newer fanin?"
+            )
+        made: dict[str, Any] = {k: tuple(v) if k in _TUPLES else v for k, v in data.items()}
+        if (law := data.get("initializer")) is not None:
+            made["initializer"] = law_from_dict(law)
+        if (layout := data.get("layout")) is not None:
+            made["layout"] = Layout.from_dict(layout)
+        made["steps"] = tuple(Step.from_dict(s) for s in data.get("steps", ()))
+        return cls(**made)
+
+
+_ALWAYS = frozenset({"name", "role", "shape", "dtype", "action"})
+_TUPLES = frozenset({"shape", "aliases", "warnings", "predicted_rms"})

@@ -1,0 +1,121 @@
+"""Give a model built on the meta device its memory, weights and buffers, and say where the buffers came from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from fanin.errors import PlanError, did_you_mean
+from fanin.planning.buffers import known_buffer
+from fanin.planning.slots import slots_of
+
+if TYPE_CHECKING:
+    import torch
+
+    from fanin.planning.plan import Plan
+
+__all__ = ["Materialized", "materialize"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Materialized:
+    """What `Plan.materialize` did.
+
+    Attributes:
+        parameters: names of the parameters that were given memory.
+        buffers: qualified buffer name -> how its value is known.
+    """
+
+    parameters: tuple[str, ...]
+    buffers: Mapping[str, str]
+
+    def __str__(self) -> str:
+        lines = [f"{len(self.parameters)} parameters and {len(self.buffers)} buffers materialised"]
+        return "\n".join([*lines, *(f"  {name}: {how}" for name, how in self.buffers.items())])
+
+
+def materialize(
+    plan: Plan, model: torch.nn.Module, *, device: str, buffers: Mapping[str, torch.Tensor]
+) -> Materialized:
+    """Allocate what is on meta, fill it by the plan; see `Plan.materialize`."""
+    _check(plan, model)
+    values, how = _buffer_values(model, buffers)
+    undo: list[tuple[dict[str, Any], str, Any]] = []
+    try:
+        names = _allocate_parameters(model, device, undo)
+        for path, value in values.items():
+            owner, _, attribute = path.rpartition(".")
+            _put(model.get_submodule(owner)._buffers, attribute, value.to(device), undo)
+        plan.apply_(model)
+    except BaseException:
+        for table, attribute, old in reversed(undo):
+            table[attribute] = old
+        raise
+    return Materialized(parameters=tuple(names), buffers=how)
+
+
+def _check(plan: Plan, model: torch.nn.Module) -> None:
+    """Everything on meta must be drawn, or the result would hold garbage."""
+    lost = []
+    for name, slot in slots_of(model).items():
+        if slot.tensor.device.type != "meta":
+            continue
+        if slot.through:
+            lost.append(f"{name}: it is part of a parametrization; materialise the model before parametrizing it")
+        elif name not in plan:
+            lost.append(f"{name}: not in the plan")
+        elif plan[name].action != "draw":
+            lost.append(f"{name}: the plan keeps it, but there is nothing to keep; give it a law with an override")
+    if lost:
+        shown = "\n  ".join(lost[:12])
+        raise PlanError(f"{len(lost)} parameters on the meta device cannot be filled; nothing was changed:\n  {shown}")
+
+
+def _buffer_values(model: torch.nn.Module, given: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
+    values: dict[str, Any] = {}
+    how: dict[str, str] = {}
+    unknown: dict[str, str] = {}
+    names = [n for n, _ in model.named_buffers(remove_duplicate=False)]
+    for name in given:
+        if name not in names:
+            raise PlanError(f"{name!r} in buffers names no buffer; {did_you_mean(name, names)}")
+    for path, meta in model.named_buffers(remove_duplicate=False):
+        if path in given:
+            values[path], how[path] = given[path], "given by the caller"
+        elif meta.device.type == "meta":
+            owner, _, attribute = path.rpartition(".")
+            value, why = known_buffer(model.get_submodule(owner), attribute, meta)
+            if value is None:
+                unknown[path] = why
+            else:
+                values[path], how[path] = value, why
+    if unknown:
+        shown = "\n  ".join(f"{n}: {why}" for n, why in list(unknown.items())[:12])
+        raise PlanError(
+            f"the values of {len(unknown)} buffers cannot be known; nothing was changed:\n  {shown}\nPass them with "
+            "buffers={name: tensor}, or build those modules on the CPU."
+        )
+    return values, how
+
+
+def _allocate_parameters(model: torch.nn.Module, device: str, undo: list[tuple[dict[str, Any], str, Any]]) -> list[str]:
+    """Replace each meta parameter by an empty one, ties kept; returns the first names."""
+    import torch
+
+    made: dict[int, Any] = {}
+    names: list[str] = []
+    for path, old in list(model.named_parameters(remove_duplicate=False)):
+        if old.device.type != "meta":
+            continue
+        if id(old) not in made:
+            made[id(old)] = torch.nn.Parameter(torch.empty_like(old, device=device), requires_grad=old.requires_grad)
+            names.append(path)
+        owner, _, attribute = path.rpartition(".")
+        _put(model.get_submodule(owner)._parameters, attribute, made[id(old)], undo)
+    return names
+
+
+def _put(table: dict[str, Any], attribute: str, value: Any, undo: list[tuple[dict[str, Any], str, Any]]) -> None:
+    undo.append((table, attribute, table[attribute]))
+    table[attribute] = value
