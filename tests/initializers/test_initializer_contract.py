@@ -135,6 +135,7 @@ CASES: dict[str, list[Case]] = {
             needs_map=False,
         )
     ],
+    "peer_scaling": [Case({"peer": "torch"}), Case({"peer": "lasagne_c01b"}, shape=(3, 5, 5, 8), layout=Layout.c01b())],
     "poison": [Case({}, uses_key=False, needs_map=False)],
 }
 ALL = [pytest.param(name, case, id=f"{name}-{i}") for name, cases in CASES.items() for i, case in enumerate(cases)]
@@ -220,7 +221,7 @@ def test_values_stay_within_the_bound(name, case):
 def test_a_vector_is_refused_before_anything_is_drawn(name, case):
     law = made(name, case)
     for attempt in (law.check, law.std_for, lambda shape: law.sample(shape, key=KEY)):
-        with pytest.raises(ShapeError, match=r"\(5,\)|5 output"):
+        with pytest.raises(ShapeError, match=r"\(5,\)"):
             attempt((5,))
 
 

@@ -7,6 +7,7 @@ from fanin.initializers.classic import classic_bias, classic_uniform
 from fanin.initializers.constant import Constant, Ones, Zeros
 from fanin.initializers.conv_orthogonal import ConvOrthogonal
 from fanin.initializers.delta_orthogonal import DeltaOrthogonal
+from fanin.initializers.dialects.peer_fans import PeerScaling, peer_fans
 from fanin.initializers.from_array import FromArray, from_array
 from fanin.initializers.gates import ChronoBias, ForgetBias, gate_order
 from fanin.initializers.glorot import glorot_normal, glorot_uniform
@@ -21,7 +22,7 @@ from fanin.initializers.normal import Normal
 from fanin.initializers.orthogonal import Orthogonal
 from fanin.initializers.poison import Poison
 from fanin.initializers.rbm import rbm_gaussian
-from fanin.initializers.registry import get, names
+from fanin.initializers.registry import differences, get, names
 from fanin.initializers.siren import SirenFirst, siren_hidden
 from fanin.initializers.sparse import Sparse, sparse_lasagne, sparse_torch
 from fanin.initializers.truncated import TruncatedNormal
@@ -48,6 +49,7 @@ __all__ = [
     "Normal",
     "Ones",
     "Orthogonal",
+    "PeerScaling",
     "PerPart",
     "Poison",
     "Scaled",
@@ -59,6 +61,7 @@ __all__ = [
     "Zeros",
     "classic_bias",
     "classic_uniform",
+    "differences",
     "from_array",
     "gate_order",
     "get",
@@ -71,6 +74,7 @@ __all__ = [
     "lecun_normal",
     "lecun_uniform",
     "names",
+    "peer_fans",
     "rbm_gaussian",
     "siren_hidden",
     "sparse_lasagne",

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
-from fanin.errors import UnknownNameError, did_you_mean
+from fanin.errors import ArgumentError, UnknownNameError, did_you_mean
 from fanin.initializers.base import Initializer
 from fanin.initializers.bilinear import Bilinear
 from fanin.initializers.centred import Centred
@@ -13,6 +14,9 @@ from fanin.initializers.classic import classic_bias, classic_uniform
 from fanin.initializers.constant import Constant, Ones, Zeros
 from fanin.initializers.conv_orthogonal import ConvOrthogonal
 from fanin.initializers.delta_orthogonal import DeltaOrthogonal
+from fanin.initializers.dialects import dialect_entry, entries_for
+from fanin.initializers.dialects.differences import FAN_IN, FAN_OUT, Differences, rows_of
+from fanin.initializers.dialects.peer_fans import PeerScaling
 from fanin.initializers.from_array import FromArray, from_array
 from fanin.initializers.gates import ChronoBias, ForgetBias
 from fanin.initializers.glorot import glorot_normal, glorot_uniform
@@ -34,7 +38,7 @@ from fanin.initializers.uniform import Uniform
 from fanin.initializers.variance_scaling import VarianceScaling
 from fanin.initializers.wrappers import PerPart, Scaled
 
-__all__ = ["ALIASES", "LAWS", "NAMES", "get", "law_class", "names"]
+__all__ = ["ALIASES", "LAWS", "NAMES", "canonical", "differences", "get", "law_class", "names"]
 
 # name -> what makes the law. Laws are classes, schemes are functions that return a law.
 NAMES: dict[str, Callable[..., Initializer]] = {
@@ -76,6 +80,7 @@ NAMES: dict[str, Callable[..., Initializer]] = {
     "chrono_bias": ChronoBias,
     "from_array": from_array,
     "poison": Poison,
+    "peer_scaling": PeerScaling,
 }
 ALIASES: dict[str, str] = {
     "kaiming_normal": "he_normal",
@@ -101,25 +106,82 @@ def names() -> tuple[str, ...]:
     return tuple(NAMES)
 
 
-def get(name: str, **arguments: Any) -> Initializer:
-    """The law of that name.
-
-    Args:
-        name: a name of the table, such as "he_normal"; torch's spellings ("kaiming_normal_") are understood.
-        arguments: passed on to the law.
+def canonical(name: str) -> str:
+    """The table's name for a name or alias, in any case, with or without torch's trailing underscore.
 
     Raises:
         UnknownNameError: no such name.
 
     Example:
-        >>> str(get("he_normal"))
-        "VarianceScaling(gain=1.41421, mode='fan_in', law='normal')"
+        >>> canonical("kaiming_normal_")
+        'he_normal'
     """
     plain = name.lower().rstrip("_")
     plain = ALIASES.get(plain, plain)
     if plain not in NAMES:
         raise UnknownNameError(f"no initializer is called {name!r}; {did_you_mean(plain, [*NAMES, *ALIASES])}")
-    return NAMES[plain](**arguments)
+    return plain
+
+
+def get(name: str, *, like: str | None = None, **arguments: Any) -> Initializer:
+    """The law of that name, or what another framework samples under it.
+
+    Args:
+        name: a name of the table, such as "he_normal"; torch's spellings ("kaiming_normal_") are understood.
+        like: None for fanin's own law; "torch", "keras", "jax", "flax", "lasagne", "mxnet", "paddle" or "dl4j" for what
+            that framework really samples, its defaults, fans and errors included (`differences` prints them).
+        arguments: passed on to the law; with `like`, that framework's own argument names (``get("he_uniform",
+            like="torch", a=5**0.5)``).
+
+    Raises:
+        UnknownNameError: no such name, or no such framework, or the framework has no such initializer.
+        ArgumentError: an argument the law does not take, or a value it does not allow.
+
+    Example:
+        >>> str(get("he_normal"))
+        "VarianceScaling(gain=1.41421, mode='fan_in', law='normal')"
+        >>> [round(get("he_normal", like=f).std_for((512, 512)), 4) for f in ("torch", "lasagne", "mxnet")]
+        [0.0625, 0.0442, 0.0606]
+    """
+    plain = canonical(name)
+    make = NAMES[plain] if like is None else dialect_entry(plain, like).make
+    try:
+        inspect.signature(make).bind(**arguments)
+    except TypeError as error:
+        there = "" if like is None else f" of {like}"
+        raise ArgumentError(
+            f"{plain}{there}: {error}. Its arguments are ({', '.join(inspect.signature(make).parameters)})."
+        ) from error
+    return make(**arguments)
+
+
+def differences(name: str) -> Differences:
+    """What each framework samples under a name: a table when printed, rows of numbers underneath.
+
+    Args:
+        name: as in `get`.
+
+    Raises:
+        UnknownNameError: no such name.
+
+    Example:
+        >>> {row.framework: round(row.std_ratio, 3) for row in differences("glorot_normal")}
+        {'fanin': 1.0, 'torch': 1.0, 'keras': 1.0, 'jax': 1.0, 'flax': 1.0, 'lasagne': 1.0, 'mxnet': 1.732, 'paddle':
+         1.0, 'dl4j': 1.0}
+    """
+    plain = canonical(name)
+    return Differences(plain, rows_of(_without_arguments(plain), entries_for(plain), plain))
+
+
+def _without_arguments(name: str) -> Initializer | None:
+    """Fanin's own law where it needs no argument."""
+    try:
+        inspect.signature(NAMES[name]).bind()
+        law = NAMES[name]()
+        law.check((FAN_OUT, FAN_IN))
+    except (TypeError, ArgumentError):
+        return None
+    return law
 
 
 def law_class(name: str) -> type[Initializer]:

@@ -162,3 +162,9 @@ class TruncatedNormal(Initializer):
         """Parent std times a number from the window, shifted by the mean."""
         lower, upper = self.window()
         return Draw(kind="truncated_normal", width=self.parent_std(), shift=self.mean, lower=lower, upper=upper)
+
+    def __str__(self) -> str:
+        std = f"std={self.std:.6g}" if self.compensated else f"std={self.std:.6g} of the parent"
+        unit = " std" if self.bounds == "std" else ""
+        mean = f", mean={self.mean:.6g}" if self.mean else ""
+        return f"TruncatedNormal({std}{mean}, [{self.lower:.6g}, {self.upper:.6g}]{unit})"

@@ -15,12 +15,12 @@ from fanin.initializers.uniform import Uniform
 from fanin.layout import Fans, Layout, fans
 from fanin.streams.spec import Draw
 
-__all__ = ["LawName", "Mode", "VarianceScaling", "law_with_std"]
+__all__ = ["MODES", "LawName", "Mode", "VarianceScaling", "law_with_std"]
 
 Mode = Literal["fan_in", "fan_out", "fan_avg", "fan_geo"]
 LawName = Literal["normal", "uniform", "truncated_normal"]
 
-_FAN: dict[str, Callable[[Fans], float]] = {
+MODES: dict[str, Callable[[Fans], float]] = {
     "fan_in": lambda f: f.fan_in,
     "fan_out": lambda f: f.fan_out,
     "fan_avg": lambda f: (f.fan_in + f.fan_out) / 2.0,
@@ -78,12 +78,12 @@ class VarianceScaling(Initializer):
 
     def __post_init__(self) -> None:
         finite("gain", self.gain, low=0.0)
-        one_of("mode", self.mode, tuple(_FAN))
+        one_of("mode", self.mode, tuple(MODES))
         one_of("law", self.law, tuple(_LAW))
 
     def fan(self, shape: Sequence[int], layout: Layout | None = None) -> float:
         """The fan that the mode asks for."""
-        fan = _FAN[self.mode](fans(shape, layout))
+        fan = MODES[self.mode](fans(shape, layout))
         if not fan > 0.0:
             raise ShapeError(
                 f"{self} divides by {self.mode}, which is {fan:g} for shape {tuple(shape)}: a weight without inputs or "
