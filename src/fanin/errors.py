@@ -1,8 +1,9 @@
 """The exception family.
 
-Every error that fanin raises on purpose derives from `FaninError` and from the built-in exception a caller would expect, so both
-``except fanin.errors.FaninError`` and ``except ValueError`` work. A message has three parts: what is wrong with the value shown,
-what is allowed, what to do next.
+Every error that fanin raises on purpose derives from `FaninError` and from the built-in exception a caller would
+expect, so both
+``except fanin.errors.FaninError`` and ``except ValueError`` work. A message has three parts: what is wrong with the
+value shown, what is allowed, what to do next.
 """
 
 from __future__ import annotations

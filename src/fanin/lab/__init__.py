@@ -1,0 +1,1 @@
+"""Experiments: data sets, models, training runs, comparisons and the figures people learn from."""

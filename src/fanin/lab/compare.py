@@ -1,0 +1,256 @@
+"""An honest way to compare initializations: the same batches, coupled draws, tuned learning rates, several seeds."""
+
+from __future__ import annotations
+
+import functools
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fanin.errors import ArgumentError
+from fanin.lab.comparison import Comparison
+from fanin.lab.runs import RunResult, RunSpec, RunStore
+from fanin.lab.starts import Init, start_
+from fanin.lab.training import accuracy, batches, make_optimizer, train
+from fanin.lab.workers import carry_out
+
+__all__ = ["Task", "compare"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """A model, its data and its loss.
+
+    Attributes:
+        name: of the task, in tables and figures.
+        model: callable without arguments that builds the model.
+        batches: callable of a seed that yields (inputs, targets) without end; the same seed must give the same batches.
+        loss: callable of (output, targets).
+        score: callable of the trained model, larger is better; None where there is no held-out score.
+    """
+
+    name: str
+    model: Callable[[], nn.Module]
+    batches: Callable[[int], Iterable[tuple[Any, Any]]]
+    loss: Callable[[Any, Any], Tensor] = nn.functional.cross_entropy
+    score: Callable[[nn.Module], float] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Run:
+    """One run as a pure function of its spec; picklable, so that any worker can carry it out."""
+
+    tasks: Mapping[str, Task]
+    inits: Mapping[str, Init]
+    optimizer: Any
+    steps: int
+    setup_counts: bool = field(default=True)
+
+    def __call__(self, spec: RunSpec) -> RunResult:
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)  # sums split over threads round differently: one thread gives one answer everywhere
+        try:
+            with torch.random.fork_rng(devices=[]):
+                return self._run(spec)
+        finally:
+            torch.set_num_threads(threads)
+
+    def _run(self, spec: RunSpec) -> RunResult:
+        task = self.tasks[spec.task]
+        stream = iter(task.batches(spec.seed))
+        first = next(stream)
+        torch.manual_seed(spec.seed)
+        model = task.model()
+        begin = time.perf_counter()
+        spent = start_(model, self.inits[spec.init], seed=spec.seed, inputs=first[0])
+        setup = time.perf_counter() - begin
+        torch.manual_seed(spec.seed + 1)  # dropout masks are paired, whatever the start has drawn
+        curve = train(
+            model,
+            _chain(first, stream),
+            loss=task.loss,
+            optimizer=make_optimizer(self.optimizer, model.parameters(), spec.lr),
+            steps=max(0, self.steps - spent) if self.setup_counts else self.steps,
+        )
+        score = None if task.score is None else (math.nan if curve.diverged else task.score(model))
+        return RunResult(
+            losses=curve.loss,
+            diverged=curve.diverged,
+            score=None if score is None or math.isnan(score) else score,
+            setup_steps=spent,
+            setup_seconds=setup,
+            seconds=curve.seconds,
+        )
+
+
+def _chain(first: tuple[Any, Any], rest: Iterator[tuple[Any, Any]]) -> Iterator[tuple[Any, Any]]:
+    yield first
+    yield from rest
+
+
+def _loader_batches(loader: Iterable[Any], seed: int) -> Iterator[tuple[Any, Any]]:
+    """Endless passes over a data loader, each shuffled by the seed alone, the caller's random state untouched."""
+    epoch = 0
+    while True:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(1_000_003 * seed + epoch)
+            passing = iter(loader)
+            batch = next(passing, None)
+        if batch is None:
+            raise ArgumentError("the data gives no batch at all; a comparison needs at least one")
+        while batch is not None:
+            yield batch[0], batch[1]
+            batch = next(passing, None)
+        epoch += 1
+
+
+def _array_batches(x: Any, y: Any, size: int, seed: int) -> Iterator[tuple[Any, Any]]:
+    return batches(x, y, size=size, seed=seed)
+
+
+def _task_from(
+    model: Callable[[], nn.Module],
+    data: Any,
+    *,
+    loss: Callable[[Any, Any], Tensor],
+    score: Callable[[nn.Module], float] | None,
+    batch_size: int,
+) -> Task:
+    if not callable(model) or isinstance(model, nn.Module):
+        raise ArgumentError(
+            "model must be a callable that builds a fresh model, so that every run starts from its own; got "
+            f"{type(model).__name__}. Write compare(lambda: MyModel(...), ...)."
+        )
+    if hasattr(data, "x_held"):
+        held = functools.partial(accuracy, x=data.x_held, y=data.y_held) if data.num_classes else None
+        stream = functools.partial(_array_batches, data.x, data.y, batch_size)
+        return Task(name=data.name, model=model, batches=stream, loss=loss, score=score or held)
+    if isinstance(data, tuple) and len(data) == 2:
+        stream = functools.partial(_array_batches, data[0], data[1], batch_size)
+        return Task(name="task", model=model, batches=stream, loss=loss, score=score)
+    stream = data if callable(data) else functools.partial(_loader_batches, data)
+    return Task(name="task", model=model, batches=stream, loss=loss, score=score)
+
+
+def _check(
+    tasks: Sequence[Task], inits: Mapping[str, Init], seeds: Sequence[int], lrs: Sequence[float], steps: int
+) -> None:
+    if not tasks or not inits or not seeds or not lrs or steps < 1:
+        raise ArgumentError(
+            "a comparison needs at least one task, init, seed, learning rate and step; got "
+            f"{len(tasks)} tasks, {len(inits)} inits, {len(seeds)} seeds, {len(lrs)} learning rates, {steps} steps"
+        )
+    if any(not lr > 0 for lr in lrs):
+        raise ArgumentError(f"learning rates are > 0; got {tuple(lrs)}")
+    names = [t.name for t in tasks]
+    if len(set(names)) != len(names):
+        raise ArgumentError(f"tasks need different names; got {names}")
+
+
+def compare(
+    model: Callable[[], nn.Module] | None = None,
+    data: Any = None,
+    *,
+    inits: Mapping[str, Init],
+    tasks: Sequence[Task] = (),
+    seeds: int | Sequence[int] = 3,
+    lrs: Sequence[float] = (1e-3, 3e-3, 1e-2),
+    steps: int = 200,
+    loss: Callable[[Any, Any], Tensor] = nn.functional.cross_entropy,
+    score: Callable[[nn.Module], float] | None = None,
+    optimizer: Any = "adam",
+    batch_size: int = 64,
+    target: float | None = None,
+    out: str | Path | None = None,
+    on: str = "process",
+    workers: int | None = None,
+    progress: bool = True,
+) -> Comparison:
+    """Train the same model from different starts and say which is better, with what certainty.
+
+    Runs are paired: under one seed every init sees the same batches in the same order, and laws drawn by fanin use
+    the same
+    stream, so that differences are those of the inits. The learning rate is tuned for each init on the same grid: an
+    init is
+    judged at its own best rate (smallest mean final loss over the seeds). Each run uses one thread, so the losses of
+    a seed are the same in one process, with joblib and on Ray.
+
+    Args:
+        model: callable that builds the model; with `data` it makes the one task of the comparison.
+        data: a `fanin.lab.data.Split`, a pair of arrays (x, y), a data loader of (inputs, targets), or a callable of
+            a seed that yields such batches without end.
+        inits: name -> None (as constructed), a recipe's name, a `Plan`, an initializer, or a callable of (model,
+            seed). The
+            first is the one the others are tested against. A callable may return the number of updates it has spent
+            (pre-training); they are taken from the run's budget.
+        tasks: several tasks, in place of `model` and `data`.
+        seeds: how many, or which.
+        lrs: learning rates tried, each > 0.
+        steps: updates of each run.
+        loss: callable of (output, targets).
+        score: callable of the trained model, larger is better.
+        optimizer: "sgd" (momentum 0.9), "plain_sgd", "adam", "adamw", or a callable of (parameters, learning rate).
+        batch_size: for a Split or arrays.
+        target: a loss; steps and seconds to reach it are reported.
+        out: JSON Lines file that keeps the runs; a comparison that was killed goes on from it.
+        on: "process", "joblib" or "ray".
+        workers: how many at a time; None takes all.
+        progress: show a bar on stderr.
+
+    Raises:
+        ArgumentError: nothing to compare, or `out` holds runs made under other settings.
+
+    Example:
+        >>> from fanin.lab.data import load
+        >>> from fanin.lab.models import mlp
+        >>> def zeros(model, seed):
+        ...     for p in model.parameters():
+        ...         nn.init.zeros_(p)
+        >>> result = compare(lambda: mlp([64, 32, 10]), load("digits"), inits={"default": None, "zeros": zeros},
+        ...                  seeds=1, lrs=[1e-2], steps=30, progress=False)
+        >>> result.best("default").final_loss < result.best("zeros").final_loss
+        True
+    """
+    if (model is None) == (not tasks):
+        raise ArgumentError("give either model and data, or tasks")
+    if model is not None:
+        tasks = (_task_from(model, data, loss=loss, score=score, batch_size=batch_size),)
+    seed_list = tuple(range(seeds)) if isinstance(seeds, int) else tuple(seeds)
+    _check(tasks, inits, seed_list, lrs, steps)
+    settings = {
+        "tasks": [t.name for t in tasks],
+        "steps": steps,
+        "optimizer": optimizer if isinstance(optimizer, str) else getattr(optimizer, "__qualname__", repr(optimizer)),
+        "batch_size": batch_size,
+    }
+    store = RunStore(None if out is None else Path(out), settings)
+    specs = [RunSpec(t.name, i, s, lr) for t, i, s, lr in product(tasks, inits, seed_list, map(float, lrs))]
+    run = _Run(tasks={t.name: t for t in tasks}, inits=dict(inits), optimizer=optimizer, steps=steps)
+    missing = [s for s in specs if s not in store.runs]
+    for spec, result in _watched(carry_out(run, missing, on=on, workers=workers), len(specs), len(missing), progress):
+        store.add(spec, result)
+    return Comparison(
+        runs={s: store.runs[s] for s in specs}, inits=tuple(inits), tasks=tuple(t.name for t in tasks), target=target
+    )
+
+
+def _watched(
+    results: Iterator[tuple[RunSpec, RunResult]], total: int, missing: int, show: bool
+) -> Iterator[tuple[RunSpec, RunResult]]:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), disable=not show, transient=True) as bar:
+        row = bar.add_task("comparing", total=total, completed=total - missing)
+        for spec, result in results:
+            mark = "diverged" if result.diverged else f"loss {result.final_loss():.3f}"
+            bar.update(row, advance=1, description=f"{spec.init} lr {spec.lr:g} seed {spec.seed}: {mark}")
+            yield spec, result

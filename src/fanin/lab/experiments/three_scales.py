@@ -1,0 +1,130 @@
+"""Five ReLU layers on MNIST digits at three weight scales: too small, He, too large."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from fanin import initializers
+from fanin.lab import data, figures
+from fanin.lab.experiments.base import Outcome, Settings
+from fanin.lab.models import mlp
+from fanin.lab.probe import Flow, flow
+from fanin.lab.starts import draw_weights_
+from fanin.lab.training import accuracy, batches, make_optimizer, train
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from fanin.initializers.base import Initializer
+
+TITLE = "Too small, right, too large: one network at three scales"
+
+WIDTHS = (784, 256, 256, 256, 256, 256, 10)
+# He's std at fan_in 256 is 0.088; the other two are about nine times smaller and three times larger.
+SCALES: dict[str, Callable[[], Initializer]] = {
+    "too small: N(0, 0.01²)": lambda: initializers.Normal(std=0.01),
+    "He: N(0, 2 / fan_in)": lambda: initializers.he_normal(),
+    "too large: N(0, 0.25²)": lambda: initializers.Normal(std=0.25),
+}
+_LR, _BATCH, _PROBE = 0.01, 64, 512
+
+
+def _model(law: Initializer, seed: int) -> nn.Sequential:
+    model = mlp(WIDTHS)
+    draw_weights_(model, law, seed=seed)
+    return model
+
+
+def _relu_names(model: nn.Sequential) -> list[str]:
+    return [name for name, module in model.named_modules() if isinstance(module, nn.ReLU)]
+
+
+def _layers(found: list[Flow]) -> list[dict[str, float]]:
+    return [
+        {"layer": i, "activation_std": f.activation_std, "gradient_std": f.gradient_std} for i, f in enumerate(found, 1)
+    ]
+
+
+def run(settings: Settings) -> Outcome:
+    """Measure one pass of 512 digits at each scale, then train each network for a few hundred steps with SGD."""
+    digits = data.mnist_digits()
+    x, y = torch.as_tensor(digits.x[:_PROBE]), torch.as_tensor(digits.y[:_PROBE])
+    steps = 1000 if settings.full else 300
+    flows: dict[str, list[Flow]] = {}
+    numbers: dict[str, Any] = {"widths": list(WIDTHS), "steps": steps, "lr": _LR, "scales": {}}
+    for i, (name, law) in enumerate(SCALES.items()):
+        settings.progress(name, i / len(SCALES))
+        model = _model(law(), settings.seed)
+        flows[name] = flow(model, x, y, nn.functional.cross_entropy, _relu_names(model))
+        stream = batches(digits.x, digits.y, size=_BATCH, seed=settings.seed)
+        optimizer = make_optimizer("sgd", model.parameters(), _LR)
+        curve = train(model, stream, loss=nn.functional.cross_entropy, optimizer=optimizer, steps=steps)
+        held = 0.0 if curve.diverged else accuracy(model, digits.x_held, digits.y_held)
+        numbers["scales"][name] = {
+            "layers": _layers(flows[name]),
+            "first_loss": min(curve.loss[0], 1e30),
+            "final_loss": None if curve.diverged else curve.final(),
+            "diverged_after": len(curve.loss) if curve.diverged else None,
+            "held_out_accuracy": held,
+        }
+    return Outcome(name="three-scales", title=TITLE, numbers=numbers, figure=_draw(flows, numbers), text=_text(numbers))
+
+
+def _draw(flows: dict[str, list[Flow]], numbers: dict[str, Any]) -> Figure:
+    depth = len(WIDTHS) - 2
+    fig, axes = figures.figure(3, depth, size=(9.5, 6.2))
+    for row, (name, found) in enumerate(flows.items()):
+        for column, f in enumerate(found):
+            ax = axes[row][column]
+            top = max(float(np.quantile(f.activation, 0.995)), 1e-12)
+            figures.histogram(ax, row, f.activation, edges=np.linspace(0, top, 41), label="", filled=True)
+            ax.set_yticks([])
+            ax.set_ylim(bottom=0)
+            ax.ticklabel_format(axis="x", style="sci", scilimits=(-2, 3))
+            ax.locator_params(axis="x", nbins=2)
+            ax.text(0.96, 0.92, f"std {f.activation_std:.2g}", transform=ax.transAxes, ha="right", va="top", fontsize=9)
+            ax.text(
+                0.96,
+                0.76,
+                f"grad {f.gradient_std:.1e}",
+                transform=ax.transAxes,
+                ha="right",
+                va="top",
+                fontsize=8,
+                color="#555555",
+            )
+            if row == 0:
+                ax.set_title(f"layer {column + 1}")
+            if column == 0:
+                held = numbers["scales"][name]["held_out_accuracy"]
+                kind, law = name.split(": ")
+                ax.set_ylabel(f"{kind}\n{law}\nheld-out {held:.0%}", fontsize=9)
+    fig.supxlabel(
+        "activation after ReLU (each panel on its own axis); grad: std of the loss's gradient there", fontsize=9
+    )
+    return fig
+
+
+def _text(numbers: dict[str, Any]) -> str:
+    small, he, large = numbers["scales"].values()
+
+    def span(scale: dict[str, Any], what: str) -> str:
+        return f"{scale['layers'][0][what]:.2g} to {scale['layers'][-1][what]:.2g}"
+
+    def outcome(scale: dict[str, Any]) -> str:
+        if scale["diverged_after"] is not None:
+            return f"diverges after {scale['diverged_after']} steps"
+        return f"ends at loss {scale['final_loss']:.3g} and {scale['held_out_accuracy']:.0%} held-out accuracy"
+
+    return (
+        f"From the first to the fifth layer the std of the activations goes from {span(small, 'activation_std')} with weights "
+        f"that are too small, {span(he, 'activation_std')} with He's, {span(large, 'activation_std')} with weights that are too "
+        f"large; that of the gradients from {span(small, 'gradient_std')}, {span(he, 'gradient_std')} and "
+        f"{span(large, 'gradient_std')}. After {numbers['steps']} steps of SGD the first {outcome(small)}, He's "
+        f"{outcome(he)}, the last {outcome(large)}."
+    )

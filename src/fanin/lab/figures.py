@@ -1,0 +1,160 @@
+"""Drawing for the lab: one look, legible at 800 pixels, in colour-blind palettes and in grey."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from fanin.lab.comparison import Comparison
+
+__all__ = [
+    "COLOURS",
+    "DASHES",
+    "MARKERS",
+    "comparison_figure",
+    "figure",
+    "histogram",
+    "label_lines",
+    "log_axis",
+    "series",
+]
+
+# Okabe and Ito 2008, the colour-blind safe palette, in an order of falling contrast to white; lightness differs between
+# neighbours, and every series also has its own dash and marker, so grey prints keep them apart.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000", "#E69F00", "#56B4E9", "#8C6D31")
+DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1.5, 1.5)), (0, (6, 2, 1.5, 2)), (0, (3, 1)), "-", (0, (5, 2)), "-")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+
+_RC: dict[str, Any] = {
+    "font.size": 10,
+    "axes.titlesize": 11,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "#dddddd",
+    "grid.linewidth": 0.6,
+    "axes.axisbelow": True,
+    "legend.frameon": False,
+    "legend.fontsize": 9,
+    "lines.linewidth": 1.8,
+    "lines.markersize": 5,
+    "figure.dpi": 100,
+    "savefig.dpi": 150,
+    "svg.hashsalt": "fanin",
+}
+
+
+def figure(rows: int, columns: int, *, size: tuple[float, float], **options: Any) -> tuple[Figure, Any]:
+    """A figure and its array of axes (always two-dimensional), in the look of the lab; needs no display.
+
+    Args:
+        rows: of axes.
+        columns: of axes.
+        size: inches; 8 inches wide is 800 pixels on a screen.
+        options: for ``Figure.subplots``.
+    """
+    import matplotlib
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    with matplotlib.rc_context(_RC):
+        fig = Figure(figsize=size, layout="constrained")
+        FigureCanvasAgg(fig)
+        axes = fig.subplots(rows, columns, squeeze=False, **options)
+    return fig, axes
+
+
+def style(i: int) -> dict[str, Any]:
+    """Colour, dash and marker of the i-th series."""
+    return {
+        "color": COLOURS[i % len(COLOURS)],
+        "linestyle": DASHES[i % len(DASHES)],
+        "marker": MARKERS[i % len(MARKERS)],
+    }
+
+
+def series(
+    ax: Axes, i: int, x: Sequence[float], y: Sequence[float], label: str, *, marks: int = 8, **options: Any
+) -> None:
+    """The i-th line of a plot, with about `marks` markers along it."""
+    every = max(1, len(x) // marks)
+    ax.plot(x, y, label=label, markevery=every, **{**style(i), **options})
+
+
+def log_axis(ax: Axes, which: str = "y") -> None:
+    """A logarithmic axis with a light grid."""
+    (ax.set_yscale if which == "y" else ax.set_xscale)("log")
+
+
+def label_lines(ax: Axes, **options: Any) -> None:
+    """A legend in the place where it hides least."""
+    ax.legend(**{"loc": "best", **options})
+
+
+def histogram(ax: Axes, i: int, values: Any, *, edges: Any, label: str, filled: bool = False) -> None:
+    """A density outline over common bin edges; `filled` adds a light area below it."""
+    density, _ = np.histogram(np.clip(values, edges[0], edges[-1]), bins=edges, density=True)
+    ax.stairs(
+        density, edges, color=COLOURS[i % len(COLOURS)], linestyle=DASHES[i % len(DASHES)], label=label, linewidth=1.5
+    )
+    if filled:
+        ax.stairs(density, edges, fill=True, color=COLOURS[i % len(COLOURS)], alpha=0.15)
+
+
+def smooth(values: Sequence[float], window: int) -> Any:
+    """Running mean over the last `window` values."""
+    if not len(values):
+        return np.zeros(0)
+    total = np.cumsum(np.concatenate([[0.0], np.asarray(values, dtype=np.float64)]))
+    ends = np.arange(1, len(values) + 1)
+    begins = np.maximum(0, ends - window)
+    return (total[ends] - total[begins]) / (ends - begins)
+
+
+def _curves(ax: Axes, result: Comparison, task: str) -> None:
+    for i, name in enumerate(result.inits):
+        runs = list(result.seeds_at(name, result.best_lr(name, task), task).values())
+        length = min(len(r.losses) for r in runs)
+        curves = np.stack([smooth(r.losses[:length], 10) for r in runs])
+        steps = np.arange(length) + max(r.setup_steps for r in runs)
+        series(ax, i, steps, curves.mean(axis=0), f"{name} (lr {result.best_lr(name, task):g})")
+        ax.fill_between(
+            steps, curves.min(axis=0), curves.max(axis=0), color=COLOURS[i % len(COLOURS)], alpha=0.15, linewidth=0
+        )
+    if result.target is not None:
+        ax.axhline(result.target, color="#555555", linewidth=1, linestyle=":")
+    ax.set(xlabel="update", ylabel="training loss (mean of 10)", title=task)
+    label_lines(ax)
+
+
+def _rates(ax: Axes, result: Comparison, task: str) -> None:
+    worst = 0.0
+    for i, name in enumerate(result.inits):
+        by_rate: Mapping[float, list[float]] = {}
+        for spec, run in result.runs.items():
+            if spec.init == name and spec.task == task:
+                by_rate.setdefault(spec.lr, []).append(run.final_loss())  # type: ignore[attr-defined]
+        rates = sorted(by_rate)
+        means = [float(np.mean(by_rate[r])) if all(map(math.isfinite, by_rate[r])) else math.nan for r in rates]
+        worst = max([worst, *(m for m in means if math.isfinite(m))])
+        series(ax, i, rates, means, name)
+    log_axis(ax, "x")
+    ax.set(xlabel="learning rate", ylabel="final loss (gap: diverged)", title="final loss over the learning rate")
+
+
+def comparison_figure(result: Comparison) -> Figure:
+    """Per task: loss over steps at each init's best rate (band: all seeds), and final loss over the learning rate."""
+    fig, axes = figure(len(result.tasks), 2, size=(9.5, 3.8 * len(result.tasks)))
+    for row, task in zip(axes, result.tasks, strict=True):
+        _curves(row[0], result, task)
+        _rates(row[1], result, task)
+    return fig

@@ -1,0 +1,142 @@
+"""The networks that the experiments train: plain, small, and written the way people write them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from fanin.errors import UnknownNameError, did_you_mean
+
+__all__ = ["ACTIVATIONS", "CharLSTM", "CharTransformer", "SmallResNet", "mlp", "plain_cnn"]
+
+Norm = Literal["none", "batch", "layer"]
+
+ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
+    "relu": nn.ReLU,
+    "tanh": nn.Tanh,
+    "sigmoid": nn.Sigmoid,
+    "gelu": nn.GELU,
+    "silu": nn.SiLU,
+    "elu": nn.ELU,
+    "selu": nn.SELU,
+    "mish": nn.Mish,
+    "softplus": nn.Softplus,
+    "leaky_relu": nn.LeakyReLU,
+    "softsign": nn.Softsign,
+    "identity": nn.Identity,
+}
+
+
+def _activation(name: str) -> nn.Module:
+    if name not in ACTIVATIONS:
+        raise UnknownNameError(f"there is no activation {name!r}; {did_you_mean(name, ACTIVATIONS)}")
+    return ACTIVATIONS[name]()
+
+
+def _norm(kind: Norm, width: int) -> list[nn.Module]:
+    return {"none": [], "batch": [nn.BatchNorm1d(width)], "layer": [nn.LayerNorm(width)]}[kind]
+
+
+def mlp(widths: Sequence[int], *, activation: str = "relu", norm: Norm = "none") -> nn.Sequential:
+    """A multilayer perceptron; the last width is the linear output.
+
+    Args:
+        widths: units per layer from input to output, at least two numbers.
+        activation: a name in `ACTIVATIONS`.
+        norm: "batch" (gamma and beta learned) or "layer" between each hidden layer and its activation.
+
+    Example:
+        >>> len([m for m in mlp([784, 100, 100, 10]) if isinstance(m, nn.Linear)])
+        3
+    """
+    layers: list[nn.Module] = []
+    for i, (n_in, n_out) in enumerate(zip(widths[:-1], widths[1:], strict=True)):
+        layers.append(nn.Linear(n_in, n_out))
+        if i < len(widths) - 2:
+            layers += [*_norm(norm, n_out), _activation(activation)]
+    return nn.Sequential(*layers)
+
+
+def plain_cnn(depth: int, *, channels: int = 16, classes: int = 10, activation: str = "relu") -> nn.Sequential:
+    """A stack of `depth` 3 x 3 convolutions without skips or norms on (n, 1, h, w), average pooling, a linear head."""
+    layers: list[nn.Module] = [nn.Conv2d(1, channels, 3, padding=1), _activation(activation)]
+    for _ in range(depth - 1):
+        layers += [nn.Conv2d(channels, channels, 3, padding=1), _activation(activation)]
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, classes))
+
+
+class _Residual(nn.Module):
+    def __init__(self, channels: int, *, batch_norm: bool) -> None:
+        super().__init__()
+
+        def norm() -> nn.Module:
+            return nn.BatchNorm2d(channels) if batch_norm else nn.Identity()
+
+        self.branch = nn.Sequential(
+            nn.Conv2d(channels, channels, 3, padding=1, bias=not batch_norm),
+            norm(),
+            nn.ReLU(),
+            nn.Conv2d(channels, channels, 3, padding=1, bias=not batch_norm),
+            norm(),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.branch(x)
+
+
+class SmallResNet(nn.Module):
+    """`blocks` residual blocks of two 3 x 3 convolutions on (n, 1, h, w), with or without BatchNorm."""
+
+    def __init__(self, blocks: int, *, channels: int = 16, classes: int = 10, batch_norm: bool = True) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(1, channels, 3, padding=1)
+        self.blocks = nn.Sequential(*[_Residual(channels, batch_norm=batch_norm) for _ in range(blocks)])
+        self.head = nn.Linear(channels, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Class scores of images of shape (n, 1, h, w)."""
+        return self.head(self.blocks(self.stem(x)).mean(dim=(2, 3)))
+
+
+class CharTransformer(nn.Module):
+    """A causal transformer over characters: pre-norm blocks, learned positions, untied head."""
+
+    def __init__(self, vocab: int, *, width: int = 64, depth: int = 4, heads: int = 4, context: int = 64) -> None:
+        super().__init__()
+        self.embed = nn.Embedding(vocab, width)
+        self.position = nn.Parameter(torch.zeros(context, width).normal_(std=0.02))
+        self.blocks = nn.ModuleList(
+            nn.TransformerEncoderLayer(
+                width, heads, 4 * width, dropout=0.0, activation="gelu", batch_first=True, norm_first=True
+            )
+            for _ in range(depth)
+        )
+        self.norm = nn.LayerNorm(width)
+        self.head = nn.Linear(width, vocab, bias=False)
+
+    def forward(self, codes: Tensor) -> Tensor:
+        """Next-character scores (n, t, vocab) of character codes (n, t)."""
+        t = codes.shape[1]
+        mask = torch.full((t, t), float("-inf"), device=codes.device).triu(1)
+        h = self.embed(codes) + self.position[:t]
+        for block in self.blocks:
+            h = block(h, src_mask=mask)
+        return self.head(self.norm(h))
+
+
+class CharLSTM(nn.Module):
+    """An LSTM over characters."""
+
+    def __init__(self, vocab: int, *, width: int = 64, layers: int = 1) -> None:
+        super().__init__()
+        self.embed = nn.Embedding(vocab, width)
+        self.lstm = nn.LSTM(width, width, layers, batch_first=True)
+        self.head = nn.Linear(width, vocab)
+
+    def forward(self, codes: Tensor) -> Tensor:
+        """Next-character scores (n, t, vocab) of character codes (n, t)."""
+        hidden, _ = self.lstm(self.embed(codes))
+        return self.head(hidden)

@@ -1,0 +1,140 @@
+"""One training run: a loop over batches, and what it left behind."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from fanin.errors import ArgumentError, UnknownNameError, did_you_mean
+
+__all__ = ["OPTIMIZERS", "Curve", "accuracy", "batches", "make_optimizer", "train"]
+
+Batch = tuple[Any, Any]
+
+OPTIMIZERS: dict[str, Callable[[Iterable[nn.Parameter], float], torch.optim.Optimizer]] = {
+    "sgd": lambda params, lr: torch.optim.SGD(params, lr=lr, momentum=0.9),
+    "plain_sgd": lambda params, lr: torch.optim.SGD(params, lr=lr),
+    "adam": lambda params, lr: torch.optim.Adam(params, lr=lr),
+    "adamw": lambda params, lr: torch.optim.AdamW(params, lr=lr),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Curve:
+    """A training run.
+
+    Attributes:
+        loss: loss of each step's batch before its update; a run that diverged ends early.
+        seconds: wall time of the loop.
+        diverged: whether a loss was not finite.
+    """
+
+    loss: tuple[float, ...]
+    seconds: float
+    diverged: bool
+
+    def final(self, last: int = 20) -> float:
+        """Mean loss of the last steps; inf for a run that diverged.
+
+        Example:
+            >>> Curve(loss=(3.0, 1.0, 1.0), seconds=0.1, diverged=False).final(2)
+            1.0
+        """
+        return math.inf if self.diverged or not self.loss else float(np.mean(self.loss[-last:]))
+
+
+def make_optimizer(
+    optimizer: str | Callable[[Iterable[nn.Parameter], float], torch.optim.Optimizer],
+    params: Iterable[nn.Parameter],
+    lr: float,
+) -> torch.optim.Optimizer:
+    """An optimizer by name ("sgd" has momentum 0.9) or from a callable of (parameters, learning rate)."""
+    if callable(optimizer):
+        return optimizer(params, lr)
+    if optimizer not in OPTIMIZERS:
+        raise UnknownNameError(f"there is no optimizer {optimizer!r}; {did_you_mean(optimizer, OPTIMIZERS)}")
+    return OPTIMIZERS[optimizer](params, lr)
+
+
+def batches(x: Any, y: Any, *, size: int, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Endless shuffled batches; the same seed gives the same batches to every run.
+
+    Example:
+        >>> first, _ = next(batches(np.eye(8, dtype=np.float32), np.arange(8), size=4, seed=0))
+        >>> first.shape
+        torch.Size([4, 8])
+    """
+    if not 1 <= size <= len(x):
+        raise ArgumentError(f"a batch holds between 1 and {len(x)} samples; got size={size}")
+    xs, ys = torch.as_tensor(x), torch.as_tensor(y)
+    rng = np.random.default_rng(seed)
+    while True:
+        order = torch.from_numpy(rng.permutation(len(xs)))
+        for i in range(0, len(xs) - size + 1, size):
+            pick = order[i : i + size]
+            yield xs[pick], ys[pick]
+
+
+def train(
+    model: nn.Module,
+    stream: Iterable[Batch],
+    *,
+    loss: Callable[[Any, Any], Tensor],
+    optimizer: torch.optim.Optimizer,
+    steps: int,
+    on_step: Callable[[int, float], None] | None = None,
+) -> Curve:
+    """Train for a number of steps; stops at the first loss that is not finite.
+
+    Args:
+        model: trained in place.
+        stream: yields (inputs, targets); inputs may be a tuple or dict of arguments.
+        loss: callable of (output, targets).
+        optimizer: over the model's parameters.
+        steps: number of updates.
+        on_step: called with (step, loss) after each update.
+    """
+    losses: list[float] = []
+    begin = time.perf_counter()
+    diverged = False
+    for step, (inputs, targets) in zip(range(steps), stream, strict=False):
+        optimizer.zero_grad(set_to_none=True)
+        value = loss(call(model, inputs), targets)
+        number = float(value.detach())
+        losses.append(number)
+        if not math.isfinite(number):
+            diverged = True
+            break
+        value.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        if on_step is not None:
+            on_step(step, number)
+    return Curve(loss=tuple(losses), seconds=time.perf_counter() - begin, diverged=diverged)
+
+
+def call(model: nn.Module, inputs: Any) -> Any:
+    """The model's output for a tensor, a tuple of positional or a mapping of keyword arguments."""
+    if isinstance(inputs, dict):
+        return model(**inputs)
+    if isinstance(inputs, tuple):
+        return model(*inputs)
+    return model(inputs)
+
+
+def accuracy(model: nn.Module, x: Any, y: Any) -> float:
+    """Share of samples whose largest score is the right class, in evaluation mode; the mode is put back."""
+    was_training = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            right = model(torch.as_tensor(x)).argmax(dim=-1) == torch.as_tensor(y)
+        return float(right.double().mean())
+    finally:
+        model.train(was_training)
