@@ -66,8 +66,8 @@ class MissingDependencyError(FaninError, ImportError):
     def of(cls, library: str, *, extra: str, needed_for: str) -> MissingDependencyError:
         """The error that names the extra to install."""
         return cls(
-            f"{needed_for} needs {library}, which cannot be imported. fanin leaves it out of its core so that installing fanin "
-            f"never touches the {library} you have. Install it with: pip install 'fanin[{extra}]'"
+            f"{needed_for} needs {library}, which cannot be imported. fanin leaves it out of its core so that "
+            f"installing fanin never touches the {library} you have. Install it with: pip install 'fanin[{extra}]'"
         )
 
 

@@ -171,7 +171,7 @@ def compare(
     out: str | Path | None = None,
     on: str = "process",
     workers: int | None = None,
-    progress: bool = True,
+    progress: bool | Callable[[str, float], None] = True,
 ) -> Comparison:
     """Train the same model from different starts and say which is better, with what certainty.
 
@@ -202,7 +202,7 @@ def compare(
         out: JSON Lines file that keeps the runs; a comparison that was killed goes on from it.
         on: "process", "joblib" or "ray".
         workers: how many at a time; None takes all.
-        progress: show a bar on stderr.
+        progress: show a bar on stderr; or a callable of (what was done, share done in 0..1).
 
     Raises:
         ArgumentError: nothing to compare, or `out` holds runs made under other settings.
@@ -241,9 +241,22 @@ def compare(
     )
 
 
+def _said(spec: RunSpec, result: RunResult) -> str:
+    mark = "diverged" if result.diverged else f"loss {result.final_loss():.3f}"
+    return f"{spec.init} lr {spec.lr:g} seed {spec.seed}: {mark}"
+
+
 def _watched(
-    results: Iterator[tuple[RunSpec, RunResult]], total: int, missing: int, show: bool
+    results: Iterator[tuple[RunSpec, RunResult]],
+    total: int,
+    missing: int,
+    show: bool | Callable[[str, float], None],
 ) -> Iterator[tuple[RunSpec, RunResult]]:
+    if callable(show):
+        for done, (spec, result) in enumerate(results, total - missing + 1):
+            show(_said(spec, result), done / total)
+            yield spec, result
+        return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -251,6 +264,5 @@ def _watched(
     with Progress(*columns, console=Console(stderr=True), disable=not show, transient=True) as bar:
         row = bar.add_task("comparing", total=total, completed=total - missing)
         for spec, result in results:
-            mark = "diverged" if result.diverged else f"loss {result.final_loss():.3f}"
-            bar.update(row, advance=1, description=f"{spec.init} lr {spec.lr:g} seed {spec.seed}: {mark}")
+            bar.update(row, advance=1, description=_said(spec, result))
             yield spec, result

@@ -36,8 +36,8 @@ def _standardised(x: Any, held: Any) -> tuple[Any, Any]:
 
 
 def _whitened(x: Any, held: Any) -> tuple[Any, Any]:
-    """Uncorrelated features of variance 1: principal components that explain 99 % of the variance, each divided by
-    its std.""" try:
+    """Uncorrelated features of variance 1: principal components of 99 % of the variance, each divided by its std."""
+    try:
         from sklearn.decomposition import PCA
     except ImportError as error:
         raise MissingDependencyError.of("scikit-learn", extra="lab", needed_for="whitening") from error
@@ -58,8 +58,8 @@ def condition(data: Split, scaling: str) -> Split:
 
     Args:
         data: inputs of shape (n, features).
-        scaling: "raw", "unit" (to [0, 1]), "standardised" (mean 0, std 1) or "whitened" (principal components of 99 % of
-            the variance, each of std 1).
+        scaling: "raw", "unit" (to [0, 1]), "standardised" (mean 0, std 1) or "whitened" (principal components of 99 %
+            of the variance, each of std 1).
 
     Source: LeCun, Bottou, Orr, Mueller 1998, "Efficient BackProp", section 4.3.
 

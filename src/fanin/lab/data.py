@@ -111,8 +111,8 @@ def full_mnist(*, scaling: Scaling = "standardised", seed: int = 0) -> Split:
         pixels, labels = fetch_openml("mnist_784", version=1, return_X_y=True, as_frame=False, n_retries=1)
     except Exception as error:  # urllib, sockets and OpenML's own errors share no base class
         raise ArgumentError(
-            f"the full MNIST set could not be fetched from OpenML ({type(error).__name__}: {error}). It needs a network; "
-            "without one use mnist_digits(), 5,000 digits that come with a package."
+            f"the full MNIST set could not be fetched from OpenML ({type(error).__name__}: {error}). It needs a "
+            "network; without one use mnist_digits(), 5,000 digits that come with a package."
         ) from error
     return condition(
         _cut("MNIST", pixels, labels.astype(np.int64), num_classes=10, held_out=10_000, seed=seed), scaling

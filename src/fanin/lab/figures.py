@@ -120,7 +120,8 @@ def smooth(values: Sequence[float], window: int) -> Any:
     return (total[ends] - total[begins]) / (ends - begins)
 
 
-def _curves(ax: Axes, result: Comparison, task: str) -> None:
+def curves(ax: Axes, result: Comparison, task: str) -> None:
+    """Loss over steps of each init at its best rate: the mean of the seeds, and a band over all of them."""
     for i, name in enumerate(result.inits):
         runs = list(result.seeds_at(name, result.best_lr(name, task), task).values())
         length = min(len(r.losses) for r in runs)
@@ -155,6 +156,6 @@ def comparison_figure(result: Comparison) -> Figure:
     """Per task: loss over steps at each init's best rate (band: all seeds), and final loss over the learning rate."""
     fig, axes = figure(len(result.tasks), 2, size=(9.5, 3.8 * len(result.tasks)))
     for row, task in zip(axes, result.tasks, strict=True):
-        _curves(row[0], result, task)
+        curves(row[0], result, task)
         _rates(row[1], result, task)
     return fig

@@ -136,8 +136,8 @@ class RunStore:
                 if head["settings"].get(k) != self._settings.get(k)
             )
             raise ArgumentError(
-                f"{path} holds runs made under other settings ({', '.join(changed)} differ), and runs of two experiments "
-                "must not mix. Give another file name, or delete the file."
+                f"{path} holds runs made under other settings ({', '.join(changed)} differ), and runs of two "
+                "experiments must not mix. Give another file name, or delete the file."
             )
         for line in lines[1:]:
             spec = RunSpec(**line["run"])

@@ -13,6 +13,17 @@ __all__ = ["EXPERIMENTS", "Experiment", "Outcome", "Settings", "load", "run"]
 # name on the command line -> (module, what it shows)
 EXPERIMENTS: dict[str, tuple[str, str]] = {
     "three-scales": ("three_scales", "five ReLU layers: activations choked, right, exploding"),
+    "one-third": ("one_third", "tanh under U(±1/√n) and Glorot: the per-layer factor 1/3 against 1"),
+    "he-depth": ("he_depth", "22 and 30 ReLU layers: Glorot stalls where He trains"),
+    "symmetry": ("symmetry", "zeros and constants: the number of distinct hidden units stays one"),
+    "saturation": ("saturation", "logistic units: derivative, share of saturated units, the 1/√d and 4x rules"),
+    "too-small": ("too_small", "N(0, 0.01²) by depth: gradients, and steps until the first layer moves"),
+    "input-scale": ("input_scale", "raw, standardised and whitened inputs"),
+    "batchnorm": ("batchnorm", "init std x depth x learning rate, with and without BatchNorm"),
+    "pretraining": ("pretraining", "RBM and autoencoder pre-training against random starts at equal cost"),
+    "distance": ("distance", "how far weights travel from init to trained, by init scale"),
+    "magic-number": ("magic_number", "final loss against one factor on every weight's std"),
+    "isometry": ("isometry", "100 to 1000 tanh layers: orthogonal against Gaussian at criticality"),
 }
 
 

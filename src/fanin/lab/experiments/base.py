@@ -15,7 +15,7 @@ __all__ = ["Experiment", "Outcome", "Settings"]
 
 
 def _silent(message: str, done: float) -> None:
-    """No progress shown."""
+    """Show no progress."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,12 +25,19 @@ class Settings:
     Attributes:
         seed: of the first weights and the batches.
         full: run the larger version (more seeds, steps, depths), which may take longer than three minutes.
+        workers: trainings at a time; 1 keeps to this process.
         progress: called with (what is being done, share done in 0..1).
     """
 
     seed: int = 0
     full: bool = False
+    workers: int = 2
     progress: Callable[[str, float], None] = field(default=_silent)
+
+    @property
+    def on(self) -> str:
+        """Where `fanin.compare` carries its runs out under these settings."""
+        return "joblib" if self.workers > 1 else "process"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
