@@ -53,8 +53,8 @@ def rbm_pretrain_(
     Returns:
         Updates spent.
 
-    Source: Hinton 2002 (contrastive divergence); Hinton, Osindero, Teh 2006 (greedy layers); Hinton 2010, "A practical guide
-    to training restricted Boltzmann machines", section 8 (N(0, 0.01^2)).
+    Source: Hinton 2002 (contrastive divergence); Hinton, Osindero, Teh 2006 (greedy layers); Hinton 2010, "A practical
+    guide to training restricted Boltzmann machines", section 8 (N(0, 0.01^2)).
     """
     draw_weights_(model, initializers.glorot_uniform(), seed=seed)
     sampler = torch.Generator().manual_seed(seed)

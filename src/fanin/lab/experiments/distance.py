@@ -86,7 +86,9 @@ def _text(numbers: dict[str, Any]) -> str:
         return f"{r['factor']:g} times He: {r['relative'][1]:.1%} of its norm, {r['held_out_accuracy']:.0%} held out"
 
     return (
-        f"How far the second layer has travelled after {numbers['steps']} steps: {said(small)}; {said(he)}; {said(large)}. "
-        "From small weights a network must build its features and travels many times its first norm; from large ones it "
+        f"How far the second layer has travelled after {numbers['steps']} steps: {said(small)}; {said(he)}; "
+        f"{said(large)}. "
+        "From small weights a network must build its features and travels many times its first norm; from large ones "
+        "it "
         "changes little in proportion (the lazy regime) and what it computes stays close to what was drawn."
     )

@@ -84,11 +84,13 @@ def _text(result: Comparison) -> str:
         v = found[task]
         steps = v.steps_to_target
         reach = "never reaches" if steps is None or steps == float("inf") else f"takes {steps:.0f} updates to reach"
-        return f"{task} {reach} loss 0.5 and ends at {v.score or 0.0:.0%} held out (best rate {v.lr:g}, first loss {v.initial_loss:.3g})"
+        ends = f"ends at {v.score or 0.0:.0%} held out (best rate {v.lr:g}, first loss {v.initial_loss:.3g})"
+        return f"{task} {reach} loss 0.5 and {ends}"
 
     return (
         "The first layer's gradient carries the input's scale and offset. At its own best learning rate each: "
         + "; ".join(said(t) for t in result.tasks)
-        + ". Raw pixels need a rate orders of magnitude smaller for the first layer's sake, and all other layers then learn at "
+        + ". Raw pixels need a rate orders of magnitude smaller for the first layer's sake, and all other layers "
+        "then learn at "
         "that pace; whitening gives every direction of the input the same speed, the rare and noisy ones too."
     )

@@ -151,7 +151,9 @@ def _text(numbers: dict[str, Any]) -> str:
         for name, m in numbers["models"].items()
     )
     return (
-        "There is no number that fits all networks, but measured in units of what theory asks for, the basins lie over each "
-        f"other: {said}. Shallow and residual networks forgive a factor of several; deep plain ones do not, since a factor on "
+        "There is no number that fits all networks, but measured in units of what theory asks for, the basins lie "
+        "over each "
+        f"other: {said}. Shallow and residual networks forgive a factor of several; deep plain ones do not, since a "
+        "factor on "
         "each layer is raised to the power of the depth."
     )

@@ -34,8 +34,7 @@ def _second(x: Tensor) -> float:
 
 
 def _ratios(model: nn.Sequential, x: Tensor, y: Tensor) -> list[dict[str, float]]:
-    """What each hidden map does to the second moment it is given: of signals on the way up, of gradients on the way
-    down.
+    """What each hidden map does to the second moment it is given: of signals going up, of gradients going down.
 
     forward = E z_out^2 / E h_in^2 (theory: fan_in Var w); backward = E (dL/dh_in)^2 / E (dL/dz_out)^2 (fan_out Var w).
     """
@@ -108,8 +107,10 @@ def _text(numbers: dict[str, Any]) -> str:
         return f"{law[what][0]:.2g} to {law[what][-1]:.2g}"
 
     return (
-        f"Under U(±1/√n) each map multiplies the second moment of what it reads by {classic['forward']:.3f} on the way up and "
-        f"that of gradients by {classic['backward']:.3f} on the way down: a third, since n Var(w) = n (1/√n)² / 3. Activations "
+        f"Under U(±1/√n) each map multiplies the second moment of what it reads by {classic['forward']:.3f} on the "
+        "way up and "
+        f"that of gradients by {classic['backward']:.3f} on the way down: a third, since n Var(w) = n (1/√n)² / 3. "
+        "Activations "
         f"fall from std {fall(classic, 'activation_std')} over the layers, and gradients grow towards the top from "
         f"{fall(classic, 'gradient_std')}, so the first layers learn least. Under Glorot's law the factors are "
         f"{glorot['forward']:.3f} and {glorot['backward']:.3f}; gradients keep their size "

@@ -93,9 +93,13 @@ def _text(result: Comparison, numbers: dict[str, Any]) -> str:
 
     many, few = result.tasks
     return (
-        f"Every start has {numbers['updates_in_all']} updates; pre-training spends {numbers['updates_of_pretraining']} of them "
-        f"before it sees a label. Held-out accuracy with {many}: {scores(many)}. With {few} (all digits, without their labels, "
-        f"still serve pre-training): {scores(few)}. What pre-training gave in 2006 was a scale at which deep logistic networks "
-        "learn at all; a random start at the right scale gives that for nothing, and features learnt without labels pay "
+        f"Every start has {numbers['updates_in_all']} updates; pre-training spends "
+        f"{numbers['updates_of_pretraining']} of them "
+        f"before it sees a label. Held-out accuracy with {many}: {scores(many)}. With {few} (all digits, without "
+        "their labels, "
+        f"still serve pre-training): {scores(few)}. What pre-training gave in 2006 was a scale at which deep "
+        "logistic networks "
+        "learn at all; a random start at the right scale gives that for nothing, and features learnt without labels "
+        "pay "
         "where labels are few."
     )

@@ -67,8 +67,8 @@ def _steps_until_moved(model: nn.Module, digits: data.Split, *, limit: int, seed
 
 
 def run(settings: Settings) -> Outcome:
-    """Gradients by layer and the steps until the first layer moves, for 2 to 10 layers of 128 ReLU units, SGD at
-    0.01.""" digits = data.mnist_digits()
+    """Gradients by layer and the steps until the first layer moves: 2 to 10 layers of 128 ReLU units, SGD at 0.01."""
+    digits = data.mnist_digits()
     limit = 5000 if settings.full else 600
     laws: dict[str, Initializer] = {
         "N(0, 0.01²)": initializers.Normal(std=0.01),
@@ -102,8 +102,10 @@ def _draw(numbers: dict[str, Any]) -> Figure:
         figures.series(right, i, [r["depth"] for r in rows], steps, name)
         for row, step in zip(rows, steps, strict=True):
             if row["steps_until_moved"] is None:
-                right.annotate("never", (row["depth"], step), xytext=(0, 5), textcoords="offset points", ha="center", fontsize=8)
-    right.set(yscale="log", xlabel="layers", ylabel="steps", title="until the first layer has moved 1 %", ylim=(0.7, 2e4))
+                place = {"xytext": (0, 5), "textcoords": "offset points", "ha": "center", "fontsize": 8}
+                right.annotate("never", (row["depth"], step), **place)
+    right.set(yscale="log", xlabel="layers", ylabel="steps", title="until the first layer has moved 1 %")
+    right.set_ylim(0.7, 2e4)
     right.legend(loc="center right")
     return fig
 
@@ -119,7 +121,8 @@ def _text(numbers: dict[str, Any]) -> str:
         "Each layer of 128 ReLU units drawn from N(0, 0.01²) multiplies the signal, and the gradient, by about "
         f"0.01·√(128/2) = 0.08. With {small[0]['depth']} layers the first one gets a gradient of "
         f"{small[0]['gradient_over_weight'][0]:.1e} of its weights' norm, with {small[-1]['depth']} layers "
-        f"{small[-1]['gradient_over_weight'][0]:.1e} (He: {he[-1]['gradient_over_weight'][0]:.1e}). Until the first layer has "
+        f"{small[-1]['gradient_over_weight'][0]:.1e} (He: {he[-1]['gradient_over_weight'][0]:.1e}). Until the first "
+        "layer has "
         f"moved by 1 %, SGD takes {moved(small[0])} with {small[0]['depth']} layers and {moved(small[-1])} with "
         f"{small[-1]['depth']} (He: {moved(he[-1])})."
     )
