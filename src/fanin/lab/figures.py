@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping, Sequence
+from functools import wraps
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -19,11 +20,14 @@ __all__ = [
     "DASHES",
     "MARKERS",
     "comparison_figure",
+    "curves",
+    "drawn",
     "figure",
     "histogram",
-    "label_lines",
     "log_axis",
     "series",
+    "smooth",
+    "style",
 ]
 
 # Okabe and Ito 2008, the colour-blind safe palette, in an order of falling contrast to white; lightness differs between
@@ -53,8 +57,24 @@ _RC: dict[str, Any] = {
 }
 
 
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def drawn(draw: F) -> F:
+    """Decorate a function that draws: everything in it takes the look of the lab."""
+
+    @wraps(draw)
+    def in_style(*args: Any, **kwargs: Any) -> Any:
+        import matplotlib
+
+        with matplotlib.rc_context(_RC):
+            return draw(*args, **kwargs)
+
+    return in_style  # type: ignore[return-value]
+
+
 def figure(rows: int, columns: int, *, size: tuple[float, float], **options: Any) -> tuple[Figure, Any]:
-    """A figure and its array of axes (always two-dimensional), in the look of the lab; needs no display.
+    """A figure and its array of axes (always two-dimensional), in the look of the lab; needs no display. Call it in a function marked `drawn`.
 
     Args:
         rows: of axes.
@@ -62,15 +82,12 @@ def figure(rows: int, columns: int, *, size: tuple[float, float], **options: Any
         size: inches; 8 inches wide is 800 pixels on a screen.
         options: for ``Figure.subplots``.
     """
-    import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    with matplotlib.rc_context(_RC):
-        fig = Figure(figsize=size, layout="constrained")
-        FigureCanvasAgg(fig)
-        axes = fig.subplots(rows, columns, squeeze=False, **options)
-    return fig, axes
+    fig = Figure(figsize=size, layout="constrained")
+    FigureCanvasAgg(fig)
+    return fig, fig.subplots(rows, columns, squeeze=False, **options)
 
 
 def style(i: int) -> dict[str, Any]:
@@ -95,14 +112,9 @@ def log_axis(ax: Axes, which: str = "y") -> None:
     (ax.set_yscale if which == "y" else ax.set_xscale)("log")
 
 
-def label_lines(ax: Axes, **options: Any) -> None:
-    """A legend in the place where it hides least."""
-    ax.legend(**{"loc": "best", **options})
-
-
 def histogram(ax: Axes, i: int, values: Any, *, edges: Any, label: str, filled: bool = False) -> None:
-    """A density outline over common bin edges; `filled` adds a light area below it."""
-    density, _ = np.histogram(np.clip(values, edges[0], edges[-1]), bins=edges, density=True)
+    """A density outline over common bin edges, values beyond them left out; `filled` adds a light area."""
+    density, _ = np.histogram(values, bins=edges, density=True)
     ax.stairs(
         density, edges, color=COLOURS[i % len(COLOURS)], linestyle=DASHES[i % len(DASHES)], label=label, linewidth=1.5
     )
@@ -134,7 +146,7 @@ def curves(ax: Axes, result: Comparison, task: str) -> None:
     if result.target is not None:
         ax.axhline(result.target, color="#555555", linewidth=1, linestyle=":")
     ax.set(xlabel="update", ylabel="training loss (mean of 10)", title=task)
-    label_lines(ax)
+    ax.legend()
 
 
 def _rates(ax: Axes, result: Comparison, task: str) -> None:
@@ -152,6 +164,7 @@ def _rates(ax: Axes, result: Comparison, task: str) -> None:
     ax.set(xlabel="learning rate", ylabel="final loss (gap: diverged)", title="final loss over the learning rate")
 
 
+@drawn
 def comparison_figure(result: Comparison) -> Figure:
     """Per task: loss over steps at each init's best rate (band: all seeds), and final loss over the learning rate."""
     fig, axes = figure(len(result.tasks), 2, size=(9.5, 3.8 * len(result.tasks)))

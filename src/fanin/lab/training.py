@@ -73,7 +73,7 @@ def batches(x: Any, y: Any, *, size: int, seed: int) -> Iterator[tuple[Tensor, T
     """
     if not 1 <= size <= len(x):
         raise ArgumentError(f"a batch holds between 1 and {len(x)} samples; got size={size}")
-    xs, ys = torch.as_tensor(x), torch.as_tensor(y)
+    xs, ys = torch.tensor(x), torch.tensor(y)  # copies: workers may hold read-only arrays
     rng = np.random.default_rng(seed)
     while True:
         order = torch.from_numpy(rng.permutation(len(xs)))

@@ -83,6 +83,7 @@ def _grid(result: Comparison, task: str, stds: list[float], rates: tuple[float, 
     return [[score(std, lr) for lr in rates] for std in stds]
 
 
+@figures.drawn
 def _draw(numbers: dict[str, Any]) -> Figure:
     tasks = list(numbers["held_out_accuracy"])
     fig, axes = figures.figure(1, len(tasks), size=(10.5, 3.9), sharey=True)

@@ -58,17 +58,18 @@ def run(settings: Settings) -> Outcome:
     return Outcome(name="distance", title=TITLE, numbers=numbers, figure=_draw(numbers), text=_text(numbers))
 
 
+@figures.drawn
 def _draw(numbers: dict[str, Any]) -> Figure:
     fig, axes = figures.figure(1, 3, size=(11.0, 3.7))
     rows = [r for r in numbers["runs"] if r["distance"] is not None]
     factors = [r["factor"] for r in rows]
     for ax, what, label in (
-        (axes[0][0], "distance", "‖W − W₀‖"),
-        (axes[0][1], "relative", "‖W − W₀‖ / ‖W₀‖"),
+        (axes[0][0], "distance", "distance ‖W − W₀‖"),
+        (axes[0][1], "relative", "relative distance ‖W − W₀‖ / ‖W₀‖"),
     ):
         for layer in range(len(_WIDTHS) - 1):
             figures.series(ax, layer, factors, [r[what][layer] for r in rows], f"layer {layer + 1}")
-        ax.set(yscale="log", ylabel=label, title=f"{what} travelled")
+        ax.set(yscale="log", title=label)
         ax.legend()
     figures.series(axes[0][2], 0, factors, [r["held_out_accuracy"] for r in rows], "held-out accuracy")
     axes[0][2].set(ylabel="held-out accuracy", title="what was learnt", ylim=(0, 1))
@@ -83,12 +84,12 @@ def _text(numbers: dict[str, Any]) -> str:
     small, he, large = rows[0], min(rows, key=lambda r: abs(r["factor"] - 1)), rows[-1]
 
     def said(r: dict[str, Any]) -> str:
-        return f"{r['factor']:g} times He: {r['relative'][1]:.1%} of its norm, {r['held_out_accuracy']:.0%} held out"
+        return f"{r['factor']:g} times He: {r['relative'][1]:.0%} of its norm, {r['held_out_accuracy']:.0%} held out"
 
+    least = min(rows, key=lambda r: r["relative"][1])
     return (
         f"How far the second layer has travelled after {numbers['steps']} steps: {said(small)}; {said(he)}; "
-        f"{said(large)}. "
-        "From small weights a network must build its features and travels many times its first norm; from large ones "
-        "it "
-        "changes little in proportion (the lazy regime) and what it computes stays close to what was drawn."
+        f"{said(large)}. From small weights a network must build its features and travels many times its first norm; "
+        f"around He's scale ({least['factor']:g} times it here) it changes least of what was drawn; from larger ones the "
+        "first gradients are so large that the weights are thrown far, and accuracy falls."
     )

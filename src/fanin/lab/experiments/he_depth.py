@@ -69,6 +69,7 @@ def run(settings: Settings) -> Outcome:
     return Outcome(name="he-depth", title=TITLE, numbers=numbers, figure=_draw(result), text=_text(result))
 
 
+@figures.drawn
 def _draw(result: Comparison) -> Figure:
     fig, axes = figures.figure(1, 2, size=(9.0, 3.8), sharey=True)
     for ax, task in zip(axes[0], result.tasks, strict=True):

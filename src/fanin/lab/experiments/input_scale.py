@@ -48,7 +48,7 @@ def run(settings: Settings) -> Outcome:
         tasks=[_task(s) for s in SCALINGS],
         inits={"He": initializers.he_normal()},
         seeds=[settings.seed + i for i in range(3)],
-        lrs=(1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1),
+        lrs=(1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0),
         steps=1000 if settings.full else 200,
         optimizer="sgd",
         target=0.5,
@@ -59,6 +59,7 @@ def run(settings: Settings) -> Outcome:
     return Outcome(name="input-scale", title=TITLE, numbers=result.to_dict(), figure=_draw(result), text=_text(result))
 
 
+@figures.drawn
 def _draw(result: Comparison) -> Figure:
     fig, axes = figures.figure(1, 2, size=(9.0, 3.8))
     left, right = axes[0]

@@ -122,6 +122,7 @@ def _spectrum(s: Any) -> dict[str, float]:
     }
 
 
+@figures.drawn
 def _draw(spectra: Any, results: list[Comparison]) -> Figure:
     fig, axes = figures.figure(1, 3, size=(11.0, 3.9))
     for ax, kind in zip(axes[0], ("orthogonal", "gaussian"), strict=False):

@@ -116,6 +116,7 @@ def _basin(factors: list[float], losses: list[float]) -> dict[str, Any]:
     }
 
 
+@figures.drawn
 def _draw(numbers: dict[str, Any]) -> Figure:
     fig, axes = figures.figure(1, 1, size=(8.0, 4.8))
     ax = axes[0][0]

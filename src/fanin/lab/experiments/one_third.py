@@ -26,11 +26,11 @@ WIDTH, DEPTH, SAMPLES = 1000, 5, 300
 
 
 def _laws() -> dict[str, Initializer]:
-    return {"U(±1/√n)": initializers.get("classic_uniform"), "Glorot uniform": initializers.glorot_uniform()}
+    return {"U(±1/√n)": initializers.Uniform(bound=WIDTH**-0.5), "Glorot uniform": initializers.glorot_uniform()}
 
 
 def _second(x: Tensor) -> float:
-    return float(x.double().square().mean())
+    return float(x.detach().double().square().mean())
 
 
 def _ratios(model: nn.Sequential, x: Tensor, y: Tensor) -> list[dict[str, float]]:
@@ -85,6 +85,7 @@ def run(settings: Settings) -> Outcome:
     return Outcome(name="one-third", title=TITLE, numbers=numbers, figure=_draw(flows), text=_text(numbers))
 
 
+@figures.drawn
 def _draw(flows: dict[str, list[Flow]]) -> Figure:
     fig, axes = figures.figure(2, 2, size=(9.0, 6.0))
     for row, (name, found) in enumerate(flows.items()):
@@ -93,8 +94,9 @@ def _draw(flows: dict[str, list[Flow]]) -> Figure:
             label = f"layer {i + 1}"
             figures.histogram(axes[row][0], i, f.activation, edges=np.linspace(-1, 1, 81), label=label)
             figures.histogram(axes[row][1], i, f.gradient, edges=np.linspace(-widest, widest, 81), label=label)
-        for ax, what in zip(axes[row], ("activation", "gradient of the loss"), strict=True):
+        for ax, what in zip(axes[row], ("activation", "loss gradient"), strict=True):
             ax.set(yscale="log", xlabel=what, ylabel="density", title=f"{name}: {what}s")
+        axes[row][0].locator_params(axis="x", nbins=5)
         axes[row][1].ticklabel_format(axis="x", style="sci", scilimits=(-2, 2))
         axes[row][0].legend(fontsize=8, ncols=1)
     return fig

@@ -97,6 +97,7 @@ def run(settings: Settings) -> Outcome:
     return Outcome(name="saturation", title=TITLE, numbers=numbers, figure=_draw(numbers), text=_text(numbers))
 
 
+@figures.drawn
 def _draw(numbers: dict[str, Any]) -> Figure:
     fig, axes = figures.figure(1, 3, size=(11.0, 3.8))
     left, middle, right = axes[0]
@@ -113,7 +114,7 @@ def _draw(numbers: dict[str, Any]) -> Figure:
     middle.axvline(numbers["one_over_root_d"]["std"], color="#555555", linestyle=":", linewidth=1)
     middle.text(numbers["one_over_root_d"]["std"] * 1.08, 0.97, "1/√784", fontsize=9, va="top")
     middle.set(xscale="log", xlabel="std of the weights", ylabel="share of units with |z| > 4", title="saturated units")
-    middle.legend()
+    middle.legend(loc="center left", bbox_to_anchor=(0.0, 0.35), fontsize=8)
     for i, (name, spread) in enumerate(numbers["four_times"].items()):
         figures.series(right, i, range(1, len(spread) + 1), spread, name)
     right.set(

@@ -96,6 +96,7 @@ def _tiles(weight: Any, side: int = 4) -> Any:
     return w.transpose(0, 2, 1, 3).reshape(side * 28, side * 28)
 
 
+@figures.drawn
 def _draw(weights: dict[str, tuple[Any, Any]], numbers: dict[str, Any]) -> Figure:
     fig, axes = figures.figure(2, len(weights), size=(9.5, 5.4))
     for column, (name, pair) in enumerate(weights.items()):

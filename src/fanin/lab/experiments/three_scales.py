@@ -75,39 +75,34 @@ def run(settings: Settings) -> Outcome:
     return Outcome(name="three-scales", title=TITLE, numbers=numbers, figure=_draw(flows, numbers), text=_text(numbers))
 
 
+@figures.drawn
 def _draw(flows: dict[str, list[Flow]], numbers: dict[str, Any]) -> Figure:
-    depth = len(WIDTHS) - 2
-    fig, axes = figures.figure(3, depth, size=(9.5, 6.2))
+    fig, axes = figures.figure(3, len(WIDTHS) - 2, size=(9.5, 6.4), sharey="row")
     for row, (name, found) in enumerate(flows.items()):
+        # One axis for the whole row: a layer whose activations have shrunk is a spike at zero.
+        widest = max(float(np.quantile(f.activation, 0.999)) for f in found)
         for column, f in enumerate(found):
-            ax = axes[row][column]
-            top = max(float(np.quantile(f.activation, 0.995)), 1e-12)
-            figures.histogram(ax, row, f.activation, edges=np.linspace(0, top, 41), label="", filled=True)
-            ax.set_yticks([])
-            ax.set_ylim(bottom=0)
-            ax.ticklabel_format(axis="x", style="sci", scilimits=(-2, 3))
-            ax.locator_params(axis="x", nbins=2)
-            ax.text(0.96, 0.92, f"std {f.activation_std:.2g}", transform=ax.transAxes, ha="right", va="top", fontsize=9)
-            ax.text(
-                0.96,
-                0.76,
-                f"grad {f.gradient_std:.1e}",
-                transform=ax.transAxes,
-                ha="right",
-                va="top",
-                fontsize=8,
-                color="#555555",
-            )
+            _panel(axes[row][column], row, f, widest)
             if row == 0:
-                ax.set_title(f"layer {column + 1}")
-            if column == 0:
-                held = numbers["scales"][name]["held_out_accuracy"]
-                kind, law = name.split(": ")
-                ax.set_ylabel(f"{kind}\n{law}\nheld-out {held:.0%}", fontsize=9)
-    fig.supxlabel(
-        "activation after ReLU (each panel on its own axis); grad: std of the loss's gradient there", fontsize=9
-    )
+                axes[row][column].set_title(f"layer {column + 1}")
+        kind, law = name.split(": ")
+        held = numbers["scales"][name]["held_out_accuracy"]
+        axes[row][0].set_ylabel(f"{kind}\n{law}\nheld-out {held:.0%}", fontsize=9)
+    fig.supxlabel("activation after ReLU, zeros left out; density on a log axis; one scale per row", fontsize=9)
     return fig
+
+
+def _panel(ax: Any, row: int, f: Flow, widest: float) -> None:
+    figures.histogram(ax, row, f.activation[f.activation > 0], edges=np.linspace(0, widest, 41), label="", filled=True)
+    ax.set_yscale("log")
+    ax.tick_params(axis="y", labelleft=False, length=0, which="both")
+    ax.locator_params(axis="x", nbins=2)
+    for y, size, text in (
+        (0.96, 9, f"std {f.activation_std:.2g}"),
+        (0.83, 8, f"gradient {f.gradient_std:.1e}"),
+    ):
+        box = {"facecolor": "white", "alpha": 0.8, "linewidth": 0, "pad": 1.0}
+        ax.text(0.97, y, text, transform=ax.transAxes, ha="right", va="top", fontsize=size, bbox=box)
 
 
 def _text(numbers: dict[str, Any]) -> str:

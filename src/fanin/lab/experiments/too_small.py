@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -34,7 +35,9 @@ def _gradients(model: nn.Module, x: Any, y: Any) -> list[float]:
     """Norm of the gradient of each layer's weight over the norm of the weight."""
     weights = [m.weight for m in _linears(model)]
     loss = nn.functional.cross_entropy(model(torch.as_tensor(x)), torch.as_tensor(y))
-    return [float(g.norm() / w.norm()) for g, w in zip(torch.autograd.grad(loss, weights), weights, strict=True)]
+    return [
+        float(g.norm() / w.detach().norm()) for g, w in zip(torch.autograd.grad(loss, weights), weights, strict=True)
+    ]
 
 
 class _Moved(Exception):  # noqa: N818 - a signal, not an error
@@ -52,7 +55,7 @@ def _steps_until_moved(model: nn.Module, digits: data.Split, *, limit: int, seed
             reached.append(step + 1)
             raise _Moved
 
-    try:
+    with suppress(_Moved):
         train(
             model,
             batches(digits.x, digits.y, size=64, seed=seed),
@@ -61,8 +64,6 @@ def _steps_until_moved(model: nn.Module, digits: data.Split, *, limit: int, seed
             steps=limit,
             on_step=watch,
         )
-    except _Moved:
-        pass
     return reached[0] if reached else None
 
 
@@ -88,13 +89,14 @@ def run(settings: Settings) -> Outcome:
     return Outcome(name="too-small", title=TITLE, numbers=numbers, figure=_draw(numbers), text=_text(numbers))
 
 
+@figures.drawn
 def _draw(numbers: dict[str, Any]) -> Figure:
     fig, axes = figures.figure(1, 3, size=(11.0, 3.8))
     for ax, (name, rows) in zip(axes[0], numbers["laws"].items(), strict=False):
         for i, row in enumerate(rows):
             values = row["gradient_over_weight"]
             figures.series(ax, i, range(1, len(values) + 1), values, f"{row['depth']} layers", marks=20)
-        ax.set(yscale="log", xlabel="layer", ylabel="|gradient| / |weight|", title=name, ylim=(1e-15, 1e2))
+        ax.set(yscale="log", xlabel="layer", ylabel="|gradient| / |weight|", title=name, ylim=(1e-12, 1e1))
         ax.legend(fontsize=8)
     right = axes[0][2]
     for i, (name, rows) in enumerate(numbers["laws"].items()):
