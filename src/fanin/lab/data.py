@@ -196,4 +196,5 @@ def sample_image(size: int = 64) -> F32:
     side = min(image.shape[:2]) // size * size
     block = side // size
     square = image[:side, :side].reshape(size, block, size, block, 3).mean(axis=(1, 3), dtype=np.float64)
-    return (square / 127.5 - 1.0).astype(np.float32)
+    scaled: F32 = (square / 127.5 - 1.0).astype(np.float32)
+    return scaled

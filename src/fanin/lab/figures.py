@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import wraps
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -36,7 +37,7 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000", "#E69F00", "#5
 DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1.5, 1.5)), (0, (6, 2, 1.5, 2)), (0, (3, 1)), "-", (0, (5, 2)), "-")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 
-_RC: dict[str, Any] = {
+_RC: Any = {
     "font.size": 10,
     "axes.titlesize": 11,
     "axes.titleweight": "bold",
@@ -74,7 +75,9 @@ def drawn(draw: F) -> F:
 
 
 def figure(rows: int, columns: int, *, size: tuple[float, float], **options: Any) -> tuple[Figure, Any]:
-    """A figure and its array of axes (always two-dimensional), in the look of the lab; needs no display. Call it in a function marked `drawn`.
+    """A figure and its array of axes (always two-dimensional), in the look of the lab; needs no display.
+
+    Call it in a function marked `drawn`.
 
     Args:
         rows: of axes.
@@ -99,12 +102,10 @@ def style(i: int) -> dict[str, Any]:
     }
 
 
-def series(
-    ax: Axes, i: int, x: Sequence[float], y: Sequence[float], label: str, *, marks: int = 8, **options: Any
-) -> None:
+def series(ax: Axes, i: int, x: ArrayLike, y: ArrayLike, label: str, *, marks: int = 8, **options: Any) -> None:
     """The i-th line of a plot, with about `marks` markers along it."""
-    every = max(1, len(x) // marks)
-    ax.plot(x, y, label=label, markevery=every, **{**style(i), **options})
+    every = max(1, np.size(x) // marks)
+    ax.plot(np.asarray(x), np.asarray(y), label=label, markevery=every, **{**style(i), **options})
 
 
 def log_axis(ax: Axes, which: str = "y") -> None:
@@ -152,10 +153,10 @@ def curves(ax: Axes, result: Comparison, task: str) -> None:
 def _rates(ax: Axes, result: Comparison, task: str) -> None:
     worst = 0.0
     for i, name in enumerate(result.inits):
-        by_rate: Mapping[float, list[float]] = {}
+        by_rate: dict[float, list[float]] = {}
         for spec, run in result.runs.items():
             if spec.init == name and spec.task == task:
-                by_rate.setdefault(spec.lr, []).append(run.final_loss())  # type: ignore[attr-defined]
+                by_rate.setdefault(spec.lr, []).append(run.final_loss())
         rates = sorted(by_rate)
         means = [float(np.mean(by_rate[r])) if all(map(math.isfinite, by_rate[r])) else math.nan for r in rates]
         worst = max([worst, *(m for m in means if math.isfinite(m))])

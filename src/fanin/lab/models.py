@@ -38,7 +38,12 @@ def _activation(name: str) -> nn.Module:
 
 
 def _norm(kind: Norm, width: int) -> list[nn.Module]:
-    return {"none": [], "batch": [nn.BatchNorm1d(width)], "layer": [nn.LayerNorm(width)]}[kind]
+    kinds: dict[str, list[Callable[[int], nn.Module]]] = {
+        "none": [],
+        "batch": [nn.BatchNorm1d],
+        "layer": [nn.LayerNorm],
+    }
+    return [build(width) for build in kinds[kind]]
 
 
 def mlp(widths: Sequence[int], *, activation: str = "relu", norm: Norm = "none") -> nn.Sequential:
@@ -85,7 +90,8 @@ class _Residual(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.branch(x)
+        out: Tensor = x + self.branch(x)
+        return out
 
 
 class SmallResNet(nn.Module):
@@ -99,7 +105,8 @@ class SmallResNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Class scores of images of shape (n, 1, h, w)."""
-        return self.head(self.blocks(self.stem(x)).mean(dim=(2, 3)))
+        out: Tensor = self.head(self.blocks(self.stem(x)).mean(dim=(2, 3)))
+        return out
 
 
 class CharTransformer(nn.Module):
@@ -125,7 +132,8 @@ class CharTransformer(nn.Module):
         h = self.embed(codes) + self.position[:t]
         for block in self.blocks:
             h = block(h, src_mask=mask)
-        return self.head(self.norm(h))
+        out: Tensor = self.head(self.norm(h))
+        return out
 
 
 class CharLSTM(nn.Module):
@@ -140,4 +148,5 @@ class CharLSTM(nn.Module):
     def forward(self, codes: Tensor) -> Tensor:
         """Next-character scores (n, t, vocab) of character codes (n, t)."""
         hidden, _ = self.lstm(self.embed(codes))
-        return self.head(hidden)
+        out: Tensor = self.head(hidden)
+        return out

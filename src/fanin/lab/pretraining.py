@@ -87,9 +87,9 @@ def _contrast(layer: nn.Linear, visible: Tensor, v0: Tensor, *, lr: float, sampl
     v1 = torch.sigmoid(drawn @ layer.weight + visible)
     h1 = torch.sigmoid(layer(v1))
     step = lr / len(v0)
-    layer.weight += step * (h0.T @ v0 - h1.T @ v1)
-    layer.bias += step * (h0 - h1).sum(dim=0)
-    visible += step * (v0 - v1).sum(dim=0)
+    layer.weight.add_(h0.T @ v0 - h1.T @ v1, alpha=step)
+    layer.bias.add_((h0 - h1).sum(dim=0), alpha=step)
+    visible.add_((v0 - v1).sum(dim=0), alpha=step)
 
 
 def autoencoder_pretrain_(
@@ -142,7 +142,7 @@ def autoencoder_pretrain_(
                 kept = torch.rand(clean.shape, generator=sampler) >= corruption
             optimizer.zero_grad(set_to_none=True)
             restored = decoder(activation(layer(clean * kept)))
-            (restored - clean).square().mean().backward()  # type: ignore[no-untyped-call]
+            (restored - clean).square().mean().backward()
             optimizer.step()
         below = _above(below, layer, activation)
     for parameter in model.parameters():

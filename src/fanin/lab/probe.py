@@ -66,7 +66,7 @@ def flow(
     def watch(name: str) -> Callable[[nn.Module, Any, Tensor], None]:
         def hook(_: nn.Module, __: Any, output: Tensor) -> None:
             forward[name] = _summary(output)
-            output.register_hook(lambda g: backward.__setitem__(name, _summary(g)))
+            output.register_hook(lambda g: backward.__setitem__(name, _summary(g)))  # type: ignore[no-untyped-call]
 
         return hook
 

@@ -47,7 +47,7 @@ def draw_weights_(model: nn.Module, law: Initializer, *, seed: int = 0) -> None:
         law.fill_(module.weight, key=key(seed, path), layout=layout)
         if module.bias is not None:
             with torch.no_grad():
-                module.bias.zero_()  # type: ignore[operator]
+                module.bias.zero_()
 
 
 def start_(model: nn.Module, init: Init, *, seed: int, inputs: Any) -> int:

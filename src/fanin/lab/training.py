@@ -134,7 +134,7 @@ def accuracy(model: nn.Module, x: Any, y: Any) -> float:
     model.eval()
     try:
         with torch.no_grad():
-            right = model(torch.as_tensor(x)).argmax(dim=-1) == torch.as_tensor(y)
+            right = model(torch.tensor(x)).argmax(dim=-1) == torch.tensor(y)
         return float(right.double().mean())
     finally:
         model.train(was_training)

@@ -59,7 +59,7 @@ def _scaled_(model: nn.Module, seed: int, *, factor: float, example: Any) -> Non
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.ndim >= 2:
-                parameter *= factor
+                parameter.mul_(factor)
 
 
 def _compare(name: str, digits: data.Split, factors: list[float], settings: Settings) -> Comparison:

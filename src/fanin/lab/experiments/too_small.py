@@ -35,9 +35,8 @@ def _gradients(model: nn.Module, x: Any, y: Any) -> list[float]:
     """Norm of the gradient of each layer's weight over the norm of the weight."""
     weights = [m.weight for m in _linears(model)]
     loss = nn.functional.cross_entropy(model(torch.as_tensor(x)), torch.as_tensor(y))
-    return [
-        float(g.norm() / w.detach().norm()) for g, w in zip(torch.autograd.grad(loss, weights), weights, strict=True)
-    ]
+    found = torch.autograd.grad(loss, weights)
+    return [float(g.norm() / w.detach().norm()) for g, w in zip(found, weights, strict=True)]
 
 
 class _Moved(Exception):  # noqa: N818 - a signal, not an error
