@@ -1,7 +1,7 @@
 """The command line: a thin layer over the public API.
 
-Results go to stdout, progress and errors to stderr. Exit status: 0 clean, 1 findings, 2 usage or internal error. Commands import
-what they need when they run, so that ``fanin --help`` stays quick.
+Results go to stdout, progress and errors to stderr. Exit status: 0 clean, 1 findings, 2 usage or internal error. Commands
+import what they need when they run, so that ``fanin --help`` stays quick.
 """
 
 from __future__ import annotations

