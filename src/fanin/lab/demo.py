@@ -16,7 +16,9 @@ __all__ = ["run_demo"]
 
 
 def _scales_table(numbers: dict[str, Any]) -> Table:
-    table = Table(title="std of activations and of gradients, layer by layer", title_justify="left", header_style="bold")
+    table = Table(
+        title="std of activations and of gradients, layer by layer", title_justify="left", header_style="bold"
+    )
     table.add_column("weights")
     table.add_column("what")
     depth = len(numbers["widths"]) - 2

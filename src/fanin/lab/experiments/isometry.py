@@ -17,7 +17,7 @@ from fanin.lab.models import mlp
 from fanin.lab.training import accuracy, batches
 from fanin.layout import Layout
 from fanin.streams.keys import key
-from fanin.theory import critical_point
+from fanin.theory import gain as gain_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -38,11 +38,11 @@ def _law(kind: str, sigma_w: float) -> Any:
 def _start_(model: nn.Module, seed: int, *, kind: str, depth: int) -> None:
     """First layer to q* = 1/depth, hidden layers critical there, head of std 1/sqrt(fan_in)."""
     q_star = 1.0 / depth
-    critical = critical_point("tanh", q=q_star)
+    critical = gain_of("tanh", direction="backward", q=q_star)  # chi_1 = sigma_w^2 E phi'^2 = 1 at q*
     linears = [(n, m) for n, m in model.named_modules() if isinstance(m, nn.Linear)]
     with torch.no_grad():
         for i, (name, module) in enumerate(linears):
-            gain = q_star**0.5 if i == 0 else 1.0 if i == len(linears) - 1 else critical.sigma_w
+            gain = q_star**0.5 if i == 0 else 1.0 if i == len(linears) - 1 else critical
             law = _law(kind if 0 < i < len(linears) - 1 else "gaussian", gain)
             law.fill_(module.weight, key=key(seed, f"{name}.weight"), layout=Layout.linear())
             module.bias.zero_()
@@ -50,8 +50,7 @@ def _start_(model: nn.Module, seed: int, *, kind: str, depth: int) -> None:
 
 def jacobian_singular_values(kind: str, depth: int, seed: int) -> Any:
     """Singular values of the Jacobian of `depth` critical tanh layers of 100 units at one random input, in float64."""
-    critical = critical_point("tanh", q=1.0 / depth)
-    law = _law(kind, critical.sigma_w)
+    law = _law(kind, gain_of("tanh", direction="backward", q=1.0 / depth))
     h = np.random.default_rng(seed).standard_normal(_WIDTH) * depth**-0.5
     jacobian = np.eye(_WIDTH)
     for layer in range(depth):
