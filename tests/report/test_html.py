@@ -11,7 +11,7 @@ import pytest
 from markupsafe import Markup
 from tests.report.samples import SAMPLES, hostile, mlp, vit
 
-from fanin.report.html import MAX_BYTES, data_of, to_html, to_notebook
+from fanin.report.html import MAX_BYTES, data_of, notebook, to_html
 from fanin.report.json_view import to_document
 from fanin.report.page import embed, stand_alone
 from fanin.report.slim import slim
@@ -146,7 +146,7 @@ def test_models_with_more_operations_than_columns_show_the_most_telling(pages):
 
 
 def test_the_notebook_gets_the_page_in_a_frame_of_its_own():
-    frame = to_notebook(hostile())
+    frame = notebook(hostile())
     assert frame.count("<") == 2  # <iframe ...></iframe>: the page inside is escaped
     assert 'sandbox="allow-scripts"' in frame
 

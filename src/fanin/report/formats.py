@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
-from fanin.errors import UnknownNameError, did_you_mean
+from fanin.errors import ArgumentError, UnknownNameError, did_you_mean
 from fanin.report.annotations import to_annotations
-from fanin.report.html import to_html
+from fanin.report.html import notebook, to_html
 from fanin.report.json_view import to_json
 from fanin.report.junit import to_junit
 from fanin.report.markdown import to_markdown
@@ -16,7 +16,7 @@ from fanin.report.sarif import to_sarif
 from fanin.report.terminal import to_text
 from fanin.rules.result import CheckResult
 
-__all__ = ["ENDINGS", "FORMATS", "render", "save"]
+__all__ = ["ENDINGS", "FORMATS", "notebook", "render", "save"]
 
 FORMATS: Mapping[str, Callable[[CheckResult], str]] = MappingProxyType(
     {
@@ -65,11 +65,11 @@ def save(result: CheckResult, path: str | Path) -> Path:
     The text is made first and written last: an error leaves an existing file as it was.
 
     Raises:
-        UnknownNameError: the ending names no format.
+        ArgumentError: the ending names no format.
     """
     target = Path(path)
     if target.suffix.lower() not in ENDINGS:
-        raise UnknownNameError(
+        raise ArgumentError(
             f"the ending of {str(target)!r} names no report format; use one of {', '.join(ENDINGS)}, "
             "or write the text of fanin.report.render(result, format) yourself"
         )

@@ -30,7 +30,7 @@ from fanin.report.text import clean, one_line, shorten
 from fanin.rules.finding import Finding
 from fanin.rules.result import CheckResult
 
-__all__ = ["MAX_BYTES", "data_of", "to_html", "to_notebook"]
+__all__ = ["MAX_BYTES", "data_of", "notebook", "to_html"]
 
 MAX_BYTES = 480_000
 _MAX_FINDINGS = 60
@@ -73,7 +73,7 @@ def to_html(result: CheckResult, *, max_bytes: int = MAX_BYTES) -> str:
     return page({})
 
 
-def to_notebook(result: CheckResult) -> str:
+def notebook(result: CheckResult) -> str:
     """The page in a frame of its own, for ``_repr_html_``: its styles and its script stay inside."""
     return str(
         Markup(
