@@ -82,5 +82,5 @@ def test_a_failing_forward_names_its_module():
 
 
 def test_lazy_modules_are_refused_with_advice():
-    with pytest.raises(CaptureError, match="lazy modules.*run model"):
+    with pytest.raises(CaptureError, match=r"lazy modules.*run model"):
         capture(nn.Sequential(nn.LazyLinear(3)), torch.zeros(3, 4))
