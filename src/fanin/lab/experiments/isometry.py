@@ -91,7 +91,7 @@ def run(settings: Settings) -> Outcome:
             tasks=[task],
             inits={k: functools.partial(_start_, kind=k, depth=d) for k in ("orthogonal", "gaussian")},
             seeds=[settings.seed + i for i in range(3 if settings.full else 1)],
-            lrs=(1e-3, 3e-3, 1e-2) if settings.full else (3e-3, 1e-2),
+            lrs=(1e-3, 3e-3, 1e-2) if settings.full else (1e-3, 3e-3),
             steps=1000 if settings.full else 200,
             optimizer="sgd",
             on=settings.on,
