@@ -7,16 +7,18 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from numpy.lib.stride_tricks import as_strided
 
+from fanin.errors import ShapeError
 from fanin.streams import reference
-from fanin.streams.boxes import Box, strides_of
+from fanin.streams.boxes import Box
 from fanin.streams.cpu import fill_memory
-from fanin.streams.dtypes import memory_dtype, numpy_dtype
+from fanin.streams.dtypes import fill_dtype, memory_dtype, numpy_dtype
 from fanin.streams.keys import Key
 from fanin.streams.law import parts, prepare
 from fanin.streams.spec import Draw
 
-__all__ = ["sample", "unit_words"]
+__all__ = ["sample", "sample_into", "unit_words"]
 
 _CHUNK = 1 << 15  # elements whose temporaries (about 100 bytes each) stay near 3 MiB
 
@@ -73,11 +75,55 @@ def sample(
         >>> bool((part == whole[1:3, 2:6]).all())
         True
     """
-    law, where = prepare(draw, dtype), Box.of(shape, box)
-    out = np.empty(where.shape, numpy_dtype(law.dtype.name))
-    lanes = 2 if law.dtype.is_complex else 1
-    memory = out.reshape(-1).view(memory_dtype(law.dtype.part))
-    steps = tuple(step * lanes for step in strides_of(where.shape))
-    for offset, (part, part_key) in enumerate(parts(law, key)):
-        fill_memory(memory, part, part_key, where, steps=steps, offset=offset)
+    out = np.empty(Box.of(shape, box).shape, numpy_dtype(fill_dtype(dtype).name))
+    sample_into(out, draw, key, shape=shape, box=box)
     return out
+
+
+def sample_into(
+    out: npt.NDArray[Any],
+    draw: Draw,
+    key: Key,
+    *,
+    shape: Sequence[int] | None = None,
+    box: Sequence[slice] | None = None,
+    threads: int | None = None,
+) -> None:
+    """Write the numbers of `sample` into an existing array of any strides, in its dtype.
+
+    Args:
+        out: where to; its elements must not overlap.
+        draw: the elementwise law.
+        key: the stream.
+        shape: shape of the whole tensor, where `out` is a box of it.
+        box: which box.
+        threads: at most so many; the bits do not depend on it.
+
+    Raises:
+        ShapeError: `out` does not have the shape of the box.
+
+    Example:
+        >>> from fanin.streams.keys import key
+        >>> out = np.empty((6, 4), np.float32).T
+        >>> sample_into(out, Draw(kind="uniform"), key(0, "w"))
+        >>> bool((out == sample(Draw(kind="uniform"), key(0, "w"), (4, 6))).all())
+        True
+    """
+    law, where = prepare(draw, out.dtype), Box.of(out.shape if shape is None else shape, box)
+    if where.shape != out.shape:
+        raise ShapeError(f"the array has shape {out.shape} and the box {box} has {where.shape}; they must be equal")
+    if out.size == 0:
+        return
+    lanes = (out.real, out.imag) if law.dtype.is_complex else (out,)
+    for lane, (part, part_key) in zip(lanes, parts(law, key), strict=True):
+        fill_memory(_span(lane), part, part_key, where, steps=_steps(lane), threads=threads)
+
+
+def _steps(a: npt.NDArray[Any]) -> tuple[int, ...]:
+    return tuple(stride // a.itemsize for stride in a.strides)
+
+
+def _span(a: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """The memory from the first to the last element of an array, as one axis of what the engines write."""
+    reach = 1 + sum((size - 1) * step for size, step in zip(a.shape, _steps(a), strict=True))
+    return as_strided(a, (reach,), (a.itemsize,)).view(memory_dtype(a.dtype.name))
