@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 
-__all__ = ["PathGroup", "glob_of", "group_paths", "sections"]
+__all__ = ["PathGroup", "group_paths", "sections"]
 
 _Indices = tuple[int, ...]
 _Template = tuple[str | None, ...]
@@ -19,7 +19,7 @@ class PathGroup:
     """Names under one pattern.
 
     Attributes:
-        pattern: "blocks.{0..11}.mlp.fc1.weight"; a lone name is its own pattern.
+        pattern: "blocks.{0..11}.mlp.fc1.weight"; "{0..8..2}" goes in steps of two; a lone name is its own pattern.
         members: the names, in the order given.
     """
 
@@ -45,6 +45,8 @@ def group_paths(paths: Iterable[str], key: Callable[[str], Hashable] | None = No
         ['stem.weight', 'blocks.{0..2}.fc.weight', 'head.weight']
         >>> [g.pattern for g in group_paths(["a.0.b", "a.2.b", "a.7.b", "a.8.b"])]
         ['a.{0,2,7..8}.b']
+        >>> [g.pattern for g in group_paths([f"{i}.weight" for i in (0, 2, 4, 6, 7, 8)])]
+        ['{0..6..2,7..8}.weight']
     """
     order = {path: place for place, path in enumerate(dict.fromkeys(paths))}
     families: dict[tuple[_Template, Hashable], dict[_Indices, str]] = {}
@@ -53,21 +55,6 @@ def group_paths(paths: Iterable[str], key: Callable[[str], Hashable] | None = No
         families.setdefault((template, key(path) if key else None), {})[indices] = path
     groups = [group for (template, _), family in families.items() for group in _grids(template, family, order)]
     return tuple(sorted(groups, key=lambda g: order[g.members[0]]))
-
-
-def glob_of(paths: Sequence[str]) -> str:
-    """One glob that matches all the names: parts that differ become a star.
-
-    Example:
-        >>> glob_of(["layers.0.fc1", "layers.5.fc1"])
-        'layers.*.fc1'
-        >>> glob_of(["stem.conv", "head"])
-        '*'
-    """
-    split = [path.split(".") for path in paths]
-    if not split or any(len(parts) != len(split[0]) for parts in split):
-        return "*" if split else ""
-    return ".".join(parts[0] if len(set(parts)) == 1 else "*" for parts in zip(*split, strict=True))
 
 
 def sections(paths: Sequence[str], limit: int = 40) -> tuple[tuple[str, int, int], ...]:
@@ -123,13 +110,29 @@ def _pattern(template: _Template, axes: Sequence[tuple[int, ...]]) -> str:
 def _braces(indices: tuple[int, ...]) -> str:
     if len(indices) == 1:
         return str(indices[0])
-    runs: list[list[int]] = []
-    for i in indices:
-        if runs and i == runs[-1][1] + 1:
-            runs[-1][1] = i
-        else:
-            runs.append([i, i])
-    return "{" + ",".join(str(a) if a == b else f"{a}..{b}" for a, b in runs) + "}"
+    return "{" + ",".join(_run_text(*run) for run in _even_runs(indices)) + "}"
+
+
+def _even_runs(indices: Sequence[int]) -> list[tuple[int, int, int]]:
+    """Ascending indices as (first, last, step): taken greedily, runs of two only with step 1."""
+    runs: list[tuple[int, int, int]] = []
+    start = 0
+    while start < len(indices):
+        step = indices[start + 1] - indices[start] if start + 1 < len(indices) else 1
+        end = start + 1
+        while end < len(indices) and indices[end] - indices[end - 1] == step:
+            end += 1
+        if step > 1 and end - start < 3:
+            end = start + 1
+        runs.append((indices[start], indices[end - 1], step))
+        start = end
+    return runs
+
+
+def _run_text(first: int, last: int, step: int) -> str:
+    if first == last:
+        return str(first)
+    return f"{first}..{last}" if step == 1 else f"{first}..{last}..{step}"
 
 
 def _block(path: str) -> str:

@@ -144,10 +144,12 @@ class DepthAxis:
         return el("g", *parts, aria_hidden="true")
 
     def _sections(self) -> Sequence[tuple[str, int, int]]:
-        runs = sections(self.names, limit=60)
-        widths = [(end - first) * self.slot for _, first, end in runs]
-        # Where the blocks are too narrow for even two digits, the first part of the path says more.
-        return runs if not widths or sorted(widths)[len(widths) // 2] >= 2.5 * _CHARACTER else sections(self.names, 0)
+        """Blocks; where most are too narrow for two digits, first parts of the paths; where those are too, nothing."""
+        for runs in (sections(self.names, limit=60), sections(self.names, limit=0)):
+            widths = sorted((end - first) * self.slot for _, first, end in runs)
+            if widths and widths[len(widths) // 2] >= 2.5 * _CHARACTER:
+                return runs
+        return ()
 
     def highlights(self, plot: str, top: float, bottom: float) -> Markup:
         """A column behind each layer that a finding leads to: the target of the link."""

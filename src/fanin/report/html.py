@@ -126,6 +126,7 @@ def _context(
         "present": present,
         "heads": heads,
         "table": rows,
+        "any_found": any(row.found for row in rows),
         "num_sites": len([site for site in result.measurements.sites if site.kind != "loss"]),
         "kinds": sorted({site.kind for site in sites}),
         "not_run": [(one_line(reason), rules) for reason, rules in not_run_by_reason(result.not_run)],

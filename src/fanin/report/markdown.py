@@ -15,7 +15,7 @@ from fanin.report.rows import (
     not_run_by_reason,
     where,
 )
-from fanin.report.text import clean, one_line, shorten
+from fanin.report.text import clean, one_line, sentence, shorten
 from fanin.rules.finding import Finding
 from fanin.rules.result import CheckResult
 
@@ -55,10 +55,10 @@ def _finding(finding: Finding) -> Iterator[str]:
     yield ""
     yield f"{_code(where(finding, 120))}{': ' + _prose(limit) if limit else ''}"
     yield ""
-    yield _prose(finding.message)
+    yield _prose(sentence(finding.message))
     yield ""
     if finding.fix.text:
-        yield f"**Fix.** {_prose(finding.fix.text)}"
+        yield f"**Fix.** {_prose(sentence(finding.fix.text))}"
         yield ""
     if finding.fix.code:
         # Indented, not fenced: no text can close the block.

@@ -13,7 +13,7 @@ from typing import Any
 from jinja2 import Environment, FunctionLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
 
-from fanin.report.text import clean
+from fanin.report.text import clean, sentence
 
 __all__ = ["embed", "fill", "stand_alone"]
 
@@ -74,6 +74,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters["clean"] = clean
+    environment.filters["sentence"] = sentence
     return environment
 
 

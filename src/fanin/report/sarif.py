@@ -14,7 +14,7 @@ from fanin.report.json_view import dumps
 from fanin.report.places import source_of
 from fanin.report.rows import findings_by_severity, limit_of, where
 from fanin.report.rulebook import RuleText, rule_texts
-from fanin.report.text import clean, one_line
+from fanin.report.text import clean, one_line, sentence
 from fanin.rules.finding import Finding
 from fanin.rules.result import CheckResult, Header
 
@@ -59,7 +59,7 @@ def _result(finding: Finding, header: Header, index: Mapping[str, int]) -> dict[
 
 def _message(finding: Finding) -> str:
     limit = limit_of(finding)
-    parts = (one_line(finding.message), f"{where(finding)}: {limit}." if limit else "", one_line(finding.fix.text))
+    parts = (sentence(finding.message), f"{where(finding)}: {limit}." if limit else "", sentence(finding.fix.text))
     return " ".join(part for part in parts if part) or clean(finding.name)
 
 

@@ -28,7 +28,7 @@ from fanin.report.rows import (
     where,
 )
 from fanin.report.sparkline import sparkline
-from fanin.report.text import clean, one_line, shorten
+from fanin.report.text import clean, one_line, sentence, shorten
 from fanin.rules.finding import Finding
 from fanin.rules.result import CheckResult
 
@@ -147,23 +147,21 @@ def _finding(finding: Finding, width: int, write: _Write) -> Iterator[Renderable
     if finding.seeds[1] > 1:
         facts.append(f"  in {finding.seeds[0]} of {finding.seeds[1]} seeds", style="dim")
     yield Padding(facts, (0, 0, 0, 2))
-    yield Padding(Text(write(one_line(finding.message))), (0, 0, 0, 2))
+    yield Padding(Text(write(sentence(finding.message))), (0, 0, 0, 2))
     if finding.fix.text:
         fix = Text("fix: ", style="green")
-        fix.append(write(one_line(finding.fix.text)), style="default")
+        fix.append(write(sentence(finding.fix.text)), style="default")
         yield Padding(fix, (0, 0, 0, 2))
     for line in finding.fix.code.splitlines():
         yield Padding(Text(write(clean(line)), style="green"), (0, 0, 0, 7))
 
 
 def _consequence(finding: Finding, width: int, write: _Write) -> RenderableType:
-    line = Text(write(f"  ↳ {clean(finding.code)} {clean(finding.name)}"), style="dim bold")
-    rest = limit_of(finding)
-    line.append(write(f"  {rest}" if rest else ""), style="dim")
-    line.append(write(f"  because of {', '.join(map(clean, finding.because_of))}"), style="dim")
-    room = width - line.cell_len - 4
-    if room > 12:
-        line.append(write("  " + where(finding, room)), style="dim")
+    line = Text(write(f"  ↳ {clean(finding.code)} {clean(finding.name)}"), style="dim bold", no_wrap=True)
+    causes = f"because of {', '.join(map(clean, finding.because_of))}"
+    for part in (limit_of(finding), causes, where(finding, 40) if finding.paths else ""):
+        if part and line.cell_len + len(part) + 2 <= width:
+            line.append(write(f"  {part}"), style="dim")
     return line
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["clean", "one_line", "shorten"]
+__all__ = ["clean", "one_line", "sentence", "shorten"]
 
 _NAMED = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
@@ -31,6 +31,19 @@ def one_line(text: object) -> str:
         'scaled by ten'
     """
     return clean(" ".join(str(text).split()))
+
+
+def sentence(text: object) -> str:
+    r"""Prose on one line that starts with a capital and ends with a stop; a name at the start stays as it is.
+
+    Example:
+        >>> sentence("the gradient shrinks"), sentence("fc1.weight has no gradient.")
+        ('The gradient shrinks.', 'fc1.weight has no gradient.')
+    """
+    line = one_line(text)
+    if line.split(" ")[0].isalpha():
+        line = line[:1].upper() + line[1:]
+    return line + "." if line[-1:].isalnum() or line[-1:] in ")'\"" else line
 
 
 def shorten(text: str, width: int, *, ellipsis: str = "…") -> str:

@@ -35,7 +35,7 @@ class Panel:
         series: "forward" or "backward": the colour.
         measured: one value a column; None where there is none.
         kinds: one kind a column ("weight", "norm", ...): the shape of its mark.
-        joined: the kind whose marks a line joins.
+        joined: the kind whose marks a line joins; "" for none.
         predicted: (low, middle, high) a column: the expected value with its tolerance.
         references: lines to read against.
     """
@@ -155,7 +155,8 @@ def _measured(panel: Panel, axis: DepthAxis, scale: LogScale) -> Markup:
         points.append((shape, axis.middle(column), y))
         if kind == panel.joined:
             line.append((axis.middle(column), y))
-    return el("path", d=polyline(line), class_="line") + marks(points, radius)
+    joined = el("path", d=polyline(line), class_="line") if line else Markup("")
+    return joined + marks(points, radius)
 
 
 def _flags(flags: Sequence[Flag], axis: DepthAxis) -> Markup:

@@ -16,6 +16,8 @@ __all__ = ["distributions", "magnitudes"]
 
 
 MAX_RIDGES = 8
+# Bins below this share of their layer's fullest are left blank: thin tails would stretch the axis and speckle.
+_LEAST = 0.01
 
 
 def magnitudes(sites: Sequence[Site], axis: DepthAxis, side: str) -> Figure | None:
@@ -72,8 +74,8 @@ def _exponents(stats: TensorStats | None) -> Histogram | None:
 
 
 def _span(histogram: Histogram) -> tuple[int, int] | None:
-    """First and past the last exponent with over 1/100 of the fullest: thinner tails would only stretch the axis."""
-    least = max(histogram.counts, default=0) / 100
+    """First and past the last exponent that the map shows."""
+    least = max(histogram.counts, default=0) * _LEAST
     filled = [i for i, n in enumerate(histogram.counts) if n > least]
     return (int(histogram.low) + filled[0], int(histogram.low) + filled[-1] + 1) if filled else None
 
@@ -83,7 +85,8 @@ def _column(histogram: Histogram | None, low: int, high: int) -> list[int]:
         return []
     top, start = max(histogram.counts), int(histogram.low)
     counts = {start + i: n for i, n in enumerate(histogram.counts)}
-    return [shade(counts.get(exponent, 0) / top) for exponent in range(low, high)]
+    shares = (counts.get(exponent, 0) / top for exponent in range(low, high))
+    return [shade(n) if n > _LEAST else 0 for n in shares]
 
 
 def _linear(stats: TensorStats | None) -> bool:

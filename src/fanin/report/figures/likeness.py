@@ -10,7 +10,7 @@ from fanin.report.axes import DepthAxis
 from fanin.report.charts.cells import Rows, column_map, shade
 from fanin.report.charts.matrices import Matrix, cosine_matrices, mean_note, signed_scale
 from fanin.report.figures.common import Figure, axis_of, label, some
-from fanin.report.numbers import big, count, figures
+from fanin.report.numbers import count, figures
 from fanin.report.rows import evenly
 
 __all__ = ["attention_heads", "sample_cosines"]
@@ -58,17 +58,18 @@ def attention_heads(sites: Sequence[Site], axis: DepthAxis) -> Figure | None:
         return None
     heads = [site.attention.condensation for site in usable if site.attention]
     num = max(len(values) for values in heads)
+    largest = max(_finite(heads), default=0.0)
     labels = tuple((i + 0.5, str(i)) for i in evenly(num, 8))
     return Figure(
         id="attention",
-        caption="Attention: s² / ln T of each head (full shade at 2)",
+        caption=f"s² / ln T of each head: full shade at 2, the largest here is {figures(largest)}",
         drawing=column_map(
             {"heat": [[shade(value / 2) for value in values] for values in heads]},
             axis_of(usable, axis, sites),
             Rows(num=num, labels=labels, title="head"),
             id_="attention",
             title="Spread of the attention logits",
-            description=f"Largest value {big(max(_finite(heads), default=0.0))}; 1 is a warning, 2 an error.",
+            description=f"Largest value {figures(largest)}; 1 is a warning, 2 an error.",
             height=min(max(24.0 * num, 60.0), 220.0),
         ),
         rows=(
@@ -82,8 +83,8 @@ def _attention_row(site: Site) -> tuple[str, ...]:
     attention = site.attention
     if attention is None:
         return (label(site), "", "", "")
-    largest = figures(max(attention.condensation, default=None))
-    return label(site), count(attention.num_keys), largest, figures(min(attention.entropy, default=None))
+    extremes = (max(attention.condensation, default=None), min(attention.entropy, default=None))
+    return label(site), count(attention.num_keys), *map(figures, extremes)
 
 
 def _finite(rows: Iterable[Sequence[float]]) -> list[float]:

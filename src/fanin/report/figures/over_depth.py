@@ -69,7 +69,7 @@ def gradient_over_weight(result: CheckResult, sites: Sequence[Site], axis: Depth
     if not any(value is not None for value in measured):
         return None
     kinds = tuple(mark(site) for site in sites)
-    panel = Panel(label="rms of gradient ÷ rms of weight", series="backward", measured=measured, kinds=kinds)
+    panel = Panel(label="rms of gradient ÷ rms of weight", series="backward", measured=measured, kinds=kinds, joined="")
     return Figure(
         id="ratio",
         caption="One mark a weight",
