@@ -129,6 +129,11 @@ class DepthAxis:
         """Pixel of a column's middle."""
         return self.left + (column + 0.5) * self.slot
 
+    def legs(self, y: float) -> tuple[Markup, float]:
+        """What stands under a plot whose lower edge is `y`: the blocks, the numbers, and where it all ends."""
+        strip, ticks = self.strip(y), self.index_ticks(y + (32 if self._sections() else 14))
+        return strip + ticks, y + (20 if self._sections() else 0) + (18 if ticks else 0)
+
     def strip(self, y: float, height: float = 18.0) -> Markup:
         """The blocks of the model as a band under a plot: every other one tinted, named where there is room."""
         parts: list[Markup] = []
@@ -168,7 +173,9 @@ class DepthAxis:
         return el("g", *columns, aria_hidden="true")
 
     def index_ticks(self, y: float) -> Markup:
-        """Numbers of the columns."""
+        """Numbers of the columns, where the blocks say too little."""
+        if len(self._sections()) > 3:
+            return Markup("")
         step = nice_step(len(self.names), 12)
         shown = [c for c in range(len(self.names)) if c % step == 0]
         return Markup("").join(text(str(c), self.middle(c), y, anchor="middle") for c in shown)

@@ -74,13 +74,13 @@ class PlanView:
 
 
 def _header(plan: Plan, write: _Write) -> RenderableType:
-    line = Text("plan for ", style="bold")
+    line = Text.assemble(("plan for ", "bold"))
     line.append(write(shorten(clean(plan.model), 48)), style="bold cyan")
     numbers = sum(a.numel for a in plan.assignments.values())
     facts = (("recipe", plan.recipe), ("seed", str(plan.seed)), ("parameters", count(len(plan))))
     gap = "  "
     for name, value in (*facts, ("numbers", count(numbers))):
-        line.append(f"{gap}{name} ", style="dim").append(write(clean(value)), style="default")
+        line.append(f"{gap}{name} ", style="dim").append(write(clean(value)))
         gap = "   "
     return line
 
@@ -122,6 +122,6 @@ def _reasons(reasons: Mapping[str, int], write: _Write) -> list[RenderableType]:
 def _warnings(warnings: Sequence[str], write: _Write) -> list[RenderableType]:
     lines = []
     for warning in warnings:
-        line = Text("warning: ", style="bold yellow")
-        lines.append(Padding(line.append(write(one_line(warning)), style="default"), (0, 0, 0, 1)))
+        line = Text.assemble(("warning: ", "bold yellow"))
+        lines.append(Padding(line.append(write(one_line(warning))), (0, 0, 0, 1)))
     return list(lines)

@@ -84,7 +84,7 @@ class TerminalReport:
 
 def _header(result: CheckResult, width: int, write: _Write) -> RenderableType:
     header = result.header
-    line = Text("fanin check  ", style="bold")
+    line = Text.assemble(("fanin check  ", "bold"))
     line.append(write(shorten(clean(header.model_class), 48)), style="bold cyan")
     if header.target:
         line.append("  " + write(shorten(clean(header.target), 32)), style="dim")
@@ -95,8 +95,8 @@ def _facts(facts: Sequence[tuple[str, str]], width: int, write: _Write) -> list[
     """Name and value pairs, as many on a line as fit: a pair is never torn."""
     lines = [Text()]
     for name, value in facts:
-        pair = Text(f"{name} ", style="dim")
-        pair.append(write(value), style="default")
+        pair = Text.assemble((f"{name} ", "dim"))
+        pair.append(write(value))
         if lines[-1] and lines[-1].cell_len + pair.cell_len + 3 > width:
             lines.append(Text())
         lines[-1].append("   " if lines[-1] else "").append_text(pair)
@@ -114,11 +114,11 @@ def _depth(result: CheckResult, width: int, plain: bool) -> Iterator[RenderableT
 
 def _depth_line(label: str, values: Sequence[float | None], style: str, width: int, plain: bool) -> Text:
     known = [v for v in values if v is not None]
-    line = Text(f"  {label:<9}", style="dim")
+    line = Text.assemble((f"  {label:<9}", "dim"))
     line.append(sparkline(values, width - 52, plain=plain), style=style)
     if known:
         ends = f"  rms {figures(known[0])} → {figures(known[-1])}"
-        line.append(to_ascii(ends) if plain else ends, style="default")
+        line.append(to_ascii(ends) if plain else ends)
         line.append(f"  over {len(values)} layer{'s' * (len(values) != 1)}", style="dim")
     return line
 
@@ -139,25 +139,25 @@ def _findings(result: CheckResult, width: int, write: _Write) -> Iterator[Render
 
 def _finding(finding: Finding, width: int, write: _Write) -> Iterator[RenderableType]:
     style = _STYLES[finding.severity]
-    head = Text(write(_SIGNS[finding.severity]) + " ", style=style)
+    head = Text.assemble((write(_SIGNS[finding.severity]) + " ", style))
     head.append(write(where(finding, width - 4)), style="bold")
     yield head
-    facts = Text(f"{clean(finding.code)} {clean(finding.name)}  {finding.severity}", style=style)
-    facts.append(write("  " + limit_of(finding)).rstrip(), style="default")
+    facts = Text.assemble((f"{clean(finding.code)} {clean(finding.name)}  {finding.severity}", style))
+    facts.append(write("  " + limit_of(finding)).rstrip())
     if finding.seeds[1] > 1:
         facts.append(f"  in {finding.seeds[0]} of {finding.seeds[1]} seeds", style="dim")
     yield Padding(facts, (0, 0, 0, 2))
     yield Padding(Text(write(sentence(finding.message))), (0, 0, 0, 2))
     if finding.fix.text:
-        fix = Text("fix: ", style="green")
-        fix.append(write(sentence(finding.fix.text)), style="default")
+        fix = Text.assemble(("fix: ", "green"))
+        fix.append(write(sentence(finding.fix.text)))
         yield Padding(fix, (0, 0, 0, 2))
     for line in finding.fix.code.splitlines():
         yield Padding(Text(write(clean(line)), style="green"), (0, 0, 0, 7))
 
 
 def _consequence(finding: Finding, width: int, write: _Write) -> RenderableType:
-    line = Text(write(f"  ↳ {clean(finding.code)} {clean(finding.name)}"), style="dim bold", no_wrap=True)
+    line = Text.assemble((write(f"  ↳ {clean(finding.code)} {clean(finding.name)}"), "dim bold"), no_wrap=True)
     causes = f"because of {', '.join(map(clean, finding.because_of))}"
     for part in (limit_of(finding), causes, where(finding, 40) if finding.paths else ""):
         if part and line.cell_len + len(part) + 2 <= width:

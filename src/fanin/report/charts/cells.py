@@ -66,6 +66,7 @@ def column_map(
 ) -> Markup:
     """A map with the layers as columns: shades in one or more colour families, drawn one over the other."""
     top, bottom = 6.0, 6.0 + height
+    legs, end = axis.legs(bottom + 4)
     grid = el(
         "svg",
         *(cells(columns, rows.num, class_) for class_, columns in layers.items()),
@@ -80,11 +81,10 @@ def column_map(
         el("rect", x=axis.left, y=top, width=axis.right - axis.left, height=height, class_="ground"),
         axis.highlights(id_, top, bottom),
         el("g", grid, _row_labels(rows, axis, top, height), aria_hidden="true"),
-        axis.strip(bottom + 4),
-        axis.index_ticks(bottom + 36),
+        legs,
         id_=id_,
         width=axis.right + 16,
-        height=bottom + 42,
+        height=end,
         title=title,
         description=description,
         class_="plot map",

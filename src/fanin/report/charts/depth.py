@@ -79,15 +79,15 @@ def depth_plot(
         parts.append(_panel(panel, axis, LogScale(low, high, start + panel_height, start)))
         top = start + panel_height + _GAP
     bottom = top - _GAP + 4
+    legs, end = axis.legs(bottom)
     return drawing(
         axis.highlights(id_, first, bottom),
         *parts,
-        axis.strip(bottom),
-        axis.index_ticks(bottom + 32),
+        legs,
         _flags(flags, axis),
         id_=id_,
         width=axis.right + 16,
-        height=bottom + 38,
+        height=end,
         title=title,
         description=description,
         class_="plot depth",

@@ -57,6 +57,25 @@
     slider.setAttribute("aria-valuetext", `${name}: ${values}`);
   };
 
+  // A note at the pointer, for the eye only: the readout and the table say the same to everyone.
+  const tip = document.createElement("div");
+  tip.className = "tip";
+  tip.hidden = true;
+  tip.setAttribute("aria-hidden", "true");
+  document.body.append(tip);
+  const note = (site, event) => {
+    const row = rows.get(site);
+    tip.hidden = !row || event.pointerType === "touch";
+    if (tip.hidden) return;
+    const [name, values] = describe(row);
+    const code = document.createElement("code");
+    code.textContent = name;
+    tip.replaceChildren(code, document.createElement("br"), values);
+    const { width, height } = tip.getBoundingClientRect();
+    tip.style.left = `${Math.max(8, Math.min(event.clientX + 16, innerWidth - width - 8))}px`;
+    tip.style.top = `${event.clientY + 20 + height > innerHeight ? event.clientY - height - 12 : event.clientY + 20}px`;
+  };
+
   plots.forEach((plot) => {
     const at = (event) => {
       const box = plot.svg.getBoundingClientRect();
@@ -64,7 +83,11 @@
       const column = Math.floor((x - plot.left) / plot.slot);
       return plot.sites[Math.min(Math.max(column, 0), plot.sites.length - 1)];
     };
-    plot.svg.addEventListener("pointermove", (event) => select(at(event)));
+    plot.svg.addEventListener("pointermove", (event) => {
+      select(at(event));
+      note(at(event), event);
+    });
+    plot.svg.addEventListener("pointerleave", () => { tip.hidden = true; });
     plot.svg.addEventListener("click", (event) => {
       if (event.target.closest("a")) return;
       const row = rows.get(at(event));
