@@ -1,7 +1,8 @@
 """Activations, found by what they compute and not by what they are called.
 
-A region of elementwise operations on one tensor is replayed on a grid and known by value: ``x * sigmoid(1.702 x)``, the eight operations of a tanh-GELU, ``relu(x) ** 2``, a soft cap or a custom autograd function are all met as what they
-are. An affine region is transparent; an unknown one keeps its exact callable, so theory can integrate it.
+A region of elementwise operations on one tensor is replayed on a grid and known by value: ``x * sigmoid(1.702 x)``,
+the eight operations of a tanh-GELU, ``relu(x) ** 2``, a soft cap or a custom autograd function are all met as what
+they are. An affine region is transparent; an unknown one keeps its exact callable, so theory can integrate it.
 """
 
 from __future__ import annotations
@@ -59,7 +60,8 @@ _CASTS = frozenset(
 )
 _UNIVARIATE = ELEMENTWISE | _COMPARISONS | _CASTS
 _OWN_PARAMETER = frozenset({"prelu"})
-_INITIAL_SLOPE = 0.25  # torch's nn.PReLU starts here; used where the parameter's value is not at hand
+# a learned number inside an activation, where its value is not at hand: nn.PReLU starts at 0.25, others change nothing
+_INITIAL: Mapping[str, float] = {"prelu": 0.25, "add": 0.0, "sub": 0.0}
 
 _GRID: Array = np.concatenate([np.linspace(-8.0, 8.0, 321), [-0.013, 0.007, 0.011]])
 _TOLERANCE = 2e-5  # relative to the largest value on the grid; models compute in float32 constants
@@ -301,9 +303,7 @@ def _base(graph: Graph, op: Op, kinds: Taint, root: Mapping[int, int]) -> int | 
 def _is_number(graph: Graph, op: Op, value: int, kinds: Taint) -> bool:
     """Whether an operand that is not the signal is one number (or the slopes of a PReLU)."""
     v = graph.values[value]
-    if kinds.is_weight(value):
-        return op.name in _OWN_PARAMETER or (v.numel == 1 and op.name not in ("add", "sub", "mul", "div"))
-    return v.numel == 1
+    return v.numel == 1 or (kinds.is_weight(value) and op.name in _OWN_PARAMETER)
 
 
 def _ends(graph: Graph, ops: list[int], root: Mapping[int, int], base: int) -> tuple[int, ...]:
@@ -352,15 +352,15 @@ def _signature(graph: Graph, ops: list[Op], base: int) -> Any:
     return tuple(parts)
 
 
-def _number_of(graph: Graph, value: int, depth: int = 0) -> float | str:
+def _number_of(graph: Graph, value: int, depth: int = 0, *, reader: str = "mul") -> float | str:
     """The number behind a one-element operand that is no part of the region; "?" where it cannot be had."""
     data = graph.data.get(value)
     if data is not None and data.numel() == 1:
         return float(data.reshape(()).item())
     op = graph.producer(value)
     if op is None or depth > 8:
-        return _INITIAL_SLOPE if graph.values[value].kind == "parameter" else "?"
-    numbers = {i: _number_of(graph, i, depth + 1) for i in op.inputs}
+        return _INITIAL.get(reader, 1.0) if graph.values[value].kind == "parameter" else "?"
+    numbers = {i: _number_of(graph, i, depth + 1, reader=op.name) for i in op.inputs}
     if "?" in numbers.values():
         return "?"
     return _computed(op, numbers)
@@ -414,7 +414,7 @@ def _run(graph: Graph, op: Op, env: dict[int, Any]) -> Any:
     def fetch(ref: Ref) -> Any:
         if ref.index in env:
             return env[ref.index].clone() if op.inplace else env[ref.index]
-        number = _number_of(graph, ref.index)
+        number = _number_of(graph, ref.index, reader=op.name)
         if isinstance(number, str):
             raise ValueError(f"value {ref.index} is not known")
         return torch.tensor([number] if op.name in _OWN_PARAMETER else number, dtype=torch.float64)

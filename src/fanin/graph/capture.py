@@ -14,6 +14,7 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from fanin.errors import CaptureError, FaninWarning
+from fanin.graph.examples import Call, example_calls, how_to_give_inputs
 from fanin.graph.fallbacks import Rescue
 from fanin.graph.inputs import call_arguments, map_tensors, named_tensors
 from fanin.graph.ir import Graph, ModuleInfo, Output, Parameter, ValueKind
@@ -62,7 +63,17 @@ def capture(model: Any, inputs: Any = None, *, mode: Mode = "auto") -> Graph:
         (8, 4)
     """
     _refuse_lazy(model)
-    call = call_arguments(model, inputs)
+    if inputs is not None:
+        return _capture_call(model, call_arguments(model, inputs), mode)
+    for call in example_calls(model):
+        try:
+            return _capture_call(model, call, "fake" if mode == "auto" else mode)
+        except CaptureError:  # the next candidate may be what the model takes
+            continue
+    raise CaptureError(how_to_give_inputs(model))
+
+
+def _capture_call(model: Any, call: Call, mode: Mode) -> Graph:
     attempt: _Attempt | None = _Attempt(fake=mode != "real", gaps=_has_script(model))
     failures: list[tuple[_Attempt, str, Exception]] = []
     while attempt is not None:
@@ -139,7 +150,7 @@ def _real_stand_in(tensor: Any, kind: str) -> Any:
     return tensor if kind == "parameter" else tensor.detach().clone().requires_grad_(tensor.requires_grad)
 
 
-def _forward(model: Any, call: tuple[tuple[Any, ...], dict[str, Any]], attempt: _Attempt, recorder: Recorder) -> Graph:
+def _forward(model: Any, call: Call, attempt: _Attempt, recorder: Recorder) -> Graph:
     paths = {id(m): path for path, m in reversed(list(model.named_modules()))}
     _set_flags(model, attempt)
     with ExitStack() as stack:
@@ -311,5 +322,5 @@ def _warn_of_real_forward(model: Any, failures: list[tuple[_Attempt, str, Except
         f"{error!s:.200}); "
         "a real forward pass was run instead. To avoid it, pass mode='fake' and change what the message names.",
         FaninWarning,
-        stacklevel=3,
+        stacklevel=4,
     )

@@ -15,6 +15,9 @@ _TURNS = frozenset({"transpose", "t", "T", "mT", "permute", "movedim", "adjoint"
 _PICKS = frozenset(
     {"select", "getitem", "unbind", "chunk", "split", "narrow", "index_select", "gather", "vmap_slice", "tensor_split"}
 )
+_ORTHOGONAL = frozenset(
+    {"linalg_householder_product", "linalg_matrix_exp", "matrix_exp", "linalg_solve", "householder_product", "orgqr"}
+)
 _JOINS = frozenset({"cat", "stack", "hstack", "vstack"})
 
 
@@ -29,6 +32,8 @@ def _name(analysis: Analysis, op: Op) -> str:
     kinds = analysis.flow.around.kinds
     if op.name == "_weight_norm":
         return "weight_norm"
+    if op.name in _ORTHOGONAL:
+        return "orthogonal"
     if _is_power_iteration(analysis, op):
         return "spectral_norm"
     if is_weight_norm(analysis.graph, op, kinds):

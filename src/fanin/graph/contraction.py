@@ -282,7 +282,7 @@ def trace(graph: Graph, kinds: Taint, weight: int, axes: Axes) -> tuple[Link, ..
         if op is None or op.index in ops:
             continue
         for source in dict.fromkeys(op.inputs):
-            if kinds.is_weight(source):
+            if kinds.is_weight(source) and (op.name not in _MAPS or source == op.ref(1, "weight")):
                 back = _pull(graph, op, value, source, known)
                 todo.append((source, back, (op.index, *ops), whole and _is_whole(graph, op, value, source)))
     return tuple(found.values())
@@ -292,6 +292,9 @@ def _better(new: Link, old: Link) -> bool:
     return (new.axes is not None, new.whole, -len(new.ops)) > (old.axes is not None, old.whole, -len(old.ops))
 
 
+_MAPS = frozenset(
+    {"linear", "conv1d", "conv2d", "conv3d", "bilinear"}
+)  # a map inside a chain makes a weight from a learned input
 _KEEPS_ALL_PARTS = frozenset(
     {"cat", "stack", "hstack", "vstack", "matmul", "mm", "bmm", "einsum", "linear", "getitem", "setitem", "conv2d"}
 )
@@ -466,6 +469,7 @@ _PULLERS: Mapping[str, Puller] = {
     "getitem": _pull_getitem,
     "matmul": _pull_product,
     "mm": _pull_product,
+    "linear": lambda op, before, after, axes: _linear_axes(len(before)),
 }
 
 

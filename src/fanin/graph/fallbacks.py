@@ -132,8 +132,12 @@ class Rescue:
         values = [recorder.tape.values[i] for i in refs_in(template)]
         if sum(v.numel for v in values) > _MAX_ELEMENTS:
             return False, None
+        integers = {
+            v.index: self._evaluate(recorder.tape, (v.index,), parameters_too=False) for v in values if not v.is_float
+        }
+        known = {i: found[i] for i, found in integers.items() if found}
         with _disable_current_modes():
-            stand_ins = {v.index: _stand_in(v, distinct="unique" in name) for v in values}
+            stand_ins = {v.index: known.get(v.index, _stand_in(v, distinct="unique" in name)) for v in values}
             real_args, real_kwargs = map_template(template, lambda r: stand_ins[r.index])
             try:
                 result = func(*real_args, **real_kwargs)

@@ -124,7 +124,7 @@ def downstream(flow: Flow, value: int) -> tuple[Event, ...]:
         if v in flow.outputs:
             walk.events.append(Event("head", -1, v, norms=norms, piece=piece, gated=gated))
         for op in flow.graph.consumers(v):
-            if flow.graph.is_live(op):
+            if flow.graph.is_live(op) and op.name not in FACTORIES:  # zeros_like and its kin read a shape only
                 _step(flow, walk, op, _State(v, norms, piece, gated))
     return tuple(dict.fromkeys(walk.events))
 
@@ -191,7 +191,7 @@ def _through_region(flow: Flow, walk: _Walk, op: Op, at: _State) -> None:
     """To the ends of the univariate region that begins here."""
     regions = flow.around.regions
     base = regions.root[op.output]
-    if base != at.value:
+    if base not in (at.value, regions.root.get(at.value)):
         return
     for end in regions.ends.get(base, ()):
         found = regions.functions[end]

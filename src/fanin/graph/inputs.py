@@ -73,6 +73,8 @@ def named_tensors(tree: Any, path: str = "", depth: int = 0) -> Iterator[tuple[s
         items = iter(zip(names, tree, strict=True))
     elif dataclasses.is_dataclass(tree) and not isinstance(tree, type):
         items = ((f.name, getattr(tree, f.name)) for f in dataclasses.fields(tree))
+    elif type(tree).__module__.startswith("torch.distributions"):
+        items = iter(vars(tree).items())
     else:
         return
     for key, item in items:

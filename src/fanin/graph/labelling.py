@@ -94,6 +94,8 @@ def _label(book: _Book, p: Parameter) -> ParameterRole:
         return _weight_role(book, p, whole)
     if p.value in book.sightings:
         return _gain_role(book, p, book.sightings[p.value])
+    if book.analysis.flow.around.kinds.is_signal(p.value):
+        return _learned_input_role(book, p)
     met = sorted(meetings(book.analysis, p.value), key=lambda m: m.op.index)
     if met:
         return _other_role(book, p, met)
@@ -115,6 +117,20 @@ def _unused_role(book: _Book, p: Parameter) -> ParameterRole:
 
 def _default_layout(p: Parameter) -> Layout:
     return Layout.default(len(p.shape)) if len(p.shape) > 1 else _vector(p)
+
+
+def _learned_input_role(book: _Book, p: Parameter) -> ParameterRole:
+    readers = [op for op in book.graph.consumers(p.value) if book.graph.is_live(op)]
+    return ParameterRole(
+        name=p.name,
+        aliases=p.aliases,
+        role="token",
+        shape=p.shape,
+        layout=_vector(p),
+        uses=tuple(_other_use(book, Meeting(op, p.value, ())) for op in readers),
+        iterated=1,
+        reason="a learned input: maps are applied to it as to a signal",
+    )
 
 
 def _other_role(book: _Book, p: Parameter, met: Sequence[Meeting]) -> ParameterRole:
@@ -225,7 +241,7 @@ def _time_steps(book: _Book, index: int) -> int:
 
 def _recurrent_use(book: _Book, index: int, place: RecurrentPlace) -> Use:
     op = book.graph.ops[index]
-    events = book.events_after(op.output)
+    events = tuple(dict.fromkeys(e for out in op.outputs for e in book.events_after(out)))
     feeds = sources(book.analysis.flow, op.inputs[0]) if place.layer == 0 else ("rnn",)
     return Use(
         op=index,
@@ -243,7 +259,7 @@ def _recurrent_use(book: _Book, index: int, place: RecurrentPlace) -> Use:
 
 # ---------------------------------------------------------------------- weights
 def _weight_role(book: _Book, p: Parameter, seen: Sequence[_Sighting]) -> ParameterRole:
-    seen = sorted(seen, key=lambda s: (s.use.lookup, s.use.op)) if not seen[0].use.lookup else list(seen)
+    seen = sorted(seen, key=lambda s: (not s.use.lookup, s.use.op))
     main = seen[0]
     layout, known = layout_of(main.use, main.link.axes, len(p.shape))
     layout, known = (layout, known) if _fits(layout, p) else (_default_layout(p), False)
@@ -384,6 +400,8 @@ def _tag(book: _Book, event: Event) -> str:
     if event.kind == "act":
         if event.result is not None and not event.gated and _only_output(book, event.result):
             return "head"
+        if event.result is not None and _chooses(book, event.result):
+            return "router"
         return "act+gate" if event.gated else "act"
     if event.kind == "softmax":
         return _softmax_tag(book, event)
@@ -397,25 +415,29 @@ def _only_output(book: _Book, value: int) -> bool:
 
 def _softmax_tag(book: _Book, event: Event) -> str:
     """A softmax whose result chooses among experts makes its weight a router; one that leaves the model a head."""
-    graph = book.graph
-    out = graph.ops[event.op].output
+    out = book.graph.ops[event.op].output
     if _only_output(book, out):
         return "head"
-    todo, seen = [out], set[int]()
+    return "router" if _chooses(book, out) else "softmax"
+
+
+def _chooses(book: _Book, value: int) -> bool:
+    """Whether a value is ranked (topk, argmax) before it meets another signal."""
+    todo, seen = [value], set[int]()
     while todo and len(seen) < 30:
         v = todo.pop()
         if v in seen:
             continue
         seen.add(v)
-        for op in graph.consumers(v):
-            if op.name in ("topk", "argmax", "sort", "max"):
-                return "router"
+        for op in book.graph.consumers(v):
+            if op.name in ("topk", "argmax", "sort") or (op.name == "max" and len(op.outputs) == 2):
+                return True
             if (
                 len(book.analysis.flow.around.signals(op)) == 1
                 and op.index not in book.analysis.flow.around.contractions
             ):
                 todo += op.outputs
-    return "softmax"
+    return False
 
 
 # ---------------------------------------------------------------------- residual branches, reuse, owners

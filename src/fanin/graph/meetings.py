@@ -47,13 +47,21 @@ def meetings(analysis: Analysis, leaf: int) -> Iterator[Meeting]:
         for op in graph.consumers(value):
             if not graph.is_live(op):
                 continue
-            if any(kinds.is_signal(o) for o in op.outputs) or not any(kinds.is_weight(o) for o in op.outputs):
+            signal = any(kinds.is_signal(o) for o in op.outputs) or not any(kinds.is_weight(o) for o in op.outputs)
+            if signal or _is_side_operand(op, value):
                 yield Meeting(op, value, chain)
                 continue
             for out in op.outputs:
                 if out not in seen:
                     seen.add(out)
                     todo.append((out, (*chain, op.index)))
+
+
+def _is_side_operand(op: Op, value: int) -> bool:
+    """Whether a value is the scale or shift of a norm, or the bias of a map, that works on learned inputs alone."""
+    if op.name in NORMS:
+        return op.ref(0, "input") != value
+    return op.name in _WITH_BIAS and op.ref(2, "bias") == value
 
 
 def find_role(analysis: Analysis, meeting: Meeting, parameter: Value) -> Finding:
@@ -117,11 +125,21 @@ def _multiplied(analysis: Analysis, meeting: Meeting, parameter: Value) -> Findi
     if norm:
         return Finding("norm_scale", f"multiplies the output of {norm}", norm=norm)
     op = meeting.op
-    if op.output in analysis.flow.around.regions.root:
+    if _inside_activation(analysis, op, signal):
         return Finding("act_param", f"a number inside the activation at {op.name}")
     if any(e.kind == "residual" for e in downstream(analysis.flow, op.output)) and not _one_map_later(analysis, signal):
         return Finding("layer_scale", "multiplies a residual branch before it is added")
     return Finding("scale", "multiplies the signal")
+
+
+def _inside_activation(analysis: Analysis, op: Op, signal: int) -> bool:
+    """Whether a factor acts on the argument of an activation and not on its result."""
+    regions = analysis.flow.around.regions
+    base = regions.root.get(op.output)
+    before = regions.functions.get(signal)
+    if base is None or (before is not None and not before.is_affine):
+        return False
+    return any(not regions.functions[end].is_affine for end in regions.ends.get(base, ()))
 
 
 def _one_map_later(analysis: Analysis, signal: int) -> bool:
@@ -195,6 +213,8 @@ def _called_bias(analysis: Analysis, meeting: Meeting, parameter: Value) -> Find
     for use in analysis.flow.around.contractions.get(meeting.op.index, ()):
         if use.bias == meeting.operand:
             return Finding("bias", f"added by {meeting.op.name}", owner=use.weight)
+    if meeting.op.ref(2, "bias") == meeting.operand:
+        return Finding("bias", f"added by {meeting.op.name}", owner=meeting.op.ref(1, "weight"))
     return None
 
 
@@ -202,6 +222,7 @@ def _masked(analysis: Analysis, meeting: Meeting, parameter: Value) -> Finding |
     return Finding("token", f"put in place of the signal by {meeting.op.name}")
 
 
+_WITH_BIAS = frozenset({"linear", "conv1d", "conv2d", "conv3d", "convolution", "_convolution"})
 _RULES: Mapping[str, Rule] = {
     **dict.fromkeys(("mul", "div", "rdiv", "pow"), _multiplied),
     **dict.fromkeys(("add", "sub", "rsub", "maximum", "minimum"), _added),
@@ -257,7 +278,7 @@ def _maker_behind(analysis: Analysis, value: int) -> Op | None:
         if op is None:
             return None
         function = around.regions.functions.get(value)
-        nonlinear = value in around.regions.root and (function is None or not function.is_affine)
+        nonlinear = function is not None and not function.is_affine
         if (
             op.index in around.contractions
             or op.index in around.norms

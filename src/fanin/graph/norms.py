@@ -13,6 +13,9 @@ __all__ = ["Norm", "norms"]
 
 _STATISTICS = frozenset({"mean", "var", "std", "norm", "sum", "var_mean", "std_mean", "amax", "max", "nanmean"})
 _THROUGH = ELEMENTWISE | VIEWS
+_SHAPED_BY = frozenset(
+    {"expand_as", "type_as", "view_as", "reshape_as", "to"}
+)  # their second operand lends its shape or type only
 _MAX_STEPS = 40
 
 
@@ -63,7 +66,7 @@ def _pattern(graph: Graph, op: Op, kinds: tuple[Kind, ...], kind: Kind) -> Norm 
     for x, factor in (op.inputs, op.inputs[::-1]):
         if op.name == "div" and x != op.inputs[0]:
             continue
-        if kinds[x] != kind or kinds[factor] != kind or graph.values[factor].numel >= graph.values[x].numel:
+        if kinds[x] != kind or kinds[factor] != kind or _unexpanded(graph, factor) >= graph.values[x].numel:
             continue
         found = _statistic(graph, factor, kinds, kind)
         if found is None:
@@ -75,6 +78,15 @@ def _pattern(graph: Graph, op: Op, kinds: tuple[Kind, ...], kind: Kind) -> Norm 
             name = "rms_norm" if _is_rms(statistics, graph) else "layer_norm" if _centred(statistics) else "statistic"
             return Norm(op.index, base, op.output, name, frozenset({op.index, *inside, *more}))
     return None
+
+
+def _unexpanded(graph: Graph, value: int) -> int:
+    """Number of elements before a value was broadcast."""
+    op = graph.producer(value)
+    while op is not None and op.name in ("expand", "expand_as", "broadcast_to"):
+        value = op.inputs[0]
+        op = graph.producer(value)
+    return graph.values[value].numel
 
 
 def _is_rms(statistics: list[Op], graph: Graph) -> bool:
@@ -103,7 +115,8 @@ def _statistic(graph: Graph, factor: int, kinds: tuple[Kind, ...], kind: Kind) -
         if op.name in _STATISTICS and graph.values[op.output].numel < graph.values[op.inputs[0]].numel:
             statistics.append(op)
         elif op.name in _THROUGH or op.name in REDUCTIONS:
-            todo += [i for i in op.inputs if kinds[i] == kind]
+            read = op.inputs[:1] if op.name in _SHAPED_BY else op.inputs
+            todo += [i for i in read if kinds[i] == kind]
         else:
             return None
     return (statistics, inside) if statistics else None

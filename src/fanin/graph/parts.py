@@ -83,7 +83,7 @@ def _split_after(
     env = _send(analysis, out, _numbered(value.shape, axis), set(pieces))
     for piece, tags in pieces.items():
         if piece in env:
-            yield "+".join(sorted(dict.fromkeys(tags))), env[piece].unique().tolist()
+            yield "+".join(sorted(dict.fromkeys(tags))), _held(env[piece], units)
 
 
 def _unit_axis(use: Contraction, shape: Sequence[int], units: int) -> int | None:
@@ -96,7 +96,16 @@ def _numbered(shape: Sequence[int], axis: int) -> Any:
 
     view = [1] * len(shape)
     view[axis] = shape[axis]
-    return torch.arange(shape[axis]).view(view).expand(tuple(shape)).clone()
+    return torch.arange(shape[axis]).view(view).expand(tuple(shape))
+
+
+def _held(piece: Any, units: int) -> list[int]:
+    """The units that occur in a piece, in order."""
+    import torch
+
+    present = torch.zeros(units, dtype=torch.bool)
+    present[piece.reshape(-1)] = True
+    return list(present.nonzero().reshape(-1).tolist())
 
 
 def _send(analysis: Analysis, start: int, tensor: Any, wanted: set[int]) -> dict[int, Any]:
@@ -149,4 +158,4 @@ def _split_before(
             _run(graph.ops[index], env, graph.data)
         if use.weight in env:
             names = dict.fromkeys(tag(e) for e in events_after(graph.ops[use.op].output))
-            yield "+".join(sorted(names)), env[use.weight].unique().tolist()
+            yield "+".join(sorted(names)), _held(env[use.weight], shape[layout.out_axes[0]])

@@ -15,6 +15,9 @@ from fanin.graph.vocabulary import DROPOUT, POOLS, RECURRENT, VIEWS
 
 __all__ = ["Residual", "Surroundings", "residuals"]
 
+_PICKS = frozenset(
+    {"chunk", "split", "tensor_split", "unbind", "select", "narrow", "getitem", "index_select", "gather"}
+)
 _TRANSPARENT = VIEWS | DROPOUT | POOLS
 _MAX_BACK = 400
 
@@ -155,6 +158,8 @@ def _back_chain(around: Surroundings, known: Mapping[int, Residual], value: int)
             current = around.regions.root[current]
         else:
             signals = around.signals(op)
+            if op.name in _PICKS and not _is_stride(op):
+                break  # another piece of the same tensor is another signal
             scaled = op.name in ("mul", "add", "sub", "div", "where", "masked_fill")
             if (
                 len(signals) != 1
@@ -165,6 +170,15 @@ def _back_chain(around: Surroundings, known: Mapping[int, Residual], value: int)
             current = signals[0]
         chain.append(current)
     return chain
+
+
+def _is_stride(op: Op) -> bool:
+    """Whether an indexing only skips positions (the shortcut of a first-generation ResNet)."""
+    index = op.arg(1)
+    parts = index if isinstance(index, tuple) else (index,)
+    return op.name == "getitem" and all(
+        p is Ellipsis or (isinstance(p, slice) and not p.start and p.stop is None) for p in parts
+    )
 
 
 def _reaches(around: Surroundings, branch: int, targets: list[int], maps: int) -> int | None:

@@ -189,8 +189,9 @@ class ParameterRole:
 
     @property
     def feeds(self) -> tuple[str, ...]:
-        """What feeds the first use."""
-        return self.uses[0].feeds if self.uses else ()
+        """What feeds the first use that is fed by more than a constant (a loop starts from one)."""
+        fed = [u.feeds for u in self.uses if u.feeds and set(u.feeds) != {"const"}]
+        return fed[0] if fed else self.uses[0].feeds if self.uses else ()
 
     @property
     def activation(self) -> Activation | None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from fanin.graph.ir import Graph, Op
-from fanin.graph.vocabulary import CONVOLUTIONS, FACTORIES, LOOKUPS, MATRIX_PRODUCTS, RECURRENT
+from fanin.graph.vocabulary import CONVOLUTIONS, FACTORIES, LOOKUPS, MATRIX_PRODUCTS, NORMS, RECURRENT
 
 __all__ = ["Kind", "Taint", "taint"]
 
@@ -65,16 +65,35 @@ def taint(graph: Graph) -> Taint:
             break
         latent |= more
         kinds = _propagate(graph, latent)
-    return Taint(tuple(kinds), latent)
+    learned = _learned_inputs(graph, kinds, latent)
+    return Taint(tuple(_propagate(graph, latent, learned) if learned else kinds), latent)
 
 
-def _propagate(graph: Graph, latent: frozenset[int]) -> list[Kind]:
+def _learned_inputs(graph: Graph, kinds: list[Kind], latent: frozenset[int]) -> frozenset[int]:
+    """Parameters that maps are applied to, as if they were inputs (learned queries, latent arrays)."""
+    found: set[int] = set()
+    for index in latent:
+        op = graph.ops[index]
+        todo = [op.ref(0, "input")]
+        while todo:
+            value = todo.pop()
+            if value is None or kinds[value] != "weight":
+                continue
+            v, maker = graph.values[value], graph.producer(value)
+            if v.kind == "parameter":
+                found.update({value} if sum(n != 1 for n in v.shape) > 1 else ())
+            elif maker is not None and maker.name not in _PRODUCTS and maker.name not in LOOKUPS:
+                todo += maker.inputs[:1] if maker.name in NORMS else maker.inputs
+    return frozenset(found)
+
+
+def _propagate(graph: Graph, latent: frozenset[int], learned: frozenset[int] = frozenset()) -> list[Kind]:
     kinds: list[Kind] = ["aux"] * len(graph.values)
     for v in graph.values:
         if v.kind == "input":
             kinds[v.index] = "signal" if v.is_float else "index"
         elif v.kind == "parameter":
-            kinds[v.index] = "weight"
+            kinds[v.index] = "signal" if v.index in learned else "weight"
     for op in graph.ops:
         kind = _kind_of(op, {kinds[i] for i in op.inputs}, latent)
         for out in op.outputs:

@@ -128,7 +128,8 @@ VIEWS = _words(
     "upsample_linear1d upsample_trilinear3d upsample_bicubic2d _upsample_bilinear2d_aa _upsample_bicubic2d_aa "
     "grid_sampler take take_along_dim scatter scatter_add index_add index_copy index_put setitem copy as_strided "
     "as_strided_scatter select_scatter slice_scatter atleast_1d atleast_2d atleast_3d cpu cuda meshgrid "
-    "broadcast_tensors vmap_slice vmap_stack sort topk nested_tensor as_tensor tensor"
+    "broadcast_tensors _pack_padded_sequence _pad_packed_sequence vmap_slice vmap_stack "
+    "sort topk nested_tensor as_tensor tensor"
 )
 FACTORIES = _words(
     "zeros ones full empty arange linspace logspace eye rand randn randint randperm zeros_like ones_like full_like "
