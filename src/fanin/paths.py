@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import product
 
 __all__ = ["PathGroup", "group_paths", "sections"]
 
@@ -84,7 +85,7 @@ def _is_index(part: str) -> bool:
 def _grids(template: _Template, family: dict[_Indices, str], order: dict[str, int]) -> list[PathGroup]:
     groups = []
     for axes in _products(sorted(family)):
-        members = [family[point] for point in family if all(i in axis for i, axis in zip(point, axes, strict=True))]
+        members = [family[point] for point in product(*axes)]
         groups.append(PathGroup(_pattern(template, axes), tuple(sorted(members, key=order.__getitem__))))
     return groups
 

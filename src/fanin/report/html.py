@@ -6,7 +6,7 @@ import json
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from markupsafe import Markup
@@ -34,6 +34,7 @@ __all__ = ["MAX_BYTES", "data_of", "notebook", "to_html"]
 
 MAX_BYTES = 480_000
 _MAX_FINDINGS = 60
+_SITES_ONLY = ("operations beyond those shown",)
 _PLOT_NAMES = {
     "depth": "depth plot",
     "units": "units",
@@ -67,10 +68,24 @@ def to_html(result: CheckResult, *, max_bytes: int = MAX_BYTES) -> str:
         return stand_alone(body, title=title, nav=[s for s in _SECTIONS if s[0] in present], data=data)
 
     bare = len(page({}).encode())
-    for document in slim(to_document(result)):
+    for document in slim(to_document(_shown(result, sites)), _SITES_ONLY if len(sites) < _num_sites(result) else ()):
         if bare + len(embed(document)) + 200 <= max_bytes:
             return page(document)
     return page({})
+
+
+def _shown(result: CheckResult, sites: Sequence[Site]) -> CheckResult:
+    """The result with the measurements of the operations on the page alone, where there are more."""
+    if len(sites) == _num_sites(result):
+        return result
+    read = {name for site in sites for name in site.parameters}
+    measured = result.measurements
+    parameters = tuple(record for record in measured.parameters if record.path in read)
+    return replace(result, measurements=replace(measured, sites=tuple(sites), parameters=parameters))
+
+
+def _num_sites(result: CheckResult) -> int:
+    return sum(site.kind != "loss" for site in result.measurements.sites)
 
 
 def notebook(result: CheckResult) -> str:
@@ -127,7 +142,7 @@ def _context(
         "heads": heads,
         "table": rows,
         "any_found": any(row.found for row in rows),
-        "num_sites": len([site for site in result.measurements.sites if site.kind != "loss"]),
+        "num_sites": _num_sites(result),
         "kinds": sorted({site.kind for site in sites}),
         "not_run": [(one_line(reason), rules) for reason, rules in not_run_by_reason(result.not_run)],
         "missing": [(clean(what), one_line(why)) for what, why in result.measurements.missing.items()],

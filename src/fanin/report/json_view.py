@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from fanin._version import __version__
@@ -37,20 +37,22 @@ def dumps(value: Any) -> str:
           "d": []
         }
     """
-    return "".join(_pieces(value, "\n"))
+    pieces: list[str] = []
+    _write(value, "\n", pieces.append)
+    return "".join(pieces)
 
 
-def _pieces(value: Any, newline: str) -> Iterator[str]:
+def _write(value: Any, newline: str, put: Callable[[str], None]) -> None:
     deeper = newline + "  "
-    if isinstance(value, Mapping) and value:
+    if isinstance(value, dict) and value:
         for place, (key, item) in enumerate(value.items()):
-            yield f"{',' if place else '{'}{deeper}{json.dumps(key)}: "
-            yield from _pieces(item, deeper)
-        yield newline + "}"
+            put(f"{',' if place else '{'}{deeper}{json.dumps(key)}: ")
+            _write(item, deeper, put)
+        put(newline + "}")
     elif isinstance(value, list) and any(isinstance(item, list | dict) for item in value):
         for place, item in enumerate(value):
-            yield f"{',' if place else '['}{deeper}"
-            yield from _pieces(item, deeper)
-        yield newline + "]"
+            put(f"{',' if place else '['}{deeper}")
+            _write(item, deeper, put)
+        put(newline + "]")
     else:
-        yield json.dumps(value, allow_nan=False)
+        put(json.dumps(value, allow_nan=False))

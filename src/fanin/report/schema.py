@@ -88,3 +88,9 @@ def _generic(origin: Any, args: tuple[Any, ...], definitions: dict[str, Any]) ->
     if isinstance(origin, type) and issubclass(origin, Mapping):
         return {"type": "object", "additionalProperties": _type(args[1], definitions)}
     raise TypeError(f"no JSON Schema is known for a field of type {origin}{args}: add it to fanin.report.schema")
+
+
+if __name__ == "__main__":
+    from pathlib import Path
+
+    (Path(__file__).parent / "schema" / "check-result.schema.json").write_text(build_schema(), encoding="utf-8")

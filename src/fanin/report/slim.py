@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 __all__ = ["slim"]
@@ -16,15 +16,19 @@ _STEPS: tuple[tuple[str, frozenset[str]], ...] = (
 )
 
 
-def slim(document: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+def slim(document: Mapping[str, Any], left_out: Iterable[str] = ()) -> Iterator[dict[str, Any]]:
     """The document with numbers to five figures, then with less and less; `left_out` says what is missing.
+
+    Args:
+        document: plain JSON values.
+        left_out: what is missing already.
 
     Example:
         >>> [list(d) for d in slim({"a": 1 / 3, "measurements": {"values": 1}})][::3]
         [['a', 'measurements', 'left_out'], ['a', 'left_out']]
     """
     dropped: frozenset[str] = frozenset()
-    names: list[str] = []
+    names = list(left_out)
     for name, keys in _STEPS:
         dropped |= keys
         names += [name] if name else []
