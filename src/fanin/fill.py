@@ -341,6 +341,11 @@ def _flat(t: torch.Tensor) -> npt.NDArray[Any]:
 
 
 def _draw_on_device(t: torch.Tensor, law: Law, key: Key, walk: Walk, progress: Progress | None) -> None:
-    from fanin.streams import torch_engine
+    from fanin.streams import torch_engine, triton_engine
 
-    torch_engine.fill_flat(_span(t), law, key, walk, progress)
+    if t.device.type == "cuda" and triton_engine.can_fill(law, walk):
+        triton_engine.fill_flat(_span(t), law, key, walk)
+        if progress is not None:
+            progress(t.numel())
+    else:
+        torch_engine.fill_flat(_span(t), law, key, walk, progress)

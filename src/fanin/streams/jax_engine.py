@@ -233,7 +233,8 @@ def _multiply_high64(x: jax.Array, size: int) -> jax.Array:
     xh, xl = x >> 32, x & mask
     u = xh * low + ((xl * low) >> 32)
     v = xl * high + (u & mask)
-    return xh * high + (u >> 32) + (v >> 32)
+    result: jax.Array = xh * high + (u >> 32) + (v >> 32)
+    return result
 
 
 def _log(x: jax.Array, multiply: Multiply) -> jax.Array:
