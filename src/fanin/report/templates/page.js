@@ -131,6 +131,20 @@
     });
   });
 
+  // In a notebook the page is an about:srcdoc frame, where "#place" would lead to the notebook's own address.
+  if (location.protocol === "about:") {
+    document.addEventListener("click", (event) => {
+      const link = event.target.closest("a");
+      const place = link && document.getElementById((link.getAttribute("href") || "").slice(1));
+      if (!place) return;
+      event.preventDefault();
+      document.querySelectorAll(".target").forEach((old) => old.classList.remove("target"));
+      place.classList.add("target");
+      place.scrollIntoView();
+      place.focus({ preventScroll: true });
+    });
+  }
+
   const filter = document.getElementById("layer-filter");
   const kind = document.getElementById("layer-kind");
   const status = document.getElementById("layer-count");
