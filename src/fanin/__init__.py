@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 from fanin._version import __version__
 
 if TYPE_CHECKING:
+    from fanin.checking import Report as Report
+    from fanin.checking import check as check
     from fanin.layout import Layout as Layout
     from fanin.layout import fans as fans
     from fanin.planning.assignment import Assignment as Assignment
@@ -20,13 +22,15 @@ if TYPE_CHECKING:
     from fanin.streams.keys import key as key
     from fanin.theory.gains import gain as gain
 
-__all__ = ["Assignment", "Layout", "Plan", "__version__", "fans", "gain", "init_", "key", "plan"]
+__all__ = ["Assignment", "Layout", "Plan", "Report", "__version__", "check", "fans", "gain", "init_", "key", "plan"]
 
 # name -> module that defines it; the public names of the package, in one table.
 _HOME: dict[str, str] = {
     "Assignment": "fanin.planning.assignment",
     "Layout": "fanin.layout",
     "Plan": "fanin.planning.plan",
+    "Report": "fanin.checking",
+    "check": "fanin.checking",
     "fans": "fanin.layout",
     "gain": "fanin.theory.gains",
     "init_": "fanin.planning.build",

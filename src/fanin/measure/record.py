@@ -111,7 +111,7 @@ class Saturation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cosine:
-    """Likeness of samples: mean pairwise cosine, between-sample share of the energy, matrix of the first (<= 16) samples.
+    """Likeness of samples: mean pairwise cosine, between-sample share of the energy, matrix of <= 16 samples.
 
     `one_minus_mean` is 1 - mean cosine, computed without cancellation. `between_share` is E|h - mean(h)|^2 / E|h|^2.
     """
@@ -180,9 +180,9 @@ class Site:
         call: how many times this (path, op) ran before in the same forward (shared modules, several calls of one
             function).
         parameters: qualified names of the parameters that the operation reads.
-        inputs: indices of the sites whose outputs it reads.
+        inputs: indices of the sites whose outputs it reads; -1 is the model's input.
         role: role of the operation's weight where the graph gives one ("residual-out", "attention-query", "head", ...).
-        block: True where the operation lies on the residual stream rather than inside a branch; None where unknown.
+        constant_channel_share: share of channels that are one number over the batch, of weighted operations.
         follower: the operation that first reads the output ("relu", "batch_norm", ...), "" at the end.
         forward: statistics of the output.
         backward: statistics of the gradient at the output; None where no gradient arrives.
@@ -234,7 +234,10 @@ class ParameterRecord:
         identical_rows: share of rows (units) that equal another row, non-zero rows of more than one column only; None
             where not defined.
         fan_in: terms summed into one output, None where the parameter is no map.
-        follower: activation or norm that reads the map's output first.
+        follower: operation that reads the map's output first.
+        role: what the graph calls it; "gate" where it multiplies the signal, "recurrent" in an LSTM or GRU.
+        reaches_loss: an operation that reads it leads to the loss.
+        same_as: an earlier parameter of equal shape and values that is not tied to it, "" if none.
     """
 
     path: str
@@ -253,6 +256,8 @@ class ParameterRecord:
     fan_out: float | None = None
     follower: str = ""
     role: str = ""
+    reaches_loss: bool = True
+    same_as: str = ""
     tied: tuple[str, ...] = ()
 
 
@@ -288,22 +293,25 @@ class LossRecord:
     """The loss and the outputs it was computed from.
 
     Attributes:
-        source: "given", "cross_entropy", "mse" (from targets) or "cotangent" (a unit random cotangent on the outputs,
-            no loss).
+        source: "given", "model" (the output carries a loss), "cross_entropy", "mse" (from targets) or "cotangent" (a
+            unit random cotangent on the outputs, no loss).
         value: the loss; NaN for "cotangent".
         op: the loss function that was called ("cross_entropy", "mse_loss", ...), "" if none was seen.
+        own_value: what that call alone gave (the loss may add several).
         reduction: its reduction.
         num_classes: size of the class axis.
-        baseline: the entropy of the uniform (or label) prior in nats, or the variance of the targets for "mse_loss".
+        baseline: loss of the best constant answer that knows nothing: ln K, ln 2 per label, or the variance of the
+            targets.
         prediction: statistics of the loss function's input (logits or predictions).
         targets: statistics of the targets.
         logit_std: root mean variance of one sample's logits over classes.
         already: what was applied though the loss applies it again ("softmax", "log_softmax", "sigmoid"), "" if nothing.
     """
 
-    source: Literal["given", "cross_entropy", "mse", "cotangent"]
+    source: Literal["given", "model", "cross_entropy", "mse", "cotangent"]
     value: float
     op: str = ""
+    own_value: float | None = None
     reduction: str = ""
     num_classes: int | None = None
     baseline: float | None = None

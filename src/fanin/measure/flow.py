@@ -1,0 +1,97 @@
+"""Which operation feeds which: what is known of every living tensor, without keeping any alive."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+
+__all__ = ["Flow", "Origin", "join", "tensors_in"]
+
+_MAX_PARENTS = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """Where a tensor comes from.
+
+    Attributes:
+        parameters: names of parameters that reach it through operations on parameters and constants alone.
+        data: it depends on the model's inputs (or is read from a table of embeddings).
+        sites: nearest recorded sites before it.
+        axis: the axis that counts units, None if unknown.
+        scores: a product of data with data since the last site: attention logits in the making.
+        op: operation that made it, views aside.
+    """
+
+    parameters: frozenset[str] = frozenset()
+    data: bool = False
+    sites: tuple[int, ...] = ()
+    axis: int | None = None
+    scores: bool = False
+    op: str = ""
+
+
+CONSTANT = Origin()
+
+
+def join(origins: Iterable[Origin]) -> Origin:
+    """The origin of something made from all of these."""
+    found = list(origins)
+    parameters = frozenset[str]().union(*(o.parameters for o in found if not o.data))
+    data = [o for o in found if o.data]
+    sites = tuple(dict.fromkeys(s for o in data for s in o.sites))[:_MAX_PARENTS]
+    axis = next((o.axis for o in data if o.axis is not None), None)
+    return Origin(
+        parameters=parameters,
+        data=bool(data),
+        sites=sites,
+        axis=axis,
+        scores=any(o.scores for o in data),
+        op=data[0].op if data else "",
+    )
+
+
+class Flow:
+    """Origins of living tensors, by identity. Tensors are held weakly: measuring keeps no activation alive."""
+
+    def __init__(self) -> None:
+        self._known: dict[int, tuple[weakref.ref[torch.Tensor], Origin]] = {}
+
+    def __getitem__(self, tensor: torch.Tensor | None) -> Origin:
+        entry = self._known.get(id(tensor))
+        return entry[1] if entry is not None and entry[0]() is tensor else CONSTANT
+
+    def __setitem__(self, tensor: torch.Tensor, origin: Origin) -> None:
+        self._known[id(tensor)] = (weakref.ref(tensor), origin)
+
+    def of(self, values: Iterable[torch.Tensor]) -> list[Origin]:
+        """Origins of several tensors."""
+        return [self[v] for v in values]
+
+    def mark(self, tensor: torch.Tensor, **changes: Any) -> None:
+        """Change what is known of one tensor."""
+        self[tensor] = replace(self[tensor], **changes)
+
+
+def tensors_in(value: Any, depth: int = 6) -> Iterator[torch.Tensor]:
+    """All tensors inside tensors, sequences, mappings, dataclasses and Hugging Face outputs, in order.
+
+    Example:
+        >>> [tuple(t.shape) for t in tensors_in({"a": torch.ones(2), "b": (torch.ones(3), None)})]
+        [(2,), (3,)]
+    """
+    if isinstance(value, torch.Tensor):
+        yield value
+    elif depth and isinstance(value, dict):
+        for item in value.values():
+            yield from tensors_in(item, depth - 1)
+    elif depth and isinstance(value, list | tuple | set):
+        for item in value:
+            yield from tensors_in(item, depth - 1)
+    elif depth and hasattr(value, "__dataclass_fields__"):
+        for name in value.__dataclass_fields__:
+            yield from tensors_in(getattr(value, name, None), depth - 1)

@@ -1,0 +1,118 @@
+"""Attention logits: their spread per head against the point where a softmax condenses."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+
+from fanin.measure.record import Attention
+
+__all__ = ["attention_from_logits", "attention_from_qk"]
+
+_ROWS, _SAMPLES, _MIN_KEYS = 64, 2, 8
+# What models add where a key must not be seen: -inf, the dtype's lowest, -1e4, -100.
+_MASKED = -50.0
+_GAP, _GAP_SHARE, _MIN_ABOVE = 20.0, 0.6, 4
+
+
+def attention_from_qk(
+    q: torch.Tensor, k: torch.Tensor, *, mask: torch.Tensor | None, causal: bool, factor: float | None
+) -> Attention | None:
+    """Statistics of softmax(q k^T factor) for q (....
+
+    Heads, rows, d) and k (..., heads, keys, d), from the first samples.
+
+    An additive mask says which keys are visible; its finite values (a position bias) are left out of the spread.
+    """
+    if q.dim() < 3 or k.shape[-2] < _MIN_KEYS or q.numel() == 0:
+        return None
+    with torch.no_grad():
+        q, k = _first(q), _first(k)
+        if q.shape[1] != k.shape[1] and q.shape[1] % k.shape[1] == 0:  # grouped queries share their keys
+            k = k.repeat_interleave(q.shape[1] // k.shape[1], dim=1)
+        rows = torch.linspace(0, q.shape[-2] - 1, min(_ROWS, q.shape[-2]), device=q.device).long()
+        factor = 1.0 / math.sqrt(q.shape[-1]) if factor is None else factor
+        logits = q[..., rows, :].double() @ k.double().transpose(-1, -2) * factor
+        visible = _visible(logits, rows, mask, causal, q.shape[-2])
+    return _reduce(logits, visible)
+
+
+def attention_from_logits(logits: torch.Tensor) -> Attention | None:
+    """Statistics of softmax(logits) for logits (..., heads, rows, keys), from the first samples.
+
+    Masked keys are very negative.
+    """
+    if logits.dim() < 3 or logits.shape[-1] < _MIN_KEYS or logits.numel() == 0:
+        return None
+    with torch.no_grad():
+        x = _first(logits)
+        step = -(-x.shape[-2] // _ROWS)
+        x = x[..., ::step, :].double()
+        return _reduce(x, _above_the_gap(x))
+
+
+def _above_the_gap(x: torch.Tensor) -> torch.Tensor:
+    """Keys that no mask pushed down: those above the widest gap of a row, where that gap is most of the row's range.
+
+    Gaussian logits of any spread have no gap of 60 % of their range with four or more keys above it.
+    """
+    finite = torch.where(x > -1e4, x, torch.full_like(x, -1e4))
+    ordered = finite.sort(dim=-1, descending=True).values
+    gaps = ordered[..., :-1] - ordered[..., 1:]
+    widest, where = gaps[..., _MIN_ABOVE - 1 :].max(dim=-1)
+    floor = ordered.gather(-1, where[..., None] + _MIN_ABOVE - 1)
+    span = (ordered[..., :1] - ordered[..., -1:]).clamp_min(1e-9)
+    masked = (widest[..., None] > _GAP) & (widest[..., None] > _GAP_SHARE * span)
+    return torch.where(masked, x >= floor, x > -1e4)
+
+
+def _first(x: torch.Tensor) -> torch.Tensor:
+    """The first samples, with exactly one axis of samples before the heads."""
+    x = x.detach()
+    x = x[None] if x.dim() == 3 else x.flatten(0, -4)
+    return x[:_SAMPLES]
+
+
+def _visible(
+    logits: torch.Tensor, rows: torch.Tensor, mask: torch.Tensor | None, causal: bool, num_rows: int
+) -> torch.Tensor:
+    visible = torch.ones_like(logits, dtype=torch.bool)
+    if causal:
+        keys = torch.arange(logits.shape[-1], device=logits.device)
+        visible &= keys[None, :] <= rows[:, None]
+    if mask is not None:
+        shown = mask if mask.dtype == torch.bool else mask > _MASKED
+        shown = shown.detach()
+        while shown.dim() < 4:
+            shown = shown[None]
+        shown = shown[:_SAMPLES]
+        shown = shown[..., rows, :] if shown.shape[-2] == num_rows else shown
+        visible &= shown.expand_as(logits) if shown.shape[0] in (1, logits.shape[0]) else shown[:1]
+    return visible
+
+
+def _reduce(logits: torch.Tensor, visible: torch.Tensor) -> Attention | None:
+    keys = visible.sum(-1)
+    long_enough = keys >= _MIN_KEYS
+    if not bool(long_enough.any()):
+        return None
+    n = keys.clamp_min(1)
+    x = torch.where(visible, logits, 0.0)
+    mean = x.sum(-1) / n
+    var = torch.where(visible, (logits - mean[..., None]).square(), 0.0).sum(-1) / n
+    probability = torch.where(visible, logits, -torch.inf).softmax(-1)
+    entropy = torch.special.entr(probability).sum(-1)
+    log_keys = n.double().log().clamp_min(1e-9)
+    weight = long_enough.double()
+
+    def per_head(values: torch.Tensor) -> torch.Tensor:
+        axes = (0, 2)
+        return torch.where(long_enough, values, 0.0).sum(axes) / weight.sum(axes).clamp_min(1)
+
+    return Attention(
+        num_keys=int(keys[long_enough].double().median().item()),
+        logit_std=tuple(per_head(var).sqrt().tolist()),
+        condensation=tuple(per_head(var / log_keys).tolist()),
+        entropy=tuple(per_head(entropy / log_keys).tolist()),
+    )

@@ -1,0 +1,51 @@
+"""What is handed to the model."""
+
+from __future__ import annotations
+
+import torch
+
+from fanin.measure.quantities.moments import pack, unpack
+from fanin.measure.record import InputRecord
+from fanin.measure.sampling import strided, thinned
+
+__all__ = ["input_record"]
+
+_BUDGET = 1 << 18
+
+
+def input_record(
+    name: str, x: torch.Tensor, *, gradient: torch.Tensor | None, normalised_first: bool
+) -> InputRecord | None:
+    """Statistics of one input; None for an empty one.
+
+    Features are the channels of an image batch (axis 1 of four or more axes) and the last axis otherwise.
+    """
+    floating = x.is_floating_point()
+    stats = unpack(pack(x if floating else x.float()))
+    if stats is None:
+        return None
+    ratio, constant = _features(x) if floating and x.dim() >= 2 else (None, None)
+    s = strided(x)
+    return InputRecord(
+        name=name,
+        shape=tuple(x.shape),
+        dtype=str(x.dtype).removeprefix("torch."),
+        floating=floating,
+        stats=stats,
+        feature_std_ratio=ratio,
+        constant_feature_share=constant,
+        integer_valued=floating and bool((s == s.round()).all()),
+        normalised_first=normalised_first,
+        gradient=None if gradient is None else unpack(pack(gradient)),
+    )
+
+
+def _features(x: torch.Tensor) -> tuple[float | None, float | None]:
+    axis = 1 if x.dim() >= 4 else x.dim() - 1
+    if x.shape[axis] < 2 or x.numel() // x.shape[axis] < 8:
+        return None, None
+    with torch.no_grad():
+        std = thinned(x, _BUDGET, keep=(0, axis)).transpose(0, axis).flatten(1).double().std(dim=1)
+        alive = std[std > 0]
+        ratio = (alive.max() / alive.min()).item() if alive.numel() > 1 else None
+        return ratio, (std == 0).double().mean().item()

@@ -1,0 +1,21 @@
+"""Share of outputs on the flat part of a bounded activation."""
+
+from __future__ import annotations
+
+import torch
+
+from fanin.measure.record import Saturation
+from fanin.measure.sampling import strided
+
+__all__ = ["saturation"]
+
+
+def saturation(y: torch.Tensor, *, low: float, high: float) -> Saturation:
+    """Share of y outside (low, high), from a strided sample.
+
+    Example:
+        >>> saturation(torch.tensor([-1.0, 0.0, 0.5, 0.99]), low=-0.97, high=0.97).share
+        0.5
+    """
+    s = strided(y).double()
+    return Saturation(share=((s <= low) | (s >= high)).double().mean().item(), low=low, high=high)

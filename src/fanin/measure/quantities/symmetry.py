@@ -1,0 +1,38 @@
+"""Units that start as copies of one another."""
+
+from __future__ import annotations
+
+import torch
+
+__all__ = ["identical_rows"]
+
+_ROWS, _COLUMNS = 4096, 256
+
+
+def identical_rows(weight: torch.Tensor) -> float | None:
+    """Share of rows (axis 0, all other axes flattened) that equal another row.
+
+    Of the first 4096 (and at most 256 evenly spread columns).
+
+    Rows that are all zero are left out (a gate closed by design), and so are weights of fewer than 4 rows or a single
+    column, where equality says nothing.
+
+    Example:
+        >>> identical_rows(torch.ones(8, 5))
+        1.0
+    """
+    if weight.dim() < 2 or weight.shape[0] < 4 or weight.numel() == 0:
+        return None
+    with torch.no_grad():
+        rows = weight.detach().flatten(1)[:_ROWS]
+        if rows.shape[1] < 2:
+            return None
+        rows = rows[:, :: -(-rows.shape[1] // _COLUMNS)]
+        # One number per row: equal rows have equal ones, and rows of independent entries never do.
+        probe = torch.cos(torch.arange(rows.shape[1], device=rows.device, dtype=torch.float64))
+        key = (rows.double() * probe).sum(1)
+        alive = (rows != 0).any(dim=1) & torch.isfinite(key)
+        if int(alive.sum()) < 4:
+            return None
+        _, counts = torch.unique(key[alive], return_counts=True)
+        return float((counts[counts > 1].sum() / alive.sum()).item())

@@ -1,0 +1,394 @@
+"""One instrumented forward and backward of a model, as a record."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+
+from fanin.errors import ArgumentError, CaptureError
+from fanin.measure.flow import Origin, tensors_in
+from fanin.measure.parameters import parameter_records
+from fanin.measure.quantities.cosine import cosine
+from fanin.measure.quantities.inputs import input_record
+from fanin.measure.quantities.loss import loss_record
+from fanin.measure.quantities.moments import pack, unpack
+from fanin.measure.record import InputRecord, JacobianRecord, Measurements, Site
+from fanin.measure.recorder import Recorder
+from fanin.measure.sampling import as_samples
+from fanin.measure.target import Objective, call, objective, primary
+from fanin.measure.trace import untouched
+from fanin.measure.virtual_step import states_after_steps
+
+__all__ = ["Task", "eager_module", "measure"]
+
+_FEW = 2  # samples of a virtual step
+
+Gradients = dict[str, torch.Tensor | None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """What is run: the model on inputs, against targets or a loss, from a seed."""
+
+    model: torch.nn.Module
+    inputs: Any
+    targets: Any = None
+    loss: Callable[..., Any] | None = None
+    seed: int = 0
+    virtual_step: bool = True
+    training: bool | None = None
+
+
+@dataclass(slots=True)
+class _Pass:
+    """Everything that one pass gave, before it is frozen."""
+
+    recorder: Recorder
+    objective: Objective
+    gradients: Gradients
+    input_gradients: list[torch.Tensor | None]
+    output: torch.Tensor | None
+    ends: tuple[int, ...] = ()
+    cotangents: list[torch.Tensor | None] = field(default_factory=list)
+    seconds: dict[str, float] = field(default_factory=dict)
+    missing: dict[str, str] = field(default_factory=dict)
+
+
+def eager_module(model: Any) -> torch.nn.Module:
+    """The module to measure: itself, or the original behind `torch.compile`.
+
+    Raises:
+        ArgumentError: not a module, or a module that cannot be run (lazy or on the meta device).
+    """
+    if not isinstance(model, torch.nn.Module):
+        raise ArgumentError(
+            f"model is a {type(model).__name__}; a torch.nn.Module is needed. Wrap a function in a Module, or pass "
+            "the module it uses."
+        )
+    original = getattr(model, "_orig_mod", model)
+    module: torch.nn.Module = original if isinstance(original, torch.nn.Module) else model
+    tensors = [*module.named_parameters(), *module.named_buffers()]
+    lazy = [
+        n
+        for n, t in tensors
+        if isinstance(t, torch.nn.parameter.UninitializedParameter | torch.nn.parameter.UninitializedBuffer)
+    ]
+    if lazy:
+        raise ArgumentError(f"{lazy[0]} is lazy and has no shape yet. Run the model once, then check it.")
+    meta = [n for n, t in tensors if t.device.type == "meta"]
+    if meta:
+        raise ArgumentError(
+            f"{meta[0]} is on the meta device and has no values to measure. Allocate it (model.to_empty) and "
+            "initialise it, then check it."
+        )
+    return module
+
+
+def measure(task: Task) -> tuple[Measurements, dict[str, float]]:
+    """Measure one forward and backward; the model is left bit for bit as found.
+
+    Returns:
+        The measurements, and seconds spent in "forward", "backward" and "total".
+
+    Raises:
+        CaptureError: the model or the loss raised; the message says where, the cause is chained.
+    """
+    start = time.perf_counter()
+    model = eager_module(task.model)
+    replace_task = replace(task, model=model)
+    with untouched(model, seed=task.seed), _eager():
+        if task.training is not None:
+            model.train(task.training)
+        done = _run(replace_task)
+        after = _virtual_step(replace_task, done) if task.virtual_step else {}
+        found = _frozen(replace_task, done, after)
+    done.seconds["total"] = time.perf_counter() - start
+    return found, done.seconds
+
+
+@contextlib.contextmanager
+def _eager() -> Iterator[None]:
+    """Submodules that were compiled run through their Python."""
+    if "torch._dynamo" in sys.modules:
+        with torch.compiler.set_stance("force_eager"):
+            yield
+    else:
+        yield
+
+
+def _run(task: Task) -> _Pass:
+    try:
+        return _attempt(task, inputs_need_grad=True)
+    except RuntimeError as error:
+        if "requires grad" not in str(error):
+            raise
+    return _attempt(task, inputs_need_grad=False)
+
+
+def _attempt(task: Task, *, inputs_need_grad: bool) -> _Pass:
+    leaves, inputs = _fresh(task.inputs, inputs_need_grad)
+    recorder = Recorder(task.model, batch=_batch_size(inputs))
+    for tensor in tensors_in(inputs):
+        recorder.flow[tensor] = Origin(data=True, sites=(-1,))
+    with torch.enable_grad():
+        begun = time.perf_counter()
+        output, target = _forward(task, recorder, inputs)
+        middle = time.perf_counter()
+        result = _Pass(recorder, target, {}, [], _kept(primary(output)))
+        result.ends = recorder.flow[target.value].sites or recorder.flow[primary(output)].sites
+        _watch(output, result)
+        del output
+        _backward(task, result, leaves)
+    result.seconds = {"forward": middle - begun, "backward": time.perf_counter() - middle}
+    return result
+
+
+def _watch(output: Any, result: _Pass) -> None:
+    """Keep the loss' gradient at every output: the virtual step sends it back again through fewer samples."""
+    for position, tensor in enumerate(_differentiable(output)):
+        result.cotangents.append(None)
+
+        def keep(gradient: torch.Tensor, position: int = position) -> None:
+            result.cotangents[position] = gradient.detach()
+
+        tensor.register_hook(keep)  # type: ignore[no-untyped-call]
+
+
+def _kept(x: torch.Tensor | None) -> torch.Tensor | None:
+    return None if x is None else x.detach()
+
+
+def _fresh(inputs: Any, need_grad: bool) -> tuple[list[torch.Tensor], Any]:
+    """Copies of the inputs (a model may write into them), floating ones behind a leaf that asks for a gradient."""
+    leaves: list[torch.Tensor] = []
+
+    def copy(value: Any) -> Any:
+        if isinstance(value, torch.Tensor):
+            if not (need_grad and value.is_floating_point()):
+                return value.detach().clone()
+            leaf = value.detach().requires_grad_()
+            leaves.append(leaf)
+            return leaf.clone()
+        if isinstance(value, Mapping):
+            return {k: copy(v) for k, v in value.items()}
+        if isinstance(value, list | tuple) and not hasattr(value, "_fields"):
+            return type(value)(copy(v) for v in value)
+        return value
+
+    return leaves, copy(inputs)
+
+
+def _batch_size(inputs: Any) -> int | None:
+    first = next((t for t in tensors_in(inputs) if t.dim() > 0), None)
+    if first is not None and first.shape[0] == 0:
+        raise ArgumentError(f"the batch is empty: an input has shape {tuple(first.shape)}. Give at least two samples.")
+    return None if first is None else first.shape[0]
+
+
+def _forward(task: Task, recorder: Recorder, inputs: Any) -> tuple[Any, Objective]:
+    with recorder.recording():
+        try:
+            output = call(task.model, inputs)
+        except RuntimeError as error:
+            if "requires grad" in str(error):
+                raise
+            raise _failed("the forward", recorder, error) from error
+        except Exception as error:
+            raise _failed("the forward", recorder, error) from error
+        try:
+            return output, objective(output, targets=task.targets, loss=task.loss)
+        except ArgumentError:
+            raise
+        except Exception as error:
+            raise _failed("the loss", recorder, error) from error
+
+
+def _failed(what: str, recorder: Recorder, error: BaseException) -> CaptureError:
+    where = recorder.where or "the model itself"
+    return CaptureError(
+        f"{what} raised {type(error).__name__} in {where}: {error}. A check needs one forward that runs: try "
+        "model(*inputs) by itself; the model is as it was."
+    )
+
+
+def _backward(task: Task, result: _Pass, leaves: list[torch.Tensor]) -> None:
+    named = {n: p for n, p in task.model.named_parameters() if p.requires_grad}
+    value = result.objective.value
+    wanted = [*named.values(), *leaves]
+    if not value.requires_grad or not wanted:
+        result.missing["gradients"] = "the loss depends on no parameter and no input that asks for a gradient"
+        result.gradients, result.input_gradients = dict.fromkeys(named), [None] * len(leaves)
+        return
+    with result.recorder.replaying():
+        gradients = _gradients(value, wanted, task.model)
+    result.gradients = dict(zip(named, gradients[: len(named)], strict=True))
+    result.input_gradients = gradients[len(named) :]
+
+
+def _gradients(value: torch.Tensor, wanted: list[torch.Tensor], model: torch.nn.Module) -> list[torch.Tensor | None]:
+    try:
+        return list(torch.autograd.grad(value, wanted, allow_unused=True))
+    except RuntimeError as error:
+        if "checkpoint" not in str(error).lower():
+            raise
+    # Reentrant checkpointing allows .backward() only; what it accumulates into is put aside and back.
+    kept = [(w, w.grad) for w in wanted]
+    try:
+        for w in wanted:
+            w.grad = None
+        value.backward()  # type: ignore[no-untyped-call]
+        return [w.grad for w in wanted]
+    finally:
+        for w, grad in kept:
+            w.grad = grad
+
+
+def _virtual_step(task: Task, done: _Pass) -> dict[str, Any]:
+    """States of zero gradients after virtual steps.
+
+    On a few samples first and on the whole batch where those stay closed.
+    """
+    if "gradients" in done.missing:
+        return {}
+    few = _first_samples(task, done)
+    if few is None:
+        return states_after_steps(task.model, done.gradients, lambda: _again(task, task.inputs, None))
+    inputs, cotangents = few
+    states = states_after_steps(task.model, done.gradients, lambda: _again(task, inputs, cotangents))
+    if "zero" in states.values():
+        return states_after_steps(task.model, done.gradients, lambda: _again(task, task.inputs, None))
+    return states
+
+
+def _again(task: Task, inputs: Any, cotangents: list[torch.Tensor] | None) -> Gradients:
+    """Gradients of a second pass without instruments: of the loss, or of fixed cotangents on the outputs."""
+    torch.default_generator.manual_seed(task.seed)
+    _, fresh = _fresh(inputs, False)
+    named = {n: p for n, p in task.model.named_parameters() if p.requires_grad}
+    with torch.enable_grad():
+        output = call(task.model, fresh)
+        if cotangents is None:
+            value = objective(output, targets=task.targets, loss=task.loss).value
+        else:
+            pairs = zip(_differentiable(output), cotangents, strict=True)
+            value = torch.stack([(o.double() * c.double()).sum() for o, c in pairs]).sum()
+        return dict(zip(named, _gradients(value, list(named.values()), task.model), strict=True))
+
+
+def _first_samples(task: Task, done: _Pass) -> tuple[Any, list[torch.Tensor]] | None:
+    """The first few samples and the loss' gradient at their outputs.
+
+    None where the batch is small or is not axis 0 everywhere.
+    """
+    batch = done.recorder.batch or 0
+    few = max(_FEW, batch // 16)
+    tensors = [t for t in tensors_in(task.inputs) if t.dim()]
+    if batch < 2 * few or any(t.shape[0] != batch for t in tensors) or not done.cotangents or None in done.cotangents:
+        return None
+    if any(c is not None and (not c.dim() or c.shape[0] != batch) for c in done.cotangents):
+        return None
+
+    def first(value: Any) -> Any:
+        if isinstance(value, torch.Tensor):
+            return value[:few] if value.dim() else value
+        if isinstance(value, Mapping):
+            return {k: first(v) for k, v in value.items()}
+        if isinstance(value, list | tuple) and not hasattr(value, "_fields"):
+            return type(value)(first(v) for v in value)
+        return value
+
+    return first(task.inputs), [c[:few] for c in done.cotangents if c is not None]
+
+
+def _differentiable(output: Any) -> list[torch.Tensor]:
+    return [t for t in tensors_in(output) if t.requires_grad]
+
+
+def _frozen(task: Task, done: _Pass, after: Mapping[str, Any]) -> Measurements:
+    recorder = done.recorder
+    sites = tuple(s for d in recorder.drafts if (s := d.finished()) is not None)
+    missing = dict(done.missing)
+    if recorder.first_nonfinite is not None:
+        missing["finite"] = "{}: {} gave the first NaN or infinity".format(*recorder.first_nonfinite)
+    output = done.output if done.output is not None and done.output.is_floating_point() else None
+    samples = None if output is None else as_samples(output, recorder.batch)
+    return Measurements(
+        sites=sites,
+        parameters=parameter_records(task.model, sites, done.gradients, after, recorder, _leading_to(sites, done.ends)),
+        inputs=_inputs(task, done, sites),
+        loss=loss_record(float(done.objective.value.detach()), done.objective.source, recorder.loss_calls),
+        output=None if output is None else unpack(pack(output)),
+        output_cosine=None if samples is None else cosine(samples),
+        jacobian=_jacobian(done, sites),
+        never_called=_never_called(task.model, recorder),
+        batch_size=recorder.batch,
+        training=task.model.training,
+        missing=missing,
+    )
+
+
+def _leading_to(sites: tuple[Site, ...], ends: tuple[int, ...]) -> set[int]:
+    """Indices of the sites that lead to these."""
+    parents = {s.index: s.inputs for s in sites}
+    seen: set[int] = set()
+    todo = list(ends)
+    while todo:
+        index = todo.pop()
+        if index not in seen:
+            seen.add(index)
+            todo.extend(parents.get(index, ()))
+    return seen
+
+
+def _inputs(task: Task, done: _Pass, sites: tuple[Site, ...]) -> tuple[InputRecord, ...]:
+    names = _input_names(task.inputs)
+    gradients = iter(done.input_gradients)
+    first = next((s for s in sites if s.kind in ("weight", "norm")), None)
+    normalised = first is not None and (
+        first.kind == "norm" or first.follower in ("batch_norm", "layer_norm", "group_norm")
+    )
+    found = []
+    for name, tensor in names:
+        gradient = next(gradients, None) if tensor.is_floating_point() else None
+        found.append(input_record(name, tensor.detach(), gradient=gradient, normalised_first=normalised))
+    return tuple(r for r in found if r is not None)
+
+
+def _input_names(inputs: Any) -> list[tuple[str, torch.Tensor]]:
+    if isinstance(inputs, Mapping):
+        return [(str(k), t) for k, v in inputs.items() for t in tensors_in(v)]
+    return [(f"inputs[{i}]", t) for i, t in enumerate(tensors_in(inputs))]
+
+
+def _jacobian(done: _Pass, sites: tuple[Site, ...]) -> JacobianRecord | None:
+    """|J^T g|^2 / |g|^2 with g the loss' gradient at the last weighted operation.
+
+    Isotropic weights make it as good as a random probe.
+    """
+    gradient = next((g for g in done.input_gradients if g is not None), None)
+    last = next((s for s in reversed(sites) if s.kind == "weight" and s.backward is not None), None)
+    if gradient is None or last is None or last.backward is None or not last.backward.norm:
+        return None
+    below = torch.linalg.vector_norm(gradient.double()).item()
+    batch = done.recorder.batch or 1
+    return JacobianRecord(chi=(below / last.backward.norm) ** 2, relative_error=(2.0 / batch) ** 0.5, num_probes=1)
+
+
+def _never_called(model: torch.nn.Module, recorder: Recorder) -> tuple[str, ...]:
+    """Modules that own parameters, of which none was read and whose forward did not run; topmost only."""
+    found: list[str] = []
+    for name, module in model.named_modules():
+        clean = name.replace("_orig_mod.", "")
+        own = [f"{clean}.{n}" if clean else n for n, _ in module.named_parameters()]
+        inside_found = any(clean.startswith(f"{f}.") for f in found)
+        if name and own and not inside_found and id(module) not in recorder.called and not recorder.used & set(own):
+            children = [c for c in module.modules() if c is not module]
+            if not any(id(c) in recorder.called for c in children):
+                found.append(clean)
+    return tuple(found)

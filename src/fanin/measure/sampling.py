@@ -1,0 +1,83 @@
+"""A few thousand elements that stand for a tensor, without copying the rest.
+
+Statistics of every element would cost more than the products that made them; 16,384 strided elements give the rms to
+0.6 % (Gaussian) for a hundredth of the price. The stride is coprime to every axis, so no channel or position is left
+out for ever.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+
+import torch
+
+__all__ = ["SAMPLE", "as_samples", "strided", "thinned"]
+
+SAMPLE = 16_384
+
+
+@functools.lru_cache(maxsize=4096)
+def _stride(shape: tuple[int, ...], budget: int) -> int:
+    """Smallest stride that leaves at most `budget` elements and shares no factor with any axis."""
+    stride = math.ceil(math.prod(shape) / budget)
+    if stride <= 1:
+        return 1
+    while any(math.gcd(stride, n) > 1 for n in shape if n > 1):
+        stride += 1
+    return stride
+
+
+def _flat(x: torch.Tensor) -> torch.Tensor | None:
+    """All elements in memory order as a view, or None where memory has gaps or repeats."""
+    if x.is_contiguous():
+        return x.view(-1)
+    strides = x.stride()
+    order = sorted(range(x.dim()), key=lambda d: (-strides[d], d))
+    dense = x.permute(order)
+    return dense.view(-1) if dense.is_contiguous() else None
+
+
+def strided(x: torch.Tensor, budget: int = SAMPLE) -> torch.Tensor:
+    """At most `budget` elements of x, spread evenly, shape (n,); a view where memory allows, else a small copy.
+
+    Example:
+        >>> strided(torch.arange(100.0), budget=20).tolist()[:3]
+        [0.0, 7.0, 14.0]
+    """
+    x = x.detach()
+    flat = _flat(x)
+    stride = _stride(tuple(x.shape), budget)
+    if flat is not None:
+        return flat[::stride]
+    index = torch.arange(0, x.numel(), stride, device=x.device)
+    return x[torch.unravel_index(index, tuple(x.shape))]
+
+
+def thinned(x: torch.Tensor, budget: int, *, keep: tuple[int, ...] = (0,)) -> torch.Tensor:
+    """A view of x thinned along its longest axes (never those in `keep`) to at most `budget` elements."""
+    x = x.detach()
+    while x.numel() > budget:
+        free = [d for d in range(x.dim()) if d not in keep and x.shape[d] > 1]
+        if not free:
+            break
+        axis = max(free, key=lambda d: x.shape[d])
+        step = min(x.shape[axis], max(2, -(-x.numel() // budget)))
+        x = x[(slice(None),) * axis + (slice(None, None, step),)]
+    return x
+
+
+def as_samples(x: torch.Tensor, batch: int | None) -> torch.Tensor | None:
+    """X with its samples on axis 0.
+
+    Itself, its axis 1 moved forward, or rows regrouped (windows of one image); None if unknown.
+    """
+    if batch is None or x.dim() < 2 or batch < 2:
+        return None
+    if x.shape[0] == batch:
+        return x
+    if x.shape[1] == batch:
+        return x.transpose(0, 1)
+    if x.shape[0] % batch == 0 and x.shape[0]:
+        return x.detach().reshape(batch, -1, *x.shape[1:])
+    return None

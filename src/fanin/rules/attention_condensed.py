@@ -1,0 +1,77 @@
+"""T701: attention that looks at one key."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import ClassVar
+
+from fanin.rules.base import Context, Rule
+from fanin.rules.finding import Finding, Fix
+
+__all__ = ["AttentionCondensed"]
+
+
+class AttentionCondensed(Rule):
+    """Attention that looks at one key.
+
+    What it does:
+        Measures the spread s of attention logits per head over the T visible keys.
+
+    Why:
+        Softmax over Gaussian logits sits on a few keys once s exceeds sqrt(2 ln T) (the freezing point of the random
+        energy model). There gradients to query and key vanish, and training is known to be unstable.
+
+    What is measured:
+        s^2 / ln T of the worst head: warning above 1 (entropy about half of ln T), error above 2. Healthy models are
+        below 0.3; uniform attention (s near 0) is normal at step zero.
+
+    Example:
+        >>> import torch, fanin
+        >>> from torch import nn
+        >>> model = nn.TransformerEncoderLayer(32, 4, 64, dropout=0.0, batch_first=True)
+        >>> with torch.no_grad():
+        ...     _ = model.self_attn.in_proj_weight[:64].mul_(10)
+        >>> fanin.check(model, torch.randn(8, 16, 32)).findings[0].name
+        'attention-condensed'
+
+    Fix:
+        Divide logits by sqrt(head size), initialise query and key smaller, or normalise them (QK-norm).
+
+    References:
+        Derrida 1981 (random energy model), Zhai et al. 2023 (arXiv 2303.06296), Dehghani et al. 2023 (arXiv
+        2302.05442).
+    """
+
+    code: ClassVar[str] = "T701"
+    name: ClassVar[str] = "attention-condensed"
+    thresholds: ClassVar[dict[str, float]] = {"warning": 1.0, "error": 2.0}
+    source: ClassVar[str] = "Zhai et al. 2023, arXiv 2303.06296"
+
+    def cannot_run(self, context: Context) -> str | None:
+        """Needs attention over at least 8 keys."""
+        return None if any(s.attention for s in context.measurements.sites) else "no attention over 8 or more keys"
+
+    def check(self, context: Context) -> Iterator[Finding]:
+        """At most one finding."""
+        rated = [(max(s.attention.condensation), s) for s in context.measurements.sites if s.attention is not None]
+        hot = sorted((r for r in rated if r[0] > self.limit(context, "warning")), key=lambda r: -r[0])
+        if not hot:
+            return
+        value, site = hot[0]
+        severe = value > self.limit(context, "error")
+        seen = site.attention
+        keys, entropy = (seen.num_keys, min(seen.entropy)) if seen is not None else (0, 0.0)
+        yield self.finding(
+            "error" if severe else "warning",
+            dict.fromkeys(s.path or s.module_class for _, s in hot),
+            f"attention logits have s^2 / ln T = {value:.3g} over {keys} keys (entropy {entropy:.0%} of uniform): "
+            "the softmax is nearly one-hot.",
+            Fix(
+                text="divide by sqrt(head size), lower the init of query and key, or normalise them",
+                code="scores = q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5",
+            ),
+            value=value,
+            threshold=self.limit(context, "error" if severe else "warning"),
+            unit="s^2 / ln T",
+            evidence={"sites": [s.index for _, s in hot], "values": [v for v, _ in hot]},
+        )

@@ -1,0 +1,77 @@
+"""What a rule is."""
+
+from __future__ import annotations
+
+import inspect
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from fanin.measure.record import Measurements
+from fanin.rules.finding import Finding, Fix, Severity
+from fanin.rules.patterns import pattern_of
+
+__all__ = ["Context", "Rule"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Context:
+    """What a rule may look at.
+
+    Attributes:
+        measurements: everything that was measured.
+        thresholds: code -> name -> value, for those that a user changed.
+        optimizer: "name", "lr", "eps" where the caller said what trains the model.
+    """
+
+    measurements: Measurements
+    thresholds: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    optimizer: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Rule(ABC):
+    """One fault: what is measured, where the limit lies and why, what to do.
+
+    The docstring is the rule's page, with the headings "What it does", "Why", "What is measured", "Example", "Fix",
+    "References".
+    """
+
+    code: ClassVar[str]
+    name: ClassVar[str]
+    thresholds: ClassVar[Mapping[str, float]] = {}
+    source: ClassVar[str] = ""
+    # codes of which one must be found as well; for rules that explain others and are no fault by themselves
+    only_with: ClassVar[tuple[str, ...]] = ()
+
+    def cannot_run(self, context: Context) -> str | None:
+        """Why the rule has nothing to go by here; None where it can run."""
+        return None
+
+    @abstractmethod
+    def check(self, context: Context) -> Iterable[Finding]:
+        """What the rule has to say."""
+
+    def limit(self, context: Context, name: str) -> float:
+        """A threshold: the user's, or the rule's own."""
+        return float(context.thresholds.get(self.code, {}).get(name, self.thresholds[name]))
+
+    def finding(self, severity: Severity, paths: Iterable[str], message: str, fix: Fix, **details: Any) -> Finding:
+        """A finding of this rule."""
+        named = tuple(paths)
+        return Finding(
+            code=self.code,
+            name=self.name,
+            severity=severity,
+            paths=named,
+            pattern=pattern_of(named),
+            message=message,
+            fix=fix,
+            source=self.source,
+            **details,
+        )
+
+    @classmethod
+    def page(cls) -> str:
+        """The docstring, dedented."""
+        return inspect.cleandoc(cls.__doc__ or "")

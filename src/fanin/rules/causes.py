@@ -1,0 +1,107 @@
+"""Root causes first: which finding explains which, and what is left when the explained ones step back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from fanin.rules.finding import SEVERITIES, Finding, Severity
+from fanin.rules.table import RULES
+
+__all__ = ["CAUSES", "split_consequences"]
+
+_NOT_FINITE = frozenset(("D103", "P504", "S207"))
+_SIGNAL = frozenset(("S201", "S202"))
+_START = frozenset(("D101", "D102", "P501", "P503"))
+
+# effect -> the codes that explain it where both are found. Everything measured behind a NaN is explained by it
+# (`_NOT_FINITE`).
+CAUSES: dict[str, frozenset[str]] = {
+    "D102": frozenset(("D101",)),
+    "S201": _START | {"N602"},
+    "S202": _START,
+    "A302": _START | {"S202"},
+    "A301": _START | _SIGNAL,
+    "A303": _START | {"A301", "S201", "G402"},
+    "S203": _START | {"S201", "A301", "A302", "N602", "N601", "L802", "G402"},
+    "S204": _START | {"S202", "A302", "N601", "D104", "L801", "T701"},
+    "S205": _START | {"S201", "S203", "A301", "A302", "N602", "N601", "G402"},
+    "S206": _START | _SIGNAL | {"S203", "S204", "S205", "A301", "A302", "G402", "N601", "N602", "L801", "T701"},
+    "G402": frozenset(("P501", "P503", "A301", "S201", "S203", "N601")),
+    "G404": _START | _SIGNAL | {"S203", "S204", "S205", "A301", "A302", "G402", "T701", "N602"},
+    "N602": _START | {"S201"},
+    "T701": frozenset(("D101", "S202")),
+    "T702": frozenset(("D102", "S201", "S205", "T701", "P501")),
+    "L801": _START | {"S202", "A302"},
+    "O901": frozenset(("S202", "S204", "D101", "D104")),
+    "O902": frozenset(("S202", "S204", "S201", "S203", "D101")),
+    "S207": frozenset(("D103", "P504", "D101", "S202")),
+}
+# Two faces of one cause (chi_1 < 1): the worse one leads, the first of the pair where they are equally bad.
+_PAIRS = (("S203", "S205"),)
+_ORDER = {rule.code: i for i, rule in enumerate(RULES)}
+
+
+def split_consequences(findings: Iterable[Finding]) -> tuple[tuple[Finding, ...], tuple[Finding, ...]]:
+    """(root causes, consequences), each worst first and then in causal order.
+
+    A consequence names what explains it in `because_of`. A root cause takes over the severity of the worst thing it
+    explains. Notes explain nothing.
+    """
+    found = list(findings)
+    causes = _causes_among(found)
+    explained: dict[str, tuple[str, ...]] = {}
+    for f in found:
+        because = tuple(sorted((c for c in causes if _explains(c, f.code, causes)), key=_ORDER.__getitem__))
+        if because:
+            explained[f.code] = because
+    roots = [f for f in found if f.code not in explained]
+    rest = [replace(f, because_of=explained[f.code]) for f in found if f.code in explained]
+    return _sorted(_raised(f, rest, explained) for f in roots), _sorted(rest)
+
+
+def _causes_among(found: list[Finding]) -> dict[str, Severity]:
+    causes: dict[str, Severity] = {}
+    for f in found:
+        if f.severity != "note" and _rank(f.severity) > _rank(causes.get(f.code, "note")):
+            causes[f.code] = f.severity
+    return causes
+
+
+def _explains(cause: str, effect: str, severities: dict[str, Severity]) -> bool:
+    if cause == effect:
+        return False
+    for first, second in _PAIRS:
+        if {cause, effect} == {first, second}:
+            lead = first if _rank(severities.get(first, "note")) >= _rank(severities.get(second, "note")) else second
+            return cause == lead
+    if cause in _NOT_FINITE and effect[0] in "SAGTLON" and effect not in _NOT_FINITE:
+        return effect not in ("G401", "L802", "N601", "O901")
+    return cause in CAUSES.get(effect, frozenset())
+
+
+def _rank(severity: Severity) -> int:
+    return SEVERITIES.index(severity)
+
+
+def _raised(root: Finding, rest: list[Finding], explained: dict[str, tuple[str, ...]]) -> Finding:
+    if root.severity == "note":
+        return root
+    behind = [f.severity for f in rest if root.code in _all_causes(f.code, explained)]
+    worst = max([root.severity, *behind], key=_rank)
+    return root if worst == root.severity else replace(root, severity=worst)
+
+
+def _all_causes(code: str, explained: dict[str, tuple[str, ...]]) -> set[str]:
+    seen: set[str] = set()
+    todo = list(explained.get(code, ()))
+    while todo:
+        cause = todo.pop()
+        if cause not in seen:
+            seen.add(cause)
+            todo.extend(explained.get(cause, ()))
+    return seen
+
+
+def _sorted(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    return tuple(sorted(findings, key=lambda f: (-_rank(f.severity), _ORDER[f.code])))

@@ -1,0 +1,148 @@
+"""Measurements in, result out: run the rules, find root causes, apply what the user said."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from fanin.measure.record import Measurements
+from fanin.rules.base import Context
+from fanin.rules.causes import split_consequences
+from fanin.rules.config import Config, covers, selected
+from fanin.rules.finding import Finding, NotRun
+from fanin.rules.patterns import matches, pattern_of
+from fanin.rules.result import CheckResult, Header
+from fanin.rules.table import RULES, get_rule
+
+__all__ = ["Judgement", "judge_all", "result_of"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judgement:
+    """What the rules say about one set of measurements, before causes are told from consequences."""
+
+    findings: tuple[Finding, ...]
+    ignored: tuple[Finding, ...]
+    not_run: tuple[NotRun, ...]
+    checked: tuple[str, ...]
+    used_ignores: frozenset[str]
+
+
+def judge_all(measurements: Measurements, config: Config, optimizer: dict[str, Any] | None = None) -> Judgement:
+    """Run every selected rule."""
+    context = Context(measurements=measurements, thresholds=_by_code(config), optimizer=optimizer or {})
+    found: list[Finding] = []
+    not_run: list[NotRun] = []
+    checked: list[str] = []
+    for rule in selected(config):
+        reason = rule.cannot_run(context)
+        if reason is not None:
+            not_run.append(NotRun(code=rule.code, name=rule.name, reason=reason))
+            continue
+        checked.append(rule.code)
+        found.extend(rule.check(context))
+    kept, ignored, used = _per_module(_accompanied(found), config)
+    return Judgement(
+        findings=tuple(kept),
+        ignored=tuple(ignored),
+        not_run=tuple(not_run),
+        checked=tuple(checked),
+        used_ignores=frozenset(used | _used_ignores(measurements, config, optimizer)),
+    )
+
+
+def _by_code(config: Config) -> dict[str, dict[str, float]]:
+    return {get_rule(name).code: dict(limits) for name, limits in config.thresholds.items()}
+
+
+def _accompanied(found: list[Finding]) -> list[Finding]:
+    """Without findings that only explain others, where there are no others."""
+    codes = {f.code for f in found}
+    return [f for f in found if not (company := get_rule(f.code).only_with) or codes & set(company)]
+
+
+def _per_module(found: Iterable[Finding], config: Config) -> tuple[list[Finding], list[Finding], set[str]]:
+    kept: list[Finding] = []
+    ignored: list[Finding] = []
+    used: set[str] = set()
+    for f in found:
+        globs = [
+            g for g, entries in config.per_module_ignores.items() if any(covers(e, get_rule(f.code)) for e in entries)
+        ]
+        hit = {p: g for p in f.paths if (g := matches(p, globs)) is not None}
+        used |= {f"{g}: {e}" for g in hit.values() for e in config.per_module_ignores[g] if covers(e, get_rule(f.code))}
+        left = tuple(p for p in f.paths if p not in hit)
+        if left:
+            kept.append(f if not hit else replace(f, paths=left, pattern=pattern_of(left)))
+        else:
+            ignored.append(f)
+    return kept, ignored, used
+
+
+def _used_ignores(measurements: Measurements, config: Config, optimizer: dict[str, Any] | None) -> set[str]:
+    """Entries of `ignore` that keep something quiet: those whose rules would have found something."""
+    if not config.ignore:
+        return set()
+    context = Context(measurements=measurements, thresholds=_by_code(config), optimizer=optimizer or {})
+    used = set()
+    for entry in config.ignore:
+        silent = [r for r in RULES if covers(entry, r) and r.cannot_run(context) is None]
+        if any(True for r in silent for _ in r.check(context)):
+            used.add(entry)
+    return used
+
+
+def _unused(config: Config, used: frozenset[str]) -> tuple[str, ...]:
+    single = [e for e in config.ignore if e not in used]
+    scoped = [f"{g}: {e}" for g, entries in config.per_module_ignores.items() for e in entries]
+    return (*single, *(s for s in scoped if s not in used))
+
+
+def result_of(
+    header: Header,
+    measurements: Measurements,
+    judgements: Sequence[Judgement],
+    config: Config,
+    baseline: Iterable[str] = (),
+) -> CheckResult:
+    """One result from the judgements of one or more seeds; the measurements are those of the first.
+
+    A finding of fewer than half of the seeds becomes a note. Fingerprints in `baseline` are known and step aside.
+    """
+    merged = _merged(judgements)
+    known = set(baseline)
+    roots, consequences = split_consequences(merged)
+    old = tuple(f for f in roots if f.fingerprint in known)
+    first = judgements[0]
+    ran = tuple(dict.fromkeys(c for j in judgements for c in j.checked))
+    used = frozenset().union(*(j.used_ignores for j in judgements))
+    return CheckResult(
+        header=header,
+        measurements=measurements,
+        findings=tuple(f for f in roots if f.fingerprint not in known),
+        consequences=consequences,
+        ignored=(*old, *first.ignored),
+        unused_ignores=_unused(config, used),
+        not_run=tuple(n for n in first.not_run if n.code not in ran),
+        checked=ran,
+        fail_on=config.fail_on,
+    )
+
+
+def _merged(judgements: Sequence[Judgement]) -> list[Finding]:
+    total = len(judgements)
+    first_of: dict[tuple[str, bool], Finding] = {}
+    count: dict[tuple[str, bool], int] = {}
+    for judgement in judgements:
+        # Severities of one rule within one seed are told apart only by being a note or not: numbers move between seeds.
+        for f in {(f.code, f.severity == "note", f.severity): f for f in judgement.findings}.values():
+            key = (f.code + f.severity if total == 1 else f.code, f.severity == "note")
+            first_of.setdefault(key, f)
+        for key in {(f.code + f.severity if total == 1 else f.code, f.severity == "note") for f in judgement.findings}:
+            count[key] = count.get(key, 0) + 1
+    merged = []
+    for key, f in first_of.items():
+        rare = 2 * count[key] < total
+        merged.append(replace(f, seeds=(count[key], total), severity="note" if rare else f.severity))
+    return merged

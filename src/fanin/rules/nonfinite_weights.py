@@ -1,0 +1,63 @@
+"""P504: parameters that hold NaN or infinity."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import ClassVar
+
+from fanin.rules.base import Context, Rule
+from fanin.rules.finding import Finding, Fix
+
+__all__ = ["NonfiniteWeights"]
+
+
+class NonfiniteWeights(Rule):
+    """Parameters that hold NaN or infinity.
+
+    What it does:
+        Tests every element of every parameter.
+
+    Why:
+        One NaN in a weight is a NaN in every output; it comes from an uninitialised allocation (torch.empty), a broken
+        checkpoint or a divided-by-zero init.
+
+    What is measured:
+        Any non-finite element.
+
+    Example:
+        >>> import torch, fanin
+        >>> from torch import nn
+        >>> model = nn.Sequential(nn.Linear(32, 64), nn.ReLU(), nn.Linear(64, 10))
+        >>> with torch.no_grad():
+        ...     model[0].weight[3, 3] = float("nan")
+        >>> x, y = torch.randn(64, 32), torch.randint(0, 10, (64,))
+        >>> fanin.check(model, x, targets=y).findings[0].name
+        'nonfinite-weights'
+
+    Fix:
+        Initialise the parameter; look for torch.empty without a fill.
+
+    References:
+        IEEE 754.
+    """
+
+    code: ClassVar[str] = "P504"
+    name: ClassVar[str] = "nonfinite-weights"
+    thresholds: ClassVar[dict[str, float]] = {}
+    source: ClassVar[str] = "IEEE 754"
+
+    def check(self, context: Context) -> Iterator[Finding]:
+        """At most one finding."""
+        bad = [p for p in context.measurements.parameters if p.weight.any_nonfinite]
+        if bad:
+            yield self.finding(
+                "error",
+                [p.path for p in bad],
+                f"{len(bad)} parameter{'s' if len(bad) > 1 else ''} hold NaN or infinity, first {bad[0].path}.",
+                Fix(
+                    text="initialise it; look for torch.empty without a fill, or a broken checkpoint",
+                    code="layer.reset_parameters()",
+                ),
+                value=float(len(bad)),
+                unit="parameters",
+            )

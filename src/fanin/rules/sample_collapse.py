@@ -1,0 +1,110 @@
+"""S205: every sample looks the same at the output."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import ClassVar
+
+from fanin.measure.record import Cosine, Measurements, Site
+from fanin.rules.base import Context, Rule
+from fanin.rules.finding import Finding, Fix, Severity
+from fanin.rules.gains import CLOSED_GATE, weight_words
+
+__all__ = ["SampleCollapse"]
+
+
+class SampleCollapse(Rule):
+    """Different inputs give (almost) the same output.
+
+    What it does:
+        Compares the output vectors of the samples of a batch: their mean cosine, and the share of the energy that
+            differs between samples.
+
+    Why:
+        In the ordered phase (chi_1 < 1, or a bias that outweighs the signal) the cosine between any two samples
+        converges to one exponentially in depth. The network is then a constant: whatever the labels, gradients agree,
+        and training stalls at the prior. It is the most telling single number at step zero.
+
+    What is measured:
+        1 - mean cosine and between-sample energy share of the last weighted output: warning where both are below 1e-3,
+        error below 1e-5. A zero output (a head closed by design) is left out. Where a multiplicative gate almost closes
+        the branches (LayerScale), the
+        network opens as the gates grow: a note.
+
+    Example:
+        >>> import torch, fanin
+        >>> from torch import nn
+        >>> layers = [m for _ in range(12) for m in (nn.Linear(64, 64), nn.ReLU())]
+        >>> x, y = torch.randn(64, 64), torch.randint(0, 10, (64,))
+        >>> report = fanin.check(nn.Sequential(*layers, nn.Linear(64, 10)), x, targets=y)
+        >>> "sample-collapse" in [f.name for f in report.findings + report.consequences]
+        True
+
+    Fix:
+        Initialize at the activation's gain with zero biases, normalise, add skip connections, or centre the inputs.
+
+    References:
+        Poole et al. 2016 (arXiv 1606.05340, eq. 5), Schoenholz et al. 2017 (arXiv 1611.01232).
+    """
+
+    code: ClassVar[str] = "S205"
+    name: ClassVar[str] = "sample-collapse"
+    thresholds: ClassVar[dict[str, float]] = {"warning": 1e-3, "error": 1e-5}
+    source: ClassVar[str] = "Schoenholz et al. 2017, arXiv 1611.01232"
+
+    def cannot_run(self, context: Context) -> str | None:
+        """Needs the outputs of at least two samples."""
+        if _last(context.measurements) is None:
+            return "no output with two or more non-zero samples"
+        return None if _inputs_differ(context.measurements) else "the samples of the batch are equal"
+
+    def check(self, context: Context) -> Iterator[Finding]:
+        """At most one finding."""
+        found = _last(context.measurements)
+        if found is None:
+            return
+        site, cosine = found
+        value = max(cosine.one_minus_mean, cosine.between_share)
+        if value >= self.limit(context, "warning"):
+            return
+        gates = [p.path for p in context.measurements.parameters if p.role == "gate" and p.weight.rms <= CLOSED_GATE]
+        severity: Severity = "error" if value < self.limit(context, "error") else "warning"
+        why = weight_words(context.measurements)
+        words = f"; {why}" if why and not gates else ""
+        yield self.finding(
+            "note" if gates else severity,
+            [site.path or site.module_class],
+            f"outputs of different samples differ by 1 - cosine = {cosine.one_minus_mean:.2g}: the network is "
+            "nearly a constant" + (f" until its gates open ({gates[0]})." if gates else f"{words}."),
+            Fix(
+                text="initialize at the activation's gain with zero biases, or add normalisation or skip connections",
+                code=(
+                    "torch.nn.init.kaiming_normal_(layer.weight, nonlinearity='relu'); torch.nn.init.zeros_(layer.bias)"
+                ),
+            ),
+            value=value,
+            threshold=self.limit(context, "warning" if severity == "warning" else "error"),
+            unit="1 - cosine",
+            evidence=_series(context.measurements),
+        )
+
+
+def _last(measurements: Measurements) -> tuple[Site, Cosine] | None:
+    zero = {p.path for p in measurements.parameters if p.weight.rms == 0 and len(p.shape) > 1}
+    for site in reversed(measurements.weight_sites()):
+        if set(site.parameters) & zero:
+            continue  # a head or gate closed by design
+        if site.sample_cosine is not None and site.forward.rms > 0 and not site.forward.any_nonfinite:
+            return site, site.sample_cosine
+    return None
+
+
+def _inputs_differ(measurements: Measurements) -> bool:
+    return any(i.stats.std > 0 for i in measurements.inputs) or not measurements.inputs
+
+
+def _series(measurements: Measurements) -> dict[str, list[float]]:
+    found = [
+        (s.index, s.sample_cosine.one_minus_mean) for s in measurements.weight_sites() if s.sample_cosine is not None
+    ]
+    return {"sites": [float(i) for i, _ in found], "values": [v for _, v in found]}

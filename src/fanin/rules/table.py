@@ -1,0 +1,93 @@
+"""All rules, in causal order: data.
+
+Parameters, normalisation, signal, activations, gradients, attention, loss, optimizer.
+"""
+
+from __future__ import annotations
+
+from fanin.errors import UnknownNameError, did_you_mean
+from fanin.rules.attention_condensed import AttentionCondensed
+from fanin.rules.backward_exploding import BackwardExploding
+from fanin.rules.backward_vanishing import BackwardVanishing
+from fanin.rules.base import Rule
+from fanin.rules.batchnorm_tiny_batch import BatchNormTinyBatch
+from fanin.rules.cloned_weights import ClonedWeights
+from fanin.rules.constant_channels import ConstantChannels
+from fanin.rules.dead_units import DeadUnits
+from fanin.rules.fan_mismatch import FanMismatch
+from fanin.rules.forward_exploding import ForwardExploding
+from fanin.rules.forward_vanishing import ForwardVanishing
+from fanin.rules.gradient_imbalance import GradientImbalance
+from fanin.rules.initial_loss import InitialLoss
+from fanin.rules.input_garbage import InputGarbage
+from fanin.rules.input_offset import InputOffset
+from fanin.rules.input_scale import InputScale
+from fanin.rules.jacobian_scale import JacobianScale
+from fanin.rules.large_bias import LargeBias
+from fanin.rules.no_gradient import NoGradient
+from fanin.rules.nonfinite_signal import NonfiniteSignal
+from fanin.rules.nonfinite_weights import NonfiniteWeights
+from fanin.rules.norm_eps_dominated import NormEpsDominated
+from fanin.rules.precision_range import PrecisionRange
+from fanin.rules.sample_collapse import SampleCollapse
+from fanin.rules.saturated_units import SaturatedUnits
+from fanin.rules.softmax_before_loss import SoftmaxBeforeLoss
+from fanin.rules.step_size import StepSize
+from fanin.rules.symmetric_weights import SymmetricWeights
+from fanin.rules.target_scale import TargetScale
+from fanin.rules.token_collapse import TokenCollapse
+from fanin.rules.zero_gradient import ZeroGradient
+from fanin.rules.zero_init_gate import ZeroInitGate
+
+__all__ = ["RULES", "get_rule"]
+
+RULES: tuple[Rule, ...] = (
+    InputGarbage(),
+    InputScale(),
+    InputOffset(),
+    TargetScale(),
+    NonfiniteWeights(),
+    SymmetricWeights(),
+    LargeBias(),
+    FanMismatch(),
+    ClonedWeights(),
+    BatchNormTinyBatch(),
+    NormEpsDominated(),
+    NonfiniteSignal(),
+    ForwardVanishing(),
+    ForwardExploding(),
+    SaturatedUnits(),
+    DeadUnits(),
+    ConstantChannels(),
+    BackwardVanishing(),
+    BackwardExploding(),
+    SampleCollapse(),
+    JacobianScale(),
+    NoGradient(),
+    ZeroGradient(),
+    ZeroInitGate(),
+    GradientImbalance(),
+    AttentionCondensed(),
+    TokenCollapse(),
+    SoftmaxBeforeLoss(),
+    InitialLoss(),
+    StepSize(),
+    PrecisionRange(),
+)
+
+
+def get_rule(name: str) -> Rule:
+    """The rule with this code or kebab-case name.
+
+    Raises:
+        UnknownNameError: no such rule; the message names the closest.
+
+    Example:
+        >>> get_rule("S205").name
+        'sample-collapse'
+    """
+    for rule in RULES:
+        if name.upper() == rule.code or name == rule.name:
+            return rule
+    known = [r.code for r in RULES] + [r.name for r in RULES]
+    raise UnknownNameError(f"no rule is called {name!r}; {did_you_mean(name, known)}")
