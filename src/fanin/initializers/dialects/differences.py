@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from fanin.errors import ShapeError
 from fanin.initializers.base import Initializer
 from fanin.initializers.dialects.entry import Entry
 from fanin.layout import Layout
@@ -27,7 +29,7 @@ class Difference:
         framework: "fanin", "torch", "keras", ...
         spelling: how it is spelt there.
         law: what is really sampled there.
-        mean: mean of the realised law.
+        mean: mean of the realised law; nan, as std, for laws of kernels and biases.
         std: std of the realised law.
         std_ratio: its std over that of fanin's law; nan where that is 0 or there is none.
         bound: largest absolute value, or None.
@@ -89,15 +91,19 @@ class Differences:
 def _cells(row: Difference) -> tuple[str, ...]:
     from rich.markup import escape
 
-    ratio = "" if row.std_ratio != row.std_ratio else f"{row.std_ratio:.3f}"
-    bound = "none" if row.bound is None else f"{row.bound:.4g}"
+    bound = "" if math.isnan(row.std) else "none" if row.bound is None else f"{row.bound:.4g}"
+    numbers = ("" if math.isnan(x) else f"{x:.4g}" for x in (row.std, row.std_ratio))
+    mean = "" if math.isnan(row.mean) else f"{row.mean:.3g}"
     texts = (row.framework, row.spelling, str(row.law))
-    return (*map(escape, texts), f"{row.std:.4g}", ratio, bound, f"{row.mean:.3g}", escape(row.note))
+    return (*map(escape, texts), *numbers, bound, mean, escape(row.note))
 
 
 def _numbers(law: Initializer, order: str) -> tuple[float, float, float | None]:
     shape, layout = ((FAN_IN, FAN_OUT), Layout.linear_in_out()) if order == "in_out" else ((FAN_OUT, FAN_IN), None)
-    moments = law.moments(shape, layout)
+    try:
+        moments = law.moments(shape, layout)
+    except ShapeError:  # a law for kernels or biases, which has no numbers for a dense map
+        return math.nan, math.nan, None
     return moments.mean, moments.std, moments.bound
 
 
@@ -118,7 +124,7 @@ def rows_of(own: Initializer | None, entries: list[tuple[str, Entry]], name: str
                 law=law,
                 mean=mean,
                 std=std,
-                std_ratio=std / reference if reference > 0.0 else float("nan"),
+                std_ratio=std / reference if reference > 0.0 else math.nan,
                 bound=bound,
                 note=note,
             )
