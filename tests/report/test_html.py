@@ -139,6 +139,10 @@ def test_findings_and_plots_lead_to_each_other(pages):
     assert 'href="#layer-0"' in page
 
 
+def test_a_finding_says_why_it_matters(pages):
+    assert "Why this matters, and what is measured" in pages["deep_mlp"]
+
+
 def test_models_with_more_operations_than_columns_show_the_most_telling(pages):
     page = pages["mlp_500"]
     assert page.count("<tr id=") == 400

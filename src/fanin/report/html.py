@@ -25,6 +25,7 @@ from fanin.report.rows import (
     sites_of,
     where,
 )
+from fanin.report.rulebook import RuleText, rule_text
 from fanin.report.slim import slim
 from fanin.report.text import clean, one_line, shorten
 from fanin.rules.finding import Finding
@@ -159,6 +160,7 @@ class _FindingView:
     limit: str
     links: tuple[tuple[str, str], ...]
     follows: tuple[tuple[str, str, str, str], ...]
+    rule: RuleText
 
 
 def _finding(
@@ -179,6 +181,7 @@ def _finding(
         where=where(finding, 240),
         limit=limit_of(finding),
         links=tuple(links),
+        rule=rule_text(finding.code, finding.name),
         follows=tuple((clean(f.code), headline(f.name), where(f, 120), limit_of(f)) for f in caused),
     )
 

@@ -40,7 +40,7 @@ def to_sarif(result: CheckResult) -> str:
 
 
 def _rule(rule: RuleText) -> dict[str, Any]:
-    texts = {"shortDescription": rule.title, "fullDescription": rule.explanation}
+    texts = {"shortDescription": rule.title, "fullDescription": rule.why, "help": rule.fix}
     described = {key: {"text": one_line(text)} for key, text in texts.items() if text}
     return {"id": clean(rule.code), "name": clean(rule.name), **described}
 
