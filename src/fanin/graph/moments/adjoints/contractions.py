@@ -1,0 +1,76 @@
+"""Backward through sums of products: each operand receives the einsum of the gradient with the other operands."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from fanin.graph.ir import Op, Ref
+from fanin.graph.moments.abstract import Moments
+from fanin.graph.moments.adjoints.common import received, unbroadcast
+from fanin.graph.moments.algebra import contraction
+from fanin.graph.moments.frame import Frame
+from fanin.graph.moments.rules.contractions import SPECS, Contraction
+from fanin.graph.moments.rules.lookups import equality_kernel
+
+__all__ = ["RULES", "operand_gradient"]
+
+
+def operand_gradient(frame: Frame, spec: Contraction, which: int, g: Moments) -> Moments:
+    """Gradient of one operand of a contraction."""
+    left, _, right = spec.equation.partition("->")
+    terms = left.split(",")
+    own = terms[which]
+    others = [(t, frame.moments(o)) for i, (t, o) in enumerate(zip(terms, spec.operands, strict=True)) if i != which]
+    reachable = set(right) | set("".join(t for t, _ in others))
+    inner = "".join(s for s in own if s in reachable)
+    sizes = dict(zip(own, frame.graph.value(spec.operands[which].index).shape, strict=True))
+    equation = f"{','.join([right, *(t for t, _ in others)])}->{inner}"
+    full = {s: n for t, m in [(right, g), *others] for s, n in zip(t, m.shape, strict=True) if n != 1}
+    made = contraction(equation, [g, *(m for _, m in others)], [full.get(s, 1) for s in inner])
+    spread = made.reshaped([full.get(s, 1) if s in inner else 1 for s in own])
+    return (
+        unbroadcast(spread, [sizes[s] if s in inner else 1 for s in own])
+        .expanded([sizes[s] for s in own])
+        .scaled(spec.alpha)
+    )
+
+
+def _contracted(frame: Frame, op: Op, grads: Sequence[Moments | None]) -> Mapping[int, Moments]:
+    g = received(grads)
+    if g is None:
+        return {}
+    spec = SPECS[op.name](frame, op)
+    out = {}
+    for i, template in enumerate(spec.operands):
+        if isinstance(template, Ref) and frame.graph.value(template.index).is_float:
+            out[template.index] = operand_gradient(frame, spec, i, g)
+    if isinstance(spec.bias, Ref):
+        out[spec.bias.index] = unbroadcast(g, frame.graph.value(spec.bias.index).shape).scaled(spec.beta)
+    return out
+
+
+def _embedding(frame: Frame, op: Op, grads: Sequence[Moments | None]) -> Mapping[int, Moments]:
+    """A row receives the gradients of all places that read it."""
+    g = received(grads)
+    if g is None:
+        return {}
+    weight, ids = op.inputs[0], op.inputs[1]
+    if not frame.graph.value(weight).is_float:
+        weight, ids = ids, weight
+    rows, features = frame.graph.value(weight).shape
+    shape = frame.graph.value(ids).shape
+    count = int(np.prod(shape, dtype=np.int64))
+    flat = g.reshaped((count, features)).merged(0, 1)
+    numbers = frame.signals[ids].numbers
+    equal = (
+        float(equality_kernel(numbers.reshape(-1).cpu().numpy())[0])
+        if numbers is not None and count > 1
+        else 1.0 / rows
+    )
+    per_row = count * (flat.second_moment + (count - 1) * equal * (flat.pair(0) if count > 1 else 0.0)) / rows
+    return {weight: Moments.iid((rows, features), var=max(per_row, 0.0))}
+
+
+RULES = {**dict.fromkeys(SPECS, _contracted), "embedding": _embedding}

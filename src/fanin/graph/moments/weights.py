@@ -1,0 +1,94 @@
+"""What is assumed of a parameter: the moments that stand for its numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from fanin.errors import ArgumentError
+from fanin.graph.ir import Op, Parameter
+from fanin.graph.moments.abstract import Moments
+
+__all__ = ["WeightMoments", "WeightRule", "read_weights"]
+
+_MEASURE_CAP = 1 << 22  # elements: above, the kernel of a weight is measured on a slice of its rows
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WeightMoments:
+    """The law of one parameter, as far as propagation needs it.
+
+    Attributes:
+        var: variance of an entry about the mean.
+        mean: mean of the entries.
+        centred: dimensions along which each slice has mean zero exactly (weight standardization, centred laws).
+        part_vars: for a weight made of parts along dimension 0 (q, k, v; gates): the variance of each part; empty:
+            `var` everywhere.
+        values: the numbers themselves where they are known (small or live parameters); never needed.
+        moments: the full kernel where it was measured; replaces all of the above.
+
+    Example:
+        >>> WeightMoments(var=0.04).to_moments((64, 32)).rms
+        0.2
+    """
+
+    var: float = 0.0
+    mean: float = 0.0
+    centred: tuple[int, ...] = ()
+    part_vars: tuple[float, ...] = ()
+    values: Any = None
+    moments: Moments | None = None
+
+    def __post_init__(self) -> None:
+        if self.var < 0.0 or any(v < 0.0 for v in self.part_vars):
+            raise ArgumentError(
+                f"variances must be >= 0; got var={self.var}, part_vars={self.part_vars}. For a standard deviation "
+                f"pass its square."
+            )
+
+    def to_moments(self, shape: tuple[int, ...]) -> Moments:
+        """The abstract tensor of that shape."""
+        if self.moments is not None:
+            return self.moments
+        var = float(np.mean(self.part_vars)) if self.part_vars else self.var
+        m = Moments.iid(shape, var=var, mean=self.mean)
+        kernel = m.kernel.copy()
+        for dim in self.centred:
+            for axis in m.axes(dim):
+                kernel[(1,) * axis + (0,) + (1,) * (kernel.ndim - axis - 1)] -= var / (m.sizes[axis] - 1)
+        return m.with_kernel(kernel)
+
+    @classmethod
+    def measured(cls, values: Any) -> WeightMoments:
+        """Moments of live numbers (a NumPy array), large ones on an even slice of their rows."""
+        array = np.asarray(values)
+        if array.size > _MEASURE_CAP and array.ndim > 1:
+            step = -(-array.size // _MEASURE_CAP)
+            part = Moments.measured(array[::step])
+            moments = part.resized(0, array.shape[0])
+        else:
+            moments = Moments.measured(array)
+        var = moments.second_moment - moments.mean**2
+        return cls(var=max(var, 0.0), mean=moments.mean, values=values, moments=moments)
+
+
+WeightRule: TypeAlias = "Callable[[Parameter, Op, Moments | None], WeightMoments]"
+"""Chooses a weight as the sweep reaches it.
+
+Gets the parameter, the op that reads it and the moments of what it is applied to.
+"""
+
+
+def read_weights(model: Any) -> Mapping[str, WeightMoments]:
+    """Moments of the live parameters of a torch model, by qualified name; those on the meta device are left out.
+
+    Example:
+        >>> import torch
+        >>> round(read_weights(torch.nn.Linear(300, 300))["weight"].var * 900, 1)
+        1.0
+    """
+    live = {name: p for name, p in model.named_parameters(remove_duplicate=False) if p.device.type != "meta"}
+    return {name: WeightMoments.measured(p.detach().float().cpu().numpy()) for name, p in live.items() if p.numel()}
