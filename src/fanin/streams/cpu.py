@@ -21,8 +21,9 @@ from fanin.streams.dtypes import memory_dtype
 from fanin.streams.geometry import Walk
 from fanin.streams.keys import Key
 from fanin.streams.law import Law
+from fanin.streams.reference import words_at
 
-__all__ = ["Progress", "cpu_engine", "default_threads", "fill_memory"]
+__all__ = ["Progress", "cpu_engine", "default_threads", "fill_memory", "fill_words"]
 
 RANGE = 1 << 18
 """Elements of one task. A task is the unit of progress, of interruption, and of sharing between threads."""
@@ -73,6 +74,18 @@ def cpu_engine() -> str:
     return "numpy" if kernel_for("float32") is None else "numba"
 
 
+def fill_words(memory: npt.NDArray[np.uint32], key: Key, box: Box) -> None:
+    """Write the 32-bit words of `box` into a flat array, one after the other."""
+    walk = Walk.of(box)
+    if _is_worth_it(box.size) and (fill := kernel_for("uint32")) is not None:
+        no_law = (_stream(key), _stream(key), 0, 0, np.zeros(4, np.float32), np.zeros(4), np.zeros(2, np.uint64), 0)
+        _run(lambda first, last: fill(memory, first, last, _places(walk), no_law), _ranges(box.size), 1, None)
+        return
+    for first in range(0, box.size, _PYTHON_CHUNK):
+        last = min(first + _PYTHON_CHUNK, box.size)
+        memory[first:last] = words_at(key, box.indices(first, last))
+
+
 def fill_memory(
     memory: npt.NDArray[Any],
     law: Law,
@@ -99,14 +112,19 @@ def fill_memory(
     walk = Walk.of(box, steps)
     compiled = _wants_compiled(law, box.size) and kernel_for(law.dtype.part) is not None
     task = (_compiled if compiled else _interpreted)(memory[offset:], law, key, walk)
-    ranges = [(first, min(first + RANGE, box.size)) for first in range(0, box.size, RANGE)]
+    ranges = _ranges(box.size)
     _run(task, ranges, min(threads or default_threads(), len(ranges)), progress)
 
 
 def _wants_compiled(law: Law, size: int) -> bool:
-    """Whether the kernels can give the law's bits and loading them (half a second) is worth it, or done already."""
+    """Whether the kernels can give the law's bits, and are worth it."""
     exact = law.double or law.width == 0.0 or law.width >= _TINY_WIDTH
-    return exact and (size >= _WORTH_LOADING or "fanin.streams.numba_kernels" in sys.modules)
+    return exact and _is_worth_it(size)
+
+
+def _is_worth_it(size: int) -> bool:
+    """Whether loading the kernels (half a second) pays, or is done already."""
+    return size >= _WORTH_LOADING or "fanin.streams.numba_kernels" in sys.modules
 
 
 def default_threads() -> int:
@@ -121,6 +139,10 @@ def default_threads() -> int:
 
 
 Task = Callable[[int, int], None]
+
+
+def _ranges(size: int) -> list[tuple[int, int]]:
+    return [(first, min(first + RANGE, size)) for first in range(0, size, RANGE)]
 
 
 def _run(task: Task, ranges: list[tuple[int, int]], threads: int, progress: Progress | None) -> None:
@@ -162,10 +184,15 @@ def _stream(key: Key) -> npt.NDArray[np.uint64]:
     return np.array([key.key64, key.c2, key.c3], np.uint64)
 
 
+def _places(walk: Walk) -> tuple[Any, ...]:
+    """A walk as the kernels take it."""
+    axes = (np.array(x, np.int64) for x in (walk.shape, walk.strides, walk.steps))
+    return (*axes, np.uint64(walk.start), walk.run, int(walk.dense))
+
+
 def _compiled(memory: npt.NDArray[Any], law: Law, key: Key, walk: Walk) -> Task:
     """Draw with the compiled kernels."""
-    shape, strides, steps = (np.array(x, np.int64) for x in (walk.shape, walk.strides, walk.steps))
-    places = (shape, strides, steps, np.uint64(walk.start), walk.run, int(walk.dense))
+    places = _places(walk)
     low = _stream(key.for_purpose(reference64.LOW_PURPOSE)) if law.double else _stream(key)
     carried = 1.0 if law.kind == "uniform" else 2.0**31  # the kernels' normal numbers carry this factor
     narrow = [law.lower * carried, law.upper * carried, law.width / carried, law.shift] if not law.double else [0.0] * 4

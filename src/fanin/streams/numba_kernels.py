@@ -406,7 +406,18 @@ def _fill_double(out: Any, begin: Any, end: Any, places: Any, law: Any) -> None:
             _scatter(out, target, scratch[2], first, count, places)
 
 
-_FILLS = {"float32": _fill_single, "uint16": _fill_half, "float64": _fill_double}
+@_fill
+def _fill_words(out: Any, begin: Any, end: Any, places: Any, law: Any) -> None:
+    """Likewise, as the words themselves; of the law only the stream is read."""
+    words, _, index = _scratch()
+    shape, strides, _, start, run, _ = places
+    for first in range(begin, end, CHUNK):
+        count = min(CHUNK, end - first)
+        _words(words, index, first, count, shape, strides, start, run, law[0])
+        out[first : first + count] = words.view(np.uint32)[:count]
+
+
+_FILLS = {"uint32": _fill_words, "float32": _fill_single, "uint16": _fill_half, "float64": _fill_double}
 
 
 def ready(memory: str) -> Any:

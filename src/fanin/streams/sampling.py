@@ -10,17 +10,14 @@ import numpy.typing as npt
 from numpy.lib.stride_tricks import as_strided
 
 from fanin.errors import ShapeError
-from fanin.streams import reference
 from fanin.streams.boxes import Box
-from fanin.streams.cpu import fill_memory
+from fanin.streams.cpu import fill_memory, fill_words
 from fanin.streams.dtypes import fill_dtype, memory_dtype, numpy_dtype
 from fanin.streams.keys import Key
 from fanin.streams.law import parts, prepare
 from fanin.streams.spec import Draw
 
 __all__ = ["sample", "sample_into", "unit_words"]
-
-_CHUNK = 1 << 15  # elements whose temporaries (about 100 bytes each) stay near 3 MiB
 
 
 def unit_words(key: Key, shape: Sequence[int], *, box: Sequence[slice] | None = None) -> npt.NDArray[np.uint32]:
@@ -38,8 +35,7 @@ def unit_words(key: Key, shape: Sequence[int], *, box: Sequence[slice] | None = 
     """
     where = Box.of(shape, box)
     out = np.empty(where.size, np.uint32)
-    for first, last in where.ranges(_CHUNK):
-        out[first:last] = reference.words_at(key, where.indices(first, last))
+    fill_words(out, key, where)
     return out.reshape(where.shape)
 
 

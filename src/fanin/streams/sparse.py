@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import functools
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
 from fanin.errors import ShapeError
+from fanin.streams.cpu import cpu_engine
 from fanin.streams.keys import Key
-from fanin.streams.sampling import unit_words
+from fanin.streams.sampling import sample, unit_words
+from fanin.streams.spec import Draw
 
-__all__ = ["SPARSE_PURPOSE", "choose"]
+__all__ = ["SPARSE_PURPOSE", "choose", "scatter_into"]
 
 SPARSE_PURPOSE = "sparse"
+_TAKEN = 1 << 22  # marks of units that are chosen for together
+_VALUES = 1 << 18  # numbers that are placed together
+_WORTH_COMPILING = 1 << 18
 
 
 def choose(
@@ -48,16 +56,77 @@ def choose(
         ((1000, 3), 0, 9)
     """
     last = units if last is None else last
-    if not (0 <= kept <= inputs <= 1 << 31 and inputs >= 1 and 0 <= first <= last <= units):
-        raise ShapeError(
-            f"choose needs 0 <= kept <= inputs <= 2**31 and 0 <= first <= last <= units; got kept={kept}, "
-            f"inputs={inputs}, units={units}, first={first}, last={last}"
-        )
+    _assert_sizes(units, inputs, kept, first, last)
     words = unit_words(key.for_purpose(SPARSE_PURPOSE), (units, kept), box=(slice(first, last),)).astype(np.uint64)
     chosen = np.empty(words.shape, np.int64)
+    for a in range(0, len(words), rows := max(1, _TAKEN // inputs)):
+        _floyd(words[a : a + rows], inputs, chosen[a : a + rows])
+    return chosen
+
+
+def _assert_sizes(units: int, inputs: int, kept: int, first: int, last: int) -> None:
+    if not (0 <= kept <= inputs <= 1 << 31 and inputs >= 1 and 0 <= first <= last <= units):
+        raise ShapeError(
+            f"a sparse weight needs 0 <= kept <= inputs <= 2**31 and 0 <= first <= last <= units; got kept={kept}, "
+            f"inputs={inputs}, units={units}, first={first}, last={last}"
+        )
+
+
+def _floyd(words: npt.NDArray[np.uint64], inputs: int, chosen: npt.NDArray[np.int64]) -> None:
+    units, kept = words.shape
+    taken, unit = np.zeros((units, inputs), np.bool_), np.arange(units)
     for t in range(kept):
         j = inputs - kept + t
         r = ((words[:, t] * np.uint64(j + 1)) >> np.uint64(32)).astype(np.int64)
-        taken = (chosen[:, :t] == r[:, None]).any(axis=1)
-        chosen[:, t] = np.where(taken, j, r)
-    return chosen
+        r[taken[unit, r]] = j
+        taken[unit, r] = True
+        chosen[:, t] = r
+
+
+def scatter_into(out: npt.NDArray[Any], draw: Draw, key: Key, kept: int) -> None:
+    """Overwrite a matrix (units, inputs) with zeros and, where `choose` puts them, `kept` numbers of `draw` a unit.
+
+    Number t of unit u is element u kept + t of the value stream, and goes to ``choose(...)[u, t]``.
+
+    Args:
+        out: real, any strides.
+        draw: law of the numbers kept; always drawn in float32, then converted.
+        key: the parameter's key.
+        kept: numbers of each unit.
+
+    Raises:
+        ShapeError: more are asked for than there are inputs.
+
+    Example:
+        >>> from fanin.streams.keys import key
+        >>> out = np.ones((3, 8), np.float32)
+        >>> scatter_into(out, Draw(kind="normal"), key(0, "w"), 2)
+        >>> (out != 0).sum(axis=1).tolist()
+        [2, 2, 2]
+    """
+    units, inputs = out.shape
+    _assert_sizes(units, inputs, kept, 0, units)
+    rows = max(1, _VALUES // max(kept, 1))
+    place = _compiled_place() if out.size >= _WORTH_COMPILING else None
+    clear = place is not None and out.strides[1] == out.itemsize  # row by row, while the row is in the cache
+    if not clear:
+        out[...] = 0
+    for a in range(0, units, rows):
+        b = min(a + rows, units)
+        values = sample(draw, key, (units, kept), box=(slice(a, b),)).astype(out.dtype, copy=False)
+        if place is None:
+            np.put_along_axis(out[a:b], choose(key, units, inputs, kept, first=a, last=b), values, axis=1)
+        else:
+            words = unit_words(key.for_purpose(SPARSE_PURPOSE), (units, kept), box=(slice(a, b),))
+            kind = np.uint16 if out.dtype.itemsize == 2 else out.dtype
+            place(out[a:b].view(kind), values.view(kind), words, clear)
+
+
+@functools.cache
+def _compiled_place() -> Any:
+    """The compiled scatter, or None where numba is not to be had."""
+    if cpu_engine() != "numba":
+        return None
+    from fanin.streams import numba_sparse
+
+    return numba_sparse.place
