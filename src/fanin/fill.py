@@ -281,7 +281,7 @@ def local_box(tensor: Any) -> tuple[slice, ...]:
 
 
 # ---------------------------------------------------------------------- what to write
-Writer = Callable[["torch.Tensor"], None]
+Writer = Callable[["torch.Tensor"], object]
 
 
 def _writer(
@@ -298,11 +298,45 @@ def _writer(
         law.check(place.shape, layout)
         request = law.draw(place.shape, layout)
         if request is None:
-            values = law.sample(place.shape, key=key, layout=layout, dtype=fill_dtype(dtype).name)
-            return lambda memory: _copy(memory, values[place.slices or ...])
+            return _structured(law, place, key, layout)
         law = request
     prepared = prepare(law, dtype)
     return lambda memory: _draw(memory, prepared, key, place.box, threads, progress)
+
+
+def _structured(law: Fillable, place: _Place, key: Key, layout: Layout | None) -> Writer:
+    """What writes a law whose entries depend on each other: in place where it can, else by a copy of the whole."""
+    import torch
+
+    constant = _constant(law)
+    if constant is not None:
+        return lambda memory: memory.fill_(constant)
+    dtype, whole = place.memory.dtype, place.slices is None
+    if whole and place.memory.device.type == "cpu" and dtype == torch.float32:
+        return lambda memory: _write_or_copy(memory, law, key, layout)
+    values = np.empty(place.shape, np.float32) if dtype in (torch.bfloat16, torch.float16) else None
+    if values is None or not _write_into(law, values, key, layout):
+        values = law.sample(place.shape, key=key, layout=layout, dtype=fill_dtype(dtype).name)
+    return lambda memory: _copy(memory, values[place.slices or ...])
+
+
+def _constant(law: Fillable) -> float | None:
+    """The one value of a law that has only one."""
+    from fanin.initializers.constant import Constant, Ones, Zeros
+
+    if isinstance(law, Constant):
+        return float(law.value)
+    return 0.0 if isinstance(law, Zeros) else 1.0 if isinstance(law, Ones) else None
+
+
+def _write_into(law: Fillable, weight: npt.NDArray[Any], key: Key, layout: Layout | None) -> bool:
+    write = getattr(law, "write_into", None)
+    return write is not None and bool(write(weight, key, layout))
+
+
+def _write_or_copy(memory: torch.Tensor, law: Fillable, key: Key, layout: Layout | None) -> None:
+    if not _write_into(law, memory.numpy(), key, layout):
+        _copy(memory, law.sample(tuple(memory.shape), key=key, layout=layout))
 
 
 def _copy(memory: torch.Tensor, values: npt.NDArray[Any]) -> None:

@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 import fanin
 from fanin.errors import DtypeError, FillError, ShapeError
 from fanin.fill import fill_, fill_parameter_, local_box
+from fanin.initializers import Constant, Identity, Ones, Orthogonal, Sparse, sparse_torch
+from fanin.layout import Layout
 from fanin.streams import Draw
 from fanin.streams.boxes import Box
 from fanin.streams.geometry import Walk
@@ -199,6 +201,51 @@ def test_old_style_reparametrizations_are_refused():
         fill_parameter_(layer, "weight", LAWS["normal"], key=KEY)
     with pytest.raises(FillError, match="is no tensor"):
         fill_parameter_(layer, "in_features", LAWS["normal"], key=KEY)
+
+
+# ------------------------------------------------------------------ laws whose entries depend on each other
+STRUCTURED = {
+    "orthogonal": (Orthogonal(gain=1.5), Layout.linear()),
+    "orthogonal parts": (Orthogonal(), Layout.linear(parts=3)),
+    "orthogonal turned": (Orthogonal(), Layout.linear_in_out()),
+    "sparse": (Sparse(connections=4), Layout.linear()),
+    "sparse by input": (sparse_torch(sparsity=0.9), Layout.linear()),
+    "sparse parts": (Sparse(kept=0.2), Layout.linear(parts=3)),
+    "ones": (Ones(), Layout.linear()),
+    "constant": (Constant(0.3), Layout.linear()),
+    "identity": (Identity(), Layout.linear()),
+}
+
+
+@pytest.mark.parametrize("dtype", DTYPES[:4], ids=str)
+@pytest.mark.parametrize("turned", [False, True], ids=["contiguous", "turned"])
+@pytest.mark.parametrize("case", STRUCTURED)
+def test_structured_laws_are_written_in_place_as_they_are_sampled(case, turned, dtype):
+    law, layout = STRUCTURED[case]
+    shape = (48, 48) if case == "identity" else (48, 30)
+    tensor = torch.full(shape[::-1] if turned else shape, -7.0, dtype=dtype)
+    tensor = tensor.t() if turned else tensor
+    fill_(tensor, law, key=KEY, layout=layout)
+    wanted = law.sample(shape, key=KEY, layout=layout, dtype=str(dtype).removeprefix("torch.")).astype(np.float64)
+    if "orthogonal" in case:
+        np.testing.assert_allclose(tensor.double().numpy(), wanted, atol=0.006 if tensor.element_size() == 2 else 1e-6)
+    else:
+        np.testing.assert_array_equal(tensor.double().numpy(), wanted)
+
+
+def test_grouped_kernels_are_orthogonal_group_by_group():
+    tensor = torch.empty(12, 4, 1, 1)
+    fill_(tensor, Orthogonal(), key=KEY, layout=Layout.conv(2, groups=3))
+    for group in tensor.reshape(3, 4, 4):
+        torch.testing.assert_close(group @ group.T, torch.eye(4), atol=1e-5, rtol=0)
+
+
+def test_a_shard_of_a_structured_law_is_the_slice_of_the_whole():
+    law, box = Orthogonal(), [slice(3, 9), slice(0, 20, 2)]
+    whole, part = torch.empty(16, 20, dtype=torch.float64), torch.empty(6, 10, dtype=torch.float64)
+    fill_(whole, law, key=KEY)
+    fill_(part, law, key=KEY, shape=(16, 20), box=box)
+    assert torch.equal(part, whole[tuple(box)])
 
 
 # ------------------------------------------------------------------ torch operations: the form for other devices

@@ -87,6 +87,19 @@ class Initializer(abc.ABC):
         """The whole array of a structured law (one whose `draw` is None)."""
         raise NotImplementedError(f"{type(self).__name__} defines neither draw() nor values()")
 
+    def write_into(self, weight: Array, key: Key, layout: Layout | None = None) -> bool:
+        """Write the values of a structured law into a float32 array, where it can do so faster than by `values`.
+
+        Args:
+            weight: float32, of the whole shape, any strides.
+            key: the stream.
+            layout: what the axes mean.
+
+        Returns:
+            Whether it did; False leaves the array as it was. The values are those of `values` to 1e-6 of their std.
+        """
+        return False
+
     def check(self, shape: Sequence[int], layout: Layout | None = None) -> None:
         """Raise whatever would make `sample` fail for this shape, before anything is drawn or written."""
         self.moments(shape, layout)

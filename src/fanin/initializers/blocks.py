@@ -5,13 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 
+import numpy as np
+
 from fanin.errors import LayoutError, ShapeError
 from fanin.initializers import sampling
 from fanin.initializers.base import Array, EntryMoments
-from fanin.layout import Block, Layout, from_blocks
+from fanin.layout import Block, Layout, from_blocks, to_blocks
 from fanin.streams.keys import Key
 
-__all__ = ["assemble", "mapped_layout", "moments_by_block", "pooled", "scaled_gain"]
+__all__ = ["assemble", "mapped_layout", "maps_inside", "moments_by_block", "part_keys", "pooled", "scaled_gain"]
 
 
 def mapped_layout(shape: Sequence[int], layout: Layout | None, who: object) -> Layout:
@@ -59,6 +61,17 @@ def moments_by_block(shape: Sequence[int], layout: Layout, one: Callable[[Block]
     return pooled((block.size, one(block)) for block in layout.blocks(shape))
 
 
+def part_keys(key: Key, parts: int) -> list[Key]:
+    """A stream for each part of a weight: the parameter's own where there is one part, else one of its own for each."""
+    return [key] if parts == 1 else [key.for_purpose(f"part {p}") for p in range(parts)]
+
+
+def maps_inside(weight: Array, layout: Layout) -> list[Array] | None:
+    """The maps of each part as views (maps, out, inputs x taps) of the weight's own memory; None where it has none."""
+    views = [b.reshape(*b.shape[:2], b.shape[2] * b.shape[3]) for b in to_blocks(weight, layout)]
+    return views if all(np.may_share_memory(view, weight) for view in views) else None
+
+
 def assemble(
     shape: Sequence[int], layout: Layout, key: Key, dtype: str, make: Callable[[Key, Block, str], Array]
 ) -> Array:
@@ -69,7 +82,7 @@ def assemble(
     """
     wide = sampling.wide_dtype(dtype)
     found = layout.blocks(shape)
-    keys = [key] if len(found) == 1 else [key.for_purpose(f"part {p}") for p in range(len(found))]
+    keys = part_keys(key, len(found))
     parts = [make(k, block, wide) for k, block in zip(keys, found, strict=True)]
     return sampling.cast(from_blocks(parts, shape, layout), dtype)
 

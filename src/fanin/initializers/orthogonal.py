@@ -7,10 +7,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fanin.initializers.base import Array, EntryMoments, Initializer, finite
-from fanin.initializers.blocks import assemble, mapped_layout, moments_by_block, scaled_gain
+from fanin.initializers.blocks import (
+    assemble,
+    mapped_layout,
+    maps_inside,
+    moments_by_block,
+    part_keys,
+    scaled_gain,
+)
 from fanin.layout import Block, Layout, fans
 from fanin.streams.keys import Key
-from fanin.streams.orthogonal import haar
+from fanin.streams.orthogonal import haar, haar_into
 
 __all__ = ["Orthogonal", "haar_kurtosis", "haar_maps"]
 
@@ -101,3 +108,14 @@ class Orthogonal(Initializer):
             return flat.reshape(block.maps, block.out, block.inputs, block.num_taps)
 
         return assemble(shape, where, key, dtype, make)
+
+    def write_into(self, weight: Array, key: Key, layout: Layout | None = None) -> bool:
+        """The maps, made in the weight's own memory in float32."""
+        where = mapped_layout(weight.shape, layout, self)
+        views, found = maps_inside(weight, where), where.blocks(weight.shape)
+        if views is None:
+            return False
+        fan_in = fans(weight.shape, where).fan_in
+        for view, k, block in zip(views, part_keys(key, len(found)), found, strict=True):
+            haar_into(view, k, gain=self._gain(block, fan_in))
+        return True

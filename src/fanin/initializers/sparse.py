@@ -11,11 +11,11 @@ import numpy as np
 
 from fanin.errors import ArgumentError, ShapeError
 from fanin.initializers.base import Array, EntryMoments, Initializer, finite, one_of
-from fanin.initializers.blocks import assemble, mapped_layout, moments_by_block
+from fanin.initializers.blocks import assemble, mapped_layout, maps_inside, moments_by_block, part_keys
 from fanin.layout import Block, Layout
 from fanin.streams.keys import Key
 from fanin.streams.sampling import sample
-from fanin.streams.sparse import choose
+from fanin.streams.sparse import choose, scatter_into
 from fanin.streams.spec import Draw
 
 __all__ = ["Sparse", "sparse_lasagne", "sparse_torch"]
@@ -121,6 +121,22 @@ class Sparse(Initializer):
             return weights.reshape(block.maps, block.out, block.inputs, block.num_taps)
         by_input: Array = weights.reshape(block.maps, block.inputs, block.num_taps, block.out)
         return np.moveaxis(by_input, 3, 1)
+
+    def write_into(self, weight: Array, key: Key, layout: Layout | None = None) -> bool:
+        """Zeros and the chosen numbers, bit for bit those of `values`."""
+        where = mapped_layout(weight.shape, layout, self)
+        views, found = maps_inside(weight, where), where.blocks(weight.shape)
+        if views is None:
+            return False
+        shapes = [(-1, v.shape[2]) if self.per == "unit" else (-1, v.shape[1]) for v in views]
+        turned = views if self.per == "unit" else [v.transpose(0, 2, 1) for v in views]
+        matrices = [v.reshape(shape) for v, shape in zip(turned, shapes, strict=True)]
+        if not all(np.may_share_memory(m, weight) for m in matrices):
+            return False
+        for matrix, k, block in zip(matrices, part_keys(key, len(found)), found, strict=True):
+            request = Draw(kind="normal", width=self.std)
+            scatter_into(matrix, request, k, self.count(self._choices(block)))
+        return True
 
 
 def sparse_torch(*, sparsity: float, std: float = 0.01) -> Sparse:
