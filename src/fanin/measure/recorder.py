@@ -114,6 +114,7 @@ class Recorder(TorchFunctionMode):
         self.watch_loss = True
         self._paths = {id(m): name.replace("_orig_mod.", "") for name, m in model.named_modules()}
         self._frames: list[_Frame] = [_Frame("", model)]
+        self._failing: _Frame | None = None
         self._calls: Counter[tuple[str, str]] = Counter()
         self._replayed: Counter[tuple[str, str]] | None = None
         self._by_key: dict[tuple[str, str, int], Draft] = {}
@@ -122,8 +123,8 @@ class Recorder(TorchFunctionMode):
 
     @property
     def where(self) -> str:
-        """The module that ran last."""
-        frame = self._frames[-1]
+        """The module that raised, or the one that runs."""
+        frame = self._failing or self._frames[-1]
         return f"{frame.path} ({type(frame.module).__name__})" if frame.path else ""
 
     # -- entering and leaving
@@ -157,12 +158,15 @@ class Recorder(TorchFunctionMode):
     def _enter(self, module: torch.nn.Module, args: Any) -> None:
         path = self._paths.get(id(module), self._frames[-1].path)
         self.called.add(id(module))
+        self._failing = None
         self._frames.append(_Frame(path, module, len(self.drafts)))
 
     def _leave(self, module: torch.nn.Module, args: Any, output: Any) -> None:
         if len(self._frames) < 2:
             return
         frame = self._frames.pop()
+        if output is None and self._failing is None:
+            self._failing = frame  # a module that raised leaves without output, the innermost first
         if self._replayed is None and isinstance(output, torch.Tensor):
             self._composite_norm(frame, args, output)
 

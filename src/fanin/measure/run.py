@@ -54,6 +54,7 @@ class _Pass:
     gradients: Gradients
     input_gradients: list[torch.Tensor | None]
     output: torch.Tensor | None
+    accumulate: bool = False
     ends: tuple[int, ...] = ()
     cotangents: list[torch.Tensor | None] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
@@ -103,6 +104,7 @@ def measure(task: Task) -> tuple[Measurements, dict[str, float]]:
     model = eager_module(task.model)
     replace_task = replace(task, model=model)
     with untouched(model, seed=task.seed), _eager():
+        _uncompile(model)
         if task.training is not None:
             model.train(task.training)
         done = _run(replace_task)
@@ -122,16 +124,31 @@ def _eager() -> Iterator[None]:
         yield
 
 
+def _uncompile(model: torch.nn.Module) -> None:
+    """Put the originals in the place of compiled children; `untouched` puts the children back."""
+    for module in list(model.modules()):
+        for name, child in list(module._modules.items()):
+            original = getattr(child, "_orig_mod", None)
+            if isinstance(original, torch.nn.Module):
+                module._modules[name] = original
+
+
 def _run(task: Task) -> _Pass:
-    try:
-        return _attempt(task, inputs_need_grad=True)
-    except RuntimeError as error:
-        if "requires grad" not in str(error):
-            raise
-    return _attempt(task, inputs_need_grad=False)
+    """The pass, asking for input gradients, and again in a plainer way where the model does not bear that."""
+    need_grad, accumulate = True, False
+    while True:
+        try:
+            return _attempt(task, inputs_need_grad=need_grad, accumulate=accumulate)
+        except RuntimeError as error:
+            if need_grad and "requires grad" in str(error):
+                need_grad = False
+            elif not accumulate and "checkpoint" in str(error).lower():
+                accumulate = True  # reentrant checkpointing allows .backward() only
+            else:
+                raise
 
 
-def _attempt(task: Task, *, inputs_need_grad: bool) -> _Pass:
+def _attempt(task: Task, *, inputs_need_grad: bool, accumulate: bool) -> _Pass:
     leaves, inputs = _fresh(task.inputs, inputs_need_grad)
     recorder = Recorder(task.model, batch=_batch_size(inputs))
     for tensor in tensors_in(inputs):
@@ -140,7 +157,7 @@ def _attempt(task: Task, *, inputs_need_grad: bool) -> _Pass:
         begun = time.perf_counter()
         output, target = _forward(task, recorder, inputs)
         middle = time.perf_counter()
-        result = _Pass(recorder, target, {}, [], _kept(primary(output)))
+        result = _Pass(recorder, target, {}, [], _kept(primary(output)), accumulate=accumulate)
         result.ends = recorder.flow[target.value].sites or recorder.flow[primary(output)].sites
         _watch(output, result)
         del output
@@ -226,23 +243,21 @@ def _backward(task: Task, result: _Pass, leaves: list[torch.Tensor]) -> None:
         result.gradients, result.input_gradients = dict.fromkeys(named), [None] * len(leaves)
         return
     with result.recorder.replaying():
-        gradients = _gradients(value, wanted, task.model)
+        gradients = _gradients(value, wanted, accumulate=result.accumulate)
     result.gradients = dict(zip(named, gradients[: len(named)], strict=True))
     result.input_gradients = gradients[len(named) :]
 
 
-def _gradients(value: torch.Tensor, wanted: list[torch.Tensor], model: torch.nn.Module) -> list[torch.Tensor | None]:
-    try:
+def _gradients(value: torch.Tensor, wanted: list[torch.Tensor], *, accumulate: bool) -> list[torch.Tensor | None]:
+    """Gradients without touching `.grad`, or through it with what it held put aside and back."""
+    if not accumulate:
         return list(torch.autograd.grad(value, wanted, allow_unused=True))
-    except RuntimeError as error:
-        if "checkpoint" not in str(error).lower():
-            raise
-    # Reentrant checkpointing allows .backward() only; what it accumulates into is put aside and back.
     kept = [(w, w.grad) for w in wanted]
     try:
         for w in wanted:
             w.grad = None
-        value.backward()  # type: ignore[no-untyped-call]
+        # Not value.backward(): that would pass through the function mode, which sees nothing of what it is in itself.
+        torch.autograd.backward([value])
         return [w.grad for w in wanted]
     finally:
         for w, grad in kept:
@@ -258,15 +273,15 @@ def _virtual_step(task: Task, done: _Pass) -> dict[str, Any]:
         return {}
     few = _first_samples(task, done)
     if few is None:
-        return states_after_steps(task.model, done.gradients, lambda: _again(task, task.inputs, None))
+        return states_after_steps(task.model, done.gradients, lambda: _again(task, task.inputs, None, done.accumulate))
     inputs, cotangents = few
-    states = states_after_steps(task.model, done.gradients, lambda: _again(task, inputs, cotangents))
+    states = states_after_steps(task.model, done.gradients, lambda: _again(task, inputs, cotangents, done.accumulate))
     if "zero" in states.values():
-        return states_after_steps(task.model, done.gradients, lambda: _again(task, task.inputs, None))
+        return states_after_steps(task.model, done.gradients, lambda: _again(task, task.inputs, None, done.accumulate))
     return states
 
 
-def _again(task: Task, inputs: Any, cotangents: list[torch.Tensor] | None) -> Gradients:
+def _again(task: Task, inputs: Any, cotangents: list[torch.Tensor] | None, accumulate: bool) -> Gradients:
     """Gradients of a second pass without instruments: of the loss, or of fixed cotangents on the outputs."""
     torch.default_generator.manual_seed(task.seed)
     _, fresh = _fresh(inputs, False)
@@ -278,7 +293,7 @@ def _again(task: Task, inputs: Any, cotangents: list[torch.Tensor] | None) -> Gr
         else:
             pairs = zip(_differentiable(output), cotangents, strict=True)
             value = torch.stack([(o.double() * c.double()).sum() for o, c in pairs]).sum()
-        return dict(zip(named, _gradients(value, list(named.values()), task.model), strict=True))
+        return dict(zip(named, _gradients(value, list(named.values()), accumulate=accumulate), strict=True))
 
 
 def _first_samples(task: Task, done: _Pass) -> tuple[Any, list[torch.Tensor]] | None:

@@ -18,7 +18,7 @@ _START = frozenset(("D101", "D102", "P501", "P503"))
 # (`_NOT_FINITE`).
 CAUSES: dict[str, frozenset[str]] = {
     "D102": frozenset(("D101",)),
-    "S201": _START | {"N602"},
+    "S201": _START,
     "S202": _START,
     "A302": _START | {"S202"},
     "A301": _START | _SIGNAL,
@@ -27,7 +27,7 @@ CAUSES: dict[str, frozenset[str]] = {
     "S204": _START | {"S202", "A302", "N601", "D104", "L801", "T701"},
     "S205": _START | {"S201", "S203", "A301", "A302", "N602", "N601", "G402"},
     "S206": _START | _SIGNAL | {"S203", "S204", "S205", "A301", "A302", "G402", "N601", "N602", "L801", "T701"},
-    "G402": frozenset(("P501", "P503", "A301", "S201", "S203", "N601")),
+    "G402": frozenset(("P501", "P503", "A301", "N601")),
     "G404": _START | _SIGNAL | {"S203", "S204", "S205", "A301", "A302", "G402", "T701", "N602"},
     "N602": _START | {"S201"},
     "T701": frozenset(("D101", "S202")),

@@ -1,0 +1,184 @@
+"""A check leaves every bit as it was, whatever the model does and however it ends."""
+
+from __future__ import annotations
+
+import random
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.utils.checkpoint import checkpoint
+
+import fanin
+from fanin.errors import CaptureError
+
+BATCH, LABELS = torch.randn(8, 16), torch.randint(0, 4, (8,))
+
+
+def bits(tensor):
+    return tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+
+
+def snapshot(model):
+    """Everything a check might touch, as bytes and identities."""
+    containers = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_parameters", "_buffers", "_modules")
+    return {
+        "values": {n: bits(t) for n, t in (*model.named_parameters(), *model.named_buffers())},
+        "identities": {n: id(t) for n, t in (*model.named_parameters(), *model.named_buffers())},
+        "pointers": {n: t.data_ptr() for n, t in model.named_parameters()},
+        "requires": {n: p.requires_grad for n, p in model.named_parameters()},
+        "grads": {n: (id(p.grad), None if p.grad is None else bits(p.grad)) for n, p in model.named_parameters()},
+        "tensor hooks": {n: dict(p._backward_hooks or {}) for n, p in model.named_parameters()},
+        "training": {n: m.training for n, m in model.named_modules()},
+        "attributes": {
+            n: {k: (id(v), repr(v) if isinstance(v, list | int | float) else "") for k, v in m.__dict__.items()}
+            for n, m in model.named_modules()
+        },
+        "containers": {(n, c): list(m.__dict__[c].items()) for n, m in model.named_modules() for c in containers},
+        "rng": (
+            torch.get_rng_state().numpy().tobytes(),
+            random.getstate(),
+            np.random.get_state()[1].tobytes(),  # noqa: NPY002
+        ),
+        "global hooks": (
+            len(torch.nn.modules.module._global_forward_hooks),
+            len(torch.nn.modules.module._global_forward_pre_hooks),
+        ),
+        "function": torch.nn.functional.has_torch_function,
+        "fastpath": torch.backends.mha.get_fastpath_enabled(),
+        "grad mode": torch.is_grad_enabled(),
+        "autocast": torch.is_autocast_enabled("cpu"),
+    }
+
+
+def assert_untouched(before, after):
+    for key in before:
+        assert before[key] == after[key], f"{key} changed"
+
+
+class Restless(nn.Module):
+    """Keeps state, draws random numbers, writes into its input and its buffers."""
+
+    def __init__(self, end=None):
+        super().__init__()
+        self.a, self.norm, self.b = nn.Linear(16, 32), nn.BatchNorm1d(32), nn.Linear(32, 4)
+        self.drop, self.seen, self.end = nn.Dropout(0.3), [], end
+        self.register_buffer("count", torch.zeros(()))
+        self.a.bias.requires_grad_(False)
+
+    def forward(self, x):
+        self.count += 1
+        self.seen.append(x.shape)
+        self.cache = x.detach()
+        self.last = random.random() + float(np.random.rand())  # noqa: NPY002
+        self.norm.running_mean = self.norm.running_mean + 1
+        with torch.no_grad():
+            self.b.weight.data.mul_(1.5)
+        x.mul_(2)
+        h = torch.relu_(self.norm(self.a(x)))
+        if self.end is not None:
+            raise self.end
+        return self.b(self.drop(h)) + torch.randn(())
+
+
+def prepared(model):
+    for p in model.parameters():
+        if p.requires_grad:
+            p.grad = torch.randn_like(p)
+    model.a.register_forward_hook(lambda *a: None)
+    model.b.eval()
+    return model
+
+
+def test_a_restless_model_comes_back_bit_for_bit():
+    model, x = prepared(Restless()), BATCH.clone()
+    before, given = snapshot(model), bits(x)
+    fanin.check(model, x, targets=LABELS)
+    assert_untouched(before, snapshot(model))
+    assert bits(x) == given
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_the_mode_asked_for_is_put_back(training):
+    model = prepared(Restless())
+    before = snapshot(model)
+    report = fanin.check(model, BATCH, training=training)
+    assert report.measurements.training is training
+    assert_untouched(before, snapshot(model))
+
+
+def test_also_when_the_forward_raises():
+    model = prepared(Restless(ValueError("no")))
+    before = snapshot(model)
+    with pytest.raises(CaptureError, match=r"the forward raised ValueError .*: no"):
+        fanin.check(model, BATCH)
+    assert_untouched(before, snapshot(model))
+
+
+def test_also_when_interrupted():
+    model = prepared(Restless(KeyboardInterrupt()))
+    before = snapshot(model)
+    with pytest.raises(KeyboardInterrupt):
+        fanin.check(model, BATCH)
+    assert_untouched(before, snapshot(model))
+
+
+def test_also_when_the_loss_raises():
+    model = prepared(Restless())
+    before = snapshot(model)
+
+    def loss(output):
+        raise ZeroDivisionError
+
+    with pytest.raises(CaptureError, match="the loss raised ZeroDivisionError"):
+        fanin.check(model, BATCH, loss=loss)
+    assert_untouched(before, snapshot(model))
+
+
+class Stopper(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx, g):
+        raise KeyboardInterrupt
+
+
+def test_also_when_interrupted_in_the_backward():
+    model = prepared(Restless())
+    before = snapshot(model)
+    with pytest.raises(KeyboardInterrupt):
+        fanin.check(model, BATCH, loss=lambda o: Stopper.apply(o).sum())
+    assert_untouched(before, snapshot(model))
+
+
+def test_the_comparison_can_fail():
+    model = prepared(Restless())
+    before = snapshot(model)
+    with torch.no_grad():
+        model.a.weight[0, 0] += 1e-3
+    with pytest.raises(AssertionError, match="values changed"):
+        assert_untouched(before, snapshot(model))
+
+
+@pytest.mark.parametrize("reentrant", [True, False])
+def test_checkpointing_leaves_no_trace_and_has_all_gradients(reentrant):
+    class Blocks(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.blocks = nn.ModuleList(nn.Sequential(nn.Linear(16, 16), nn.ReLU(inplace=True)) for _ in range(3))
+            self.head = nn.Linear(16, 4)
+
+        def forward(self, x):
+            for block in self.blocks:
+                x = checkpoint(block, x, use_reentrant=reentrant)
+            return self.head(x)
+
+    model = Blocks()
+    before = snapshot(model)
+    found = fanin.check(model, BATCH, targets=LABELS).measurements
+    assert_untouched(before, snapshot(model))
+    assert all(p.state == "nonzero" for p in found.parameters)
+    assert [s.backward is not None for s in found.weight_sites()] == [True] * 4

@@ -1,0 +1,239 @@
+"""Every rule fires on a minimal broken model and keeps quiet on a near miss."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+import fanin
+from fanin.rules.table import RULES
+
+
+def net(act=nn.ReLU, depth=1, width=64, norm=None, bias=True):
+    layers = [nn.Linear(32, width, bias=bias)]
+    for _ in range(depth - 1):
+        layers += [norm(width)] if norm else []
+        layers += [act(), nn.Linear(width, width, bias=bias)]
+    return nn.Sequential(*layers, act(), nn.Linear(width, 10))
+
+
+def init(model, std=None, bias=0.0, gain=None):
+    for m in model:
+        if isinstance(m, nn.Linear):
+            nn.init.normal_(m.weight, std=std if std is not None else gain * m.in_features**-0.5)
+            if m.bias is not None:
+                nn.init.constant_(m.bias, bias)
+    return model
+
+
+def edited(model, edit):
+    with torch.no_grad():
+        edit(model)
+    return model
+
+
+def x(n=64):
+    return torch.randn(n, 32)
+
+
+def y(n=64):
+    return torch.randint(0, 10, (n,))
+
+
+def case(model, inputs=None, targets=None, **more):
+    inputs = x() if inputs is None else inputs
+    return {"model": model, "inputs": inputs, "targets": y(len(inputs)) if targets is None else targets, **more}
+
+
+def attention(factor):
+    layer = nn.TransformerEncoderLayer(32, 4, 64, dropout=0.0, batch_first=True)
+    return case(
+        edited(layer, lambda m: m.self_attn.in_proj_weight[:64].mul_(factor)),
+        torch.randn(8, 16, 32),
+        torch.randn(8, 16, 32),
+    )
+
+
+class Tokens(nn.Module):
+    def __init__(self, skip):
+        super().__init__()
+        self.skip, self.value = skip, nn.ModuleList(nn.Linear(32, 32, bias=False) for _ in range(4))
+
+    def forward(self, h):
+        for value in self.value:
+            new = torch.softmax(h @ h.transpose(1, 2) / 32, -1) @ value(h)
+            h = h + new if self.skip else new
+        return h
+
+
+class Cut(nn.Module):
+    def __init__(self, cut):
+        super().__init__()
+        self.cut, self.a, self.b = cut, nn.Linear(32, 64), nn.Linear(64, 10)
+
+    def forward(self, h):
+        h = self.a(h).relu()
+        return self.b(h.detach() if self.cut else h)
+
+
+class Gated(nn.Module):
+    """y = x + a b relu(W x): a alone zero opens, a and b both zero is a deadlock."""
+
+    def __init__(self, a, b):
+        super().__init__()
+        self.inner, self.head = nn.Linear(32, 32), nn.Linear(32, 10)
+        self.a, self.b = nn.Parameter(torch.full((32,), a)), nn.Parameter(torch.full((32,), b))
+
+    def forward(self, h):
+        return self.head(h + self.a * (self.b * self.inner(h).relu()))
+
+
+class Logged(nn.Module):
+    def __init__(self, floor):
+        super().__init__()
+        self.layer, self.floor = nn.Linear(32, 10), floor
+
+    def forward(self, h):
+        return (self.layer(h).relu() + self.floor).log()
+
+
+def softmaxed(end):
+    return nn.Sequential(*net(), *end)
+
+
+def cloned(share):
+    first = nn.Linear(32, 32)
+    second = copy.deepcopy(first) if share else nn.Linear(32, 32)
+    return nn.Sequential(first, nn.Tanh(), second, nn.Tanh(), nn.Linear(32, 10))
+
+
+def adam(lr):
+    model = net()
+    return case(model, optimizer=torch.optim.Adam(model.parameters(), lr=lr))
+
+
+def nan_at(index):
+    inputs = x()
+    if index is not None:
+        inputs[index] = float("nan")
+    return inputs
+
+
+# code -> (what must fire, what is close and must not)
+CASES = {
+    "D101": (lambda: case(net(), 20 * x()), lambda: case(net(), 3 * x())),
+    "D102": (lambda: case(net(), 5 + 0.1 * x()), lambda: case(net(), 2 + x())),
+    "D103": (lambda: case(net(), nan_at((3, 7))), lambda: case(net(), nan_at(None))),
+    "D104": (
+        lambda: case(net(), targets=1e4 * torch.randn(64, 10)),
+        lambda: case(net(), targets=10 * torch.randn(64, 10)),
+    ),
+    "P501": (
+        lambda: case(edited(net(), lambda m: m[0].weight.fill_(0.1))),
+        lambda: case(edited(net(), lambda m: m[0].weight[:8].fill_(0.0))),  # closed, not copied
+    ),
+    "P502": (lambda: case(init(net(depth=8), std=0.01)), lambda: case(init(net(depth=8), gain=2**0.5))),
+    "P503": (
+        lambda: case(edited(net(), lambda m: m[0].bias.fill_(-6.0))),
+        lambda: case(edited(net(), lambda m: m[0].bias.fill_(-0.5))),
+    ),
+    "P504": (lambda: case(edited(net(), lambda m: m[0].weight[0, :1].fill_(torch.nan))), lambda: case(net())),
+    "P505": (lambda: case(cloned(True)), lambda: case(cloned(False))),
+    "N601": (
+        lambda: case(net(norm=nn.BatchNorm1d, depth=2), x(4)),
+        lambda: case(net(norm=nn.BatchNorm1d, depth=2), x(16)),
+    ),
+    "N602": (
+        lambda: case(nn.Sequential(nn.Linear(32, 64), nn.LayerNorm(64, eps=10.0), nn.ReLU(), nn.Linear(64, 10))),
+        lambda: case(nn.Sequential(nn.Linear(32, 64), nn.LayerNorm(64, eps=1e-3), nn.ReLU(), nn.Linear(64, 10))),
+    ),
+    "S207": (lambda: case(Logged(0.0)), lambda: case(Logged(0.1))),
+    "S201": (lambda: case(init(net(depth=8), gain=0.5)), lambda: case(init(net(depth=8), gain=1.3))),
+    "S202": (lambda: case(init(net(depth=8), gain=4.0)), lambda: case(init(net(depth=8), gain=1.6))),
+    "S203": (
+        lambda: case(init(net(nn.Sigmoid, depth=8), gain=1.0)),
+        lambda: case(init(net(nn.Tanh, depth=8), gain=1.2)),
+    ),
+    "S204": (
+        lambda: case(init(net(nn.Tanh, depth=16), gain=3.0)),
+        lambda: case(init(net(nn.Tanh, depth=16), gain=1.3)),
+    ),
+    "S205": (lambda: case(net(depth=12)), lambda: case(init(net(depth=12), gain=2**0.5))),
+    "S206": (lambda: case(init(net(depth=4), gain=200.0)), lambda: case(init(net(depth=4), gain=2**0.5))),
+    "A301": (
+        lambda: case(edited(net(depth=2), lambda m: m[2].bias.fill_(-1.5))),
+        lambda: case(init(net(depth=2), gain=2**0.5)),
+    ),
+    "A302": (lambda: case(init(net(nn.Tanh), std=2.0)), lambda: case(init(net(nn.Tanh), gain=1.0))),
+    "A303": (
+        lambda: case(edited(net(), lambda m: m[0].weight[:32].zero_())),
+        lambda: case(edited(net(), lambda m: m[0].weight[:4].zero_())),
+    ),
+    "G401": (lambda: case(Cut(True)), lambda: case(Cut(False))),
+    "G402": (lambda: case(Gated(0.0, 0.0)), lambda: case(Gated(0.0, 1.0))),
+    "G403": (lambda: case(Gated(0.0, 1.0)), lambda: case(Gated(0.5, 1.0))),
+    "G404": (lambda: case(net(nn.Sigmoid, depth=8)), lambda: case(net(depth=2))),
+    "T701": (lambda: attention(10.0), lambda: attention(1.0)),
+    "T702": (
+        lambda: {"model": Tokens(False), "inputs": torch.randn(8, 16, 32)},
+        lambda: {"model": Tokens(True), "inputs": torch.randn(8, 16, 32)},
+    ),
+    "L801": (
+        lambda: case(edited(net(), lambda m: m[2].weight.mul_(60))),
+        lambda: case(edited(net(), lambda m: m[2].weight.mul_(2))),
+    ),
+    "L802": (lambda: case(softmaxed([nn.Softmax(-1)])), lambda: case(softmaxed([]))),
+    "O901": (lambda: adam(1.0), lambda: adam(1e-3)),
+    "O902": (
+        lambda: {"model": init(nn.Sequential(nn.Linear(32, 64)), std=1e4).half(), "inputs": x(16).half()},
+        lambda: {"model": nn.Linear(32, 64).half(), "inputs": x(16).half()},
+    ),
+}
+
+
+def codes(report):
+    return [f.code for f in (*report.findings, *report.consequences)]
+
+
+def test_every_rule_has_a_case():
+    assert sorted(CASES) == sorted(r.code for r in RULES)
+
+
+@pytest.mark.parametrize("code", sorted(CASES))
+def test_fires_on_the_broken_model(code):
+    torch.manual_seed(0)
+    company = ["S2"] if code == "P502" else []  # it explains a drift and is told only beside one
+    assert code in codes(fanin.check(**CASES[code][0](), select=[code, *company]))
+
+
+@pytest.mark.parametrize("code", sorted(CASES))
+def test_keeps_quiet_on_the_near_miss(code):
+    torch.manual_seed(0)
+    company = ["S2"] if code == "P502" else []
+    assert code not in codes(fanin.check(**CASES[code][1](), select=[code, *company]))
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda r: r.code)
+def test_a_page_has_all_headings(rule):
+    page = rule.page()
+    for heading in ("What it does:", "Why:", "What is measured:", "Example:", "Fix:", "References:"):
+        assert heading in page
+    assert ">>> " in page
+    assert rule.source
+
+
+def test_codes_and_names_are_unique():
+    assert len({r.code for r in RULES}) == len({r.name for r in RULES}) == len(RULES)
+
+
+def test_every_finding_says_number_limit_and_fix():
+    torch.manual_seed(0)
+    for report in (fanin.check(**CASES[c][0]()) for c in ("D101", "S201", "T701", "L801")):
+        for f in report.findings:
+            assert f.value is not None
+            assert f.fix.text
+            assert f.message.endswith(".")
+            assert f.severity == "note" or f.threshold is not None
