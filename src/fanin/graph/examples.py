@@ -33,10 +33,10 @@ def how_to_give_inputs(model: Any) -> str:
     except (TypeError, ValueError):
         signature = "(...)"
     return (
-        f"no inputs were given for {type(model).__name__}.forward{signature:.300}, and none could be made up. Pass what "
-        "forward takes: a tensor (torch.zeros(2, 3, 224, 224)), a tuple of positional arguments, or a dict of keyword "
+        f"no inputs were given for {type(model).__name__}.forward{signature:.300}, and none could be made up. Pass "
+        "what forward takes: a tensor (torch.zeros(2, 3, 224, 224)), a tuple of positional arguments, or a dict of keyword "
         "arguments ({'input_ids': torch.zeros(2, 16, dtype=torch.long)}); on the command line --input 2,3,224,224. "
-        "Only shapes and integer values matter."
+        "Only shapes and integers matter."
     )
 
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from fanin.graph.activations import Activation
+from fanin.graph.activations import LIBRARY, Activation
 from fanin.graph.attention import Attention
 from fanin.graph.ir import Graph, Op
 from fanin.graph.norms import Norm
@@ -56,6 +56,7 @@ _SPLITS = frozenset(
     {"chunk", "split", "unbind", "tensor_split", "getitem", "select", "narrow", "slice", "hsplit", "split_with_sizes"}
 )
 _MAX_STEPS = 2_000
+_GLU_GATE = Activation("sigmoid", fn=LIBRARY["sigmoid"])  # torch's glu: one half times the sigmoid of the other
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +143,8 @@ class _State:
 def _step(flow: Flow, walk: _Walk, op: Op, at: _State) -> None:
     """One consumer: an event, or further on."""
     kind = _event_kind(flow, op, at.value)
+    if op.name == "glu" and not at.gated:
+        walk.events.append(Event("act", op.index, at.value, _GLU_GATE, None, at.norms, at.piece, True))
     if kind is not None:
         if not at.gated or kind == "residual":
             walk.events.append(
@@ -176,6 +179,8 @@ def _event_kind(flow: Flow, op: Op, v: int) -> EventKind | None:
         return "attn_bias"
     if op.name.endswith("_loss"):
         return "loss"
+    if op.name == "glu":
+        return "gate"
     multiplies = op.name in ("mul", "div", "rdiv", "addcmul", "complex", "polar", "addcdiv", "lerp")
     if (
         multiplies
@@ -281,6 +286,8 @@ def _source_through(flow: Flow, op: Op, v: int) -> tuple[str, list[int]]:
     if not signals:
         kinds = {flow.around.kinds.kinds[i] for i in op.inputs}
         return ("param" if "weight" in kinds else "input" if "index" in kinds else "const"), []
+    if op.name == "glu":
+        return "gate", []
     if op.name in ("mul", "div", "rdiv", "addcmul", "lerp") and len(signals) > 1:
         sizes = {flow.graph.values[i].numel for i in signals}
         return ("gate" if len(sizes) == 1 else "se_gate"), []
