@@ -519,7 +519,7 @@ def _transparent_functions() -> Iterator[None]:
         return False
 
     with contextlib.ExitStack() as stack:
-        for namespace in (torch.nn.functional, torch.functional):
+        for namespace in (torch.nn.functional, torch.functional, torch.autograd):
             for name in ("has_torch_function", "has_torch_function_unary", "has_torch_function_variadic"):
                 if hasattr(namespace, name):
                     stack.enter_context(mock.patch.object(namespace, name, no))
