@@ -1,14 +1,14 @@
 """The command line: a thin layer over the public API.
 
-Results go to stdout, progress and errors to stderr. Exit status: 0 clean, 1 findings, 2 usage or internal error. Commands
-import what they need when they run, so that ``fanin --help`` stays quick.
+Results go to stdout, progress and errors to stderr. Exit status: 0 clean, 1 findings, 2 usage or internal error.
+Commands import what they need when they run, so that ``fanin --help`` stays quick.
 """
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -67,6 +67,65 @@ def lab(
         list_experiments()
     else:
         run_experiment(name, out=out, full=full, seed=seed, workers=workers)
+
+
+@app.command()
+def gain(
+    phi: Annotated[
+        list[str], typer.Argument(help="Names (gelu, 'leaky_relu(0.2)'), module:function, or file.py:function.")
+    ],
+    q: Annotated[float, typer.Option(help="Variance of the pre-activation.")] = 1.0,
+    output: Annotated[Literal["table", "json"], typer.Option("--format", help="How to print.")] = "table",
+) -> None:
+    """Say the gain of activations: what multiplies 1 / sqrt(fan) in the weights' standard deviation."""
+    from rich.console import Console
+
+    from fanin.report.theory_view import gains_to_json, show_gains
+    from fanin.theory.overview import gain_row
+    from fanin.theory.targets import load_activation
+
+    rows = [gain_row(load_activation(name), q=q) for name in phi]
+    if output == "json":
+        typer.echo(gains_to_json(rows))
+    else:
+        show_gains(rows, console=Console(highlight=False))
+
+
+@app.command()
+def theory(
+    phi: Annotated[str, typer.Option(help="Activation: a name, module:function, or file.py:function.")] = "tanh",
+    sigma_w2: Annotated[float | None, typer.Option(help="fan_in Var(w) to look at, beside the laws.")] = None,
+    sigma_b2: Annotated[float, typer.Option(help="Variance of the bias.")] = 0.0,
+    depth: Annotated[int, typer.Option(help="Layers.")] = 50,
+    width: Annotated[int, typer.Option(help="Units of each layer, for the laws.")] = 1024,
+    law: Annotated[list[str] | None, typer.Option(help="Classic laws to compare; may be repeated.")] = None,
+    c0: Annotated[float, typer.Option(help="Correlation of the two inputs at the first layer.")] = 0.5,
+    plot: Annotated[Path | None, typer.Option(help="Also write the figure here (png, svg or pdf).")] = None,
+    phase_diagram: Annotated[bool, typer.Option("--phase-diagram", help="Map chi_1 over both variances.")] = False,
+    grid: Annotated[int, typer.Option(help="Points on each axis of the phase diagram.")] = 200,
+) -> None:
+    """Predict q, c and the gradient over depth for chosen laws, before anything runs."""
+    from rich.console import Console
+
+    from fanin.report.theory_view import predict, predict_phases
+    from fanin.theory.targets import load_activation
+
+    act, console = load_activation(phi), Console(highlight=False)
+    if phase_diagram:
+        predict_phases(act, grid=grid, sigma_w2=sigma_w2, sigma_b2=sigma_b2, plot=plot, console=console)
+    else:
+        laws = law or ["he", "glorot", "classic_uniform"]
+        predict(
+            act,
+            depth=depth,
+            width=width,
+            laws=laws,
+            sigma_w2=sigma_w2,
+            sigma_b2=sigma_b2,
+            c0=c0,
+            plot=plot,
+            console=console,
+        )
 
 
 def main() -> None:

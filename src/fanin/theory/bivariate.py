@@ -21,6 +21,7 @@ from fanin.theory.activations import Activation
 from fanin.theory.callables import ActivationLike, resolve
 from fanin.theory.closed_forms import CLOSED_BIVARIATE
 from fanin.theory.moments import gaussian_moments, kinks_of
+from fanin.theory.panels import EPS
 from fanin.theory.quadrature import NODES, WEIGHTS, integrate
 
 __all__ = ["bivariate", "bivariate_gap", "bivariate_slope", "pair_fourths"]
@@ -29,6 +30,7 @@ _INNER_CUT: Final = 10.0  # in deviations of y: tail mass 2e-23
 _OUTER_CUT: Final = 12.0
 _PANEL_WIDTH: Final = 2.0  # in units of z: 16 nodes then resolve what activations do near the origin
 _MAX_PANELS: Final = 256
+_SMALLEST_GAP: Final = 1e-13  # below it two values differ by less than rounding
 
 # (u1, u2, x, y) -> integrands, (k, ...)
 _Integrand: TypeAlias = Callable[[Array, Array, Array, Array], Array]
@@ -138,6 +140,8 @@ def bivariate_slope(phi: ActivationLike, gap: float, *, q: float = 1.0, mean: fl
 def _gap_and_slope(act: Activation, gap: float, q: float, mean: float) -> tuple[float, float]:
     if gap == 0.0:
         return 0.0, gaussian_moments(act, q=q, mean=mean).dsecond
+    if gap < _SMALLEST_GAP:
+        return _below_rounding(act, gap, q, mean)
     pair = _pair(act, act, c=1.0 - gap, gap=gap, qs=(q, q), means=(mean, mean))
 
     def integrand(u1: Array, u2: Array, x: Array, y: Array) -> Array:
@@ -148,8 +152,20 @@ def _gap_and_slope(act: Activation, gap: float, q: float, mean: float) -> tuple[
             score = score - (x * x - 1.0) / (2.0 * (2.0 - gap))
         return np.stack((half_square, half_square * score))
 
-    value, slope = _nested(integrand, pair)
+    m = gaussian_moments(act, mean=mean, q=q)
+    # f(u1) - f(u2) of nearly equal values: what rounding leaves of it; asking quadrature for more would never end
+    lost = EPS * math.sqrt(m.second / max(min(gap * q * m.dsecond, m.second), 1e-300))
+    value, slope = _nested(integrand, pair, rtol=max(1e-12, 30.0 * lost))
     return value, slope / q
+
+
+def _below_rounding(act: Activation, gap: float, q: float, mean: float) -> tuple[float, float]:
+    """The leading power of the gap: linear, or a square root where the function jumps, from the smallest integrated."""
+    value, slope = _gap_and_slope(act, _SMALLEST_GAP, q, mean)
+    share = gap / _SMALLEST_GAP
+    if value > 2.0 * _SMALLEST_GAP * q * gaussian_moments(act, q=q, mean=mean).dsecond:
+        return value * math.sqrt(share), slope / math.sqrt(share)
+    return value * share, slope
 
 
 @lru_cache(maxsize=1024)
@@ -180,7 +196,7 @@ def _pair(
     return _Pair(c, gap, means, (math.sqrt(qs[0]), math.sqrt(qs[1])), (kinks[0], kinks[1]))
 
 
-def _nested(integrand: _Integrand, pair: _Pair) -> tuple[float, ...]:
+def _nested(integrand: _Integrand, pair: _Pair, *, rtol: float = 1e-12) -> tuple[float, ...]:
     alpha, beta = math.sqrt(0.5 * (1.0 + pair.c)), math.sqrt(0.5 * pair.gap)
     # kinks in units of the standardised u1, u2
     k1 = (np.array(pair.kinks[0]) - pair.means[0]) / pair.stds[0]
@@ -200,7 +216,7 @@ def _nested(integrand: _Integrand, pair: _Pair) -> tuple[float, ...]:
         return values, np.abs(outer).sum(axis=-1).T, np.zeros_like(values)
 
     edges = _outer_edges(alpha, beta, max(pair.stds), k1, k2)
-    return tuple(float(v) for v in integrate(rule, edges, rtol=1e-12).values)
+    return tuple(float(v) for v in integrate(rule, edges, rtol=rtol).values)
 
 
 def _inner_grid(spread: float) -> Array:

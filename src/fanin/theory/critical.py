@@ -47,7 +47,10 @@ class CriticalPoint:
 
 def _bias_at(act: Activation, q: float) -> float:
     """The sigma_b2 that makes q the fixed point of the law with chi_1 = 1."""
-    m = gaussian_moments(act, q=q)
+    try:
+        m = gaussian_moments(act, q=q)
+    except TheoryError:  # too large for a float: far beyond any fixed point
+        return -math.inf
     return q - m.second / m.dsecond if m.dsecond > 0.0 else -math.inf
 
 

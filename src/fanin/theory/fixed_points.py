@@ -7,8 +7,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from scipy import optimize
-
 from fanin.errors import TheoryError
 from fanin.theory.callables import ActivationLike, resolve
 from fanin.theory.maps import check_variances, chi_1, gap_map, q_map
@@ -47,6 +45,8 @@ def solve_bracketed(f: Callable[[float], float], lo: float, hi: float) -> FixedP
         >>> round(solve_bracketed(lambda x: x * x - 2.0, 1.0, 2.0).value, 9)
         1.414213562
     """
+    from scipy import optimize  # a quarter of a second to import, and gains do without
+
     root, info = optimize.brentq(
         f, lo, hi, xtol=1e-15 * max(abs(lo), abs(hi)), rtol=1e-14, full_output=True, disp=False
     )

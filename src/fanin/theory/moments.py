@@ -125,7 +125,10 @@ def _check_gaussian(mean: float, q: float) -> None:
 def _moments(act: Activation, mean: float, q: float, kinks: tuple[float, ...] | None) -> Moments:
     closed = CLOSED_MOMENTS.get(act.name) if act.identity is None and mean == 0.0 else None
     if closed is not None:
-        values = closed(q, **dict(act.params))
+        try:
+            values = closed(q, **dict(act.params))
+        except OverflowError:
+            raise TheoryError(f"the moments of {act} under N(0, {q:g}) exceed every float; use a smaller q") from None
         return Moments(**values, error=8.0 * EPS, kinks=act.kinks or ())
     return _by_quadrature(act, mean, q, kinks)
 

@@ -77,7 +77,7 @@ def softmax_moments(entries: int, *, logit_var: float, correlation: float = 0.0)
 
     Args:
         entries: T, >= 1.
-        logit_var: variance of the logits, in [0, 200].
+        logit_var: variance of the logits, in [0, 100].
         correlation: of any two logits of the row.
 
     Accuracy:
@@ -124,7 +124,7 @@ def _exact(entries: int, logit_var: float) -> tuple[float, float]:
 
     low = -math.log(entries) - 12.0 * std - 40.0
     edges = np.linspace(low, 12.0 * std + 8.0, 2 + int((12.0 * std + 8.0 - low) / 3.0))
-    participation, entropy = integrate(rule, edges, rtol=1e-11).values
+    participation, entropy = integrate(rule, edges, rtol=1e-10).values
     return float(participation), max(float(entropy), 0.0)
 
 
@@ -144,9 +144,9 @@ def _laplace(tau: Array, std: float) -> tuple[Array, Array, Array]:
 
 
 def _check(entries: int, logit_var: float) -> None:
-    if entries < 1 or not 0.0 <= logit_var <= 200.0:
+    if entries < 1 or not 0.0 <= logit_var <= 100.0:
         raise TheoryError(
-            f"softmax needs at least one entry and a logit variance in [0, 200], got {entries!r} and "
+            f"softmax needs at least one entry and a logit variance in [0, 100], got {entries!r} and "
             f"{logit_var!r}; beyond that "
             "one entry has all the weight"
         )
