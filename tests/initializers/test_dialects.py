@@ -105,9 +105,14 @@ KERAS = [
     ("lecun_normal", "LecunNormal", {}),
     ("lecun_uniform", "LecunUniform", {}),
 ]
+SLOW = ("glorot_normal", "he_uniform", "lecun_normal", "lecun_uniform")  # the same code of the peer as another one
 
 
-@pytest.mark.parametrize(("name", "spelling", "arguments"), KERAS)
+def briefly(cases):
+    return [pytest.param(*c, marks=pytest.mark.slow if c[0] in SLOW else ()) for c in cases]
+
+
+@pytest.mark.parametrize(("name", "spelling", "arguments"), briefly(KERAS))
 def test_keras(keras, name, spelling, arguments):
     theirs = np.asarray(getattr(keras.initializers, spelling)(seed=3, **arguments)(RECTANGLE))
     assert_same_as_peer(get(name, like="keras", **arguments), theirs, few_beyond=40)
@@ -144,7 +149,7 @@ JAX = [
 ]
 
 
-@pytest.mark.parametrize(("name", "arguments"), JAX)
+@pytest.mark.parametrize(("name", "arguments"), briefly(JAX))
 def test_jax_and_flax(name, arguments):
     jax = pytest.importorskip("jax")
     make = getattr(jax.nn.initializers, name)

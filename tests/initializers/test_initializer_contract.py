@@ -8,17 +8,26 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes, arrays
 
 import fanin
 from fanin.errors import ArgumentError, DtypeError, LayoutError, ShapeError, UnknownNameError
 from fanin.initializers import (
+    ICNR,
+    Bilinear,
     Centred,
     Constant,
     Initializer,
     Normal,
+    Orthogonal,
     PerPart,
     Scaled,
+    Sparse,
+    TruncatedNormal,
     Uniform,
+    VarianceScaling,
     Zeros,
     from_array,
     get,
@@ -343,3 +352,40 @@ def test_numbers_too_large_for_a_half_are_refused():
     for law in (Constant(1e6), Normal(std=1e5), get("orthogonal", gain=1e7), Scaled(get("orthogonal"), 1e7)):
         with pytest.raises(DtypeError, match="float16"):
             law.sample((64, 64), key=KEY, dtype="float16")
+
+
+numbers = st.floats(1e-3, 1e3)
+plain_laws = st.one_of(
+    st.builds(Constant, st.floats(-1e6, 1e6)),
+    st.builds(Normal, std=numbers, mean=st.floats(-10.0, 10.0)),
+    st.builds(Uniform, bound=numbers),
+    st.builds(TruncatedNormal, std=numbers, lower=st.floats(-4.0, -0.5), upper=st.floats(0.5, 4.0)),
+    st.builds(
+        VarianceScaling,
+        gain=numbers,
+        mode=st.sampled_from(["fan_in", "fan_out", "fan_avg", "fan_geo"]),
+        law=st.sampled_from(["normal", "uniform", "truncated_normal"]),
+    ),
+    st.builds(Orthogonal, gain=numbers, scaled=st.booleans()),
+    st.builds(Sparse, connections=st.integers(1, 50), std=numbers),
+    st.builds(
+        Bilinear, factor=st.one_of(st.none(), st.integers(1, 4), st.tuples(st.integers(1, 4), st.integers(1, 4)))
+    ),
+    arrays(np.float32, array_shapes(max_dims=3, max_side=4)).map(from_array),
+)
+any_law = st.recursive(
+    plain_laws,
+    lambda inner: st.one_of(
+        st.builds(Scaled, inner, st.floats(-10.0, 10.0)),
+        st.lists(inner, min_size=1, max_size=4).map(lambda laws: PerPart(tuple(laws))),
+        st.builds(ICNR, inner, st.integers(1, 4)),
+    ),
+    max_leaves=6,
+)
+
+
+@given(any_law)
+def test_any_law_nested_to_any_depth_comes_back_from_json(law):
+    again = law_from_dict(json.loads(json.dumps(law.to_dict())))
+    assert again == law
+    assert str(again) == str(law)

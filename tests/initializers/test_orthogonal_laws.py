@@ -15,7 +15,7 @@ import fanin
 from fanin.initializers import ConvOrthogonal, DeltaOrthogonal, MirroredOrthogonal, Orthogonal
 from fanin.layout import Layout, to_blocks
 
-DRAWS = 4000
+DRAWS = 2500
 
 
 def squares(n: int, dtype: str = "float64") -> np.ndarray:
