@@ -311,10 +311,11 @@ def _structured(law: Fillable, place: _Place, key: Key, layout: Layout | None) -
     constant = _constant(law)
     if constant is not None:
         return lambda memory: memory.fill_(constant)
-    dtype, whole = place.memory.dtype, place.slices is None
-    if whole and place.memory.device.type == "cpu" and dtype == torch.float32:
+    dtype, memory = place.memory.dtype, place.memory
+    if place.slices is None and memory.device.type == "cpu" and dtype == torch.float32 and memory.is_contiguous():
         return lambda memory: _write_or_copy(memory, law, key, layout)
-    values = np.empty(place.shape, np.float32) if dtype in (torch.bfloat16, torch.float16) else None
+    drawn_in_single = dtype in (torch.float32, torch.bfloat16, torch.float16)
+    values = np.empty(place.shape, np.float32) if drawn_in_single else None
     if values is None or not _write_into(law, values, key, layout):
         values = law.sample(place.shape, key=key, layout=layout, dtype=fill_dtype(dtype).name)
     return lambda memory: _copy(memory, values[place.slices or ...])
