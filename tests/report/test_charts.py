@@ -130,6 +130,16 @@ def test_plots_without_any_value_are_drawn_empty():
     )
 
 
+def test_an_exact_zero_has_a_lane_of_its_own_and_breaks_the_line():
+    axis = DepthAxis(names=("a", "b", "c", "d"))
+    panel = Panel(label="x", series="forward", measured=(1.0, 1.0, 0.0, 1.0), kinds=("weight",) * 4)
+    root = well_formed(depth_plot([panel], axis, id_="p", title="t", description="d"))
+    group = root.find("g[@class='forward']")
+    assert "0" in [t.text for t in group.iter("text")]
+    (line,) = [path.get("d") for path in group.iter("path") if path.get("class") == "line"]
+    assert line.count("M") == 2
+
+
 def test_all_panels_have_the_same_decades():
     axis = DepthAxis(names=("a", "b"))
     steep = Panel(label="s", series="forward", measured=(1.0, 1e-8), kinds=("weight",) * 2)
@@ -143,7 +153,7 @@ def test_all_panels_have_the_same_decades():
     assert len(labels[0]) == len(labels[1])
 
 
-@pytest.mark.parametrize("kind", [*KIND_NAMES, "zero", "missing"])
+@pytest.mark.parametrize("kind", KIND_NAMES)
 def test_every_kind_has_a_mark(kind):
     assert "M5 5" in marks([(kind, 5.0, 5.0)], 3.0)
 

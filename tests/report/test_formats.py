@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 
 import jsonschema
 import pytest
-from tests.report.samples import SAMPLES, hostile, mlp, vit
+from tests.report.samples import SAMPLES, hostile, mlp, site, vit
 from tests.report.test_terminal import assert_snapshot
 
 from fanin._version import __version__
@@ -16,6 +16,7 @@ from fanin.report.annotations import to_annotations
 from fanin.report.json_view import to_json
 from fanin.report.junit import to_junit
 from fanin.report.markdown import to_markdown
+from fanin.report.rows import names_of
 from fanin.report.sarif import to_sarif
 from fanin.report.schema import build_schema, schema_text
 
@@ -190,3 +191,23 @@ def test_markdown_has_no_raw_html_and_no_broken_table():
     assert not re.search(r"(?<!\\)<", re.sub(r"(?m)^    .*$", "", outside))
     rows = [line for line in text.splitlines() if line.startswith("|")]
     assert {len(re.findall(r"(?<!\\)\|", row)) for row in rows} == {7}
+
+
+# ---------------------------------------------------------------- what the rows are called
+
+
+def named(path: str, *parameters: str, call: int = 0):
+    return dataclasses.replace(
+        site(0, path, "linear", "weight", 1.0, 1.0), parameters=tuple(f"{path}.{p}" for p in parameters), call=call
+    )
+
+
+def test_operations_of_one_module_are_told_apart():
+    sites = [
+        named("attn", "in_proj_bias", "in_proj_weight"),
+        named("attn", "out_proj.bias", "out_proj.weight", call=1),
+        named("fc", "weight"),
+        named("shared", "weight"),
+        named("shared", "weight", call=1),
+    ]
+    assert names_of(sites) == ("attn.in_proj_weight", "attn.out_proj", "fc", "shared", "shared #1")

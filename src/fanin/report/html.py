@@ -11,7 +11,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from fanin.measure.record import Site
+from fanin.measure.record import InputRecord, Site
 from fanin.report.figures import Figure, all_figures, page_sites, plots_of
 from fanin.report.json_view import to_document
 from fanin.report.layer_table import layer_table
@@ -197,9 +197,15 @@ def headline(name: str) -> str:
     return words[:1].upper() + words[1:]
 
 
+def _input(record: InputRecord) -> str:
+    stats = record.stats
+    return f"rms {figures(stats.rms)}, mean {figures(stats.mean)}, {big(stats.min)} to {big(stats.max)}"
+
+
 def _loss_facts(result: CheckResult) -> list[tuple[str, str]]:
     measured = result.measurements
-    loss, facts = measured.loss, []
+    loss = measured.loss
+    facts = [(f"input {shorten(clean(i.name), 40)}", _input(i)) for i in measured.inputs[:4] if i.floating]
     if math.isfinite(loss.value) and loss.source != "cotangent":
         facts.append(("loss at the start", figures(loss.value)))
     if loss.baseline is not None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from fanin.measure.record import Activity, ParameterRecord, Site
 from fanin.report.numbers import MISSING, figures, share
-from fanin.report.rows import activation_of, codes_by_site, findings_by_severity, parameters_by_site
+from fanin.report.rows import activation_of, codes_by_site, findings_by_severity, names_of, parameters_by_site
 from fanin.report.text import clean, shorten
 from fanin.rules.result import CheckResult
 
@@ -52,7 +52,8 @@ def layer_table(
     records = parameters_by_site(sites, result.measurements.parameters)
     sources = [_Source(site, records.get(place), _activity(site, sites)) for place, site in enumerate(sites)]
     columns = [column for column in _COLUMNS if any(column.value(source) is not None for source in sources)]
-    rows = tuple(_row(source, columns, codes.get(place, ()), anchors) for place, source in enumerate(sources))
+    names = names_of(sites)
+    rows = tuple(_row(s, names[place], columns, codes.get(place, ()), anchors) for place, s in enumerate(sources))
     return tuple(column.head for column in columns), rows
 
 
@@ -94,9 +95,10 @@ def _activity(site: Site, sites: Sequence[Site]) -> Activity | None:
     return reader.activity if reader else None
 
 
-def _row(source: _Source, columns: Sequence[_Column], codes: Sequence[str], anchors: Mapping[str, str]) -> Row:
+def _row(
+    source: _Source, name: str, columns: Sequence[_Column], codes: Sequence[str], anchors: Mapping[str, str]
+) -> Row:
     site = source.site
-    name = clean(site.path or site.module_class) + (f" #{site.call}" if site.call else "")
     return Row(
         index=site.index,
         name=shorten(name, 80),

@@ -12,6 +12,7 @@ from fanin.report.rows import (
     findings_by_severity,
     header_facts,
     limit_of,
+    names_of,
     not_run_by_reason,
     where,
 )
@@ -77,6 +78,7 @@ def _layers(result: CheckResult) -> Iterator[str]:
     if not sites:
         return
     codes = codes_by_site((*result.findings, *result.consequences), sites)
+    names = names_of(sites)
     shown = evenly(len(sites), _MAX_LAYERS, keep=codes)
     yield f"## Layers ({len(shown)} of {len(sites)})" if len(shown) < len(sites) else "## Layers"
     yield ""
@@ -85,7 +87,7 @@ def _layers(result: CheckResult) -> Iterator[str]:
     for place in shown:
         site = sites[place]
         expected = (figures(site.predicted.rms), f"{site.predicted.z:+.1f}") if site.predicted else (MISSING, MISSING)
-        name = _code(shorten(clean(site.path or site.name), 60)).replace("|", "\\|")
+        name = _code(shorten(names[place], 60)).replace("|", "\\|")
         gradient = figures(site.backward.rms if site.backward else None)
         found = " ".join(map(_prose, dict.fromkeys(codes.get(place, ()))))
         yield f"| {name} | {figures(site.forward.rms)} | {expected[0]} | {expected[1]} | {gradient} | {found} |"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 from fanin.measure.record import ParameterRecord, Site
@@ -18,6 +19,7 @@ __all__ = [
     "findings_by_severity",
     "header_facts",
     "limit_of",
+    "names_of",
     "not_run_by_reason",
     "parameters_by_site",
     "sites_of",
@@ -64,6 +66,22 @@ def parameters_by_site(sites: Sequence[Site], parameters: Sequence[ParameterReco
         if read:
             found[place] = max(read, key=lambda record: len(record.shape))
     return found
+
+
+def names_of(sites: Sequence[Site]) -> tuple[str, ...]:
+    """A name for each operation: the module's path, and its parameter or a count where one module runs several."""
+    sole = Counter((site.path, site.kind) for site in sites)
+    return tuple(clean(_name(site, sole[site.path, site.kind] > 1)) for site in sites)
+
+
+def _name(site: Site, shared: bool) -> str:
+    base = site.path or site.module_class
+    if shared and site.kind == "weight":
+        weight = next((name for name in site.parameters if name.endswith("weight")), "")
+        own = weight.removesuffix(".weight")
+        if own.startswith(f"{site.path}."):
+            return own
+    return f"{base} #{site.call}" if site.call else base
 
 
 def evenly(num: int, limit: int, keep: Iterable[int] = ()) -> tuple[int, ...]:

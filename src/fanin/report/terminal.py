@@ -23,6 +23,7 @@ from fanin.report.rows import (
     findings_by_severity,
     header_facts,
     limit_of,
+    names_of,
     not_run_by_reason,
     parameters_by_site,
     where,
@@ -170,6 +171,7 @@ def _layers(result: CheckResult, limit: int | None, width: int, write: _Write) -
     if not sites:
         return
     codes = codes_by_site((*result.findings, *result.consequences), sites)
+    names = names_of(sites)
     shown = evenly(len(sites), limit if limit is not None else len(sites), keep=codes)
     parameters = parameters_by_site(sites, result.measurements.parameters)
     rows = {p: _Row(sites[p], activation_of(sites[p], result.measurements.sites)) for p in shown}
@@ -185,7 +187,7 @@ def _layers(result: CheckResult, limit: int | None, width: int, write: _Write) -
         table.add_column(Text("found"), no_wrap=True)
     room = width - 11 * (len(columns) + ratios) - (12 if codes else 0)
     for place in shown:
-        name = write(shorten(clean(sites[place].path or sites[place].name), max(room, 16)))
+        name = write(shorten(names[place], max(room, 16)))
         cells = [Text(name), *(Text(write(c.show(rows[place]))) for c in columns)]
         if ratios:
             cells.append(Text(write(figures(parameters[place].grad_over_weight if place in parameters else None, 2))))

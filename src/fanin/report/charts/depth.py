@@ -16,6 +16,8 @@ __all__ = ["Flag", "Panel", "Reference", "depth_plot"]
 _LABEL_HEIGHT = 22.0
 _FLAG_HEIGHT = 24.0
 _GAP = 22.0
+# An exact zero has no logarithm: it gets a lane of its own below the axis.
+_ZERO_LANE = 16.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,8 +78,9 @@ def depth_plot(
     first, parts = top, []
     for panel, (low, high) in zip(panels, ranges, strict=True):
         start = top + _LABEL_HEIGHT
-        parts.append(_panel(panel, axis, LogScale(low, high, start + panel_height, start)))
-        top = start + panel_height + _GAP
+        lane = _ZERO_LANE if any(value == 0 for value in panel.measured) else 0.0
+        parts.append(_panel(panel, axis, LogScale(low, high, start + panel_height, start), lane))
+        top = start + panel_height + lane + _GAP
     bottom = top - _GAP + 4
     legs, end = axis.legs(bottom)
     return drawing(
@@ -110,14 +113,15 @@ def _common_span(ranges: Sequence[tuple[float, float]]) -> list[tuple[float, flo
     return widened
 
 
-def _panel(panel: Panel, axis: DepthAxis, scale: LogScale) -> Markup:
+def _panel(panel: Panel, axis: DepthAxis, scale: LogScale, lane: float) -> Markup:
     return el(
         "g",
         text(panel.label, axis.left, scale.end - 8, class_="panel-label"),
         log_axis(scale, axis.left, axis.right),
         *(_reference(line, axis, scale) for line in panel.references),
         _predicted(panel.predicted, axis, scale),
-        _measured(panel, axis, scale),
+        text("0", axis.left - 8, scale.start + lane + 4, anchor="end") if lane else Markup(""),
+        _measured(panel, axis, scale, lane),
         class_=panel.series,
         aria_hidden="true",
     )
@@ -144,17 +148,19 @@ def _predicted(bands: Sequence[tuple[float, float, float] | None], axis: DepthAx
     return el("path", d="".join(bars), class_="band") + el("path", d="".join(middles), class_="expected")
 
 
-def _measured(panel: Panel, axis: DepthAxis, scale: LogScale) -> Markup:
+def _measured(panel: Panel, axis: DepthAxis, scale: LogScale, lane: float) -> Markup:
+    """Marks, and a line that breaks where a value is zero or not finite."""
     radius = min(max(axis.slot * 0.34, 1.1), 3.6)
-    points, line = [], []
+    points: list[tuple[str, float, float]] = []
+    line: list[tuple[float, float] | None] = []
     for column, (value, kind) in enumerate(zip(panel.measured, panel.kinds, strict=True)):
         if value is None:
             continue
-        y, place = scale.place(value)
-        shape = {"zero": "zero", "nonfinite": "missing"}.get(place, kind)
-        points.append((shape, axis.middle(column), y))
+        (y, place), x = scale.place(value), axis.middle(column)
+        y += lane if place == "zero" else 0.0
+        points.append((place if place in ("zero", "nonfinite") else kind, x, y))
         if kind == panel.joined:
-            line.append((axis.middle(column), y))
+            line.append(None if place in ("zero", "nonfinite") else (x, y))
     joined = el("path", d=polyline(line), class_="line") if line else Markup("")
     return joined + marks(points, radius)
 

@@ -19,6 +19,8 @@ KIND_NAMES: Mapping[str, str] = MappingProxyType(
         "attention": "attention",
         "merge": "residual sum",
         "other": "other",
+        "zero": "exactly zero",
+        "nonfinite": "NaN or infinity",
     }
 )
 
@@ -28,10 +30,12 @@ _SHAPES: Mapping[str, tuple[tuple[str, float, float], ...]] = MappingProxyType(
         "norm": (("m", 0, -1.25), ("l", 1.25, 1.25), ("l", -1.25, 1.25), ("l", -1.25, -1.25)),
         "merge": (("m", -0.9, -0.9), ("l", 1.8, 0), ("l", 0, 1.8), ("l", -1.8, 0)),
         "attention": (("m", 0, -1.3), ("l", 1.3, 2.3), ("l", -2.6, 0)),
-        "missing": (("m", -1, -1), ("l", 2, 2), ("m", 0, -2), ("l", -2, 2)),
+        "zero": (("m", -1.3, 0), ("l", 2.6, 0)),
+        "nonfinite": (("m", -1, -1), ("l", 2, 2), ("m", 0, -2), ("l", -2, 2)),
     }
 )
-_HOLLOW = frozenset({"activation", "other", "zero"})
+_HOLLOW = frozenset({"activation", "other"})
+_STROKES = frozenset({"zero", "nonfinite"})
 
 
 def marks(points: Iterable[tuple[str, float, float]], radius: float, class_: str = "") -> Markup:
@@ -63,6 +67,6 @@ def _mark(kind: str, x: float, y: float, radius: float) -> str:
     start = f"M{coordinate(x)} {coordinate(y)}"
     if kind in _SHAPES:
         steps = (f"{letter}{coordinate(dx * radius)} {coordinate(dy * radius)}" for letter, dx, dy in _SHAPES[kind])
-        return start + "".join(steps) + ("" if kind == "missing" else "z")
+        return start + "".join(steps) + ("" if kind in _STROKES else "z")
     r = coordinate(radius * (0.8 if kind in _HOLLOW else 1))
     return f"{start}m-{r} 0a{r} {r} 0 1 0 {coordinate(2 * float(r))} 0a{r} {r} 0 1 0 -{coordinate(2 * float(r))} 0"

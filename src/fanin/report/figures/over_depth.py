@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from markupsafe import Markup
 
-from fanin.measure.record import Prediction, Site
+from fanin.measure.record import Prediction, Site, TensorStats
 from fanin.report.axes import DepthAxis
 from fanin.report.charts.depth import Flag, Panel, depth_plot
 from fanin.report.charts.markers import KIND_NAMES, legend
@@ -25,8 +25,8 @@ def signal_over_depth(result: CheckResult, sites: Sequence[Site], axis: DepthAxi
     if not sites:
         return None
     kinds = tuple(mark(site) for site in sites)
-    forward = tuple(site.forward.rms for site in sites)
-    backward = tuple(site.backward.rms if site.backward else None for site in sites)
+    forward = tuple(_size(site.forward) for site in sites)
+    backward = tuple(_size(site.backward) for site in sites)
     joined = "merge" if kinds.count("merge") > 2 else "weight"
     panels = [
         Panel(
@@ -58,7 +58,8 @@ def signal_over_depth(result: CheckResult, sites: Sequence[Site], axis: DepthAxi
         id="depth",
         caption="Every operation of one forward and one backward pass",
         drawing=drawing,
-        key=legend(kinds) + _band_key(joined, any(site.predicted for site in sites)),
+        key=legend((*kinds, *_special(forward), *_special(backward)))
+        + _band_key(joined, any(site.predicted for site in sites)),
     )
 
 
@@ -80,8 +81,20 @@ def gradient_over_weight(result: CheckResult, sites: Sequence[Site], axis: Depth
             title="Gradient over weight",
             description=ends("Gradient over weight", measured) + " The layer table has every value.",
         ),
-        key=legend([kind for kind, value in zip(kinds, measured, strict=True) if value is not None]),
+        key=legend((*(kind for kind, value in zip(kinds, measured, strict=True) if value), *_special(measured))),
     )
+
+
+def _size(stats: TensorStats | None) -> float | None:
+    """The rms; NaN where any element is not finite, so that the place is marked."""
+    if stats is None:
+        return None
+    return math.nan if stats.any_nonfinite else stats.rms
+
+
+def _special(values: Sequence[float | None]) -> list[str]:
+    known = [value for value in values if value is not None]
+    return ["zero"] * any(v == 0 for v in known) + ["nonfinite"] * any(not math.isfinite(v) for v in known)
 
 
 def _band(predicted: Prediction | None) -> tuple[float, float, float] | None:
