@@ -26,7 +26,6 @@ __all__ = ["GATE_ORDERS", "ChronoBias", "ForgetBias", "gate_order"]
 GATE_ORDERS: dict[tuple[str, str], str] = {
     ("torch", "lstm"): "ifgo",
     ("keras", "lstm"): "ifgo",
-    ("flax", "lstm"): "ifgo",
     ("haiku", "lstm"): "igfo",
     ("tensorflow1", "lstm"): "igfo",
     ("mxnet", "lstm"): "ifgo",

@@ -129,7 +129,9 @@ def get(name: str, *, like: str | None = None, **arguments: Any) -> Initializer:
     Args:
         name: a name of the table, such as "he_normal"; torch's spellings ("kaiming_normal_") are understood.
         like: None for fanin's own law; "torch", "keras", "jax", "flax", "lasagne", "mxnet", "paddle" or "dl4j" for what
-            that framework really samples, its defaults, fans and errors included (`differences` prints them).
+            that framework samples, with its defaults and its reading of the fans (`differences` prints them). Where its
+            sampler is broken (an SVD that is not Haar, wrong bilinear rows) the law is the intended one and the note
+            says so.
         arguments: passed on to the law; with `like`, that framework's own argument names (``get("he_uniform",
             like="torch", a=5**0.5)``).
 
