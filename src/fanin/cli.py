@@ -128,6 +128,28 @@ def theory(
         )
 
 
+@app.command()
+def graph(
+    target: Annotated[str, typer.Argument(help="file.py:callable or module:callable that gives the model.")],
+    shape: Annotated[str | None, typer.Option("--input", help="Shape of the input, like 8,3,224,224.")] = None,
+    output: Annotated[Literal["svg", "html", "mermaid", "dot"], typer.Option("--format", help="How to draw.")] = "svg",
+    out: Annotated[Path | None, typer.Option(help="Write to this file instead of printing.")] = None,
+    unfold: Annotated[bool, typer.Option("--unfold", help="Draw every repeated block.")] = False,
+) -> None:
+    """Draw a model as fanin reads it: modules as boxes, in them the maps, norms, activations and residual additions."""
+    from fanin.graph.capture import capture
+    from fanin.graph.picture import draw
+    from fanin.targets import load_target
+
+    loaded = load_target(target, input_shape=shape)
+    text = draw(capture(loaded.model, loaded.inputs), output, fold=not unfold)
+    if out is None:
+        typer.echo(text)
+    else:
+        out.write_text(text, encoding="utf-8")
+        typer.echo(f"wrote {out}", err=True)
+
+
 def main() -> None:
     """Entry point of the ``fanin`` command."""
     try:

@@ -1,4 +1,4 @@
-"""Architectures that fanin is tested on: `zoo()` builds them by name, `reviewed_labels()` says what people see in them."""
+"""Architectures that fanin is tested on: `zoo()` builds them, `reviewed_labels()` says what people see in them."""
 
 import json
 from pathlib import Path
@@ -46,7 +46,7 @@ def zoo() -> dict[str, Builder]:
 def reviewed_labels() -> dict[str, dict[str, dict[str, Any]]]:
     """What reviewers say of every parameter: role, and for weights fans, what follows, what feeds, depth.
 
-    A weight is ``[role, shape, fan_in, fan_out, tags, act, residual, norm_after, src, depth]``, anything else ``[role, shape]``.
+    A row is ``[role, shape, fan_in, fan_out, tags, act, residual, norm_after, src, depth]``; others the first two.
     """
     keys = ("role", "shape", "fan_in", "fan_out", "tags", "act", "residual", "norm_after", "src", "depth")
     table = json.loads((Path(__file__).parent / "labels.json").read_text())

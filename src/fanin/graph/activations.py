@@ -60,7 +60,7 @@ _CASTS = frozenset(
 )
 _UNIVARIATE = ELEMENTWISE | _COMPARISONS | _CASTS
 _OWN_PARAMETER = frozenset({"prelu"})
-# a learned number inside an activation, where its value is not at hand: nn.PReLU starts at 0.25, others change nothing
+# a number that is not at hand (learned, or a buffer on meta): nn.PReLU starts at 0.25, others change nothing
 _INITIAL: Mapping[str, float] = {"prelu": 0.25, "add": 0.0, "sub": 0.0}
 
 _GRID: Array = np.concatenate([np.linspace(-8.0, 8.0, 321), [-0.013, 0.007, 0.011]])
@@ -359,7 +359,7 @@ def _number_of(graph: Graph, value: int, depth: int = 0, *, reader: str = "mul")
         return float(data.reshape(()).item())
     op = graph.producer(value)
     if op is None or depth > 8:
-        return _INITIAL.get(reader, 1.0) if graph.values[value].kind == "parameter" else "?"
+        return _INITIAL.get(reader, 1.0) if op is None and graph.values[value].is_float else "?"
     numbers = {i: _number_of(graph, i, depth + 1, reader=op.name) for i in op.inputs}
     if "?" in numbers.values():
         return "?"

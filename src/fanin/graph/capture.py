@@ -147,7 +147,7 @@ def _real_stand_in(tensor: Any, kind: str) -> Any:
     if tensor.is_meta:
         filled = torch.zeros(tuple(tensor.shape), dtype=tensor.dtype)
         return filled.normal_(std=0.02) if filled.is_floating_point() else filled
-    return tensor if kind == "parameter" else tensor.detach().clone().requires_grad_(tensor.requires_grad)
+    return tensor.detach().clone().requires_grad_(tensor.requires_grad)  # some models write into their own parameters
 
 
 def _forward(model: Any, call: Call, attempt: _Attempt, recorder: Recorder) -> Graph:

@@ -34,9 +34,9 @@ def how_to_give_inputs(model: Any) -> str:
         signature = "(...)"
     return (
         f"no inputs were given for {type(model).__name__}.forward{signature:.300}, and none could be made up. Pass "
-        "what forward takes: a tensor (torch.zeros(2, 3, 224, 224)), a tuple of positional arguments, or a dict of keyword "
-        "arguments ({'input_ids': torch.zeros(2, 16, dtype=torch.long)}); on the command line --input 2,3,224,224. "
-        "Only shapes and integers matter."
+        "what forward takes: a tensor (torch.zeros(2, 3, 224, 224)), a tuple of positional arguments, or a dict of "
+        "keyword arguments ({'input_ids': torch.zeros(2, 16, dtype=torch.long)}); on the command line --input "
+        "2,3,224,224. Only shapes and integers matter."
     )
 
 
@@ -85,10 +85,17 @@ def _of(config: Any, name: str, default: Any) -> Any:
         config,
         *(getattr(config, n, None) for n in ("text_config", "vision_config", "encoder", "decoder", "audio_config")),
     ):
-        found = getattr(part, name, None)
+        found = _attribute(part, name)
         if (found is not None and not isinstance(found, (dict, list))) or isinstance(found, (list, tuple)):
             return found
     return default
+
+
+def _attribute(part: Any, name: str) -> Any:
+    try:
+        return getattr(part, name, None)
+    except Exception:  # some configs raise errors of their own for entries that differ between layers
+        return None
 
 
 def _hf_inputs(main: str, config: Any, takes: set[str]) -> Iterator[dict[str, Any]]:

@@ -157,5 +157,7 @@ def _split_before(
         for index in link.ops:
             _run(graph.ops[index], env, graph.data)
         if use.weight in env:
+            held = _held(env[use.weight], shape[layout.out_axes[0]])
+            again = list(_split_after(analysis, use, len(held), events_after, tag))
             names = dict.fromkeys(tag(e) for e in events_after(graph.ops[use.op].output))
-            yield "+".join(sorted(names)), _held(env[use.weight], shape[layout.out_axes[0]])
+            yield from [(name, [held[i] for i in local]) for name, local in again] or [("+".join(sorted(names)), held)]

@@ -212,6 +212,11 @@ class Recorder(TorchFunctionMode):
         self._bound[id(tensor)] = (value, self._serial(tensor))
         return Ref(value)
 
+    def maker_of(self, tensor: Any) -> Op | None:
+        """The recorded op that made a tensor."""
+        made = self.tape.values[self.ref(tensor).index].op
+        return None if made is None else self.tape.ops[made]
+
     def _serial(self, tensor: Any) -> int:
         writes = self._writes.get(_storage(tensor))
         return writes[-1].serial if writes else 0
