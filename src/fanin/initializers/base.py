@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import abc
-import importlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields
@@ -149,8 +148,9 @@ class Initializer(abc.ABC):
         Returns:
             The tensor.
         """
-        # By name, because the writing of tensors lies above the laws: laws need no torch.
-        return importlib.import_module("fanin.fill").fill_(tensor, self, key=key, layout=layout)
+        from fanin.fill import fill_  # when it is needed: sampling NumPy arrays takes none of its engines
+
+        return fill_(tensor, self, key=key, layout=layout)
 
     def std_for(self, shape: Sequence[int], layout: Layout | None = None) -> float:
         """Standard deviation of the realised law for a weight of this shape: the root mean square about the mean.
