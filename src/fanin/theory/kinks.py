@@ -18,16 +18,18 @@ __all__ = ["find_kinks"]
 _NEIGHBOURHOOD: Final = 1e-3  # in deviations: suspects closer than this are one kink
 _REACH: Final = 0.05  # in deviations: how far to each side the two smooth branches are fitted
 _DIGITS: Final = 12
+_LEVELS: Final = 8  # 4**8 = 65536: near enough for the sections below
+_SECTIONS: Final = 64
 
 
 @lru_cache(maxsize=1024)
 def find_kinks(act: Activation, *, mean: float, std: float) -> tuple[float, ...]:
     """Kinks and jumps of an activation within the reach of N(mean, std^2).
 
-    Good to about 1e-12; to 1e-8 where only f'' jumps.
+    Good to about 1e-11; to 1e-8 where only f'' jumps.
 
     Adaptive quadrature of f and f'^2 tells where panels must shrink without end; there the smooth branches on the two
-    sides are continued as polynomials, and bisection finds where the function leaves one for the other.
+    sides are continued as polynomials, and repeated sections find where the function leaves one for the other.
 
     Example:
         >>> from fanin.theory.callables import resolve
@@ -46,7 +48,7 @@ def find_kinks(act: Activation, *, mean: float, std: float) -> tuple[float, ...]
         noises = np.stack((4.0 * eps * np.abs(f), noise * (2.0 * np.abs(df) + noise)))
         return weighted.sum(-1).T, np.abs(weighted).sum(-1).T, (weight * noises).sum(-1).T
 
-    suspects = over_the_line(act, rule, mean=mean, std=std, kinks=None).suspects
+    suspects = over_the_line(act, rule, mean=mean, std=std, kinks=None, levels=_LEVELS).suspects
     return tuple(sorted({_pin_down(act, lo, hi, reach=_REACH * std) for lo, hi in _clusters(suspects, std)}))
 
 
@@ -63,13 +65,12 @@ def _clusters(suspects: tuple[tuple[float, float], ...], std: float) -> list[tup
 def _pin_down(act: Activation, lo: float, hi: float, *, reach: float) -> float:
     """The point in [lo, hi] where f goes from its left branch to its right one."""
     left, right = _branch(act, lo - reach, lo), _branch(act, hi, hi + reach)
-    for _ in range(80):
-        middle = 0.5 * (lo + hi)
-        value = float(values_at(act, np.array([[middle]]))[0][0, 0])
-        if abs(value - left(middle)) <= abs(value - right(middle)):
-            lo = middle
-        else:
-            hi = middle
+    for _ in range(9):
+        between = np.linspace(lo, hi, _SECTIONS + 1)[1:-1]
+        values = values_at(act, between[None, :])[0][0]
+        on_the_right = np.abs(values - left(between)) > np.abs(values - right(between))
+        first = int(np.argmax(on_the_right)) if on_the_right.any() else between.size
+        lo, hi = float((lo, *between)[first]), float((*between, hi)[first])
     return round(0.5 * (lo + hi), _DIGITS) + 0.0  # + 0.0: no negative zero
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from fanin.errors import TheoryError
 from fanin.theory._types import Array
 from fanin.theory.activations import Activation
-from fanin.theory.quadrature import DIFFERENTIATE, Integral, PanelRule, integrate
+from fanin.theory.quadrature import DIFFERENTIATE, MAX_LEVELS, Integral, PanelRule, integrate
 
 __all__ = ["EPS", "over_the_line", "panel_edges", "slopes_at", "values_at"]
 
@@ -66,7 +66,13 @@ def panel_edges(mean: float, std: float, cut: float, kinks: Iterable[float] | No
 
 
 def over_the_line(
-    act: Activation, rule: PanelRule, *, mean: float, std: float, kinks: Iterable[float] | None
+    act: Activation,
+    rule: PanelRule,
+    *,
+    mean: float,
+    std: float,
+    kinks: Iterable[float] | None,
+    levels: int = MAX_LEVELS,
 ) -> Integral:
     """The rule's integrals over so much of the line that nothing is left outside."""
     eps = values_at(act, np.array([[mean]]))[1]
@@ -76,7 +82,7 @@ def over_the_line(
             _, size, _ = rule(edges[:-1], edges[1:])
         if np.isfinite(size).all() and np.all(size[[0, -1]] <= 1e-15 * size.sum(axis=0)):
             try:
-                return integrate(rule, edges, rtol=max(1e-13, 100.0 * eps))
+                return integrate(rule, edges, rtol=max(1e-13, 100.0 * eps), levels=levels)
             except TheoryError as error:
                 raise TheoryError(f"{act}: {error}") from None
     raise TheoryError(

@@ -17,7 +17,7 @@ import numpy as np
 from fanin.errors import TheoryError
 from fanin.theory._types import Array
 
-__all__ = ["DIFFERENTIATE", "NODES", "WEIGHTS", "Integral", "PanelRule", "integrate"]
+__all__ = ["DIFFERENTIATE", "MAX_LEVELS", "NODES", "WEIGHTS", "Integral", "PanelRule", "integrate"]
 
 
 def _differentiation_matrix(nodes: Array) -> Array:
@@ -37,7 +37,7 @@ WEIGHTS: Final[Array] = _GAUSS_LEGENDRE[1]
 DIFFERENTIATE: Final[Array] = _differentiation_matrix(NODES)
 
 _QUARTERS: Final = 4
-_MAX_LEVELS: Final = 22  # 4**22 = 2e13: the last panel holds nothing, and is still wider than a rounding step
+MAX_LEVELS: Final = 22  # 4**22 = 2e13: the last panel holds nothing, and is still wider than a rounding step
 _MAX_PANELS: Final = 16384
 _KINK_LEVEL: Final = 4  # 4**4 = 256 times smaller than where it began: nothing smooth on the scale of 1 needs that
 
@@ -64,13 +64,16 @@ class Integral:
     evaluations: int
 
 
-def integrate(rule: PanelRule, edges: Sequence[float] | Array, *, rtol: float = 1e-13) -> Integral:
+def integrate(
+    rule: PanelRule, edges: Sequence[float] | Array, *, rtol: float = 1e-13, levels: int = MAX_LEVELS
+) -> Integral:
     """Integrals over [edges[0], edges[-1]], the given edges among the panel limits.
 
     Args:
         rule: integrals over panels; see `PanelRule`.
         edges: increasing panel limits; put known kinks here.
         rtol: disagreement allowed in one panel, relative to the integral of the absolute value over everything.
+        levels: how often a panel may be quartered.
 
     Raises:
         TheoryError: panels multiply without end.
@@ -92,7 +95,7 @@ def integrate(rule: PanelRule, edges: Sequence[float] | Array, *, rtol: float = 
     total, errors = np.zeros_like(allowed), 4.0 * np.finfo(np.float64).eps * size.sum(axis=0)
     suspects: list[tuple[float, float]] = []
     evaluations = lo.size
-    for level in range(_MAX_LEVELS):
+    for level in range(levels):
         child_lo, child_hi = _quarters(lo, hi)
         fine, _, fine_noise = rule(child_lo, child_hi)
         evaluations += child_lo.size
