@@ -7,15 +7,46 @@ from dataclasses import fields
 from typing import Any
 
 from fanin.errors import ArgumentError, UnknownNameError, did_you_mean
+from fanin.recipes.auto import AUTO
 from fanin.recipes.base import Recipe
+from fanin.recipes.classic import CLASSIC
+from fanin.recipes.deepnorm import DEEPNORM
+from fanin.recipes.fixup import FIXUP
+from fanin.recipes.gpt2 import GPT2
+from fanin.recipes.irnn import IRNN
 from fanin.recipes.keep import KEEP
+from fanin.recipes.mup import MUP
+from fanin.recipes.orthogonal import ORTHOGONAL
+from fanin.recipes.rezero import REZERO, SKIPINIT
+from fanin.recipes.siren import SIREN
+from fanin.recipes.small_init import SMALL_INIT
+from fanin.recipes.t5 import T5
+from fanin.recipes.t_fixup import T_FIXUP
 from fanin.recipes.torch_default import TORCH
+from fanin.recipes.vit import VIT
+from fanin.recipes.zero import ZERO
 
 __all__ = ["RECIPES", "options_of", "recipe"]
 
 _ALL: tuple[Recipe, ...] = (
+    AUTO,
+    CLASSIC,
+    ORTHOGONAL,
     KEEP,
     TORCH,
+    GPT2,
+    SMALL_INIT,
+    T5,
+    VIT,
+    FIXUP,
+    T_FIXUP,
+    REZERO,
+    SKIPINIT,
+    DEEPNORM,
+    SIREN,
+    IRNN,
+    ZERO,
+    MUP,
 )
 RECIPES: Mapping[str, Recipe] = {r.name: r for r in _ALL}
 

@@ -1,0 +1,329 @@
+"""The recipe `auto`: which rule decides for which map, and that what it promises happens."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import fanin
+from fanin.errors import ArgumentError, CoverageError
+from fanin.initializers import (
+    Centred,
+    ChronoBias,
+    ForgetBias,
+    MirroredOrthogonal,
+    Normal,
+    Ones,
+    Orthogonal,
+    SirenFirst,
+    Zeros,
+)
+
+
+def mlp(widths, activation):
+    layers = []
+    for a, b in itertools.pairwise(widths[:-1]):
+        layers += [nn.Linear(a, b), activation()]
+    return nn.Sequential(*layers, nn.Linear(widths[-2], widths[-1]))
+
+
+def normal(*shape):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(0))
+
+
+def rms(x):
+    return float(x.detach().double().square().mean().sqrt())
+
+
+class Residual(nn.Module):
+    def __init__(self, body):
+        super().__init__()
+        self.body = body
+
+    def forward(self, x):
+        return x + self.body(x)
+
+
+# ---------------------------------------------------------------------- plain stacks
+@pytest.mark.parametrize(
+    "activation", [nn.ReLU, nn.GELU, nn.SiLU, nn.Softplus, nn.Hardswish, lambda: nn.LeakyReLU(0.2)]
+)
+def test_a_deep_plain_stack_starts_as_a_linear_isometry(activation):
+    model = mlp([64, *[64] * 20, 10], activation).double()
+    x = normal(32, 64).double()
+    plan = fanin.init_(model, x)
+    assert {a.rule for a in plan.values() if a.role == "weight"} == {"mirrored"}
+    before, after = model[0](x)[:, :32], model[:-2](x)[:, :32]
+    want = (before @ before.T).detach()
+    assert torch.allclose(after @ after.T, want, rtol=1e-4, atol=1e-4 * float(want.abs().max()))
+
+
+def test_the_promise_of_a_mirrored_network_has_power():
+    model = mlp([64, *[64] * 20, 10], nn.ReLU)
+    x = normal(32, 64)
+    fanin.init_(model, x)
+    exact = rms(model[:-2](x))
+    with torch.no_grad():
+        for layer in model[::2]:
+            layer.weight.mul_(1.03)
+    assert not math.isclose(rms(model[:-2](x)), exact, rel_tol=0.2)
+
+
+def test_a_convolutional_stack_is_mirrored_and_keeps_its_signal_through_the_padding():
+    layers = [nn.Conv2d(1, 16, 3, padding=1), nn.ReLU()]
+    for _ in range(19):
+        layers += [nn.Conv2d(16, 16, 3, padding=1), nn.ReLU()]
+    model = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 10))
+    x = normal(16, 1, 9, 9)
+    plan = fanin.init_(model, x)
+    assert plan["38.weight"].rule == "mirrored"
+    first, last = rms(model[0](x)), rms(model[:39](x))
+    assert 0.5 < last / first < 2.0
+
+
+def pooled_stack():
+    layers = [nn.Conv2d(1, 8, 3, padding=1), nn.ReLU()]
+    for _ in range(5):
+        layers += [nn.Conv2d(8, 8, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2, 1)]
+    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(8 * 16, 4)), normal(2, 1, 9, 9)
+
+
+@pytest.mark.parametrize(
+    ("build", "why"),
+    [
+        (lambda: (mlp([8, 16, 15, 16, 16, 16, 4], nn.ReLU), normal(5, 8)), "odd number of units"),
+        (pooled_stack, "does not pass on"),
+    ],
+)
+def test_where_mirroring_is_impossible_the_plan_says_why(build, why):
+    plan = fanin.plan(*build())
+    assert not any(isinstance(a.initializer, MirroredOrthogonal) for a in plan.values())
+    assert any(why in w for w in plan.warnings)
+
+
+def test_shallow_stacks_and_those_without_a_linear_pair_are_not_mirrored():
+    assert fanin.plan(mlp([8, 16, 16, 4], nn.ReLU), normal(5, 8))["2.weight"].rule == "forward"
+    deep = fanin.plan(mlp([8, *[16] * 9, 4], nn.ELU), normal(5, 8))
+    assert isinstance(deep["4.weight"].initializer, Orthogonal)
+    off = fanin.plan(mlp([8, *[16] * 9, 4], nn.ReLU), normal(5, 8), mirrored=False)
+    assert isinstance(off["4.weight"].initializer, Orthogonal)
+    assert off["4.weight"].initializer.gain == pytest.approx(math.sqrt(2))
+
+
+def test_logistic_stacks_are_centred():
+    model = mlp([32, *[64] * 9, 10], nn.Sigmoid)
+    plan = fanin.init_(model, normal(64, 32))
+    assert isinstance(plan["4.weight"].initializer, Centred)
+    assert float(model[4].weight.double().sum(1).abs().max()) < 1e-5
+    hidden = model[:17](normal(64, 32))
+    one = torch.nn.functional.normalize(hidden.double(), dim=1)
+    assert float((one @ one.T)[~torch.eye(64, dtype=bool)].mean().abs()) < 0.3
+
+
+def test_tanh_by_depth():
+    deep = fanin.plan(mlp([32, *[32] * 100, 10], nn.Tanh), normal(8, 32))
+    assert deep["4.weight"].rule == "critical"
+    assert deep["4.weight"].initializer.gain == pytest.approx(math.sqrt(1.0197), rel=1e-3)
+    shallow = fanin.plan(mlp([32, *[32] * 10, 10], nn.Tanh), normal(8, 32))
+    assert shallow["4.weight"].std * math.sqrt(32) == pytest.approx(1.5925, rel=2e-3)
+
+
+def test_unequal_widths_keep_the_signal():
+    widths = [784, 1024, 64, 1024, 10]
+    model = mlp(widths, nn.ReLU)
+    plan = fanin.init_(model, normal(64, 784))
+    x = normal(64, 784)
+    for layer in model[:-1]:
+        x = layer(x)
+        if isinstance(layer, nn.Linear):
+            assert 0.75 < rms(x) < 1.35
+    assert plan["2.weight"].std == pytest.approx(math.sqrt(2 / 1024), rel=0.02)
+
+
+@pytest.mark.parametrize(("scale", "divide"), [(0.1, 1.0), (1.0, 1.0), (255.0, 255.0)])
+def test_the_first_layer_is_scaled_down_and_never_up(scale, divide):
+    plan = fanin.plan(mlp([400, 64, 64, 10], nn.ReLU), scale * normal(64, 400))
+    assert plan["0.weight"].std * math.sqrt(400) == pytest.approx(1.0 / divide, rel=0.03)
+    assert any("second moment" in w for w in plan.warnings) == (scale != 1.0)
+
+
+def test_balance_takes_the_gradient_into_account():
+    model = mlp([64, 256, 64, 10], nn.ReLU)
+    x = normal(4, 64)
+    assert fanin.plan(model, x)["2.weight"].std == pytest.approx(math.sqrt(2 / 256), rel=0.1)
+    assert fanin.plan(model, x, balance="backward")["2.weight"].std == pytest.approx(math.sqrt(2 / 64), rel=1e-9)
+    both = fanin.plan(model, x, balance="both")["2.weight"]
+    var = {s.quantity: s.value for s in both.steps}
+    assert both.std**2 == pytest.approx(2 / (1 / var["var"] + 1 / var["var backward"]))
+
+
+# ---------------------------------------------------------------------- heads and losses
+@pytest.mark.parametrize(("head", "low", "high"), [("unit", 0.2, 1.0), ("calm", -0.01, 0.03), ("zero", -1e-6, 1e-6)])
+@pytest.mark.parametrize("activation", [nn.ReLU, nn.Sigmoid, nn.Tanh])
+@pytest.mark.parametrize("depth", [2, 8])
+def test_the_initial_loss(head, low, high, activation, depth):
+    model = mlp([64, *[128] * depth, 10], activation)
+    fanin.init_(model, normal(256, 64), head=head)
+    logits = model(normal(256, 64)).double().detach()
+    loss = float((logits.logsumexp(1) - logits.mean(1)).mean())
+    assert low <= loss - math.log(10) <= high
+
+
+# ---------------------------------------------------------------------- residual networks
+def blocks(n, width=64, norm=False):
+    def body():
+        maps = [nn.Linear(width, width), nn.ReLU(), nn.Linear(width, width)]
+        return nn.Sequential(nn.LayerNorm(width), *maps) if norm else nn.Sequential(*maps)
+
+    return nn.Sequential(nn.Linear(32, width), *(Residual(body()) for _ in range(n)), nn.Linear(width, 10))
+
+
+def test_branches_without_norm_share_the_depth_factor():
+    plan = fanin.plan(blocks(20), normal(8, 32))
+    first, last = plan["3.body.0.weight"], plan["3.body.2.weight"]
+    assert first.rule == last.rule == "residual shared"
+    assert first.std * 8 == pytest.approx(20**-0.5, rel=0.1)
+
+
+@pytest.mark.parametrize("norm", [False, True])
+def test_the_stream_grows_by_less_than_two(norm):
+    model = blocks(20, norm=norm)
+    x = normal(64, 32)
+    fanin.init_(model, x)
+    start = rms(model[0](x))
+    assert rms(model[:-1](x)) / start < 2.0
+
+
+def test_the_last_map_of_a_normed_branch_is_relative_to_the_stream():
+    plan = fanin.plan(blocks(8, norm=True), normal(64, 32))
+    last = plan["2.body.3.weight"]
+    assert last.rule == "residual"
+    assert last.std * 8 * math.sqrt(8) == pytest.approx(1.0, rel=0.05)
+    zero = fanin.plan(blocks(8, norm=True), normal(64, 32), last_map="zero")
+    assert zero["2.body.3.weight"].initializer == Zeros()
+
+
+def test_identical_clones_are_drawn_apart_and_said():
+    layer = nn.TransformerEncoderLayer(32, 4, 64, dropout=0.0, batch_first=True)
+    model = nn.TransformerEncoder(layer, 3, enable_nested_tensor=False)
+    plan = fanin.init_(model, normal(2, 5, 32))
+    assert any("copies of each other" in w for w in plan.warnings)
+    assert not torch.equal(model.layers[0].linear1.weight, model.layers[1].linear1.weight)
+
+
+def test_batch_norm_keeps_its_scale_of_one():
+    class Block(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.n = nn.Conv2d(8, 8, 3, padding=1), nn.BatchNorm2d(8)
+
+        def forward(self, x):
+            return torch.relu(x + self.n(self.a(x)))
+
+    model = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), Block(), Block(), nn.Flatten(), nn.Linear(8 * 64, 10))
+    nn.init.zeros_(model[1].n.weight)
+    assert fanin.plan(model, normal(4, 3, 8, 8))["1.n.weight"].initializer == Ones()
+
+
+# ---------------------------------------------------------------------- recurrent, sines, tables
+class Tagger(nn.Module):
+    def __init__(self, tied=False):
+        super().__init__()
+        self.table, self.rnn = nn.Embedding(50, 16), nn.LSTM(16, 16, batch_first=True)
+        self.out = nn.Linear(16, 50, bias=False)
+        if tied:
+            self.out.weight = self.table.weight
+
+    def forward(self, ids):
+        return self.out(self.rnn(self.table(ids))[0])
+
+
+def test_recurrent_cells():
+    ids = torch.zeros(2, 7, dtype=torch.long)
+    plan = fanin.plan(Tagger(), ids)
+    assert plan["rnn.weight_hh_l0"].initializer == Orthogonal()
+    assert plan["rnn.weight_hh_l0"].fan_out == 16
+    assert plan["rnn.bias_ih_l0"].initializer == ForgetBias()
+    assert plan["rnn.bias_hh_l0"].initializer == Zeros()
+    assert fanin.plan(Tagger(), ids, memory=100)["rnn.bias_ih_l0"].initializer == ChronoBias(t_max=100.0)
+
+
+def test_tables_by_their_head():
+    ids = torch.zeros(2, 7, dtype=torch.long)
+    assert fanin.plan(Tagger(), ids)["table.weight"].std == 1.0
+    tied = fanin.plan(Tagger(tied=True), ids)["table.weight"]
+    assert tied.rule == "tied embedding"
+    assert tied.aliases == ("out.weight",)
+    assert tied.std < 1.0
+
+
+def test_sines():
+    class Sine(nn.Module):
+        def forward(self, x):
+            return torch.sin(30.0 * x)
+
+    model = nn.Sequential(nn.Linear(2, 64), Sine(), nn.Linear(64, 64), Sine(), nn.Linear(64, 3))
+    plan = fanin.init_(model, torch.rand(512, 2) * 2 - 1)
+    assert plan["0.weight"].initializer == SirenFirst()
+    assert 30 * rms(model[:3](torch.rand(512, 2) * 2 - 1)) == pytest.approx(1.0, rel=0.25)
+    assert plan["4.weight"].rule == "siren last"
+
+
+# ---------------------------------------------------------------------- the plan as a whole
+def test_every_law_carries_its_derivation():
+    plan = fanin.plan(blocks(4, norm=True), normal(8, 32))
+    for a in plan.values():
+        assert a.reason
+        if a.role == "weight":
+            assert {"fan_in", "std"} <= {s.quantity for s in a.steps}
+            assert any(s.quantity == "evidence" for s in a.steps)
+    text = plan.explain("3.body.3.weight")
+    assert "branches" in text
+    assert "docs/recipes.md" in text
+
+
+def test_predictions_hold():
+    model = blocks(6, norm=True)
+    x = normal(128, 32)
+    plan = fanin.init_(model, x)
+    predicted = plan["0.weight"].predicted_rms[0]
+    assert rms(model[0](x)) == pytest.approx(predicted, rel=0.1)
+    assert rms(model(x)) == pytest.approx(plan["7.weight"].predicted_rms[0], rel=0.25)
+
+
+def test_a_model_on_meta_gets_the_same_plan():
+    with torch.device("meta"):
+        ghost = blocks(4, norm=True)
+    real, empty = (fanin.plan(m, normal(8, 32)) for m in (blocks(4, norm=True), ghost))
+    assert real.to_json() == empty.to_json()
+
+
+def test_what_can_only_be_kept_cannot_be_kept_on_meta():
+    class Scaled(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.fc, self.gamma = nn.Linear(8, 8), nn.Parameter(torch.full((8,), 0.1))
+
+        def forward(self, x):
+            return x + self.gamma * self.fc(x)
+
+    assert fanin.plan(Scaled(), normal(2, 8))["gamma"].action == "keep"
+    with torch.device("meta"):
+        ghost = Scaled()
+    with pytest.raises(CoverageError, match="gamma"):
+        fanin.plan(ghost, normal(2, 8))
+
+
+@pytest.mark.parametrize("option", [{"head": "loud"}, {"balance": "up"}, {"last_map": "one"}, {"memory": 1}])
+def test_options_are_checked(option):
+    with pytest.raises(ArgumentError, match=next(iter(option))):
+        fanin.plan(mlp([4, 4, 4], nn.ReLU), normal(2, 4), **option)
+
+
+def test_overrides_win_over_rules():
+    plan = fanin.plan(mlp([8, *[16] * 6, 4], nn.ReLU), normal(5, 8), overrides={"4.weight": Normal(std=0.7)})
+    assert plan["4.weight"].std == 0.7
+    assert np.isclose(plan["2.weight"].std, plan["6.weight"].std)

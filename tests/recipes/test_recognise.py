@@ -1,0 +1,72 @@
+"""Reading laws off numbers: what is there is named, what is not is not."""
+
+import numpy as np
+import pytest
+
+import fanin
+from fanin import initializers as laws
+from fanin.recipes.recognise import named_std, recognise
+
+KEYS = [fanin.key(s, "w") for s in (0, 1, 2)]
+
+
+def sampled(law, shape, key):
+    return law.sample(shape, key=key).astype(np.float64)
+
+
+@pytest.mark.parametrize("key", KEYS)
+@pytest.mark.parametrize(
+    "law",
+    [
+        laws.Uniform(bound=0.3),
+        laws.Normal(std=0.02),
+        laws.Normal(std=1.0, mean=0.5),
+        laws.TruncatedNormal(std=0.02),
+        laws.Zeros(),
+        laws.Ones(),
+        laws.Constant(0.25),
+        laws.Orthogonal(gain=1.5),
+        laws.Identity(gain=2.0),
+    ],
+    ids=str,
+)
+def test_every_law_is_named_with_its_numbers(law, key):
+    got = recognise(sampled(law, (160, 120), key))
+    assert type(got.law) is type(law)
+    want = law.moments((160, 120))
+    assert got.law.moments((160, 120)).std == pytest.approx(want.std, rel=0.03)
+    assert got.law.moments((160, 120)).mean == pytest.approx(want.mean, abs=0.05 * want.std + 1e-9)
+
+
+def test_a_law_that_is_none_of_them_is_not_named():
+    rng = np.random.default_rng(0)
+    assert recognise(rng.standard_t(2, size=(99, 99))).law is None
+    assert recognise(np.log(np.arange(1.0, 17.0))).law is None
+    assert "evenly spaced" in recognise(np.arange(64.0)).words
+    assert "every row is the same" in recognise(np.tile(np.arange(5.0), (8, 1))).words
+    assert "NaN" in recognise(np.array([1.0, np.nan])).words
+    assert "too few" in recognise(np.array([0.1, -0.2, 0.3])).words
+    assert recognise(np.zeros((0, 3))).law is None
+
+
+def test_a_padding_row_does_not_hide_the_law():
+    table = sampled(laws.Normal(std=1.0), (200, 32), KEYS[0])
+    table[3] = 0.0
+    assert "row 3 is zero" in recognise(table).words
+
+
+@pytest.mark.parametrize(
+    ("law", "name"),
+    [
+        (laws.he_normal(), "He"),
+        (laws.lecun_uniform(), "LeCun"),
+        (laws.Uniform(bound=300**-0.5), "torch"),
+        (laws.glorot_normal(), "Glorot"),
+        (laws.Normal(std=0.02), "0.02"),
+    ],
+    ids=str,
+)
+def test_a_std_is_called_by_its_scheme(law, name):
+    w = sampled(law, (700, 300), KEYS[0])
+    assert name in named_std(float(w.std()), w.size, 300.0, 700.0)
+    assert named_std(1.03 * float(w.std()), w.size, 300.0, 700.0) == ""
