@@ -150,6 +150,105 @@ def graph(
         typer.echo(f"wrote {out}", err=True)
 
 
+_TargetArgument = Annotated[str, typer.Argument(help="file.py:callable or package.module:callable.")]
+_InputOption = Annotated[str | None, typer.Option("--input", help="Shape of the input, as in 8,3,224,224.")]
+_RecipeOption = Annotated[str, typer.Option(help="How to choose; 'fanin explain recipes' names them all.")]
+_SeedOption = Annotated[int, typer.Option(help="Seed of the streams.")]
+_OptionOption = Annotated[
+    list[str] | None, typer.Option("--option", "-O", help="Option of the recipe, as in head=calm. May be repeated.")
+]
+_OverrideOption = Annotated[
+    list[str] | None, typer.Option("--override", help="GLOB=LAW, as in '*.head.weight=zeros'. The first match wins.")
+]
+_MetaOption = Annotated[bool, typer.Option("--meta", help="Build the model on the meta device, without memory.")]
+_KeepOption = Annotated[bool, typer.Option("--keep-unknown", help="Keep parameters that the recipe cannot place.")]
+
+
+@app.command()
+def plan(
+    target: _TargetArgument,
+    input_shape: _InputOption = None,
+    recipe: _RecipeOption = "auto",
+    seed: _SeedOption = 0,
+    option: _OptionOption = None,
+    override: _OverrideOption = None,
+    meta: _MetaOption = False,
+    keep_unknown: _KeepOption = False,
+    out: Annotated[Path | None, typer.Option(help="Also write the plan as JSON.")] = None,
+    format_: Annotated[str, typer.Option("--format", help="table or json.")] = "table",
+) -> None:
+    """Choose an initializer for every parameter of a model and say why."""
+    from fanin.planning.commands import make_plan, shown_plan
+
+    _, made = make_plan(target, input_shape, recipe, seed, option, override, meta, keep_unknown)
+    if out is not None:
+        made.save(out)
+    if format_ == "table":
+        from rich.console import Console
+
+        from fanin.report.plan_view import PlanView
+
+        Console().print(PlanView(made))
+    else:
+        typer.echo(shown_plan(made, format_), nl=False)
+
+
+@app.command()
+def init(
+    target: _TargetArgument,
+    out: Annotated[Path, typer.Option(help="Weights file to write, .safetensors.")],
+    input_shape: _InputOption = None,
+    recipe: _RecipeOption = "auto",
+    seed: _SeedOption = 0,
+    option: _OptionOption = None,
+    override: _OverrideOption = None,
+    meta: _MetaOption = False,
+    keep_unknown: _KeepOption = False,
+) -> None:
+    """Plan a model, draw its weights and write them to a safetensors file."""
+    from fanin.planning.commands import make_plan, write_weights
+
+    model, made = make_plan(target, input_shape, recipe, seed, option, override, meta, keep_unknown)
+    typer.echo(write_weights(made, model, out), err=True)
+
+
+@app.command()
+def explain(
+    name: Annotated[str, typer.Argument(help="TARGET::parameter, a recipe, or an initializer.")],
+    input_shape: _InputOption = None,
+    recipe: _RecipeOption = "auto",
+    seed: _SeedOption = 0,
+    option: _OptionOption = None,
+    meta: _MetaOption = False,
+) -> None:
+    """Say where a number comes from: the derivation of one parameter's law, or what a recipe or an initializer is."""
+    from fanin.planning.commands import explain_name, make_plan
+
+    target, separator, parameter = name.partition("::")
+    if not separator:
+        typer.echo(explain_name(name))
+        return
+    _, made = make_plan(target, input_shape, recipe, seed, option, None, meta, True)
+    typer.echo(made.explain(parameter))
+
+
+@app.command()
+def diff(
+    left: Annotated[str, typer.Argument(help="A plan (JSON file), or a target to plan.")],
+    right: Annotated[
+        str, typer.Argument(help="A plan (JSON file), or a target: its live weights are held against LEFT.")
+    ],
+    input_shape: _InputOption = None,
+    format_: Annotated[str, typer.Option("--format", help="table or json.")] = "table",
+) -> None:
+    """Show what two plans do differently, or where a model departs from a plan; exit status 1 if anything does."""
+    from fanin.planning.commands import difference, shown_diff
+
+    found = difference(left, right, input_shape)
+    typer.echo(shown_diff(found, format_))
+    raise typer.Exit(1 if found else 0)
+
+
 def main() -> None:
     """Entry point of the ``fanin`` command."""
     try:

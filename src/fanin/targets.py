@@ -36,7 +36,7 @@ class Target:
     loss: Any = None
 
 
-def load_target(target: str, *, input_shape: str | None = None) -> Target:
+def load_target(target: str, *, input_shape: str | None = None, meta: bool = False) -> Target:
     """Load what a target names and call it.
 
     The callable takes no arguments and returns the model, or a tuple (model, inputs), (model, inputs, targets) or
@@ -45,12 +45,13 @@ def load_target(target: str, *, input_shape: str | None = None) -> Target:
 
     Args:
         target: "file.py:callable" or "package.module:callable".
-        input_shape: "8,3,224,224"; a random float input of that shape, used where the target gives no inputs.
+        input_shape: "8,3,224,224"; a random float input of that shape instead of the inputs that the target gives.
+        meta: build the model on the meta device, without memory.
 
     Raises:
         TargetError: it cannot be imported, called, or gives no model; the message says which and what is expected.
     """
-    made = _called(target, _named(target))
+    made = _called(target, _named(target), meta)
     parts = _parts(target, made)
     model = parts["model"]
     if input_shape is not None:
@@ -163,12 +164,12 @@ def _quiet() -> Iterator[None]:
         sys.stdin = old
 
 
-def _called(target: str, found: Any) -> Any:
+def _called(target: str, found: Any, meta: bool) -> Any:
     torch = _torch()
     if isinstance(found, torch.nn.Module) or not callable(found):
         return found
     try:
-        with _quiet():
+        with _quiet(), torch.device("meta") if meta else contextlib.nullcontext():
             return found()
     except (Exception, SystemExit) as error:
         if isinstance(error, TypeError) and "required positional argument" in str(error):
