@@ -30,6 +30,7 @@ __all__ = ["haar", "haar_into", "reflect"]
 Matrix = npt.NDArray[Any]
 _PANEL = 1 << 18  # elements of a product that are made before they are subtracted: 1 MiB in float32
 _STRIPE = 1 << 19  # elements of a block of reflectors: 2 MiB
+_TOGETHER = 1 << 18  # elements of small matrices that are treated in one go
 
 
 def haar(key: Key, batch: int, rows: int, cols: int, *, dtype: Any = "float32") -> Matrix:
@@ -70,11 +71,17 @@ def haar(key: Key, batch: int, rows: int, cols: int, *, dtype: Any = "float32") 
     target = fill_dtype(dtype)
     source, wide = ("complex64", "complex128") if target.is_complex else ("float32", "float64")
     out = np.empty((batch, rows, cols), numpy_dtype(target.name))
-    for b in range(batch):
-        q = sample(Draw(kind="normal"), key, out.shape, dtype=source, box=(slice(b, b + 1),))[0].astype(wide)
-        reflect(q if rows >= cols else q.T)
-        out[b] = q if target.is_complex else rounded(q, target.name)
+    for group in _groups(out):
+        q = sample(Draw(kind="normal"), key, out.shape, dtype=source, box=(group,)).astype(wide)
+        reflect(q if rows >= cols else q.swapaxes(1, 2))
+        out[group] = q if target.is_complex else rounded(q, target.name)
     return out
+
+
+def _groups(stack: Matrix) -> list[slice]:
+    """Matrices to be treated together: one if it is large, many if they are small."""
+    step = max(1, _TOGETHER // max(1, stack[0].size if len(stack) else 1))
+    return [slice(b, min(b + step, len(stack))) for b in range(0, len(stack), step)]
 
 
 def haar_into(out: Matrix, key: Key, *, gain: float = 1.0, threads: int | None = None) -> None:
@@ -96,12 +103,12 @@ def haar_into(out: Matrix, key: Key, *, gain: float = 1.0, threads: int | None =
         True
     """
     sample_into(out, Draw(kind="normal"), key, threads=threads)
-    for q in out:
-        reflect(q if q.shape[0] >= q.shape[1] else q.T, gain=gain)
+    for group in _groups(out):
+        reflect(out[group] if out.shape[1] >= out.shape[2] else out[group].swapaxes(1, 2), gain=gain)
 
 
 def reflect(gaussian: Matrix, *, gain: float = 1.0, block: int | None = None) -> None:
-    """Turn a tall Gaussian matrix of shape (m, n), m >= n, into the Haar matrix that its lower trapezoid encodes.
+    """Turn tall Gaussian matrices, m >= n, into the Haar matrices that their lower trapezoids encode.
 
     In place, from the last columns to the first: a block of columns is read as reflector vectors just before it is
     overwritten with columns of Q. With g_k the part of column k from the diagonal down, r_k = |g_k| and s_k = g_kk /
@@ -109,7 +116,7 @@ def reflect(gaussian: Matrix, *, gain: float = 1.0, block: int | None = None) ->
     the identity. The entries above the diagonal are not read.
 
     Args:
-        gaussian: independent standard normal numbers, real or complex, with any strides; overwritten.
+        gaussian: shape (..., m, n), independent standard normal numbers, real or complex, any strides; overwritten.
         gain: multiplies the result.
         block: reflectors multiplied out together; 32 to 128, the fewer the longer they are, where not given.
 
@@ -119,25 +126,32 @@ def reflect(gaussian: Matrix, *, gain: float = 1.0, block: int | None = None) ->
         >>> float(a[0, 0])
         -1.0
     """
-    m, n = gaussian.shape
+    m, n = gaussian.shape[-2:]
     block = block or min(128, max(32, _STRIPE // m))
     for first in reversed(range(0, n, block)):
-        here = slice(first, min(first + block, n))
-        v, signs = _reflectors(gaussian[first:, here])
-        gaussian[first:, here] = 0.0
-        np.fill_diagonal(gaussian[here, here], -gain * signs)
-        gaussian[here, here.stop :] = 0.0
-        q = gaussian[first:, first:]
-        _subtract_product(q, v, _triangle(v) @ (v.conj().T @ q))
+        last = min(first + block, n)
+        v, signs = _reflectors(gaussian[..., first:, first:last])
+        gaussian[..., first:, first:last] = 0.0
+        gaussian[..., first:last, last:] = 0.0
+        diagonal = np.arange(first, last)
+        gaussian[..., diagonal, diagonal] = -gain * signs
+        q = gaussian[..., first:, first:]
+        _subtract_product(q, v, _triangle(v) @ (_adjoint(v) @ q))
+
+
+def _adjoint(a: Matrix) -> Matrix:
+    return np.asarray(a.conj().swapaxes(-1, -2))
 
 
 def _reflectors(g: Matrix) -> tuple[Matrix, Matrix]:
     """Reflector vectors, 1 on the diagonal and 0 above, of the lower trapezoid of g; and the signs of its diagonal."""
     v = np.tril(g)
-    diagonal = np.diagonal(v).copy()
+    k = np.arange(g.shape[-1])
+    diagonal = v[..., k, k]
     signs = diagonal / np.abs(diagonal)
-    v /= diagonal + signs * np.linalg.norm(v, axis=0)  # no cancellation: both have the same sign
-    np.fill_diagonal(v, 1.0)
+    heads = diagonal + signs * np.linalg.norm(v, axis=-2)  # no cancellation: both have the same sign
+    v /= heads[..., None, :]
+    v[..., k, k] = 1.0
     return v, signs
 
 
@@ -147,21 +161,19 @@ def _triangle(v: Matrix) -> Matrix:
     T^-1 is the upper triangle of v'v, its diagonal halved. It is computed in float64, so that the product is
     orthogonal for the vectors as they were rounded.
     """
-    from scipy.linalg import solve_triangular
-
-    gram = np.zeros((v.shape[1],) * 2, np.result_type(v, np.float64))
-    for first in range(0, len(v), 512):
-        wide = v[first : first + 512].astype(gram.dtype, copy=False)
-        gram += wide.conj().T @ wide
-    inverse = np.triu(gram, 1) + np.diag(np.diagonal(gram) / 2.0)
-    identity = np.eye(len(gram), dtype=gram.dtype)
-    return np.asarray(solve_triangular(inverse, identity, lower=False, check_finite=False).astype(v.dtype))
+    gram = np.zeros((*v.shape[:-2], v.shape[-1], v.shape[-1]), np.result_type(v, np.float64))
+    for first in range(0, v.shape[-2], 512):
+        wide = v[..., first : first + 512, :].astype(gram.dtype, copy=False)
+        gram += _adjoint(wide) @ wide
+    k = np.arange(v.shape[-1])
+    gram[..., k, k] /= 2.0
+    return np.asarray(np.linalg.inv(np.triu(gram)).astype(v.dtype))
 
 
 def _subtract_product(q: Matrix, a: Matrix, b: Matrix) -> None:
     """Subtract a @ b from q, by panels, so that the product takes little memory and stays in the cache."""
-    if abs(q.strides[0]) < abs(q.strides[1]):  # walk along memory
-        q, a, b = q.T, b.T, a.T
-    rows = max(1, _PANEL // q.shape[1])
-    for first in range(0, len(q), rows):
-        q[first : first + rows] -= a[first : first + rows] @ b
+    if abs(q.strides[-2]) < abs(q.strides[-1]):  # walk along memory
+        q, a, b = (x.swapaxes(-1, -2) for x in (q, b, a))
+    rows = max(1, _PANEL * q.shape[-2] // q.size)
+    for first in range(0, q.shape[-2], rows):
+        q[..., first : first + rows, :] -= a[..., first : first + rows, :] @ b
