@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
 import re
@@ -15,6 +16,7 @@ from fanin.report.html import MAX_BYTES, data_of, notebook, to_html
 from fanin.report.json_view import to_document
 from fanin.report.page import embed, stand_alone
 from fanin.report.slim import slim
+from fanin.rules.finding import Fix, NotRun
 
 PAGES = {**SAMPLES, "deep_vit": lambda: vit(60), "mlp_500": lambda: mlp(500, factor=0.98)}
 
@@ -125,6 +127,22 @@ def test_a_page_that_would_be_too_long_says_what_it_leaves_out():
     assert data_of(page)["left_out"]
     assert "it carries no cosine matrices" in page
     assert data_of(page)["findings"]
+
+
+def test_no_name_and_no_message_makes_the_page_long():
+    result, long = mlp(200, factor=0.98), "x" * 5_000
+    sites = tuple(dataclasses.replace(s, path=f"{s.path}.{long}", op=long) for s in result.measurements.sites)
+    paths = tuple(site.path for site in sites[:5])
+    finding = dataclasses.replace(
+        hostile().findings[0], message=long, name=long, paths=paths, fix=Fix(text=long, code=long)
+    )
+    result = dataclasses.replace(
+        result,
+        findings=(finding,) * 70,
+        not_run=tuple(NotRun(code=f"X{i}", name="x", reason=f"{i} {long}") for i in range(30)),
+        measurements=dataclasses.replace(result.measurements, sites=sites),
+    )
+    assert len(to_html(result).encode()) <= MAX_BYTES
 
 
 def test_the_same_result_gives_the_same_page():

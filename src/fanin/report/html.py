@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from markupsafe import Markup
 
+from fanin.errors import ArgumentError
 from fanin.measure.record import InputRecord, Site
-from fanin.report.figures import Figure, all_figures, page_sites, plots_of
+from fanin.report.figures import MAX_COLUMNS, Figure, all_figures, page_sites, plots_of
 from fanin.report.json_view import to_document
 from fanin.report.layer_table import layer_table
 from fanin.report.numbers import big, figures
@@ -34,7 +35,10 @@ from fanin.rules.result import CheckResult
 __all__ = ["MAX_BYTES", "data_of", "notebook", "to_html"]
 
 MAX_BYTES = 480_000
-_MAX_FINDINGS = 60
+# Columns of the plots, tried in turn until the page without its data is small.
+_LIMITS = (MAX_COLUMNS, 200, 100, 50)
+# Bytes that the sentence on what is left out may add.
+_FOOTER = 400
 _SITES_ONLY = ("operations beyond those shown",)
 _PLOT_NAMES = {
     "depth": "depth plot",
@@ -58,21 +62,35 @@ _SECTIONS = (
 
 
 def to_html(result: CheckResult, *, max_bytes: int = MAX_BYTES) -> str:
-    """One page, complete in itself, at most `max_bytes` long: embedded data give way first, and the page says so."""
-    sites = page_sites(result)
-    plots = all_figures(result, sites)
-    title = f"{result.verdict} · {clean(result.header.model_class)[:80]} · fanin check"
-    present = _present(plots)
+    """One page, complete in itself, at most `max_bytes` long.
 
-    def page(data: Any) -> str:
-        body = fill("check.html.j2", left_out=data.get("left_out", ()), **_context(result, sites, plots, present))
-        return stand_alone(body, title=title, nav=[s for s in _SECTIONS if s[0] in present], data=data)
-
-    bare = len(page({}).encode())
+    Embedded data give way first, then operations and findings, the least telling first; the page says what is missing.
+    """
+    for limit in _LIMITS:
+        sites = page_sites(result, limit)
+        page = _writer(result, sites, max_findings=20 + limit // 10)
+        bare = len(page({}).encode())
+        if bare <= 0.8 * max_bytes:
+            break
     for document in slim(to_document(_shown(result, sites)), _SITES_ONLY if len(sites) < _num_sites(result) else ()):
-        if bare + len(embed(document)) + 200 <= max_bytes:
+        if bare + len(embed(document)) + _FOOTER <= max_bytes:
             return page(document)
     return page({})
+
+
+def _writer(result: CheckResult, sites: Sequence[Site], *, max_findings: int) -> Callable[[Mapping[str, Any]], str]:
+    """A function from the data to embed to the page."""
+    plots = all_figures(result, sites)
+    present = _present(plots)
+    context = _context(result, sites, plots, max_findings)
+    nav = [section for section in _SECTIONS if section[0] in present]
+    title = f"{result.verdict} · {shorten(clean(result.header.model_class), 80)} · fanin check"
+
+    def page(data: Mapping[str, Any]) -> str:
+        body = fill("check.html.j2", present=present, left_out=data.get("left_out", ()), **context)
+        return stand_alone(body, title=title, nav=nav, data=data)
+
+    return page
 
 
 def _shown(result: CheckResult, sites: Sequence[Site]) -> CheckResult:
@@ -103,11 +121,11 @@ def data_of(page: str) -> Mapping[str, Any]:
     """The JSON document that a page carries.
 
     Raises:
-        ValueError: the text is no page of ours.
+        ArgumentError: the text is no page of ours.
     """
     found = re.search(r'<script type="application/json" id="fanin-data">(.*?)</script>', page, re.DOTALL)
     if not found:
-        raise ValueError("the text holds no fanin data; give an HTML report that fanin wrote, or its JSON report")
+        raise ArgumentError("the text holds no fanin data; give an HTML report that fanin wrote, or its JSON report")
     return dict(json.loads(found[1]))
 
 
@@ -125,10 +143,11 @@ def _present(plots: Mapping[str, Figure]) -> frozenset[str]:
 
 
 def _context(
-    result: CheckResult, sites: Sequence[Site], plots: Mapping[str, Figure], present: frozenset[str]
+    result: CheckResult, sites: Sequence[Site], plots: Mapping[str, Figure], max_findings: int
 ) -> dict[str, Any]:
-    findings = findings_by_severity(result.findings)
-    heads, rows = layer_table(result, sites, _anchors(result))
+    everything = findings_by_severity(result.findings)
+    findings = everything[:max_findings]
+    heads, rows = layer_table(result, sites, _anchors(findings, result.consequences))
     return {
         "result": result,
         "model": shorten(clean(result.header.model_class), 120),
@@ -136,17 +155,16 @@ def _context(
         "tone": "ok" if result.ok or not findings else findings[0].severity,
         "facts": header_facts(result.header),
         "loss": _loss_facts(result),
-        "findings": [_finding(f, n, result, sites, plots) for n, f in enumerate(findings[:_MAX_FINDINGS], start=1)],
-        "num_hidden": max(len(findings) - _MAX_FINDINGS, 0),
+        "findings": [_finding(f, n, result, sites, plots) for n, f in enumerate(findings, start=1)],
+        "num_hidden": len(everything) - len(findings),
         "plots": plots,
-        "present": present,
         "heads": heads,
         "table": rows,
         "any_found": any(row.found for row in rows),
         "num_sites": _num_sites(result),
         "kinds": sorted({site.kind for site in sites}),
-        "not_run": [(one_line(reason), rules) for reason, rules in not_run_by_reason(result.not_run)],
-        "missing": [(clean(what), one_line(why)) for what, why in result.measurements.missing.items()],
+        "not_run": [(shorten(one_line(reason), 400), rules) for reason, rules in not_run_by_reason(result.not_run)],
+        "missing": [(clean(what), shorten(one_line(why), 400)) for what, why in result.measurements.missing.items()],
         "versions": ", ".join(f"{clean(k)} {clean(v)}" for k, v in result.header.versions.items()),
     }
 
@@ -193,7 +211,7 @@ def headline(name: str) -> str:
         >>> headline("forward-vanishing")
         'Forward vanishing'
     """
-    words = clean(name).replace("-", " ")
+    words = shorten(clean(name), 80).replace("-", " ")
     return words[:1].upper() + words[1:]
 
 
@@ -220,13 +238,13 @@ def _loss_facts(result: CheckResult) -> list[tuple[str, str]]:
     return facts
 
 
-def _anchors(result: CheckResult) -> dict[str, str]:
+def _anchors(findings: Sequence[Finding], consequences: Sequence[Finding]) -> dict[str, str]:
     """For each code the finding to go to: its own, or that of its cause."""
-    numbers: dict[str, str] = {}
-    for number, finding in enumerate(findings_by_severity(result.findings)[:_MAX_FINDINGS], start=1):
-        numbers.setdefault(finding.code, f"#finding-{number}")
-    for finding in result.consequences:
-        causes = [numbers[code] for code in finding.because_of if code in numbers]
+    anchors: dict[str, str] = {}
+    for number, finding in enumerate(findings, start=1):
+        anchors.setdefault(finding.code, f"#finding-{number}")
+    for finding in consequences:
+        causes = [anchors[code] for code in finding.because_of if code in anchors]
         if causes:
-            numbers.setdefault(finding.code, causes[0])
-    return numbers
+            anchors.setdefault(finding.code, causes[0])
+    return anchors

@@ -102,7 +102,7 @@ def _row(
     return Row(
         index=site.index,
         name=shorten(name, 80),
-        full=shorten(name, 400),
+        full=shorten(name, 300),
         kind=site.kind,
         op=shorten(clean(site.op), 60),
         shape="×".join(map(str, site.shape)),

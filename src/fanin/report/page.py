@@ -13,7 +13,7 @@ from typing import Any
 from jinja2 import Environment, FunctionLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
 
-from fanin.report.text import clean, sentence
+from fanin.report.text import clean, sentence, shorten
 
 __all__ = ["embed", "fill", "stand_alone"]
 
@@ -75,6 +75,7 @@ def _environment() -> Environment:
     )
     environment.filters["clean"] = clean
     environment.filters["sentence"] = sentence
+    environment.filters["short"] = shorten
     return environment
 
 

@@ -10,7 +10,7 @@ from fanin.paths import group_paths
 from fanin.report.numbers import big, count, seconds
 from fanin.report.text import clean, shorten
 from fanin.rules.finding import SEVERITIES, Finding, NotRun
-from fanin.rules.result import CheckResult, Header
+from fanin.rules.result import Header
 
 __all__ = [
     "activation_of",
@@ -23,7 +23,6 @@ __all__ = [
     "not_run_by_reason",
     "parameters_by_site",
     "sites_of",
-    "summary",
     "where",
 ]
 
@@ -166,15 +165,6 @@ def header_facts(header: Header) -> tuple[tuple[str, str], ...]:
     if "total" in header.seconds:
         facts.append(("time", seconds(header.seconds["total"])))
     return tuple(facts)
-
-
-def summary(result: CheckResult) -> str:
-    """The verdict with the reasons for what did not run, as one sentence."""
-    reasons = not_run_by_reason(result.not_run)
-    if not reasons:
-        return result.verdict
-    said = "; ".join(f"{', '.join(rule.code for rule in rules)}: {clean(reason)}" for reason, rules in reasons)
-    return f"{result.verdict}. Not run: {said}"
 
 
 def _spread(num: int, limit: int) -> list[int]:

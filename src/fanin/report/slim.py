@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from fanin.report.text import shorten
+
 __all__ = ["slim"]
 
+_LONGEST = 400
 _DETAILS = ("mean", "std", "min", "max", "norm", "zero_share", "numel", "sampled", "active", "follower", "inputs")
 _STEPS: tuple[tuple[str, frozenset[str]], ...] = (
     ("", frozenset()),
@@ -20,7 +23,7 @@ _STEPS: tuple[tuple[str, frozenset[str]], ...] = (
 
 
 def slim(document: Mapping[str, Any], left_out: Iterable[str] = ()) -> Iterator[dict[str, Any]]:
-    """The document with numbers to five figures and no empty fields, then with less and less.
+    """The document with numbers to five figures, texts to 400 characters and no empty fields, then with less and less.
 
     `left_out` says what is missing.
 
@@ -45,6 +48,8 @@ def _kept(value: Any, dropped: frozenset[str]) -> Any:
         return {key: _kept(item, dropped) for key, item in value.items() if key not in dropped and not _empty(item)}
     if isinstance(value, list):
         return [_kept(item, dropped) for item in value]
+    if isinstance(value, str):
+        return shorten(value, _LONGEST)
     return float(f"{value:.5g}") if isinstance(value, float) else value
 
 

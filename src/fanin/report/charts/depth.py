@@ -11,21 +11,13 @@ from fanin.report.axes import DepthAxis, LogScale, decades_around, log_axis
 from fanin.report.charts.markers import marks
 from fanin.report.svg import drawing, el, polyline, text
 
-__all__ = ["Flag", "Panel", "Reference", "depth_plot"]
+__all__ = ["Flag", "Panel", "depth_plot"]
 
 _LABEL_HEIGHT = 22.0
 _FLAG_HEIGHT = 24.0
 _GAP = 22.0
 # An exact zero has no logarithm: it gets a lane of its own below the axis.
 _ZERO_LANE = 16.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reference:
-    """A horizontal line to read the values against."""
-
-    value: float
-    label: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +31,6 @@ class Panel:
         kinds: one kind a column ("weight", "norm", ...): the shape of its mark.
         joined: the kind whose marks a line joins; "" for none.
         predicted: (low, middle, high) a column: the expected value with its tolerance.
-        references: lines to read against.
     """
 
     label: str
@@ -48,7 +39,6 @@ class Panel:
     kinds: tuple[str, ...]
     joined: str = "weight"
     predicted: tuple[tuple[float, float, float] | None, ...] = ()
-    references: tuple[Reference, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,7 +90,7 @@ def depth_plot(
 
 def _values(panel: Panel) -> list[float | None]:
     bands = [end for band in panel.predicted if band for end in band]
-    return [*panel.measured, *bands, *(line.value for line in panel.references)]
+    return [*panel.measured, *bands]
 
 
 def _common_span(ranges: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
@@ -118,19 +108,12 @@ def _panel(panel: Panel, axis: DepthAxis, scale: LogScale, lane: float) -> Marku
         "g",
         text(panel.label, axis.left, scale.end - 8, class_="panel-label"),
         log_axis(scale, axis.left, axis.right),
-        *(_reference(line, axis, scale) for line in panel.references),
         _predicted(panel.predicted, axis, scale),
         text("0", axis.left - 8, scale.start + lane + 4, anchor="end") if lane else Markup(""),
         _measured(panel, axis, scale, lane),
         class_=panel.series,
         aria_hidden="true",
     )
-
-
-def _reference(line: Reference, axis: DepthAxis, scale: LogScale) -> Markup:
-    y = scale(line.value)
-    rule = el("path", d=polyline([(axis.left, y), (axis.right, y)]), class_="reference")
-    return rule + text(line.label, axis.right - 4, y - 4, class_="tick reference-label", anchor="end")
 
 
 def _predicted(bands: Sequence[tuple[float, float, float] | None], axis: DepthAxis, scale: LogScale) -> Markup:

@@ -7,7 +7,7 @@ from types import MappingProxyType
 
 from fanin.measure.record import Site
 from fanin.report.axes import DepthAxis
-from fanin.report.figures.common import Figure, page_sites
+from fanin.report.figures.common import MAX_COLUMNS, Figure, page_sites
 from fanin.report.figures.histograms import distributions, magnitudes
 from fanin.report.figures.likeness import attention_heads, sample_cosines
 from fanin.report.figures.over_depth import gradient_over_weight, signal_over_depth
@@ -15,7 +15,7 @@ from fanin.report.figures.units import unit_activity
 from fanin.report.rows import sites_of
 from fanin.rules.result import CheckResult
 
-__all__ = ["Figure", "all_figures", "page_sites", "plots_of"]
+__all__ = ["MAX_COLUMNS", "Figure", "all_figures", "page_sites", "plots_of"]
 
 # Where the evidence of a family of rules is drawn besides the depth plot.
 _PLOTS = MappingProxyType({"A3": "units", "G4": "ratio", "P5": "ratio", "T7": "attention", "S205": "samples"})
