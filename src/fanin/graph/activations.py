@@ -303,7 +303,7 @@ def _base(graph: Graph, op: Op, kinds: Taint, root: Mapping[int, int]) -> int | 
 def _is_number(graph: Graph, op: Op, value: int, kinds: Taint) -> bool:
     """Whether an operand that is not the signal is one number (or the slopes of a PReLU)."""
     v = graph.values[value]
-    return v.numel == 1 or (kinds.is_weight(value) and op.name in _OWN_PARAMETER)
+    return v.numel == 1 or _uniform(graph, value) is not None or (kinds.is_weight(value) and op.name in _OWN_PARAMETER)
 
 
 def _ends(graph: Graph, ops: list[int], root: Mapping[int, int], base: int) -> tuple[int, ...]:
@@ -352,12 +352,28 @@ def _signature(graph: Graph, ops: list[Op], base: int) -> Any:
     return tuple(parts)
 
 
+_FILLED = {"zeros_like": 0.0, "zeros": 0.0, "new_zeros": 0.0, "ones_like": 1.0, "ones": 1.0, "new_ones": 1.0}
+
+
+def _uniform(graph: Graph, value: int) -> float | None:
+    """The one number that a tensor made on the spot is full of."""
+    op = graph.producer(value)
+    if op is None:
+        return None
+    if op.name in ("full_like", "full", "new_full"):
+        filling = op.arg(1, "fill_value") if op.name != "new_full" else op.arg(2, "fill_value")
+        return float(filling) if isinstance(filling, (int, float)) else None
+    return _FILLED.get(op.name)
+
+
 def _number_of(graph: Graph, value: int, depth: int = 0, *, reader: str = "mul") -> float | str:
     """The number behind a one-element operand that is no part of the region; "?" where it cannot be had."""
     data = graph.data.get(value)
     if data is not None and data.numel() == 1:
         return float(data.reshape(()).item())
-    op = graph.producer(value)
+    op, filling = graph.producer(value), _uniform(graph, value)
+    if filling is not None:
+        return filling
     if op is None or depth > 8:
         return _INITIAL.get(reader, 1.0) if op is None and graph.values[value].is_float else "?"
     numbers = {i: _number_of(graph, i, depth + 1, reader=op.name) for i in op.inputs}
