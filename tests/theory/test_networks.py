@@ -62,7 +62,8 @@ def measured(layers, phi, seed):
     out = torch.randn(width, generator=generator, dtype=torch.float64)
     (seen[-1][0] * out).sum().backward()
     q = [x[0].square().mean().log().item() for x in seen]
-    c = [torch.nn.functional.cosine_similarity(x[0], x[1], dim=0).item() for x in seen]
+    # not torch's cosine_similarity, which takes norms below 1e-8 for 1e-8: the classic uniform law gets there
+    c = [((x[0] @ x[1]) / (x[0].norm() * x[1].norm())).item() for x in seen]
     g = np.array([x.grad[0].square().mean().log().item() for x in seen])
     return np.array([q, c, g - g[-1]])
 

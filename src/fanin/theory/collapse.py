@@ -29,7 +29,7 @@ def dead_unit_share(c: float, samples: int) -> float:
         samples: N, >= 1.
 
     Accuracy:
-        1e-10 absolute (tests/theory/test_collapse.py): 2^-N at c = 0, 1/(N + 1) at c = 1/2, 1/2 at c = 1.
+        1e-10 absolute (tests/theory/test_units.py): 2^-N at c = 0, 1/(N + 1) at c = 1/2, 1/2 at c = 1.
 
     Example:
         >>> dead_unit_share(0.0, 3), round(dead_unit_share(0.5, 9), 9), dead_unit_share(1.0, 100)

@@ -58,7 +58,7 @@ def gain(
         ArgumentError: unknown direction or ``like``.
 
     Accuracy:
-        1e-10 relative (tests/theory/test_gains.py); the table of 18 activations of the field to all digits printed
+        1e-10 relative (tests/theory/test_moments.py); the table of 18 activations of the field to all digits printed
         there.
 
     Source:

@@ -67,7 +67,7 @@ def exceedance(edge: float, *, inputs: Sequence[float] | Array, weight_std: floa
         law: ``"normal"`` or ``"uniform"``.
 
     Accuracy:
-        1e-12 absolute (tests/theory/test_saturation.py).
+        2e-8 absolute, 1e-12 up to 10 inputs (tests/theory/test_units.py).
 
     Source:
         Gil-Pelaez 1951 for the inversion.

@@ -77,7 +77,7 @@ def attention_moments(
         dropout: share of attention weights dropped.
 
     Accuracy:
-        5 standard errors of a real torch attention layer for logit std up to 1.5, correlation 0, 0.3, 0.6
+        5 standard errors of a real torch attention layer at logit std 0.5 and 1, correlation 0, 0.3, 0.6
         (tests/theory/test_attention.py); a query's own key, whose logit is tied to its value, is a part O(1 / T).
 
     Source:
