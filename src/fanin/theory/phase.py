@@ -56,7 +56,8 @@ def phase_diagram(phi: ActivationLike, *, sigma_w2: Array, sigma_b2: Array, q0: 
         q0: where the first layer starts.
 
     Accuracy:
-        chi_1 and q* within 1e-6 relative of `depth_scales`, for four bounded activations at q* from 0.02 to 2 (tests/theory/test_criticality.py).
+        chi_1 and q* within 1e-6 relative of `depth_scales`, for four bounded activations at q* from 0.02 to 2
+        (tests/theory/test_criticality.py).
 
     Source:
         Poole et al. 2016, arXiv 1606.05340, figure 1.

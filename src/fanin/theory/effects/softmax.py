@@ -81,8 +81,8 @@ def softmax_moments(entries: int, *, logit_var: float, correlation: float = 0.0)
         correlation: of any two logits of the row.
 
     Accuracy:
-        five standard errors of Monte Carlo, T = 2 to 256, logit std 0.5 to 6 (tests/theory/test_attention.py). Small logit_var: var is about (e^logit_var - 1) / T^2, the form of Kedia et
-        al. 2024, arXiv 2403.09635.
+        five standard errors of Monte Carlo, T = 2 to 256, logit std 0.5 to 6 (tests/theory/test_attention.py).
+        Small logit_var: var is about (e^logit_var - 1) / T^2, the form of Kedia et al. 2024, arXiv 2403.09635.
 
     Example:
         >>> m = softmax_moments(256, logit_var=1.0)
