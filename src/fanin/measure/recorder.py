@@ -109,11 +109,14 @@ class Recorder(TorchFunctionMode):
         self.called: set[int] = set()
         self.used: set[str] = set()
         self.gates: set[str] = set()
+        self.escaped: set[int] = set()
         self.first_nonfinite: tuple[str, str] | None = None
         self.skipped: Counter[str] = Counter()
         self.watch_loss = True
         self._paths = {id(m): name.replace("_orig_mod.", "") for name, m in model.named_modules()}
         self._frames: list[_Frame] = [_Frame("", model)]
+        self._grad_enabled = True
+        self._without_grad = False  # a weighted operation ran under no_grad: checkpointing may run it again
         self._failing: _Frame | None = None
         self._calls: Counter[tuple[str, str]] = Counter()
         self._replayed: Counter[tuple[str, str]] | None = None
@@ -148,7 +151,7 @@ class Recorder(TorchFunctionMode):
     @contextlib.contextmanager
     def replaying(self) -> Iterator[None]:
         """Attach gradient hooks to operations that checkpointing runs a second time, during the backward."""
-        if all(d.backward is not None or not d.parameters for d in self.drafts):
+        if not self._without_grad:
             yield
             return
         self._replayed = Counter()
@@ -199,6 +202,8 @@ class Recorder(TorchFunctionMode):
         """Run the operation and reduce what it gives."""
         kwargs = dict(kwargs or {})
         name = operations.canonical(getattr(func, "__name__", ""))
+        if name in _ESCAPES and args and isinstance(args[0], torch.Tensor):
+            self.escaped.update(self.flow[args[0]].sites)
         if name in _BLIND:
             return self._attribute(func(*args, **kwargs), args)
         if self._replayed is not None:
@@ -208,6 +213,7 @@ class Recorder(TorchFunctionMode):
         joined = join(origins)
         before = self._before(name, args, kwargs, joined)
         output = func(*args, **kwargs)
+        self._grad_enabled = torch.is_grad_enabled()
         with torch.no_grad():
             self._after(name, args, kwargs, origins, joined, output, before)
         return output
@@ -315,11 +321,13 @@ class Recorder(TorchFunctionMode):
 
     def _watch_gradient(self, draft: Draft, tensor: torch.Tensor) -> None:
         if not tensor.requires_grad or tensor.is_leaf:
+            self._without_grad |= bool(draft.parameters) and not self._grad_enabled
             return
 
         def reduce(gradient: torch.Tensor) -> None:
-            if _is_signal(gradient):
-                draft.backward = pack(gradient)
+            with torch._C.DisableTorchFunction():
+                if _is_signal(gradient):
+                    draft.backward = pack(gradient)
 
         tensor.register_hook(reduce)  # type: ignore[no-untyped-call]
 
@@ -445,6 +453,8 @@ _BLIND = frozenset(
         "has_compatible_shallow_copy_type",
     ]
 )
+# Values that go on outside torch, where no gradient follows (a single number is for monitoring, as a rule).
+_ESCAPES = frozenset(("numpy", "tolist", "array"))
 _VIEWS = frozenset(
     [
         "view",

@@ -158,7 +158,8 @@ def _attempt(task: Task, *, inputs_need_grad: bool, accumulate: bool) -> _Pass:
         output, target = _forward(task, recorder, inputs)
         middle = time.perf_counter()
         result = _Pass(recorder, target, {}, [], _kept(primary(output)), accumulate=accumulate)
-        result.ends = recorder.flow[target.value].sites or recorder.flow[primary(output)].sites
+        found = recorder.flow[target.value].sites or recorder.flow[primary(output)].sites
+        result.ends = (*found, *recorder.escaped)
         _watch(output, result)
         del output
         _backward(task, result, leaves)

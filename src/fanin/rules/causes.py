@@ -22,14 +22,14 @@ CAUSES: dict[str, frozenset[str]] = {
     "S202": _START,
     "A302": _START | {"S202"},
     "A301": _START | _SIGNAL,
-    "A303": _START | {"A301", "S201", "G402"},
+    "A303": _START | {"A301", "S201", "S203", "S205", "G402"},
     "S203": _START | {"S201", "A301", "A302", "N602", "N601", "L802", "G402"},
     "S204": _START | {"S202", "A302", "N601", "D104", "L801", "T701"},
     "S205": _START | {"S201", "S203", "A301", "A302", "N602", "N601", "G402"},
     "S206": _START | _SIGNAL | {"S203", "S204", "S205", "A301", "A302", "G402", "N601", "N602", "L801", "T701"},
     "G402": frozenset(("P501", "P503", "A301", "N601")),
     "G404": _START | _SIGNAL | {"S203", "S204", "S205", "A301", "A302", "G402", "T701", "N602"},
-    "N602": _START | {"S201"},
+    "N602": _START,
     "T701": frozenset(("D101", "S202")),
     "T702": frozenset(("D102", "S201", "S205", "T701", "P501")),
     "L801": _START | {"S202", "A302"},
@@ -37,8 +37,9 @@ CAUSES: dict[str, frozenset[str]] = {
     "O902": frozenset(("S202", "S204", "S201", "S203", "D101")),
     "S207": frozenset(("D103", "P504", "D101", "S202")),
 }
-# Two faces of one cause (chi_1 < 1): the worse one leads, the first of the pair where they are equally bad.
-_PAIRS = (("S203", "S205"),)
+# Two that go together (chi_1 < 1 shows in both; a norm that divides by eps lets the signal vanish, and a vanished
+# signal meets eps): the worse one leads, the first of the pair where they are equally bad.
+_PAIRS = (("S203", "S205"), ("N602", "S201"))
 _ORDER = {rule.code: i for i, rule in enumerate(RULES)}
 
 

@@ -13,6 +13,7 @@ from fanin.measure.record import Measurements, Site
 __all__ = ["NORMS", "Drift", "backward_sites", "backward_size", "drift", "finite_width_std", "forward_sites"]
 
 NORMS = frozenset(("batch_norm", "layer_norm", "group_norm", "instance_norm", "rms_norm"))
+_HEAD_FROM = 4
 _RELU_KAPPA = 5.0  # E[phi^4] / E[phi^2]^2 - 1 of the rectifier, the widest of the common activations
 
 
@@ -67,8 +68,12 @@ def finite_width_std(widths: Sequence[float], kappa: float = _RELU_KAPPA) -> flo
 
 
 def forward_sites(measurements: Measurements) -> list[Site]:
-    """Weighted operations with a finite, non-zero output, in execution order."""
-    return [s for s in measurements.weight_sites() if not s.forward.any_nonfinite and s.forward.rms > 0]
+    """Weighted operations with a finite, non-zero output, in execution order.
+
+    The last one is left out where five or more are: a head starts at a scale of its own, or is fed by its bias alone.
+    """
+    found = [s for s in measurements.weight_sites() if not s.forward.any_nonfinite and s.forward.rms > 0]
+    return found[:-1] if len(found) > _HEAD_FROM else found
 
 
 def backward_size(site: Site) -> float:

@@ -39,16 +39,17 @@ def judge(
         sites: in the order along which `values` are compared.
         growing: look for growth (else for decay) along that order.
         what: "signal" or "gradient", for the message.
-        capped: at most a warning.
+        capped: at most a warning, from the limit "normalised" on.
     """
     trend = drift(values)
     band = rule.limit(context, "bands") * finite_width_std([_width(s) for s in sites])
     size = trend.log_factor if growing else -trend.log_factor
-    if size <= max(math.log(rule.limit(context, "warning")), band) or abs(trend.tau) <= rule.limit(context, "tau"):
+    least = rule.limit(context, "normalised" if capped else "warning")
+    if size <= max(math.log(least), band) or abs(trend.tau) <= rule.limit(context, "tau"):
         return
     severe = size > math.log(rule.limit(context, "error")) and not capped
     severity: Severity = "error" if severe else "warning"
-    limit = rule.limit(context, "error" if severe else "warning")
+    limit = rule.limit(context, "error") if severe else least
     yield rule.finding(
         severity,
         _worst(sites, values),

@@ -23,7 +23,8 @@ class NormEpsDominated(Rule):
 
     What is measured:
         Median variance (mean square for RMSNorm) over statistics against eps: the output has rms sqrt(v / (v + eps)).
-        Warning below eps / 10 (output rms below 0.3), note below eps. At the end of a residual branch a small output is
+        Warning below eps / 10 (output rms below 0.3), error where more than half of the normalisations are, note below
+        eps. At the end of a residual branch a small output is
         a gate, not a fault: a note. Inputs that are exactly zero (closed gates) are left out.
 
     Example:
@@ -69,8 +70,9 @@ class NormEpsDominated(Rule):
         if low:
             severe = [r for r in low if r[0] < self.limit(context, "warning") and not r[2]]
             bad, low = bool(severe), severe or low
+            most = bad and len(low) > 1 and 2 * len(low) > len(rated)
             yield self.finding(
-                "warning" if bad else "note",
+                "error" if most else "warning" if bad else "note",
                 dict.fromkeys(path for _, path, _ in low),
                 f"the input of {low[0][1]} has {low[0][0]:.2g} times the variance of its eps: it divides by eps, "
                 "not by the signal.",
