@@ -150,6 +150,41 @@ def graph(
         typer.echo(f"wrote {out}", err=True)
 
 
+@app.command()
+def check(
+    target: Annotated[str, typer.Argument(help="file.py:callable or module:callable that gives the model.")],
+    shape: Annotated[str | None, typer.Option("--input", help="Shape of the input, like 8,3,224,224.")] = None,
+    weights: Annotated[Path | None, typer.Option(help="A .safetensors file to load first.")] = None,
+    select: Annotated[list[str] | None, typer.Option(help="Rules to run: codes, prefixes (S2) or names.")] = None,
+    ignore: Annotated[list[str] | None, typer.Option(help="Rules not to run.")] = None,
+    fail_on: Annotated[
+        Literal["note", "warning", "error"] | None, typer.Option(help="Lowest severity that gives exit status 1.")
+    ] = None,
+    seeds: Annotated[int, typer.Option(help="Draws to check; findings say in how many they hold.")] = 1,
+    seed: Annotated[int, typer.Option(help="Of the first draw.")] = 0,
+    config: Annotated[Path, typer.Option(help="pyproject.toml, or a folder to search upwards from.")] = Path(),
+    baseline: Annotated[Path | None, typer.Option(help="JSON report whose findings are known.")] = None,
+    output: Annotated[str, typer.Option("--format", help="terminal, json, sarif, github, junit, markdown, html.")] = (
+        "terminal"
+    ),
+    out: Annotated[Path | None, typer.Option(help="Write to this file; its ending says the format.")] = None,
+) -> None:
+    """Measure the first step of a model and say what is wrong, why, and what to do. Settings: [tool.fanin]."""
+    from fanin import report as reports
+    from fanin.check_command import check_target
+
+    settings = {"select": select, "ignore": ignore, "fail_on": fail_on, "config": config, "baseline": baseline}
+    found = check_target(target, shape=shape, weights=weights, seeds=seeds, seed=seed, **settings)
+    if out is not None:
+        typer.echo(f"wrote {found.save(out)}", err=True)
+    elif output == "terminal":
+        found.show()
+    else:
+        typer.echo(reports.render(found.result, output))
+    if not found.ok:
+        raise typer.Exit(1)
+
+
 _TargetArgument = Annotated[str, typer.Argument(help="file.py:callable or package.module:callable.")]
 _InputOption = Annotated[str | None, typer.Option("--input", help="Shape of the input, as in 8,3,224,224.")]
 _RecipeOption = Annotated[str, typer.Option(help="How to choose; 'fanin explain recipes' names them all.")]
@@ -214,19 +249,20 @@ def init(
 
 @app.command()
 def explain(
-    name: Annotated[str, typer.Argument(help="TARGET::parameter, a recipe, or an initializer.")],
+    name: Annotated[str, typer.Argument(help="TARGET::parameter, a rule (S205), a recipe, or an initializer.")],
     input_shape: _InputOption = None,
     recipe: _RecipeOption = "auto",
     seed: _SeedOption = 0,
     option: _OptionOption = None,
     meta: _MetaOption = False,
 ) -> None:
-    """Say where a number comes from: the derivation of one parameter's law, or what a recipe or an initializer is."""
+    """Say where a number comes from: one parameter's law, or what a rule, a recipe or an initializer is."""
+    from fanin.check_command import rule_page
     from fanin.planning.commands import explain_name, make_plan
 
     target, separator, parameter = name.partition("::")
     if not separator:
-        typer.echo(explain_name(name))
+        typer.echo(rule_page(name) or explain_name(name))
         return
     _, made = make_plan(target, input_shape, recipe, seed, option, None, meta, True)
     typer.echo(made.explain(parameter))
@@ -234,16 +270,21 @@ def explain(
 
 @app.command()
 def diff(
-    left: Annotated[str, typer.Argument(help="A plan (JSON file), or a target to plan.")],
+    left: Annotated[str, typer.Argument(help="A plan or a report (JSON file), or a target to plan.")],
     right: Annotated[
-        str, typer.Argument(help="A plan (JSON file), or a target: its live weights are held against LEFT.")
+        str, typer.Argument(help="A plan, a later report, or a target: its live weights are held against LEFT.")
     ],
     input_shape: _InputOption = None,
     format_: Annotated[str, typer.Option("--format", help="table or json.")] = "table",
 ) -> None:
     """Show what two plans do differently, or where a model departs from a plan; exit status 1 if anything does."""
+    from fanin.check_command import compare_reports, is_report
     from fanin.planning.commands import difference, shown_diff
 
+    if is_report(left):
+        changed = compare_reports(Path(left), Path(right))
+        typer.echo(changed.to_text())
+        raise typer.Exit(1 if changed.worse else 0)
     found = difference(left, right, input_shape)
     typer.echo(shown_diff(found, format_))
     raise typer.Exit(1 if found else 0)

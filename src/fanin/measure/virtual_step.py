@@ -27,6 +27,8 @@ def gradient_state(parameter: torch.Tensor, gradient: torch.Tensor | None) -> Gr
         return "frozen"
     if gradient is None:
         return "none"
+    if not gradient.numel():
+        return "nonzero"  # nothing that could be zero
     norm = torch.linalg.vector_norm(gradient.detach().float() if gradient.dtype.itemsize < 4 else gradient.detach())
     if not bool(torch.isfinite(norm)):
         return "nonzero" if bool(torch.isfinite(gradient).all()) else "nonfinite"
