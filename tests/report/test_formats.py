@@ -13,12 +13,14 @@ from tests.report.test_terminal import assert_snapshot
 
 from fanin._version import __version__
 from fanin.report.annotations import to_annotations
+from fanin.report.html import to_html
 from fanin.report.json_view import to_json
 from fanin.report.junit import to_junit
 from fanin.report.markdown import to_markdown
 from fanin.report.rows import names_of
 from fanin.report.sarif import to_sarif
 from fanin.report.schema import build_schema, schema_text
+from fanin.report.terminal import to_text
 
 FORMATS = {
     "json": to_json,
@@ -211,3 +213,19 @@ def test_operations_of_one_module_are_told_apart():
         named("shared", "weight", call=1),
     ]
     assert names_of(sites) == ("attn.in_proj_weight", "attn.out_proj", "fc", "shared", "shared #1")
+
+
+def test_a_place_that_is_not_finite_is_shown_in_every_view():
+    result = mlp(4, factor=0.9)
+    sites = list(result.measurements.sites)
+    broken = dataclasses.replace(sites[4].forward, any_nonfinite=True, num_nonfinite=1)
+    sites[4] = dataclasses.replace(sites[4], forward=broken)
+    weights = [dataclasses.replace(p, state="nonfinite") for p in result.measurements.parameters]
+    result = dataclasses.replace(
+        result,
+        measurements=dataclasses.replace(result.measurements, sites=tuple(sites), parameters=tuple(weights)),
+    )
+    assert "!" in to_text(result).split("rms")[0]
+    assert re.search(r"layers.2.fc +NaN .* NaN", to_text(result))
+    assert "| `layers.2.fc` | NaN |" in to_markdown(result)
+    assert 'class="mark nonfinite"' in to_html(result)

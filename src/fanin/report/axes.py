@@ -174,7 +174,7 @@ class DepthAxis:
 
     def index_ticks(self, y: float) -> Markup:
         """Numbers of the columns, where the blocks say too little."""
-        if len(self._sections()) > 3:
+        if len(self._sections()) > 3 or len(self._sections()) == len(self.names):
             return Markup("")
         step = nice_step(len(self.names), 12)
         shown = [c for c in range(len(self.names)) if c % step == 0]

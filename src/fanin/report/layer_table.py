@@ -8,7 +8,15 @@ from dataclasses import dataclass
 
 from fanin.measure.record import Activity, ParameterRecord, Site
 from fanin.report.numbers import MISSING, figures, share
-from fanin.report.rows import activation_of, codes_by_site, findings_by_severity, names_of, parameters_by_site
+from fanin.report.rows import (
+    activation_of,
+    codes_by_site,
+    findings_by_severity,
+    names_of,
+    parameters_by_site,
+    ratio_of,
+    size_of,
+)
 from fanin.report.text import clean, shorten
 from fanin.rules.result import CheckResult
 
@@ -78,11 +86,11 @@ class _Column:
 
 
 _COLUMNS = (
-    _Column("rms", lambda s: s.site.forward.rms),
+    _Column("rms", lambda s: size_of(s.site.forward)),
     _Column("expected", lambda s: s.site.predicted.rms if s.site.predicted else None),
     _Column("z", lambda s: s.site.predicted.z if s.site.predicted else None, lambda z: f"{z:+.1f}"),
-    _Column("gradient rms", lambda s: s.site.backward.rms if s.site.backward else None),
-    _Column("grad/weight", lambda s: s.parameter.grad_over_weight if s.parameter else None),
+    _Column("gradient rms", lambda s: size_of(s.site.backward)),
+    _Column("grad/weight", lambda s: ratio_of(s.parameter)),
     _Column("dead units", lambda s: s.activity.dead_share if s.activity else None, share),
     _Column("1 − cosine", lambda s: s.site.sample_cosine.one_minus_mean if s.site.sample_cosine else None),
 )

@@ -14,6 +14,7 @@ from fanin.report.rows import (
     limit_of,
     names_of,
     not_run_by_reason,
+    size_of,
     where,
 )
 from fanin.report.text import clean, one_line, sentence, shorten
@@ -88,9 +89,9 @@ def _layers(result: CheckResult) -> Iterator[str]:
         site = sites[place]
         expected = (figures(site.predicted.rms), f"{site.predicted.z:+.1f}") if site.predicted else (MISSING, MISSING)
         name = _code(shorten(names[place], 60)).replace("|", "\\|")
-        gradient = figures(site.backward.rms if site.backward else None)
+        gradient = figures(size_of(site.backward))
         found = " ".join(map(_prose, dict.fromkeys(codes.get(place, ()))))
-        yield f"| {name} | {figures(site.forward.rms)} | {expected[0]} | {expected[1]} | {gradient} | {found} |"
+        yield f"| {name} | {figures(size_of(site.forward))} | {expected[0]} | {expected[1]} | {gradient} | {found} |"
     yield ""
 
 

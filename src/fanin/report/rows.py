@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
-from fanin.measure.record import ParameterRecord, Site
+from fanin.measure.record import ParameterRecord, Site, TensorStats
 from fanin.paths import group_paths
 from fanin.report.numbers import big, count, seconds
 from fanin.report.text import clean, shorten
@@ -22,7 +23,9 @@ __all__ = [
     "names_of",
     "not_run_by_reason",
     "parameters_by_site",
+    "ratio_of",
     "sites_of",
+    "size_of",
     "where",
 ]
 
@@ -65,6 +68,20 @@ def parameters_by_site(sites: Sequence[Site], parameters: Sequence[ParameterReco
         if read:
             found[place] = max(read, key=lambda record: len(record.shape))
     return found
+
+
+def size_of(stats: TensorStats | None) -> float | None:
+    """The rms; NaN where any element is not finite, so that every view shows the place; None where not measured."""
+    if stats is None:
+        return None
+    return math.nan if stats.any_nonfinite else stats.rms
+
+
+def ratio_of(record: ParameterRecord | None) -> float | None:
+    """Gradient over weight; NaN where the gradient is not finite."""
+    if record is None:
+        return None
+    return math.nan if record.state == "nonfinite" else record.grad_over_weight
 
 
 def names_of(sites: Sequence[Site]) -> tuple[str, ...]:

@@ -26,6 +26,8 @@ from fanin.report.rows import (
     names_of,
     not_run_by_reason,
     parameters_by_site,
+    ratio_of,
+    size_of,
     where,
 )
 from fanin.report.sparkline import sparkline
@@ -108,8 +110,8 @@ def _depth(result: CheckResult, width: int, plain: bool) -> Iterator[RenderableT
     sites = result.measurements.weight_sites()
     if not sites:
         return
-    yield _depth_line("forward", [s.forward.rms for s in sites], "blue", width, plain)
-    yield _depth_line("backward", [s.backward.rms if s.backward else None for s in sites], "magenta", width, plain)
+    yield _depth_line("forward", [size_of(s.forward) for s in sites], "blue", width, plain)
+    yield _depth_line("backward", [size_of(s.backward) for s in sites], "magenta", width, plain)
     yield Text()
 
 
@@ -190,7 +192,7 @@ def _layers(result: CheckResult, limit: int | None, width: int, write: _Write) -
         name = write(shorten(names[place], max(room, 16)))
         cells = [Text(name), *(Text(write(c.show(rows[place]))) for c in columns)]
         if ratios:
-            cells.append(Text(write(figures(parameters[place].grad_over_weight if place in parameters else None, 2))))
+            cells.append(Text(write(figures(ratio_of(parameters.get(place)), 2))))
         if codes:
             found = list(dict.fromkeys(map(clean, codes.get(place, ()))))
             cells.append(Text(" ".join(found[:3]) + (" .." if len(found) > 3 else ""), style="yellow"))
@@ -224,10 +226,10 @@ class _Column:
 
 
 _COLUMNS = (
-    _Column("rms", lambda r: r.site.forward.rms),
+    _Column("rms", lambda r: size_of(r.site.forward)),
     _Column("expected", lambda r: r.site.predicted.rms if r.site.predicted else None),
     _Column("z", lambda r: r.site.predicted.z if r.site.predicted else None, lambda v: f"{v:+.1f}"),
-    _Column("grad rms", lambda r: r.site.backward.rms if r.site.backward else None),
+    _Column("grad rms", lambda r: size_of(r.site.backward)),
     _Column(
         "dead", lambda r: r.activation.activity.dead_share if r.activation and r.activation.activity else None, share
     ),

@@ -24,8 +24,8 @@ def _spreads(measurements: Measurements) -> bool:
 def _first(measurements: Measurements) -> tuple[str, str] | None:
     """(path, what happened) of the first operation that is not finite."""
     if "finite" in measurements.missing and _spreads(measurements):
-        words = measurements.missing["finite"]
-        return words.split(":")[0], f"{words}."
+        path, _, words = measurements.missing["finite"].partition(": ")
+        return path, f"{path or 'the model'}: {words}."
     site = next((s for s in measurements.sites if s.forward.any_nonfinite), None)
     if site is not None:
         return site.path or site.module_class, f"{site.name} gave the first NaN or infinity."

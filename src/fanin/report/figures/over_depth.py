@@ -7,12 +7,12 @@ from collections.abc import Sequence
 
 from markupsafe import Markup
 
-from fanin.measure.record import Prediction, Site, TensorStats
+from fanin.measure.record import Prediction, Site
 from fanin.report.axes import DepthAxis
 from fanin.report.charts.depth import Flag, Panel, depth_plot
 from fanin.report.charts.markers import KIND_NAMES, legend
 from fanin.report.figures.common import Figure, ends, mark
-from fanin.report.rows import findings_by_severity, parameters_by_site, sites_of
+from fanin.report.rows import findings_by_severity, parameters_by_site, ratio_of, sites_of, size_of
 from fanin.report.svg import el
 from fanin.report.text import clean
 from fanin.rules.result import CheckResult
@@ -25,8 +25,8 @@ def signal_over_depth(result: CheckResult, sites: Sequence[Site], axis: DepthAxi
     if not sites:
         return None
     kinds = tuple(mark(site) for site in sites)
-    forward = tuple(_size(site.forward) for site in sites)
-    backward = tuple(_size(site.backward) for site in sites)
+    forward = tuple(size_of(site.forward) for site in sites)
+    backward = tuple(size_of(site.backward) for site in sites)
     joined = "merge" if kinds.count("merge") > 2 else "weight"
     panels = [
         Panel(
@@ -66,7 +66,7 @@ def signal_over_depth(result: CheckResult, sites: Sequence[Site], axis: DepthAxi
 def gradient_over_weight(result: CheckResult, sites: Sequence[Site], axis: DepthAxis) -> Figure | None:
     """How large the gradient of each weight is beside the weight."""
     records = parameters_by_site(sites, result.measurements.parameters)
-    measured = tuple(records[place].grad_over_weight if place in records else None for place in range(len(sites)))
+    measured = tuple(ratio_of(records.get(place)) for place in range(len(sites)))
     if not any(value is not None for value in measured):
         return None
     kinds = tuple(mark(site) for site in sites)
@@ -83,13 +83,6 @@ def gradient_over_weight(result: CheckResult, sites: Sequence[Site], axis: Depth
         ),
         key=legend((*(kind for kind, value in zip(kinds, measured, strict=True) if value), *_special(measured))),
     )
-
-
-def _size(stats: TensorStats | None) -> float | None:
-    """The rms; NaN where any element is not finite, so that the place is marked."""
-    if stats is None:
-        return None
-    return math.nan if stats.any_nonfinite else stats.rms
 
 
 def _special(values: Sequence[float | None]) -> list[str]:
