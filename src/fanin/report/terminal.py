@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
 from rich import box
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
-from rich.padding import Padding
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
@@ -35,7 +36,7 @@ from fanin.report.text import clean, one_line, sentence, shorten
 from fanin.rules.finding import Finding
 from fanin.rules.result import CheckResult
 
-__all__ = ["TerminalReport", "show", "to_text"]
+__all__ = ["TerminalReport", "show", "standard_console", "to_text"]
 
 WIDTH = 100
 _SIGNS = MappingProxyType({"error": "✗", "warning": "▲", "note": "●", "ok": "✓"})
@@ -54,8 +55,30 @@ def to_text(result: CheckResult, *, width: int = WIDTH, max_layers: int | None =
 
 
 def show(result: CheckResult, *, console: Console | None = None, max_layers: int | None = 24) -> None:
-    """Print the report: in colour on a terminal, plain through a pipe; NO_COLOR and FORCE_COLOR are heeded."""
-    (console or Console(highlight=False)).print(TerminalReport(result, max_layers=max_layers))
+    """Print the report: in colour on a terminal, plain through a pipe; NO_COLOR, FORCE_COLOR and COLUMNS are heeded."""
+    (console or standard_console()).print(TerminalReport(result, max_layers=max_layers))
+
+
+def standard_console() -> Console:
+    """Standard output; 100 columns where it is a pipe or a file, which have no width of their own."""
+    console = Console(highlight=False)
+    piped = not console.file.isatty() and "COLUMNS" not in os.environ
+    return Console(highlight=False, width=WIDTH) if piped else console
+
+
+@dataclass(frozen=True, slots=True)
+class _Indented:
+    """Text moved right, without the blanks that padding would leave at the end of its lines."""
+
+    content: Text
+    left: int = 2
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        inner = options.update(width=max(options.max_width - self.left, 1))
+        for line in console.render_lines(self.content, inner, pad=False):
+            yield Segment(" " * self.left)
+            yield from line
+            yield Segment.line()
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,14 +172,14 @@ def _finding(finding: Finding, width: int, write: _Write) -> Iterator[Renderable
     facts.append(write("  " + limit_of(finding)).rstrip())
     if finding.seeds[1] > 1:
         facts.append(f"  in {finding.seeds[0]} of {finding.seeds[1]} seeds", style="dim")
-    yield Padding(facts, (0, 0, 0, 2))
-    yield Padding(Text(write(sentence(finding.message))), (0, 0, 0, 2))
+    yield _Indented(facts)
+    yield _Indented(Text(write(sentence(finding.message))))
     if finding.fix.text:
         fix = Text.assemble(("fix: ", "green"))
         fix.append(write(sentence(finding.fix.text)))
-        yield Padding(fix, (0, 0, 0, 2))
+        yield _Indented(fix)
     for line in finding.fix.code.splitlines():
-        yield Padding(Text(write(clean(line)), style="green"), (0, 0, 0, 7))
+        yield _Indented(Text(write(clean(line)), style="green"), 7)
 
 
 def _consequence(finding: Finding, width: int, write: _Write) -> RenderableType:
