@@ -133,6 +133,7 @@ def check(
     seed: int = 0,
     seeds: int = 1,
     training: bool | None = None,
+    predict: bool = False,
     select: Iterable[str] | None = None,
     ignore: Iterable[str] | None = None,
     per_module_ignores: Mapping[str, Iterable[str]] | None = None,
@@ -157,6 +158,8 @@ def check(
         seed: for dropout and the like; all generators are put back afterwards.
         seeds: how many draws to check.
         training: run in this mode instead of the model's own.
+        predict: capture the graph and put what theory expects of every operation beside what was measured (takes about
+            a second more).
         select: codes, prefixes or names of the rules to run.
         ignore: of the rules not to run.
         per_module_ignores: glob over module paths -> codes to ignore there.
@@ -188,7 +191,7 @@ def check(
     measured, judgements, header, scoped = None, [], None, settings
     for this_seed in range(seed, seed + seeds):
         job = _job(model, inputs, targets, loss, this_seed)
-        task = Task(**job, seed=this_seed, training=training)
+        task = Task(**job, seed=this_seed, training=training, predict=predict and measured is None)
         found, seconds = measure(task)
         module = eager_module(job["model"])
         if measured is None or header is None:

@@ -162,6 +162,7 @@ def check(
     ] = None,
     seeds: Annotated[int, typer.Option(help="Draws to check; findings say in how many they hold.")] = 1,
     seed: Annotated[int, typer.Option(help="Of the first draw.")] = 0,
+    predict: Annotated[bool, typer.Option(help="Put what theory expects beside what was measured.")] = True,
     config: Annotated[Path, typer.Option(help="pyproject.toml, or a folder to search upwards from.")] = Path(),
     baseline: Annotated[Path | None, typer.Option(help="JSON report whose findings are known.")] = None,
     output: Annotated[str, typer.Option("--format", help="terminal, json, sarif, github, junit, markdown, html.")] = (
@@ -174,7 +175,7 @@ def check(
     from fanin.check_command import check_target
 
     settings = {"select": select, "ignore": ignore, "fail_on": fail_on, "config": config, "baseline": baseline}
-    found = check_target(target, shape=shape, weights=weights, seeds=seeds, seed=seed, **settings)
+    found = check_target(target, shape=shape, weights=weights, seeds=seeds, seed=seed, predict=predict, **settings)
     if out is not None:
         typer.echo(f"wrote {found.save(out)}", err=True)
     elif output == "terminal":

@@ -157,7 +157,7 @@ class Prediction:
     """What theory expects of a site, before looking at its values.
 
     `log_rms_std` is the standard error of ln(rms) at this width (finite-width band); `z` is (ln measured - ln
-    predicted) / log_rms_std. `assumption` names what fails where |z| is large.
+    predicted) / log_rms_std. `assumption` says what theory assumed and does not hold, where |z| is large.
     """
 
     rms: float

@@ -43,6 +43,7 @@ class Task:
     seed: int = 0
     virtual_step: bool = True
     training: bool | None = None
+    predict: bool = False
 
 
 @dataclass(slots=True)
@@ -110,6 +111,8 @@ def measure(task: Task) -> tuple[Measurements, dict[str, float]]:
         done = _run(replace_task)
         after = _virtual_step(replace_task, done) if task.virtual_step else {}
         found = _frozen(replace_task, done, after)
+        if task.predict:
+            found = _predicted(replace_task, found)
     done.seconds["total"] = time.perf_counter() - start
     return found, done.seconds
 
@@ -122,6 +125,16 @@ def _eager() -> Iterator[None]:
             yield
     else:
         yield
+
+
+def _predicted(task: Task, found: Measurements) -> Measurements:
+    from fanin.measure.prediction import with_predictions
+
+    sites, reason = with_predictions(
+        task.model, task.inputs, found.sites, copies=any(p.same_as for p in found.parameters)
+    )
+    missing = {**found.missing, "prediction": reason} if reason else found.missing
+    return replace(found, sites=sites, missing=missing)
 
 
 def _uncompile(model: torch.nn.Module) -> None:
