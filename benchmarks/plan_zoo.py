@@ -85,9 +85,9 @@ LOGITS = {
 
 def zoo() -> dict:
     """Name -> callable that gives (model, keyword arguments)."""
-    from tests.zoo import ZOO
+    from tests.zoo import zoo as build
 
-    return ZOO
+    return build()
 
 
 def ready(model: torch.nn.Module) -> torch.nn.Module:
@@ -123,18 +123,21 @@ def ratios(plan, found, env, graph) -> dict[str, float]:
                 continue
             key = f"{a.name}@{use.op}"
             got = rms(measured)
-            result[key] = math.nan if predicted is None or predicted <= 0.0 else got / predicted if got > 0 else 1.0
+            if predicted is None or (predicted == 0.0) != (got == 0.0):
+                result[key] = math.nan
+            else:
+                result[key] = got / predicted if predicted > 0.0 else 1.0
     return result
 
 
 def growth(found, env, sums) -> dict[int, float]:
-    """Largest rms among the sums of each residual stream over its start (its first sum, if it starts at zero)."""
+    """Largest rms among the sums of each residual stream over its start (over their median, if it starts at zero)."""
     result = {}
     for stream in found.streams:
         sizes = [rms(env[v]) for v in sums.get(stream.number, ())]
         start = rms(env[stream.start]) if stream.start in env else 0.0
         if sizes:
-            result[stream.number] = max(sizes) / (start if start > 0.01 * sizes[0] else sizes[0])
+            result[stream.number] = max(sizes) / (start if start > 0.0 else statistics.median(sizes))
     return result
 
 

@@ -245,11 +245,13 @@ def _through(plan: Plan, model: torch.nn.Module, slot: Slot, a: Assignment) -> W
     touched = {p: model.get_parameter(p) for p in parts}
     if holder is not None:
         touched |= {f"{slot.through}.{n}": b for n, b in holder.named_buffers()}
+    touched |= {f"{slot.through}_{n}": b for n in "uv" if (b := getattr(module, f"{attribute}_{n}", None)) is not None}
 
     def run() -> None:
         value = drawn(plan, a, effective, tuple(effective.shape))
         for name, part in parts_for(module, attribute, value).items():
             module.get_parameter(name).detach().copy_(part)
+        _refresh(module, attribute)
 
     return Write(assignment=a, touched=touched, run=run)
 
@@ -275,6 +277,29 @@ def parts_for(module: torch.nn.Module, attribute: str, value: torch.Tensor) -> d
     if isinstance(made, (tuple, list)):
         return {f"{place}{i}": part for i, part in enumerate(made)}
     return {place: made}
+
+
+_POWER_ITERATIONS = 30
+
+
+def _refresh(module: torch.nn.Module, attribute: str) -> None:
+    """Let spectral norm find the largest singular value of the new weight: its vectors still belong to the old one."""
+    lists = getattr(module, "parametrizations", None)
+    if lists is not None and attribute in lists:
+        holder = lists[attribute]
+        flags = [m.training for m in holder.modules()]
+        if not any("SpectralNorm" in type(p).__name__ for p in holder):
+            return
+        holder.train()
+        for _ in range(_POWER_ITERATIONS):
+            holder()
+        for m, flag in zip(holder.modules(), flags, strict=True):
+            m.training = flag
+        return
+    for hook in module._forward_pre_hooks.values():
+        if getattr(hook, "name", None) == attribute and type(hook).__name__ == "SpectralNorm":
+            for _ in range(_POWER_ITERATIONS):
+                hook.compute_weight(module, do_power_iteration=True)  # type: ignore[attr-defined]
 
 
 def _hooked_parts(module: torch.nn.Module, attribute: str, value: torch.Tensor) -> dict[str, torch.Tensor]:

@@ -109,6 +109,22 @@ class Network:
                 return self.graph.value(query).shape[-1]
         return None
 
+    @cached_property
+    def is_rescaled(self) -> bool:
+        """Whether some weight is divided by its largest singular value."""
+        return any("spectral_norm" in u.chain for r in self.roles.parameters.values() for u in r.uses)
+
+    def starts_stream(self, role: ParameterRole) -> bool:
+        """Whether a residual stream starts from this parameter and nothing else: learned queries, latents."""
+        starts = {s.start for s in self.roles.streams}
+        own = {self.graph.parameters[role.name].value}
+        for op in self.graph.live_ops():
+            if any(i in own for i in op.inputs) and all(
+                i in own or not self.graph.values[i].is_float for i in op.inputs
+            ):
+                own.update(op.outputs)
+        return bool(starts & own)
+
     def is_decoder(self, stream: int) -> bool:
         """Whether a residual stream reads another one: its branches attend across."""
         if len(self.roles.streams) < 2:

@@ -17,6 +17,7 @@ from fanin.recipes.base import Choice
 from fanin.recipes.draft import Draft, Made, Read
 from fanin.recipes.network import Network
 from fanin.recipes.step import Step
+from fanin.streams import key as stream_key
 
 __all__ = ["Settled", "settle"]
 
@@ -84,6 +85,9 @@ class _Sweep:
             return WeightMoments(mean=1.0) if live is None else WeightMoments.measured(live)
         role = self.network.roles.parameters[name]
         law = made.law.moments(parameter.shape, role.layout)
+        if role.role == "rnn_bias":  # its gates differ, which no mean and variance of all of them can say
+            values = made.law.sample(parameter.shape, key=stream_key(0, name), layout=role.layout)
+            return WeightMoments(var=law.var, mean=law.mean, values=values)
         return WeightMoments(var=law.var, mean=law.mean)
 
 
@@ -101,8 +105,9 @@ def settle(network: Network, drafts: Mapping[str, Draft]) -> Settled:
     """
     sweep = _Sweep(network, drafts, {}, {})
     found = _propagated(network, sweep)
-    if _needs_another(network):
-        sweep = _Sweep(network, drafts, _all_reads(network, found), _stream_sizes(network, found))
+    reads, streams = _all_reads(network, found), _stream_sizes(network, found)
+    if reads or any(size != 1.0 for size in streams.values()):
+        sweep = _Sweep(network, drafts, reads, streams)
         found = _propagated(network, sweep)
     for name in drafts:
         if name not in sweep.made:
@@ -118,11 +123,6 @@ def _propagated(network: Network, sweep: _Sweep) -> MomentMap:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         return propagate(network.graph, sweep)
-
-
-def _needs_another(network: Network) -> bool:
-    several = any(len(r.uses) > 1 and r.role in ("weight", "embedding") for r in network.roles.parameters.values())
-    return several or bool(network.roles.streams)
 
 
 def _stream_sizes(network: Network, found: MomentMap) -> dict[int, float]:
@@ -185,6 +185,8 @@ def _with_ends(role: ParameterRole, made: Made) -> tuple[Step, ...]:
 def _predicted(network: Network, role: ParameterRole, found: MomentMap) -> tuple[float | None, ...]:
     if role.role not in ("weight", "embedding", "position", "rnn_ih"):
         return ()
+    if network.is_rescaled:  # the size of a weight over its largest singular value is beyond moments
+        return (None,) * len(role.uses)
     rms: list[float | None] = []
     for use in role.uses:
         known = found.tensors.get(network.graph.ops[use.op].output)

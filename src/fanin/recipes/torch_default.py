@@ -87,6 +87,8 @@ def _dense(module: Any, attribute: str, shape: _Shape) -> _Made:
     fan = weight[1] * math.prod(weight[2:])  # torch's own count, which a transposed convolution gets wrong
     if fan == 0:
         return Zeros(), "nothing: fan_in is 0", ""
+    if attribute == "bias" and type(module).__name__ == "NonDynamicallyQuantizableLinear":
+        return Zeros(), "zero, as nn.MultiheadAttention sets its output's bias", ""
     note = ""
     if getattr(module, "transposed", False) and attribute == "weight":
         note = "torch counts the outputs of a transposed convolution as its inputs here; auto and classic do not"

@@ -13,7 +13,7 @@ from fanin.recipes.functions import moments_of
 from fanin.recipes.network import BranchInfo, Network, tap_share
 from fanin.recipes.step import Step
 
-__all__ = ["adapter", "forward", "head", "input_scale", "looped", "residual"]
+__all__ = ["adapter", "forward", "head", "input_scale", "looped", "rescaled", "residual"]
 
 _HE = "He et al. 2015, arXiv 1502.01852, eq. 7-10, with E x² in place of its value for ReLU"
 
@@ -246,6 +246,18 @@ def _last_of_mixing(role: ParameterRole, info: BranchInfo) -> Draft:
 
 
 # ---------------------------------------------------------------------- odd ones
+def rescaled(network: Network, role: ParameterRole, options: AutoOptions) -> Draft | None:
+    """A weight that spectral norm divides by its largest singular value: its own size has no effect."""
+    if role.use is None or "spectral_norm" not in role.use.chain:
+        return None
+    std = 1.0 / math.sqrt(float(role.fan_in or 1.0))
+    steps = (Step(quantity="std", value=std, formula="1 / sqrt(fan_in); any other would give the same network"),)
+    reason = (
+        "spectral norm divides it by its largest singular value, so its size has no effect; random, so units differ"
+    )
+    return fixed(Normal(std=std), rule="spectral norm", reason=reason, steps=steps)
+
+
 def looped(network: Network, role: ParameterRole, options: AutoOptions) -> Draft | None:
     """A square map that feeds itself step after step: a recurrence written by hand."""
     fans = (role.fan_in, role.fan_out)

@@ -28,6 +28,7 @@ _MapRule = Callable[[Network, ParameterRole, AutoOptions], "Draft | None"]
 
 _MAP_RULES: tuple[_MapRule, ...] = (
     maps.adapter,
+    maps.rescaled,
     siren,
     maps.looped,
     maps.head,

@@ -91,6 +91,8 @@ def position(network: Network, role: ParameterRole, options: AutoOptions) -> Dra
             rule="attention bias",
             reason="added to attention scores: zero, so no distance is preferred at first",
         )
+    if network.starts_stream(role):
+        return _query()
     table = network.beside(role)
     if table is None:
         reason = "positions beside patches: small, so that the patches decide at first"
@@ -102,8 +104,15 @@ def position(network: Network, role: ParameterRole, options: AutoOptions) -> Dra
     return Draft(rule="position", reason=reason, make=like.make, evidence="position", like=table.name)
 
 
+def _query() -> Draft:
+    reason = "learned queries or latents that a residual stream starts from: std 1, so the stream starts at unit size"
+    return fixed(Normal(std=1.0), rule="query", reason=reason, evidence="embedding-untied")
+
+
 def token(network: Network, role: ParameterRole, options: AutoOptions) -> Draft:
-    """A learned token, query or latent."""
+    """A learned token; as large as a stream where it starts one (queries, latents)."""
+    if network.starts_stream(role):
+        return _query()
     return fixed(
         Normal(std=PATCH_POSITION_STD),
         rule="token",
