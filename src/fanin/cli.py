@@ -220,11 +220,10 @@ def plan(
     if out is not None:
         made.save(out)
     if format_ == "table":
-        from rich.console import Console
-
         from fanin.report.plan_view import PlanView
+        from fanin.report.terminal import standard_console
 
-        Console().print(PlanView(made))
+        standard_console().print(PlanView(made))
     else:
         typer.echo(shown_plan(made, format_), nl=False)
 

@@ -170,6 +170,15 @@ def test_annotations_escape_what_would_end_them():
         assert properties[1].startswith("file=")
 
 
+def test_a_source_below_the_working_directory_is_relative_to_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = mlp(3, factor=0.01)
+    lines = {"layers.0": (str(tmp_path / "pkg" / "net.py"), 7)}
+    known = dataclasses.replace(result, header=dataclasses.replace(result.header, source_lines=lines))
+    assert to_annotations(known).startswith("::error file=pkg/net.py,line=7,")
+    assert '"uri": "pkg/net.py"' in to_sarif(known)
+
+
 def test_annotations_say_how_bad_it_is():
     kinds = [line.split()[0] for line in to_annotations(mlp(3, factor=0.01)).splitlines()]
     assert kinds == ["::error", "::notice"]

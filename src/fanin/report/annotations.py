@@ -6,7 +6,7 @@ from types import MappingProxyType
 
 from fanin.report.places import source_of
 from fanin.report.rows import findings_by_severity, limit_of, where
-from fanin.report.text import one_line
+from fanin.report.text import one_line, sentence
 from fanin.rules.finding import Finding
 from fanin.rules.result import CheckResult, Header
 
@@ -25,8 +25,9 @@ def _annotation(finding: Finding, header: Header) -> str:
     where_to = {"file": place[0], "line": str(place[1])} if place else {}
     properties = {**where_to, "title": f"{finding.code} {finding.name}"}
     written = ",".join(f"{key}={_property(value)}" for key, value in properties.items())
-    parts = (where(finding, 200), limit_of(finding), one_line(finding.message), one_line(finding.fix.text))
-    return f"::{_COMMANDS[finding.severity]} {written}::{_data(': '.join(part for part in parts if part))}"
+    head = ": ".join(part for part in (where(finding, 200), limit_of(finding)) if part)
+    parts = (f"{head}.", sentence(finding.message), sentence(finding.fix.text))
+    return f"::{_COMMANDS[finding.severity]} {written}::{_data(' '.join(part for part in parts if part))}"
 
 
 def _data(text: str) -> str:

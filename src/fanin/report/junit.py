@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 
 from fanin.report.rows import limit_of, where
 from fanin.report.rulebook import RuleText, rule_texts
-from fanin.report.text import clean, one_line
+from fanin.report.text import clean, one_line, sentence
 from fanin.rules.finding import Finding
 from fanin.rules.result import CheckResult
 
@@ -48,5 +48,5 @@ def _failure(case: ElementTree.Element, findings: Iterable[Finding]) -> None:
     found = list(findings)
     failure = ElementTree.SubElement(case, "failure", type=found[0].severity, message=one_line(found[0].message))
     failure.text = "\n".join(
-        f"{where(f)}: {limit_of(f) or f.severity}. {one_line(f.message)} Fix: {one_line(f.fix.text)}" for f in found
+        f"{where(f)}: {limit_of(f) or f.severity}. {sentence(f.message)} Fix: {sentence(f.fix.text)}" for f in found
     )
