@@ -54,8 +54,8 @@ ARGUED = {
     (
         "nn_transformer",
         "tr.decoder.layers.*.multihead_attn.in_proj_weight",
-        "depth",
-    ): "the query's place is counted, not the memory's",
+        "*",
+    ): "one weight for query and memory: three parts, and the depth of its first use",
 }
 
 

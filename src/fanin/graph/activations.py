@@ -377,6 +377,8 @@ def _number_of(graph: Graph, value: int, depth: int = 0, *, reader: str = "mul")
     if op is None or depth > 8:
         return _INITIAL.get(reader, 1.0) if op is None and graph.values[value].is_float else "?"
     numbers = {i: _number_of(graph, i, depth + 1, reader=op.name) for i in op.inputs}
+    if op.name in _CASTS and op.inputs:
+        return numbers[op.inputs[0]]
     if "?" in numbers.values():
         return "?"
     return _computed(op, numbers)
@@ -431,8 +433,8 @@ def _run(graph: Graph, op: Op, env: dict[int, Any]) -> Any:
         if ref.index in env:
             return env[ref.index].clone() if op.inplace else env[ref.index]
         number = _number_of(graph, ref.index, reader=op.name)
-        if isinstance(number, str):
-            raise ValueError(f"value {ref.index} is not known")
+        if isinstance(number, str):  # unknown: what changes nothing, so that a factor stays a factor
+            number = _INITIAL.get(op.name, 1.0)
         return torch.tensor([number] if op.name in _OWN_PARAMETER else number, dtype=torch.float64)
 
     args = map_template(op.args, fetch)

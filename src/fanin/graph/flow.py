@@ -17,10 +17,12 @@ from fanin.graph.ir import Graph, Op
 from fanin.graph.norms import Norm
 from fanin.graph.residual import Residual, Surroundings
 from fanin.graph.vocabulary import (
+    CONVOLUTIONS,
     DROPOUT,
     ELEMENTWISE,
     FACTORIES,
     LOOKUPS,
+    MATRIX_PRODUCTS,
     POOLS,
     RECURRENT,
     REDUCTIONS,
@@ -56,6 +58,7 @@ _SPLITS = frozenset(
     {"chunk", "split", "unbind", "tensor_split", "getitem", "select", "narrow", "slice", "hsplit", "split_with_sizes"}
 )
 _MAX_STEPS = 2_000
+_FIXED_MAPS = MATRIX_PRODUCTS | CONVOLUTIONS
 _GLU_GATE = Activation("sigmoid", fn=LIBRARY["sigmoid"])  # torch's glu: one half times the sigmoid of the other
 
 
@@ -207,9 +210,9 @@ def _through_region(flow: Flow, walk: _Walk, op: Op, at: _State) -> None:
 
 
 def _looked_through(flow: Flow, op: Op) -> bool:
-    if op.name in _TRANSPARENT or op.name.startswith("fft_"):
+    if op.name in _TRANSPARENT or op.name.startswith("fft_") or op.name in ELEMENTWISE:
         return True
-    return op.name in ELEMENTWISE
+    return op.name in _FIXED_MAPS and len(flow.around.signals(op)) == 1  # a map by constants (a cosine transform)
 
 
 def _multiplies(flow: Flow, value: int, steps: int = 6) -> bool:
@@ -303,7 +306,7 @@ def _source_through(flow: Flow, op: Op, v: int) -> tuple[str, list[int]]:
     ):
         written = [i for i in signals if i != op.inputs[0]]
         return "", written or signals
-    if op.name in _TRANSPARENT or op.name in ELEMENTWISE or op.name in REDUCTIONS or op.name.startswith("fft_"):
+    if _looked_through(flow, op) or op.name in REDUCTIONS:
         return "", signals
     if op.name in FACTORIES:
         return "const", []
