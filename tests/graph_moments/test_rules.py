@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from tests.graph_moments import ensembles
 from torch import nn
 from torch.nn import functional as F
 
 from fanin.graph.moments import Moments
-from tests.graph_moments import ensembles
 
 
 class Fn(nn.Module):

@@ -6,6 +6,7 @@ import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 
@@ -111,10 +112,7 @@ class Moments:
 
     def axes(self, dim: int) -> tuple[int, ...]:
         """Axes of the kernel that make up a dimension of the tensor."""
-        dim %= max(len(self.shape), 1)
-        start, end = math.prod(self.shape[:dim]), math.prod(self.shape[: dim + 1])
-        bounds = [1, *itertools.accumulate(self.sizes, lambda a, b: a * b)]
-        return tuple(i for i in range(len(self.sizes)) if start <= bounds[i] and bounds[i + 1] <= end)
+        return _axes(self.shape, self.sizes, dim % max(len(self.shape), 1))
 
     def axes_of(self, dims: Sequence[int]) -> tuple[int, ...]:
         """Axes of the kernel that make up several dimensions."""
@@ -228,6 +226,13 @@ class Moments:
             kernel=kernel,
             mean=self.mean * (1.0 if mean else count),
         )
+
+
+@lru_cache(maxsize=1 << 16)
+def _axes(shape: tuple[int, ...], sizes: tuple[int, ...], dim: int) -> tuple[int, ...]:
+    start, end = math.prod(shape[:dim]), math.prod(shape[: dim + 1])
+    bounds = [1, *itertools.accumulate(sizes, lambda a, b: a * b)]
+    return tuple(i for i in range(len(sizes)) if start <= bounds[i] and bounds[i + 1] <= end)
 
 
 def _fits(bound: int, edges: Sequence[int]) -> bool:

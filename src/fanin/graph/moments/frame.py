@@ -119,11 +119,11 @@ class Frame:
             kind: provenance of the step itself.
         """
         read = [self.signals[v] for v in dict.fromkeys(op.inputs)]
-        data = [v for v in op.inputs if not self.signals[v].weight_only]
+        data = [v for v in op.inputs if self.signals[v].from_data and not self.signals[v].weight_only]
         shared = frozenset().union(*(self.bases(v) for v in data)) if data and not fresh else frozenset()
         return Signal(
             moments=moments,
-            provenance=worst(kind, *(s.provenance for s in read)),
+            provenance=worst(kind, *(s.provenance for s in read if s.moments is not None or s.numbers is None)),
             leaf=leaf,
             shared=shared,
             weight_only=bool(read) and all(s.weight_only for s in read),

@@ -73,4 +73,17 @@ def _embedding(frame: Frame, op: Op, grads: Sequence[Moments | None]) -> Mapping
     return {weight: Moments.iid((rows, features), var=max(per_row, 0.0))}
 
 
-RULES = {**dict.fromkeys(SPECS, _contracted), "embedding": _embedding}
+def _grouped_mm(frame: Frame, op: Op, grads: Sequence[Moments | None]) -> Mapping[int, Moments]:
+    """Rows meet one expert each: as through one matrix; an expert receives the rows sent to it, their share on average."""
+    g = received(grads)
+    if g is None:
+        return {}
+    x, w = op.inputs[0], op.inputs[1]
+    one = frame.moments_at(w).resized(0, 1)
+    back = contraction("to,aio->ti", [g, one], frame.graph.value(x).shape)
+    experts = frame.graph.value(w).shape[0]
+    to_weight = contraction("ti,to->io", [frame.moments_at(x), g], frame.graph.value(w).shape[1:])
+    return {x: back, w: Moments.iid(frame.graph.value(w).shape, var=to_weight.second_moment / experts)}
+
+
+RULES = {**dict.fromkeys(SPECS, _contracted), "embedding": _embedding, "_grouped_mm": _grouped_mm}

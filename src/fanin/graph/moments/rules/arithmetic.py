@@ -12,7 +12,7 @@ import numpy as np
 from fanin.graph.ir import Op, Ref
 from fanin.graph.moments import kernel as kn
 from fanin.graph.moments.abstract import Moments, aligned
-from fanin.graph.moments.algebra import mixed_width_var, product
+from fanin.graph.moments.algebra import mixed_width_var, product, summed_up
 from fanin.graph.moments.frame import Frame, NoRuleError
 from fanin.graph.moments.hermite import gaussian_image
 from fanin.graph.moments.rules.elementwise import MAX_DEPTH, MAX_REGION, deep_region_of, elementwise, imaged, region_of
@@ -43,18 +43,24 @@ def combined(frame: Frame, op: Op, terms: Sequence[tuple[Any, float]]) -> Signal
     shape = frame.graph.value(op.output).shape
     mean = 0.0
     atoms: dict[AtomKey, Atom] = {}
+    seen: set[int] = set()
+    summands: list[Moments] = []
+    apart = True
     for template, weight in terms:
-        constant = frame.signal(template).constant
-        mean += weight * frame.moments(template).mean
-        if constant is not None:
+        moments = frame.moments(template)
+        mean += weight * moments.mean
+        if frame.signal(template).constant is not None:
             continue
-        for key, atom in as_atoms(frame, template).items():
+        summands.append(moments.scaled(weight))
+        own = as_atoms(frame, template)
+        apart = apart and seen.isdisjoint(k for k, _ in own)
+        seen.update(k for k, _ in own)
+        for key, atom in own.items():
             old = atoms.get(key)
-            factor = weight * atom.factor + (old.factor if old else 0.0)
-            atoms[key] = Atom(factor, atom.moments)
+            atoms[key] = Atom(weight * atom.factor + (old.factor if old else 0.0), atom.moments)
     if not atoms:
         return frame.made(op, Moments.constant(shape, mean), leaf=False)
-    moments = _total(atoms, mean, shape)
+    moments = _moved_to(summed_up(*summands).expanded(shape), mean) if apart else _total(atoms, mean, shape)
     positive = all(
         w > 0.0 and (frame.signal(t).positive or (frame.signal(t).constant or -1.0) >= 0.0) for t, w in terms
     )
@@ -75,6 +81,11 @@ def _kept_apart(frame: Frame, op: Op, made: Signal) -> Signal:
     if len(set(op.inputs) - set(known)) == 1 and len(region) == 1:
         return replace(made, leaf=False, region=region, depth=1 + max(frame.signals[v].depth for v in op.inputs))
     return replace(made, leaf=False, region=region, depth=1) if weighs else replace(made, deep=region)
+
+
+def _moved_to(m: Moments, mean: float) -> Moments:
+    """The tensor with a number added that makes its mean this one."""
+    return m.with_kernel(m.covariance + mean**2, mean)
 
 
 def _total(atoms: Mapping[AtomKey, Atom], mean: float, shape: tuple[int, ...]) -> Moments:

@@ -21,7 +21,7 @@ from fanin.graph.replay import run
 
 __all__ = ["RULES", "attended", "heads_like", "operands", "softmax_moments"]
 
-_BUDGET = 1 << 17
+_BUDGET = 1 << 16
 _ROWS = 48  # queries drawn of a long sequence
 
 

@@ -83,7 +83,8 @@ def moved(index: IndexMap, sources: Sequence[Moments]) -> Moments:
     table = index.reshape(sizes)
     rng = np.random.default_rng(11)
     offsets = np.cumsum([1, *(int(np.prod(m.shape, dtype=np.int64)) for m in sources)])
-    shares = np.histogram(index, bins=[*offsets[:-1], offsets[-1]])[0] / index.size
+    counts = [np.count_nonzero((index >= lo) & (index < hi)) for lo, hi in itertools.pairwise(offsets)]
+    shares = np.array(counts) / index.size
     mean = float(sum(s * m.mean for s, m in zip(shares, sources, strict=True)))
     kernel = np.empty((2,) * len(sizes))
     for pattern in itertools.product((0, 1), repeat=len(sizes)):
