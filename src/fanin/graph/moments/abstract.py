@@ -103,12 +103,12 @@ class Moments:
     @property
     def covariance(self) -> Array:
         """Kernel less the square of the mean."""
-        return self.kernel - self.mean**2
+        return self.kernel - self.mean * self.mean
 
     @property
     def entry_var(self) -> float:
         """Variance of one entry over all random draws."""
-        return max(self.second_moment - self.mean**2, 0.0)
+        return max(self.second_moment - self.mean * self.mean, 0.0)
 
     def axes(self, dim: int) -> tuple[int, ...]:
         """Axes of the kernel that make up a dimension of the tensor."""
@@ -154,7 +154,7 @@ class Moments:
         if self.second_moment <= 0.0:
             return 0.0
         cov = self.covariance
-        spread = kn.pair_mean(2.0 * np.square(cov) + 4.0 * self.mean**2 * cov, self.sizes)
+        spread = kn.pair_mean(2.0 * np.square(cov) + 4.0 * self.mean * self.mean * cov, self.sizes)
         return max(spread, 0.0) / self.second_moment**2
 
     @property

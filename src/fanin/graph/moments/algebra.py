@@ -23,7 +23,7 @@ def summed_up(*terms: Moments) -> Moments:
     """
     full = aligned(terms)
     mean = sum(m.mean for m in full)
-    kernel = np.asarray(sum(m.covariance for m in full) + mean**2)
+    kernel = np.asarray(sum(m.covariance for m in full) + mean * mean)
     return replace(full[0], mean=mean, kernel=kernel, width_var=mixed_width_var(full, kernel), spread=None)
 
 

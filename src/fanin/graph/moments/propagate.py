@@ -16,7 +16,7 @@ from fanin.graph.moments.backward import Gradient, sweep_back
 from fanin.graph.moments.frame import Frame
 from fanin.graph.moments.signal import Provenance, Signal
 from fanin.graph.moments.sweep import sweep
-from fanin.graph.moments.weights import WeightMoments, WeightRule
+from fanin.graph.moments.weights import PlannedWeight, WeightMoments, WeightRule, planned_moments
 
 __all__ = ["MomentMap", "TensorMoments", "cross_entropy_gradient", "propagate"]
 
@@ -69,7 +69,7 @@ class MomentMap(Mapping[int, TensorMoments]):
 
 def propagate(
     graph: Graph,
-    weights: Mapping[str, WeightMoments] | WeightRule,
+    weights: Mapping[str, WeightMoments] | Mapping[str, PlannedWeight] | WeightRule,
     inputs: Inputs = "example",
     *,
     cotangent: Cotangent = None,
@@ -134,8 +134,9 @@ def propagate(
     for value in graph.values:
         if value.kind in ("input", "buffer", "constant"):
             signals[value.index] = _leaf(graph, value, inputs)
-    sweep(frame)
-    gradients = sweep_back(frame, _cotangents(graph, cotangent)) if cotangent is not None else {}
+    with np.errstate(all="ignore"):  # a signal that overflows is reported as infinite, not warned about
+        sweep(frame)
+        gradients = sweep_back(frame, _cotangents(graph, cotangent)) if cotangent is not None else {}
     tensors = {v: _summary(v, s, gradients.get(v)) for v, s in signals.items()}
     return MomentMap(graph, tensors, tuple(dict.fromkeys(frame.notes)))
 
@@ -178,18 +179,18 @@ def cross_entropy_gradient(shape: tuple[int, ...]) -> Moments:
 
 
 def _resolver(
-    graph: Graph, weights: Mapping[str, WeightMoments] | WeightRule
+    graph: Graph, weights: Mapping[str, WeightMoments] | Mapping[str, PlannedWeight] | WeightRule
 ) -> Callable[[Value, Op, Moments | None], WeightMoments]:
     if callable(weights):
         choose = weights
         return lambda value, op, reads: choose(graph.parameter(value.name), op, reads)
-    table = weights
+    table: Mapping[str, WeightMoments | PlannedWeight] = dict(weights)
 
     def look_up(value: Value, op: Op, reads: Moments | None) -> WeightMoments:
         parameter = graph.parameter(value.name)
         for name in (parameter.name, *parameter.aliases):
             if name in table:
-                return table[name]
+                return planned_moments(table[name], parameter.shape)
         raise ArgumentError(
             f"no moments were given for parameter {parameter.name!r}, which {op.name} in {op.module or 'the model'} "
             f"reads. "

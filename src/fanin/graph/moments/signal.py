@@ -70,8 +70,8 @@ class Signal:
         m = self.moments
         if m is None or not m.kernel.size:
             return None
-        spread = float(abs(m.kernel - m.mean**2).max())
-        return m.mean if spread <= 1e-12 * m.mean**2 else None
+        spread = float(abs(m.kernel - m.mean * m.mean).max())
+        return m.mean if spread <= 1e-12 * m.mean * m.mean else None
 
     @property
     def known(self) -> Moments:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, TypeAlias
+from dataclasses import dataclass, replace
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 
 from fanin.errors import ArgumentError
 from fanin.graph.ir import Op, Parameter
 from fanin.graph.moments.abstract import Moments
+from fanin.initializers.base import Initializer
+from fanin.layout import Layout
+from fanin.streams import key
 
-__all__ = ["WeightMoments", "WeightRule", "read_weights"]
+__all__ = ["PlannedWeight", "WeightMoments", "WeightRule", "planned_moments", "read_weights"]
 
+_SAMPLE_CAP = 1 << 20
 _MEASURE_CAP = 1 << 22  # elements: above, the kernel of a weight is measured on a slice of its rows
 
 
@@ -71,8 +76,53 @@ class WeightMoments:
             moments = part.resized(0, array.shape[0])
         else:
             moments = Moments.measured(array)
-        var = moments.second_moment - moments.mean**2
+        var = moments.second_moment - moments.mean * moments.mean
         return cls(var=max(var, 0.0), mean=moments.mean, values=values, moments=moments)
+
+
+class PlannedWeight(Protocol):
+    """What propagation reads of a plan's assignment: its law, or at least its standard deviation."""
+
+    @property
+    def initializer(self) -> Initializer | None:
+        """The law, if there is one."""
+
+    @property
+    def layout(self) -> Layout | None:
+        """What the axes mean."""
+
+    @property
+    def std(self) -> float | None:
+        """Standard deviation of the realised law."""
+
+
+def planned_moments(planned: WeightMoments | PlannedWeight, shape: tuple[int, ...]) -> WeightMoments:
+    """Moments of a weight as they were given, or as a plan's assignment implies them.
+
+    Laws whose inputs are correlated (centred, mirrored, identity) are measured on a sample where they are small enough.
+
+    Example:
+        >>> from types import SimpleNamespace
+        >>> from fanin.initializers import he_normal
+        >>> planned = SimpleNamespace(initializer=he_normal(), layout=None, std=None)
+        >>> round(planned_moments(planned, (64, 32)).var, 6)
+        0.0625
+    """
+    if isinstance(planned, WeightMoments):
+        return planned
+    law = planned.initializer
+    if law is None:
+        if planned.std is None:
+            raise ArgumentError(
+                f"the assignment {planned!r} has neither a law nor a standard deviation. Give WeightMoments for this "
+                "parameter, for example those that read_weights(model) reads off the live tensor."
+            )
+        return WeightMoments(var=planned.std**2)
+    if not law.uncorrelated_inputs and 1 < math.prod(shape) <= _SAMPLE_CAP:
+        values = law.sample(shape, key=key(0, "moments"), layout=planned.layout)
+        return replace(WeightMoments.measured(values), values=None)
+    entry = law.moments(shape, planned.layout)
+    return WeightMoments(var=entry.var, mean=entry.mean)
 
 
 WeightRule: TypeAlias = "Callable[[Parameter, Op, Moments | None], WeightMoments]"

@@ -74,7 +74,10 @@ def _embedding(frame: Frame, op: Op, grads: Sequence[Moments | None]) -> Mapping
 
 
 def _grouped_mm(frame: Frame, op: Op, grads: Sequence[Moments | None]) -> Mapping[int, Moments]:
-    """Rows meet one expert each: as through one matrix; an expert receives the rows sent to it, their share on average."""
+    """Rows meet one expert each.
+
+    As through one matrix; an expert receives the rows sent to it, their share on average.
+    """
     g = received(grads)
     if g is None:
         return {}

@@ -85,7 +85,7 @@ def _kept_apart(frame: Frame, op: Op, made: Signal) -> Signal:
 
 def _moved_to(m: Moments, mean: float) -> Moments:
     """The tensor with a number added that makes its mean this one."""
-    return m.with_kernel(m.covariance + mean**2, mean)
+    return m.with_kernel(m.covariance + mean * mean, mean)
 
 
 def _total(atoms: Mapping[AtomKey, Atom], mean: float, shape: tuple[int, ...]) -> Moments:
@@ -97,7 +97,7 @@ def _total(atoms: Mapping[AtomKey, Atom], mean: float, shape: tuple[int, ...]) -
         for j in range(i):
             if keys[j][0] == first[0]:
                 cov = cov + 2.0 * factors[i] * factors[j] * _cross(full[i], full[j], keys[j], shape)
-    kernel = cov + mean**2
+    kernel = cov + mean * mean
     width = mixed_width_var([m.scaled(f) for m, f in zip(full, factors, strict=True)], kernel)
     return replace(full[0], mean=mean, kernel=kernel, width_var=width, spread=None)
 

@@ -150,7 +150,7 @@ SPECS: Mapping[str, Callable[[Frame, Op], Contraction]] = {
 def is_fresh(frame: Frame, op: Op) -> bool:
     """Whether a weight of mean (nearly) zero takes part, so that the result is uncorrelated with what was read."""
     weights = [s.known for s in map(frame.signals.__getitem__, op.inputs) if s.weight_only and s.moments is not None]
-    return any(m.entry_var > 4.0 * m.mean**2 for m in weights)
+    return any(m.entry_var > 4.0 * m.mean * m.mean for m in weights)
 
 
 def finished(frame: Frame, op: Op, moments: Moments) -> Signal:

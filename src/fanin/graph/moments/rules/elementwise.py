@@ -234,7 +234,7 @@ def source_image(frame: Frame, f: Function, source: int) -> GaussianImage:
     m = frame.signals[source].known
     if not is_positive(frame, source):
         return gaussian_image(f, mean=m.mean, var=m.entry_var)
-    log_var = math.log1p(m.entry_var / m.mean**2)
+    log_var = math.log1p(m.entry_var / (m.mean * m.mean))
     log_mean = math.log(m.mean) - 0.5 * log_var
     return gaussian_image(lambda z: f(np.exp(log_mean + math.sqrt(log_var) * z)), mean=0.0, var=1.0)
 
@@ -339,7 +339,7 @@ class PairDraws:
         c = float(correlation(m)[pattern])
         b = c * a + math.sqrt(max(1.0 - c * c, 0.0)) * b
         if is_positive(self._frame, value):
-            log_var = math.log1p(m.entry_var / m.mean**2)
+            log_var = math.log1p(m.entry_var / (m.mean * m.mean))
             log_mean, root = math.log(m.mean) - 0.5 * log_var, math.sqrt(log_var)
             return np.exp(log_mean + root * a), np.exp(log_mean + root * b)
         root = math.sqrt(m.entry_var)
