@@ -6,8 +6,8 @@ one batch; the same graph is followed by `fanin.graph.moments.propagate`. The er
 
     python -m benchmarks.moments_zoo --seeds 1 2 3 --out benchmarks/results/moments_zoo.json
 
-"live": propagation reads the kernels of the live weights (and may use small known ones as numbers); "laws": it is told the
-mean and variance of each parameter and nothing else.
+"live": propagation reads the kernels of the live weights (and may use small known ones as numbers); "laws": it is
+told the mean and variance of each parameter and nothing else.
 
 The zoo's float inputs are drawn from seed 0, so the models are built from other seeds: with the same one, the first
 weights of a model repeat its inputs number for number.

@@ -1,8 +1,8 @@
 """Moments through the graph: the size of every signal and gradient, from theory, without data.
 
 `propagate` follows mean, second moments (by which axes two entries share, so the correlation of tokens, positions and
-samples is in them)
-and their gradients through a captured model. How it works, and what it cannot see: ``docs/moments.md``.
+samples is in them) and their gradients through a captured model. How it works, and what it cannot see:
+``docs/moments.md``.
 """
 
 from __future__ import annotations

@@ -26,8 +26,7 @@ class Moments:
     Attributes:
         shape: shape of the tensor.
         sizes: sizes of the kernel's axes, row-major: a dimension that a view made out of several keeps them apart, so
-            that
-            the view back loses nothing; a dimension of size 1 has none.
+            that the view back loses nothing; a dimension of size 1 has none.
         mean: mean of all entries.
         kernel: E[x_I x_J] by which axes I and J share; see `fanin.graph.moments.kernel`.
         width_var: variance of the log of the second moment that finite width upstream has caused (sum of kappa / n).

@@ -2,8 +2,8 @@ r"""E f(u) f(v) for Gaussian pairs at all correlations at once.
 
 f(m + s z) is expanded in normalised Hermite polynomials, :math:`f = \sum_k a_k h_k(z)`; then
 :math:`E f(u) f(v) = \sum_k a_k^2 c^k` (Mehler), for any number of correlations c at the price of one integral.
-`fanin.theory` computes one
-pair to 1e-10; here a whole kernel is mapped to about 1e-4, which is what propagation through a graph needs.
+`fanin.theory` computes one pair to 1e-10; here a whole kernel is
+mapped to about 1e-4, which is what propagation through a graph needs.
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ __all__ = ["NODES", "GaussianImage", "gaussian_image"]
 
 _CUT = 9.0  # in deviations: tail mass 2e-19
 _ORDER = 48
-NODES: Array = (np.arange(3600) + 0.5) * (_CUT / 1800.0) - _CUT  # 0 lies between nodes, so a jump there is halved right
+_CELLS = 3600
+# 0 lies between nodes, so that a jump there is halved right
+NODES: Array = np.asarray((np.arange(_CELLS, dtype=np.float64) + 0.5) * (2.0 * _CUT / _CELLS) - _CUT, dtype=np.float64)
 
 
 @dataclass(frozen=True, slots=True)

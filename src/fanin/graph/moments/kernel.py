@@ -1,17 +1,14 @@
 r"""The second moments of a random array, told apart by which axes two of its entries share.
 
 A tensor of n axes has a *kernel* of shape (2,) * n: ``kernel[e]`` is E[x_I x_J] for two entries I, J whose indices
-agree on the axes
-with e = 1 and differ on those with e = 0. For activations (sample, token, feature), ``kernel[1, 1, 1]`` is the second
-moment,
-``kernel[1, 0, 1]`` the covariance of two tokens, ``kernel[0, 1, 1]`` that of two samples. Exact where the entries are
-exchangeable along
-each axis (any two tokens are alike); an average over pairs otherwise.
+agree on the axes with e = 1 and differ on those with e = 0. For activations (sample, token, feature),
+``kernel[1, 1, 1]`` is the second moment, ``kernel[1, 0, 1]`` the covariance of two tokens, ``kernel[0, 1, 1]`` that
+of two samples.
+Exact where the entries are exchangeable along each axis (any two tokens are alike); an average over pairs otherwise.
 
 Sums, means, products, contractions, views and broadcasts of such arrays act on the kernels alone, so a network of any
-width is followed
-with 2^n numbers a tensor, without data. It is the NNGP kernel (Lee et al. 2018, arXiv 1711.00165) of a whole family
-of index pairs at once.
+width is followed with 2^n numbers a tensor, without data. It is the NNGP kernel (Lee et al. 2018, arXiv 1711.00165) of
+a whole family of index pairs at once.
 
 For an axis of size 1 there are no two different indices; its "differ" half repeats the "agree" half.
 """
@@ -178,8 +175,8 @@ def sample(kernel: Array, sizes: Sequence[int], rng: np.random.Generator) -> Arr
     """A Gaussian array of mean 0 with that (centred) kernel.
 
     White noise is split into its part constant along each axis and the rest; each of the 2^n parts is multiplied by
-    the root of the
-    kernel's eigenvalue there, so negative correlations (centred weights) are drawn as exactly as positive ones.
+    the root of the kernel's eigenvalue there, so negative correlations (centred weights) are drawn as exactly as
+    positive ones.
     """
     noise = rng.standard_normal(tuple(sizes))
     return coloured(noise, root_eigenvalues(kernel, sizes))

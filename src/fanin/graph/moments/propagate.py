@@ -81,17 +81,14 @@ def propagate(
     Args:
         graph: the captured forward pass.
         weights: what each parameter is drawn from: moments by qualified name (`read_weights` gives those of a live
-            model), or a function
-            that chooses them one by one as the sweep reaches the op that reads them, knowing the moments of what it
-            reads.
-        inputs: "example": the float inputs have the moments of those the graph was captured with; "standard": N(0,
-            1); or moments
-            by value index. Integer inputs, buffers and constants are known as numbers where the graph holds them.
+            model), or a function that chooses them one by one as the sweep reaches the op that reads them, knowing the
+            moments of what it reads.
+        inputs: "example": the float inputs have the moments of those the graph was captured with; "standard": N(0, 1);
+            or moments by value index. Integer inputs, buffers and constants are known as numbers where the graph holds
+            them.
         cotangent: what the outputs receive on the way back: None: no backward sweep; "unit": independent N(0, 1) at
-            the first output;
-            "cross_entropy": the gradient of the mean cross entropy over the last dimension of the first output, at
-            flat predictions;
-            or moments by value index.
+            the first output; "cross_entropy": the gradient of the mean cross entropy over the last dimension of the
+            first output, at flat predictions; or moments by value index.
         training: whether dropout is on.
         seed: of the draws that sampled ops and softmax need.
 
@@ -103,14 +100,12 @@ def propagate(
 
     Accuracy:
         standard deviations of weight-op outputs and residual adds within 11 % in the median on 50 of 56 architectures
-        at their default
-        initialization (benchmarks/moments_zoo.py).
+        at their default initialization (benchmarks/moments_zoo.py).
 
     Source:
         mean field theory: Poole et al. 2016, arXiv 1606.05340; Schoenholz et al. 2017, arXiv 1611.01232; its kernel
-        form over index pairs
-        after Lee et al. 2018, arXiv 1711.00165, and Yang 2019, arXiv 1910.12478 (one rule an operation, any
-        architecture).
+        form over index pairs after Lee et al. 2018, arXiv 1711.00165, and Yang 2019, arXiv 1910.12478 (one rule an
+        operation, any architecture).
 
     Example:
         >>> import torch

@@ -31,8 +31,7 @@ def softmax_moments(
     """Moments of the softmax over the last dimension of Gaussian logits (..., queries, keys), with an additive mask.
 
     Drawn on few heads and queries, since only pairs of them matter; every key is drawn, since they compete. With the
-    `gradient` that
-    reaches the softmax: moments of the gradient p (g - sum p g) of the logits instead.
+    `gradient` that reaches the softmax: moments of the gradient p (g - sum p g) of the logits instead.
     """
     logits = logits.merged(*range(len(logits.shape)))
     small, picks = _shrunk(logits)

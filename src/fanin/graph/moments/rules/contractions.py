@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -187,4 +188,23 @@ def _grouped_mm(frame: Frame, op: Op) -> Signal:
     return finished(frame, op, replace(out, width_var=width_of(frame, [x])))
 
 
-RULES: Mapping[str, Callable[[Frame, Op], Signal]] = {**dict.fromkeys(SPECS, _contracted), "_grouped_mm": _grouped_mm}
+def _dot(frame: Frame, op: Op) -> Signal:
+    """An inner product; u (W v) over weights alone is how spectral norm reads off the largest singular value.
+
+    Source: (sqrt(rows) + sqrt(columns)) std, Bai and Yin 1993, Annals of Probability 21 (3).
+    """
+    maps = [p for p in map(frame.graph.producer, op.inputs) if p is not None and p.name == "mv"]
+    if not maps or any(frame.signals[v].from_data for v in op.inputs):
+        return _contracted(frame, op)
+    matrix = frame.moments_at(maps[0].inputs[0])
+    rows, columns = matrix.shape
+    largest = math.sqrt(matrix.entry_var) * (math.sqrt(rows) + math.sqrt(columns))
+    return frame.made(op, Moments.constant((), largest), leaf=False)
+
+
+RULES: Mapping[str, Callable[[Frame, Op], Signal]] = {
+    **dict.fromkeys(SPECS, _contracted),
+    "dot": _dot,
+    "vdot": _dot,
+    "_grouped_mm": _grouped_mm,
+}
