@@ -238,3 +238,15 @@ def test_a_place_that_is_not_finite_is_shown_in_every_view():
     assert re.search(r"layers.2.fc +NaN .* NaN", to_text(result))
     assert "| `layers.2.fc` | NaN |" in to_markdown(result)
     assert 'class="mark nonfinite"' in to_html(result)
+
+
+def test_where_theory_fails_the_assumption_is_named():
+    result = mlp(4, factor=0.9)
+    sites = list(result.measurements.sites)
+    for place in (2, 4):
+        far = dataclasses.replace(sites[place].predicted, z=-12.0 - place, assumption="<weights> are independent")
+        sites[place] = dataclasses.replace(sites[place], predicted=far)
+    result = dataclasses.replace(result, measurements=dataclasses.replace(result.measurements, sites=tuple(sites)))
+    text = " ".join(to_text(result).split())
+    assert "part at layers.{1..2}.fc (z up to -16); it fails that <weights> are independent" in text
+    assert "&lt;weights&gt; are independent" in to_html(result)

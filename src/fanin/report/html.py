@@ -19,6 +19,7 @@ from fanin.report.layer_table import layer_table
 from fanin.report.numbers import big, figures
 from fanin.report.page import embed, fill, stand_alone
 from fanin.report.rows import (
+    departures,
     findings_by_severity,
     header_facts,
     limit_of,
@@ -155,6 +156,7 @@ def _context(
         "tone": "ok" if result.ok or not findings else findings[0].severity,
         "facts": header_facts(result.header),
         "loss": _loss_facts(result),
+        "departures": departures(sites),
         "findings": [_finding(f, n, result, sites, plots) for n, f in enumerate(findings, start=1)],
         "num_hidden": len(everything) - len(findings),
         "plots": plots,

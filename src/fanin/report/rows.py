@@ -5,17 +5,20 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 from fanin.measure.record import ParameterRecord, Site, TensorStats
 from fanin.paths import group_paths
 from fanin.report.numbers import big, count, seconds
-from fanin.report.text import clean, shorten
+from fanin.report.text import clean, one_line, shorten
 from fanin.rules.finding import SEVERITIES, Finding, NotRun
 from fanin.rules.result import Header
 
 __all__ = [
+    "Departure",
     "activation_of",
     "codes_by_site",
+    "departures",
     "evenly",
     "findings_by_severity",
     "header_facts",
@@ -100,6 +103,31 @@ def _name(site: Site, shared: bool) -> str:
     return f"{base} #{site.call}" if site.call else base
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Departure:
+    """Operations that lie far from what theory expects, for one reason: the worst of them and its distance."""
+
+    assumption: str
+    where: str
+    z: float
+
+
+def departures(sites: Sequence[Site]) -> tuple[Departure, ...]:
+    """Where theory and measurement part, by the assumption that fails there."""
+    far: dict[str, list[Site]] = {}
+    for site in sites:
+        if site.predicted and site.predicted.assumption:
+            far.setdefault(site.predicted.assumption, []).append(site)
+    return tuple(
+        Departure(
+            assumption=one_line(assumption),
+            where=_together(tuple(site.path or site.module_class for site in found), 160),
+            z=max((site.predicted.z for site in found if site.predicted), key=abs),
+        )
+        for assumption, found in far.items()
+    )
+
+
 def evenly(num: int, limit: int, keep: Iterable[int] = ()) -> tuple[int, ...]:
     """At most `limit` of the positions 0 .. num - 1: first and last, those of `keep`, the rest evenly spaced.
 
@@ -129,9 +157,11 @@ def activation_of(site: Site, sites: Sequence[Site], hops: int = 2) -> Site | No
 
 def where(finding: Finding, width: int | None = None) -> str:
     """The paths of a finding as one line: patterns with their exact indices, the first ones where there are many."""
-    groups = group_paths(finding.paths)
-    written = [clean(group.pattern) for group in groups] or [clean(finding.pattern or "the model")]
-    written = [name or "the model" for name in written]
+    return _together(finding.paths or (finding.pattern,), width)
+
+
+def _together(paths: Sequence[str], width: int | None) -> str:
+    written = [clean(group.pattern) or "the model" for group in group_paths(paths)]
     if width is None:
         return ", ".join(written)
     line = written[0]

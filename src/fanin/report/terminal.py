@@ -20,6 +20,7 @@ from fanin.report.numbers import MISSING, figures, share
 from fanin.report.rows import (
     activation_of,
     codes_by_site,
+    departures,
     evenly,
     findings_by_severity,
     header_facts,
@@ -221,6 +222,9 @@ def _layers(result: CheckResult, limit: int | None, width: int, write: _Write) -
             cells.append(Text(" ".join(found[:3]) + (" .." if len(found) > 3 else ""), style="yellow"))
         table.add_row(*cells)
     yield table
+    for part in departures(sites):
+        words = f"theory and measurement part at {part.where} (z up to {part.z:+.0f}); it fails that {part.assumption}"
+        yield Text(write(words), style="dim")
     if len(shown) < len(sites):
         yield Text(f"{len(sites) - len(shown)} more layers in the JSON and HTML reports", style="dim")
     yield Text()
