@@ -29,7 +29,7 @@ __all__ = ["haar", "haar_into", "reflect"]
 
 Matrix = npt.NDArray[Any]
 _PANEL = 1 << 18  # elements of a product that are made before they are subtracted: 1 MiB in float32
-_STRIPE = 1 << 19  # elements of a block of reflectors: 2 MiB
+_STRIPE = 1 << 18  # elements of a block of reflectors: 1 MiB
 _TOGETHER = 1 << 18  # elements of small matrices that are treated in one go
 
 
@@ -136,11 +136,14 @@ def reflect(gaussian: Matrix, *, gain: float = 1.0, block: int | None = None) ->
         diagonal = np.arange(first, last)
         gaussian[..., diagonal, diagonal] = -gain * signs
         q = gaussian[..., first:, first:]
-        _subtract_product(q, v, _triangle(v) @ (_adjoint(v) @ q))
+        projected = _adjoint(v) @ q
+        _multiply_left(_triangle(v), projected)
+        _subtract_product(q, v, projected)
 
 
 def _adjoint(a: Matrix) -> Matrix:
-    return np.asarray(a.conj().swapaxes(-1, -2))
+    plain: Matrix = a.conj() if np.iscomplexobj(a) else a  # conj would copy a real matrix
+    return plain.swapaxes(-1, -2)
 
 
 def _reflectors(g: Matrix) -> tuple[Matrix, Matrix]:
@@ -149,7 +152,8 @@ def _reflectors(g: Matrix) -> tuple[Matrix, Matrix]:
     k = np.arange(g.shape[-1])
     diagonal = v[..., k, k]
     signs = diagonal / np.abs(diagonal)
-    heads = diagonal + signs * np.linalg.norm(v, axis=-2)  # no cancellation: both have the same sign
+    squares = np.einsum("...ij,...ij->...j", _adjoint(v).swapaxes(-1, -2), v).real
+    heads = diagonal + signs * np.sqrt(squares)  # no cancellation: both have the same sign
     v /= heads[..., None, :]
     v[..., k, k] = 1.0
     return v, signs
@@ -168,6 +172,12 @@ def _triangle(v: Matrix) -> Matrix:
     k = np.arange(v.shape[-1])
     gram[..., k, k] /= 2.0
     return np.asarray(np.linalg.inv(np.triu(gram)).astype(v.dtype))
+
+
+def _multiply_left(a: Matrix, b: Matrix) -> None:
+    """Replace b by a @ b, by columns, so that there are never two of it."""
+    for first in range(0, b.shape[-1], 512):
+        b[..., first : first + 512] = a @ b[..., first : first + 512]
 
 
 def _subtract_product(q: Matrix, a: Matrix, b: Matrix) -> None:
