@@ -186,6 +186,7 @@ def test_branches_without_norm_share_the_depth_factor():
     first, last = plan["3.body.0.weight"], plan["3.body.2.weight"]
     assert first.rule == last.rule == "residual shared"
     assert first.std * 8 == pytest.approx(20**-0.5, rel=0.1)
+    assert last.std * 8 == pytest.approx(math.sqrt(2) * 20**-0.5, rel=1e-6)
 
 
 @pytest.mark.parametrize("norm", [False, True])

@@ -37,6 +37,8 @@ CALM_RMS = 0.1
 # Second moment of the input from which the first layer is scaled down; below, a batch's scatter about 1 changes
 # nothing.
 LARGE_INPUT = 1.25
+# Second moment below which a head is not scaled up any further; a head on a recurrent state keeps 1 / sqrt(h).
+FAINTEST = 0.25
 # Second moment of a network's input outside of which the reader is warned.
 INPUT_RANGE = (0.3, 3.0)
 

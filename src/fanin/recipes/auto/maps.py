@@ -6,7 +6,7 @@ import math
 
 from fanin.graph.roles import ParameterRole, Use
 from fanin.initializers import Normal, Orthogonal, Zeros
-from fanin.recipes.auto.evidence import CALM_RMS, LARGE_INPUT
+from fanin.recipes.auto.evidence import CALM_RMS, FAINTEST, LARGE_INPUT
 from fanin.recipes.auto.options import AutoOptions
 from fanin.recipes.draft import Draft, Made, Read, fixed
 from fanin.recipes.functions import moments_of
@@ -34,10 +34,15 @@ def forward(
     use, fan_in = role.use, float(role.fan_in or 1.0)
     share = _share(role, use)
     is_first = use is not None and set(use.feeds) == {"input"}
+    unit = _unit_moment(use, factor)
 
     def make(read: Read) -> Made:
         second = input_scale(read.second_moment) if is_first else read.second_moment
-        var, steps = 1.0 / (fan_in * share * second), [read.step()]
+        steps = [read.step()]
+        if unit is not None and not is_first:
+            second = unit[0]
+            steps.append(Step(quantity="E x² taken", value=second, formula=unit[1]))
+        var = 1.0 / (fan_in * share * second)
         if share != 1.0:
             steps.append(
                 Step(quantity="taps on data", value=share, formula="share of kernel taps that zero padding leaves")
@@ -55,6 +60,20 @@ def forward(
     evidence = "first-layer" if is_first else "projections" if _projects(role) else "widths"
     reason = _forward_reason(role, is_first) + (f"; {why}" if why else "")
     return Draft(rule="first layer" if is_first else "forward", reason=reason, make=make, evidence=evidence)
+
+
+def _unit_moment(use: Use | None, factor: float) -> tuple[float, str] | None:
+    """The second moment to take in place of the predicted one, and why; None to take the predicted one."""
+    if use is None:
+        return None
+    feed = moments_of(use.feed) if use.feed is not None else None
+    value = feed.second if feed is not None and feed.second > 0.0 else 1.0
+    if use.norm_after == "batch_norm":
+        return value, "of a unit signal: the batch norm behind it undoes any size, and equal sizes learn equally fast"
+    inside = use.branch is not None and use.branch.position > 0
+    if factor != 1.0 and inside:
+        return value, "of a unit signal: the smaller one here is the branch's own depth factor, not to be made up for"
+    return None
 
 
 def input_scale(moment: float) -> float:
@@ -127,18 +146,25 @@ def head(network: Network, role: ParameterRole, options: AutoOptions) -> Draft |
             Zeros(), rule="zero head", reason="zero, as asked for: equal outputs and an initial loss of exactly ln C"
         )
     fan_in = float(role.fan_in or 1.0)
+    least = 1.0 if "rnn" in role.feeds else FAINTEST
 
     def make(read: Read) -> Made:
         size = 1.0 if options.head == "unit" else min(CALM_RMS, 1.0 / math.sqrt(fan_in))
-        std = size / math.sqrt(fan_in * read.second_moment)
+        second = max(least, read.second_moment)
+        std = size / math.sqrt(fan_in * second)
         steps = (
             read.step(),
+            Step(
+                quantity="E x² taken",
+                value=second,
+                formula=f"at least {least:g}: a head is not scaled up for a faint input",
+            ),
             Step(
                 quantity="output rms",
                 value=size,
                 formula="unit logits" if size == 1.0 else "calm: min(0.1, 1 / sqrt(fan_in))",
             ),
-            Step(quantity="std", value=std, formula="output rms / sqrt(fan_in E x²)"),
+            Step(quantity="std", value=std, formula="output rms / sqrt(fan_in E x² taken)"),
         )
         return Made(law=Normal(std=std), steps=steps)
 

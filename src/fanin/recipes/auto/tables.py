@@ -37,9 +37,10 @@ def embedding(network: Network, role: ParameterRole, options: AutoOptions) -> Dr
 
 def _tied(role: ParameterRole, options: AutoOptions) -> Draft:
     rows, width = role.shape[0], role.shape[1]
+    least = 1.0 if any("rnn" in u.feeds for u in role.uses) else 0.0  # a recurrent state is small by nature
 
     def make(read: Read) -> Made:
-        size = math.sqrt(read.second_moment)
+        size = math.sqrt(max(least, read.second_moment))
         unit = 1.0 / (math.sqrt(width) * size)
         share = CALM_RMS if options.head != "unit" else TIED_SHARE
         own = math.sqrt(2.0) * math.log(max(rows, 2)) / (width * size)
