@@ -122,18 +122,19 @@ def in_own_process(name: str) -> str:
 def report(rows: list[str], big: list[str]) -> str:
     head = [f"{way} s | {way} differ" for way in WAYS]
     summary = [
-        f"- {way}: {len(TIMES[way])} of {len(rows)} captured and labelled, {CLEAN[way]} agree with every reviewed label (argued "
-        f"differences apart), {sum(TIMES[way]):.1f} s of CPU in all, median {statistics.median(TIMES[way]):.2f} s"
+        f"- {way}: {len(TIMES[way])} of {len(rows)} captured and labelled, {CLEAN[way]} agree with every reviewed "
+        f"label (argued differences apart), {sum(TIMES[way]):.1f} s of CPU in all, median {statistics.median(TIMES[way]):.2f} s"
         for way in WAYS
     ]
     return "\n".join(
         [
             "# Capture and roles over the zoo",
             "",
-            f"`PYTHONPATH=src:. python benchmarks/graph_zoo.py`; torch {torch.__version__}, Python {platform.python_version()}, "
-            f"{platform.machine()}, one thread, {datetime.date.today().isoformat()}. Seconds are CPU seconds of capture, "
-            'verification and roles. "differ" counts fields that differ from the reviewed labels, in brackets those argued in '
-            "`tests/graph/test_zoo.py`.",
+            "`PYTHONPATH=src:. python benchmarks/graph_zoo.py`; "
+            f"torch {torch.__version__}, Python {platform.python_version()}, {platform.machine()}, one thread, "
+            f"{datetime.date.today().isoformat()}. Seconds are CPU seconds of capture, verification and roles. "
+            '"differ" counts fields that differ from the reviewed labels, in brackets those argued in '
+            "`tests/graph/test_zoo.py`. Wall seconds of the large models were taken on a busy machine.",
             "",
             *summary,
             "",

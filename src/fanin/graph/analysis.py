@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fanin.graph.activations import regions
 from fanin.graph.attention import attention
-from fanin.graph.contraction import Link, contractions, trace
+from fanin.graph.axes import Link, trace
+from fanin.graph.contraction import contractions
 from fanin.graph.flow import Flow
 from fanin.graph.ir import Graph
 from fanin.graph.norms import norms
+from fanin.graph.regions import regions
 from fanin.graph.residual import Surroundings, residuals
 from fanin.graph.taint import taint
 from fanin.graph.vocabulary import RECURRENT

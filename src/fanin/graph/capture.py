@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import sys
 import warnings
@@ -158,6 +159,7 @@ def _forward(model: Any, call: Call, attempt: _Attempt, recorder: Recorder) -> G
         stack.enter_context(_open_functions())
         stack.enter_context(_no_compilation())
         stack.enter_context(_quiet())
+        stack.enter_context(_uncollected())
         if recorder.fake_mode is not None:
             stack.enter_context(recorder.fake_mode)
         for name, parameter in model.named_parameters():
@@ -213,6 +215,18 @@ def _quiet() -> Iterator[None]:
         yield
     finally:
         logger.disabled = before
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """A capture makes many objects and drops few: garbage collection in between is wasted time."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 @contextmanager

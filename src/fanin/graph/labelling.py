@@ -2,91 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import replace
 
 from fanin.errors import LayoutError
 from fanin.graph.activations import Activation
-from fanin.graph.analysis import Analysis, analyse
+from fanin.graph.book import Book, Sighting, open_book, stream_start
 from fanin.graph.chains import chain_names
-from fanin.graph.contraction import Contraction, Link, layout_of
-from fanin.graph.flow import Event, downstream, sources
+from fanin.graph.contraction import Contraction, layout_of
+from fanin.graph.flow import Event, sources
 from fanin.graph.ir import Graph, Parameter
 from fanin.graph.meetings import Finding, Meeting, find_role, meetings
 from fanin.graph.parts import parts_of
-from fanin.graph.recurrent import GATES, RecurrentPlace, places_of
-from fanin.graph.residual import Residual
-from fanin.graph.roles import Branch, ParameterRole, Part, Role, Roles, Stream, Use
-from fanin.graph.vocabulary import RECURRENT
+from fanin.graph.placing import branch_at, iterated, plain_stack, with_owners
+from fanin.graph.recurrent import GATES, RecurrentPlace
+from fanin.graph.roles import ParameterRole, Part, Role, Roles, Stream, Use
 from fanin.layout import Layout, fans
 
 __all__ = ["label"]
 
 
-@dataclass(frozen=True, slots=True)
-class _Sighting:
-    """One contraction that a parameter takes part in."""
-
-    use: Contraction
-    link: Link
-
-
-@dataclass(slots=True)
-class _Book:
-    """What is being written down while a graph is labelled."""
-
-    analysis: Analysis
-    sightings: dict[int, list[_Sighting]] = field(default_factory=dict)
-    recurrent: dict[int, list[tuple[int, RecurrentPlace]]] = field(default_factory=dict)
-    branch_of: dict[int, Residual] = field(default_factory=dict)
-    lengths: dict[int, int] = field(default_factory=dict)
-    layer_scales: dict[int, str] = field(default_factory=dict)
-    events: dict[int, tuple[Event, ...]] = field(default_factory=dict)
-
-    @property
-    def graph(self) -> Graph:
-        return self.analysis.graph
-
-    def events_after(self, value: int) -> tuple[Event, ...]:
-        if value not in self.events:
-            self.events[value] = downstream(self.analysis.flow, value)
-        return self.events[value]
-
-
 def label(graph: Graph) -> Roles:
     """The roles of all parameters of a graph."""
-    book = _open_book(graph)
+    book = open_book(graph)
     first = {name: _label(book, p) for name, p in graph.parameters.items()}
-    named = _with_owners(book, first)
+    named = with_owners(book, first)
     streams = tuple(
-        Stream(number=s, num_branches=n, start=_stream_start(book, s)) for s, n in sorted(book.lengths.items())
+        Stream(number=s, num_branches=n, start=stream_start(book, s)) for s, n in sorted(book.lengths.items())
     )
-    return Roles(named, streams, _plain_stack(book, named), graph.notes)
-
-
-def _open_book(graph: Graph) -> _Book:
-    book = _Book(analyse(graph))
-    flow = book.analysis.flow
-    for found in flow.around.contractions.values():
-        for use in found:
-            for link in book.analysis.links[use.op, use.weight]:
-                book.sightings.setdefault(link.value, []).append(_Sighting(use, link))
-    for op in graph.live_ops():
-        if op.name in RECURRENT:
-            for place in places_of(graph, op):
-                book.recurrent.setdefault(place.value, []).append((op.index, place))
-    for residual in sorted(flow.residuals.values(), key=lambda r: -len(r.maps)):
-        book.lengths[residual.stream] = book.lengths.get(residual.stream, 0) + 1
-        book.branch_of.update(dict.fromkeys(residual.maps, residual))
-    return book
-
-
-def _stream_start(book: _Book, stream: int) -> int:
-    return next(r.start for r in book.analysis.flow.residuals.values() if r.stream == stream)
+    return Roles(named, streams, plain_stack(book, named), graph.notes)
 
 
 # ---------------------------------------------------------------------- one parameter
-def _label(book: _Book, p: Parameter) -> ParameterRole:
+def _label(book: Book, p: Parameter) -> ParameterRole:
     if p.value in book.recurrent:
         return _recurrent_role(book, p)
     whole = [s for s in book.sightings.get(p.value, []) if s.link.whole]
@@ -107,7 +55,7 @@ def _vector(p: Parameter) -> Layout:
     return Layout(out_axes=tuple(range(len(p.shape))), in_axes=())
 
 
-def _unused_role(book: _Book, p: Parameter) -> ParameterRole:
+def _unused_role(book: Book, p: Parameter) -> ParameterRole:
     read = book.graph.consumers(p.value)
     why = "its only readers have no influence on an output" if read else "the forward pass never reads it"
     return ParameterRole(
@@ -119,7 +67,7 @@ def _default_layout(p: Parameter) -> Layout:
     return Layout.default(len(p.shape)) if len(p.shape) > 1 else _vector(p)
 
 
-def _learned_input_role(book: _Book, p: Parameter) -> ParameterRole:
+def _learned_input_role(book: Book, p: Parameter) -> ParameterRole:
     readers = [op for op in book.graph.consumers(p.value) if book.graph.is_live(op)]
     return ParameterRole(
         name=p.name,
@@ -133,7 +81,7 @@ def _learned_input_role(book: _Book, p: Parameter) -> ParameterRole:
     )
 
 
-def _other_role(book: _Book, p: Parameter, met: Sequence[Meeting]) -> ParameterRole:
+def _other_role(book: Book, p: Parameter, met: Sequence[Meeting]) -> ParameterRole:
     value = book.graph.values[p.value]
     found = [find_role(book.analysis, m, value) for m in met[:8]]
     best = next((f for f in found if f.role != "unknown"), found[0])
@@ -145,14 +93,14 @@ def _other_role(book: _Book, p: Parameter, met: Sequence[Meeting]) -> ParameterR
         shape=p.shape,
         layout=_vector(p),
         uses=tuple(_other_use(book, m) for m in met),
-        iterated=_iterated(book, [m.op.index for m in met]),
+        iterated=iterated(book, [m.op.index for m in met]),
         owner=_owner_name(book, best),
         norm=best.norm,
         reason=f"{best.reason} at {_place(book, meeting.op.index)}",
     )
 
 
-def _other_use(book: _Book, m: Meeting) -> Use:
+def _other_use(book: Book, m: Meeting) -> Use:
     op = m.op
     return Use(
         op=op.index,
@@ -164,7 +112,7 @@ def _other_use(book: _Book, m: Meeting) -> Use:
     )
 
 
-def _owner_name(book: _Book, found: Finding) -> str:
+def _owner_name(book: Book, found: Finding) -> str:
     """Name of the parameter that the owner value is made of."""
     if found.owner is None:
         return ""
@@ -176,12 +124,12 @@ def _owner_name(book: _Book, found: Finding) -> str:
     return book.graph.values[whole[0].value].name if whole else ""
 
 
-def _place(book: _Book, index: int) -> str:
+def _place(book: Book, index: int) -> str:
     op = book.graph.ops[index]
     return f"{op.name} in {op.module or book.graph.model}"
 
 
-def _gain_role(book: _Book, p: Parameter, seen: Sequence[_Sighting]) -> ParameterRole:
+def _gain_role(book: Book, p: Parameter, seen: Sequence[Sighting]) -> ParameterRole:
     first = seen[0]
     owner = next(
         (book.graph.values[li.value].name for li in book.analysis.links[first.use.op, first.use.weight] if li.whole), ""
@@ -193,13 +141,13 @@ def _gain_role(book: _Book, p: Parameter, seen: Sequence[_Sighting]) -> Paramete
         shape=p.shape,
         layout=_vector(p),
         uses=tuple(_weight_use(book, s) for s in seen),
-        iterated=_iterated(book, [s.use.op for s in seen]),
+        iterated=iterated(book, [s.use.op for s in seen]),
         owner=owner,
         reason=f"broadcast into the weight of {_place(book, first.use.op)}",
     )
 
 
-def _recurrent_role(book: _Book, p: Parameter) -> ParameterRole:
+def _recurrent_role(book: Book, p: Parameter) -> ParameterRole:
     placed = book.recurrent[p.value]
     op = book.graph.ops[placed[0][0]]
     place = placed[0][1]
@@ -230,7 +178,7 @@ def _recurrent_role(book: _Book, p: Parameter) -> ParameterRole:
     )
 
 
-def _time_steps(book: _Book, index: int) -> int:
+def _time_steps(book: Book, index: int) -> int:
     op = book.graph.ops[index]
     shape = book.graph.values[op.inputs[0]].shape
     if op.name.endswith("_cell") or len(shape) < 2:
@@ -239,7 +187,7 @@ def _time_steps(book: _Book, index: int) -> int:
     return shape[1] if batch_first and len(shape) == 3 else shape[0]
 
 
-def _recurrent_use(book: _Book, index: int, place: RecurrentPlace) -> Use:
+def _recurrent_use(book: Book, index: int, place: RecurrentPlace) -> Use:
     op = book.graph.ops[index]
     events = tuple(dict.fromkeys(e for out in op.outputs for e in book.events_after(out)))
     feeds = sources(book.analysis.flow, op.inputs[0]) if place.layer == 0 else ("rnn",)
@@ -253,12 +201,12 @@ def _recurrent_use(book: _Book, index: int, place: RecurrentPlace) -> Use:
         chain=chain_names(book.analysis, ()),
         input_shape=book.graph.values[op.inputs[0]].shape,
         output_shape=book.graph.values[op.output].shape,
-        branch=_branch(book, index, events),
+        branch=branch_at(book, index, events),
     )
 
 
 # ---------------------------------------------------------------------- weights
-def _weight_role(book: _Book, p: Parameter, seen: Sequence[_Sighting]) -> ParameterRole:
+def _weight_role(book: Book, p: Parameter, seen: Sequence[Sighting]) -> ParameterRole:
     seen = sorted(seen, key=lambda s: (not s.use.lookup, s.use.op))
     main = seen[0]
     layout, known = layout_of(main.use, main.link.axes, len(p.shape))
@@ -281,7 +229,7 @@ def _weight_role(book: _Book, p: Parameter, seen: Sequence[_Sighting]) -> Parame
         fan_out=counted.fan_out if counted else None,
         parts=parts,
         uses=uses,
-        iterated=_iterated(book, [s.use.op for s in seen]),
+        iterated=iterated(book, [s.use.op for s in seen]),
         reason=_weight_reason(book, main, uses[0], known),
     )
 
@@ -303,7 +251,7 @@ def _with_parts(layout: Layout, parts: tuple[Part, ...], shape: Sequence[int]) -
     return replace(layout, parts=len(sizes) if len(set(sizes)) == 1 else sizes)
 
 
-def _lookup_role(book: _Book, main: _Sighting, use: Use) -> Role:
+def _lookup_role(book: Book, main: Sighting, use: Use) -> Role:
     if set(use.tags) <= {"attn_bias", "embed"} and "attn_bias" in use.tags:
         return "attn_bias"
     rows = main.use.data[0]
@@ -312,7 +260,7 @@ def _lookup_role(book: _Book, main: _Sighting, use: Use) -> Role:
     return "position"
 
 
-def _rows_differ(book: _Book, rows: int) -> bool:
+def _rows_differ(book: Book, rows: int) -> bool:
     """Whether a constant index asks for different rows (positions) or always the same (a default token type)."""
     graph, op = book.graph, book.graph.producer(rows)
     for _ in range(12):
@@ -328,7 +276,7 @@ def _rows_differ(book: _Book, rows: int) -> bool:
     return True
 
 
-def _weight_reason(book: _Book, main: _Sighting, use: Use, known: bool) -> str:
+def _weight_reason(book: Book, main: Sighting, use: Use, known: bool) -> str:
     what = "rows looked up by" if main.use.lookup else "summed over by"
     chain = f" after {' and '.join(use.chain)}" if use.chain else ""
     guess = "" if known else "; its axes could not be followed, torch's order (out, in, taps) is assumed"
@@ -336,7 +284,7 @@ def _weight_reason(book: _Book, main: _Sighting, use: Use, known: bool) -> str:
     return f"{what} {_place(book, main.use.op)}{chain}; fed by {feeds}, then {then}{guess}"
 
 
-def _weight_use(book: _Book, s: _Sighting) -> Use:
+def _weight_use(book: Book, s: Sighting) -> Use:
     graph, flow = book.graph, book.analysis.flow
     op = graph.ops[s.use.op]
     events = book.events_after(op.output)
@@ -360,18 +308,18 @@ def _weight_use(book: _Book, s: _Sighting) -> Use:
         dilation=s.use.dilation,
         input_shape=graph.values[feed_value].shape,
         output_shape=graph.values[op.output].shape,
-        branch=_branch(book, op.index, events),
+        branch=branch_at(book, op.index, events),
     )
 
 
-def _feeds(book: _Book, use: Contraction) -> tuple[str, ...]:
+def _feeds(book: Book, use: Contraction) -> tuple[str, ...]:
     if use.lookup:
         kind = book.analysis.flow.around.kinds.kinds[use.data[0]]
         return ("input",) if kind == "index" else ("const",)
     return tuple(dict.fromkeys(f for d in use.data for f in sources(book.analysis.flow, d)))
 
 
-def _feed_activation(book: _Book, value: int) -> Activation | None:
+def _feed_activation(book: Book, value: int) -> Activation | None:
     """The activation that a data operand is the value of, through views."""
     around = book.analysis.flow.around
     for _ in range(10):
@@ -396,7 +344,7 @@ def _feed_activation(book: _Book, value: int) -> Activation | None:
     return None
 
 
-def _tag(book: _Book, event: Event) -> str:
+def _tag(book: Book, event: Event) -> str:
     if event.kind == "act":
         if event.result is not None and not event.gated and _only_output(book, event.result):
             return "head"
@@ -408,12 +356,12 @@ def _tag(book: _Book, event: Event) -> str:
     return "op:" + event.name if event.kind == "op" else event.kind
 
 
-def _only_output(book: _Book, value: int) -> bool:
+def _only_output(book: Book, value: int) -> bool:
     after = book.events_after(value)
     return bool(after) and all(e.kind in ("head", "loss") for e in after)
 
 
-def _softmax_tag(book: _Book, event: Event) -> str:
+def _softmax_tag(book: Book, event: Event) -> str:
     """A softmax whose result chooses among experts makes its weight a router; one that leaves the model a head."""
     out = book.graph.ops[event.op].output
     if _only_output(book, out):
@@ -421,7 +369,7 @@ def _softmax_tag(book: _Book, event: Event) -> str:
     return "router" if _chooses(book, out) else "softmax"
 
 
-def _chooses(book: _Book, value: int) -> bool:
+def _chooses(book: Book, value: int) -> bool:
     """Whether a value is ranked (topk, argmax) before it meets another signal."""
     todo, seen = [value], set[int]()
     while todo and len(seen) < 30:
@@ -438,98 +386,3 @@ def _chooses(book: _Book, value: int) -> bool:
             ):
                 todo += op.outputs
     return False
-
-
-# ---------------------------------------------------------------------- residual branches, reuse, owners
-def _branch(book: _Book, index: int, events: Sequence[Event]) -> Branch | None:
-    flow = book.analysis.flow
-    written = next((e for e in events if e.kind == "residual"), None)
-    residual = flow.residuals[written.op] if written is not None else book.branch_of.get(index)
-    if residual is None:
-        return None
-    return Branch(
-        stream=residual.stream,
-        index=residual.index,
-        num_branches=book.lengths[residual.stream],
-        position=residual.maps.get(index, max(residual.num_maps - 1, 0)),
-        num_maps=residual.num_maps,
-        writes=written is not None,
-        kind=residual.kind,
-        post_norm=_is_post_norm(book, residual),
-    )
-
-
-def _is_post_norm(book: _Book, residual: Residual) -> bool:
-    """Whether the only reader of the sum is a norm."""
-    flow = book.analysis.flow
-    out = book.graph.ops[residual.op].output
-    readers = [op for op in book.graph.consumers(out) if book.graph.is_live(op)]
-    return bool(readers) and all(op.index in flow.inside_norm for op in readers) and out not in flow.outputs
-
-
-def _iterated(book: _Book, ops: Sequence[int]) -> int:
-    """Longest chain among uses of one parameter in which each feeds the next."""
-    places = sorted(set(ops))
-    if len(places) < 2:
-        return len(places)
-    wanted = set(places)
-    longest: dict[int, int] = {}
-    carried: dict[int, int] = {}
-    for op in book.graph.ops[places[0] : places[-1] + 1]:
-        before = max((carried.get(i, 0) for i in op.inputs), default=0)
-        if op.index in wanted:
-            before += 1
-            longest[op.index] = before
-        if before:
-            carried.update(dict.fromkeys(op.outputs, before))
-    return max(longest.values())
-
-
-def _with_owners(book: _Book, found: Mapping[str, ParameterRole]) -> dict[str, ParameterRole]:
-    biases = {r.owner: n for n, r in found.items() if r.role == "bias" and r.owner}
-    scales = _layer_scales(book, found)
-    return {
-        n: replace(r, bias=biases.get(n, ""), uses=tuple(_with_scale(u, scales) for u in r.uses))
-        for n, r in found.items()
-    }
-
-
-def _layer_scales(book: _Book, found: Mapping[str, ParameterRole]) -> dict[tuple[int, int], str]:
-    """(stream, branch index) -> name of the parameter that scales the branch."""
-    scales = {}
-    for name, r in found.items():
-        if r.role != "layer_scale":
-            continue
-        for use in r.uses:
-            for e in book.events_after(book.graph.ops[use.op].output):
-                if e.kind == "residual":
-                    residual = book.analysis.flow.residuals[e.op]
-                    scales[residual.stream, residual.index] = name
-    return scales
-
-
-def _with_scale(use: Use, scales: Mapping[tuple[int, int], str]) -> Use:
-    if use.branch is None or (use.branch.stream, use.branch.index) not in scales:
-        return use
-    return replace(use, branch=replace(use.branch, layer_scale=scales[use.branch.stream, use.branch.index]))
-
-
-def _plain_stack(book: _Book, found: Mapping[str, ParameterRole]) -> tuple[tuple[str, Activation | None], ...]:
-    """The weights of a plain stack in order, each with its activation; empty for any other model."""
-    weights = sorted((r for r in found.values() if r.role == "weight" and r.uses), key=lambda r: r.uses[0].op)
-    plain = {"weight", "bias", "unused", "act_param", "gain"}
-    if (
-        not weights
-        or any(r.role not in plain for r in found.values())
-        or book.analysis.flow.residuals
-        or book.analysis.flow.around.norms
-    ):
-        return ()
-    if any(not _is_plain(r) for r in weights):
-        return ()
-    depths = [r.depth for r in weights]
-    return tuple((r.name, r.activation) for r in weights) if depths == list(range(1, len(depths) + 1)) else ()
-
-
-def _is_plain(r: ParameterRole) -> bool:
-    return len(r.uses) == 1 and len(r.tags) == 1 and r.tags[0] in ("act", "linear", "head") and len(r.feeds) == 1

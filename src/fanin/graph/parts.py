@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from fanin.graph.analysis import Analysis
-from fanin.graph.contraction import Contraction, Link
+from fanin.graph.axes import Link
+from fanin.graph.contraction import Contraction
 from fanin.graph.flow import Event
 from fanin.graph.ir import Op
 from fanin.graph.replay import run

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from fanin.graph.activations import Regions
 from fanin.graph.contraction import Contraction
 from fanin.graph.ir import Graph, Op
 from fanin.graph.norms import Norm
+from fanin.graph.regions import Regions
 from fanin.graph.taint import Taint
 from fanin.graph.vocabulary import DROPOUT, POOLS, RECURRENT, VIEWS
 
