@@ -16,8 +16,13 @@ __all__ = ["Flag", "Panel", "depth_plot"]
 _LABEL_HEIGHT = 22.0
 _FLAG_HEIGHT = 24.0
 _GAP = 22.0
+# Columns below this many pixels have no room for a bar each.
+_NARROW = 8.0
 # An exact zero has no logarithm: it gets a lane of its own below the axis.
 _ZERO_LANE = 16.0
+
+
+_Band = tuple[float, float, float]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +43,7 @@ class Panel:
     measured: tuple[float | None, ...]
     kinds: tuple[str, ...]
     joined: str = "weight"
-    predicted: tuple[tuple[float, float, float] | None, ...] = ()
+    predicted: tuple[_Band | None, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,7 +113,7 @@ def _panel(panel: Panel, axis: DepthAxis, scale: LogScale, lane: float) -> Marku
         "g",
         text(panel.label, axis.left, scale.end - 8, class_="panel-label"),
         log_axis(scale, axis.left, axis.right),
-        _predicted(panel.predicted, axis, scale),
+        _predicted(panel, axis, scale),
         text("0", axis.left - 8, scale.start + lane + 4, anchor="end") if lane else Markup(""),
         _measured(panel, axis, scale, lane),
         class_=panel.series,
@@ -116,19 +121,33 @@ def _panel(panel: Panel, axis: DepthAxis, scale: LogScale, lane: float) -> Marku
     )
 
 
-def _predicted(bands: Sequence[tuple[float, float, float] | None], axis: DepthAxis, scale: LogScale) -> Markup:
-    """A bar from low to high with a line at the middle: in a deep network the bars join to a band."""
-    half = axis.slot / 2 if axis.slot < 8 else min(axis.slot * 0.42, 20.0)
+def _predicted(panel: Panel, axis: DepthAxis, scale: LogScale) -> Markup:
+    known = [(c, band) for c, band in enumerate(panel.predicted) if band]
+    if not known:
+        return Markup("")
+    if axis.slot >= _NARROW:
+        return _bars(known, axis, scale)
+    # Bars of a few pixels would make a comb of layers and activations: one ribbon through the joined kind instead.
+    joined = [(c, band) for c, band in known if panel.kinds[c] == panel.joined]
+    return _ribbon(joined, axis, scale) if len(joined) > 1 else _bars(known, axis, scale)
+
+
+def _bars(known: Sequence[tuple[int, _Band]], axis: DepthAxis, scale: LogScale) -> Markup:
+    half = min(axis.slot * 0.42, 20.0)
     bars, middles = [], []
-    for column, band in enumerate(bands):
-        if band is None:
-            continue
+    for column, band in known:
         x, (low, middle, high) = axis.middle(column), (scale(v) for v in band)
         bars.append(f"M{x - half:.1f} {high:.1f}H{x + half:.1f}V{max(low, high + 1.5):.1f}H{x - half:.1f}z")
         middles.append(f"M{x - half:.1f} {middle:.1f}H{x + half:.1f}")
-    if not bars:
-        return Markup("")
     return el("path", d="".join(bars), class_="band") + el("path", d="".join(middles), class_="expected")
+
+
+def _ribbon(known: Sequence[tuple[int, _Band]], axis: DepthAxis, scale: LogScale) -> Markup:
+    upper = [(axis.middle(c), scale(high)) for c, (_, _, high) in known]
+    lower = [(axis.middle(c), max(scale(low), scale(high) + 1.5)) for c, (low, _, high) in known]
+    middle = [(axis.middle(c), scale(mid)) for c, (_, mid, _) in known]
+    ribbon = el("path", d=polyline([*upper, *reversed(lower)]) + "z", class_="band")
+    return ribbon + el("path", d=polyline(middle), class_="expected dashed")
 
 
 def _measured(panel: Panel, axis: DepthAxis, scale: LogScale, lane: float) -> Markup:
