@@ -122,8 +122,8 @@ def in_own_process(name: str) -> str:
 def report(rows: list[str], big: list[str]) -> str:
     head = [f"{way} s | {way} differ" for way in WAYS]
     summary = [
-        f"- {way}: {len(TIMES[way])} of {len(rows)} captured and labelled, {CLEAN[way]} agree with every reviewed label "
-        f"(argued differences apart), {sum(TIMES[way]):.1f} s of CPU in all, median {statistics.median(TIMES[way]):.2f} s"
+        f"- {way}: {len(TIMES[way])} of {len(rows)} captured and labelled, {CLEAN[way]} agree with every reviewed "
+        f"label (argued differences apart), {sum(TIMES[way]):.1f} s CPU, median {statistics.median(TIMES[way]):.2f} s"
         for way in WAYS
     ]
     return "\n".join(
