@@ -1,4 +1,4 @@
-"""Which rule starts a plain stack best: the depths, widths and activations at which the automatic recipe's rules change.
+"""Which rule starts a plain stack best: at which depths, widths and activations the automatic recipe changes its rule.
 
     python benchmarks/study.py                # all questions, results in benchmarks/results/study.{json,md}
     python benchmarks/study.py crossover      # one question

@@ -44,7 +44,13 @@ def losses(result):
     return {spec: run.losses for spec, run in result.runs.items()}
 
 
-OPTIONS = dict(inits={"normal": normal, "zeros": zeros}, seeds=2, lrs=[1e-2, 3e-2], steps=6, progress=False)
+OPTIONS = {
+    "inits": {"normal": normal, "zeros": zeros},
+    "seeds": 2,
+    "lrs": [1e-2, 3e-2],
+    "steps": 6,
+    "progress": False,
+}
 
 
 @pytest.fixture(scope="module")
@@ -128,7 +134,7 @@ def test_a_file_that_is_something_else_is_refused(tmp_path):
     with pytest.raises(ArgumentError, match="does not begin like a file of runs"):
         RunStore(path, {})
     path.write_text("not json\n")
-    with pytest.raises(ArgumentError, match="line 1 of .* is not JSON"):
+    with pytest.raises(ArgumentError, match=r"line 1 of .* is not JSON"):
         RunStore(path, {})
 
 

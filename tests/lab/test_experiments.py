@@ -1,4 +1,4 @@
-"""Each experiment shows what its name claims: the quick ones are run, and the committed numbers of all are held to it."""
+"""Each experiment shows its claim: the quick ones are run, and the committed numbers of all are held to it."""
 
 from __future__ import annotations
 

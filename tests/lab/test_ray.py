@@ -32,7 +32,7 @@ def small():
     return mlp([64, 16, 10])
 
 
-OPTIONS = dict(inits={"default": None}, seeds=4, lrs=[1e-2], steps=5, progress=False)
+OPTIONS = {"inits": {"default": None}, "seeds": 4, "lrs": [1e-2], "steps": 5, "progress": False}
 
 
 def test_ray_gives_the_same_losses(cluster):
