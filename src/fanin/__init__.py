@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 from fanin._version import __version__
 
 if TYPE_CHECKING:
+    from fanin import initializers as initializers
     from fanin.checking import Report as Report
     from fanin.checking import check as check
+    from fanin.lab.compare import compare as compare
     from fanin.layout import Layout as Layout
     from fanin.layout import fans as fans
     from fanin.planning.assignment import Assignment as Assignment
@@ -22,18 +24,34 @@ if TYPE_CHECKING:
     from fanin.streams.keys import key as key
     from fanin.theory.gains import gain as gain
 
-__all__ = ["Assignment", "Layout", "Plan", "Report", "__version__", "check", "fans", "gain", "init_", "key", "plan"]
+__all__ = [
+    "Assignment",
+    "Layout",
+    "Plan",
+    "Report",
+    "__version__",
+    "check",
+    "compare",
+    "fans",
+    "gain",
+    "init_",
+    "initializers",
+    "key",
+    "plan",
+]
 
-# name -> module that defines it; the public names of the package, in one table.
+# name -> module that defines it; the public names of the package, in one table. A name that is a module names itself.
 _HOME: dict[str, str] = {
     "Assignment": "fanin.planning.assignment",
     "Layout": "fanin.layout",
     "Plan": "fanin.planning.plan",
     "Report": "fanin.checking",
     "check": "fanin.checking",
+    "compare": "fanin.lab.compare",
     "fans": "fanin.layout",
     "gain": "fanin.theory.gains",
     "init_": "fanin.planning.build",
+    "initializers": "fanin.initializers",
     "key": "fanin.streams.keys",
     "plan": "fanin.planning.build",
 }
@@ -41,7 +59,8 @@ _HOME: dict[str, str] = {
 
 def __getattr__(name: str) -> Any:
     if name in _HOME:
-        return getattr(importlib.import_module(_HOME[name]), name)
+        home = importlib.import_module(_HOME[name])
+        return home if _HOME[name] == f"fanin.{name}" else getattr(home, name)
     raise AttributeError(f"module 'fanin' has no attribute {name!r}; public names: {', '.join(__all__)}")
 
 
