@@ -1,6 +1,6 @@
 """The race: `fanin.init_(model, inputs)` against the framework's default, the authors' start and the classic recipe.
 
-    python benchmarks/race.py                 # every line, results in benchmarks/results/race.{json,md}
+    python benchmarks/race.py                 # every line; results in benchmarks/results/race/ and race.md
     python benchmarks/race.py relu50 vit      # some lines
     python benchmarks/race.py --steps 0.2     # a fifth of the steps: a smoke run
 
@@ -238,15 +238,13 @@ def badness(line: Line, run: Any) -> float:
     return -run.score if line.judged == "score" else run.final_loss()
 
 
-def race(name: str, *, share: float, workers: int, seeds: int) -> dict[str, Any]:
+def race(name: str, *, share: float, seeds: int) -> dict[str, Any]:
     """Tune on seed 0, then all seeds at the best rate."""
     line = LINES[name]
     common: dict[str, Any] = {
         "tasks": [Task(name=name, model=line.model, batches=line.batches, loss=line.loss, score=line.score)],
         "steps": max(5, int(line.steps * share)),
         "optimizer": line.optimizer,
-        "on": "joblib" if workers > 1 else "process",
-        "workers": workers,
         "progress": False,
     }
     inits = starts(line)
@@ -286,11 +284,12 @@ def verdict(line: dict[str, Any]) -> str:
 
 
 def markdown(results: dict[str, Any]) -> str:
+    about = next(iter(results.values()))
     lines = [
         "# The race",
         "",
-        f"`{results['command']}` on {results['date']}; torch {results['torch']}, Python {results['python']}, "
-        f"{results['machine']}. Each start at its own best rate of a common grid, {SEEDS} seeds: mean of the final "
+        f"`python benchmarks/race.py`, {about['date']}; torch {about['torch']}, Python {about['python']}, "
+        f"{platform.machine()}, one thread. Each start at its own best rate of a common grid, {SEEDS} seeds: mean of the final "
         "training loss (siren: held-out squared error) ± std over seeds, in brackets the held-out score (accuracy, "
         "or minus "
         "the loss). Won, tied or lost against the best of the three others, where the difference exceeds the seeds' "
@@ -306,7 +305,7 @@ def markdown(results: dict[str, Any]) -> str:
         held = "" if v["held_out"] is None else f" [{v['held_out']:.3g}]"
         return f"{v['mean']:.3g} ± {v['std']:.2g}{held} @{v['lr']:g}"
 
-    for name, line in results["lines"].items():
+    for name, line in results.items():
         cells = [cell(line["starts"][k]) for k in ("auto", "default", "authors", "classic")]
         lines.append(f"| {name} | {' | '.join(cells)} | {verdict(line)} |")
     return "\n".join(lines) + "\n"
@@ -316,27 +315,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("lines", nargs="*", default=[], help=f"of {', '.join(LINES)}")
     parser.add_argument("--steps", type=float, default=1.0, help="share of each line's steps")
-    parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--seeds", type=int, default=SEEDS)
-    parser.add_argument("--out", type=Path, default=RESULTS / "race.json")
+    parser.add_argument("--out", type=Path, default=RESULTS / "race", help="folder for one file a line; OUT.md sums up")
     given = parser.parse_args()
-    results = {
-        "command": " ".join(["python benchmarks/race.py", *sys.argv[1:]]),
-        "date": time.strftime("%Y-%m-%d"),
-        "torch": torch.__version__,
-        "python": platform.python_version(),
-        "machine": f"{platform.machine()}, {given.workers} workers",
-        "lines": json.loads(given.out.read_text())["lines"] if given.out.exists() else {},
-    }
+    given.out.mkdir(parents=True, exist_ok=True)
     for name in given.lines or LINES:
         begin = time.perf_counter()
-        line = race(name, share=given.steps, workers=given.workers, seeds=given.seeds)
-        results["lines"][name] = line
+        line = race(name, share=given.steps, seeds=given.seeds)
+        about = {"date": time.strftime("%Y-%m-%d"), "torch": torch.__version__, "python": platform.python_version()}
+        (given.out / f"{name}.json").write_text(json.dumps({**about, **line}, indent=1) + "\n")
         print(f"{name}: {verdict(line)} ({time.perf_counter() - begin:.0f} s)", file=sys.stderr, flush=True)
-        given.out.parent.mkdir(parents=True, exist_ok=True)
-        given.out.write_text(json.dumps(results, indent=1) + "\n")
-        given.out.with_suffix(".md").write_text(markdown(results))
-    print(markdown(results))
+    done = {n: json.loads((given.out / f"{n}.json").read_text()) for n in LINES if (given.out / f"{n}.json").exists()}
+    given.out.with_suffix(".md").write_text(markdown(done))
+    print(markdown(done))
 
 
 if __name__ == "__main__":

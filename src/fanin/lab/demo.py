@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.rule import Rule
 from rich.table import Table
@@ -47,7 +48,9 @@ def _show_scales(console: Console, out: Path) -> None:
     outcome = watched("three-scales", Settings(workers=1))
     picture, _ = outcome.save(out)
     console.print(_scales_table(outcome.numbers))
-    console.print(Text(f"figure: {picture}\n"), soft_wrap=True)
+    for name, scale in outcome.numbers["scales"].items():
+        console.print(Text(f"  {name:<24} after {outcome.numbers['steps']} steps of SGD: {_ending(scale)}"))
+    console.print(Text(f"\nfigure: {picture}\n"), soft_wrap=True)
 
 
 def _ending(scale: dict[str, Any]) -> str:
@@ -57,15 +60,17 @@ def _ending(scale: dict[str, Any]) -> str:
 
 
 def _scales_table(numbers: dict[str, Any]) -> Table:
-    table = Table(title="std of activations and gradients, layer by layer", title_justify="left", header_style="bold")
-    table.add_column("weights")
-    table.add_column("std of")
+    table = Table(box=SIMPLE_HEAD, header_style="bold", pad_edge=False)
+    table.add_column("std of", min_width=24)
     for layer in range(1, len(numbers["widths"]) - 1):
         table.add_column(f"layer {layer}", justify="right")
     for name, scale in numbers["scales"].items():
-        for what, head in (("activation", name), ("gradient", f"  {_ending(scale)}")):
-            table.add_row(head, f"{what}s", *[f"{layer[f'{what}_std']:.2g}" for layer in scale["layers"]])
-        table.add_section()
+        for head, what in (
+            (Text(name, style="bold"), ""),
+            (Text("  activations"), "activation_std"),
+            (Text("  gradients"), "gradient_std"),
+        ):
+            table.add_row(head, *[f"{layer[what]:.2g}" for layer in scale["layers"] if what])
     return table
 
 
