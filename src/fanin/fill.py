@@ -308,8 +308,9 @@ def _structured(law: Fillable, place: _Place, key: Key, layout: Layout | None) -
     """What writes a law whose entries depend on each other: in place where it can, else by a copy of the whole."""
     import torch
 
-    constant = _constant(law)
+    constant = getattr(law, "only_value", None)
     if constant is not None:
+        law.sample((), key=key, dtype=fill_dtype(place.memory.dtype).name)  # refuses a value that the dtype cannot hold
         return lambda memory: memory.fill_(constant)
     dtype, memory = place.memory.dtype, place.memory
     if place.slices is None and memory.device.type == "cpu" and dtype == torch.float32 and memory.is_contiguous():
@@ -319,15 +320,6 @@ def _structured(law: Fillable, place: _Place, key: Key, layout: Layout | None) -
     if values is None or not _write_into(law, values, key, layout):
         values = law.sample(place.shape, key=key, layout=layout, dtype=fill_dtype(dtype).name)
     return lambda memory: _copy(memory, values[place.slices or ...])
-
-
-def _constant(law: Fillable) -> float | None:
-    """The one value of a law that has only one."""
-    from fanin.initializers.constant import Constant, Ones, Zeros
-
-    if isinstance(law, Constant):
-        return float(law.value)
-    return 0.0 if isinstance(law, Zeros) else 1.0 if isinstance(law, Ones) else None
 
 
 def _write_into(law: Fillable, weight: npt.NDArray[Any], key: Key, layout: Layout | None) -> bool:

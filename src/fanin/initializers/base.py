@@ -103,6 +103,11 @@ class Initializer(abc.ABC):
         """Raise whatever would make `sample` fail for this shape, before anything is drawn or written."""
         self.moments(shape, layout)
 
+    @property
+    def only_value(self) -> float | None:
+        """The number that a constant law gives every entry; None for all other laws."""
+        return None
+
     # ------------------------------------------------------------------ what every law can do
     def sample(
         self, shape: Sequence[int], *, key: Key, layout: Layout | None = None, dtype: npt.DTypeLike | str = "float32"

@@ -39,6 +39,11 @@ class Constant(Initializer):
     def __post_init__(self) -> None:
         finite("value", self.value)
 
+    @property
+    def only_value(self) -> float | None:
+        """The value of every entry."""
+        return float(self.value)
+
     def moments(self, shape: Sequence[int], layout: Layout | None = None) -> EntryMoments:
         """Mean `value`, variance 0."""
         return EntryMoments(mean=float(self.value), var=0.0, bound=abs(float(self.value)))
@@ -62,6 +67,11 @@ class Zeros(Initializer):
 
     breaks_symmetry: ClassVar[bool] = False
 
+    @property
+    def only_value(self) -> float | None:
+        """The value of every entry."""
+        return 0.0
+
     def moments(self, shape: Sequence[int], layout: Layout | None = None) -> EntryMoments:
         """Mean 0, variance 0."""
         return EntryMoments(var=0.0, bound=0.0)
@@ -84,6 +94,11 @@ class Ones(Initializer):
     """
 
     breaks_symmetry: ClassVar[bool] = False
+
+    @property
+    def only_value(self) -> float | None:
+        """The value of every entry."""
+        return 1.0
 
     def moments(self, shape: Sequence[int], layout: Layout | None = None) -> EntryMoments:
         """Mean 1, variance 0."""

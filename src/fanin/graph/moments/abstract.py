@@ -152,9 +152,9 @@ class Moments:
             return self.spread
         if self.second_moment <= 0.0:
             return 0.0
-        cov = self.covariance
-        spread = kn.pair_mean(2.0 * np.square(cov) + 4.0 * self.mean * self.mean * cov, self.sizes)
-        return max(spread, 0.0) / self.second_moment**2
+        cov = self.covariance / self.second_moment  # relative, so that an exploding signal does not overflow
+        mean_share = self.mean / self.second_moment * self.mean
+        return max(kn.pair_mean(2.0 * np.square(cov) + 4.0 * mean_share * cov, self.sizes), 0.0)
 
     @property
     def log_rms_se(self) -> float:
