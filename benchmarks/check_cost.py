@@ -1,0 +1,119 @@
+"""Cost of a check over the bare forward and backward, in time and peak memory; write the table.
+
+Run from the repository's root: ``OMP_NUM_THREADS=1 PYTHONPATH=src:. python benchmarks/check_cost.py``. Times are CPU seconds of one
+thread, the least of three; memory is the peak resident size of a fresh process each, over that of one which only builds the model.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import gc
+import json
+import platform
+import resource
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import tests.zoo_health.public  # noqa: F401 (makes torchvision importable)
+import timm
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+import fanin
+
+BATCH = 32
+REPEATS = 3
+
+
+def tiny() -> tuple[nn.Module, torch.Tensor]:
+    """A two-layer network: the floor."""
+    return nn.Sequential(nn.Linear(64, 128), nn.ReLU(), nn.Linear(128, 10)), torch.randn(BATCH, 64)
+
+
+def image(name: str) -> tuple[nn.Module, torch.Tensor]:
+    """A timm model and a batch of 224 px images."""
+    return timm.create_model(name, num_classes=1000), torch.randn(BATCH, 3, 224, 224)
+
+
+CASES: dict[str, Any] = {
+    "ViT-tiny": lambda: image("vit_tiny_patch16_224"),
+    "ResNet-18": lambda: image("resnet18.tv_in1k"),
+    "ResNet-18, zero-init": lambda: image("resnet18"),
+    "MLP 64-128-10": tiny,
+}
+MODES = ("none", "bare", "check")
+
+
+def step(mode: str, model: nn.Module, x: torch.Tensor, y: torch.Tensor) -> None:
+    """One forward and backward, or one check."""
+    if mode == "bare":
+        F.cross_entropy(model(x), y).backward()
+        for p in model.parameters():
+            p.grad = None
+    elif mode == "check":
+        fanin.check(model, x, loss=lambda o: F.cross_entropy(o, y))
+
+
+def one(case: str, mode: str) -> dict[str, float]:
+    """CPU seconds and peak megabytes of this process."""
+    torch.manual_seed(0)
+    torch.set_num_threads(1)
+    model, x = CASES[case]()
+    y = torch.randint(0, 10, (BATCH,))
+    times = []
+    for _ in range(REPEATS):
+        gc.collect()
+        start = time.process_time()
+        step(mode, model, x, y)
+        times.append(time.process_time() - start)
+    return {"seconds": min(times), "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
+
+
+def fresh(case: str, mode: str) -> dict[str, float]:
+    """`one` in a process of its own."""
+    command = [sys.executable, __file__, "--one", case, mode]
+    return dict(json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1]))
+
+
+def table() -> str:
+    """The table in Markdown."""
+    rows = ["| model | bare s | check s | time | bare MB | check MB | memory |", "|---|---|---|---|---|---|---|"]
+    for case in CASES:
+        none, bare, check = (fresh(case, mode) for mode in MODES)
+        base = none["peak_mb"]
+        bare_mb, check_mb = bare["peak_mb"] - base, check["peak_mb"] - base
+        rows.append(
+            f"| {case} | {bare['seconds']:.4f} | {check['seconds']:.4f} | x{check['seconds'] / bare['seconds']:.2f} "
+            f"| {bare_mb:.0f} | {check_mb:.0f} | x{check_mb / max(bare_mb, 1e-9):.2f} |"
+        )
+    return "\n".join(rows)
+
+
+def main() -> None:
+    """Measure and write."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--one", nargs=2)
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/results/check_cost.md"))
+    arguments = parser.parse_args()
+    if arguments.one:
+        print(json.dumps(one(*arguments.one)))
+        return
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
+    head = (
+        f"# Cost of a check\n\nBatch {BATCH}, 224 px, one thread, CPU time, least of {REPEATS}; memory over a process that only "
+        f"builds the model.\nCommand: `OMP_NUM_THREADS=1 PYTHONPATH=src:. python benchmarks/check_cost.py`. Commit {commit}, "
+        f"torch {torch.__version__}, timm {timm.__version__},\nPython {platform.python_version()}, {platform.machine()}, "
+        f"{datetime.date.today()}.\n\n"
+    )
+    arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    arguments.out.write_text(head + table() + "\n", encoding="utf-8")
+    print(arguments.out.read_text(encoding="utf-8"))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,112 @@
+"""Healthy stock models pass and broken ones are caught, the right root cause first: tuning set and models held out."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from tests.zoo_health.broken_held_out import BROKEN_HELD_OUT
+from tests.zoo_health.healthy_held_out import HEALTHY_HELD_OUT
+from tests.zoo_health.public import BROKEN, HEALTHY
+
+import fanin
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # third-party models warn about themselves
+
+# Each is a true finding about the stock initialization.
+ARGUED = {
+    "alexnet(tv)": "eight layers of torch's default std without normalisation: the gradient shrinks to 1/160",
+    "mobilenetv2_100": "U(+-1 / sqrt(fan_out)) in the head: with 10 classes 1.6 to 3.2 ln K, by seed",
+    # held out
+    "timm dla34": "the head is a 1 x 1 convolution with He's fan_out std: 2.5 ln K",
+    "timm spnasnet_100": "U(+-1 / sqrt(fan_out)) in the head: 3.4 ln K",
+    "timm mobilenetv4_conv_small": "U(+-1 / sqrt(fan_out)) in the head: 2.7 ln K",
+    "timm efficientnet_lite0": "U(+-1 / sqrt(fan_out)) in the head: 2.6 ln K",
+    "tv mnasnet0_5": "He's fan_out std in the head: 3.7 ln K",
+    "tv mnasnet1_0": "He's fan_out std in the head: 3.5 ln K",
+    "mlp6 gelu default": "torch's default std before GELU: the gradient shrinks to 1/500 over six layers",
+}
+# code of the first finding; several where two of one cause are equally right
+ROOTS = {
+    "mlp10 relu N(0,.01)": {"S201"},
+    "mlp10 relu N(0,1)": {"S202"},
+    "mlp10 relu PyTorch default": {"S203", "S205"},
+    "mlp20 relu PyTorch default": {"S203", "S205"},
+    "mlp6 relu const": {"P501"},
+    "mlp6 relu zero": {"G402"},
+    "mlp6 relu bias -6": {"P503"},
+    "mlp10 sigmoid default": {"S203", "S205"},
+    "mlp6 tanh N(0,1)": {"A302"},
+    "mlp3 He input 0..255": {"D101"},
+    "mlp3 He input mean5 std.1": {"D102"},
+    "resnet18 input 0..255": {"D101"},
+    "vgg11 N(0,.01) no BN": {"S201"},
+    "resnet18 head x100": {"L801"},
+    "mlp3 softmax+CE": {"L802"},
+    "mlp detach": {"G401"},
+    "mlp unused layer": {"G401"},
+    "TransformerEncoder QKx10": {"T701"},
+    "plain BN-MLP depth50": {"S204"},
+}
+QUICK = ("mlp3 relu He", "LSTM", "nn.TransformerEncoder preLN", "HF gpt2", "DCGAN G", "regression mlp")
+QUICK_BROKEN = [n for n in BROKEN if n.startswith(("mlp", "TransformerEncoder"))]
+
+
+def report_of(case):
+    torch.manual_seed(0)
+    model, inputs, loss, _ = case()
+    return fanin.check(model, inputs, loss=loss)
+
+
+def assert_healthy(name, case):
+    report = report_of(case)
+    assert report.ok or name in ARGUED, str(report)
+
+
+def assert_caught(name, case):
+    report = report_of(case)
+    assert not report.ok
+    assert report.findings[0].code in ROOTS[name], str(report)
+
+
+def test_every_broken_model_has_a_root():
+    assert set(ROOTS) == set(BROKEN)
+    assert sum(name in HEALTHY for name in ARGUED) <= 3
+
+
+@pytest.mark.parametrize("name", QUICK)
+def test_a_few_healthy_models_pass(name):
+    assert_healthy(name, HEALTHY[name])
+
+
+@pytest.mark.parametrize("name", QUICK_BROKEN)
+def test_small_broken_models_are_caught(name):
+    assert_caught(name, BROKEN[name])
+
+
+@pytest.mark.parametrize(
+    "name", [n if i % 4 == 0 else pytest.param(n, marks=pytest.mark.slow) for i, n in enumerate(BROKEN_HELD_OUT)]
+)
+def test_held_out_faults_are_caught(name):
+    torch.manual_seed(0)
+    make, roots = BROKEN_HELD_OUT[name]
+    report = fanin.check(**make())
+    assert not report.ok
+    assert report.findings[0].code in roots, str(report)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [n for n in HEALTHY if n not in QUICK])
+def test_healthy_models_pass(name):
+    assert_healthy(name, HEALTHY[name])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [n for n in BROKEN if n not in QUICK_BROKEN])
+def test_broken_models_are_caught(name):
+    assert_caught(name, BROKEN[name])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", HEALTHY_HELD_OUT)
+def test_held_out_healthy_models_pass(name):
+    assert_healthy(name, HEALTHY_HELD_OUT[name])
