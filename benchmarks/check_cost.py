@@ -1,7 +1,8 @@
 """Cost of a check over the bare forward and backward, in time and peak memory; write the table.
 
-Run from the repository's root: ``OMP_NUM_THREADS=1 PYTHONPATH=src:. python benchmarks/check_cost.py``. Times are CPU seconds of one
-thread, the least of three; memory is the peak resident size of a fresh process each, over that of one which only builds the model.
+Run from the repository's root: ``OMP_NUM_THREADS=1 PYTHONPATH=src:. python benchmarks/check_cost.py``. Times are CPU
+seconds of one thread, the least of three; memory is the peak resident size of a fresh process each, over that of one
+which only builds the model.
 """
 
 from __future__ import annotations
@@ -105,10 +106,10 @@ def main() -> None:
         return
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
     head = (
-        f"# Cost of a check\n\nBatch {BATCH}, 224 px, one thread, CPU time, least of {REPEATS}; memory over a process that only "
-        f"builds the model.\nCommand: `OMP_NUM_THREADS=1 PYTHONPATH=src:. python benchmarks/check_cost.py`. Commit {commit}, "
-        f"torch {torch.__version__}, timm {timm.__version__},\nPython {platform.python_version()}, {platform.machine()}, "
-        f"{datetime.date.today()}.\n\n"
+        f"# Cost of a check\n\nBatch {BATCH}, 224 px, one thread, CPU time, least of {REPEATS}; memory over a process "
+        "that only builds the model.\nCommand: `OMP_NUM_THREADS=1 PYTHONPATH=src:. python benchmarks/check_cost.py`. "
+        f"Commit {commit}, torch {torch.__version__},\ntimm {timm.__version__}, Python {platform.python_version()}, "
+        f"{platform.machine()}, {datetime.date.today()}.\n\n"
     )
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     arguments.out.write_text(head + table() + "\n", encoding="utf-8")

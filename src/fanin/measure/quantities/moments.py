@@ -52,6 +52,11 @@ def pack(x: torch.Tensor) -> Packed | None:
 
     The norm is over all elements (it is the cheapest full reduction and shows any NaN or infinity); the rest is over a
     strided sample.
+
+    Accuracy:
+        rms over all elements to 5e-4 (torch sums a norm in float32; 1.3e-4 seen at 5e6 elements), the rest to the
+        sampling error of
+        16,384 elements: 0.55 % for the std of a Gaussian.
     """
     if x.numel() == 0:
         return None
