@@ -3,7 +3,7 @@
 `ready` compiles a fill at its first use ever, and later loads it from numba's cache; `cpu` decides whether that can be
 had at all. How the kernels are laid out, and why:
 
-* Work goes by pieces of 1024 elements that stay in the first-level cache: first the words, then the numbers, then the
+* Work goes by pieces of 2048 elements that stay in the first-level cache: first the words, then the numbers, then the
   rounding and the store. Each step is a flat loop that LLVM turns into vectors; one loop over all steps it does not.
 * Philox runs in 64-bit lanes, where a 32 x 32 -> 64 bit product is one instruction and the outputs are in order.
 * Powers of two are folded into constants, and polynomials run in -w; neither changes any rounding.
@@ -26,7 +26,7 @@ from fanin.streams import reference64 as ref64
 
 __all__ = ["CHUNK", "ready"]
 
-CHUNK = 1024
+CHUNK = 2048
 _UNIFORM = 1
 
 _f32 = np.float32
@@ -147,7 +147,16 @@ def _positions(out: Any, first: Any, count: Any, shape: Any, strides: Any, base:
 
 @_step
 def _words(
-    out: Any, index: Any, first: Any, count: Any, shape: Any, strides: Any, start: Any, run: Any, stream: Any
+    out: Any,
+    spare: Any,
+    index: Any,
+    first: Any,
+    count: Any,
+    shape: Any,
+    strides: Any,
+    start: Any,
+    run: Any,
+    stream: Any,
 ) -> None:
     """The words of elements first .. of a box; `run` consecutive ones at a time (0: all of them; 1: none are)."""
     words = out.view(np.uint32)
@@ -155,8 +164,7 @@ def _words(
         _positions(index, first, count, shape, strides, start)
         _gather(words, index, count, stream)
         return
-    scratch = np.empty(CHUNK // 2 + 2, np.uint64)
-    aligned = scratch.view(np.uint32)
+    aligned = spare.view(np.uint32)
     done = 0
     while done < count:
         take, begin = count - done, start + uint64(first + done)
@@ -168,7 +176,7 @@ def _words(
         if skip == 0 and done == 0 and take == count:
             _blocks(out, begin >> uint64(2), (take + 3) >> 2, stream)
         else:
-            _blocks(scratch, begin >> uint64(2), (skip + take + 3) >> 2, stream)
+            _blocks(spare, begin >> uint64(2), (skip + take + 3) >> 2, stream)
             words[done : done + take] = aligned[skip : skip + take]
         done += take
 
@@ -330,12 +338,12 @@ def _float16(out: Any, x: Any, count: Any) -> None:
 @_step
 def _numbers(out32: Any, out64: Any, scratch: Any, first: Any, count: Any, places: Any, law: Any) -> None:
     """The numbers of one piece: into out64 where the law is double, else into out32."""
-    words, low, index = scratch
+    words, low, spare, index = scratch
     shape, strides, _, start, run, _ = places
     stream, low_stream, kind, double, law32, law64, window, _ = law
-    _words(words, index, first, count, shape, strides, start, run, stream)
+    _words(words, spare, index, first, count, shape, strides, start, run, stream)
     if double:
-        _words(low, index, first, count, shape, strides, start, run, low_stream)
+        _words(low, spare, index, first, count, shape, strides, start, run, low_stream)
         _numbers64(out64, words.view(np.uint32), low.view(np.uint32), count, kind, window, law64)
     elif kind == _UNIFORM:
         _uniform32(out32, words.view(np.uint32), count, law32)
@@ -347,7 +355,14 @@ def _numbers(out32: Any, out64: Any, scratch: Any, first: Any, count: Any, place
 
 @_step
 def _scratch() -> Any:
-    return np.empty(CHUNK // 2, np.uint64), np.empty(CHUNK // 2, np.uint64), np.empty(CHUNK, np.uint64)
+    """Words, low words, words of blocks that begin before or end after a run, and indices."""
+    half = CHUNK // 2
+    return (
+        np.empty(half, np.uint64),
+        np.empty(half, np.uint64),
+        np.empty(half + 4, np.uint64),
+        np.empty(CHUNK, np.uint64),
+    )
 
 
 @_step
@@ -370,7 +385,7 @@ def _fill_single(out: Any, begin: Any, end: Any, places: Any, law: Any) -> None:
             for i in range(count):
                 target[i] = _f32(doubles[i])
         if not dense:
-            _scatter(out, target, scratch[2], first, count, places)
+            _scatter(out, target, scratch[3], first, count, places)
 
 
 @_fill
@@ -390,7 +405,7 @@ def _fill_half(out: Any, begin: Any, end: Any, places: Any, law: Any) -> None:
         else:
             _float16(target, singles, count)
         if not dense:
-            _scatter(out, target, scratch[2], first, count, places)
+            _scatter(out, target, scratch[3], first, count, places)
 
 
 @_fill
@@ -403,17 +418,17 @@ def _fill_double(out: Any, begin: Any, end: Any, places: Any, law: Any) -> None:
         target = out[first : first + count] if dense else doubles
         _numbers(singles, target, scratch, first, count, places, law)
         if not dense:
-            _scatter(out, target, scratch[2], first, count, places)
+            _scatter(out, target, scratch[3], first, count, places)
 
 
 @_fill
 def _fill_words(out: Any, begin: Any, end: Any, places: Any, law: Any) -> None:
     """Likewise, as the words themselves; of the law only the stream is read."""
-    words, _, index = _scratch()
+    words, _, spare, index = _scratch()
     shape, strides, _, start, run, _ = places
     for first in range(begin, end, CHUNK):
         count = min(CHUNK, end - first)
-        _words(words, index, first, count, shape, strides, start, run, law[0])
+        _words(words, spare, index, first, count, shape, strides, start, run, law[0])
         out[first : first + count] = words.view(np.uint32)[:count]
 
 

@@ -143,7 +143,7 @@ def reflect(gaussian: Matrix, *, gain: float = 1.0, block: int | None = None) ->
 
 def _adjoint(a: Matrix) -> Matrix:
     plain: Matrix = a.conj() if np.iscomplexobj(a) else a  # conj would copy a real matrix
-    return plain.swapaxes(-1, -2)
+    return np.asarray(plain.swapaxes(-1, -2))
 
 
 def _reflectors(g: Matrix) -> tuple[Matrix, Matrix]:
