@@ -40,7 +40,7 @@ def forward(
         second = input_scale(read.second_moment) if is_first else read.second_moment
         steps = [read.step()]
         if unit is not None and not is_first:
-            second = unit[0]
+            second = unit[0] if use is not None and use.norm_after else max(unit[0], read.second_moment)
             steps.append(Step(quantity="E x² taken", value=second, formula=unit[1]))
         var = 1.0 / (fan_in * share * second)
         if share != 1.0:
