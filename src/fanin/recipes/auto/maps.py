@@ -47,8 +47,8 @@ def forward(
             steps.append(
                 Step(quantity="taps on data", value=share, formula="share of kernel taps that zero padding leaves")
             )
-        words = f"1 / (fan_in {second:.4g}), never below fan_in" if is_first else "1 / (fan_in E x²)"
-        words = words.replace("fan_in", "fan_in taps") if share != 1.0 else words
+        words = f"1 / (fan_in × {second:.4g}): E x² only where it is large" if is_first else "1 / (fan_in E x²)"
+        words = words.replace("fan_in", "fan_in × taps") if share != 1.0 else words
         steps.append(Step(quantity="var", value=var, formula=f"{words}: the output has second moment 1", source=_HE))
         var = _balanced(var, role, use, options, steps)
         if factor != 1.0:
