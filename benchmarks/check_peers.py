@@ -2,8 +2,8 @@
 
 Run from the repository's root: ``OMP_NUM_THREADS=1 PYTHONPATH=src:. python benchmarks/check_peers.py``. Needs
 torch-audit, torchmortem and torchlens beside fanin. Every tool sees the same model, batch, loss and seed, with its own
-defaults; a model is flagged where a tool reports anything of severity warning or above (TorchLens: any finding of its
-NaN, gradient flow, dead neuron and parameter audits). torchmortem judges runs, not steps: it gets ten SGD steps at a
+defaults; a model is flagged where a tool reports anything of severity warning or above (TorchLens: any finding in the
+audit of its trace). torchmortem judges runs, not steps: it gets ten SGD steps at a
 learning rate of 1e-3.
 """
 
@@ -153,7 +153,7 @@ def main() -> None:
         "# Head to head on the health zoo",
         "",
         "Flagged healthy models (fewer is better) and caught faults (more is better): warnings and errors, each tool",
-        "with its own defaults on the same models, batches, losses and seed. Wall time over all models, shared machine.",
+        "with its own defaults on the same models, batches, losses and seed. Wall time over all models.",
         f"Command: `python benchmarks/check_peers.py`. Commit {commit}, torch {torch.__version__}, "
         f"{datetime.date.today()}.",
         "",

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
 import fanin
+from fanin.rules.pages import pages
 from fanin.rules.table import RULES
 
 
@@ -237,3 +239,14 @@ def test_every_finding_says_number_limit_and_fix():
             assert f.fix.text
             assert f.message.endswith(".")
             assert f.severity == "note" or f.threshold is not None
+
+
+def test_the_pages_in_the_docs_are_those_of_the_rules():
+    folder = Path(__file__).parents[2] / "docs" / "rules"
+    made = pages()
+    assert {p.name for p in folder.glob("*.md")} == set(made), "run: python -m fanin.rules.pages docs/rules"
+    for name, text in made.items():
+        assert (folder / name).read_text(encoding="utf-8") == text, (
+            f"{name}: run python -m fanin.rules.pages docs/rules"
+        )
+        assert "## Why" in text or name == "index.md"
