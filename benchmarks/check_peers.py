@@ -134,7 +134,7 @@ def score(name: str, skip: set[str]) -> str:
             print(f"{name:12} {group:8} {case_name:32} {verdict:8} {seconds:.2f}", flush=True)
         failed = verdicts.count("failed")
         cells.append(f"{verdicts.count('flagged')} of {len(verdicts)}" + (f" ({failed} failed)" if failed else ""))
-    return "| " + " | ".join([*cells, f"{total:.0f} s", version(name)]) + " |"
+    return "| " + " | ".join([*cells, f"{total:.0f} s", fanin.__version__ if name == "fanin" else version(name)]) + " |"
 
 
 def main() -> None:

@@ -29,7 +29,7 @@ from fanin.measure.quantities.cosine import cosine, token_cosine
 from fanin.measure.quantities.moments import Packed, pack, unpack
 from fanin.measure.quantities.norm import norm_record
 from fanin.measure.quantities.saturation import saturation
-from fanin.measure.record import Activity, Attention, Cosine, NormRecord, Saturation, Site, SiteKind
+from fanin.measure.record import Activity, Attention, Cosine, NormRecord, Saturation, Site, SiteKind, TensorStats
 from fanin.measure.sampling import as_samples
 
 __all__ = ["LossCall", "Recorder"]
@@ -52,8 +52,8 @@ class Draft:
     dtype: str
     parameters: tuple[str, ...]
     inputs: tuple[int, ...]
-    forward: Packed
-    backward: Packed | None = None
+    forward: Packed | TensorStats
+    backward: Packed | TensorStats | None = None
     follower: str = ""
     activity: Activity | None = None
     saturation: Saturation | None = None

@@ -47,7 +47,7 @@ def _linear(s: torch.Tensor, square: torch.Tensor) -> torch.Tensor:
     return torch.bincount(bins, minlength=_LINEAR_BINS + 2)
 
 
-def pack(x: torch.Tensor) -> Packed | None:
+def pack(x: torch.Tensor) -> Packed | TensorStats | None:
     """Reduce a floating tensor to a handful of numbers, in its own memory and device; None for an empty one.
 
     The norm is over all elements (it is the cheapest full reduction and shows any NaN or infinity); the rest is over a
@@ -65,7 +65,9 @@ def pack(x: torch.Tensor) -> Packed | None:
         finite = torch.isfinite(s)
         s = torch.where(finite, s, 0.0)
         scalars = _scalars(x, s, finite)
-        return Packed(x.numel(), scalars, _exponents(s), _linear(s, scalars[3]))
+        packed = Packed(x.numel(), scalars, _exponents(s), _linear(s, scalars[3]))
+    # Small tensors that live on between large ones would break up the CPU's heap; numbers do not.
+    return packed if x.is_cuda else unpack(packed)
 
 
 def _log2_histogram(counts: list[int], missing: int) -> Histogram | None:
@@ -77,10 +79,10 @@ def _log2_histogram(counts: list[int], missing: int) -> Histogram | None:
     return Histogram(scale="log2", low=low - 126.0, width=1.0, counts=tuple(rest[low : high + 1]), under=zeros)
 
 
-def unpack(packed: Packed | None) -> TensorStats | None:
+def unpack(packed: Packed | TensorStats | None) -> TensorStats | None:
     """The packed numbers as a record."""
-    if packed is None:
-        return None
+    if packed is None or isinstance(packed, TensorStats):
+        return packed
     norm, count, total, square, zeros, low, high = packed.scalars.tolist()
     sampled = sum(packed.linear.tolist())
     missing = sampled - int(count)
