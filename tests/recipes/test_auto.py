@@ -108,6 +108,8 @@ def test_shallow_stacks_and_those_without_a_linear_pair_are_not_mirrored():
     assert fanin.plan(mlp([8, 16, 16, 4], nn.ReLU), normal(5, 8))["2.weight"].rule == "forward"
     deep = fanin.plan(mlp([8, *[16] * 9, 4], nn.ELU), normal(5, 8))
     assert isinstance(deep["4.weight"].initializer, Orthogonal)
+    assert deep["4.weight"].initializer.gain == pytest.approx(1.223429, rel=1e-5)
+    assert fanin.plan(mlp([8, *[16] * 9, 4], nn.Mish), normal(5, 8))["4.weight"].rule == "mirrored"
     off = fanin.plan(mlp([8, *[16] * 9, 4], nn.ReLU), normal(5, 8), mirrored=False)
     assert isinstance(off["4.weight"].initializer, Orthogonal)
     assert off["4.weight"].initializer.gain == pytest.approx(math.sqrt(2))

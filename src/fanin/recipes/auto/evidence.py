@@ -19,8 +19,9 @@ MIRROR_FROM = 4
 # at 19.
 ORTHOGONAL_FROM = 4
 # Hidden layers from which a stack of odd, saturating units starts at its critical point q* = 1 / depth: better at
-# 99, worse at 12.
-CRITICAL_FROM = 30
+# 20, 50
+# and 99, inside noise at 5 and 10, worse in a 12-layer convolutional net.
+CRITICAL_FROM = 16
 # Largest growth of the gradient per layer, chi_1, that a centred activation may have; the logistic function has 1.034.
 CENTRED_CHI = 1.06
 # Share of the second moment that must be mean before an activation is worth centring: 0.85 for the logistic, 0.32
@@ -48,13 +49,15 @@ EVIDENCE: Mapping[str, str] = {
         "20-layer GELU 0.28 / 0.35 against 1.82 / 1.77; 30-layer CNN 0.82 / 0.82 against 2.16 / 1.96. Held-out "
         "accuracy 0.82-0.89 against 0.29-0.63. By depth (benchmarks/mirrored.py): 8 hidden layers 0.21 / 0.20 against "
         "0.28 / 0.28 unmirrored, 6: 0.22 / 0.21 against 0.28 / 0.24, 4: 0.19 / 0.20 against 0.23 / 0.23, 2 and 3: "
-        "inside noise. Kernels of the 30-layer CNN: flattened 0.77 / 0.53 (held out 0.75 / 0.82), delta 0.83 / 0.55 "
+        "inside noise. Mish, for which a pair is only nearly linear: 0.13 against 0.24 for orthogonal. Kernels of "
+        "the 30-layer CNN: flattened 0.77 / 0.53 (held out 0.75 / 0.82), delta 0.83 / 0.55 "
         "(0.73 / 0.78), isometric 0.91 / 0.50 (0.69 / 0.86)."
     ),
     "orthogonal": "10-layer ReLU: orthogonal at gain sqrt(2) 1.13 / 1.00, He 1.58 / 1.20; at 50 layers inside noise.",
     "gelu-gain": (
-        "20-layer GELU, unmirrored: forward, backward, geometric-mean gain and sqrt(2) cannot be told apart (1.84 "
-        "/ 1.63 / 1.62 / 1.77)."
+        "20-layer GELU, unmirrored: forward, backward, geometric-mean gain and sqrt(2) cannot be told apart (1.84 / "
+        "1.63 / 1.62 / 1.77). ELU and SELU (benchmarks/results/study.md): orthogonal at the backward gain 0.18 and "
+        "0.21, Gaussian at the forward gain 0.28 and 0.30, mirrored 0.20 and 0.40, orthogonal at sqrt(2) 0.23 and 0.50."
     ),
     "centred": (
         "sigmoid, rows centred, gain 1/sqrt(Var f): 5 layers 0.25 / 0.31, 10 layers (centred by bias) 0.47 / 0.62; "
@@ -62,9 +65,9 @@ EVIDENCE: Mapping[str, str] = {
         "centring 0.32 / 0.61 and 0.64 / 1.28; torch's default 2.27 / 1.33 and 2.30 / 2.26."
     ),
     "tanh-deep": (
-        "100-layer tanh: orthogonal at q* = 1/depth 1.51 / 1.41, orthogonal at gain 1 1.99 / 1.61, Glorot 2.24 / "
-        "1.96, forward gain 2.32 / "
-        "2.35. The crossover depth is not measured."
+        "100-layer tanh: orthogonal at q* = 1/depth 1.51 / 1.41, orthogonal at gain 1 1.99 / 1.61, Glorot 2.24 / 1.96, "
+        "forward gain 2.32 / 2.35. By depth (benchmarks/results/study.md): 50 layers 0.46 against 1.82 for the forward "
+        "gain, 20: 0.32 against 0.42, 10 and 5: inside noise."
     ),
     "tanh-shallow": (
         "12-layer tanh CNN: forward gain 0.82 / 0.70, delta-orthogonal critical 1.48 / 1.28, Glorot 1.34 / 1.17, "

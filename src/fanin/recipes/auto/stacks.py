@@ -323,22 +323,20 @@ def _plain_head(role: ParameterRole, options: AutoOptions, reason: str) -> Draft
 
 # ---------------------------------------------------------------------- orthogonal
 def _unmirrored(stack: Stack) -> dict[str, Draft]:
-    """Dense hidden maps orthogonal at the geometric mean of both gains; {} where that gains nothing."""
+    """Dense hidden maps orthogonal at the backward gain (ReLU kin: mean of both); {} where that gains nothing."""
     moments = moments_of(stack.activation)
     if not stack.is_dense or stack.num_hidden < ORTHOGONAL_FROM or moments is None:
         return {}
     if (is_odd(stack.activation) and is_bounded(stack.activation)) or min(moments.second, moments.dsecond) <= 0.0:
         return {}
-    gain = (moments.second * moments.dsecond) ** -0.25
+    pairs = mirror_slope(stack.activation) is not None
+    gain = (moments.second * moments.dsecond) ** -0.25 if pairs else moments.dsecond**-0.5
+    source = "Saxe et al. 2013, arXiv 1312.6120, section 3"
+    words = "geometric mean of both" if pairs else "the backward one"
     steps = (
         Step(quantity="forward gain", value=moments.second**-0.5, formula="1 / sqrt(E f²)"),
         Step(quantity="backward gain", value=moments.dsecond**-0.5, formula="1 / sqrt(E f'²)"),
-        Step(
-            quantity="gain",
-            value=gain,
-            formula="geometric mean of both",
-            source="Saxe et al. 2013, arXiv 1312.6120, section 3",
-        ),
+        Step(quantity="gain", value=gain, formula=words, source=source),
     )
     reason = f"{stack.num_hidden} {stack.activation.label} layers, not mirrored: orthogonal maps"
     evidence = "orthogonal" if math.isclose(moments.second, moments.dsecond) else "gelu-gain"
