@@ -1,6 +1,7 @@
 """The promises of `auto` on the zoo of architectures; every model under the marker, a varied few always."""
 
 import dataclasses
+import json
 import math
 import warnings
 
@@ -44,6 +45,7 @@ def test_every_parameter_is_planned_and_written(name, recipe):
     plan = fanin.plan(model, kwargs, recipe=recipe)
     assert set(plan) == {n for n, _ in model.named_parameters()}
     assert all(a.reason for a in plan.values())
+    assert fanin.Plan.from_dict(json.loads(plan.to_json())) == plan
     plan.apply_(model)
     assert plan.verify(model).ok
 

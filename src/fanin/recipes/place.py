@@ -126,7 +126,7 @@ def _extras(network: Network, settled: Settled) -> dict[str, Any]:
             if r.branch is not None and r.branch.stream == stream.number
         ]
         known = settled.moments.tensors.get(stream.start)
-        if known is None or known.moments is None or not last:
+        if known is None or known.moments is None or not last or not math.isfinite(known.moments.rms):
             continue
         streams.append({"branches": stream.num_branches, "start_rms": round(known.moments.rms, 6)})
     return {"streams": streams} if streams else {}

@@ -129,7 +129,7 @@ def _stream_sizes(network: Network, found: MomentMap) -> dict[int, float]:
     sizes = {}
     for stream in network.roles.streams:
         known = found.tensors.get(stream.start)
-        if known is not None and known.moments is not None and known.moments.rms > 0.0:
+        if known is not None and known.moments is not None and 0.0 < known.moments.rms < math.inf:
             sizes[stream.number] = _snapped(known.moments.rms)
     return sizes
 
@@ -143,7 +143,7 @@ def _all_reads(network: Network, found: MomentMap) -> dict[str, Read]:
             continue
         operands = [network.data_operand(network.graph.ops[u.op]) for u in role.uses if u.op_name != "embedding"]
         known = [found.tensors[v].moments for v in operands if v is not None and v in found.tensors]
-        seconds = [m.second_moment for m in known if m is not None and m.second_moment > 0.0]
+        seconds = [m.second_moment for m in known if m is not None and 0.0 < m.second_moment < math.inf]
         if seconds:
             rms = streams.get(role.branch.stream, 1.0) if role.branch else 1.0
             mean = float(np.mean([m.mean for m in known if m is not None]))
@@ -190,5 +190,6 @@ def _predicted(network: Network, role: ParameterRole, found: MomentMap) -> tuple
     rms: list[float | None] = []
     for use in role.uses:
         known = found.tensors.get(network.graph.ops[use.op].output)
-        rms.append(None if known is None or known.moments is None else float(known.moments.rms))
+        size = math.nan if known is None or known.moments is None else float(known.moments.rms)
+        rms.append(size if math.isfinite(size) else None)
     return tuple(rms)
