@@ -331,16 +331,14 @@ def machine() -> dict[str, Any]:
     }
 
 
-def markdown(about: dict[str, Any], found: dict[str, list[dict[str, Any]]]) -> str:
+def markdown(found: dict[str, dict[str, Any]]) -> str:
     """The tables that people read."""
-    lines = ["# Filling weights", "", *(f"- {k}: {v}" for k, v in about.items()), ""]
-    lines += [
-        "x: how many times faster fanin is, from interleaved medians of wall time (in brackets: of CPU time).",
-        "",
-    ]
-    for suite, entries in found.items():
+    lines = ["# Filling weights", "", "x: how many times faster fanin is, from interleaved medians of wall time "
+             "(in brackets: of CPU time).", ""]  # fmt: skip
+    for suite, part in found.items():
         lines += [f"## {suite}", "", " ".join((SUITES[suite].__doc__ or "").split()), ""]
-        lines += table(entries)
+        lines += table(part["rows"])
+        lines += ["; ".join(f"{k}: {v}" for k, v in part["about"].items()), ""]
     return "\n".join(lines)
 
 
@@ -369,17 +367,29 @@ def main() -> None:
     parser.add_argument("suites", nargs="*", choices=[*SUITES, []], help="which; all where none is named")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--quick", action="store_true", help="leave out JAX, Keras and most of the model")
-    parser.add_argument("--out", type=Path, default=RESULTS / "fill", help="stem of the JSON and Markdown files")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=RESULTS / "fill",
+        help="stem of the JSON and Markdown files; suites not run again are kept",
+    )
     args = parser.parse_args()
-    about, found = machine(), {}
+    stem = args.out
+    known = stem.with_suffix(".json")
+    found = json.loads(known.read_text()) if known.exists() else {}
     for name in args.suites or SUITES:
-        found[name] = []
+        about, entries = machine(), []
         for entry in SUITES[name](args.rounds, args.quick):
-            found[name].append(entry)
+            entries.append(entry)
             print(json.dumps(entry), file=sys.stderr, flush=True)
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    args.out.with_suffix(".json").write_text(json.dumps({"about": about, **found}, indent=1) + "\n")
-    args.out.with_suffix(".md").write_text(markdown(about, found) + "\n")
+        found[name] = {
+            "about": {**about, "load_average_after": [round(x, 2) for x in os.getloadavg()]},
+            "rows": entries,
+        }
+    found = {name: found[name] for name in SUITES if name in found}
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    known.write_text(json.dumps(found, indent=1) + "\n")
+    stem.with_suffix(".md").write_text(markdown(found) + "\n")
 
 
 if __name__ == "__main__":
