@@ -410,14 +410,16 @@ def _jacobian(done: _Pass, sites: tuple[Site, ...]) -> JacobianRecord | None:
 
 
 def _never_called(model: torch.nn.Module, recorder: Recorder) -> tuple[str, ...]:
-    """Modules that own parameters, of which none was read and whose forward did not run; topmost only."""
-    found: list[str] = []
-    for name, module in model.named_modules():
-        clean = name.replace("_orig_mod.", "")
-        own = [f"{clean}.{n}" if clean else n for n, _ in module.named_parameters()]
-        inside_found = any(clean.startswith(f"{f}.") for f in found)
-        if name and own and not inside_found and id(module) not in recorder.called and not recorder.used & set(own):
-            children = [c for c in module.modules() if c is not module]
-            if not any(id(c) in recorder.called for c in children):
-                found.append(clean)
-    return tuple(found)
+    """Topmost modules that own parameters, of which none was read, and in which no forward ran."""
+    active: set[str] = set()
+    for name in (*(n for n, m in model.named_modules() if id(m) in recorder.called), *recorder.used):
+        active.update(_prefixes(name))
+    owners = dict.fromkeys(p for name, _ in model.named_parameters() for p in _prefixes(name)[:-1])
+    idle = dict.fromkeys(p for p in owners if p not in active)
+    return tuple(p for p in idle if not any(a in idle for a in _prefixes(p)[:-1]))
+
+
+def _prefixes(name: str) -> list[str]:
+    """All heads of a dotted name, itself last."""
+    parts = name.split(".")
+    return [".".join(parts[: i + 1]) for i in range(len(parts))]

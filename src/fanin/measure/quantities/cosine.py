@@ -9,7 +9,7 @@ from fanin.measure.sampling import thinned
 
 __all__ = ["cosine", "token_cosine"]
 
-_SAMPLES, _FEATURES, _TOKENS = 16, 4096, 64
+_SAMPLES, _FEATURES, _TOKENS = 16, 2048, 64
 
 
 def cosine(samples: torch.Tensor) -> Cosine | None:
@@ -32,13 +32,13 @@ def cosine(samples: torch.Tensor) -> Cosine | None:
         unit = x / norms
         apart = ((unit - unit.mean(0)).square().sum() / (n - 1)).item()
         between = ((x - x.mean(0)).square().sum() / x.square().sum() * n / (n - 1)).item()
-        matrix = (unit @ unit.T).tolist()
+        matrix = torch.round(unit @ unit.T, decimals=5).tolist()
     return Cosine(
         num_samples=n,
         mean=1.0 - apart,
         one_minus_mean=apart,
         between_share=between,
-        matrix=tuple(tuple(round(c, 5) for c in row) for row in matrix),
+        matrix=tuple(tuple(row) for row in matrix),
     )
 
 
