@@ -116,7 +116,8 @@ def main() -> None:
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
     head = (
         f"# Cost of a check\n\nBatch {BATCH}, 224 px, one thread, CPU time, least of {REPEATS} in turns; memory "
-        "over a process that only builds the model.\nCommand: `OMP_NUM_THREADS=1 PYTHONPATH=src:. python benchmarks/check_cost.py`. "
+        "over a process that only builds the model.\n"
+        "Command: `OMP_NUM_THREADS=1 PYTHONPATH=src:. python benchmarks/check_cost.py`. "
         f"Commit {commit}, torch {torch.__version__},\ntimm {timm.__version__}, Python {platform.python_version()}, "
         f"{platform.machine()}, {datetime.date.today()}.\n\n"
     )

@@ -178,31 +178,40 @@ def check(
         MissingDependencyError: torch is not installed.
     """
     settings = _config(config, select, ignore, per_module_ignores, thresholds, fail_on)
-    try:
-        import torch  # noqa: F401
-    except ImportError as error:
-        raise MissingDependencyError.of("torch", extra="torch", needed_for="fanin.check") from error
-    from fanin.measure.run import Task, eager_module, measure
-    from fanin.rules.engine import judge_all, result_of
-
     if seeds < 1:
         raise ArgumentError(f"seeds is {seeds}; at least one is needed")
     known = read_baseline(baseline) if baseline is not None else frozenset[str]()
-    measured, judgements, header, scoped = None, [], None, settings
-    for this_seed in range(seed, seed + seeds):
-        job = _job(model, inputs, targets, loss, this_seed)
-        task = Task(**job, seed=this_seed, training=training, predict=predict and measured is None)
-        found, seconds = measure(task)
-        module = eager_module(job["model"])
-        if measured is None or header is None:
-            scoped = _with_inline_ignores(settings, module)
-            measured = found
-            header = _header(module, job["inputs"], found, seconds, range(seed, seed + seeds), target)
-        judgements.append(judge_all(found, scoped, _optimizer(optimizer)))
-        del job, task, module
-    if measured is None or header is None:  # range(seed, seed + seeds) is never empty
-        raise ArgumentError("nothing was measured")
-    return Report(result_of(header, measured, judgements, scoped, known))
+    jobs = (_job(model, inputs, targets, loss, n) for n in range(seed, seed + seeds))
+    options = {"training": training, "predict": predict}
+    return Report(_judged(jobs, range(seed, seed + seeds), options, settings, _optimizer(optimizer), known, target))
+
+
+def _judged(
+    jobs: Iterable[dict[str, Any]],
+    seeds: range,
+    options: dict[str, Any],
+    config: Config,
+    optimizer: dict[str, Any],
+    known: frozenset[str],
+    target: str,
+) -> CheckResult:
+    """Measure and judge one job a seed; measurements, header and inline ignores are those of the first."""
+    from fanin.measure.run import Task, eager_module, measure
+    from fanin.rules.engine import judge_all, result_of
+
+    first: tuple[Header, Measurements] | None = None
+    judgements = []
+    for seed, job in zip(seeds, jobs, strict=True):
+        found, seconds = measure(Task(**job, seed=seed, **options))
+        if first is None:
+            module = eager_module(job["model"])
+            config = _with_inline_ignores(config, module)
+            first = _header(module, job["inputs"], found, seconds, seeds, target), found
+            options = {**options, "predict": False}
+        judgements.append(judge_all(found, config, optimizer))
+    if first is None:
+        raise ArgumentError("there is nothing to check: no seeds")
+    return result_of(*first, judgements, config, known)
 
 
 def read_baseline(path: str | Path) -> frozenset[str]:
@@ -246,7 +255,10 @@ def _config(
 
 def _job(model: Any, inputs: Any, targets: Any, loss: Any, seed: int) -> dict[str, Any]:
     """Model, inputs, targets and loss; a factory is called from the seed, with the generators put back."""
-    import torch
+    try:
+        import torch
+    except ImportError as error:
+        raise MissingDependencyError.of("torch", extra="torch", needed_for="fanin.check") from error
 
     if not isinstance(model, torch.nn.Module) and callable(model):
         with torch.random.fork_rng(devices=[]):
