@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.metadata import entry_points
 from pathlib import Path
 
 import pytest
@@ -46,9 +47,9 @@ def project(pytester, monkeypatch):
 
 
 def run(project, *options):
-    return project.runpytest_subprocess(
-        "-p", "fanin.integrations.pytest_plugin", "-p", "no:cacheprovider", "-p", "no:randomly", *options
-    )
+    installed = any(entry.name == "fanin" for entry in entry_points(group="pytest11"))
+    plugin = [] if installed else ["-p", "fanin.integrations.pytest_plugin"]  # an installed package brings it itself
+    return project.runpytest_subprocess(*plugin, "-p", "no:cacheprovider", "-p", "no:randomly", *options)
 
 
 def outcome(result):

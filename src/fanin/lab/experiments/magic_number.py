@@ -132,7 +132,7 @@ def _draw(numbers: dict[str, Any]) -> Figure:
             color=figures.COLOURS[i],
         )
     ax.axvline(1.0, color="#555555", linestyle=":", linewidth=1.2)
-    ax.text(1.04, ax.get_ylim()[1] * 0.97, "fanin's choice", fontsize=9, va="top")
+    ax.text(1.04, 4.6, "fanin's choice", fontsize=9, va="top")
     ax.axhline(float(np.log(10)), color="#999999", linewidth=1)
     ax.text(numbers["factors"][0], float(np.log(10)) * 1.01, "chance: ln 10", fontsize=9, va="bottom")
     ax.set_xscale("log", base=2)
@@ -152,9 +152,7 @@ def _text(numbers: dict[str, Any]) -> str:
         for name, m in numbers["models"].items()
     )
     return (
-        "There is no number that fits all networks, but measured in units of what theory asks for, the basins lie "
-        "over each "
-        f"other: {said}. Shallow and residual networks forgive a factor of several; deep plain ones do not, since a "
-        "factor on "
+        "There is no number that fits all networks, but measured in units of what theory asks for, the basins lie over "
+        f"each other: {said}. A shallow network forgives a factor of several; a deep one does not, since a factor on "
         "each layer is raised to the power of the depth."
     )

@@ -28,8 +28,8 @@ def derivative(z: Any) -> Any:
     """sigma'(z) = sigma(z) (1 - sigma(z)) of the logistic function.
 
     Example:
-        >>> round(derivative(2.0), 4), f"{derivative(10.0):.2e}"
-        (0.105, '4.54e-05')
+        >>> f"{derivative(2.0):.3f}", f"{derivative(10.0):.2e}"
+        ('0.105', '4.54e-05')
     """
     s = 1.0 / (1.0 + np.exp(-np.asarray(z, dtype=np.float64)))
     return (s * (1.0 - s))[()]
