@@ -17,9 +17,9 @@ from fanin.lab.experiments import EXPERIMENTS, Settings, run
 DOCS = Path(__file__).parent
 HEAD = """# The lab
 
-The experiments that the field's folklore rests on, on data that comes with a package. Each writes a figure, its numbers and a
-paragraph: `fanin lab NAME --out DIR` (`fanin lab` lists them; `--full` is larger and takes longer). The figures and numbers below
-are committed, and the tests hold each to what its name claims.
+The experiments that the field's folklore rests on, on data that comes with a package. Each writes a figure, its
+numbers and a paragraph: `fanin lab NAME --out DIR` (`fanin lab` lists them; `--full` is larger and takes longer). The
+figures and numbers below are committed, and the tests hold each to what its name claims.
 
 """
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import warnings
 
 import pytest
-
 from benchmarks import moments_zoo
 from tests.zoo import FAST, zoo
 
