@@ -290,8 +290,8 @@ def markdown(results: dict[str, Any]) -> str:
         "",
         f"`python benchmarks/race.py`, {about['date']}; torch {about['torch']}, Python {about['python']}, "
         f"{platform.machine()}, one thread. Each start at its own best rate of a common grid, {SEEDS} seeds: mean of "
-        "the final training loss (siren: held-out squared error) ± std over seeds, in brackets the held-out score (accuracy, "
-        "or minus "
+        "the final training loss (siren: held-out squared error) ± std over seeds, in brackets the held-out score "
+        "(accuracy, or minus "
         "the loss). Won, tied or lost against the best of the three others, where the difference exceeds the seeds' "
         "spread.",
         "",
