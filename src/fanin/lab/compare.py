@@ -18,7 +18,7 @@ from fanin.errors import ArgumentError
 from fanin.lab.comparison import Comparison
 from fanin.lab.runs import RunResult, RunSpec, RunStore
 from fanin.lab.starts import Init, start_
-from fanin.lab.training import accuracy, batches, make_optimizer, train
+from fanin.lab.training import accuracy, batches, make_optimizer, one_thread, train
 from fanin.lab.workers import carry_out
 
 __all__ = ["Task", "compare"]
@@ -54,13 +54,9 @@ class _Run:
     setup_counts: bool = field(default=True)
 
     def __call__(self, spec: RunSpec) -> RunResult:
-        threads = torch.get_num_threads()
-        torch.set_num_threads(1)  # sums split over threads round differently: one thread gives one answer everywhere
-        try:
-            with torch.random.fork_rng(devices=[]):
-                return self._run(spec)
-        finally:
-            torch.set_num_threads(threads)
+        # Sums split over threads round differently: one thread gives one answer everywhere.
+        with one_thread(), torch.random.fork_rng(devices=[]):
+            return self._run(spec)
 
     def _run(self, spec: RunSpec) -> RunResult:
         task = self.tasks[spec.task]

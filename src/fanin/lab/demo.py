@@ -20,7 +20,7 @@ from fanin.lab.experiments import Settings
 from fanin.lab.models import mlp
 from fanin.lab.probe import Flow, flow
 from fanin.lab.terminal import watched
-from fanin.lab.training import Curve, accuracy, batches, make_optimizer, train
+from fanin.lab.training import Curve, accuracy, batches, make_optimizer, one_thread, train
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -38,8 +38,9 @@ def run_demo(out: Path) -> None:
         out: folder for the figures, their numbers and the report page.
     """
     console = Console()
-    _show_scales(console, out)
-    _show_tour(console, out)
+    with one_thread():
+        _show_scales(console, out)
+        _show_tour(console, out)
 
 
 # ------------------------------------------------------------------ part one: three scales

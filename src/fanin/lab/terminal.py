@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from fanin.lab.experiments import EXPERIMENTS, Outcome, Settings, load
+from fanin.lab.training import one_thread
 
 __all__ = ["list_experiments", "run_experiment", "watched"]
 
@@ -35,7 +36,8 @@ def watched(name: str, settings: Settings) -> Outcome:
         def show(message: str, done: float) -> None:
             bar.update(row, description=f"{name}: {message}", completed=done)
 
-        return load(name).run(replace(settings, progress=show))
+        with one_thread():
+            return load(name).run(replace(settings, progress=show))
 
 
 def run_experiment(name: str, *, out: Path, full: bool, seed: int, workers: int) -> None:
