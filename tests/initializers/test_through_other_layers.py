@@ -229,3 +229,53 @@ def test_zero_queries_attend_uniformly():
         y, weights = attention(filled(law, (3 * embed, embed), layout), embed)(x, x, x)
     torch.testing.assert_close(weights, torch.full_like(weights, 1.0 / 7.0))
     torch.testing.assert_close(y, y.mean(dim=1, keepdim=True).expand_as(y))
+
+
+# ---------------------------------------------------------------------- gradients
+def fan_out_law(name: str) -> Initializer:
+    # an orthogonal map with at least as many outputs as inputs keeps gradients without scaling
+    return Orthogonal() if name == "orthogonal" else VarianceScaling(mode="fan_out", law=name)
+
+
+def lstm_gradient(gate: str, weight: Tensor, delta: Tensor) -> Tensor:
+    """Gradient at the input of a real nn.LSTM when one gate's pre-activations have gradient `delta`."""
+    biases, cell, slope = LSTM_PROBES[gate]
+    lstm = nn.LSTM(INPUTS, HIDDEN).double()
+    with torch.no_grad():
+        lstm.weight_ih_l0.copy_(weight)
+        lstm.weight_hh_l0.zero_()
+        lstm.bias_hh_l0.zero_()
+        lstm.bias_ih_l0.copy_(torch.tensor(biases, dtype=torch.float64).repeat_interleave(HIDDEN))
+    zeros = torch.zeros(1, len(delta), HIDDEN, dtype=torch.float64)
+    x = torch.zeros(1, len(delta), INPUTS, dtype=torch.float64, requires_grad=True)
+    out, _ = lstm(x, (zeros, zeros + cell))
+    return torch.autograd.grad(out, x, delta[None] / slope)[0][0]
+
+
+def attention_gradient(weight: Tensor, delta: Tensor) -> Tensor:
+    """Gradient at the input of a real nn.MultiheadAttention with one token: that of its value map."""
+    x = torch.zeros(len(delta), 1, weight.shape[1], dtype=torch.float64, requires_grad=True)
+    y, _ = attention(weight, weight.shape[1])(x, x, x)
+    return torch.autograd.grad(y, x, delta[:, None])[0][:, 0]
+
+
+GRADIENTS = {
+    **{f"LSTM gate {g}": ((4 * HIDDEN, INPUTS), 4, lambda w, d, g=g: lstm_gradient(g, w, d)) for g in "ifgo"},
+    "attention values": ((3 * HIDDEN, HIDDEN), 3, attention_gradient),
+}
+
+
+@pytest.mark.parametrize("name", LAWS)
+@pytest.mark.parametrize("layer", GRADIENTS)
+def test_a_fan_out_law_keeps_the_second_moment_of_the_gradient(layer, name):
+    shape, parts, gradient = GRADIENTS[layer]
+    layout, law = Layout.linear(parts=parts), fan_out_law(name)
+
+    def check(sampled: Initializer) -> None:
+        draws = [gradient(filled(sampled, shape, layout, s), unit((256, HIDDEN), s)) for s in range(20)]
+        tolerance = (parts * weights_noise(law, shape, layout) + 2.0 / draws[0].numel()) / 20
+        assert_power(tolerance)
+        got = sum(d.square().mean().item() for d in draws) / 20
+        assert_ratio(got, 1.0, rel_var=tolerance, what=layer)
+
+    must_see(check, law)
