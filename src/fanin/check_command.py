@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import json
 import math
-import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +13,7 @@ from typing import Any
 from fanin.checking import Report, check
 from fanin.errors import ArgumentError, TargetError, UnknownNameError
 from fanin.rules.table import get_rule
+from fanin.targets import quiet
 
 __all__ = ["Difference", "check_target", "compare_reports", "is_report", "rule_page"]
 
@@ -47,7 +46,7 @@ def check_target(target: str, *, shape: str | None = None, weights: Path | None 
             _load_weights(loaded.model, weights)
         return tuple(part for part in (loaded.model, loaded.inputs, loaded.targets, loaded.loss) if part is not None)
 
-    with _aside(), _progress(f"checking {target}"):
+    with quiet(), _progress(f"checking {target}"):
         return check(make, target=target, **settings)
 
 
@@ -61,17 +60,6 @@ def _load_weights(model: Any, path: Path) -> None:
         model.load_state_dict(load_file(path))
     except (OSError, SafetensorError, RuntimeError) as error:
         raise TargetError(f"{path} cannot be loaded into the model: {error}") from error
-
-
-@contextlib.contextmanager
-def _aside() -> Iterator[None]:
-    old = sys.stdin
-    sys.stdin = io.StringIO()
-    try:
-        with contextlib.redirect_stdout(sys.stderr):
-            yield
-    finally:
-        sys.stdin = old
 
 
 @contextlib.contextmanager

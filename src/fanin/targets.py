@@ -14,7 +14,7 @@ from typing import Any
 
 from fanin.errors import MissingDependencyError, TargetError, did_you_mean
 
-__all__ = ["Target", "load_target", "parse_input"]
+__all__ = ["Target", "load_target", "parse_input", "quiet"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,14 +146,14 @@ def _beside(folder: Path) -> Iterator[None]:
 @contextlib.contextmanager
 def _importing(place: str) -> Iterator[None]:
     try:
-        with _quiet():
+        with quiet():
             yield
     except (Exception, SystemExit) as error:
         raise TargetError(f"importing {place} failed: {type(error).__name__}: {error}") from error
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """What the target prints goes to stderr, and it finds no standard input to wait for."""
     old = sys.stdin
     sys.stdin = io.StringIO()
@@ -169,7 +169,7 @@ def _called(target: str, found: Any, meta: bool) -> Any:
     if isinstance(found, torch.nn.Module) or not callable(found):
         return found
     try:
-        with _quiet(), torch.device("meta") if meta else contextlib.nullcontext():
+        with quiet(), torch.device("meta") if meta else contextlib.nullcontext():
             return found()
     except (Exception, SystemExit) as error:
         if isinstance(error, TypeError) and "required positional argument" in str(error):
