@@ -163,22 +163,34 @@ def test_the_comparison_can_fail():
         assert_untouched(before, snapshot(model))
 
 
+class Checkpointed(nn.Module):
+    def __init__(self, *, reentrant):
+        super().__init__()
+        self.blocks = nn.ModuleList(nn.Sequential(nn.Linear(16, 16), nn.ReLU(inplace=True)) for _ in range(3))
+        self.head = nn.Linear(16, 4)
+        self.reentrant = reentrant
+
+    def forward(self, x):
+        for block in self.blocks:
+            x = checkpoint(block, x, use_reentrant=self.reentrant)
+        return self.head(x)
+
+
 @pytest.mark.parametrize("reentrant", [True, False])
 def test_checkpointing_leaves_no_trace_and_has_all_gradients(reentrant):
-    class Blocks(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.blocks = nn.ModuleList(nn.Sequential(nn.Linear(16, 16), nn.ReLU(inplace=True)) for _ in range(3))
-            self.head = nn.Linear(16, 4)
-
-        def forward(self, x):
-            for block in self.blocks:
-                x = checkpoint(block, x, use_reentrant=reentrant)
-            return self.head(x)
-
-    model = Blocks()
+    model = Checkpointed(reentrant=reentrant)
     before = snapshot(model)
-    found = fanin.check(model, BATCH, targets=LABELS).measurements
+    inputs = BATCH.clone().requires_grad_(reentrant)
+    found = fanin.check(model, inputs, targets=LABELS).measurements
     assert_untouched(before, snapshot(model))
+    assert inputs.grad is None
     assert all(p.state == "nonzero" for p in found.parameters)
     assert [s.backward is not None for s in found.weight_sites()] == [True] * 4
+
+
+def test_reentrant_checkpointing_cuts_the_graph_where_its_input_asks_for_no_gradient():
+    with pytest.warns(UserWarning, match="None of the inputs have requires_grad"):
+        report = fanin.check(Checkpointed(reentrant=True), BATCH, targets=LABELS)
+    assert report.findings[0].code == "G401"
+    assert report.findings[0].severity == "error"
+    assert "use_reentrant=False" in report.findings[0].fix.text

@@ -66,6 +66,13 @@ def test_one_bad_element_among_a_million_is_seen(bad):
     assert not unpack(pack(normal(1000, 1000))).any_nonfinite
 
 
+@pytest.mark.parametrize("size", [3e20, 1e-30])
+def test_sizes_whose_squares_leave_float32_are_neither_bad_nor_lost(size):
+    got = unpack(pack(torch.full((100, 30), size)))
+    assert not got.any_nonfinite
+    assert got.rms == pytest.approx(size, rel=1e-6)
+
+
 def test_histograms_count_every_sampled_element_once():
     x = torch.cat([normal(5000), torch.zeros(100), torch.tensor([1e-20, 1e20, math.nan])])
     got = unpack(pack(x))

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from fanin.errors import ArgumentError, CaptureError
+from fanin.measure.again import FEW, first_samples, fresh, probed_jacobian
 from fanin.measure.flow import Origin, tensors_in
 from fanin.measure.parameters import parameter_records
 from fanin.measure.quantities.cosine import cosine
@@ -26,8 +27,6 @@ from fanin.measure.trace import untouched
 from fanin.measure.virtual_step import states_after_steps
 
 __all__ = ["Task", "eager_module", "measure"]
-
-_FEW = 2  # samples of a virtual step
 
 Gradients = dict[str, torch.Tensor | None]
 
@@ -147,8 +146,12 @@ def _uncompile(model: torch.nn.Module) -> None:
 
 
 def _run(task: Task) -> _Pass:
-    """The pass, asking for input gradients, and again in a plainer way where the model does not bear that."""
-    need_grad, accumulate = True, False
+    """The pass, and again in a plainer way where the model does not bear it.
+
+    Inputs are asked for a gradient only where parameters are frozen: it is what carries gradients through those, and
+    it costs as much as the first layer's forward.
+    """
+    need_grad, accumulate = not all(p.requires_grad for p in task.model.parameters()), False
     while True:
         try:
             return _attempt(task, inputs_need_grad=need_grad, accumulate=accumulate)
@@ -162,7 +165,7 @@ def _run(task: Task) -> _Pass:
 
 
 def _attempt(task: Task, *, inputs_need_grad: bool, accumulate: bool) -> _Pass:
-    leaves, inputs = _fresh(task.inputs, inputs_need_grad)
+    leaves, inputs = fresh(task.inputs, inputs_need_grad)
     recorder = Recorder(task.model, batch=_batch_size(inputs))
     for tensor in tensors_in(inputs):
         recorder.flow[tensor] = Origin(data=True, sites=(-1,))
@@ -193,26 +196,6 @@ def _watch(output: Any, result: _Pass) -> None:
 
 def _kept(x: torch.Tensor | None) -> torch.Tensor | None:
     return None if x is None else x.detach()
-
-
-def _fresh(inputs: Any, need_grad: bool) -> tuple[list[torch.Tensor], Any]:
-    """Copies of the inputs (a model may write into them), floating ones behind a leaf that asks for a gradient."""
-    leaves: list[torch.Tensor] = []
-
-    def copy(value: Any) -> Any:
-        if isinstance(value, torch.Tensor):
-            if not (need_grad and value.is_floating_point()):
-                return value.detach().clone()
-            leaf = value.detach().requires_grad_()
-            leaves.append(leaf)
-            return leaf.clone()
-        if isinstance(value, Mapping):
-            return {k: copy(v) for k, v in value.items()}
-        if isinstance(value, list | tuple) and not hasattr(value, "_fields"):
-            return type(value)(copy(v) for v in value)
-        return value
-
-    return leaves, copy(inputs)
 
 
 def _batch_size(inputs: Any) -> int | None:
@@ -285,7 +268,7 @@ def _virtual_step(task: Task, done: _Pass) -> dict[str, Any]:
     """
     if "gradients" in done.missing:
         return {}
-    few = _first_samples(task, done)
+    few = _few_samples(task, done)
     if few is None:
         return states_after_steps(task.model, done.gradients, lambda: _again(task, task.inputs, None, done.accumulate))
     inputs, cotangents = few
@@ -298,10 +281,10 @@ def _virtual_step(task: Task, done: _Pass) -> dict[str, Any]:
 def _again(task: Task, inputs: Any, cotangents: list[torch.Tensor] | None, accumulate: bool) -> Gradients:
     """Gradients of a second pass without instruments: of the loss, or of fixed cotangents on the outputs."""
     torch.default_generator.manual_seed(task.seed)
-    _, fresh = _fresh(inputs, False)
+    _, copies = fresh(inputs, False)
     named = {n: p for n, p in task.model.named_parameters() if p.requires_grad}
     with torch.enable_grad():
-        output = call(task.model, fresh)
+        output = call(task.model, copies)
         if cotangents is None:
             value = objective(output, targets=task.targets, loss=task.loss).value
         else:
@@ -310,29 +293,19 @@ def _again(task: Task, inputs: Any, cotangents: list[torch.Tensor] | None, accum
         return dict(zip(named, _gradients(value, list(named.values()), accumulate=accumulate), strict=True))
 
 
-def _first_samples(task: Task, done: _Pass) -> tuple[Any, list[torch.Tensor]] | None:
+def _few_samples(task: Task, done: _Pass) -> tuple[Any, list[torch.Tensor]] | None:
     """The first few samples and the loss' gradient at their outputs.
 
     None where the batch is small or is not axis 0 everywhere.
     """
     batch = done.recorder.batch or 0
-    few = max(_FEW, batch // 16)
-    tensors = [t for t in tensors_in(task.inputs) if t.dim()]
-    if batch < 2 * few or any(t.shape[0] != batch for t in tensors) or not done.cotangents or None in done.cotangents:
+    few = max(FEW, batch // 16)
+    if batch < 2 * few or not done.cotangents or None in done.cotangents:
         return None
     if any(c is not None and (not c.dim() or c.shape[0] != batch) for c in done.cotangents):
         return None
-
-    def first(value: Any) -> Any:
-        if isinstance(value, torch.Tensor):
-            return value[:few] if value.dim() else value
-        if isinstance(value, Mapping):
-            return {k: first(v) for k, v in value.items()}
-        if isinstance(value, list | tuple) and not hasattr(value, "_fields"):
-            return type(value)(first(v) for v in value)
-        return value
-
-    return first(task.inputs), [c[:few] for c in done.cotangents if c is not None]
+    inputs = first_samples(task.inputs, batch, few)
+    return None if inputs is None else (inputs, [c[:few] for c in done.cotangents if c is not None])
 
 
 def _differentiable(output: Any) -> list[torch.Tensor]:
@@ -345,6 +318,9 @@ def _frozen(task: Task, done: _Pass, after: Mapping[str, Any]) -> Measurements:
     missing = dict(done.missing)
     if recorder.first_nonfinite is not None:
         missing["finite"] = "{}: {} gave the first NaN or infinity".format(*recorder.first_nonfinite)
+    jacobian, missing_jacobian = _jacobian(task, done, sites)
+    if missing_jacobian:
+        missing["jacobian"] = missing_jacobian
     output = done.output if done.output is not None and done.output.is_floating_point() else None
     samples = None if output is None else as_samples(output, recorder.batch)
     return Measurements(
@@ -354,7 +330,7 @@ def _frozen(task: Task, done: _Pass, after: Mapping[str, Any]) -> Measurements:
         loss=loss_record(float(done.objective.value.detach()), done.objective.source, recorder.loss_calls),
         output=None if output is None else unpack(pack(output)),
         output_cosine=None if samples is None else cosine(samples),
-        jacobian=_jacobian(done, sites),
+        jacobian=jacobian,
         never_called=_never_called(task.model, recorder),
         batch_size=recorder.batch,
         training=task.model.training,
@@ -395,18 +371,15 @@ def _input_names(inputs: Any) -> list[tuple[str, torch.Tensor]]:
     return [(f"inputs[{i}]", t) for i, t in enumerate(tensors_in(inputs))]
 
 
-def _jacobian(done: _Pass, sites: tuple[Site, ...]) -> JacobianRecord | None:
-    """|J^T g|^2 / |g|^2 with g the loss' gradient at the last weighted operation.
-
-    Isotropic weights make it as good as a random probe.
-    """
-    gradient = next((g for g in done.input_gradients if g is not None), None)
-    last = next((s for s in reversed(sites) if s.kind == "weight" and s.backward is not None), None)
-    if gradient is None or last is None or last.backward is None or not last.backward.norm:
-        return None
-    below = torch.linalg.vector_norm(gradient.double()).item()
-    batch = done.recorder.batch or 1
-    return JacobianRecord(chi=(below / last.backward.norm) ** 2, relative_error=(2.0 / batch) ** 0.5, num_probes=1)
+def _jacobian(task: Task, done: _Pass, sites: tuple[Site, ...]) -> tuple[JacobianRecord | None, str]:
+    """The record, or why there is none."""
+    if done.accumulate:
+        return None, "the model allows .backward() only (reentrant checkpointing)"
+    batch = done.recorder.batch
+    try:
+        return probed_jacobian(task.model, task.inputs, batch=batch, sites=sites, seed=task.seed)
+    except Exception as error:  # the model ran once; what it does not bear is a few samples, or a second run
+        return None, f"a run of the first samples alone raised {type(error).__name__}: {error}"
 
 
 def _never_called(model: torch.nn.Module, recorder: Recorder) -> tuple[str, ...]:

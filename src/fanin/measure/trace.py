@@ -36,8 +36,15 @@ def untouched(model: torch.nn.Module, *, seed: int) -> Iterator[None]:
                 put_back()
 
 
-def _bits(x: torch.Tensor) -> torch.Tensor:
-    return x.detach().reshape(-1).contiguous().view(torch.uint8)
+def _same_bits(a: torch.Tensor, b: torch.Tensor) -> bool:
+    """Equal also where both hold the same NaN.
+
+    Compared as integers as wide as the elements: as bytes it would take four times as long.
+    """
+    size = a.dtype.itemsize
+    words = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}.get(size, torch.uint8)
+    left, right = (x.detach().reshape(-1).contiguous().view(words) for x in (a, b))
+    return torch.equal(left, right)
 
 
 def _plain(x: torch.Tensor) -> bool:
@@ -53,7 +60,7 @@ def _values(model: torch.nn.Module) -> Callable[[], None]:
         for (live, saved), pointer in zip(kept, pointers, strict=True):
             if live.data_ptr() != pointer or live.shape != saved.shape:
                 live.data = saved
-            elif not torch.equal(_bits(live), _bits(saved)):
+            elif not _same_bits(live, saved):
                 live.data.copy_(saved)
 
     return put_back
@@ -66,7 +73,7 @@ def _gradients(model: torch.nn.Module) -> Callable[[], None]:
         for p, grad, saved, requires_grad in kept:
             if p.requires_grad != requires_grad:
                 p.requires_grad_(requires_grad)
-            if grad is not None and saved is not None and _plain(grad) and not torch.equal(_bits(grad), _bits(saved)):
+            if grad is not None and saved is not None and _plain(grad) and not _same_bits(grad, saved):
                 grad.data.copy_(saved)
             if p.grad is not grad:
                 p.grad = grad

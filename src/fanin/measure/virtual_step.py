@@ -42,14 +42,21 @@ def stepped(parameter: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
     A parameter of zeros moves by 1 % of 1 / sqrt(columns).
     """
     with torch.no_grad():
-        g = gradient.detach().double()
+        p, g = parameter.detach(), gradient.detach()
+        size = _rms(p) or 1.0 / math.sqrt(max(parameter[0].numel() if parameter.dim() > 1 else 1, 1))
+        rms = _rms(g)
+        if 1e-15 < rms < math.inf:
+            return p - g.to(p.dtype) * (STEP * size / rms)
+        # Its squares leave the range, or its numbers are too small to be divided by: through float64, from the largest.
+        g = g.double()
         g = g / g.abs().amax().clamp_min(1e-300)
-        rms_g = g.square().mean().sqrt()
-        if not bool(rms_g > 0):
-            return parameter.detach().clone()
-        rms = parameter.detach().double().square().mean().sqrt().item()
-        size = rms if rms > 0 else 1.0 / math.sqrt(max(parameter[0].numel() if parameter.dim() > 1 else 1, 1))
-        return (parameter.detach().double() - STEP * size * g / rms_g).to(parameter.dtype)
+        rms = _rms(g)
+        return (p.double() - g * (STEP * size / rms)).to(p.dtype) if rms > 0 else p.clone()
+
+
+def _rms(x: torch.Tensor) -> float:
+    wide = torch.float32 if x.dtype.itemsize < 4 else None
+    return float(torch.linalg.vector_norm(x, dtype=wide).item()) / math.sqrt(max(x.numel(), 1))
 
 
 @contextlib.contextmanager

@@ -16,14 +16,15 @@ class JacobianScale(Rule):
     """The input-output Jacobian is far from unit scale.
 
     What it does:
-        Sends a gradient from the last weighted output back to the input and compares norms.
+        Sends random vectors v from the output back to the input, through the first samples of the batch, and compares
+        norms.
 
     Why:
         chi = |J^T v|^2 / |v|^2 is the mean squared singular value that a small change of the input meets. Far below one
         the output does not depend on the input, far above it the loss is a cliff.
 
     What is measured:
-        chi with v the loss' own gradient (at isotropic weights as good as a random direction). Note outside [0.001,
+        chi over two Gaussian v and two samples (more where a batch norm needs them). Note outside [0.001,
         1000], warning outside [1e-8, 1e6]; healthy networks lie in 1e-4 to 1e4, those with almost closed gates
         (LayerScale) lower: a note. Needs a floating input.
 
@@ -51,7 +52,9 @@ class JacobianScale(Rule):
 
     def cannot_run(self, context: Context) -> str | None:
         """Needs a gradient at the input."""
-        return None if context.measurements.jacobian is not None else "no gradient reaches a floating input"
+        if context.measurements.jacobian is not None:
+            return None
+        return context.measurements.missing.get("jacobian", "no gradient reaches a floating input")
 
     def check(self, context: Context) -> Iterator[Finding]:
         """At most one finding."""

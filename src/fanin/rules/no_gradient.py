@@ -101,7 +101,8 @@ class NoGradient(Rule):
             [p.path for p in cut],
             f"{_count(cut)} that lead to the loss and get no gradient: the graph is cut behind them.",
             Fix(
-                text="remove the .detach(), torch.no_grad() or NumPy round trip behind it",
+                text="remove the .detach(), torch.no_grad() or NumPy round trip behind it; checkpoint with "
+                "use_reentrant=False",
                 code="h = layer(x)  # not layer(x).detach()",
             ),
             value=float(len(cut)),

@@ -22,6 +22,8 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+_SHORT = 64  # an axis that is summed slice by slice where many runs of it lie side by side
+
 __all__ = [
     "Array",
     "average",
@@ -165,10 +167,25 @@ def measure(values: Array) -> Array:
 def _energies(values: Array, axes: tuple[int, ...]) -> Array:
     """For each set of axes, the mean square of the array averaged over the others (axes kept have index 1)."""
     if not axes:
-        return np.asarray(np.mean(np.square(values)))
+        flat = values.reshape(-1)
+        return np.asarray(flat.dot(flat) / max(flat.size, 1))
     rest = axes[1:]
-    averaged = _energies(values.mean(axis=axes[0], keepdims=True), rest)
+    averaged = _energies(_averaged(values, axes[0]), rest)
     return np.stack((averaged, _energies(values, rest)))
+
+
+def _averaged(values: Array, axis: int) -> Array:
+    """Mean over one axis, which stays with length 1; as matrix products, which do not mind short axes."""
+    shape, size = values.shape, values.shape[axis]
+    left, right = math.prod(shape[:axis]), math.prod(shape[axis + 1 :])
+    x = np.ascontiguousarray(values).reshape(left, size, right)
+    if right == 1:
+        mean = x[:, :, 0] @ np.full(size, 1.0 / size)
+    elif size <= _SHORT < left:
+        mean = sum(x[:, i] for i in range(size)) / size
+    else:
+        mean = np.full((1, size), 1.0 / size) @ x
+    return np.asarray(mean).reshape(*shape[:axis], 1, *shape[axis + 1 :])
 
 
 def sample(kernel: Array, sizes: Sequence[int], rng: np.random.Generator) -> Array:

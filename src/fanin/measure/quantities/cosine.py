@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+
+import numpy as np
 import torch
 
 from fanin.measure.record import Cosine
@@ -19,26 +22,30 @@ def cosine(samples: torch.Tensor) -> Cosine | None:
     of nearly equal numbers, so a collapse of 1e-12 is seen as such.
     """
     with torch.no_grad():
-        x = thinned(samples[:_SAMPLES], _SAMPLES * _FEATURES).flatten(1).double()
-        x = x[torch.isfinite(x).all(dim=1)]
-        # A common factor changes no cosine, and keeps squares of tiny signals from vanishing.
-        x = x / x.abs().amax().clamp_min(1e-300) if x.numel() else x
-        norms = torch.linalg.vector_norm(x, dim=1, keepdim=True)
-        alive = norms[:, 0] > 0
-        x, norms = x[alive], norms[alive]
-        n = x.shape[0]
-        if n < 2:
-            return None
-        unit = x / norms
-        apart = ((unit - unit.mean(0)).square().sum() / (n - 1)).item()
-        between = ((x - x.mean(0)).square().sum() / x.square().sum() * n / (n - 1)).item()
-        matrix = torch.round(unit @ unit.T, decimals=5).tolist()
+        part = thinned(samples[:_SAMPLES], _SAMPLES * _FEATURES).flatten(1)
+        x = (part if part.dtype.itemsize >= 4 else part.float()).cpu().numpy().astype(np.float64)
+    # A common factor changes no cosine, and keeps squares of tiny signals from vanishing.
+    largest = max(float(x.max(initial=0.0)), -float(x.min(initial=0.0)))
+    if not math.isfinite(largest):
+        x = x[np.isfinite(x).all(axis=1)]
+        largest = float(np.abs(x).max(initial=0.0))
+    x *= 1.0 / max(largest, 1e-300)
+    squares = np.einsum("ij,ij->i", x, x)
+    if not squares.all():
+        x, squares = x[squares > 0], squares[squares > 0]
+    n = len(x)
+    if n < 2:
+        return None
+    between = x - x.mean(0)
+    unit = x / np.sqrt(squares)[:, None]
+    apart = unit - unit.mean(0)
+    one_minus_mean = float(np.vdot(apart, apart)) / (n - 1)
     return Cosine(
         num_samples=n,
-        mean=1.0 - apart,
-        one_minus_mean=apart,
-        between_share=between,
-        matrix=tuple(tuple(row) for row in matrix),
+        mean=1.0 - one_minus_mean,
+        one_minus_mean=one_minus_mean,
+        between_share=float(np.vdot(between, between) / squares.sum()) * n / (n - 1),
+        matrix=tuple(map(tuple, np.round(unit @ unit.T, 5).tolist())),
     )
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
+import numpy as np
 import torch
 
 from fanin.measure.record import Histogram, TensorStats
@@ -16,102 +18,100 @@ _LINEAR_LOW, _LINEAR_WIDTH, _LINEAR_BINS = -4.0, 0.25, 32
 
 
 class Packed:
-    """Numbers of one tensor on its device, so that a GPU is not made to wait at every operation.
+    """Two numbers and a sample of one tensor, on its device, so that a GPU is not made to wait at every operation.
 
     `unpack` brings them home.
     """
 
-    __slots__ = ("linear", "log2", "numel", "scalars")
+    __slots__ = ("numel", "sample", "sizes")
 
-    def __init__(self, numel: int, scalars: torch.Tensor, log2: torch.Tensor, linear: torch.Tensor) -> None:
-        self.numel, self.scalars, self.log2, self.linear = numel, scalars, log2, linear
-
-
-def _scalars(x: torch.Tensor, s: torch.Tensor, finite: torch.Tensor) -> torch.Tensor:
-    norm = torch.linalg.vector_norm(x.detach(), dtype=torch.float32 if x.dtype.itemsize < 4 else None).double()
-    count = finite.sum().double()
-    total, square = s.sum(), s.square().sum()
-    zeros = (s == 0).sum().double() - (s.numel() - count)
-    low, high = torch.aminmax(s)
-    return torch.stack([norm, count, total, square, zeros, low, high])
-
-
-def _exponents(s: torch.Tensor) -> torch.Tensor:
-    bits = s.float().contiguous().view(torch.int32)
-    return torch.bincount(bits.bitwise_right_shift(23).bitwise_and(255), minlength=_BINS)
-
-
-def _linear(s: torch.Tensor, square: torch.Tensor) -> torch.Tensor:
-    rms = (square / max(s.numel(), 1)).sqrt().clamp_min(1e-300)
-    bins = ((s / rms - _LINEAR_LOW) / _LINEAR_WIDTH).floor().clamp(-1, _LINEAR_BINS).long() + 1
-    return torch.bincount(bins, minlength=_LINEAR_BINS + 2)
+    def __init__(self, numel: int, sizes: torch.Tensor, sample: torch.Tensor) -> None:
+        self.numel, self.sizes, self.sample = numel, sizes, sample
 
 
 def pack(x: torch.Tensor) -> Packed | TensorStats | None:
-    """Reduce a floating tensor to a handful of numbers, in its own memory and device; None for an empty one.
+    """Reduce a floating tensor to a handful of numbers; None for an empty one.
 
     The norm is over all elements (it is the cheapest full reduction and shows any NaN or infinity); the rest is over a
     strided sample.
 
     Accuracy:
         rms over all elements to 5e-4 (torch sums a norm in float32; 1.3e-4 seen at 5e6 elements), the rest to the
-        sampling error of
-        16,384 elements: 0.55 % for the std of a Gaussian.
+        sampling error of 16,384 elements: 0.55 % for the std of a Gaussian.
     """
     if x.numel() == 0:
         return None
     with torch.no_grad():
-        s = strided(x).double()
-        finite = torch.isfinite(s)
-        s = torch.where(finite, s, 0.0)
-        scalars = _scalars(x, s, finite)
-        packed = Packed(x.numel(), scalars, _exponents(s), _linear(s, scalars[3]))
-    # Small tensors that live on between large ones would break up the CPU's heap; numbers do not.
-    return packed if x.is_cuda else unpack(packed)
-
-
-def _log2_histogram(counts: list[int], missing: int) -> Histogram | None:
-    zeros, rest = counts[0] - missing, counts[1:255]
-    used = [i for i, n in enumerate(rest) if n]
-    if not used:
-        return None if not zeros else Histogram(scale="log2", low=0.0, width=1.0, counts=(), under=zeros)
-    low, high = used[0], used[-1]
-    return Histogram(scale="log2", low=low - 126.0, width=1.0, counts=tuple(rest[low : high + 1]), under=zeros)
+        x = x.detach()
+        norm = torch.linalg.vector_norm(x, dtype=torch.float32 if x.dtype.itemsize < 4 else None)
+        sample = strided(x)
+        if x.is_cuda:
+            sizes = torch.stack([norm.double(), torch.linalg.vector_norm(x, torch.inf).double()])
+            return Packed(x.numel(), sizes, sample.clone())
+        size = norm.item()
+        # A finite tensor can have a norm that overflows float32; only then are all elements asked.
+        bad = not math.isfinite(size) and not bool(torch.isfinite(x).all())
+        # Small tensors that live on between large ones would break up the CPU's heap; numbers do not.
+        return _reduced(x.numel(), size, bad, sample)
 
 
 def unpack(packed: Packed | TensorStats | None) -> TensorStats | None:
     """The packed numbers as a record."""
     if packed is None or isinstance(packed, TensorStats):
         return packed
-    norm, count, total, square, zeros, low, high = packed.scalars.tolist()
-    sampled = sum(packed.linear.tolist())
-    missing = sampled - int(count)
-    finite = math.isfinite(norm)
-    n = max(count, 1.0)
-    # All elements are behind the norm; it can underflow where the squares do, and then the sample speaks.
-    rms = norm / math.sqrt(packed.numel) if finite and norm > 1e-18 else math.sqrt(square / n)
-    mean = total / n
-    linear = packed.linear.tolist()
-    linear[1 + round(-_LINEAR_LOW / _LINEAR_WIDTH)] -= missing
+    norm, largest = packed.sizes.tolist()
+    return _reduced(packed.numel, norm, not math.isfinite(largest), packed.sample)
+
+
+def _reduced(numel: int, norm: float, any_nonfinite: bool, sample: torch.Tensor) -> TensorStats:
+    """The record of a tensor of `numel` elements with this norm, from a sample of it."""
+    x = (sample if sample.dtype.itemsize >= 4 else sample.float()).cpu().contiguous().numpy()
+    wide = x.astype(np.float64)
+    missing = 0
+    if not math.isfinite(float(wide.dot(wide))):
+        finite = np.isfinite(x)
+        missing = int(finite.size - finite.sum())
+        x, wide = np.where(finite, x, 0), np.where(finite, wide, 0.0)
+    n = max(x.size - missing, 1)
+    square, mean = float(wide.dot(wide)) / n, float(wide.sum()) / n
+    # All elements are behind the norm; where it overflows, or its squares underflow, the sample speaks.
+    known = math.isfinite(norm) and norm > 1e-18
     return TensorStats(
-        numel=packed.numel,
-        sampled=int(sampled),
-        rms=rms,
+        numel=numel,
+        sampled=x.size,
+        rms=norm / math.sqrt(numel) if known else math.sqrt(square),
         mean=mean,
-        std=math.sqrt(max(square / n - mean * mean, 0.0)),
-        min=low,
-        max=high,
-        zero_share=max(zeros, 0.0) / n,
+        std=math.sqrt(max(square - mean * mean, 0.0)),
+        min=float(x.min()),
+        max=float(x.max()),
+        zero_share=(x.size - int(np.count_nonzero(x)) - missing) / n,
         num_nonfinite=missing,
-        any_nonfinite=not finite,
-        norm=norm if finite else None,
-        exponents=_log2_histogram(packed.log2.tolist(), missing),
-        values=Histogram(
-            scale="linear",
-            low=_LINEAR_LOW,
-            width=_LINEAR_WIDTH,
-            counts=tuple(linear[1:-1]),
-            under=linear[0],
-            over=linear[-1],
-        ),
+        any_nonfinite=any_nonfinite,
+        norm=norm if math.isfinite(norm) else None,
+        exponents=_exponents(x, missing),
+        values=_values(wide, missing),
     )
+
+
+def _exponents(x: Any, missing: int) -> Histogram | None:
+    """Counts of binary exponents; the `missing` elements that stand as zeros are not counted."""
+    with np.errstate(over="ignore"):
+        bits = x.astype(np.float32, copy=False).view(np.int32)
+    counts = np.bincount((bits >> 23) & 255, minlength=_BINS)
+    zeros, rest = int(counts[0]) - missing, counts[1:255]
+    used = np.flatnonzero(rest)
+    if not used.size:
+        return None if not zeros else Histogram(scale="log2", low=0.0, width=1.0, counts=(), under=zeros)
+    low, high = int(used[0]), int(used[-1])
+    return Histogram(scale="log2", low=low - 126.0, width=1.0, counts=tuple(rest[low : high + 1].tolist()), under=zeros)
+
+
+def _values(x: Any, missing: int) -> Histogram:
+    """Counts over equal bins in units of the sample's rms."""
+    rms = max(math.sqrt(float(x.dot(x)) / x.size), 1e-300)
+    first = 1.0 - _LINEAR_LOW / _LINEAR_WIDTH
+    bins = np.clip(x / (rms * _LINEAR_WIDTH) + first, 0.0, _LINEAR_BINS + 1.0).astype(np.intp)
+    counts = np.bincount(bins, minlength=_LINEAR_BINS + 2)
+    counts[int(first)] -= missing
+    under, *inside, over = counts.tolist()
+    return Histogram(scale="linear", low=_LINEAR_LOW, width=_LINEAR_WIDTH, counts=tuple(inside), under=under, over=over)

@@ -1,0 +1,116 @@
+"""Further passes through the model, without instruments and through as few samples as will do.
+
+The instrumented pass is the only one through the whole batch: what needs the model run again (the virtual step, the
+Jacobian) sends the first samples through it, which costs a sixteenth of a batch of 32.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import torch
+
+from fanin.measure.flow import tensors_in
+from fanin.measure.record import JacobianRecord, Site
+from fanin.measure.target import call, primary
+
+__all__ = ["FEW", "enough_samples", "first_samples", "fresh", "probed_jacobian"]
+
+FEW = 2  # samples
+_PROBES = 2
+_VALUES = 16  # behind a statistic of the batch, below which the normalised signal is a matter of few samples
+
+
+def fresh(inputs: Any, need_grad: bool) -> tuple[list[torch.Tensor], Any]:
+    """Copies of the inputs (a model may write into them); floating ones behind a leaf that asks for a gradient.
+
+    Where the caller's own tensor asks for one, so does its copy.
+    """
+    leaves: list[torch.Tensor] = []
+
+    def copy(tensor: torch.Tensor) -> torch.Tensor:
+        if not ((need_grad or tensor.requires_grad) and tensor.is_floating_point()):
+            return tensor.detach().clone()
+        leaf = tensor.detach().requires_grad_()
+        leaves.append(leaf)
+        return leaf.clone()
+
+    return leaves, _mapped(inputs, copy)
+
+
+def first_samples(inputs: Any, batch: int | None, few: int) -> Any | None:
+    """The first `few` samples of the inputs, None where axis 0 does not count the batch in all of them."""
+    tensors = [t for t in tensors_in(inputs) if t.dim()]
+    if not tensors or batch is None or any(t.shape[0] != batch for t in tensors):
+        return None
+    return _mapped(inputs, lambda t: t[:few] if t.dim() else t)
+
+
+def enough_samples(sites: Iterable[Site], batch: int | None) -> int:
+    """How many samples it takes for every statistic over the batch to stand on 16 values."""
+    shared = [s.norm.values_per_statistic for s in sites if s.norm and s.norm.training and s.norm.kind == "batch_norm"]
+    if not shared or not batch:
+        return FEW
+    return max(FEW, math.ceil(_VALUES * batch / max(min(shared), 1)))
+
+
+def _mapped(value: Any, change: Callable[[torch.Tensor], torch.Tensor]) -> Any:
+    """The same nest of mappings and sequences with its tensors changed."""
+    if isinstance(value, torch.Tensor):
+        return change(value)
+    if isinstance(value, Mapping):
+        return {k: _mapped(v, change) for k, v in value.items()}
+    if isinstance(value, list | tuple) and not hasattr(value, "_fields"):
+        return type(value)(_mapped(v, change) for v in value)
+    return value
+
+
+def probed_jacobian(
+    model: torch.nn.Module, inputs: Any, *, batch: int | None, sites: Sequence[Site], seed: int
+) -> tuple[JacobianRecord | None, str]:
+    """The mean squared gain chi from the first floating input to the output, by random vector-Jacobian products.
+
+    Two Gaussian probes v through the first two samples (more where a norm takes its statistics over the batch); the
+    relative error is read off the scatter of |J^T v|^2 / |v|^2 over probes and, where the output has the batch on axis
+    0, samples.
+
+    Returns:
+        The record, and "" or the reason why there is none.
+    """
+    few = enough_samples(sites, batch)
+    leaves, inputs = fresh(first_samples(inputs, batch, few) if batch and few < batch else inputs, True)
+    if not leaves:
+        return None, "no floating input"
+    torch.default_generator.manual_seed(seed)
+    with torch.enable_grad():
+        output = primary(call(model, inputs))
+    if output is None or not output.requires_grad:
+        return None, "the output does not depend on a floating input"
+    ratios = _ratios(output, leaves[0], seed)
+    if not ratios:
+        return None, "the output does not depend on the first floating input"
+    energy = sum(v for _, v in ratios)
+    chi = sum(g for g, _ in ratios) / max(energy, 1e-300)
+    scatter = sum((g - chi * v) ** 2 for g, v in ratios) * len(ratios) / max(len(ratios) - 1, 1)
+    error = math.sqrt(scatter) / max(chi * energy, 1e-300) if math.isfinite(scatter) else math.nan
+    return JacobianRecord(chi=chi, relative_error=error, num_probes=_PROBES), ""
+
+
+def _ratios(output: torch.Tensor, leaf: torch.Tensor, seed: int) -> list[tuple[float, float]]:
+    """(|J^T v|^2, |v|^2) of every probe, and of every sample where samples are on axis 0 of both."""
+    generator = torch.Generator().manual_seed(seed)
+    paired = output.dim() > 0 and leaf.dim() > 0 and output.shape[0] == leaf.shape[0]
+    found: list[tuple[float, float]] = []
+    for probe in range(_PROBES):
+        v = torch.randn(output.shape, generator=generator).to(output)
+        got = torch.autograd.grad(output, leaf, v, retain_graph=probe + 1 < _PROBES, allow_unused=True)
+        for g in got:
+            found += [] if g is None else zip(_energies(g, paired), _energies(v, paired), strict=True)
+    return found
+
+
+def _energies(x: torch.Tensor, per_sample: bool) -> list[float]:
+    rows = x.detach().reshape(x.shape[0] if per_sample else 1, -1).double()
+    return list(rows.square().sum(1).tolist())
