@@ -6,8 +6,9 @@ import functools
 import os
 import sys
 import warnings
+from collections import deque
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -25,9 +26,10 @@ from fanin.streams.reference import words_at
 
 __all__ = ["Progress", "cpu_engine", "default_threads", "fill_memory", "fill_words"]
 
-RANGE = 1 << 18
-"""Elements of one task. A task is the unit of progress, of interruption, and of sharing between threads."""
+RANGE = 1 << 20
+"""Elements of one task at most. A task is the unit of progress, of interruption, and of sharing between threads."""
 
+_SMALLEST_RANGE = 1 << 17
 _PYTHON_CHUNK = 1 << 15
 _WORTH_LOADING = 1 << 17
 _TINY_WIDTH = 2.0**-95  # below, the kernels' width * 2**-31 would not be exact
@@ -79,7 +81,7 @@ def fill_words(memory: npt.NDArray[np.uint32], key: Key, box: Box) -> None:
     walk = Walk.of(box)
     if _is_worth_it(box.size) and (fill := kernel_for("uint32")) is not None:
         no_law = (_stream(key), _stream(key), 0, 0, np.zeros(4, np.float32), np.zeros(4), np.zeros(2, np.uint64), 0)
-        _run(lambda first, last: fill(memory, first, last, _places(walk), no_law), _ranges(box.size), 1, None)
+        _run(lambda first, last: fill(memory, first, last, _places(walk), no_law), _ranges(box.size, 1), 1, None)
         return
     for first in range(0, box.size, _PYTHON_CHUNK):
         last = min(first + _PYTHON_CHUNK, box.size)
@@ -112,8 +114,8 @@ def fill_memory(
     walk = Walk.of(box, steps)
     compiled = _wants_compiled(law, box.size) and kernel_for(law.dtype.part) is not None
     task = (_compiled if compiled else _interpreted)(memory[offset:], law, key, walk)
-    ranges = _ranges(box.size)
-    _run(task, ranges, min(threads or default_threads(), len(ranges)), progress)
+    threads = threads or default_threads()
+    _run(task, _ranges(box.size, threads), threads, progress)
 
 
 def _wants_compiled(law: Law, size: int) -> bool:
@@ -141,31 +143,53 @@ def default_threads() -> int:
 Task = Callable[[int, int], None]
 
 
-def _ranges(size: int) -> list[tuple[int, int]]:
-    return [(first, min(first + RANGE, size)) for first in range(0, size, RANGE)]
+def _ranges(size: int, threads: int) -> list[tuple[int, int]]:
+    """Tasks: large enough that starting one costs nothing, and several for each thread where there is work for it."""
+    step = min(RANGE, max(_SMALLEST_RANGE, -(-size // (4 * threads))))
+    return [(first, min(first + step, size)) for first in range(0, size, step)]
 
 
 def _run(task: Task, ranges: list[tuple[int, int]], threads: int, progress: Progress | None) -> None:
-    """Every range once, on so many threads; an exception, say an interrupt, leaves the rest undone."""
-    done = 0
-    if threads < 2:
-        for first, last in ranges:
-            task(first, last)
-            done += last - first
-            if progress is not None:
-                progress(done)
-        return
-    with ThreadPoolExecutor(threads) as pool:
-        futures = {pool.submit(task, first, last): last - first for first, last in ranges}
+    """Every range once, on so many threads; an exception, say an interrupt, leaves the rest undone.
+
+    The calling thread works too: a thread that only waits for the others wakes at each task's end, and takes a core
+    away from them to do so.
+    """
+    waiting, written = deque(ranges), deque[int]()
+
+    def work(after: Callable[[], None]) -> None:
         try:
-            for future in as_completed(futures):
-                future.result()
-                done += futures[future]
-                if progress is not None:
-                    progress(done)
+            while waiting:
+                try:
+                    first, last = waiting.popleft()
+                except IndexError:  # another thread took the last one in between
+                    return
+                task(first, last)
+                written.append(last - first)
+                after()
         except BaseException:
-            pool.shutdown(wait=True, cancel_futures=True)
+            waiting.clear()  # the other threads end with the range they are at
             raise
+
+    total = 0
+
+    def report() -> None:
+        nonlocal total
+        if progress is not None:
+            while written:
+                total += written.popleft()
+            progress(total)
+
+    helpers = min(threads, len(ranges)) - 1
+    if helpers < 1:
+        work(report)
+        return
+    with ThreadPoolExecutor(helpers) as pool:
+        futures = [pool.submit(work, lambda: None) for _ in range(helpers)]
+        work(report)
+        for future in futures:
+            future.result()
+    report()
 
 
 def _interpreted(memory: npt.NDArray[Any], law: Law, key: Key, walk: Walk) -> Task:

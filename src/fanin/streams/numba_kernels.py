@@ -353,15 +353,25 @@ def _numbers(out32: Any, out64: Any, scratch: Any, first: Any, count: Any, place
         _normal32(out32, words.view(np.uint32), count, law32)
 
 
+@_inline
+def _apart(size: Any, dtype: Any) -> Any:
+    """Scratch with more room before and behind it than a core fetches ahead.
+
+    Where another thread's scratch lies next to it, the cores take lines of it from each other: two threads were 1.63
+    times as fast as one then (uniform, float32, median of twelve processes), and are 1.76 times as fast so.
+    """
+    return np.empty(size + 4096, dtype)[2048 : 2048 + size]
+
+
 @_step
 def _scratch() -> Any:
     """Words, low words, words of blocks that begin before or end after a run, and indices."""
     half = CHUNK // 2
     return (
-        np.empty(half, np.uint64),
-        np.empty(half, np.uint64),
-        np.empty(half + 4, np.uint64),
-        np.empty(CHUNK, np.uint64),
+        _apart(half, np.uint64),
+        _apart(half, np.uint64),
+        _apart(half + 4, np.uint64),
+        _apart(CHUNK, np.uint64),
     )
 
 
@@ -375,7 +385,7 @@ def _scatter(out: Any, numbers: Any, index: Any, first: Any, count: Any, places:
 @_fill
 def _fill_single(out: Any, begin: Any, end: Any, places: Any, law: Any) -> None:
     """Elements begin .. end - 1 of a box, as float32."""
-    scratch, singles, doubles = _scratch(), np.empty(CHUNK, np.float32), np.empty(CHUNK, np.float64)
+    scratch, singles, doubles = _scratch(), _apart(CHUNK, np.float32), _apart(CHUNK, np.float64)
     dense = places[5] != 0
     for first in range(begin, end, CHUNK):
         count = min(CHUNK, end - first)
@@ -391,8 +401,8 @@ def _fill_single(out: Any, begin: Any, end: Any, places: Any, law: Any) -> None:
 @_fill
 def _fill_half(out: Any, begin: Any, end: Any, places: Any, law: Any) -> None:
     """Likewise, as the bits of bfloat16 (`brain`) or float16."""
-    scratch, singles, doubles = _scratch(), np.empty(CHUNK, np.float32), np.empty(CHUNK, np.float64)
-    halves, dense = np.empty(CHUNK, np.uint16), places[5] != 0
+    scratch, singles, doubles = _scratch(), _apart(CHUNK, np.float32), _apart(CHUNK, np.float64)
+    halves, dense = _apart(CHUNK, np.uint16), places[5] != 0
     for first in range(begin, end, CHUNK):
         count = min(CHUNK, end - first)
         target = out[first : first + count] if dense else halves
@@ -411,7 +421,7 @@ def _fill_half(out: Any, begin: Any, end: Any, places: Any, law: Any) -> None:
 @_fill
 def _fill_double(out: Any, begin: Any, end: Any, places: Any, law: Any) -> None:
     """Likewise, as float64."""
-    scratch, singles, doubles = _scratch(), np.empty(1, np.float32), np.empty(CHUNK, np.float64)
+    scratch, singles, doubles = _scratch(), _apart(1, np.float32), _apart(CHUNK, np.float64)
     dense = places[5] != 0
     for first in range(begin, end, CHUNK):
         count = min(CHUNK, end - first)

@@ -29,7 +29,8 @@ __all__ = ["haar", "haar_into", "reflect"]
 
 Matrix = npt.NDArray[Any]
 _PANEL = 1 << 18  # elements of a product that are made before they are subtracted: 1 MiB in float32
-_STRIPE = 1 << 18  # elements of a block of reflectors: 1 MiB
+_STRIPE = 1 << 19  # elements of a block of reflectors at most: 2 MiB in float32
+_WORTH_SCIPY = 48  # reflectors of a block
 _TOGETHER = 1 << 18  # elements of small matrices that are treated in one go
 
 
@@ -118,7 +119,8 @@ def reflect(gaussian: Matrix, *, gain: float = 1.0, block: int | None = None) ->
     Args:
         gaussian: shape (..., m, n), independent standard normal numbers, real or complex, any strides; overwritten.
         gain: multiplies the result.
-        block: reflectors multiplied out together; 32 to 128, the fewer the longer they are, where not given.
+        block: reflectors multiplied out together; where not given 48 to 128, the more the longer they are, and then
+            fewer again, so that they stay within 2 MiB.
 
     Example:
         >>> a = np.array([[-0.3]])
@@ -127,7 +129,7 @@ def reflect(gaussian: Matrix, *, gain: float = 1.0, block: int | None = None) ->
         -1.0
     """
     m, n = gaussian.shape[-2:]
-    block = block or min(128, max(32, _STRIPE // m))
+    block = block or _block(m)
     for first in reversed(range(0, n, block)):
         last = min(first + block, n)
         v, signs = _reflectors(gaussian[..., first:, first:last])
@@ -136,9 +138,23 @@ def reflect(gaussian: Matrix, *, gain: float = 1.0, block: int | None = None) ->
         diagonal = np.arange(first, last)
         gaussian[..., diagonal, diagonal] = -gain * signs
         q = gaussian[..., first:, first:]
-        projected = _adjoint(v) @ q
+        projected = _projected(v, q, -gain * signs)
         _multiply_left(_triangle(v), projected)
         _subtract_product(q, v, projected)
+
+
+def _projected(v: Matrix, q: Matrix, diagonal: Matrix) -> Matrix:
+    """v'q, for a q whose first columns are those of a diagonal matrix, and whose first rows are 0 past them."""
+    size = v.shape[-1]
+    out = np.empty((*v.shape[:-2], size, q.shape[-1]), v.dtype)
+    np.multiply(_adjoint(v[..., :size, :]), diagonal[..., None, :], out=out[..., :size])
+    np.matmul(_adjoint(v[..., size:, :]), q[..., size:, size:], out=out[..., size:])
+    return out
+
+
+def _block(m: int) -> int:
+    """Narrow blocks waste no work on small matrices, wide ones make the products of large ones fast."""
+    return max(16, min(128, max(_WORTH_SCIPY, m // 12 // 16 * 16), _STRIPE // m))
 
 
 def _adjoint(a: Matrix) -> Matrix:
@@ -171,7 +187,13 @@ def _triangle(v: Matrix) -> Matrix:
         gram += _adjoint(wide) @ wide
     k = np.arange(v.shape[-1])
     gram[..., k, k] /= 2.0
-    return np.asarray(np.linalg.inv(np.triu(gram)).astype(v.dtype))
+    if gram.ndim > 2 or len(k) < _WORTH_SCIPY:
+        return np.asarray(np.linalg.inv(np.triu(gram)).astype(v.dtype))
+    from scipy.linalg import lapack  # a quarter of a second: not for small matrices
+
+    invert = lapack.ztrtri if np.iscomplexobj(gram) else lapack.dtrtri
+    inverse, _ = invert(gram.T, lower=1)  # turned, because LAPACK counts along columns; it never fails: |v_k| >= 1
+    return np.asarray(np.tril(inverse).T.astype(v.dtype))
 
 
 def _multiply_left(a: Matrix, b: Matrix) -> None:

@@ -20,6 +20,8 @@ SPARSE_PURPOSE = "sparse"
 _TAKEN = 1 << 22  # marks of units that are chosen for together
 _VALUES = 1 << 18  # numbers that are placed together
 _WORTH_COMPILING = 1 << 18
+_TILE = 1 << 19  # numbers of a few units that lie across memory: 2 MiB in float32
+_WIDTH, _NARROWEST = 128, 16  # units of a tile
 
 
 def choose(
@@ -106,27 +108,31 @@ def scatter_into(out: npt.NDArray[Any], draw: Draw, key: Key, kept: int) -> None
     """
     units, inputs = out.shape
     _assert_sizes(units, inputs, kept, 0, units)
-    rows = max(1, _VALUES // max(kept, 1))
-    place = _compiled_place() if out.size >= _WORTH_COMPILING else None
-    clear = place is not None and out.strides[1] == out.itemsize  # row by row, while the row is in the cache
-    if not clear:
+    rows = max(_WIDTH, _VALUES // max(kept, 1) // _WIDTH * _WIDTH)
+    kernels = _kernels() if out.size >= _WORTH_COMPILING else None
+    clear = kernels is not None and out.strides[1] == out.itemsize  # row by row, while the row is in the cache
+    across = kernels is not None and not clear and out.T.flags.c_contiguous and inputs * _NARROWEST <= _TILE
+    if not (across or clear):
         out[...] = 0
     for a in range(0, units, rows):
         b = min(a + rows, units)
         values = sample(draw, key, (units, kept), box=(slice(a, b),)).astype(out.dtype, copy=False)
-        if place is None:
+        if kernels is None:
             np.put_along_axis(out[a:b], choose(key, units, inputs, kept, first=a, last=b), values, axis=1)
+            continue
+        words = unit_words(key.for_purpose(SPARSE_PURPOSE), (units, kept), box=(slice(a, b),))
+        kind = np.uint16 if out.itemsize == 2 else out.dtype
+        if across:
+            kernels.place_across(out.T.view(kind), a, values.view(kind), words, min(_WIDTH, _TILE // inputs))
         else:
-            words = unit_words(key.for_purpose(SPARSE_PURPOSE), (units, kept), box=(slice(a, b),))
-            kind = np.uint16 if out.dtype.itemsize == 2 else out.dtype
-            place(out[a:b].view(kind), values.view(kind), words, clear)
+            kernels.place(out[a:b].view(kind), values.view(kind), words, clear)
 
 
 @functools.cache
-def _compiled_place() -> Any:
-    """The compiled scatter, or None where numba is not to be had."""
+def _kernels() -> Any:
+    """The compiled kernels, or None where numba is not to be had."""
     if cpu_engine() != "numba":
         return None
     from fanin.streams import numba_sparse
 
-    return numba_sparse.place
+    return numba_sparse
