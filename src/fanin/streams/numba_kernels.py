@@ -14,6 +14,8 @@ had at all. How the kernels are laid out, and why:
 from __future__ import annotations
 
 import contextlib
+import importlib
+import sys
 from typing import Any
 
 import numpy as np
@@ -445,8 +447,27 @@ def _fill_words(out: Any, begin: Any, end: Any, places: Any, law: Any) -> None:
 _FILLS = {"uint32": _fill_words, "float32": _fill_single, "uint16": _fill_half, "float64": _fill_double}
 
 
+def _load_array_functions() -> None:
+    """Let numba load its array functions without asking SciPy for its BLAS.
+
+    It asks by importing scipy.linalg, a third of the time that a first fill takes, and asks again before it compiles
+    anything that calls BLAS. Nothing here does.
+    """
+    if "scipy.linalg" in sys.modules or "numba.np.arraymath" in sys.modules:
+        return
+    with contextlib.suppress(ImportError, AttributeError):  # another numba: it loads them at the first call
+        linalg = importlib.import_module("numba.np.linalg")
+        asked = linalg.ensure_blas
+        linalg.ensure_blas = lambda: None
+        try:
+            importlib.import_module("numba.np.arraymath").ensure_blas = asked
+        finally:
+            linalg.ensure_blas = asked
+
+
 def ready(memory: str) -> Any:
     """The fill for memory of the given dtype, after one empty call that compiles it or loads it from the cache."""
+    _load_array_functions()
     fill = _FILLS[memory]
     axes, words = np.ones(1, np.int64), np.zeros(3, np.uint64)
     law = (words, words, 0, 0, np.zeros(4, np.float32), np.zeros(4), words[:2], 0)
