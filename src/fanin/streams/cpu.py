@@ -54,7 +54,10 @@ def kernel_for(part: str) -> Any:
     kernels, reason = _kernels()
     if kernels is not None:
         try:
-            return kernels.ready(memory_dtype(part).name)
+            memory = memory_dtype(part).name
+            if sys.stderr.isatty() and not kernels.is_kept(memory):
+                print("fanin compiles its kernels, once on this machine: about ten seconds ...", file=sys.stderr)
+            return kernels.ready(memory)
         except Exception as error:
             reason = f"{type(error).__name__}: {error}"
     warnings.warn(

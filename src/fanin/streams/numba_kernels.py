@@ -16,6 +16,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,7 +27,7 @@ from numba.extending import intrinsic
 from fanin.streams import reference as ref
 from fanin.streams import reference64 as ref64
 
-__all__ = ["CHUNK", "ready"]
+__all__ = ["CHUNK", "is_kept", "ready"]
 
 CHUNK = 2048
 _UNIFORM = 1
@@ -148,6 +149,14 @@ def _positions(out: Any, first: Any, count: Any, shape: Any, strides: Any, base:
 
 
 @_step
+def _copy(out: Any, first: Any, found: Any, begin: Any, count: Any) -> None:
+    """An assignment of slices would do, but the message for shapes that differ takes three seconds to compile."""
+    to, since = uint64(first), uint64(begin)
+    for i in range(uint64(count)):
+        out[to + i] = found[since + i]
+
+
+@_step
 def _words(
     out: Any,
     spare: Any,
@@ -179,7 +188,7 @@ def _words(
             _blocks(out, begin >> uint64(2), (take + 3) >> 2, stream)
         else:
             _blocks(spare, begin >> uint64(2), (skip + take + 3) >> 2, stream)
-            words[done : done + take] = aligned[skip : skip + take]
+            _copy(words, done, aligned, skip, take)
         done += take
 
 
@@ -441,7 +450,7 @@ def _fill_words(out: Any, begin: Any, end: Any, places: Any, law: Any) -> None:
     for first in range(begin, end, CHUNK):
         count = min(CHUNK, end - first)
         _words(words, spare, index, first, count, shape, strides, start, run, law[0])
-        out[first : first + count] = words.view(np.uint32)[:count]
+        _copy(out, first, words.view(np.uint32), 0, count)
 
 
 _FILLS = {"uint32": _fill_words, "float32": _fill_single, "uint16": _fill_half, "float64": _fill_double}
@@ -463,6 +472,12 @@ def _load_array_functions() -> None:
             importlib.import_module("numba.np.arraymath").ensure_blas = asked
         finally:
             linalg.ensure_blas = asked
+
+
+def is_kept(memory: str) -> bool:
+    """Whether the fill for memory of the given dtype was compiled before, and is on disk; a guess from the files."""
+    fill = _FILLS[memory]
+    return any(Path(fill.stats.cache_path).glob(f"numba_kernels.{fill.__name__}-*.nbi"))
 
 
 def ready(memory: str) -> Any:
