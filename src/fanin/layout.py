@@ -72,6 +72,8 @@ class Layout:
         transposed: the weight is used by a transposed convolution.
         lookup: rows are read, not summed (an embedding): fan_in is 1 (times `bag` rows).
         bag: rows summed into one output by an EmbeddingBag.
+        multiplied: the input axes belong to inputs that are multiplied with each other (Bilinear), not to one input
+            that is laid out over several axes. fan_out is then the geometric mean over the inputs.
 
     Source: the counts are those of He et al. 2015 (arXiv 1502.01852, eq. 7 and 14) with groups, parts and strides as
     they act in the sum; torch, Keras and Flax count some of them differently (see ``docs/initializers.md``).
@@ -94,6 +96,7 @@ class Layout:
     transposed: bool = False
     lookup: bool = False
     bag: int = 1
+    multiplied: bool = False
 
     def __post_init__(self) -> None:
         axes = self.out_axes + self.in_axes + self.tap_axes + self.batch_axes
@@ -187,8 +190,16 @@ class Layout:
 
     @classmethod
     def bilinear(cls) -> Layout:
-        """Torch ``nn.Bilinear`` (out, in1, in2): both inputs are summed over."""
-        return cls(in_axes=(1, 2))
+        """Torch ``nn.Bilinear`` (out, in1, in2): both inputs are summed over.
+
+        The gradient of the first input sums out x in2 terms, that of the second out x in1: fan_out is their geometric
+        mean, exact for both where in1 = in2.
+
+        Example:
+            >>> fans((96, 16, 64), Layout.bilinear())
+            Fans(fan_in=1024.0, fan_out=3072.0)
+        """
+        return cls(in_axes=(1, 2), multiplied=True)
 
     @classmethod
     def experts(cls, *, in_out: bool = False, parts: int | tuple[int, ...] = 1) -> Layout:
@@ -303,7 +314,8 @@ def fans(shape: Sequence[int], layout: Layout | None = None) -> Fans:
     """fan_in and fan_out of one map inside a weight of the given shape.
 
     fan_in = inputs of one group x taps (/ stride product if transposed); fan_out = outputs of one group and part x taps
-    (/ stride product if not transposed). Parts of unequal size count with their mean.
+    (/ stride product if not transposed). Parts of unequal size count with their mean. Of inputs that are multiplied,
+    n_1 ... n_k units wide, fan_in = n_1 ... n_k and fan_out = out (n_1 ... n_k)^((k-1)/k).
 
     Args:
         shape: shape of the whole weight.
@@ -332,6 +344,8 @@ def fans(shape: Sequence[int], layout: Layout | None = None) -> Fans:
     outs /= len(layout.part_sizes(shape))
     if layout.lookup:
         return Fans(float(layout.bag), outs)
+    if layout.multiplied:
+        outs *= ins ** (1.0 - 1.0 / len(layout.in_axes))
     down, up = (strides, 1) if layout.transposed else (1, strides)
     return Fans(ins * taps / down, outs * taps / up)
 

@@ -106,15 +106,21 @@ LSTM_PROBES = {
 }
 
 
-def lstm_gate(gate: str, weight: Tensor, x: Tensor) -> Tensor:
-    """The pre-activation of one gate, read off the output of a real nn.LSTM."""
-    biases, cell, slope = LSTM_PROBES[gate]
+def lstm_showing(gate: str, weight: Tensor) -> nn.LSTM:
+    """An LSTM whose output moves with one gate alone, from the cell state of the table."""
     lstm = nn.LSTM(INPUTS, HIDDEN).double()
     with torch.no_grad():
         lstm.weight_ih_l0.copy_(weight)
         lstm.weight_hh_l0.zero_()
         lstm.bias_hh_l0.zero_()
-        lstm.bias_ih_l0.copy_(torch.tensor(biases, dtype=torch.float64).repeat_interleave(HIDDEN))
+        lstm.bias_ih_l0.copy_(torch.tensor(LSTM_PROBES[gate][0], dtype=torch.float64).repeat_interleave(HIDDEN))
+    return lstm
+
+
+def lstm_gate(gate: str, weight: Tensor, x: Tensor) -> Tensor:
+    """The pre-activation of one gate, read off the output of a real nn.LSTM."""
+    lstm, (_, cell, slope) = lstm_showing(gate, weight), LSTM_PROBES[gate]
+    with torch.no_grad():
         state = (torch.zeros(1, len(x), HIDDEN, dtype=torch.float64), torch.full((1, len(x), HIDDEN), cell).double())
         rest, _ = lstm(0.0 * x[None], state)
         moved, _ = lstm(SMALL * x[None], state)
@@ -143,9 +149,9 @@ GRU_PROBES = {
 }
 
 
-def gru_gate(gate: str, weight: Tensor, x: Tensor) -> Tensor:
-    """The pre-activation of one gate, read off the output of a real nn.GRU."""
-    biases, hidden_bias, slope = GRU_PROBES[gate]
+def gru_showing(gate: str, weight: Tensor) -> nn.GRU:
+    """A GRU whose output moves with one gate alone."""
+    biases, hidden_bias, _ = GRU_PROBES[gate]
     gru = nn.GRU(INPUTS, HIDDEN).double()
     # to see r, the other weights must not move n as well
     keep = torch.tensor([float(g == gate or gate == "n") for g in "rzn"], dtype=torch.float64)
@@ -155,6 +161,13 @@ def gru_gate(gate: str, weight: Tensor, x: Tensor) -> Tensor:
         gru.bias_hh_l0.zero_()
         gru.bias_hh_l0[2 * HIDDEN :] = hidden_bias
         gru.bias_ih_l0.copy_(torch.tensor(biases, dtype=torch.float64).repeat_interleave(HIDDEN))
+    return gru
+
+
+def gru_gate(gate: str, weight: Tensor, x: Tensor) -> Tensor:
+    """The pre-activation of one gate, read off the output of a real nn.GRU."""
+    gru, slope = gru_showing(gate, weight), GRU_PROBES[gate][-1]
+    with torch.no_grad():
         rest, moved = gru(0.0 * x[None])[0], gru(SMALL * x[None])[0]
     return (moved - rest)[0] / (SMALL * slope)
 
@@ -239,17 +252,18 @@ def fan_out_law(name: str) -> Initializer:
 
 def lstm_gradient(gate: str, weight: Tensor, delta: Tensor) -> Tensor:
     """Gradient at the input of a real nn.LSTM when one gate's pre-activations have gradient `delta`."""
-    biases, cell, slope = LSTM_PROBES[gate]
-    lstm = nn.LSTM(INPUTS, HIDDEN).double()
-    with torch.no_grad():
-        lstm.weight_ih_l0.copy_(weight)
-        lstm.weight_hh_l0.zero_()
-        lstm.bias_hh_l0.zero_()
-        lstm.bias_ih_l0.copy_(torch.tensor(biases, dtype=torch.float64).repeat_interleave(HIDDEN))
+    _, cell, slope = LSTM_PROBES[gate]
     zeros = torch.zeros(1, len(delta), HIDDEN, dtype=torch.float64)
     x = torch.zeros(1, len(delta), INPUTS, dtype=torch.float64, requires_grad=True)
-    out, _ = lstm(x, (zeros, zeros + cell))
+    out, _ = lstm_showing(gate, weight)(x, (zeros, zeros + cell))
     return torch.autograd.grad(out, x, delta[None] / slope)[0][0]
+
+
+def gru_gradient(gate: str, weight: Tensor, delta: Tensor) -> Tensor:
+    """Likewise of a real nn.GRU."""
+    x = torch.zeros(1, len(delta), INPUTS, dtype=torch.float64, requires_grad=True)
+    out, _ = gru_showing(gate, weight)(x)
+    return torch.autograd.grad(out, x, delta[None] / GRU_PROBES[gate][-1])[0][0]
 
 
 def attention_gradient(weight: Tensor, delta: Tensor) -> Tensor:
@@ -261,6 +275,7 @@ def attention_gradient(weight: Tensor, delta: Tensor) -> Tensor:
 
 GRADIENTS = {
     **{f"LSTM gate {g}": ((4 * HIDDEN, INPUTS), 4, lambda w, d, g=g: lstm_gradient(g, w, d)) for g in "ifgo"},
+    **{f"GRU gate {g}": ((3 * HIDDEN, INPUTS), 3, lambda w, d, g=g: gru_gradient(g, w, d)) for g in "rzn"},
     "attention values": ((3 * HIDDEN, HIDDEN), 3, attention_gradient),
 }
 
@@ -277,5 +292,57 @@ def test_a_fan_out_law_keeps_the_second_moment_of_the_gradient(layer, name):
         assert_power(tolerance)
         got = sum(d.square().mean().item() for d in draws) / 20
         assert_ratio(got, 1.0, rel_var=tolerance, what=layer)
+
+    must_see(check, law)
+
+
+@pytest.mark.parametrize("name", LAWS)
+@pytest.mark.parametrize("bag", [1, 8])
+def test_a_fan_out_law_keeps_the_gradient_of_what_a_table_is_weighed_with(bag, name):
+    """The input of a table is a choice of rows; its gradient is what torch's EmbeddingBag gives `per_sample_weights`."""
+    shape, layout = (128, 512), Layout.embedding(bag=bag)
+    # as a map from rows to features it has more outputs than inputs
+    law = Orthogonal() if name == "orthogonal" else VarianceScaling(mode="fan_out", law=name)
+    assert name == "orthogonal" or fans(shape, layout).fan_out * law.std_for(shape, layout) ** 2 == pytest.approx(1.0)
+
+    rows = torch.arange(128).repeat(128, 1).reshape(-1, bag)
+
+    def gradient(sampled: Initializer, seed: int) -> Tensor:
+        table = nn.EmbeddingBag(*shape, mode="sum", _weight=filled(sampled, shape, layout, seed))
+        share = torch.ones(rows.shape, dtype=torch.float64, requires_grad=True)
+        return torch.autograd.grad(table(rows, per_sample_weights=share), share, unit((len(rows), 512), seed))[0]
+
+    def check(sampled: Initializer) -> None:
+        got = sum(gradient(sampled, seed).square().mean().item() for seed in range(6)) / 6
+        tolerance = (weights_noise(law, shape, layout) + 2.0 / rows.numel()) / 6
+        assert_power(tolerance)
+        assert_ratio(got, 1.0, rel_var=tolerance, what="gradient of the choice")
+
+    must_see(check, law)
+
+
+@pytest.mark.parametrize(("inputs", "name"), [((28, 28), name) for name in LAWS] + [((24, 32), "normal")])
+def test_a_fan_out_law_keeps_the_gradients_of_a_bilinear_form(inputs, name):
+    """Of both inputs where they are alike; where not, the product of the two second moments."""
+    shape, layout = (96, *inputs), Layout.bilinear()
+    law = Orthogonal(scaled=True) if name == "orthogonal" else VarianceScaling(mode="fan_out", law=name)
+    wanted = fans(shape, layout).fan_out * law.std_for(shape, layout) ** 2
+    assert name == "orthogonal" or wanted == pytest.approx(1.0)
+
+    def gradients(sampled: Initializer, seed: int) -> list[float]:
+        form = nn.Bilinear(*inputs, 96, bias=False).double()
+        with torch.no_grad():
+            form.weight.copy_(filled(sampled, shape, layout, seed))
+        x = [unit((8192, n), 3 * seed + k).requires_grad_() for k, n in enumerate(inputs)]
+        found = torch.autograd.grad(form(*x), x, unit((8192, 96), 3 * seed + 2))
+        return [g.square().mean().item() for g in found]
+
+    def check(sampled: Initializer) -> None:
+        draws = [gradients(sampled, seed) for seed in range(2)]
+        for k, (n, other) in enumerate((inputs, inputs[::-1])):
+            got = sum(draw[k] for draw in draws) / 2 * math.sqrt(n / other)
+            tolerance = (weights_noise(law, shape, layout) + 8.0 / (8192 * n)) / 2
+            assert_power(tolerance)
+            assert_ratio(got / wanted, 1.0, rel_var=tolerance, what="gradient")
 
     must_see(check, law)

@@ -116,7 +116,7 @@ CASES = {
     "transposed, groups": (Layout.conv_transposed(1, groups=4), (64, 16, 4), (64, 64)),
     "embedding": (Layout.embedding(), (1000, 64), (1, 64)),
     "bag": (Layout.embedding(bag=5), (1000, 64), (5, 64)),
-    "bilinear": (Layout.bilinear(), (10, 20, 30), (600, 10)),
+    "bilinear": (Layout.bilinear(), (10, 20, 5), (100, 100)),
     "experts": (Layout.experts(), (8, 100, 50), (50, 100)),
     "experts, in, out": (Layout.experts(in_out=True, parts=2), (8, 50, 200), (50, 100)),
     "c01b": (Layout.c01b(), (3, 5, 5, 16), (75, 400)),

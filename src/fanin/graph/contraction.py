@@ -270,4 +270,5 @@ def layout_of(use: Contraction, axes: Axes | None, rank: int) -> tuple[Layout, b
         transposed=use.transposed,
         lookup=use.lookup,
         bag=use.bag,
+        multiplied=len(use.data) == len(places["in"]) > 1,
     ), True

@@ -465,11 +465,12 @@ def _load_array_functions() -> None:
     if "scipy.linalg" in sys.modules or "numba.np.arraymath" in sys.modules:
         return
     with contextlib.suppress(ImportError, AttributeError):  # another numba: it loads them at the first call
-        linalg = importlib.import_module("numba.np.linalg")
+        linalg: Any = importlib.import_module("numba.np.linalg")
         asked = linalg.ensure_blas
         linalg.ensure_blas = lambda: None
         try:
-            importlib.import_module("numba.np.arraymath").ensure_blas = asked
+            arrays: Any = importlib.import_module("numba.np.arraymath")
+            arrays.ensure_blas = asked
         finally:
             linalg.ensure_blas = asked
 
