@@ -28,9 +28,15 @@ def label(graph: Graph) -> Roles:
     first = {name: _label(book, p) for name, p in graph.parameters.items()}
     named = with_owners(book, first)
     streams = tuple(
-        Stream(number=s, num_branches=n, start=stream_start(book, s)) for s, n in sorted(book.lengths.items())
+        Stream(number=s, num_branches=n, start=stream_start(book, s), sums=_sums(book, s))
+        for s, n in sorted(book.lengths.items())
     )
     return Roles(named, streams, plain_stack(book, named), graph.notes)
+
+
+def _sums(book: Book, stream: int) -> tuple[int, ...]:
+    found = book.analysis.flow.residuals.values()
+    return tuple(book.graph.ops[r.op].output for r in found if r.stream == stream)
 
 
 # ---------------------------------------------------------------------- one parameter

@@ -89,11 +89,13 @@ def residuals(around: Surroundings) -> dict[int, Residual]:
         if match is None:
             continue
         skip, branch, start, kind = match
+        maps, num_maps = _maps_in_branch(around, branch, start)
+        if not maps:
+            continue  # nothing in the branch can be sized: the direct term of a state-space layer is no depth
         stream = _stream_of(around, found, skip, through_map=kind == "projection")
         if stream is None:
             stream = len(lengths)
             lengths.append(0)
-        maps, num_maps = _maps_in_branch(around, branch, start)
         found[op.index] = Residual(op.index, skip, branch, start, kind, stream, lengths[stream], maps, num_maps)
         lengths[stream] += 1
     return found
@@ -129,6 +131,8 @@ def _projection(around: Surroundings, known: Mapping[int, Residual], skip: int, 
     start = _reaches(around, branch, _back_chain(around, known, use.data[0]), maps=2)
     if start is None or not _bends(around, branch, start):
         return None  # a linear branch beside a map is a low-rank update of that map
+    if op.index in {inside.index for inside in _branch_ops(around, branch, start)}:
+        return None  # both come through that map: what parts them lies behind it
     return skip, branch, start, "projection"
 
 

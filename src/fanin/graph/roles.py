@@ -85,11 +85,12 @@ class Branch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stream:
-    """One residual stream: its number, how many branches are added to it, and the value it starts with."""
+    """One residual stream: its number, how many branches are added to it, the value it starts with, and its sums."""
 
     number: int
     num_branches: int
     start: int
+    sums: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
