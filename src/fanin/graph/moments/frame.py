@@ -161,7 +161,7 @@ class Frame:
         op = self.graph.producer(value)
         if s.numbers is not None:
             env[value] = s.numbers
-        elif s.leaf or op is None or depth > _MAX_REPLAY_DEPTH or not _has_moments(self, op):
+        elif (s.leaf and not s.is_masked) or op is None or depth > _MAX_REPLAY_DEPTH or not _has_moments(self, op):
             env[value] = torch.from_numpy(self._field(value)).to(_dtype(self.graph.value(value)))
         else:
             for v in dict.fromkeys(op.inputs):

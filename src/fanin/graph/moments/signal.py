@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -72,6 +73,11 @@ class Signal:
             return None
         spread = float(abs(m.kernel - m.mean * m.mean).max())
         return m.mean if spread <= 1e-12 * m.mean * m.mean else None
+
+    @property
+    def is_masked(self) -> bool:
+        """Whether some entries are infinite, as scores behind a mask are."""
+        return self.moments is not None and math.isinf(self.moments.mean)
 
     @property
     def known(self) -> Moments:

@@ -87,6 +87,8 @@ def forward(frame: Frame, op: Op) -> Sequence[Signal]:
     known = _from_numbers(frame, op)
     if known is not None:
         return known
+    if any(frame.signals[v].is_masked for v in op.inputs):
+        return sampled(frame, op)  # infinities have no moments, but a maximum or an exponential of them has
     try:
         rule = FORWARD.get(op.name)
         if rule is not None:
