@@ -16,6 +16,8 @@ from fanin.recipes.step import Step
 
 __all__ = ["network_of", "place"]
 
+_EXPLODES = 10.0  # times its start: a stream of 100 unit branches on a unit start
+
 
 def network_of(live: Live) -> Network:
     """The captured model with the role of every parameter."""
@@ -57,7 +59,7 @@ def place(
     return Chosen(
         choices={n: _evident(settled.choices[n], drafts[n], evidence or {}) for n in placed},
         unknown=unknown,
-        warnings=(*notes, *_clones(network)),
+        warnings=(*notes, *_clones(network), *_explosions(network, settled)),
         extras={**_extras(network, settled), **(extras or {})},
     )
 
@@ -114,6 +116,26 @@ def _clones(network: Network) -> tuple[str, ...]:
         f"{sum(map(len, groups))} weights are copies of each other now (e.g. {groups[0][0]} and {groups[0][1]}); "
         "each is drawn by itself, since equal layers train together (docs/recipes.md, clones)",
     )
+
+
+def _explosions(network: Network, settled: Settled) -> tuple[str, ...]:
+    """Residual streams that this start makes far larger than they began."""
+    said = []
+    for stream in network.roles.streams:
+        known = [settled.moments.tensors.get(v) for v in (stream.start, *stream.sums)]
+        sizes = [t.moments.rms for t in known if t is not None and t.moments is not None]
+        if len(sizes) < 2 or not 0.0 < sizes[0] < math.inf:
+            continue
+        finite = [s for s in sizes if math.isfinite(s)]
+        growth = math.inf if len(finite) < len(sizes) else max(sizes) / sizes[0]
+        if growth > _EXPLODES:
+            size = "without bound" if math.isinf(growth) else f"{growth:.2g}-fold"
+            said.append(
+                f"the residual stream grows {size} over its {stream.num_branches} branches under this start (from rms "
+                f"{sizes[0]:.2g}): training will hardly begin. Scale what the branches add by the depth, as the recipe "
+                "auto does, or normalize inside the branches"
+            )
+    return tuple(said)
 
 
 def _extras(network: Network, settled: Settled) -> dict[str, Any]:
