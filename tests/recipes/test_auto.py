@@ -125,10 +125,23 @@ def test_logistic_stacks_are_centred():
     assert float((one @ one.T)[~torch.eye(64, dtype=bool)].mean().abs()) < 0.3
 
 
+def fanin_start(model, x, seed):
+    fanin.init_(model, x, seed=seed)
+    return model(x).detach()
+
+
 def test_tanh_by_depth():
     deep = fanin.plan(mlp([32, *[32] * 100, 10], nn.Tanh), normal(8, 32))
     assert deep["4.weight"].rule == "critical"
-    assert deep["4.weight"].initializer.gain == pytest.approx(math.sqrt(1.0197), rel=1e-3)
+    q = deep["0.weight"].std ** 2 * 32
+    at = fanin.theory.isometry("tanh", depth=100, q=q)
+    assert at.relative_var == pytest.approx(1.0, rel=1e-3)
+    assert at.mean == pytest.approx(1.0)
+    gain = deep["4.weight"].initializer.gain
+    assert gain == pytest.approx(fanin.theory.gain("tanh", direction="backward", q=q), rel=1e-6)
+    model, x = mlp([32, *[32] * 100, 10], nn.Tanh), normal(512, 32)
+    sizes = [float(fanin_start(model, x, seed).square().mean()) for seed in range(8)]
+    assert sum(sizes) / len(sizes) == pytest.approx(1.0, rel=0.3)  # unit logits from activations of 0.04
     shallow = fanin.plan(mlp([32, *[32] * 10, 10], nn.Tanh), normal(8, 32))
     assert shallow["4.weight"].std * math.sqrt(32) == pytest.approx(1.5925, rel=2e-3)
 
@@ -330,3 +343,85 @@ def test_overrides_win_over_rules():
     plan = fanin.plan(mlp([8, *[16] * 6, 4], nn.ReLU), normal(5, 8), overrides={"4.weight": Normal(std=0.7)})
     assert plan["4.weight"].std == 0.7
     assert np.isclose(plan["2.weight"].std, plan["6.weight"].std)
+
+
+# ---------------------------------------------------------------------- residual streams
+class Shortcut(nn.Module):
+    def __init__(self, inputs, outputs):
+        super().__init__()
+        self.shortcut = nn.Conv2d(inputs, outputs, 1, bias=False)
+        self.first = nn.Conv2d(inputs, outputs, 3, padding=1)
+        self.second = nn.Conv2d(outputs, outputs, 3, padding=1)
+
+    def forward(self, x):
+        return torch.relu(self.shortcut(x) + self.second(torch.relu(self.first(x))))
+
+
+def test_a_shortcut_without_norm_is_orthogonal():
+    model = nn.Sequential(nn.Conv2d(3, 16, 3, padding=1), nn.ReLU(), Shortcut(16, 32), Shortcut(32, 64))
+    plan = fanin.init_(model, normal(2, 3, 8, 8))
+    for name, module in (("2", model[2]), ("3", model[3])):
+        assert plan[f"{name}.shortcut.weight"].rule == "stream entry"
+        flat = module.shortcut.weight.detach().double().flatten(1)
+        singular = torch.linalg.svdvals(flat)
+        assert float(singular.max() / singular.min()) == pytest.approx(1.0, abs=1e-5)
+        assert float(flat.square().mean().sqrt()) == pytest.approx(plan[f"{name}.shortcut.weight"].std, rel=1e-5)
+    assert plan["2.first.weight"].rule != "stream entry"
+
+
+class Direct(nn.Module):
+    """x + W scan(x) with a direct term inside that no weight stands in, as state-space layers have it."""
+
+    def __init__(self, width):
+        super().__init__()
+        self.mix, self.out = nn.Linear(width, width), nn.Linear(width, width)
+
+    def forward(self, x):
+        h = self.mix(x)
+        return x + self.out(h * h.tanh().cumsum(1) + 0.5 * h)
+
+
+def test_a_branch_without_weights_is_no_depth():
+    from fanin.graph.capture import capture
+    from fanin.graph.roles import roles
+
+    model = nn.Sequential(Direct(16), Direct(16))
+    found = roles(capture(model, normal(2, 8, 16)))
+    assert [s.num_branches for s in found.streams] == [2]
+    assert [len(s.sums) for s in found.streams] == [2]
+
+
+@pytest.mark.parametrize(("recipe", "explodes"), [("auto", False), ("torch", False), ("classic", True)])
+def test_a_stream_that_would_explode_is_told(recipe, explodes):
+    def block():
+        return Residual(nn.Sequential(nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 64)))
+
+    model = nn.Sequential(nn.Linear(64, 64), *(block() for _ in range(20)))
+    x = normal(256, 64)
+    plan = fanin.init_(model, x, recipe=recipe)
+    assert any("the residual stream grows" in w for w in plan.warnings) == explodes
+    assert (rms(model(x)) / rms(model[0](x)) > 10.0) == explodes
+
+
+def test_scores_behind_a_mask_of_infinities_are_followed():
+    class Masked(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.scores, self.values = nn.Linear(16, 8), nn.Linear(16, 16)
+            self.after = nn.Linear(16, 16)
+
+        def forward(self, x):
+            s = torch.where(torch.ones(8, 8).tril().bool(), self.scores(x), -torch.inf)
+            s = s + 0.5
+            weights = torch.exp(s - s.amax(-1, keepdim=True))
+            return self.after(weights @ self.values(x))
+
+    model, x = Masked(), normal(64, 8, 16)
+    plans = [fanin.plan(model, x) for _ in range(2)]
+    assert plans[0].to_json() == plans[1].to_json()
+    (predicted,) = plans[0]["after.weight"].predicted_rms
+    sizes = []
+    for seed in range(6):
+        fanin.init_(model, x, seed=seed)
+        sizes.append(rms(model(x)))
+    assert sum(sizes) / len(sizes) == pytest.approx(predicted, rel=0.25)

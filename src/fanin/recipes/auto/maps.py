@@ -13,7 +13,7 @@ from fanin.recipes.functions import moments_of
 from fanin.recipes.network import BranchInfo, Network, tap_share
 from fanin.recipes.step import Step
 
-__all__ = ["adapter", "forward", "head", "input_scale", "looped", "rescaled", "residual"]
+__all__ = ["adapter", "entry", "forward", "head", "input_scale", "looped", "rescaled", "residual"]
 
 _HE = "He et al. 2015, arXiv 1502.01852, eq. 7-10, with E x² in place of its value for ReLU"
 
@@ -124,6 +124,27 @@ def _forward_reason(role: ParameterRole, is_first: bool) -> str:
         return "first layer: unit pre-activations, scaled down for a large input and never up for a small one"
     reads = ", ".join(role.feeds) or "its input"
     return f"reads {reads}: passes on unit second moment"
+
+
+def entry(network: Network, role: ParameterRole, options: AutoOptions) -> Draft | None:
+    """A pointwise map that alone carries a signal into a residual stream: a shortcut, an input projection."""
+    use = role.use
+    if use is None or "stream_in" not in use.tags or use.branch is not None or use.norm_after or use.chain:
+        return None
+    taps = math.prod(role.shape[a] for a in role.layout.tap_axes)
+    if {"input", "norm", "gate"} & set(use.feeds) or taps > 1 or role.layout.groups > 1 or len(role.uses) > 1:
+        return None
+    draft = forward(network, role, options)
+
+    def make(read: Read) -> Made:
+        made = draft.make(read)
+        std = made.law.std_for(role.shape, role.layout) if made.law is not None else 1.0
+        gain = std * math.sqrt(float(role.fan_in or 1.0))
+        step = Step(quantity="gain", value=gain, formula="std × sqrt(fan_in): the same std, as orthogonal rows")
+        return Made(law=Orthogonal(gain=gain, scaled=True), steps=(*made.steps, step))
+
+    reason = f"{draft.reason}; it alone carries the stream, so orthogonal: no draw shortens or lengthens it"
+    return Draft(rule="stream entry", reason=reason, make=make, evidence="stream-entry")
 
 
 # ---------------------------------------------------------------------- heads

@@ -33,6 +33,7 @@ _MAP_RULES: tuple[_MapRule, ...] = (
     maps.looped,
     maps.head,
     maps.residual,
+    maps.entry,
     maps.forward,
 )
 _RULES: Mapping[str, _MapRule] = {

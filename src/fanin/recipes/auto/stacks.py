@@ -22,6 +22,7 @@ from fanin.recipes.auto.evidence import (
     CENTRED_CHI,
     CENTRED_SHARE,
     CRITICAL_FROM,
+    CRITICAL_SPREAD,
     MIRROR_FROM,
     ORTHOGONAL_FROM,
     SIREN_OMEGA,
@@ -33,7 +34,7 @@ from fanin.recipes.functions import is_bounded, is_odd, mirror_slope, moments_of
 from fanin.recipes.network import Network
 from fanin.recipes.step import Step
 
-__all__ = ["Stack", "stack_drafts", "stack_of"]
+__all__ = ["Stack", "critical_q", "stack_drafts", "stack_of"]
 
 _UNMIRRORED = ("max_pool", "permute", "transpose", "movedim", "amax", "adaptive_max_pool")
 _BALDUZZI = "Balduzzi et al. 2017, arXiv 1702.08591, section 4"
@@ -275,22 +276,47 @@ def _is_deep_odd(stack: Stack) -> bool:
 
 
 def _critical(stack: Stack, options: AutoOptions) -> dict[str, Draft]:
-    """Orthogonal at the critical point q* = 1 / depth."""
-    q = 1.0 / stack.num_hidden
+    """Orthogonal at the critical point where the stack's squared singular values spread by their mean."""
+    q = critical_q(stack.activation, stack.num_hidden)
     moments = moments_of(stack.activation, q)
     gain = 1.0 / math.sqrt(moments.dsecond) if moments is not None else 1.0
     return {r.name: _critical_draft(stack, i, r, q, gain, options) for i, r in enumerate(stack.maps)}
+
+
+def critical_q(activation: Activation, depth: int) -> float:
+    """The q* at which depth (E f'^4 / (E f'^2)^2 - 1) = 1: the largest that an orthogonal stack bears.
+
+    There the squared singular values of the stack's Jacobian have a standard deviation as large as their mean, 1. A
+    larger q* loses directions, a smaller one leaves the stack more linear than it need be. For tanh and many layers
+    about 1 / sqrt(8 depth).
+
+    Source: Pennington et al. 2017, arXiv 1711.04735, eq. 22.
+
+    Example:
+        >>> round(critical_q(Activation("tanh", fn=np.tanh), 99), 3)
+        0.042
+    """
+    low, high = 1e-8, 1.0
+    for _ in range(50):
+        middle = math.sqrt(low * high)
+        m = moments_of(activation, middle)
+        if m is not None and depth * (m.dfourth / m.dsecond**2 - 1.0) < CRITICAL_SPREAD:
+            low = middle
+        else:
+            high = middle
+    return low
 
 
 def _critical_draft(
     stack: Stack, index: int, role: ParameterRole, q: float, gain: float, options: AutoOptions
 ) -> Draft:
     fan_in = float(role.fan_in or 1.0)
-    source = "Schoenholz et al. 2017, arXiv 1611.01232, eq. 5; Pennington et al. 2017, arXiv 1711.04735"
-    at = Step(quantity="q*", value=q, formula=f"1 / depth, depth = {stack.num_hidden}", source=source)
-    reason = f"{stack.num_hidden} {stack.activation.label} layers: orthogonal at the critical point q* = 1/depth"
+    source = "Pennington et al. 2017, arXiv 1711.04735, eq. 22; Schoenholz et al. 2017, arXiv 1611.01232, eq. 5"
+    words = f"depth (E f'⁴ / (E f'²)² - 1) = {CRITICAL_SPREAD:g}, depth = {stack.num_hidden}"
+    at = Step(quantity="q*", value=q, formula=f"{words}: singular values spread by their mean", source=source)
+    reason = f"{stack.num_hidden} {stack.activation.label} layers: orthogonal at the critical point q* = {q:.3g}"
     if index == stack.num_hidden:
-        return _plain_head(role, options, reason)
+        return _critical_head(role, stack.activation, q, at, options, reason)
     if index == 0:
         std = math.sqrt(q / (fan_in * input_scale(stack.input_moment)))
         steps = (at, Step(quantity="std", value=std, formula="sqrt(q* / fan_in), divided by the rms of a large input"))
@@ -305,20 +331,22 @@ def _critical_draft(
     return fixed(Orthogonal(gain=gain, scaled=True), rule="critical", reason=reason, evidence="tanh-deep", steps=steps)
 
 
-def _plain_head(role: ParameterRole, options: AutoOptions, reason: str) -> Draft:
+def _critical_head(
+    role: ParameterRole, activation: Activation, q: float, at: Step, options: AutoOptions, reason: str
+) -> Draft:
     if options.head == "zero":
         return fixed(Zeros(), rule="zero head", reason="zero, as asked for")
-    std = (CALM_RMS if options.head == "calm" else 1.0) / math.sqrt(float(role.fan_in or 1.0))
+    moments = moments_of(activation, q)
+    second = moments.second if moments is not None else q
+    size = CALM_RMS if options.head == "calm" else 1.0
+    std = size / math.sqrt(float(role.fan_in or 1.0) * second)
     steps = (
-        Step(quantity="std", value=std, formula="1 / sqrt(fan_in)" + (" × 0.1" if options.head == "calm" else "")),
+        at,
+        Step(quantity="E f²", value=second, formula="of N(0, q*): what the head reads"),
+        Step(quantity="std", value=std, formula=f"{size:g} / sqrt(fan_in E f²): outputs of rms {size:g}"),
     )
-    return fixed(
-        Normal(std=std),
-        rule="critical",
-        reason=f"{reason}; the head as measured with it",
-        evidence="tanh-deep",
-        steps=steps,
-    )
+    reason = f"{reason}; the head makes up for the small q*"
+    return fixed(Normal(std=std), rule="critical", reason=reason, evidence="tanh-deep", steps=steps)
 
 
 # ---------------------------------------------------------------------- orthogonal
