@@ -131,21 +131,28 @@ def ratios(plan, found, env, graph) -> dict[str, float]:
 
 
 def growth(found, env, sums) -> dict[int, float]:
-    """Largest rms among the sums of each residual stream over its start (over their median, if it starts at zero)."""
+    """Largest rms among the sums of each residual stream over its start (over their median, if it starts at zero).
+
+    A stream whose first skip path is a map of its own starts with its first sum: the map makes a signal of another
+    space and size than the one it reads.
+    """
     result = {}
     for stream in found.streams:
-        sizes = [rms(env[v]) for v in sums.get(stream.number, ())]
-        start = rms(env[stream.start]) if stream.start in env else 0.0
+        begin, values = sums.get(stream.number, (None, []))
+        begin = stream.start if begin is None else begin
+        sizes = [rms(env[v]) for v in values]
+        start = rms(env[begin]) if begin in env else 0.0
         if sizes:
             result[stream.number] = max(sizes) / (start if start > 0.0 else statistics.median(sizes))
     return result
 
 
-def stream_sums(graph) -> dict[int, list[int]]:
-    """Value indices of the additions of each residual stream."""
-    found: dict[int, list[int]] = {}
+def stream_sums(graph) -> dict[int, tuple[int | None, list[int]]]:
+    """Of each residual stream: its first sum, if the first skip path is a map of its own, and all its sums."""
+    found: dict[int, tuple[int | None, list[int]]] = {}
     for r in analyse(graph).flow.residuals.values():
-        found.setdefault(r.stream, []).append(graph.ops[r.op].output)
+        total = graph.ops[r.op].output
+        found.setdefault(r.stream, (total if r.kind == "projection" else None, []))[1].append(total)
     return found
 
 
