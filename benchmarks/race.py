@@ -4,9 +4,11 @@
     python benchmarks/race.py relu50 vit      # some lines
     python benchmarks/race.py --steps 0.2     # a fifth of the steps: a smoke run
 
-Each start's learning rate is tuned on the same grid with seed 0; at its best rate it then runs five seeds. Batches are
-the same for all starts of a seed. The loss is the mean training loss of the last 20 steps (for `siren` the held-out
-error). A line is won or tied where fanin's mean is not above the best rival's by more than the seeds' spread.
+Each start's learning rate is tuned on the same grid with seed 0; where the best rate of any of them lies at the edge
+of the grid, the grid grows by a rate on that side for all, twice at most. At its best rate each start then runs five
+seeds. Batches are the same for all starts of a seed. The loss is the mean training loss of the last 20 steps (for
+`siren` the held-out error). A line is won or tied where fanin's mean is not above the best rival's by more than the
+seeds' spread.
 """
 
 from __future__ import annotations
@@ -238,6 +240,24 @@ def badness(line: Line, run: Any) -> float:
     return -run.score if line.judged == "score" else run.final_loss()
 
 
+def rate(item: tuple[Any, Any]) -> float:
+    return item[0].lr
+
+
+def tuned(line: Line, inits: dict[str, Any], common: dict[str, Any]) -> dict[Any, Any]:
+    """Runs of seed 0 over the grid, which grows on the side where a start that trains is best at its edge."""
+    runs = dict(compare(inits=inits, seeds=[0], lrs=line.lrs, **common).runs)
+    for _ in range(2):
+        rates = sorted({s.lr for s in runs})
+        best = [min((badness(line, r), s.lr) for s, r in runs.items() if s.init == init) for init in inits]
+        ends = {lr for value, lr in best if math.isfinite(value)} & {rates[0], rates[-1]}
+        if not ends:
+            break
+        wider = [float(f"{lr**2 / rates[1 if lr == rates[0] else -2]:.1g}") for lr in sorted(ends)]
+        runs |= compare(inits=inits, seeds=[0], lrs=wider, **common).runs
+    return runs
+
+
 def race(name: str, *, share: float, seeds: int) -> dict[str, Any]:
     """Tune on seed 0, then all seeds at the best rate."""
     line = LINES[name]
@@ -248,12 +268,12 @@ def race(name: str, *, share: float, seeds: int) -> dict[str, Any]:
         "progress": False,
     }
     inits = starts(line)
-    tuning = compare(inits=inits, seeds=[0], lrs=line.lrs, **common)
+    tuning = tuned(line, inits, common)
     found: dict[str, Any] = {}
     for init, start in inits.items():
-        at_rate = {s.lr: badness(line, r) for s, r in tuning.runs.items() if s.init == init}
+        at_rate = {s.lr: badness(line, r) for s, r in sorted(tuning.items(), key=rate) if s.init == init}
         best = min(at_rate, key=at_rate.__getitem__)
-        runs = [r for s, r in tuning.runs.items() if s.init == init and s.lr == best]
+        runs = [r for s, r in tuning.items() if s.init == init and s.lr == best]
         if seeds > 1:
             runs += compare(inits={init: start}, seeds=range(1, seeds), lrs=[best], **common).runs.values()
         values = [badness(line, r) for r in runs]
@@ -261,7 +281,7 @@ def race(name: str, *, share: float, seeds: int) -> dict[str, Any]:
         finite = bool(np.isfinite(values).all())
         found[init] = {
             "lr": best,
-            "at_edge": best in (min(line.lrs), max(line.lrs)),
+            "at_edge": best in (min(at_rate), max(at_rate)),
             "values": values,
             "mean": float(np.mean(values)),
             "std": float(np.std(values, ddof=1)) if finite and len(values) > 1 else 0.0 if finite else math.inf,
