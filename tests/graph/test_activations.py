@@ -81,3 +81,8 @@ def test_no_library_function_is_taken_for_another(name):
 def test_a_nearby_function_is_not_taken_for_it():
     assert identify(lambda z: z / (1 + np.exp(-1.03 * z))).name.startswith("custom")
     assert identify(lambda z: np.tanh(z) + 0.001 * z).name.startswith("custom")
+
+
+def test_a_function_that_ends_within_one_is_no_error():
+    found = identify(lambda x: np.sqrt(1.0 - x * x), ops=("sqrt",))
+    assert found.label.startswith("custom")

@@ -29,6 +29,7 @@ def test_captured_without_computing_and_nothing_is_unknown(name):
 # (model, parameter) -> facts that can be told from the source code by hand
 BY_HAND = {
     ("bilinear", "f.weight"): {"fan_in": 48, "layout": Layout.bilinear(), "tags": ("head",)},
+    ("bias_expanded_by_hand", "b"): {"role": "bias"},
     ("embedding_bag_with_offsets", "e.weight"): {"role": "embedding"},
     ("lstm_cell_loop", "cell.weight_hh"): {"role": "rnn_hh", "fan_in": 12, "fan_out": 12, "iterated": 5},
     ("packed_sequence", "rnn.weight_ih_l0"): {"role": "rnn_ih", "fan_in": 4, "feeds": ("input",)},

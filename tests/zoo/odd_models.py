@@ -41,6 +41,25 @@ def bilinear():
 
 
 @odd
+def bias_expanded_by_hand():
+    def forward(m, s):
+        return m.out(m.f(s) + m.b.expand_as(s) + s)
+
+    return Wrap(forward, f=nn.Linear(8, 8, bias=False), b=nn.Parameter(torch.zeros(8)), out=nn.Linear(8, 2)), x(3, 8)
+
+
+@odd
+def beyond_the_range_of_numbers():
+    def forward(m, s):
+        h = m.f(s)
+        for _ in range(5):
+            h = torch.exp(h * h)
+        return m.out(torch.cat((h, s), dim=1).clamp(-1, 1))
+
+    return Wrap(forward, f=nn.Linear(8, 8), out=nn.Linear(16, 2)), x(3, 8)
+
+
+@odd
 def embedding_bag_with_offsets():
     rows = torch.randint(0, 20, (10,), generator=torch.Generator().manual_seed(0))
     return Wrap(lambda m, i, o: m.f(m.e(i, o)), e=nn.EmbeddingBag(20, 8, mode="sum"), f=nn.Linear(8, 2)), (

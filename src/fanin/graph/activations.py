@@ -138,7 +138,9 @@ def identify(fn: Callable[[Array], Array], ops: tuple[str, ...] = (), constants:
         if finite.sum() < 0.4 * _GRID.size:
             return unknown
         x, y = _GRID[finite], values[finite]
-        return _affine(x, y, fn) or _leaky(x, y, fn) or _elu(x, y, fn) or _from_library(x, y, fn, constants) or unknown
+        two_sided = bool((x > 1.0).any() and (x < -1.0).any())  # sqrt(1 - x^2) ends before
+        in_pieces = (_leaky(x, y, fn) or _elu(x, y, fn)) if two_sided else None
+        return _affine(x, y, fn) or in_pieces or _from_library(x, y, fn, constants) or unknown
 
 
 def _close(a: Array, b: Array) -> bool:

@@ -7,15 +7,12 @@ from dataclasses import dataclass
 
 from fanin.graph.ir import Graph, Op
 from fanin.graph.taint import Kind, Taint
-from fanin.graph.vocabulary import ELEMENTWISE, NORMS, REDUCTIONS, VIEWS
+from fanin.graph.vocabulary import ELEMENTWISE, NORMS, REDUCTIONS, SHAPED_BY, VIEWS
 
 __all__ = ["Norm", "norms"]
 
 _STATISTICS = frozenset({"mean", "var", "std", "norm", "sum", "var_mean", "std_mean", "amax", "max", "nanmean"})
 _THROUGH = ELEMENTWISE | VIEWS
-_SHAPED_BY = frozenset(
-    {"expand_as", "type_as", "view_as", "reshape_as", "to"}
-)  # their second operand lends its shape or type only
 _MAX_STEPS = 40
 
 
@@ -115,7 +112,7 @@ def _statistic(graph: Graph, factor: int, kinds: tuple[Kind, ...], kind: Kind) -
         if op.name in _STATISTICS and graph.values[op.output].numel < graph.values[op.inputs[0]].numel:
             statistics.append(op)
         elif op.name in _THROUGH or op.name in REDUCTIONS:
-            read = op.inputs[:1] if op.name in _SHAPED_BY else op.inputs
+            read = op.inputs[:1] if op.name in SHAPED_BY else op.inputs
             todo += [i for i in read if kinds[i] == kind]
         else:
             return None

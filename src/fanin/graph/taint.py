@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from fanin.graph.ir import Graph, Op
-from fanin.graph.vocabulary import CONVOLUTIONS, FACTORIES, LOOKUPS, MATRIX_PRODUCTS, NORMS, RECURRENT
+from fanin.graph.vocabulary import CONVOLUTIONS, FACTORIES, LOOKUPS, MATRIX_PRODUCTS, NORMS, RECURRENT, SHAPED_BY
 
 __all__ = ["Kind", "Taint", "taint"]
 
@@ -95,7 +95,8 @@ def _propagate(graph: Graph, latent: frozenset[int], learned: frozenset[int] = f
         elif v.kind == "parameter":
             kinds[v.index] = "signal" if v.index in learned else "weight"
     for op in graph.ops:
-        kind = _kind_of(op, {kinds[i] for i in op.inputs}, latent)
+        carried = op.inputs[:1] if op.name in SHAPED_BY else op.inputs
+        kind = _kind_of(op, {kinds[i] for i in carried}, latent)
         for out in op.outputs:
             kinds[out] = kind if graph.values[out].is_float or kind == "aux" else "index"
     return kinds

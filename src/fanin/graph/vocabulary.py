@@ -20,6 +20,7 @@ __all__ = [
     "POOLS",
     "RECURRENT",
     "REDUCTIONS",
+    "SHAPED_BY",
     "SOFTMAX",
     "VIEWS",
     "canonical_name",
@@ -117,6 +118,9 @@ REDUCTIONS = _words(
     "sum mean var std var_mean std_mean norm logsumexp amax amin max min prod median nansum cumsum cumprod "
     "logcumsumexp any all argmax argmin nanmean aminmax"
 )
+# the second operand lends its shape or type only
+SHAPED_BY = _words("expand_as type_as view_as reshape_as to")
+
 VIEWS = _words(
     "view reshape flatten unflatten transpose permute t T mT H mH adjoint movedim squeeze unsqueeze expand "
     "expand_as broadcast_to contiguous clone detach data real imag to type_as float half bfloat16 double type alias "

@@ -59,10 +59,10 @@ def mirror_slope(activation: Activation) -> float | None:
         True
     """
     right, left = _values(activation)
-    odd = right - left
     with np.errstate(all="ignore"):
+        odd = right - left
         far = np.asarray(activation.fn(np.array([-_FAR, _FAR])), dtype=np.float64)
-    slope = round(float((far[1] - far[0]) / _FAR), 5)
+        slope = round(float((far[1] - far[0]) / _FAR), 5)
     if not np.isfinite(odd).all() or not np.isfinite(slope) or slope == 0.0:
         return None
     return slope if np.abs(odd - slope * _GRID).max() <= _NEARLY * abs(slope) else None

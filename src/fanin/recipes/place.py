@@ -106,7 +106,8 @@ def _clones(network: Network) -> tuple[str, ...]:
         role = network.roles.parameters.get(name)
         if role is None or role.role != "weight" or tensor.device.type == "meta" or tensor.numel() < 16:
             continue
-        head = tensor.detach().reshape(-1)[:16].float().cpu()
+        head = tensor.detach().reshape(-1)[:16]
+        head = (head.real if head.is_complex() else head).float().cpu()
         if float(head.std()) > 0.0:
             seen.setdefault((*tensor.shape, *head.tolist()), []).append(name)
     groups = [names for names in seen.values() if len(names) > 1]

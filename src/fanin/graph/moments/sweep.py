@@ -96,7 +96,7 @@ def forward(frame: Frame, op: Op) -> Sequence[Signal]:
             return [result] if isinstance(result, Signal) else result
         if is_elementwise(frame, op):
             return [elementwise(frame, op)]
-    except NoRuleError:
+    except (NoRuleError, OverflowError):  # a second moment beyond float64, say of an exponential
         pass
     return sampled(frame, op)
 
@@ -123,6 +123,8 @@ def _replayed_numbers(frame: Frame, op: Op, read: Sequence[Signal]) -> list[Sign
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
             outputs = _as_captured(frame, op, run(op, lambda v: frame.signals[v].numbers))
     except Exception:  # an op that cannot be run again outside its model
+        return None
+    if any(t.is_meta for t in outputs):  # made without numbers at the capture, say by way of NumPy
         return None
     template = Signal(
         moments=None,

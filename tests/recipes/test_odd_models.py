@@ -1,0 +1,21 @@
+"""A plan for models written in ways that none of the well-known architectures is."""
+
+import warnings
+
+import pytest
+import torch
+from tests.zoo.odd_models import ODD
+
+import fanin
+
+
+@pytest.mark.parametrize("name", sorted(ODD))
+def test_auto_places_every_parameter_and_says_why(name):
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "`torch.jit", DeprecationWarning)
+        model, inputs = ODD[name]()
+        plan = fanin.plan(model, inputs)
+        assert set(plan) == {n for n, _ in model.named_parameters(remove_duplicate=False)}
+        assert all(plan[n].reason for n in plan)
+        plan.apply_(model)
+    assert all(bool(torch.isfinite(p).all()) for p in model.parameters())
