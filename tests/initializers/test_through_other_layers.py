@@ -299,7 +299,7 @@ def test_a_fan_out_law_keeps_the_second_moment_of_the_gradient(layer, name):
 @pytest.mark.parametrize("name", LAWS)
 @pytest.mark.parametrize("bag", [1, 8])
 def test_a_fan_out_law_keeps_the_gradient_of_what_a_table_is_weighed_with(bag, name):
-    """The input of a table is a choice of rows; its gradient is what torch's EmbeddingBag gives `per_sample_weights`."""
+    """The input of a table is a choice of rows; its gradient is that of EmbeddingBag's `per_sample_weights`."""
     shape, layout = (128, 512), Layout.embedding(bag=bag)
     # as a map from rows to features it has more outputs than inputs
     law = Orthogonal() if name == "orthogonal" else VarianceScaling(mode="fan_out", law=name)

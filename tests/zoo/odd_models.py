@@ -49,6 +49,23 @@ def bias_expanded_by_hand():
 
 
 @odd
+def spelled_as_in_numpy():
+    def forward(m, s):
+        h = torch.cat((m.f(s), m.g(s)), axis=1)
+        return m.out(h - h.mean(axis=1, keepdims=True))
+
+    return Wrap(forward, f=nn.Linear(8, 6), g=nn.Linear(8, 2), out=nn.Linear(8, 2)), x(3, 8)
+
+
+@odd
+def maxout_and_prelu():
+    def forward(m, s):
+        return m.out(m.p(m.f(s).view(len(s), 8, 2).amax(-1)))
+
+    return Wrap(forward, f=nn.Linear(8, 16), p=nn.PReLU(8), out=nn.Linear(8, 2)), x(3, 8)
+
+
+@odd
 def beyond_the_range_of_numbers():
     def forward(m, s):
         h = m.f(s)

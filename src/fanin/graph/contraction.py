@@ -41,6 +41,7 @@ class Contraction:
         transposed: a transposed convolution.
         lookup: rows are read, not summed.
         bag: rows summed into one output.
+        multiplied: each input axis belongs to a datum of its own.
     """
 
     op: int
@@ -56,6 +57,7 @@ class Contraction:
     transposed: bool = False
     lookup: bool = False
     bag: int = 1
+    multiplied: bool = False
 
 
 # ---------------------------------------------------------------------- which operations use a weight, and how
@@ -175,7 +177,10 @@ def _einsum(graph: Graph, op: Op, kinds: Taint) -> Iterator[Contraction]:
             continue
         others = set("".join(t for j, t in enumerate(letters) if j != i))
         axes: Axes = tuple(_einsum_axis(c, out, others) for c in letters[i])
-        yield Contraction(op=op.index, weight=v, data=data or (operands[0],), axes=axes)
+        summed = {c for c, axis in zip(letters[i], axes, strict=True) if axis == "in"}
+        read = [summed & set(letters[j]) for j, u in enumerate(operands) if u in data]
+        apart = len(read) > 1 and all(len(r) == 1 for r in read) and len(set().union(*read)) == len(read)
+        yield Contraction(op=op.index, weight=v, data=data or (operands[0],), axes=axes, multiplied=apart)
 
 
 def _einsum_axis(letter: str, out: str, others: set[str]) -> Axis:
@@ -196,7 +201,9 @@ def _lookup(graph: Graph, op: Op, kinds: Taint) -> Iterator[Contraction]:
 def _bilinear(graph: Graph, op: Op, kinds: Taint) -> Iterator[Contraction]:
     x1, x2, weight = op.ref(0), op.ref(1), op.ref(2)
     if x1 is not None and x2 is not None and weight is not None and kinds.is_weight(weight):
-        yield Contraction(op=op.index, weight=weight, data=(x1, x2), bias=op.ref(3), axes=("out", "in", "in"))
+        yield Contraction(
+            op=op.index, weight=weight, data=(x1, x2), bias=op.ref(3), axes=("out", "in", "in"), multiplied=True
+        )
 
 
 def _tensordot(graph: Graph, op: Op, kinds: Taint) -> Iterator[Contraction]:
@@ -270,5 +277,5 @@ def layout_of(use: Contraction, axes: Axes | None, rank: int) -> tuple[Layout, b
         transposed=use.transposed,
         lookup=use.lookup,
         bag=use.bag,
-        multiplied=len(use.data) == len(places["in"]) > 1,
+        multiplied=use.multiplied,
     ), True

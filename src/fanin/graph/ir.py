@@ -33,6 +33,10 @@ __all__ = ["Graph", "ModuleInfo", "Op", "Output", "Parameter", "Ref", "Value", "
 ValueKind = Literal["input", "parameter", "buffer", "constant", "op"]
 
 
+# what torch takes for NumPy's sake
+_NUMPY_SPELLINGS = {"dim": "axis", "keepdim": "keepdims"}
+
+
 @dataclass(frozen=True, slots=True)
 class Ref:
     """Stands for a tensor inside the arguments of an `Op`: the index of its `Value`."""
@@ -157,7 +161,7 @@ class Op:
         """The argument at a position or under a keyword, as a template; the default where it was not given."""
         if position < len(self.args):
             return self.args[position]
-        return self.kwargs.get(keyword, default)
+        return self.kwargs.get(keyword, self.kwargs.get(_NUMPY_SPELLINGS.get(keyword, ""), default))
 
     def ref(self, position: int, keyword: str = "") -> int | None:
         """Value index of the tensor argument at a position or under a keyword; None where it is no tensor."""

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from fanin.errors import ShapeError
 from fanin.graph.ir import Op
 from fanin.graph.moments.abstract import Moments
 from fanin.graph.moments.frame import SAMPLE_CAP, Frame, NoRuleError, mean_of, measured
@@ -96,7 +97,9 @@ def forward(frame: Frame, op: Op) -> Sequence[Signal]:
             return [result] if isinstance(result, Signal) else result
         if is_elementwise(frame, op):
             return [elementwise(frame, op)]
-    except (NoRuleError, OverflowError):  # a second moment beyond float64, say of an exponential
+    except (NoRuleError, ShapeError, OverflowError, RuntimeError):
+        # No rule; or a form of call that the rule was not written for, a second moment beyond float64 (of an
+        # exponential, say), an operation that refuses float64: all of them are left to a sample.
         pass
     return sampled(frame, op)
 

@@ -105,11 +105,12 @@ def tangled(frame: Frame, region: Sequence[int]) -> bool:
 def applied(frame: Frame, op: Op, env: Mapping[int, Any]) -> Any:
     """First output of an elementwise op on what `env` holds.
 
-    A number that would be written into takes the others' shape.
+    A number that would be written into takes the others' shape; all are computed with in float64 (prelu takes no two).
     """
 
     def fetch(value: int) -> Any:
         tensor = env[frame.first(value)]
+        tensor = tensor.double() if tensor.is_floating_point() else tensor
         if op.inplace and value == op.inputs[0]:
             shape = np.broadcast_shapes(*(tuple(env[frame.first(v)].shape) for v in op.inputs))
             return tensor.expand(shape)
