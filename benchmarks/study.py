@@ -25,10 +25,12 @@ from torch import nn
 
 import fanin
 from fanin import initializers, theory
+from fanin.graph.activations import Activation
 from fanin.lab import data
 from fanin.lab.compare import Task, compare
 from fanin.lab.models import mlp
 from fanin.lab.training import accuracy, batches
+from fanin.recipes.auto.stacks import critical_q
 
 RESULTS = Path(__file__).parent / "results"
 RATES = (1e-4, 3e-4, 1e-3, 3e-3)
@@ -86,11 +88,16 @@ def mirrored(gain: float = 1.0) -> Any:
     return functools.partial(draw, **sides)
 
 
-def critical_orthogonal(phi: str, depth: int) -> Any:
-    q = 1.0 / depth
+def critical_orthogonal(phi: str, q: float, *, unit_head: bool = False) -> Any:
     first = initializers.VarianceScaling(gain=math.sqrt(q), mode="fan_in", law="normal")
     hidden = initializers.Orthogonal(gain=theory.gain(phi, direction="backward", q=q))
-    return functools.partial(draw, first=first, hidden=hidden, head=LECUN)
+    second = theory.gaussian_moments(phi, q=q).second
+    head = initializers.VarianceScaling(gain=second**-0.5, mode="fan_in", law="normal") if unit_head else LECUN
+    return functools.partial(draw, first=first, hidden=hidden, head=head)
+
+
+def tanh_q(depth: int) -> float:
+    return critical_q(Activation("tanh", fn=np.tanh), depth - 1)
 
 
 def forward(phi: str) -> float:
@@ -128,6 +135,7 @@ QUESTIONS: dict[str, list[tuple[str, int, int, dict[str, Any]]]] = {
             50,
             64,
             {
+                "mirrored": mirrored(),
                 "orthogonal √2": orthogonal(2**0.5),
                 "orthogonal backward": orthogonal(backward("gelu")),
                 "normal √2": normal(2**0.5),
@@ -142,7 +150,10 @@ QUESTIONS: dict[str, list[tuple[str, int, int, dict[str, Any]]]] = {
             depth,
             64,
             {
-                "orthogonal at q = 1/depth": critical_orthogonal("tanh", depth),
+                "orthogonal, singular values spread by their mean, unit outputs": critical_orthogonal(
+                    "tanh", tanh_q(depth), unit_head=True
+                ),
+                "orthogonal at q = 1/depth": critical_orthogonal("tanh", 1.0 / depth),
                 "normal forward": normal(forward("tanh")),
             },
         )
@@ -172,7 +183,7 @@ def markdown(results: dict[str, Any]) -> str:
     lines = [
         "# Which rule starts a plain stack best",
         "",
-        f"`{results['command']}` on {results['date']}; torch {results['torch']}, Python {results['python']}; "
+        f"`python benchmarks/study.py {' '.join(results['questions'])}` on {results['date']}; torch {results['torch']}, Python {results['python']}; "
         f"{results['seeds']} seeds. Mean final training loss ± std over seeds, held-out accuracy in brackets.",
         "",
         "| network | start | best rate | loss | held-out |",
@@ -197,7 +208,6 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=RESULTS / "study.json")
     given = parser.parse_args()
     results = {
-        "command": " ".join(["python benchmarks/study.py", *sys.argv[1:]]),
         "date": time.strftime("%Y-%m-%d"),
         "torch": torch.__version__,
         "python": platform.python_version(),

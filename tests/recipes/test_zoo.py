@@ -3,7 +3,11 @@
 import dataclasses
 import json
 import math
+import os
+import subprocess
+import sys
 import warnings
+from pathlib import Path
 
 import pytest
 import torch
@@ -74,7 +78,39 @@ def test_what_was_planned_is_what_happens(name):
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("name", ["hf_gpt2", "timm_resnet50"])
+@pytest.mark.parametrize("name", ["hf_gpt2", "timm_resnet50", "hf_xlstm"])
 def test_two_plans_of_a_model_are_the_same_bytes(name):
     one, two = (fanin.plan(*build(name)).to_json() for _ in range(2))
+    assert one == two
+
+
+PRINT_HASH = """
+import hashlib, sys, warnings
+warnings.simplefilter("ignore")
+import torch
+from tests.zoo import zoo
+import fanin
+for name in sys.argv[1:]:
+    torch.manual_seed(0)
+    model, kwargs = zoo()[name]()
+    print(name, hashlib.sha256(fanin.plan(model, kwargs).to_json().encode()).hexdigest())
+"""
+
+
+def plan_hashes(names, hash_seed):
+    root = Path(__file__).parents[2]
+    path = os.pathsep.join([str(root), str(root / "src")])
+    env = {**os.environ, "PYTHONHASHSEED": hash_seed, "PYTHONPATH": path}
+    command = [sys.executable, "-c", PRINT_HASH, *names]
+    done = subprocess.run(command, env=env, cwd=root, capture_output=True, text=True, check=True)
+    return done.stdout.splitlines()
+
+
+@pytest.mark.parametrize(
+    "names",
+    [("mlp_relu", "wavenet_gated"), pytest.param(("hf_xlstm", "hf_mamba", "hf_detr"), marks=pytest.mark.slow)],
+)
+def test_two_processes_plan_the_same_bytes(names):
+    one, two = (plan_hashes(names, seed) for seed in ("1", "2"))
+    assert len(one) == len(names)
     assert one == two
