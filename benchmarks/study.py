@@ -180,10 +180,11 @@ def answer(phi: str, depth: int, width: int, inits: dict[str, Any], *, seeds: in
 
 
 def markdown(results: dict[str, Any]) -> str:
+    command = f"python benchmarks/study.py {' '.join(results['questions'])}"
     lines = [
         "# Which rule starts a plain stack best",
         "",
-        f"`python benchmarks/study.py {' '.join(results['questions'])}` on {results['date']}; torch {results['torch']}, Python {results['python']}; "
+        f"`{command}` on {results['date']}; torch {results['torch']}, Python {results['python']}; "
         f"{results['seeds']} seeds. Mean final training loss ± std over seeds, held-out accuracy in brackets.",
         "",
         "| network | start | best rate | loss | held-out |",
