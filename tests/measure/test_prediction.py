@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 
+import pytest
 import torch
 from torch import nn
 
 import fanin
+from fanin.measure import run
 
 
 def he_net(width=256, depth=6):
@@ -21,8 +24,8 @@ def he_net(width=256, depth=6):
     return nn.Sequential(*layers, nn.Linear(n, 10))
 
 
-def sites(model, x):
-    report = fanin.check(model, x, predict=True)
+def sites(model, x, **options):
+    report = fanin.check(model, x, **options)
     assert "prediction" not in report.measurements.missing
     return report.measurements.sites
 
@@ -35,10 +38,81 @@ def test_a_random_network_lies_where_theory_says():
     assert all(s.predicted.assumption == "" for s in found)
 
 
+def test_gradients_lie_where_theory_says():
+    torch.manual_seed(0)
+    found = sites(he_net(), torch.randn(64, 64), targets=torch.randint(0, 10, (64,)))
+    assert all(s.predicted_backward is not None for s in found if s.kind != "loss")
+    assert max(abs(s.predicted_backward.z) for s in found if s.predicted_backward) < 5
+
+
+class Leak(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx, g):
+        return 0.5 * g
+
+
+def test_a_gradient_that_is_tampered_with_is_noticed():
+    torch.manual_seed(0)
+    model = he_net()
+    model[4].register_forward_hook(lambda module, inputs, output: Leak.apply(output))
+    first = sites(model, torch.randn(64, 64))[0]
+    assert first.predicted_backward.z < -5
+    assert "way back" in first.predicted_backward.assumption
+    assert first.predicted.assumption == ""
+
+
 def test_standard_errors_are_about_right():
     torch.manual_seed(1)
-    z = [s.predicted.z for _ in range(8) for s in sites(he_net(64), torch.randn(32, 64)) if s.kind == "weight"]
-    assert 0.1 < statistics.pstdev(z) < 2.0
+    found = [s for _ in range(8) for s in sites(he_net(64), torch.randn(32, 64)) if s.kind == "weight"]
+    assert 0.1 < statistics.pstdev(s.predicted.z for s in found) < 2.0
+    back = [s.predicted_backward.z for s in found if s.path != "12"]
+    assert 0.3 < statistics.pstdev(back) < 2.0
+    assert abs(statistics.mean(back)) < 1.0
+
+
+def test_standard_errors_of_gradients_grow_on_the_way_back():
+    torch.manual_seed(2)
+    errors = [s.predicted_backward.log_rms_std for s in sites(he_net(64), torch.randn(8, 64)) if s.kind == "weight"]
+    assert errors == sorted(errors, reverse=True)
+    # Hanin and Rolnick 2018: 5 / n a ReLU layer in the log second moment of one sample's gradient.
+    one = [s.predicted_backward.log_rms_std for s in sites(he_net(64), torch.randn(1, 64)) if s.kind == "weight"]
+    assert 4 * (one[0] ** 2 - one[4] ** 2) == pytest.approx(4 * 5 / 64, rel=0.05)
+
+
+def test_what_a_branch_without_a_rule_hides_is_not_claimed():
+    class Fourier(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.last = nn.Linear(32, 64), nn.Linear(64, 64)
+
+        def forward(self, x):
+            h = self.first(x)
+            return self.last(h + torch.fft.fft(h).real)
+
+    torch.manual_seed(0)
+    found = {s.path: s for s in sites(Fourier(), torch.randn(32, 32))}
+    assert found["last"].predicted_backward is not None
+    assert found["first"].predicted_backward is None
+
+
+def test_theory_is_asked_by_default_up_to_a_number_of_operations(monkeypatch):
+    assert all(s.predicted for s in sites(he_net(depth=2), torch.randn(8, 64)))
+    monkeypatch.setattr(run, "PREDICTED_OPERATIONS", 3)
+    report = fanin.check(he_net(depth=2), torch.randn(8, 64))
+    assert not any(s.predicted for s in report.measurements.sites)
+    assert "theory follows 3 calls unless asked to" in report.measurements.missing["prediction"]
+    assert all(s.predicted for s in sites(he_net(depth=2), torch.randn(8, 64), predict=True))
+
+
+def test_predictions_can_be_left_out():
+    report = fanin.check(he_net(depth=2), torch.randn(8, 64), predict=False)
+    assert not any(s.predicted or s.predicted_backward for s in report.measurements.sites)
+    assert "prediction" not in report.measurements.missing
+    assert math.isfinite(report.result.header.seconds["total"])
 
 
 def test_weights_that_depend_on_the_data_are_noticed():

@@ -141,7 +141,17 @@ def vit(blocks: int = 12) -> CheckResult:
         cos = cosine(0.6 / (1 + len(sites) / 40)) if kind in ("weight", "merge") else None
         sites.append(
             site(
-                len(sites), path, op, kind, rms, grad, parameters=names, predicted=predicted, sample_cosine=cos, **more
+                len(sites),
+                path,
+                op,
+                kind,
+                rms,
+                grad,
+                parameters=names,
+                predicted=predicted,
+                predicted_backward=expect(grad * (1 + 0.05 * math.cos(len(sites))), grad),
+                sample_cosine=cos,
+                **more,
             )
         )
 
@@ -221,6 +231,7 @@ def mlp(depth: int = 100, *, factor: float = 0.75, name: str = "Sequential") -> 
                 grad,
                 parameters=(f"{path}.weight",),
                 predicted=predicted,
+                predicted_backward=expect(grad * (0.8 if i < 60 else 1.1), grad, 256),
                 sample_cosine=cosine(max(0.7 * 0.8**i, 1e-9)),
                 follower="relu",
                 shape=(64, 256),

@@ -163,8 +163,8 @@ def test_a_finding_says_why_it_matters(pages):
 
 def test_models_with_more_operations_than_columns_show_the_most_telling(pages):
     page = pages["mlp_500"]
-    assert page.count("<tr id=") == 400
-    assert "400 of 1000 operations" in page
+    assert page.count("<tr id=") == 320
+    assert "320 of 1000 operations" in page
 
 
 def test_the_notebook_gets_the_page_in_a_frame_of_its_own():

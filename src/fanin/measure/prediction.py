@@ -5,48 +5,58 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from fanin.errors import FaninError
-from fanin.measure.record import Prediction, Site
+from fanin.measure.record import Prediction, Site, TensorStats
 
 if TYPE_CHECKING:
     import torch
 
-    from fanin.graph.moments import MomentMap
+    from fanin.graph.moments import MomentMap, Moments, Provenance, TensorMoments
 
 __all__ = ["with_predictions"]
 
-_SOURCE = "mean field over the captured graph (Poole et al. 2016, arXiv 1606.05340; width: Hanin and Rolnick 2018)"
+# Poole et al. 2016 and, of the way back, Schoenholz et al. 2017; errors at this width: Hanin and Rolnick 2018.
+_FORWARD = "mean field (arXiv 1606.05340, 1803.01719)"
+_BACKWARD = "mean field from the measured gradient at the outputs (arXiv 1611.01232, 1803.01719)"
 _FAR = 5.0  # standard errors from which an assumption is said to fail
 _LEAST_SE = 0.02  # a prediction is not better than this: moments of weights are sampled, borders and batches are finite
+_ALIKE = "weights are independent of what they read, and entries of one tensor are alike"
+_INDEPENDENT = "gradients are independent of the signals that they meet on the way back, and alike in all places"
+_SAMPLED = "operations that theory has no rule for, sampled one at a time, are independent of one another"
+_FEW_VALUES = 32
+_SHARED = 0.05  # between-sample share of the energy below which all samples stand on one draw
 
 
 def with_predictions(
-    model: torch.nn.Module, inputs: Any, sites: Sequence[Site], *, copies: bool = False
+    model: torch.nn.Module,
+    inputs: Any,
+    sites: Sequence[Site],
+    *,
+    cotangents: Mapping[str, torch.Tensor] | None = None,
+    copies: bool = False,
 ) -> tuple[tuple[Site, ...], str]:
-    """The sites with `predicted` filled in where theory knows them, and why not where it does not.
+    """The sites with `predicted` and `predicted_backward` filled in where theory knows them, and why not elsewhere.
 
-    The graph is captured without running the model's arithmetic; weights enter by their mean and variance, inputs by
-    their moments. A site is matched to the graph by module, operation and call, only where both saw the same number of
-    calls.
+    The graph is captured without running the model's arithmetic; weights enter by their mean and variance, inputs and
+    the loss' gradient at the outputs by their moments. A site is matched to the graph by module, operation and call,
+    only where both saw the same number of calls.
 
     Args:
         model: left as found.
         inputs: as `fanin.check` takes them.
         sites: what was measured.
+        cotangents: measured gradient at each output, by its path in what the model returned; without any there is no
+            backward prediction.
         copies: some weights are copies of others, which theory takes to be independent.
 
     Returns:
         The sites, and "" or the reason why nothing was predicted.
     """
-    from fanin.graph.capture import capture
-    from fanin.graph.moments import propagate, read_weights
-
     try:
-        graph = capture(model, inputs)
-        moments = propagate(graph, read_weights(model), "example", training=model.training)
+        moments = _followed(model, inputs, cotangents or {})
     except FaninError as error:
         return tuple(sites), str(error)
     except Exception as error:
@@ -55,15 +65,29 @@ def with_predictions(
     calls: dict[tuple[str, str], list[Site]] = defaultdict(list)
     for site in sites:
         calls[site.path, site.op].append(site)
-    found: dict[int, Prediction] = {}
+    doubts = _doubts(sites, copies)
+    found: dict[int, _Expected] = {}
     for key, seen in calls.items():
         outputs = expected.get(key, [])
         if len(outputs) == len(seen):
             for site, output in zip(seen, outputs, strict=True):
-                prediction = _prediction(site, moments, output, copies)
-                if prediction is not None:
-                    found[site.index] = prediction
-    return tuple(replace(s, predicted=found.get(s.index)) for s in sites), "" if found else "no operation was matched"
+                found[site.index] = _both(site, moments.tensors.get(output), doubts)
+    if not any(e.forward or e.backward for e in found.values()):
+        return tuple(sites), "no operation was matched"
+    none = _Expected(None, None)
+    both = ((s, found.get(s.index, none)) for s in sites)
+    return tuple(replace(s, predicted=e.forward, predicted_backward=e.backward) for s, e in both), ""
+
+
+def _followed(model: torch.nn.Module, inputs: Any, cotangents: Mapping[str, torch.Tensor]) -> MomentMap:
+    """Moments of everything, forward from the inputs and backward from what the outputs received."""
+    from fanin.graph.capture import capture
+    from fanin.graph.moments import propagate, read_weights
+    from fanin.graph.moments.frame import measured
+
+    graph = capture(model, inputs)
+    received = {o.value: measured(cotangents[o.path]) for o in graph.outputs if o.path in cotangents}
+    return propagate(graph, read_weights(model), "example", cotangent=received or None, training=model.training)
 
 
 def _by_call(moments: MomentMap) -> Mapping[tuple[str, str], list[int]]:
@@ -75,30 +99,63 @@ def _by_call(moments: MomentMap) -> Mapping[tuple[str, str], list[int]]:
     return outputs
 
 
-def _prediction(site: Site, moments: MomentMap, output: int, copies: bool) -> Prediction | None:
-    known = moments.tensors.get(output)
-    if known is None or known.moments is None or known.provenance == "unknown" or site.forward.any_nonfinite:
+def _both(site: Site, known: TensorMoments | None, doubts: _Doubts) -> _Expected:
+    """The two predictions of a site."""
+    if known is None:
+        return _Expected(None, None)
+    forward = _prediction(site.forward, known.moments, known.provenance, _FORWARD)
+    backward = _prediction(site.backward, known.gradient, known.gradient_provenance, _BACKWARD)
+    failing = forward is not None and abs(forward.z) >= _FAR
+    if forward is not None and failing:
+        why = doubts.of(site) or (_SAMPLED if known.provenance == "empirical" else _ALIKE)
+        forward = replace(forward, assumption=why)
+    if backward is not None and abs(backward.z) >= _FAR:
+        # Where the signal itself is not as theory has it, no more can be asked of its gradient.
+        why = doubts.of(site) or (_ALIKE if failing else doubts.norms or _INDEPENDENT)
+        backward = replace(backward, assumption=_SAMPLED if known.gradient_provenance == "empirical" else why)
+    return _Expected(forward, backward)
+
+
+@dataclass(frozen=True, slots=True)
+class _Expected:
+    forward: Prediction | None
+    backward: Prediction | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Doubts:
+    """What is known to fail in a model before anything is compared."""
+
+    copies: bool
+    norms: str
+
+    def of(self, site: Site) -> str:
+        """The assumption that fails at a site whatever the direction, "" if none is known to."""
+        if self.copies:
+            return "weights of different layers are independent: some are copies of one another"
+        if site.sample_cosine is not None and site.sample_cosine.between_share < _SHARED:
+            return "averages over units: samples are nearly equal, so that one draw of the weights decides"
+        return ""
+
+
+def _doubts(sites: Sequence[Site], copies: bool) -> _Doubts:
+    shared = [s.norm.values_per_statistic for s in sites if s.norm and s.norm.training and s.norm.kind == "batch_norm"]
+    few = min(shared, default=_FEW_VALUES)
+    words = f"a norm divides by the same number each time: some stand on {few} values" if few < _FEW_VALUES else ""
+    return _Doubts(copies, words)
+
+
+def _prediction(
+    measured: TensorStats | None, moments: Moments | None, provenance: Provenance, source: str
+) -> Prediction | None:
+    if measured is None or measured.any_nonfinite or moments is None or provenance == "unknown":
         return None
-    rms, measured = known.moments.rms, site.forward.rms
-    error = max(known.moments.log_rms_se, _LEAST_SE)
-    if not (math.isfinite(rms) and rms > 0 and measured > 0 and math.isfinite(error)):
+    rms, error = moments.rms, max(moments.log_rms_se, _LEAST_SE)
+    if not (math.isfinite(rms) and rms > 0 and measured.rms > 0 and math.isfinite(error)):
         return None
-    z = math.log(measured / rms) / error
     return Prediction(
         rms=rms,
         log_rms_std=error,
-        z=z,
-        source=_SOURCE if known.provenance == "theory" else f"{_SOURCE}; an operation before it was sampled",
-        assumption=_assumption(site, z, copies),
+        z=math.log(measured.rms / rms) / error,
+        source=source if provenance == "theory" else f"{source}, an operation sampled",
     )
-
-
-def _assumption(site: Site, z: float, copies: bool) -> str:
-    """Which assumption fails where prediction and measurement are far apart."""
-    if abs(z) < _FAR:
-        return ""
-    if copies:
-        return "weights of different layers are independent: some are copies of one another"
-    if site.sample_cosine is not None and site.sample_cosine.between_share < 0.05:
-        return "averages over units: samples are nearly equal, so that one draw of the weights decides"
-    return "weights are independent of what they read, and entries of one tensor are alike"

@@ -186,6 +186,8 @@ class Site:
         follower: the operation that first reads the output ("relu", "batch_norm", ...), "" at the end.
         forward: statistics of the output.
         backward: statistics of the gradient at the output; None where no gradient arrives.
+        predicted: what theory expects of the output.
+        predicted_backward: what theory expects of the gradient there, from that measured at the model's outputs.
     """
 
     index: int
@@ -210,6 +212,7 @@ class Site:
     norm: NormRecord | None = None
     constant_channel_share: float | None = None
     predicted: Prediction | None = None
+    predicted_backward: Prediction | None = None
 
     @property
     def name(self) -> str:

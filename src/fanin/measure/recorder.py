@@ -113,6 +113,7 @@ class Recorder(TorchFunctionMode):
         self.first_nonfinite: tuple[str, str] | None = None
         self.skipped: Counter[str] = Counter()
         self.watch_loss = True
+        self.num_operations = 0
         self._paths = {id(m): name.replace("_orig_mod.", "") for name, m in model.named_modules()}
         self._frames: list[_Frame] = [_Frame("", model)]
         self._grad_enabled = True
@@ -208,6 +209,7 @@ class Recorder(TorchFunctionMode):
             return self._attribute(func(*args, **kwargs), args)
         if self._replayed is not None:
             return self._replay(name, func(*args, **kwargs))
+        self.num_operations += 1
         read = list(tensors_in((args, kwargs)))
         origins = self.flow.of(read)
         joined = join(origins)

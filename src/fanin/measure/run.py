@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from fanin.errors import ArgumentError, CaptureError
+from fanin.graph.inputs import named_tensors
 from fanin.measure.again import FEW, first_samples, fresh, probed_jacobian
 from fanin.measure.flow import Origin, tensors_in
 from fanin.measure.parameters import parameter_records
@@ -26,14 +27,19 @@ from fanin.measure.target import Objective, call, objective, primary
 from fanin.measure.trace import untouched
 from fanin.measure.virtual_step import states_after_steps
 
-__all__ = ["Task", "eager_module", "measure"]
+__all__ = ["PREDICTED_OPERATIONS", "Task", "eager_module", "measure"]
+
+PREDICTED_OPERATIONS = 2000  # about a millisecond each
 
 Gradients = dict[str, torch.Tensor | None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
-    """What is run: the model on inputs, against targets or a loss, from a seed."""
+    """What is run: the model on inputs, against targets or a loss, from a seed.
+
+    `predict` None: theory is asked unless the forward makes more than 2,000 operations.
+    """
 
     model: torch.nn.Module
     inputs: Any
@@ -42,7 +48,7 @@ class Task:
     seed: int = 0
     virtual_step: bool = True
     training: bool | None = None
-    predict: bool = False
+    predict: bool | None = None
 
 
 @dataclass(slots=True)
@@ -56,7 +62,7 @@ class _Pass:
     output: torch.Tensor | None
     accumulate: bool = False
     ends: tuple[int, ...] = ()
-    cotangents: list[torch.Tensor | None] = field(default_factory=list)
+    cotangents: dict[str, torch.Tensor | None] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     missing: dict[str, str] = field(default_factory=dict)
 
@@ -95,7 +101,7 @@ def measure(task: Task) -> tuple[Measurements, dict[str, float]]:
     """Measure one forward and backward; the model is left bit for bit as found.
 
     Returns:
-        The measurements, and seconds spent in "forward", "backward" and "total".
+        The measurements, and seconds spent in "forward", "backward", "prediction" (where theory was asked) and "total".
 
     Raises:
         CaptureError: the model or the loss raised; the message says where, the cause is chained.
@@ -110,8 +116,7 @@ def measure(task: Task) -> tuple[Measurements, dict[str, float]]:
         done = _run(replace_task)
         after = _virtual_step(replace_task, done) if task.virtual_step else {}
         found = _frozen(replace_task, done, after)
-        if task.predict:
-            found = _predicted(replace_task, found)
+        found = _predicted(replace_task, done, found)
     done.seconds["total"] = time.perf_counter() - start
     return found, done.seconds
 
@@ -126,12 +131,20 @@ def _eager() -> Iterator[None]:
         yield
 
 
-def _predicted(task: Task, found: Measurements) -> Measurements:
+def _predicted(task: Task, done: _Pass, found: Measurements) -> Measurements:
+    """The measurements with what theory expects beside them, or the reason why it was not asked."""
     from fanin.measure.prediction import with_predictions
 
-    sites, reason = with_predictions(
-        task.model, task.inputs, found.sites, copies=any(p.same_as for p in found.parameters)
-    )
+    num = done.recorder.num_operations
+    if task.predict is False:
+        return found
+    if task.predict is None and num > PREDICTED_OPERATIONS:
+        reason = f"the forward calls torch {num:,} times; theory follows {PREDICTED_OPERATIONS:,} calls unless asked to"
+        return replace(found, missing={**found.missing, "prediction": reason})
+    begun = time.perf_counter()
+    copies = any(p.same_as for p in found.parameters)
+    sites, reason = with_predictions(task.model, task.inputs, found.sites, cotangents=_received(done), copies=copies)
+    done.seconds["prediction"] = time.perf_counter() - begun
     missing = {**found.missing, "prediction": reason} if reason else found.missing
     return replace(found, sites=sites, missing=missing)
 
@@ -184,12 +197,15 @@ def _attempt(task: Task, *, inputs_need_grad: bool, accumulate: bool) -> _Pass:
 
 
 def _watch(output: Any, result: _Pass) -> None:
-    """Keep the loss' gradient at every output: the virtual step sends it back again through fewer samples."""
-    for position, tensor in enumerate(_differentiable(output)):
-        result.cotangents.append(None)
+    """Keep the loss' gradient at every output.
 
-        def keep(gradient: torch.Tensor, position: int = position) -> None:
-            result.cotangents[position] = gradient.detach()
+    The virtual step sends it back again through fewer samples, and the backward prediction starts from it.
+    """
+    for path, tensor in _differentiable(output).items():
+        result.cotangents[path] = None
+
+        def keep(gradient: torch.Tensor, path: str = path) -> None:
+            result.cotangents[path] = gradient.detach()
 
         tensor.register_hook(keep)  # type: ignore[no-untyped-call]
 
@@ -278,7 +294,7 @@ def _virtual_step(task: Task, done: _Pass) -> dict[str, Any]:
     return states
 
 
-def _again(task: Task, inputs: Any, cotangents: list[torch.Tensor] | None, accumulate: bool) -> Gradients:
+def _again(task: Task, inputs: Any, cotangents: Mapping[str, torch.Tensor] | None, accumulate: bool) -> Gradients:
     """Gradients of a second pass without instruments: of the loss, or of fixed cotangents on the outputs."""
     torch.default_generator.manual_seed(task.seed)
     _, copies = fresh(inputs, False)
@@ -288,28 +304,34 @@ def _again(task: Task, inputs: Any, cotangents: list[torch.Tensor] | None, accum
         if cotangents is None:
             value = objective(output, targets=task.targets, loss=task.loss).value
         else:
-            pairs = zip(_differentiable(output), cotangents, strict=True)
-            value = torch.stack([(o.double() * c.double()).sum() for o, c in pairs]).sum()
+            outputs = _differentiable(output)
+            value = torch.stack([(outputs[p].double() * c.double()).sum() for p, c in cotangents.items()]).sum()
         return dict(zip(named, _gradients(value, list(named.values()), accumulate=accumulate), strict=True))
 
 
-def _few_samples(task: Task, done: _Pass) -> tuple[Any, list[torch.Tensor]] | None:
+def _few_samples(task: Task, done: _Pass) -> tuple[Any, dict[str, torch.Tensor]] | None:
     """The first few samples and the loss' gradient at their outputs.
 
     None where the batch is small or is not axis 0 everywhere.
     """
-    batch = done.recorder.batch or 0
+    batch, cotangents = done.recorder.batch or 0, _received(done)
     few = max(FEW, batch // 16)
-    if batch < 2 * few or not done.cotangents or None in done.cotangents:
+    if batch < 2 * few or not cotangents or len(cotangents) < len(done.cotangents):
         return None
-    if any(c is not None and (not c.dim() or c.shape[0] != batch) for c in done.cotangents):
+    if any(not c.dim() or c.shape[0] != batch for c in cotangents.values()):
         return None
     inputs = first_samples(task.inputs, batch, few)
-    return None if inputs is None else (inputs, [c[:few] for c in done.cotangents if c is not None])
+    return None if inputs is None else (inputs, {path: c[:few] for path, c in cotangents.items()})
 
 
-def _differentiable(output: Any) -> list[torch.Tensor]:
-    return [t for t in tensors_in(output) if t.requires_grad]
+def _received(done: _Pass) -> dict[str, torch.Tensor]:
+    """The gradient that each output received, of those that received any."""
+    return {path: c for path, c in done.cotangents.items() if c is not None}
+
+
+def _differentiable(output: Any) -> dict[str, torch.Tensor]:
+    """Outputs that a gradient may reach, by their path in what the model returned."""
+    return {path: t for path, t in named_tensors(output) if t.requires_grad}
 
 
 def _frozen(task: Task, done: _Pass, after: Mapping[str, Any]) -> Measurements:

@@ -37,7 +37,7 @@ __all__ = ["MAX_BYTES", "data_of", "notebook", "to_html"]
 
 MAX_BYTES = 480_000
 # Columns of the plots, tried in turn until the page without its data is small.
-_LIMITS = (MAX_COLUMNS, 200, 100, 50)
+_LIMITS = (MAX_COLUMNS, 320, 200, 100, 50)
 # Bytes that the sentence on what is left out may add.
 _FOOTER = 400
 _SITES_ONLY = ("operations beyond those shown",)

@@ -6,8 +6,8 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from fanin.measure.record import Activity, ParameterRecord, Site
-from fanin.report.numbers import MISSING, figures, share
+from fanin.measure.record import Activity, ParameterRecord, Prediction, Site
+from fanin.report.numbers import MISSING, figures, share, standard_errors
 from fanin.report.rows import (
     activation_of,
     codes_by_site,
@@ -71,6 +71,10 @@ class _Source:
     parameter: ParameterRecord | None
     activity: Activity | None
 
+    @property
+    def back(self) -> Prediction | None:
+        return self.site.predicted_backward
+
 
 @dataclass(frozen=True, slots=True)
 class _Column:
@@ -88,8 +92,12 @@ class _Column:
 _COLUMNS = (
     _Column("rms", lambda s: size_of(s.site.forward)),
     _Column("expected", lambda s: s.site.predicted.rms if s.site.predicted else None),
-    _Column("z", lambda s: s.site.predicted.z if s.site.predicted else None, lambda z: f"{z:+.1f}"),
+    _Column("z", lambda s: s.site.predicted.z if s.site.predicted else None, standard_errors),
     _Column("gradient rms", lambda s: size_of(s.site.backward)),
+    _Column("gradient expected", lambda s: s.site.predicted_backward.rms if s.site.predicted_backward else None),
+    _Column(
+        "gradient z", lambda s: s.site.predicted_backward.z if s.site.predicted_backward else None, standard_errors
+    ),
     _Column("grad/weight", lambda s: ratio_of(s.parameter)),
     _Column("dead units", lambda s: s.activity.dead_share if s.activity else None, share),
     _Column("1 − cosine", lambda s: s.site.sample_cosine.one_minus_mean if s.site.sample_cosine else None),

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from fanin.report.numbers import MISSING, figures
+from fanin.measure.record import Prediction
+from fanin.report.numbers import figures, standard_errors
 from fanin.report.rows import (
     codes_by_site,
     evenly,
@@ -83,16 +84,22 @@ def _layers(result: CheckResult) -> Iterator[str]:
     shown = evenly(len(sites), _MAX_LAYERS, keep=codes)
     yield f"## Layers ({len(shown)} of {len(sites)})" if len(shown) < len(sites) else "## Layers"
     yield ""
-    yield "| layer | rms | expected | z | gradient rms | found |"
-    yield "| :-- | --: | --: | --: | --: | :-- |"
+    yield "| layer | rms | expected | z | gradient rms | expected | z | found |"
+    yield "| :-- | --: | --: | --: | --: | --: | --: | :-- |"
     for place in shown:
         site = sites[place]
-        expected = (figures(site.predicted.rms), f"{site.predicted.z:+.1f}") if site.predicted else (MISSING, MISSING)
         name = _code(shorten(names[place], 60)).replace("|", "\\|")
-        gradient = figures(size_of(site.backward))
+        forward = f"{figures(size_of(site.forward))} | {_expected(site.predicted)}"
+        backward = f"{figures(size_of(site.backward))} | {_expected(site.predicted_backward)}"
         found = " ".join(map(_prose, dict.fromkeys(codes.get(place, ()))))
-        yield f"| {name} | {figures(size_of(site.forward))} | {expected[0]} | {expected[1]} | {gradient} | {found} |"
+        yield f"| {name} | {forward} | {backward} | {found} |"
     yield ""
+
+
+def _expected(predicted: Prediction | None) -> str:
+    """Two cells: what theory expects, and how far off it is."""
+    value, z = (predicted.rms, predicted.z) if predicted else (None, None)
+    return f"{figures(value)} | {standard_errors(z)}"
 
 
 def _prose(text: object) -> str:

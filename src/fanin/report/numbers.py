@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-__all__ = ["MISSING", "big", "count", "figures", "power_of_ten", "seconds", "share"]
+__all__ = ["MISSING", "big", "count", "figures", "power_of_ten", "seconds", "share", "standard_errors"]
 
 MISSING = "–"
 _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
@@ -89,6 +89,18 @@ def seconds(value: float | None) -> str:
     if value < 60:
         return f"{value:.1f} s"
     return f"{int(value // 60)} min {int(value % 60)} s"
+
+
+def standard_errors(value: float | None) -> str:
+    """A distance in standard errors, with its sign.
+
+    Example:
+        >>> [standard_errors(v) for v in (1.24, -0.02, 310.4, None)]
+        ['+1.2', '-0.0', '+310', '–']
+    """
+    if value is None:
+        return MISSING
+    return f"{value:+.1f}" if abs(value) < 100 else f"{value:+.0f}"
 
 
 def power_of_ten(exponent: int) -> str:

@@ -105,26 +105,32 @@ def _name(site: Site, shared: bool) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Departure:
-    """Operations that lie far from what theory expects, for one reason: the worst of them and its distance."""
+    """Operations that lie far from what theory expects, for one reason: the worst of them and its distance.
+
+    `what` is "signals" or "gradients".
+    """
 
     assumption: str
+    what: str
     where: str
     z: float
 
 
 def departures(sites: Sequence[Site]) -> tuple[Departure, ...]:
     """Where theory and measurement part, by the assumption that fails there."""
-    far: dict[str, list[Site]] = {}
+    far: dict[tuple[str, bool], list[tuple[Site, float]]] = {}
     for site in sites:
-        if site.predicted and site.predicted.assumption:
-            far.setdefault(site.predicted.assumption, []).append(site)
+        for predicted, backward in ((site.predicted, False), (site.predicted_backward, True)):
+            if predicted and predicted.assumption:
+                far.setdefault((predicted.assumption, backward), []).append((site, predicted.z))
     return tuple(
         Departure(
             assumption=one_line(assumption),
-            where=_together(tuple(site.path or site.module_class for site in found), 160),
-            z=max((site.predicted.z for site in found if site.predicted), key=abs),
+            what="gradients" if backward else "signals",
+            where=_together(tuple(site.path or site.module_class for site, _ in found), 160),
+            z=max((z for _, z in found), key=abs),
         )
-        for assumption, found in far.items()
+        for (assumption, backward), found in far.items()
     )
 
 

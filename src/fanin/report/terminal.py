@@ -14,9 +14,9 @@ from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
-from fanin.measure.record import Site
+from fanin.measure.record import Prediction, Site
 from fanin.report.ascii import to_ascii
-from fanin.report.numbers import MISSING, figures, share
+from fanin.report.numbers import MISSING, figures, share, standard_errors
 from fanin.report.rows import (
     activation_of,
     codes_by_site,
@@ -134,19 +134,32 @@ def _depth(result: CheckResult, width: int, plain: bool) -> Iterator[RenderableT
     sites = result.measurements.weight_sites()
     if not sites:
         return
-    yield _depth_line("forward", [size_of(s.forward) for s in sites], "blue", width, plain)
-    yield _depth_line("backward", [size_of(s.backward) for s in sites], "magenta", width, plain)
+    forward, backward = [s.predicted for s in sites], [s.predicted_backward for s in sites]
+    yield _depth_line("forward", [size_of(s.forward) for s in sites], forward, "blue", width, plain)
+    yield _depth_line("backward", [size_of(s.backward) for s in sites], backward, "magenta", width, plain)
+    if any((*forward, *backward)):
+        yield Text("  (z: distance from what theory expects, in standard errors)", style="dim")
     yield Text()
 
 
-def _depth_line(label: str, values: Sequence[float | None], style: str, width: int, plain: bool) -> Text:
+def _depth_line(
+    label: str,
+    values: Sequence[float | None],
+    expected: Sequence[Prediction | None],
+    style: str,
+    width: int,
+    plain: bool,
+) -> Text:
     known = [v for v in values if v is not None]
     line = Text.assemble((f"  {label:<9}", "dim"))
-    line.append(sparkline(values, width - 52, plain=plain), style=style)
+    line.append(sparkline(values, width - 66, plain=plain), style=style)
     if known:
         ends = f"  rms {figures(known[0])} → {figures(known[-1])}"
         line.append(to_ascii(ends) if plain else ends)
-        line.append(f"  over {len(values)} layer{'s' * (len(values) != 1)}", style="dim")
+        far = [p.z for p in expected if p is not None]
+        if far:
+            line.append(f"  z {standard_errors(min(far))} to {standard_errors(max(far))}", style="dim")
+        line.append(f"  {len(values)} layer{'s' * (len(values) != 1)}", style="dim")
     return line
 
 
@@ -223,7 +236,10 @@ def _layers(result: CheckResult, limit: int | None, width: int, write: _Write) -
         table.add_row(*cells)
     yield table
     for part in departures(sites):
-        words = f"theory and measurement part at {part.where} (z up to {part.z:+.0f}); it fails that {part.assumption}"
+        words = (
+            f"{part.what}: theory and measurement part at {part.where} (z up to {part.z:+.0f}); it fails that "
+            f"{part.assumption}"
+        )
         yield Text(write(words), style="dim")
     if len(shown) < len(sites):
         yield Text(f"{len(sites) - len(shown)} more layers in the JSON and HTML reports", style="dim")
@@ -252,11 +268,12 @@ class _Column:
         return MISSING if value is None else self.format(value)
 
 
+# Expected sizes stand in the page and in Markdown; here z, their distance from the measured ones in standard errors.
 _COLUMNS = (
     _Column("rms", lambda r: size_of(r.site.forward)),
-    _Column("expected", lambda r: r.site.predicted.rms if r.site.predicted else None),
-    _Column("z", lambda r: r.site.predicted.z if r.site.predicted else None, lambda v: f"{v:+.1f}"),
+    _Column("z", lambda r: r.site.predicted.z if r.site.predicted else None, standard_errors),
     _Column("grad rms", lambda r: size_of(r.site.backward)),
+    _Column("z", lambda r: r.site.predicted_backward.z if r.site.predicted_backward else None, standard_errors),
     _Column(
         "dead", lambda r: r.activation.activity.dead_share if r.activation and r.activation.activity else None, share
     ),
@@ -268,6 +285,8 @@ def _verdict(result: CheckResult, write: _Write) -> Iterator[RenderableType]:
     for reason, rules in not_run_by_reason(result.not_run):
         names = ", ".join(f"{clean(rule.code)} {clean(rule.name)}" for rule in rules)
         yield Text(write(f"not run: {names}: {one_line(reason)}"), style="dim")
+    if "prediction" in result.measurements.missing:
+        yield Text(write(f"no expected values: {one_line(result.measurements.missing['prediction'])}"), style="dim")
     if result.ignored:
         codes = ", ".join(sorted({clean(f.code) for f in result.ignored}))
         yield Text(f"ignored: {len(result.ignored)} findings ({codes})", style="dim")

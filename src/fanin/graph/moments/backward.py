@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from fanin.errors import ShapeError
 from fanin.graph.ir import Op, Ref
 from fanin.graph.moments.abstract import Moments
-from fanin.graph.moments.adjoints import BACKWARD
+from fanin.graph.moments.adjoints import BACKWARD, attention, contractions, convolution, norms
 from fanin.graph.moments.adjoints.arithmetic import chain_gradients, local_gradients
 from fanin.graph.moments.adjoints.common import added, unbroadcast
 from fanin.graph.moments.frame import Frame, NoRuleError, mean_of, measured
@@ -63,6 +63,11 @@ class _Tape:
         self.inside.setdefault(value, []).append(g)
         self.kinds[value] = worst(kind, self.kinds.get(value, "theory"))
 
+    def lose(self, values: Sequence[int]) -> None:
+        """Part of what reaches these values is unknown, so all of it is, and all before them."""
+        for value in values:
+            self.kinds[value] = "unknown"
+
     def entered(self, value: int) -> Moments | None:
         """The gradient that reaches a value from outside its chain."""
         part = self.whole(value)
@@ -84,6 +89,10 @@ class _Tape:
         return _Part((value, 0), 1.0, added(p.moments.scaled(p.factor) for p in by_origin.values()))
 
 
+_MIXING = frozenset((*contractions.RULES, *convolution.RULES, *attention.RULES)) - {"embedding"}
+_NORMS = frozenset(norms.RULES)
+
+
 def sweep_back(frame: Frame, cotangents: Mapping[int, Moments]) -> dict[int, Gradient]:
     """Gradient moments by value index.
 
@@ -95,8 +104,12 @@ def sweep_back(frame: Frame, cotangents: Mapping[int, Moments]) -> dict[int, Gra
     for value, g in cotangents.items():
         tape.give(value, g, "theory")
     for op in reversed(frame.graph.ops):
-        if any(v in tape.parts or v in tape.inside for v in op.outputs) and not _is_weights_only(frame, op):
+        if _is_weights_only(frame, op):
+            continue
+        if any(v in tape.parts or v in tape.inside for v in op.outputs):
             _step(frame, op, tape)
+        if any(tape.kinds.get(v) == "unknown" for v in op.outputs):
+            tape.lose(op.inputs)
     values = {*tape.parts, *tape.inside}
     totals = {v: tape.total(v) for v in values}
     return {v: (g, tape.kinds[v]) for v, g in totals.items() if g is not None}
@@ -185,13 +198,32 @@ def _opaque_step(frame: Frame, op: Op, tape: _Tape, kind: Provenance) -> None:
     rule = BACKWARD.get(op.name)
     if rule is not None and all(frame.signals[v].provenance != "unknown" for v in op.inputs):
         try:
+            width = _width_of(frame, op, grads)
             for value, g in rule(frame, op, grads).items():
-                tape.give(value, g, kind)
+                tape.give(value, g if width is None else replace(g, width_var=width), kind)
             return
         except (NoRuleError, ShapeError):
             pass
-    for value, g in _sampled(frame, op, grads).items():
+    found = _sampled(frame, op, grads)
+    if not found:
+        tape.lose(op.inputs)
+    for value, g in found.items():
         tape.give(value, g, worst(kind, "empirical"))
+
+
+def _width_of(frame: Frame, op: Op, grads: Sequence[Moments | None]) -> float | None:
+    """What finite width has added to the log second moment of a gradient once an op has summed it over.
+
+    As on the way forward: what it had, and the scatter of the one tensor that was summed. A norm divides by what finite
+    width made of the signal. None: the op mixes nothing.
+    """
+    received = [g for g in grads if g is not None]
+    if not received:
+        return None
+    if op.name in _NORMS:
+        m = frame.signals[op.inputs[0]].moments
+        return max(g.width_var for g in received) + (0.0 if m is None else m.width_var)
+    return max(g.width_var + g.own_var for g in received) if op.name in _MIXING else None
 
 
 def _sampled(frame: Frame, op: Op, grads: Sequence[Moments | None]) -> dict[int, Moments]:

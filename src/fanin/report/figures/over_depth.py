@@ -21,7 +21,7 @@ __all__ = ["gradient_over_weight", "signal_over_depth"]
 
 
 def signal_over_depth(result: CheckResult, sites: Sequence[Site], axis: DepthAxis) -> Figure | None:
-    """The rms of every output, expected and measured, and of the gradient there."""
+    """The rms of every output and of the gradient there, expected and measured."""
     if not sites:
         return None
     kinds = tuple(mark(site) for site in sites)
@@ -43,6 +43,7 @@ def signal_over_depth(result: CheckResult, sites: Sequence[Site], axis: DepthAxi
             series="backward",
             measured=backward,
             kinds=kinds,
+            predicted=tuple(_band(site.predicted_backward) for site in sites),
         ),
     ]
     panels = [panel for panel in panels if any(value is not None for value in panel.measured)]
@@ -59,7 +60,7 @@ def signal_over_depth(result: CheckResult, sites: Sequence[Site], axis: DepthAxi
         caption="Every operation of one forward and one backward pass",
         drawing=drawing,
         key=legend((*kinds, *_special(forward), *_special(backward)))
-        + _band_key(joined, any(site.predicted for site in sites)),
+        + _band_key(joined, any(site.predicted or site.predicted_backward for site in sites)),
     )
 
 

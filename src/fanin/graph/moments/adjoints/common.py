@@ -18,7 +18,8 @@ def added(parts: Iterable[Moments]) -> Moments:
 
     Taken as uncorrelated (fresh weights on all but one).
     """
-    return summed_up(*parts)
+    first, *rest = parts
+    return summed_up(first, *rest) if rest else first
 
 
 def received(grads: Sequence[Moments | None]) -> Moments | None:

@@ -11,7 +11,7 @@ import numpy as np
 from fanin.graph.ir import Op
 from fanin.graph.moments.abstract import Moments
 from fanin.graph.moments.adjoints.common import received, unbroadcast
-from fanin.graph.moments.frame import Frame
+from fanin.graph.moments.frame import Frame, NoRuleError
 from fanin.graph.moments.rules.convolution import Window, averaged, convolution_windows, pooling_windows, window_sum
 
 __all__ = ["RULES"]
@@ -88,6 +88,8 @@ def _upsampled(frame: Frame, op: Op, grads: Sequence[Moments | None]) -> Mapping
     shape = frame.graph.value(op.inputs[0]).shape
     if g is None:
         return {}
+    if any(g.shape[d] % n for d, n in enumerate(shape) if d >= 2):
+        raise NoRuleError("not by whole factors")
     split = [part for d, n in enumerate(shape) for part in ((n, g.shape[d] // n) if d >= 2 else (n,))]
     wide = g.reshaped(split)
     return {op.inputs[0]: unbroadcast(wide.summed(range(3, len(split), 2)), shape)}
