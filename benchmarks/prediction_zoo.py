@@ -14,7 +14,6 @@ import datetime
 import logging
 import math
 import subprocess
-import time
 import warnings
 from pathlib import Path
 

@@ -1,7 +1,7 @@
 """Further passes through the model, without instruments and through as few samples as will do.
 
 The instrumented pass is the only one through the whole batch: what needs the model run again (the virtual step, the
-Jacobian) sends the first samples through it, which costs a sixteenth of a batch of 32.
+Jacobian) sends the first samples through it, which costs a thirty-second of a batch of 32 each.
 """
 
 from __future__ import annotations
@@ -13,13 +13,14 @@ from typing import Any
 import torch
 
 from fanin.measure.flow import tensors_in
-from fanin.measure.record import JacobianRecord, Site
+from fanin.measure.record import JacobianRecord, NormRecord, Site
 from fanin.measure.target import call, primary
 
 __all__ = ["FEW", "enough_samples", "first_samples", "fresh", "probed_jacobian"]
 
-FEW = 2  # samples
-_PROBES = 2
+FEW = 2  # samples of the Jacobian; the virtual step takes one
+_PROBES = 4  # of small inputs; through large ones, where each costs a backward that can be felt, one a sample
+_SMALL = 1 << 16
 _VALUES = 16  # behind a statistic of the batch, below which the normalised signal is a matter of few samples
 
 
@@ -48,12 +49,12 @@ def first_samples(inputs: Any, batch: int | None, few: int) -> Any | None:
     return _mapped(inputs, lambda t: t[:few] if t.dim() else t)
 
 
-def enough_samples(sites: Iterable[Site], batch: int | None) -> int:
-    """How many samples it takes for every statistic over the batch to stand on 16 values."""
-    shared = [s.norm.values_per_statistic for s in sites if s.norm and s.norm.training and s.norm.kind == "batch_norm"]
+def enough_samples(norms: Iterable[NormRecord | None], batch: int | None, *, least: int = FEW) -> int:
+    """How many samples it takes for every statistic over the batch to stand on 16 values, and at least so many."""
+    shared = [n.values_per_statistic for n in norms if n is not None and n.training and n.kind == "batch_norm"]
     if not shared or not batch:
-        return FEW
-    return max(FEW, math.ceil(_VALUES * batch / max(min(shared), 1)))
+        return least
+    return max(least, math.ceil(_VALUES * batch / max(min(shared), 1)))
 
 
 def _mapped(value: Any, change: Callable[[torch.Tensor], torch.Tensor]) -> Any:
@@ -72,14 +73,14 @@ def probed_jacobian(
 ) -> tuple[JacobianRecord | None, str]:
     """The mean squared gain chi from the first floating input to the output, by random vector-Jacobian products.
 
-    Two Gaussian probes v through the first two samples (more where a norm takes its statistics over the batch); the
-    relative error is read off the scatter of |J^T v|^2 / |v|^2 over probes and, where the output has the batch on axis
-    0, samples.
+    Gaussian probes v, one to four of them, through the first two samples (more where a norm takes its statistics over
+    the batch); with the batch on axis 0 of inputs and output every sample has a probe of its own. The relative error is
+    read off the scatter of |J^T v|^2 / |v|^2.
 
     Returns:
         The record, and "" or the reason why there is none.
     """
-    few = enough_samples(sites, batch)
+    few = enough_samples((s.norm for s in sites), batch)
     leaves, inputs = fresh(first_samples(inputs, batch, few) if batch and few < batch else inputs, True)
     if not leaves:
         return None, "no floating input"
@@ -95,7 +96,7 @@ def probed_jacobian(
     chi = sum(g for g, _ in ratios) / max(energy, 1e-300)
     scatter = sum((g - chi * v) ** 2 for g, v in ratios) * len(ratios) / max(len(ratios) - 1, 1)
     error = math.sqrt(scatter) / max(chi * energy, 1e-300) if math.isfinite(scatter) else math.nan
-    return JacobianRecord(chi=chi, relative_error=error, num_probes=_PROBES), ""
+    return JacobianRecord(chi=chi, relative_error=error, num_probes=len(ratios)), ""
 
 
 def _ratios(output: torch.Tensor, leaf: torch.Tensor, seed: int) -> list[tuple[float, float]]:
@@ -103,9 +104,10 @@ def _ratios(output: torch.Tensor, leaf: torch.Tensor, seed: int) -> list[tuple[f
     generator = torch.Generator().manual_seed(seed)
     paired = output.dim() > 0 and leaf.dim() > 0 and output.shape[0] == leaf.shape[0]
     found: list[tuple[float, float]] = []
-    for probe in range(_PROBES):
+    probes = _PROBES if leaf.numel() <= _SMALL or not paired else 1
+    for probe in range(probes):
         v = torch.randn(output.shape, generator=generator).to(output)
-        got = torch.autograd.grad(output, leaf, v, retain_graph=probe + 1 < _PROBES, allow_unused=True)
+        got = torch.autograd.grad(output, leaf, v, retain_graph=probe + 1 < probes, allow_unused=True)
         for g in got:
             found += [] if g is None else zip(_energies(g, paired), _energies(v, paired), strict=True)
     return found

@@ -13,7 +13,7 @@ import torch
 
 from fanin.errors import ArgumentError, CaptureError
 from fanin.graph.inputs import named_tensors
-from fanin.measure.again import FEW, first_samples, fresh, probed_jacobian
+from fanin.measure.again import enough_samples, first_samples, fresh, probed_jacobian
 from fanin.measure.flow import Origin, tensors_in
 from fanin.measure.parameters import parameter_records
 from fanin.measure.quantities.cosine import cosine
@@ -285,13 +285,15 @@ def _virtual_step(task: Task, done: _Pass) -> dict[str, Any]:
     if "gradients" in done.missing:
         return {}
     few = _few_samples(task, done)
-    if few is None:
-        return states_after_steps(task.model, done.gradients, lambda: _again(task, task.inputs, None, done.accumulate))
-    inputs, cotangents = few
-    states = states_after_steps(task.model, done.gradients, lambda: _again(task, inputs, cotangents, done.accumulate))
-    if "zero" in states.values():
-        return states_after_steps(task.model, done.gradients, lambda: _again(task, task.inputs, None, done.accumulate))
-    return states
+    if few is not None:
+        inputs, cotangents = few
+        with contextlib.suppress(Exception):  # what the model does not bear is to be run with so few
+            states = states_after_steps(
+                task.model, done.gradients, lambda: _again(task, inputs, cotangents, done.accumulate)
+            )
+            if "zero" not in states.values():
+                return states
+    return states_after_steps(task.model, done.gradients, lambda: _again(task, task.inputs, None, done.accumulate))
 
 
 def _again(task: Task, inputs: Any, cotangents: Mapping[str, torch.Tensor] | None, accumulate: bool) -> Gradients:
@@ -315,7 +317,8 @@ def _few_samples(task: Task, done: _Pass) -> tuple[Any, dict[str, torch.Tensor]]
     None where the batch is small or is not axis 0 everywhere.
     """
     batch, cotangents = done.recorder.batch or 0, _received(done)
-    few = max(FEW, batch // 16)
+    norms = (d.norm for d in done.recorder.drafts)
+    few = enough_samples(norms, batch, least=max(1, batch // 32))
     if batch < 2 * few or not cotangents or len(cotangents) < len(done.cotangents):
         return None
     if any(not c.dim() or c.shape[0] != batch for c in cotangents.values()):
