@@ -409,9 +409,10 @@ def test_scores_behind_a_mask_of_infinities_are_followed():
             super().__init__()
             self.scores, self.values = nn.Linear(16, 8), nn.Linear(16, 16)
             self.after = nn.Linear(16, 16)
+            self.register_buffer("mask", torch.full((8, 8), -torch.inf).triu(2))
 
         def forward(self, x):
-            s = torch.where(torch.ones(8, 8).tril().bool(), self.scores(x), -torch.inf)
+            s = torch.where(torch.ones(8, 8).tril().bool(), self.scores(x) + self.mask, -torch.inf)
             s = s + 0.5
             weights = torch.exp(s - s.amax(-1, keepdim=True))
             return self.after(weights @ self.values(x))

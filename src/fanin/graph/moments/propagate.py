@@ -126,10 +126,10 @@ def propagate(
         rng=np.random.default_rng(seed),
         training=training,
     )
-    for value in graph.values:
-        if value.kind in ("input", "buffer", "constant"):
-            signals[value.index] = _leaf(graph, value, inputs)
     with np.errstate(all="ignore"):  # a signal that overflows is reported as infinite, not warned about
+        for value in graph.values:
+            if value.kind in ("input", "buffer", "constant"):
+                signals[value.index] = _leaf(graph, value, inputs)
         sweep(frame)
         gradients = sweep_back(frame, _cotangents(graph, cotangent)) if cotangent is not None else {}
     tensors = {v: _summary(v, s, gradients.get(v)) for v, s in signals.items()}

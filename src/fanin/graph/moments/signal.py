@@ -80,6 +80,11 @@ class Signal:
         return self.moments is not None and math.isinf(self.moments.mean)
 
     @property
+    def is_lost(self) -> bool:
+        """Whether its mean is no number."""
+        return self.moments is not None and math.isnan(self.moments.mean)
+
+    @property
     def known(self) -> Moments:
         """The moments, of a signal whose moments are known."""
         if self.moments is None:

@@ -88,8 +88,19 @@ def forward(frame: Frame, op: Op) -> Sequence[Signal]:
     known = _from_numbers(frame, op)
     if known is not None:
         return known
-    if any(frame.signals[v].is_masked for v in op.inputs):
+    found = _by_rule(frame, op)
+    masked = any(frame.signals[v].is_masked for v in op.inputs)
+    if found is None or (masked and any(s.is_lost for s in found)):
         return sampled(frame, op)  # infinities have no moments, but a maximum or an exponential of them has
+    return found
+
+
+def _by_rule(frame: Frame, op: Op) -> Sequence[Signal] | None:
+    """Signals by the op's rule; None where it has none.
+
+    Or where it has a form of call that the rule was not written for, a second moment beyond float64 (of an exponential,
+    say), an operation that refuses float64: all of them are left to a sample.
+    """
     try:
         rule = FORWARD.get(op.name)
         if rule is not None:
@@ -98,10 +109,8 @@ def forward(frame: Frame, op: Op) -> Sequence[Signal]:
         if is_elementwise(frame, op):
             return [elementwise(frame, op)]
     except (NoRuleError, ShapeError, OverflowError, RuntimeError):
-        # No rule; or a form of call that the rule was not written for, a second moment beyond float64 (of an
-        # exponential, say), an operation that refuses float64: all of them are left to a sample.
         pass
-    return sampled(frame, op)
+    return None
 
 
 def _from_numbers(frame: Frame, op: Op) -> list[Signal] | None:
