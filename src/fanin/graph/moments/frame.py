@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, MutableMapping
+from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -16,8 +16,9 @@ from fanin.graph.moments.signal import Provenance, Signal, worst
 from fanin.graph.moments.weights import WeightMoments
 from fanin.graph.replay import run
 
-__all__ = ["SAMPLE_CAP", "Frame", "NoRuleError"]
+__all__ = ["SAMPLE_CAP", "Draw", "Frame", "NoRuleError"]
 
+_LARGE = 1 << 15  # elements of a drawn tensor that is not kept for longer than it is read
 SAMPLE_CAP = 1 << 22  # elements of one tensor that may be drawn
 _MEASURE_CAP = 1 << 20
 _MAX_REPLAY_DEPTH = 60
@@ -25,6 +26,20 @@ _MAX_REPLAY_DEPTH = 60
 
 class NoRuleError(Exception):
     """A rule cannot speak about this call; it is sampled instead."""
+
+
+class Draw(dict[int, Any]):
+    """Tensors that were drawn together, by value index; `large` are those not worth keeping for long."""
+
+    def __init__(self, number: int = 0) -> None:
+        super().__init__()
+        self.number = number
+        self.large: set[int] = set()
+
+    def __setitem__(self, value: int, tensor: Any) -> None:
+        super().__setitem__(value, tensor)
+        if tensor.numel() >= _LARGE:
+            self.large.add(value)
 
 
 @dataclass(kw_only=True)
@@ -36,6 +51,7 @@ class Frame:
         resolve: gives a parameter's moments when the sweep first needs them.
         signals: what is known, by value index.
         rng: source of the draws that sampled ops need.
+        seed: of the tensors that are drawn for values, each from a generator of its own.
         training: whether dropout is on.
         notes: what could not be followed, in words.
         names: the first value that was made by a given selection of entries of a given value.
@@ -47,11 +63,12 @@ class Frame:
     resolve: Callable[[Value, Op, Moments | None], WeightMoments]
     signals: MutableMapping[int, Signal] = field(default_factory=dict)
     rng: np.random.Generator = field(default_factory=lambda: np.random.default_rng(0))
+    seed: int = 0
     training: bool = False
     notes: list[str] = field(default_factory=list)
     names: dict[Any, int] = field(default_factory=dict)
     same: dict[int, int] = field(default_factory=dict)
-    ensembles: list[dict[int, Any]] = field(default_factory=list)
+    ensembles: list[Draw] = field(default_factory=list)
 
     # ------------------------------------------------------------------ asking
     def signal(self, template: Any) -> Signal:
@@ -141,13 +158,23 @@ class Frame:
         return [replace(s, shared=frozenset()) for s in signals]
 
     # ------------------------------------------------------------------ sampling
-    def drawn(self, count: int) -> list[dict[int, Any]]:
+    def drawn(self, count: int) -> list[Draw]:
         """The first `count` draws, made as far as asked for until now."""
         while len(self.ensembles) < count:
-            self.ensembles.append({})
+            self.ensembles.append(Draw(number=len(self.ensembles) + 1))
         return self.ensembles[:count]
 
-    def draw(self, value: int, env: MutableMapping[int, Any], depth: int = 0) -> Any:
+    def forget(self, read_last: Mapping[int, int], now: int) -> None:
+        """Drop large drawn tensors of values that nothing reads after operation `now`.
+
+        Each is drawn from a seed of its own, so where it is asked for again after all, it comes back as it was.
+        """
+        for env in self.ensembles:
+            for value in [v for v in env.large if read_last.get(v, -1) <= now]:
+                env.pop(value, None)
+                env.large.discard(value)
+
+    def draw(self, value: int, env: Draw, depth: int = 0) -> Any:
         """A tensor for a value: its numbers, a Gaussian field with its kernel.
 
         Or what its op makes of drawn operands.
@@ -162,21 +189,24 @@ class Frame:
         if s.numbers is not None:
             env[value] = s.numbers
         elif (s.leaf and not s.is_masked) or op is None or depth > _MAX_REPLAY_DEPTH or not _has_moments(self, op):
-            env[value] = torch.from_numpy(self._field(value)).to(_dtype(self.graph.value(value)))
+            env[value] = torch.from_numpy(self._field(value, env)).to(_dtype(self.graph.value(value)))
         else:
             for v in dict.fromkeys(op.inputs):
                 self.draw(v, env, depth + 1)
             with torch.no_grad():
-                env.update(zip(op.outputs, run(op, lambda v: env[self.first(v)]), strict=False))
+                outputs = run(op, lambda v: env[self.first(v)])
+            for v, tensor in zip(op.outputs, outputs, strict=False):
+                env[v] = tensor
         return env[value]
 
-    def _field(self, value: int) -> kn.Array:
+    def _field(self, value: int, env: Draw) -> kn.Array:
         m = self.signals[value].moments
         if m is None:
             raise NoRuleError("an operand of unknown moments cannot be drawn")
         if math.prod(m.shape) > SAMPLE_CAP:
             raise NoRuleError(f"a tensor of shape {m.shape} is too large to draw")
-        return (m.mean + kn.sample(m.covariance, m.sizes, self.rng)).reshape(m.shape)
+        rng = np.random.default_rng((self.seed, value, env.number))
+        return (m.mean + kn.sample(m.covariance, m.sizes, rng)).reshape(m.shape)
 
 
 def _has_moments(frame: Frame, op: Op) -> bool:

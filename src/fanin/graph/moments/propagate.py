@@ -124,6 +124,7 @@ def propagate(
         resolve=_resolver(graph, weights),
         signals=signals,
         rng=np.random.default_rng(seed),
+        seed=seed,
         training=training,
     )
     with np.errstate(all="ignore"):  # a signal that overflows is reported as infinite, not warned about

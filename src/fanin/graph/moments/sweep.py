@@ -23,12 +23,14 @@ _DRAW_BUDGET = 1 << 18
 
 def sweep(frame: Frame) -> None:
     """Fill ``frame.signals`` for every value of the graph."""
+    read_last = {v: op.index for op in frame.graph.ops for v in (*op.outputs, *op.inputs)}
     for op in frame.graph.ops:
         if _waits(frame, op):
             continue
         settle_weights(frame, op)
         for value, signal in zip(op.outputs, forward(frame, op), strict=False):
             frame.signals[value] = signal
+        frame.forget(read_last, op.index)
 
 
 def _waits(frame: Frame, op: Op) -> bool:

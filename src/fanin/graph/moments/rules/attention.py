@@ -14,7 +14,7 @@ from fanin.graph.ir import Op
 from fanin.graph.moments import kernel as kn
 from fanin.graph.moments.abstract import Moments
 from fanin.graph.moments.algebra import contraction
-from fanin.graph.moments.frame import SAMPLE_CAP, Frame, NoRuleError, mean_of
+from fanin.graph.moments.frame import SAMPLE_CAP, Draw, Frame, NoRuleError, mean_of
 from fanin.graph.moments.kernel import Array
 from fanin.graph.moments.signal import Signal
 from fanin.graph.replay import run
@@ -127,7 +127,7 @@ def _sdpa(frame: Frame, op: Op) -> Signal:
 
 def _expected_mask(frame: Frame, template: Any) -> Array:
     """A mask that depends on parameters (a relative position bias): one draw of it."""
-    drawn = frame.draw(template.index, {})
+    drawn = frame.draw(template.index, Draw())
     return np.asarray(drawn.double().numpy())
 
 
@@ -150,12 +150,12 @@ def _softmax(frame: Frame, op: Op) -> Signal:
         raise NoRuleError("softmax over too many entries to draw")
     dim = int(op.arg(1, "dim", -1))
     s = frame.signals[value]
-    if s.leaf and s.numbers is None and dim in (-1, len(m.shape) - 1) and op.name == "softmax":
+    if s.leaf and not s.is_masked and s.numbers is None and dim in (-1, len(m.shape) - 1) and op.name == "softmax":
         return frame.made(op, softmax_moments(m, None, frame.rng), leaf=False)
     repeats = max(1, min(16, _BUDGET // math.prod(m.shape)))
     draws = []
-    for _ in range(repeats):
-        env: dict[int, Any] = {}
+    for number in range(repeats):
+        env = Draw(number=number)
         frame.draw(value, env)
         draws.append(Moments.measured(run(op, env.__getitem__)[0].double().numpy()))
     return frame.made(op, mean_of(draws), leaf=False)
