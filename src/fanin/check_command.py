@@ -88,7 +88,7 @@ def rule_page(name: str) -> str:
 
 
 def is_report(path: str | Path) -> bool:
-    """Whether a file is a report saved as JSON."""
+    """Whether a file is a report saved as JSON or as a page."""
     try:
         _read(Path(path))
     except ArgumentError:
@@ -126,7 +126,9 @@ class Difference:
 
 
 def compare_reports(old: Path, new: Path) -> Difference:
-    """What changed between two reports saved as JSON.
+    """What changed between two reports saved as JSON or as pages.
+
+    A page of a large model carries only part of its statistics; findings it has all of.
 
     Raises:
         ArgumentError: a file is no such report.
@@ -143,18 +145,31 @@ def compare_reports(old: Path, new: Path) -> Difference:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        document: dict[str, Any] = _of_page(text) if text.lstrip().startswith("<") else json.loads(text)
         _ = document["findings"], document["verdict"], document["measurements"]["sites"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ArgumentError(
-            f"{path} is no report ({type(error).__name__}: {error}). Make one with: fanin check TARGET --format json"
+            f"{path} is no report ({type(error).__name__}: {error}). Make one with: fanin check TARGET --format json "
+            "(or html)"
         ) from error
     return document
 
 
+def _of_page(text: str) -> dict[str, Any]:
+    """The document in a page, which leaves out what is empty."""
+    from fanin.report.html import data_of
+
+    document = dict(data_of(text))
+    if "verdict" not in document:
+        raise ArgumentError("the page is not that of a check")
+    measurements = {"sites": [], **document.get("measurements", {})}
+    return {"findings": [], **document, "measurements": measurements}
+
+
 def _fingerprints(document: Mapping[str, Any]) -> list[str]:
     found = [f for f in document["findings"] if f["severity"] != "note"]
-    return [f"{f['code']} {f['name']} {f['pattern'] or (f['paths'] or [''])[0]}" for f in found]
+    return [f"{f['code']} {f['name']} {f.get('pattern') or (f.get('paths') or [''])[0]}" for f in found]
 
 
 def _moved(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterable[tuple[str, str, float, float]]:
@@ -170,7 +185,7 @@ def _statistics(document: Mapping[str, Any]) -> dict[tuple[str, str], float]:
     found: dict[tuple[str, str], float] = {}
     for site in document["measurements"]["sites"]:
         if site["kind"] == "weight":
-            name = f"{site['path']}:{site['op']}" + (f"#{site['call']}" if site["call"] else "")
-            found[name, "rms"] = site["forward"]["rms"]
-            found[name, "gradient"] = (site["backward"] or {}).get("rms") or 0.0
+            name = f"{site.get('path', '')}:{site['op']}" + (f"#{site['call']}" if site.get("call") else "")
+            for statistic, where in (("rms", "forward"), ("gradient", "backward")):
+                found[name, statistic] = (site.get(where) or {}).get("rms") or 0.0
     return {k: v for k, v in found.items() if isinstance(v, float) and math.isfinite(v) and v > 0}

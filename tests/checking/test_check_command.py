@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from typer.testing import CliRunner
 
+import fanin
 from fanin.check_command import check_target, compare_reports, rule_page
 from fanin.cli import app, main
 from fanin.errors import ArgumentError, CaptureError, TargetError
@@ -137,6 +138,29 @@ def test_diff_says_what_came_and_went(target, tmp_path):
     old.write_text("[]")
     with pytest.raises(ArgumentError, match="is no report"):
         compare_reports(old, new)
+
+
+@pytest.mark.parametrize("suffixes", [("html", "html"), ("json", "html"), ("html", "json")])
+def test_pages_are_compared_like_json(tmp_path, suffixes):
+    torch.manual_seed(0)
+    healthy = torch.nn.Sequential(torch.nn.Linear(16, 64), torch.nn.ReLU(), torch.nn.Linear(64, 3))
+    x, y = torch.randn(32, 16), torch.randint(0, 3, (32,))
+    old = fanin.check(healthy, x, targets=y).save(tmp_path / f"old.{suffixes[0]}")
+    with torch.no_grad():
+        healthy[0].weight.fill_(0.1)
+    new = fanin.check(healthy, x, targets=y).save(tmp_path / f"new.{suffixes[1]}")
+    found = compare_reports(old, new)
+    assert found.worse
+    assert any("P501" in line for line in found.new)
+    assert {name for _, name, _, _ in found.moved} <= {"rms", "gradient"}
+    assert not compare_reports(old, old).worse
+
+
+def test_a_page_of_something_else_is_refused(tmp_path):
+    page = tmp_path / "page.html"
+    page.write_text("<!doctype html><p>nothing")
+    with pytest.raises(ArgumentError, match="is no report"):
+        compare_reports(page, page)
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda r: r.code)

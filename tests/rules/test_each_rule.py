@@ -250,3 +250,70 @@ def test_the_pages_in_the_docs_are_those_of_the_rules():
             f"{name}: run python -m fanin.rules.pages docs/rules"
         )
         assert "## Why" in text or name == "index.md"
+
+
+@pytest.mark.parametrize("code", ["S201", "S202", "S205", "P501", "P505"])
+def test_the_suggested_start_cures_what_it_is_suggested_for(code):
+    torch.manual_seed(0)
+    case = CASES[code][0]()
+    found = [f for f in everything(fanin.check(**case)) if f.code == code]
+    assert found[0].fix.code.startswith("fanin.init_(model, inputs)")
+    fanin.init_(case["model"], case["inputs"])
+    assert code not in [f.code for f in everything(fanin.check(**case))]
+
+
+def test_the_suggested_start_cures_zero_weights():
+    torch.manual_seed(0)
+    broken = case(edited(net(), lambda m: [p.zero_() for p in m.parameters()]))
+    assert "G402" in [f.code for f in everything(fanin.check(**broken))]
+    fanin.init_(broken["model"], broken["inputs"])
+    assert fanin.check(**broken).ok
+
+
+def everything(report):
+    return (*report.findings, *report.consequences)
+
+
+def test_one_check_is_one_check():
+    torch.manual_seed(0)
+    report = fanin.check(torch.nn.Linear(8, 4), torch.randn(8, 8), select=["G401"])
+    assert report.verdict == "healthy: 1 check"
+
+
+class LastToken(nn.Module):
+    """The reverse direction has seen one token when its last output is read."""
+
+    def __init__(self):
+        super().__init__()
+        self.rnn, self.head = nn.GRU(32, 64, batch_first=True, bidirectional=True), nn.Linear(128, 10)
+
+    def forward(self, x):
+        return self.head(self.rnn(x)[0][:, -1])
+
+
+def test_a_recurrence_that_is_never_entered_is_a_note():
+    torch.manual_seed(0)
+    report = fanin.check(LastToken(), torch.randn(16, 8, 32), targets=torch.randint(0, 10, (16,)))
+    assert report.ok
+    (found,) = [f for f in report.findings if f.code == "G402"]
+    assert found.severity == "note"
+    assert found.paths == ("rnn.weight_hh_l0_reverse",)
+
+
+def pooled(depth, std=None):
+    layers, n = [], 3
+    for _ in range(depth):
+        layers += [nn.Conv2d(n, 32, 3, padding=1), nn.ReLU()]
+        n = 32
+    model = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(32, 10))
+    if std is not None:
+        for layer in model[:-1:2]:
+            nn.init.normal_(layer.weight, std=std)
+    return {"model": model, "inputs": torch.randn(16, 3, 16, 16), "targets": torch.randint(0, 10, (16,))}
+
+
+def test_noise_that_averages_out_over_a_picture_is_no_collapse():
+    torch.manual_seed(0)
+    assert fanin.check(**pooled(4)).ok
+    torch.manual_seed(0)
+    assert "S205" in [f.code for f in everything(fanin.check(**pooled(12)))]

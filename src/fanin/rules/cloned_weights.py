@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from fanin.rules.base import Context, Rule
 from fanin.rules.finding import Finding, Fix
+from fanin.rules.gains import INIT
 
 __all__ = ["ClonedWeights"]
 
@@ -54,7 +55,7 @@ class ClonedWeights(Rule):
                 "note",
                 [p.path for p in copies],
                 f"{len(copies)} weights are copies of another, first {copies[0].path} of {copies[0].same_as}.",
-                Fix(text="draw the copies again", code="fanin.init_(model, inputs)"),
+                Fix(text="draw the copies again", code=INIT),
                 value=float(len(copies)),
                 unit="weights",
             )

@@ -9,7 +9,7 @@ from fanin.measure.record import Measurements, Site
 from fanin.rules.base import Context, Rule
 from fanin.rules.depth import Drift, drift, finite_width_std
 from fanin.rules.finding import Finding, Fix, Severity
-from fanin.rules.gains import weight_words
+from fanin.rules.gains import INIT, weight_words
 
 __all__ = ["DRIFT_THRESHOLDS", "MIN_SITES", "judge", "too_few"]
 
@@ -92,13 +92,7 @@ def _fix(measurements: Measurements, *, growing: bool) -> Fix:
             text="replace sigmoid between layers by tanh or ReLU, or normalise; its slope is at most 1/4",
             code="torch.nn.ReLU()",
         )
-    name = "tanh" if "tanh" in acts else "relu"
-    line = (
-        "torch.nn.init.xavier_normal_(layer.weight, gain=5 / 3)"
-        if name == "tanh"
-        else "torch.nn.init.kaiming_normal_(layer.weight, nonlinearity='relu')"
-    )
     more = "lower" if growing else "raise"
     return Fix(
-        text=f"{more} the weights' std to gain / sqrt(fan_in), or add normalisation or skip connections", code=line
+        text=f"{more} the weights' std to gain / sqrt(fan_in), or add normalisation or skip connections", code=INIT
     )

@@ -7,7 +7,7 @@ from statistics import median
 
 from fanin.measure.record import Measurements, ParameterRecord
 
-__all__ = ["CLOSED_GATE", "GAINS", "gain_ratio", "maps", "weight_words"]
+__all__ = ["CLOSED_GATE", "GAINS", "INIT", "gain_ratio", "maps", "weight_words"]
 
 # gain = 1 / sqrt(E[phi(z)^2]) for z ~ N(0, 1): 1 for no activation, sqrt(2) for ReLU (He et al. 2015, eq. 10); others
 # by quadrature.
@@ -28,6 +28,8 @@ GAINS: dict[str, float] = {
     "hardswish": 1.736658,
     "sin": 1.520867,
 }
+# The cure for every start that is drawn wrong, in one line.
+INIT = "fanin.init_(model, inputs)  # every layer at the std that its activation needs"
 # A multiplicative gate of this rms or less keeps its branch almost shut at first (LayerScale starts at 1e-6 to 0.1).
 CLOSED_GATE = 1e-2
 

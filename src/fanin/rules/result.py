@@ -76,7 +76,8 @@ class CheckResult:
     @property
     def verdict(self) -> str:
         """One sentence: healthy with what was checked, or how many findings of which severity."""
-        ran = f"{len(self.checked)} checks" + (f", {len(self.not_run)} not run" if self.not_run else "")
+        ran = f"{len(self.checked)} check{'s' * (len(self.checked) != 1)}"
+        ran += f", {len(self.not_run)} not run" if self.not_run else ""
         counts = [f"{n} {s}{'s' if n > 1 else ''}" for s in reversed(SEVERITIES) if (n := self._count(s))]
         if self.ok:
             return f"healthy: {ran}" + (f"; {', '.join(counts)}" if counts else "")

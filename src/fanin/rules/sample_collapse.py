@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import ClassVar
 
+from fanin.measure.operations import CHANNEL_FIRST
 from fanin.measure.record import Cosine, Measurements, Site
 from fanin.rules.base import Context, Rule
 from fanin.rules.finding import Finding, Fix, Severity
-from fanin.rules.gains import CLOSED_GATE, weight_words
+from fanin.rules.gains import CLOSED_GATE, INIT, weight_words
 
 __all__ = ["SampleCollapse"]
 
@@ -27,7 +29,9 @@ class SampleCollapse(Rule):
 
     What is measured:
         1 - mean cosine and between-sample energy share of the last weighted output: warning where both are below 1e-3,
-        error below 1e-5. A zero output (a head closed by design) is left out. Where a multiplicative gate almost closes
+        error below 1e-5. Where the head reads an average over P positions, what differs between samples may average out
+        (in noise it does, by a factor of P; in pictures it does not): it counts P times, up to what it was before the
+        average. A zero output (a head closed by design) is left out. Where a multiplicative gate almost closes
         the branches (LayerScale), the
         network opens as the gates grow: a note.
 
@@ -64,7 +68,7 @@ class SampleCollapse(Rule):
         if found is None:
             return
         site, cosine = found
-        value = max(cosine.one_minus_mean, cosine.between_share)
+        value = _before_pooling(context.measurements, site, max(cosine.one_minus_mean, cosine.between_share))
         if value >= self.limit(context, "warning"):
             return
         gates = [p.path for p in context.measurements.parameters if p.role == "gate" and p.weight.rms <= CLOSED_GATE]
@@ -78,9 +82,7 @@ class SampleCollapse(Rule):
             "nearly a constant" + (f" until its gates open ({gates[0]})." if gates else f"{words}."),
             Fix(
                 text="initialize at the activation's gain with zero biases, or add normalisation or skip connections",
-                code=(
-                    "torch.nn.init.kaiming_normal_(layer.weight, nonlinearity='relu'); torch.nn.init.zeros_(layer.bias)"
-                ),
+                code=INIT,
             ),
             value=value,
             threshold=self.limit(context, "warning" if severity == "warning" else "error"),
@@ -97,6 +99,26 @@ def _last(measurements: Measurements) -> tuple[Site, Cosine] | None:
         if site.sample_cosine is not None and site.forward.rms > 0 and not site.forward.any_nonfinite:
             return site, site.sample_cosine
     return None
+
+
+def _before_pooling(measurements: Measurements, head: Site, value: float) -> float:
+    """The value as it would be without an average over positions right before the head."""
+    fan_in = next((p.fan_in for p in measurements.parameters if p.path in head.parameters and p.fan_in), None)
+    earlier = [s for s in measurements.weight_sites() if s.index < head.index and s.sample_cosine is not None]
+    if not earlier or len(head.shape) != 2:
+        return value
+    last = earlier[-1]
+    units, positions = _units(last)
+    if positions < 2 or fan_in != units or last.sample_cosine is None:
+        return value
+    before = max(last.sample_cosine.one_minus_mean, last.sample_cosine.between_share)
+    return max(value, min(before, value * positions))
+
+
+def _units(site: Site) -> tuple[float, int]:
+    """Units of an operation's output, and positions that share them."""
+    units = site.shape[1] if site.op in CHANNEL_FIRST else site.shape[-1]
+    return float(units), math.prod(site.shape[1:]) // max(units, 1)
 
 
 def _inputs_differ(measurements: Measurements) -> bool:

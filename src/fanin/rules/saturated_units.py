@@ -8,6 +8,7 @@ from typing import ClassVar
 from fanin.measure.record import Saturation, Site
 from fanin.rules.base import Context, Rule
 from fanin.rules.finding import Finding, Fix
+from fanin.rules.gains import INIT
 
 __all__ = ["SaturatedUnits"]
 
@@ -75,8 +76,8 @@ class SaturatedUnits(Rule):
             dict.fromkeys(s.path or s.module_class for s, _ in flat),
             f"{flat[0][1].share:.0%} of the outputs of {flat[0][0].op} are on its flat part.",
             Fix(
-                text="use Xavier with gain 5/3 for tanh, and unit-scale inputs",
-                code="torch.nn.init.xavier_normal_(layer.weight, gain=5 / 3)",
+                text="lower the weights' std to gain / sqrt(fan_in), and give unit-scale inputs",
+                code=INIT,
             ),
             value=flat[0][1].share,
             threshold=self.limit(context, "warning" if bad else "note"),

@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from fanin.rules.base import Context, Rule
 from fanin.rules.finding import Finding, Fix
+from fanin.rules.gains import INIT
 
 __all__ = ["SymmetricWeights"]
 
@@ -65,7 +66,7 @@ class SymmetricWeights(Rule):
             f"{copies[0][0]:.0%} of the rows of {copies[0][1]} equal another row: its units cannot become different.",
             Fix(
                 text="draw the weights at random",
-                code="torch.nn.init.kaiming_normal_(layer.weight, nonlinearity='relu')",
+                code=INIT,
             ),
             value=copies[0][0],
             threshold=self.limit(context, "error" if severe else "warning"),

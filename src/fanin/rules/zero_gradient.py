@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import ClassVar
 
+from fanin.measure.record import ParameterRecord
 from fanin.rules.base import Context, Rule
 from fanin.rules.finding import Finding, Fix
+from fanin.rules.gains import INIT
 
 __all__ = ["ZeroGradient"]
 
@@ -23,6 +25,7 @@ class ZeroGradient(Rule):
 
     What is measured:
         Gradient exactly zero on all elements at step zero and after up to three virtual steps of 1 % taken on a copy.
+        A note for recurrent weights that only ever meet a zero initial state.
 
     Example:
         >>> import torch, fanin
@@ -57,6 +60,10 @@ class ZeroGradient(Rule):
         stuck = [
             p for p in context.measurements.parameters if p.state == "zero" and p.state_after_step in ("zero", None)
         ]
+        idle = [p for p in stuck if p.role == "recurrent" and "weight_hh" in p.path]
+        stuck = [p for p in stuck if p not in idle]
+        if idle:
+            yield self._idle(idle)
         if not stuck:
             return
         zeros = [p.path for p in stuck if p.weight.rms == 0 and len(p.shape) >= 2]
@@ -69,8 +76,19 @@ class ZeroGradient(Rule):
             f"{len(stuck)} of {total} parameters have zero gradient, and virtual steps do not open them{why}.",
             Fix(
                 text="give the weights a random start; look upstream for dead units",
-                code="torch.nn.init.kaiming_normal_(layer.weight, nonlinearity='relu')",
+                code=INIT,
             ),
             value=len(stuck) / max(total, 1),
             unit="share of parameters",
+        )
+
+    def _idle(self, idle: list[ParameterRecord]) -> Finding:
+        return self.finding(
+            "note",
+            [p.path for p in idle],
+            f"{len(idle)} recurrent weights meet only their zero initial state: the output reads the first step of "
+            "this direction alone (the last token, of a direction that starts there).",
+            Fix(text="read the other end of the reverse direction too", code="torch.cat([h[-2], h[-1]], -1)"),
+            value=float(len(idle)),
+            unit="parameters",
         )
