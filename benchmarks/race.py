@@ -3,6 +3,7 @@
     python benchmarks/race.py                 # every line; results in benchmarks/results/race/ and race.md
     python benchmarks/race.py relu50 vit      # some lines
     python benchmarks/race.py --steps 0.2     # a fifth of the steps: a smoke run
+    python benchmarks/race.py vit --only auto # one start again, on the recorded grid beside the recorded others
 
 Each start's learning rate is tuned on the same grid with seed 0; where the best rate of any of them lies at the edge
 of the grid, the grid grows by a rate on that side for all, twice at most. At its best rate each start then runs five
@@ -21,7 +22,7 @@ import platform
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -258,16 +259,19 @@ def tuned(line: Line, inits: dict[str, Any], common: dict[str, Any]) -> dict[Any
     return runs
 
 
-def race(name: str, *, share: float, seeds: int) -> dict[str, Any]:
+def race(name: str, *, share: float, seeds: int, only: str = "", recorded: Any = None) -> dict[str, Any]:
     """Tune on seed 0, then all seeds at the best rate."""
     line = LINES[name]
+    others: dict[str, Any] = recorded["starts"] if only else {}
+    if only:  # the grid that the others were tuned on
+        line = replace(line, lrs=tuple(map(float, others[only]["by_rate"])))
     common: dict[str, Any] = {
         "tasks": [Task(name=name, model=line.model, batches=line.batches, loss=line.loss, score=line.score)],
         "steps": max(5, int(line.steps * share)),
         "optimizer": line.optimizer,
         "progress": False,
     }
-    inits = starts(line)
+    inits = {k: v for k, v in starts(line).items() if only in ("", k)}
     tuning = tuned(line, inits, common)
     found: dict[str, Any] = {}
     for init, start in inits.items():
@@ -290,7 +294,10 @@ def race(name: str, *, share: float, seeds: int) -> dict[str, Any]:
             "by_rate": {f"{k:g}": v for k, v in at_rate.items()},
             "diverged": sum(r.diverged for r in runs),
         }
-    return {"judged": line.judged, "steps": common["steps"], "optimizer": line.optimizer, "starts": found}
+    if only and recorded["steps"] != common["steps"]:
+        raise SystemExit(f"{name} was recorded with {recorded['steps']} steps; rerun all starts to change that")
+    told = {"judged": line.judged, "steps": common["steps"], "optimizer": line.optimizer}
+    return {**told, "starts": {**others, **found}}
 
 
 def verdict(line: dict[str, Any]) -> str:
@@ -335,15 +342,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("lines", nargs="*", default=[], help=f"of {', '.join(LINES)}")
     parser.add_argument("--steps", type=float, default=1.0, help="share of each line's steps")
+    parser.add_argument("--only", choices=("auto", "default", "authors", "classic"), default="", help="start to rerun")
     parser.add_argument("--seeds", type=int, default=SEEDS)
     parser.add_argument("--out", type=Path, default=RESULTS / "race", help="folder for one file a line; OUT.md sums up")
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
     for name in given.lines or LINES:
         begin = time.perf_counter()
-        line = race(name, share=given.steps, seeds=given.seeds)
+        file = given.out / f"{name}.json"
+        recorded = json.loads(file.read_text()) if given.only else None
+        line = race(name, share=given.steps, seeds=given.seeds, only=given.only, recorded=recorded)
         about = {"date": time.strftime("%Y-%m-%d"), "torch": torch.__version__, "python": platform.python_version()}
-        (given.out / f"{name}.json").write_text(json.dumps({**about, **line}, indent=1) + "\n")
+        file.write_text(json.dumps({**about, **line}, indent=1) + "\n")
         print(f"{name}: {verdict(line)} ({time.perf_counter() - begin:.0f} s)", file=sys.stderr, flush=True)
     done = {n: json.loads((given.out / f"{n}.json").read_text()) for n in LINES if (given.out / f"{n}.json").exists()}
     given.out.with_suffix(".md").write_text(markdown(done))

@@ -426,3 +426,29 @@ def test_scores_behind_a_mask_of_infinities_are_followed():
         fanin.init_(model, x, seed=seed)
         sizes.append(rms(model(x)))
     assert sum(sizes) / len(sizes) == pytest.approx(predicted, rel=0.25)
+
+
+class Patches(nn.Module):
+    """Learned positions as a bare parameter, and a bias added inside a branch."""
+
+    def __init__(self, width=32):
+        super().__init__()
+        self.patch = nn.Conv2d(1, width, 4, 4)
+        self.position = nn.Parameter(torch.zeros(1, 16, width))
+        self.inner = nn.Parameter(torch.zeros(1, 16, width))
+        self.blocks = nn.ModuleList(nn.Sequential(nn.LayerNorm(width), nn.Linear(width, width)) for _ in range(3))
+        self.head = nn.Linear(width, 10)
+
+    def forward(self, x):
+        h = self.patch(x).flatten(2).transpose(1, 2) + self.position
+        for block in self.blocks:
+            h = h + torch.relu(block(h) + self.inner)
+        return self.head(h.mean(1))
+
+
+def test_positions_are_as_large_as_the_patches_they_join():
+    model, x = Patches(), normal(8, 1, 16, 16)
+    plan = fanin.init_(model, x)
+    assert plan["position"].rule == "position"
+    assert plan["position"].std == pytest.approx(rms(model.patch(x)), rel=0.1)
+    assert plan["inner"].std == 0.0

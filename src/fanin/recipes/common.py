@@ -72,6 +72,12 @@ def _position(network: Network, role: ParameterRole, options: Any) -> Draft:
     return law(Normal(std=0.02), role, rule="position", formula="0.02, the convention")
 
 
+def _token(network: Network, role: ParameterRole, options: Any) -> Draft:
+    if network.starts_stream(role):
+        return law(Normal(std=1.0), role, rule="query", formula="1: a stream starts from it")
+    return law(Normal(std=0.02), role, rule="token", formula="0.02, the convention")
+
+
 def _rnn_input(network: Network, role: ParameterRole, options: Any) -> Draft:
     made = VarianceScaling(gain=1.0, mode="fan_avg", law="normal")
     source = "Glorot and Bengio 2010, eq. 12"
@@ -100,6 +106,7 @@ COMMON: Mapping[str, Rule] = {
     **{name: _small(name) for name in SMALL},
     "norm_scale": _norm_scale,
     "position": _position,
+    "token": _token,
     "embedding": _embedding,
     "rnn_ih": _rnn_input,
     "rnn_hh": _rnn_hidden,

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 __all__ = ["BranchInfo", "Network", "tap_share"]
 
+_MAPS = ("weight", "rnn_ih", "rnn_hh")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BranchInfo:
@@ -124,6 +126,20 @@ class Network:
             ):
                 own.update(op.outputs)
         return bool(starts & own)
+
+    def joins_stream(self, role: ParameterRole) -> bool:
+        """Whether a parameter is added where a residual stream starts, with no map in between (or there is none)."""
+        starts = {s.start for s in self.roles.streams}
+        todo, seen = [u.op for u in role.uses], set[int]()
+        maps = {u.op for r in self.roles.parameters.values() if r.role in _MAPS for u in r.uses}
+        while todo:
+            op = self.graph.ops[todo.pop()]
+            if op.index in seen or op.index in maps:
+                continue
+            seen.add(op.index)
+            todo += [after.index for out in op.outputs for after in self.graph.consumers(out)]
+        made = {out for index in seen for out in self.graph.ops[index].outputs}
+        return not starts or bool(starts & made)
 
     def is_decoder(self, stream: int) -> bool:
         """Whether a residual stream reads another one: its branches attend across."""

@@ -30,8 +30,8 @@ CENTRED_CHI = 1.06
 CENTRED_SHARE = 0.5
 # sin(w x) with w from here on is a coordinate network and not an activation like others.
 SIREN_OMEGA = 5.0
-# Std of positions and tokens that join a stream of patches (of rms 1).
-PATCH_POSITION_STD = 0.02
+# Std of a learned token that joins a stream of patches; the position added to it gives it its size.
+TOKEN_STD = 0.02
 # Tied table: std relative to the one that gives logits of rms 1; GPT-2's 0.02 at d = 768 is 0.554.
 TIED_SHARE = 0.554
 # Root mean square of the logits under head="calm": the loss starts within 0.005 of ln C.
@@ -113,8 +113,11 @@ EVIDENCE: Mapping[str, str] = {
         "tied, d = 64: 0.55/sqrt(d) 2.71 and 2.80, 1/sqrt(d) 2.76 and 2.86, 0.02 2.94, std 1 2.79 with an initial "
         "loss of 22.7."
     ),
-    "position": "not isolated: the convention that positions are as large as what they are added to (0.02 beside "
-    "patches, as measured in ViT).",
+    "position": (
+        "ViT on digits, 200 steps of Adam: positions of std 1 beside patches of rms 1 0.37 (held out 0.87), "
+        "of 0.2 1.02 (0.64), zero 1.43 (0.51); positions of 0.02 beside patches of 0.2 1.15 (0.62). Beside "
+        "tokens: not isolated."
+    ),
     "head": (
         "pre-norm GPT, untied: 1/sqrt(d) 2.62, 1/d 2.75, zero 2.83 (+-0.05), the same order after 500 steps. Plain "
         "networks: zero is "

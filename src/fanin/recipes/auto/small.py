@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 
 from fanin.graph.roles import ParameterRole
 from fanin.initializers import Constant, Initializer, Normal, Ones, Zeros
-from fanin.recipes.auto.evidence import PATCH_POSITION_STD
+from fanin.recipes.auto.evidence import TOKEN_STD
 from fanin.recipes.auto.options import AutoOptions
 from fanin.recipes.draft import Draft, Made, Read, fixed
 from fanin.recipes.network import Network
@@ -84,8 +84,8 @@ def bias(network: Network, role: ParameterRole, options: AutoOptions) -> Draft:
 
 
 def position(network: Network, role: ParameterRole, options: AutoOptions) -> Draft:
-    """As large as the tokens it is added to; small beside patches; zero where it is added to attention scores."""
-    if (not {"stream_in", "linear", "head", "act"} & set(role.tags) and role.uses) or role.branch is not None:
+    """As large as the tokens or patches it is added to; zero where it is added to attention scores."""
+    if not _is_position(network, role):
         return fixed(
             Zeros(),
             rule="attention bias",
@@ -95,13 +95,27 @@ def position(network: Network, role: ParameterRole, options: AutoOptions) -> Dra
         return _query()
     table = network.beside(role)
     if table is None:
-        reason = "positions beside patches: small, so that the patches decide at first"
-        return fixed(Normal(std=PATCH_POSITION_STD), rule="position", reason=reason, evidence="position")
+        reason = "positions as large as what they are added to: as much to read off them as off the patches"
+        return Draft(rule="position", reason=reason, make=_as_large, evidence="position")
     from fanin.recipes.auto.tables import embedding
 
     like = embedding(network, table, options)
     reason = f"positions as large as the tokens they are added to ({table.name})"
     return Draft(rule="position", reason=reason, make=like.make, evidence="position", like=table.name)
+
+
+def _is_position(network: Network, role: ParameterRole) -> bool:
+    """Whether it is added to what a stream starts from and not inside a branch; a table by what its rows do next."""
+    if role.branch is not None:
+        return False
+    if role.tags or not role.uses:
+        return not role.uses or bool({"stream_in", "linear", "head", "act"} & set(role.tags))
+    return network.joins_stream(role)
+
+
+def _as_large(read: Read) -> Made:
+    std = math.sqrt(read.second_moment)
+    return Made(law=Normal(std=std), steps=(read.step(), Step(quantity="std", value=std, formula="sqrt(E x²)")))
 
 
 def _query() -> Draft:
@@ -114,10 +128,9 @@ def token(network: Network, role: ParameterRole, options: AutoOptions) -> Draft:
     if network.starts_stream(role):
         return _query()
     return fixed(
-        Normal(std=PATCH_POSITION_STD),
+        Normal(std=TOKEN_STD),
         rule="token",
-        reason="a learned token starts small and random",
-        evidence="position",
+        reason="a learned token starts small and random: the position added to it gives it its size",
     )
 
 
