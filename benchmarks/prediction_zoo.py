@@ -24,8 +24,8 @@ from tests.zoo import zoo
 import fanin
 
 HEAD = (
-    "| model | operations | forward: with | median | p90 | far | backward: with | median | p90 | far | seconds |\n"
-    "| --- | --: | --: | --: | --: | --: | --: | --: | --: | --: | --: |"
+    "| model | operations | forward: with | median | p90 | far | backward: with | median | p90 | far |\n"
+    "| --- | --: | --: | --: | --: | --: | --: | --: | --: | --: |"
 )
 
 
@@ -36,7 +36,7 @@ def errors(pairs):
 
 
 def compare(build, seed):
-    """Operations, errors forward and backward, seconds of the prediction."""
+    """Number of operations, errors forward and backward."""
     torch.manual_seed(seed)
     model, inputs = build()
     model.train()
@@ -44,7 +44,7 @@ def compare(build, seed):
     sites = [s for s in report.measurements.sites if s.kind in ("weight", "merge")]
     forward = errors([(s.predicted, s.forward.rms) for s in sites])
     backward = errors([(s.predicted_backward, s.backward.rms) for s in sites if s.backward and s.backward.rms > 0])
-    return len(sites), forward, backward, report.result.header.seconds.get("prediction", math.nan)
+    return len(sites), forward, backward
 
 
 def cells(found):
@@ -70,10 +70,10 @@ def main():
     for name, build in zoo().items():
         if args.models and name not in args.models:
             continue
-        num, forward, backward, seconds = compare(build, args.seed)
+        num, forward, backward = compare(build, args.seed)
         for way, found in (("forward", forward), ("backward", backward)):
             medians[way].append(float(np.median(found[0])) if found[0] else math.inf)
-        rows.append(f"| {' | '.join([name, str(num), *cells(forward), *cells(backward), f'{seconds:.2f}'])} |")
+        rows.append(f"| {' | '.join([name, str(num), *cells(forward), *cells(backward)])} |")
         print(rows[-1], flush=True)
     lines = [
         f"Median error {way}: {np.median(m):.3f} over the models; at most 0.15 in {sum(e <= 0.15 for e in m)}, at most "

@@ -162,7 +162,13 @@ def check(
     ] = None,
     seeds: Annotated[int, typer.Option(help="Draws to check; findings say in how many they hold.")] = 1,
     seed: Annotated[int, typer.Option(help="Of the first draw.")] = 0,
-    predict: Annotated[bool, typer.Option(help="Put what theory expects beside what was measured.")] = True,
+    predict: Annotated[
+        bool | None,
+        typer.Option(
+            "--predict/--no-predict",
+            help="Put what theory expects beside what was measured; by default up to 2,000 operations.",
+        ),
+    ] = None,
     config: Annotated[Path, typer.Option(help="pyproject.toml, or a folder to search upwards from.")] = Path(),
     baseline: Annotated[Path | None, typer.Option(help="JSON report whose findings are known.")] = None,
     output: Annotated[str, typer.Option("--format", help="terminal, json, sarif, github, junit, markdown, html.")] = (

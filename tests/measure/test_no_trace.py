@@ -116,6 +116,14 @@ def test_also_when_the_forward_raises():
     assert_untouched(before, snapshot(model))
 
 
+def test_also_when_the_forward_would_end_the_process():
+    model = prepared(Restless(SystemExit(3)))
+    before = snapshot(model)
+    with pytest.raises(CaptureError, match=r"the forward raised SystemExit"):
+        fanin.check(model, BATCH)
+    assert_untouched(before, snapshot(model))
+
+
 def test_also_when_interrupted():
     model = prepared(Restless(KeyboardInterrupt()))
     before = snapshot(model)

@@ -229,13 +229,13 @@ def _forward(task: Task, recorder: Recorder, inputs: Any) -> tuple[Any, Objectiv
             if "requires grad" in str(error):
                 raise
             raise _failed("the forward", recorder, error) from error
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise _failed("the forward", recorder, error) from error
         try:
             return output, objective(output, targets=task.targets, loss=task.loss)
         except ArgumentError:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise _failed("the loss", recorder, error) from error
 
 
