@@ -120,6 +120,10 @@ def test_logistic_stacks_are_centred():
     plan = fanin.init_(model, normal(64, 32))
     assert isinstance(plan["4.weight"].initializer, Centred)
     assert float(model[4].weight.detach().double().sum(1).abs().max()) < 1e-5
+    assert plan["0.weight"].std * math.sqrt(32) == pytest.approx(2.0)
+    # sigmoid(z) = (1 + tanh(z / 2)) / 2: four times what a tanh that is fed numbers of rms 1 has
+    tanh = 4.0 * fanin.theory.gain("tanh") / math.sqrt(64)
+    assert plan["4.weight"].std == pytest.approx(tanh, rel=0.02)
     hidden = model[:17](normal(64, 32)).detach()
     one = torch.nn.functional.normalize(hidden.double(), dim=1)
     assert float((one @ one.T)[~torch.eye(64, dtype=bool)].mean().abs()) < 0.3

@@ -12,7 +12,7 @@ from fanin.errors import FaninError
 from fanin.graph.activations import Activation
 from fanin.theory.moments import Moments, gaussian_moments
 
-__all__ = ["is_bounded", "is_odd", "mirror_slope", "moments_of"]
+__all__ = ["bend", "is_bounded", "is_odd", "mirror_slope", "moments_of"]
 
 _GRID: npt.NDArray[np.float64] = np.linspace(-6.0, 6.0, 241)
 _EXACT = 1e-5  # relative; models compute some constants in float32
@@ -92,3 +92,22 @@ def is_bounded(activation: Activation) -> bool:
         np.isfinite(ends).all()
         and abs(ends[3] - ends[2]) + abs(ends[1] - ends[0]) < 0.2 * (1 + np.abs(ends[1:3]).max())
     )
+
+
+def bend(activation: Activation) -> float:
+    """Where a saturating function leaves its tangent, for tanh 1: half its range over its slope at zero.
+
+    1 for an activation that does not saturate, or is flat at zero. sigmoid(z) = (1 + tanh(z / 2)) / 2, so a logistic
+    unit whose mean is taken off is a tanh unit that reads z / 2 and gives half: its weights are four times a tanh's.
+
+    Example:
+        >>> logistic = Activation("sigmoid", fn=lambda z: 1.0 / (1.0 + np.exp(-z)))
+        >>> round(bend(logistic), 6), round(bend(Activation("tanh", fn=np.tanh)), 6)
+        (2.0, 1.0)
+    """
+    if not is_bounded(activation):
+        return 1.0
+    with np.errstate(all="ignore"):
+        low, left, right, high = np.asarray(activation.fn(np.array([-400.0, -1e-4, 1e-4, 400.0])), dtype=np.float64)
+    slope = (right - left) / 2e-4
+    return float(abs((high - low) / (2.0 * slope))) if abs(slope) > _EXACT else 1.0

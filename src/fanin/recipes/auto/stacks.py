@@ -30,7 +30,7 @@ from fanin.recipes.auto.evidence import (
 from fanin.recipes.auto.maps import input_scale
 from fanin.recipes.auto.options import AutoOptions
 from fanin.recipes.draft import Draft, Made, Read, fixed
-from fanin.recipes.functions import is_bounded, is_odd, mirror_slope, moments_of
+from fanin.recipes.functions import bend, is_bounded, is_odd, mirror_slope, moments_of
 from fanin.recipes.network import Network
 from fanin.recipes.step import Step
 
@@ -233,35 +233,51 @@ def _wants_centring(stack: Stack) -> bool:
 
 
 def _centred(stack: Stack, options: AutoOptions) -> dict[str, Draft]:
-    return {role.name: _centred_draft(stack, i, role, options) for i, role in enumerate(stack.maps) if i > 0}
+    """Every pre-activation as large as where the activation bends, as a tanh's would be 1."""
+    width = bend(stack.activation)
+    first, *rest = stack.maps
+    drafts = {role.name: _centred_draft(stack, role, width, options) for role in rest}
+    return {first.name: _centred_first(stack, first, width), **drafts}
 
 
-def _centred_draft(stack: Stack, index: int, role: ParameterRole, options: AutoOptions) -> Draft:
-    is_head = index == stack.num_hidden
+def _bend_step(stack: Stack, width: float) -> Step:
+    formula = f"(f(inf) - f(-inf)) / (2 f'(0)): {stack.activation.label} bends there as tanh does at 1"
+    return Step(quantity="rms z", value=width, formula=formula)
+
+
+def _centred_first(stack: Stack, role: ParameterRole, width: float) -> Draft:
+    std = width / math.sqrt(float(role.fan_in or 1.0) * input_scale(stack.input_moment))
+    words = "rms z / sqrt(fan_in), divided by the rms of a large input"
+    steps = (_bend_step(stack, width), Step(quantity="std", value=std, formula=words))
+    reason = f"feeds {stack.activation.label}, which bends at {width:.3g}: pre-activations that large"
+    return fixed(Normal(std=std), rule="centred", reason=reason, evidence="centred", steps=steps)
+
+
+def _centred_draft(stack: Stack, role: ParameterRole, width: float, options: AutoOptions) -> Draft:
+    is_head = role is stack.maps[-1]
     if is_head and options.head == "zero":
         return fixed(
             Zeros(), rule="zero head", reason="zero, as asked for: equal outputs and an initial loss of exactly ln C"
         )
     fan_in = float(role.fan_in or 1.0)
-    moments = moments_of(stack.activation)
-    size = CALM_RMS if is_head and options.head == "calm" else 1.0
+    moments = moments_of(stack.activation, width**2)
+    size = width if not is_head else CALM_RMS if options.head == "calm" else 1.0
 
     def make(read: Read) -> Made:
         spread = moments.var if moments is not None else 1.0
         if read.known and read.second_moment > read.mean**2:
             spread = read.second_moment - read.mean**2
         std = size / math.sqrt(fan_in * spread)
+        target = Step(quantity="rms", value=size, formula="of the output") if is_head else _bend_step(stack, width)
         steps = (
             read.step(),
             Step(quantity="Var x", value=spread, formula="what is left of E x² when the rows sum to zero"),
-            Step(quantity="std", value=std, formula="1 / sqrt(fan_in Var x), rows centred"),
+            target,
+            Step(quantity="std", value=std, formula=f"{target.quantity} / sqrt(fan_in Var x), rows centred"),
         )
         return Made(law=Centred(Normal(std=std)), steps=steps, var=size**2 / (fan_in * read.second_moment))
 
-    reason = (
-        f"reads {stack.activation.label}, whose mean would drown what tells inputs apart: rows sum to zero, gain "
-        "1/sqrt(Var f)"
-    )
+    reason = f"reads {stack.activation.label}, whose mean would drown what tells inputs apart: rows sum to zero"
     return Draft(rule="centred", reason=reason, make=make, evidence="centred")
 
 
