@@ -64,8 +64,8 @@ EVIDENCE: Mapping[str, str] = {
         "sigmoid, rows centred, gain 1/sqrt(Var f): 5 layers 0.25 / 0.31, 10 layers (centred by bias) 0.47 / 0.62; "
         "backward gain without centring 0.32 / 0.61 and 0.64 / 1.28; torch's default 2.27 / 1.33 and 2.30 / 2.26. "
         "Pre-activations of rms 2, where a logistic unit bends, against rms 1 (8 x 8 digits, Adam, 150 steps, 3 "
-        "seeds): 3 layers 0.035 against 0.066, 5: 0.037 against 0.088, 10: 0.040 against 0.120; 4x Glorot uncentred 0.036, "
-        "0.041 and 0.355."
+        "seeds): 3 layers 0.035 against 0.066, 5: 0.037 against 0.088, 10: 0.040 against 0.120; 4x Glorot "
+        "uncentred 0.036, 0.041 and 0.355."
     ),
     "tanh-deep": (
         "100-layer tanh (SGD, 400 steps): q* where singular values spread by their mean, outputs of rms 1 0.18; "
