@@ -100,9 +100,11 @@ def table() -> str:
     for case in CASES:
         took = fresh(case)
         none, bare, check = (fresh(case, mode) for mode in MODES)
+        ratio = {mode: took[mode] / took["bare"] for mode in took}
+        memory = (check - none) / max(bare - none, 1e-9)
         rows.append(
-            f"| {case} | {took['bare']:.4f} | x{took['measured'] / took['bare']:.2f} | {took['check']:.4f} | x{took['check'] / took['bare']:.2f} "
-            f"| {bare - none:.0f} | {check - none:.0f} | x{(check - none) / max(bare - none, 1e-9):.2f} |"
+            f"| {case} | {took['bare']:.4f} | x{ratio['measured']:.2f} | {took['check']:.4f} | x{ratio['check']:.2f} "
+            f"| {bare - none:.0f} | {check - none:.0f} | x{memory:.2f} |"
         )
     return "\n".join(rows)
 
