@@ -58,8 +58,8 @@ EVIDENCE: Mapping[str, str] = {
     "gelu-gain": (
         "20-layer GELU, unmirrored: forward, backward, geometric-mean gain and sqrt(2) cannot be told apart (1.84 / "
         "1.63 / 1.62 / 1.77). ELU and SELU (benchmarks/results/study.md): orthogonal at the backward gain 0.18 and "
-        "0.21, Gaussian at the forward gain 0.28 and 0.30, mirrored 0.20 and 0.40, orthogonal at sqrt(2) 0.23 and 0.50. "
-        "50-layer GELU: mirrored 0.13, no unmirrored gain below 1.9 (orthogonal at the backward gain 2.30)."
+        "0.21, Gaussian at the forward gain 0.28 and 0.30, mirrored 0.20 and 0.40, orthogonal at sqrt(2) 0.23 and 0.50."
+        " 50-layer GELU: mirrored 0.13, no unmirrored gain below 1.9 (orthogonal at the backward gain 2.30)."
     ),
     "centred": (
         "sigmoid, rows centred, gain 1/sqrt(Var f): 5 layers 0.25 / 0.31, 10 layers (centred by bias) 0.47 / 0.62; "
