@@ -171,9 +171,9 @@ def elementwise(rounds: int, quick: bool) -> Iterator[dict[str, Any]]:
 
 
 def threads(rounds: int, quick: bool) -> Iterator[dict[str, Any]]:
-    """One thread against two, fanin alone."""
+    """One thread against two, fanin alone, in memory that was written before."""
     for dtype in (torch.float32, torch.bfloat16):
-        w = torch.empty(SIZES["64M"], dtype=dtype)
+        w = torch.empty(SIZES["64M"], dtype=dtype).fill_(0)
         for law in ("uniform", "normal"):
             one, two = (lambda n=n, law=law, w=w: fill_(w, DRAWS[law], key=KEY, threads=n) for n in (1, 2))
             found = interleaved({"fanin": two, "one thread": one}, rounds)
@@ -263,16 +263,18 @@ MEMORY_RUNS = {
     "torch orthogonal_": "torch.nn.init.orthogonal_(v)",
 }
 MEMORY_PROGRAM = """
-import resource, sys
+import sys
+def peak():  # not ru_maxrss, which a process begins with its parent's of
+    return int(next(line for line in open("/proc/self/status") if line.startswith("VmHWM")).split()[1])
 sys.path.insert(0, {folder!r})
 from fill import *
 w, v = torch.empty(8192, 8192, dtype=torch.{dtype}).fill_(0), torch.empty(4096, 4096).fill_(0)
 fill_(torch.empty(1 << 19, dtype=w.dtype), DRAWS["normal"], key=KEY, threads=2)
 fill_(torch.empty(64, 64), Orthogonal(), key=KEY), fill_(torch.empty(600, 600), Sparse(kept=0.1), key=KEY)
 torch.nn.init.orthogonal_(torch.empty(64, 64))
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+before = peak()
 {run}
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+print(peak() - before)
 """
 
 

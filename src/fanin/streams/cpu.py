@@ -117,7 +117,7 @@ def fill_memory(
     walk = Walk.of(box, steps)
     compiled = _wants_compiled(law, box.size) and kernel_for(law.dtype.part) is not None
     task = (_compiled if compiled else _interpreted)(memory[offset:], law, key, walk)
-    threads = threads or default_threads()
+    threads = min(threads or default_threads(), max(1, box.size // RANGE))  # less is done before a thread has started
     _run(task, _ranges(box.size, threads), threads, progress)
 
 

@@ -29,7 +29,7 @@ __all__ = ["haar", "haar_into", "reflect"]
 
 Matrix = npt.NDArray[Any]
 _PANEL = 1 << 18  # elements of a product that are made before they are subtracted: 1 MiB in float32
-_STRIPE = 1 << 19  # elements of a block of reflectors at most: 2 MiB in float32
+_STRIPE = 3 << 17  # elements of a block of reflectors at most: 1.5 MiB in float32
 _WORTH_SCIPY = 48  # reflectors of a block
 _TOGETHER = 1 << 18  # elements of small matrices that are treated in one go
 
@@ -120,7 +120,7 @@ def reflect(gaussian: Matrix, *, gain: float = 1.0, block: int | None = None) ->
         gaussian: shape (..., m, n), independent standard normal numbers, real or complex, any strides; overwritten.
         gain: multiplies the result.
         block: reflectors multiplied out together; where not given 48 to 128, the more the longer they are, and then
-            fewer again, so that they stay within 2 MiB.
+            fewer again, so that they stay within 1.5 MiB.
 
     Example:
         >>> a = np.array([[-0.3]])
