@@ -1,8 +1,8 @@
 """Cost of a check over the bare forward and backward, in time and peak memory; write the table.
 
 Run from the repository's root: ``OMP_NUM_THREADS=1 PYTHONPATH=src:. python benchmarks/check_cost.py``. Times are CPU
-seconds of one thread, the least of three; memory is the peak resident size of a fresh process each, over that of one
-which only builds the model.
+seconds of one thread, the least of three; memory is the peak resident size of fresh processes, the median of three,
+over that of one which only builds the model.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import gc
 import json
 import platform
 import resource
+import statistics
 import subprocess
 import sys
 import time
@@ -99,7 +100,7 @@ def table() -> str:
     ]
     for case in CASES:
         took = fresh(case)
-        none, bare, check = (fresh(case, mode) for mode in MODES)
+        none, bare, check = (statistics.median(fresh(case, mode) for _ in range(REPEATS)) for mode in MODES)
         ratio = {mode: took[mode] / took["bare"] for mode in took}
         memory = (check - none) / max(bare - none, 1e-9)
         rows.append(
@@ -121,7 +122,7 @@ def main() -> None:
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
     head = (
         f"# Cost of a check\n\nBatch {BATCH}, 224 px, one thread, CPU time, least of {REPEATS} in turns; memory "
-        "over a process that only builds the model.\n"
+        f"over a process that only builds\nthe model, medians of {REPEATS} processes (which differ by 10 %).\n"
         "Command: `OMP_NUM_THREADS=1 PYTHONPATH=src:. python benchmarks/check_cost.py`. "
         f"Commit {commit}, torch {torch.__version__},\ntimm {timm.__version__}, Python {platform.python_version()}, "
         f"{platform.machine()}, {datetime.date.today()}.\n\n"
