@@ -150,10 +150,13 @@ def test_sums_that_do_not_fit_are_refused():
 
 
 def test_progress_counts_and_can_stop_the_fill():
-    seen = []
-    tensor = torch.zeros(3 * (1 << 18) + 5)
-    fill_(tensor, LAWS["normal"], key=KEY, threads=1, progress=seen.append)
-    assert seen == [1 << 18, 2 << 18, 3 << 18, tensor.numel()]
+    tensor = torch.zeros(3 * (1 << 20) + 5)
+    for threads in (1, 2):
+        seen: list[int] = []
+        fill_(tensor, LAWS["normal"], key=KEY, threads=threads, progress=seen.append)
+        assert seen == sorted(seen)
+        assert seen[-1] == tensor.numel()
+        assert threads == 2 or len(seen) > 3
 
     def stop(done: int) -> None:
         raise KeyboardInterrupt

@@ -148,7 +148,7 @@ Task = Callable[[int, int], None]
 
 def _ranges(size: int, threads: int) -> list[tuple[int, int]]:
     """Tasks: large enough that starting one costs nothing, and several for each thread where there is work for it."""
-    step = min(RANGE, max(_SMALLEST_RANGE, -(-size // (4 * threads))))
+    step = min(RANGE, -(-size // (4 * threads * _SMALLEST_RANGE)) * _SMALLEST_RANGE)  # the kernels' pieces stay whole
     return [(first, min(first + step, size)) for first in range(0, size, step)]
 
 
