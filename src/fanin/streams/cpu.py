@@ -148,7 +148,8 @@ Task = Callable[[int, int], None]
 
 def _ranges(size: int, threads: int) -> list[tuple[int, int]]:
     """Tasks: large enough that starting one costs nothing, and several for each thread where there is work for it."""
-    step = min(RANGE, -(-size // (4 * threads * _SMALLEST_RANGE)) * _SMALLEST_RANGE)  # the kernels' pieces stay whole
+    pieces = max(1, -(-size // (4 * threads * _SMALLEST_RANGE)))
+    step = min(RANGE, pieces * _SMALLEST_RANGE)  # a multiple of what the kernels work on at a time
     return [(first, min(first + step, size)) for first in range(0, size, step)]
 
 
