@@ -13,12 +13,14 @@ import numpy as np
 import pytest
 
 import fanin
-from fanin.streams import Draw
+from fanin.streams import Draw, cpu
 from fanin.streams.boxes import Box
 from fanin.streams.cpu import RANGE, cpu_engine, fill_memory
 from fanin.streams.drawing import draw_at
 from fanin.streams.dtypes import memory_dtype
+from fanin.streams.geometry import Walk
 from fanin.streams.law import prepare
+from fanin.streams.numba_kernels import CHUNK, DENSE, SCATTERED, STREAMED
 from fanin.streams.sampling import sample, sample_into
 
 KEY = fanin.key(0, "model.layers.0.self_attn.q_proj.weight")
@@ -55,12 +57,37 @@ def test_this_machine_has_the_compiled_engine():
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("law", LAWS)
 def test_bits_of_the_reference(law, dtype):
-    count, prepared = 5 * 1024 + 3, prepare(LAWS[law], dtype)
+    count, prepared = 2 * CHUNK + 1035, prepare(LAWS[law], dtype)
     for start in (0, 1, 7, (1 << 34) + 12_346):
         index = np.arange(start, start + count, dtype=np.uint64)
         memory = np.empty(count, memory_dtype(dtype))
         fill_memory(memory, prepared, KEY, Box((count,), (1,), start))
         assert_bits(memory, draw_at(prepared, KEY, index).view(memory.dtype))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+@pytest.mark.parametrize("law", ["uniform", "normal"])
+def test_bits_written_past_the_caches(law, dtype, monkeypatch):
+    """From any place in a cache line to any other, and nothing beside them."""
+    monkeypatch.setattr(cpu, "_WORTH_STREAMING", 0)
+    prepared = prepare(LAWS[law], dtype)
+    for before, count in [(0, 2 * CHUNK + 5), (1, CHUNK + 40), (7, CHUNK), (15, 70), (3, 9), (31, 1)]:
+        memory = np.zeros(before + count + 64, memory_dtype(dtype))
+        fill_memory(memory, prepared, KEY, Box.of((count,)), offset=before)
+        drawn = draw_at(prepared, KEY, np.arange(count, dtype=np.uint64)).view(memory.dtype)
+        assert_bits(memory, np.concatenate([np.zeros_like(memory[:before]), drawn, np.zeros_like(memory[:64])]))
+
+
+def test_what_is_written_past_the_caches():
+    """Large and quickly drawn fills of contiguous, aligned memory."""
+
+    def way(law="uniform", dtype="float32", size=1 << 22, steps=(1,), skew=0):
+        memory = np.zeros(size * 8 + skew, np.uint8)[skew:][: size * 8 - 8].view(memory_dtype(dtype))
+        return cpu._way(prepare(LAWS[law], dtype), Walk.of(Box.of((size,)), steps), memory)
+
+    assert way() == way(dtype="bfloat16") == way("normal", "bfloat16") == way("truncated", "float16") == STREAMED
+    assert way(size=1 << 21) == way("normal") == way(dtype="float64") == way(skew=1) == DENSE
+    assert way(steps=(2,)) == SCATTERED
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
