@@ -10,14 +10,15 @@ from pathlib import Path
 import pytest
 
 import fanin
+from fanin.cli import main
 
+_ENV = os.environ | {"PYTHONPATH": str(Path(fanin.__file__).parents[1])}
 HEAVY = ("torch", "numba", "matplotlib", "jax", "keras", "scipy", "mpmath", "rich", "typer")
 
 
 def _modules_after(statement: str) -> set[str]:
     code = f"import sys\n{statement}\nprint(' '.join(sys.modules))"
-    env = os.environ | {"PYTHONPATH": str(Path(fanin.__file__).parents[1])}
-    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, env=env)
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, env=_ENV)
     return set(done.stdout.split())
 
 
@@ -37,3 +38,18 @@ def test_every_public_name_resolves():
 def test_an_unknown_name_lists_the_known_ones():
     with pytest.raises(AttributeError, match=r"no attribute 'initialise'.*public names"):
         fanin.initialise  # noqa: B018
+
+
+def test_the_command_of_this_very_python():
+    done = subprocess.run([sys.executable, "-m", "fanin", "--version"], capture_output=True, text=True, env=_ENV)
+    assert (done.returncode, done.stdout.strip()) == (0, f"fanin {fanin.__version__}")
+
+
+def test_an_internal_error_is_not_a_finding(monkeypatch, capsys):
+    def broken() -> None:
+        raise ZeroDivisionError("of our own")
+
+    monkeypatch.setattr("fanin.cli.app", broken)
+    with pytest.raises(SystemExit, match="2"):
+        main()
+    assert "ZeroDivisionError: of our own\nfanin: internal error" in capsys.readouterr().err

@@ -7,6 +7,7 @@ Commands import what they need when they run, so that ``fanin --help`` stays qui
 from __future__ import annotations
 
 import sys
+import traceback
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -306,7 +307,7 @@ def main() -> None:
     except KeyboardInterrupt:
         typer.echo("fanin: interrupted", err=True)
         sys.exit(2)
-
-
-if __name__ == "__main__":
-    main()
+    except Exception:  # status 1, Python's own, would say that there are findings
+        traceback.print_exc()
+        typer.echo("fanin: internal error, which the lines above locate. Please report them.", err=True)
+        sys.exit(2)

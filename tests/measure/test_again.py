@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -101,3 +102,39 @@ def test_a_missing_jacobian_has_a_reason(model, inputs, why):
     found = fanin.check(model, inputs).measurements
     assert found.missing.get("jacobian") == why
     assert (found.jacobian is None) == (why is not None)
+
+
+def test_a_copy_takes_memory_when_it_is_written_into():
+    x = torch.randn(1000, 100)
+    place, before = x.data_ptr(), x.clone()
+    _, copy = fresh(x, False)
+    assert torch._C._data_address(copy) == place  # nothing was copied yet
+    copy.mul_(2.0)
+    assert torch.equal(copy, before * 2.0)
+    assert torch.equal(x, before)
+    del copy
+    assert x.data_ptr() == place  # not even a write would move it now
+
+
+def test_a_numpy_view_of_a_copy_is_its_own():
+    x = torch.ones(8)
+    _, copy = fresh(x, False)
+    copy.numpy()[:] = 3.0
+    assert x.tolist() == [1.0] * 8
+
+
+@pytest.mark.parametrize(
+    "x", [torch.from_numpy(np.ones((4, 3), np.float32)), torch.ones(64, 3)[:4], torch.ones(1, 3).expand(4, 3)]
+)
+def test_memory_that_cannot_be_shared_is_copied(x):
+    _, copy = fresh(x, False)
+    assert torch._C._data_address(copy) != torch._C._data_address(x)
+    assert torch.equal(copy, x)
+
+
+def test_a_gradient_passes_through_a_copy_that_is_written_into():
+    x = torch.ones(5, 2)
+    (leaf,), copy = fresh(x, True)
+    copy.mul_(3.0).sum().backward()
+    assert torch.equal(leaf.grad, torch.full((5, 2), 3.0))
+    assert torch.equal(x, torch.ones(5, 2))

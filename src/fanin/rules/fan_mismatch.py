@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from fanin.rules.base import Context, Rule
 from fanin.rules.finding import Finding, Fix
-from fanin.rules.gains import GAINS, gain_ratio, maps
+from fanin.rules.gains import gain_of, gain_ratio, maps
 
 __all__ = ["FanMismatch"]
 
@@ -64,7 +64,7 @@ class FanMismatch(Rule):
             return
         ratio, worst = off[0]
         swapped = abs(ratio * (worst.fan_out or 1) / (worst.fan_in or 1) - 1) < 0.1
-        gain = GAINS[worst.follower]
+        gain = gain_of(worst.follower)
         yield self.finding(
             "note",
             [p.path for _, p in off],

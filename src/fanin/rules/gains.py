@@ -2,36 +2,31 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from statistics import median
 
 from fanin.measure.record import Measurements, ParameterRecord
 
-__all__ = ["CLOSED_GATE", "GAINS", "INIT", "gain_ratio", "maps", "weight_words"]
+__all__ = ["CLOSED_GATE", "INIT", "RATED", "gain_of", "gain_ratio", "maps", "weight_words"]
 
-# gain = 1 / sqrt(E[phi(z)^2]) for z ~ N(0, 1): 1 for no activation, sqrt(2) for ReLU (He et al. 2015, eq. 10); others
-# by quadrature.
-GAINS: dict[str, float] = {
-    "relu": 1.414214,
-    "relu6": 1.414214,
-    "leaky_relu": 1.414143,
-    "tanh": 1.592537,
-    "gelu": 1.533530,
-    "silu": 1.676532,
-    "mish": 1.486848,
-    "elu": 1.245198,
-    "selu": 1.0,
-    "sigmoid": 1.846229,
-    "softplus": 1.041867,
-    "softsign": 2.337533,
-    "hardtanh": 1.391997,
-    "hardswish": 1.736658,
-    "sin": 1.520867,
-}
+# Activations that a weight is drawn for: no gates (hardsigmoid), no shrinking, no probabilities (log_sigmoid).
+RATED = frozenset([
+    "relu", "relu6", "leaky_relu", "prelu", "rrelu", "elu", "selu", "celu", "gelu", "silu", "mish", "softplus",
+    "tanh", "hardtanh", "sigmoid", "hardswish", "softsign", "sin", "erf",
+])  # fmt: skip
 # The cure for every start that is drawn wrong, in one line.
 INIT = "fanin.init_(model, inputs)  # every layer at the std that its activation needs"
 # A multiplicative gate of this rms or less keeps its branch almost shut at first (LayerScale starts at 1e-6 to 0.1).
 CLOSED_GATE = 1e-2
+
+
+@functools.cache
+def gain_of(activation: str) -> float:
+    """1 / sqrt(E[phi(z)^2]) for z ~ N(0, 1): sqrt(2) for ReLU (He et al. 2015, arXiv 1502.01852, eq. 10)."""
+    from fanin.theory import gain  # loads SciPy, which is not to be had in memory while the model runs
+
+    return gain(activation)
 
 
 def maps(measurements: Measurements) -> list[ParameterRecord]:
@@ -39,7 +34,7 @@ def maps(measurements: Measurements) -> list[ParameterRecord]:
     return [
         p
         for p in measurements.parameters
-        if p.fan_in and p.weight.rms > 0 and p.follower in GAINS and p.role != "recurrent"
+        if p.fan_in and p.weight.rms > 0 and p.follower in RATED and p.role != "recurrent"
     ]
 
 
@@ -48,7 +43,7 @@ def gain_ratio(parameter: ParameterRecord) -> float:
 
     1 is He's std for ReLU; torch's default nn.Linear is sqrt(1/6) = 0.41.
     """
-    return parameter.weight.rms * math.sqrt(parameter.fan_in or 1.0) / GAINS[parameter.follower]
+    return parameter.weight.rms * math.sqrt(parameter.fan_in or 1.0) / gain_of(parameter.follower)
 
 
 def weight_words(measurements: Measurements) -> str:

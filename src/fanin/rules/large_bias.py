@@ -9,7 +9,7 @@ from typing import ClassVar
 from fanin.measure.record import Measurements, ParameterRecord, Site, TensorStats
 from fanin.rules.base import Context, Rule
 from fanin.rules.finding import Finding, Fix
-from fanin.rules.gains import GAINS
+from fanin.rules.gains import RATED
 
 __all__ = ["LargeBias"]
 
@@ -22,7 +22,7 @@ def _biased(measurements: Measurements) -> list[tuple[Site, ParameterRecord, Par
         read = [by_path[n] for n in site.parameters if n in by_path]
         weight = next((p for p in read if p.fan_in), None)
         bias = next((p for p in read if len(p.shape) == 1), None)
-        if weight is not None and bias is not None and site.follower in GAINS and site.follower != "sigmoid":
+        if weight is not None and bias is not None and site.follower in RATED and site.follower != "sigmoid":
             found.append((site, weight, bias))
     return found
 
