@@ -98,7 +98,8 @@ def _named(target: str) -> Any:
     place, separator, attribute = target.rpartition(":")
     if not separator or not place or not attribute:
         raise TargetError(f"a target is file.py:callable or package.module:callable; got {target!r}")
-    module = _from_file(place) if place.endswith(".py") or "/" in place else _from_package(place)
+    is_file = place.endswith(".py") or "/" in place or Path(place).is_file()
+    module = _from_file(place) if is_file else _from_package(place)
     found: Any = module
     for part in attribute.split("."):
         if not hasattr(found, part):

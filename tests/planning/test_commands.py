@@ -129,6 +129,9 @@ def test_difference(target, tmp_path):
     assert difference(str(tmp_path / "a.json"), target("net"))
     with pytest.raises(TargetError, match="no file"):
         difference("nowhere.json", target("net"))
+    (tmp_path / "notes.txt").write_text("not Python")
+    with pytest.raises(TargetError, match="is no Python file"):
+        difference(str(tmp_path / "a.json"), f"{tmp_path / 'notes.txt'}:net")
 
 
 def test_explain_names():

@@ -50,6 +50,19 @@ def case(model, inputs=None, targets=None, **more):
     return {"model": model, "inputs": inputs, "targets": y(len(inputs)) if targets is None else targets, **more}
 
 
+class Last(nn.Module):
+    """The last output of a recurrent layer."""
+
+    def forward(self, out):
+        return out[0][:, -1]
+
+
+def recurrence(kind, std, **more):
+    rnn = kind(16, 64, batch_first=True, **more)
+    model = nn.Sequential(rnn, Last(), nn.Linear(64, 10))
+    return case(edited(model, lambda m: nn.init.normal_(rnn.weight_hh_l0, std=std)), torch.randn(32, 50, 16))
+
+
 def attention(factor):
     layer = nn.TransformerEncoderLayer(32, 4, 64, dropout=0.0, batch_first=True)
     return case(
@@ -143,6 +156,7 @@ CASES = {
         lambda: case(edited(net(), lambda m: m[0].bias.fill_(-0.5))),
     ),
     "P504": (lambda: case(edited(net(), lambda m: m[0].weight[0, :1].fill_(torch.nan))), lambda: case(net())),
+    "P506": (lambda: recurrence(nn.LSTM, 3.0), lambda: recurrence(nn.LSTM, 0.15)),
     "P505": (lambda: case(cloned(True)), lambda: case(cloned(False))),
     "N601": (
         lambda: case(net(norm=nn.BatchNorm1d, depth=2), x(4)),
@@ -252,7 +266,7 @@ def test_the_pages_in_the_docs_are_those_of_the_rules():
         assert "## Why" in text or name == "index.md"
 
 
-@pytest.mark.parametrize("code", ["S201", "S202", "S205", "P501", "P505"])
+@pytest.mark.parametrize("code", ["S201", "S202", "S205", "P501", "P505", "P506"])
 def test_the_suggested_start_cures_what_it_is_suggested_for(code):
     torch.manual_seed(0)
     case = CASES[code][0]()
@@ -317,3 +331,105 @@ def test_noise_that_averages_out_over_a_picture_is_no_collapse():
     assert fanin.check(**pooled(4)).ok
     torch.manual_seed(0)
     assert "S205" in [f.code for f in everything(fanin.check(**pooled(12)))]
+
+
+def closed(place, act):
+    """A plain chain, one weight of which is all zeros."""
+    torch.manual_seed(0)
+    model = init(net(act=act, depth=4), gain=1.5)
+    return edited(model, lambda m: m[place].weight.zero_())
+
+
+@pytest.mark.parametrize(("act", "bias"), [(nn.Tanh, 0.0), (nn.Tanh, 0.1), (nn.ReLU, 0.1)])
+def test_zeros_in_the_middle_of_a_chain_are_named(act, bias):
+    model = closed(4, act)
+    nn.init.constant_(model[4].bias, bias)
+    (found,) = (f for f in fanin.check(**case(model)).findings if f.severity != "note")
+    assert found.code == "S205"
+    assert found.paths == ("4", "8")
+    assert "from 4 on; 4.weight is all zeros" in found.message
+    assert "at random" in found.fix.text
+
+
+def test_a_zero_head_is_no_collapse():
+    assert fanin.check(**case(closed(8, nn.Tanh))).ok
+
+
+def test_a_dead_network_names_its_zeros():
+    found = fanin.check(**case(closed(4, nn.ReLU))).findings[0]
+    assert (found.code, "; 4.weight is all zeros" in found.message) == ("G402", True)
+
+
+@pytest.mark.parametrize(
+    ("kind", "more", "good", "bad"),
+    [
+        (nn.RNN, {}, 0.15, 1.0),
+        (nn.RNN, {"nonlinearity": "relu"}, 0.17, 0.25),  # (std^2 64 / 2)^25: 0.5 and 1.1e7
+        (nn.GRU, {}, 0.15, 2.0),
+    ],
+)
+def test_recurrences_of_each_kind(kind, more, good, bad):
+    torch.manual_seed(0)
+    assert "P506" not in [f.code for f in everything(fanin.check(**recurrence(kind, good, **more)))]
+    found = fanin.check(**recurrence(kind, bad, **more)).findings[0]
+    assert (found.code, found.paths) == ("P506", ("0.weight_hh_l0",))
+
+
+def test_the_growth_of_a_recurrence_is_that_of_its_cell_looped_by_hand():
+    torch.manual_seed(0)
+    cell = nn.RNNCell(16, 64, nonlinearity="relu")
+    nn.init.normal_(cell.weight_hh, std=0.25)
+
+    class Looped(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.cell, self.head = cell, nn.Linear(64, 10)
+
+        def forward(self, x):
+            h = torch.zeros(len(x), 64)
+            for t in range(x.shape[1]):
+                h = self.cell(x[:, t], h)
+            return self.head(h)
+
+    (found,) = (f for f in fanin.check(**case(Looped(), torch.randn(32, 50, 16))).findings if f.code == "P506")
+    rms = cell.weight_hh.square().mean().item()
+    assert found.value == pytest.approx((64 * rms / 2) ** 25, rel=1e-3)
+
+
+def test_tiny_weights_are_at_fault_and_not_the_ordinary_biases_beside_them():
+    """A residual network, where no drift says so."""
+
+    class Block(nn.Module):
+        def __init__(self, std):
+            super().__init__()
+            self.f = nn.Sequential(nn.LayerNorm(32), nn.Linear(32, 64), nn.ReLU(), nn.Linear(64, 32))
+            nn.init.normal_(self.f[1].weight, std=std)
+
+        def forward(self, h):
+            return h + self.f(h)
+
+    def check(std):
+        torch.manual_seed(0)
+        return fanin.check(**case(nn.Sequential(*[Block(std) for _ in range(3)], nn.Linear(32, 10))))
+
+    (found,) = (f for f in check(1e-3).findings if f.severity == "warning")
+    assert (found.code, found.paths[0]) == ("P502", "0.f.1.weight")
+    assert "little but their biases" in found.message
+    assert check(0.05).ok
+
+
+@pytest.mark.parametrize(("gain", "bias", "flat"), [(60.0, 0.0, True), (1.0, 0.0, False), (1.0, -4.6, False)])
+def test_an_output_at_both_ends_is_saturated_and_a_prior_is_not(gain, bias, flat):
+    torch.manual_seed(0)
+    model = edited(net(), lambda m: (m[-1].weight.mul_(gain), m[-1].bias.fill_(bias)))
+    found = everything(fanin.check(model.append(nn.Sigmoid()), x(), targets=torch.rand(64, 10)))
+    assert ("A302" in [f.code for f in found]) == flat
+
+
+def test_a_norm_without_scale_is_named():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(32, 64), nn.LayerNorm(64), nn.Linear(64, 10))
+    nn.init.zeros_(model[1].weight)
+    found = fanin.check(**case(model)).findings[0]
+    assert (found.code, "1.weight is all zeros" in found.message) == ("S205", True)
+    assert found.fix.text.startswith("set 1.weight to ones")

@@ -41,7 +41,7 @@ class Rule(ABC):
     name: ClassVar[str]
     thresholds: ClassVar[Mapping[str, float]] = {}
     source: ClassVar[str] = ""
-    # codes of which one must be found as well; for rules that explain others and are no fault by themselves
+    # codes that the rule explains: beside one of them its findings are notes, and alone its notes are not told
     only_with: ClassVar[tuple[str, ...]] = ()
 
     def cannot_run(self, context: Context) -> str | None:

@@ -12,7 +12,7 @@ __all__ = ["CAUSES", "split_consequences"]
 
 _NOT_FINITE = frozenset(("D103", "P504", "S207"))
 _SIGNAL = frozenset(("S201", "S202"))
-_START = frozenset(("D101", "D102", "P501", "P503"))
+_START = frozenset(("D101", "D102", "P501", "P503", "P506"))
 
 # effect -> the codes that explain it where both are found. Everything measured behind a NaN is explained by it
 # (`_NOT_FINITE`).

@@ -57,9 +57,14 @@ def _by_code(config: Config) -> dict[str, dict[str, float]]:
 
 
 def _accompanied(found: list[Finding]) -> list[Finding]:
-    """Without findings that only explain others, where there are no others."""
+    """Findings of a rule that explains others as notes beside those, and alone only where they are more than a note."""
     codes = {f.code for f in found}
-    return [f for f in found if not (company := get_rule(f.code).only_with) or codes & set(company)]
+    beside = {f.code for f in found if codes & set(get_rule(f.code).only_with)}
+    return [
+        replace(f, severity="note") if f.code in beside else f
+        for f in found
+        if not get_rule(f.code).only_with or f.code in beside or f.severity != "note"
+    ]
 
 
 def _per_module(found: Iterable[Finding], config: Config) -> tuple[list[Finding], list[Finding], set[str]]:

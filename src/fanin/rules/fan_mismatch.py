@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import ClassVar
 
 from fanin.rules.base import Context, Rule
+from fanin.rules.biases import biased_maps
 from fanin.rules.finding import Finding, Fix
 from fanin.rules.gains import gain_of, gain_ratio, maps
 
 __all__ = ["FanMismatch"]
+
+_STDS = 3.0
 
 
 class FanMismatch(Rule):
@@ -21,10 +25,13 @@ class FanMismatch(Rule):
 
     Why:
         It is the reason behind a drift, and no fault by itself: normalised and residual layers do not mind. So it is
-        told only beside S201 to S205.
+        told only beside S201 to S205; but where weights are so small that most units see nothing but ordinary biases,
+        it is a fault of its own.
 
     What is measured:
-        r = Var(W) fan_in / gain^2 outside [0.15, 6.7]. torch's default nn.Linear and nn.Conv2d give 1/6 for ReLU.
+        r = Var(W) fan_in / gain^2 outside [0.15, 6.7]. torch's default nn.Linear and nn.Conv2d give 1/6 for ReLU. A
+        warning where r < 0.01 and biases of rms up to 1 / sqrt(fan_in) are beyond three standard deviations of W x in
+        more than half of the units.
 
     Example:
         >>> import torch, fanin
@@ -46,7 +53,7 @@ class FanMismatch(Rule):
 
     code: ClassVar[str] = "P502"
     name: ClassVar[str] = "fan-mismatch"
-    thresholds: ClassVar[dict[str, float]] = {"low": 0.15, "high": 6.7}
+    thresholds: ClassVar[dict[str, float]] = {"low": 0.15, "high": 6.7, "outweighed": 0.5}
     source: ClassVar[str] = "He et al. 2015, arXiv 1502.01852, eq. 10"
 
     def cannot_run(self, context: Context) -> str | None:
@@ -58,18 +65,22 @@ class FanMismatch(Rule):
     def check(self, context: Context) -> Iterator[Finding]:
         """At most one finding."""
         low, high = self.limit(context, "low"), self.limit(context, "high")
-        rated = sorted(((gain_ratio(p) ** 2, p) for p in maps(context.measurements)), key=lambda r: -abs(r[0] - 1))
-        off = [(r, p) for r, p in rated if not low <= r <= high]
+        rated = [(gain_ratio(p) ** 2, p) for p in maps(context.measurements)]
+        off = sorted((r for r in rated if not low <= r[0] <= high), key=lambda r: -abs(math.log(r[0])))
         if not off:
             return
-        ratio, worst = off[0]
+        share = self.limit(context, "outweighed")
+        small = [m for m in biased_maps(context.measurements) if m.has_small_weights]
+        outweighed = [m.weight.path for m in small if m.share_beyond(_STDS) > share]
+        ratio, worst = next((r for r in off if r[1].path in outweighed), off[0])
         swapped = abs(ratio * (worst.fan_out or 1) / (worst.fan_in or 1) - 1) < 0.1
         gain = gain_of(worst.follower)
         yield self.finding(
-            "note",
-            [p.path for _, p in off],
+            "warning" if outweighed else "note",
+            outweighed or [p.path for _, p in off],
             f"{worst.path} has Var(W) fan_in / gain^2 = {ratio:.2g}"
-            + ("; it fits fan_out instead of fan_in." if swapped else "."),
+            + ("; it fits fan_out instead of fan_in." if swapped else ".")
+            + (" Its units see little but their biases." if outweighed else ""),
             Fix(
                 text=(
                     f"std gain / sqrt(fan_in) = {gain / (worst.fan_in or 1) ** 0.5:.4g} for {worst.follower} "

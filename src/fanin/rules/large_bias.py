@@ -2,39 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from typing import ClassVar
 
-from fanin.measure.record import Measurements, ParameterRecord, Site, TensorStats
 from fanin.rules.base import Context, Rule
+from fanin.rules.biases import biased_maps
 from fanin.rules.finding import Finding, Fix
-from fanin.rules.gains import RATED
 
 __all__ = ["LargeBias"]
-
-
-def _biased(measurements: Measurements) -> list[tuple[Site, ParameterRecord, ParameterRecord]]:
-    """(operation, weight, bias) of maps with both, whose output meets an activation that is no gate."""
-    by_path = {p.path: p for p in measurements.parameters}
-    found = []
-    for site in measurements.weight_sites():
-        read = [by_path[n] for n in site.parameters if n in by_path]
-        weight = next((p for p in read if p.fan_in), None)
-        bias = next((p for p in read if len(p.shape) == 1), None)
-        if weight is not None and bias is not None and site.follower in RATED and site.follower != "sigmoid":
-            found.append((site, weight, bias))
-    return found
-
-
-def _share_above(stats: TensorStats, limit: float) -> float:
-    """Share of |x| above a limit, from the histogram in units of the rms."""
-    if stats.rms == 0 or stats.values is None or max(abs(stats.min), abs(stats.max)) <= limit:
-        return 0.0
-    h = stats.values
-    edges = [h.low + h.width * (i + 0.5) for i in range(len(h.counts))]
-    above = sum(n for n, x in zip(h.counts, edges, strict=True) if abs(x) * stats.rms > limit)
-    return (above + h.under + h.over) / max(sum(h.counts) + h.under + h.over, 1)
 
 
 class LargeBias(Rule):
@@ -50,7 +25,8 @@ class LargeBias(Rule):
     What is measured:
         |b| above three times the std of W x, for more than a quarter of the units, where the bias is also above three
         times rms(W) sqrt(fan_in) (so that a signal that has vanished upstream does not blame the biases). Gates and
-        outputs are left out. Error where all units are concerned.
+        outputs are left out, and biases of ordinary size beside weights that are far too small (see P502). Error where
+        all units are concerned.
 
     Example:
         >>> import torch, fanin
@@ -75,16 +51,13 @@ class LargeBias(Rule):
 
     def cannot_run(self, context: Context) -> str | None:
         """Needs a biased map before an activation."""
-        return None if _biased(context.measurements) else "no biased map meets a known activation directly"
+        return None if biased_maps(context.measurements) else "no biased map meets a known activation directly"
 
     def check(self, context: Context) -> Iterator[Finding]:
         """At most one finding."""
         stds = self.limit(context, "stds")
-        rated = []
-        for site, weight, bias in _biased(context.measurements):
-            spread = math.sqrt(max(site.forward.rms**2 - bias.weight.rms**2, 0.0))
-            reach = max(spread, weight.weight.rms * math.sqrt(weight.fan_in or 1.0))
-            rated.append((_share_above(bias.weight, stds * reach), bias.path))
+        maps = [m for m in biased_maps(context.measurements) if not m.has_small_weights]
+        rated = [(m.share_beyond(stds), m.bias.path) for m in maps]
         large = sorted((r for r in rated if r[0] > self.limit(context, "share")), key=lambda r: -r[0])
         if not large:
             return

@@ -7,12 +7,18 @@ from collections.abc import Iterator
 from typing import ClassVar
 
 from fanin.measure.operations import CHANNEL_FIRST
-from fanin.measure.record import Cosine, Measurements, Site
+from fanin.measure.record import Measurements, Site
 from fanin.rules.base import Context, Rule
 from fanin.rules.finding import Finding, Fix, Severity
 from fanin.rules.gains import CLOSED_GATE, INIT, weight_words
 
 __all__ = ["SampleCollapse"]
+
+
+_SCALE = "initialize at the activation's gain with zero biases, or add normalisation or skip connections"
+_DRAW = "draw {} at random: zeros pass no signal on, and no gradient back"
+_ONES = "set {} to ones: a norm of scale zero passes no signal on, and no gradient back"
+_NEARLY_ALL = 0.75
 
 
 class SampleCollapse(Rule):
@@ -67,23 +73,23 @@ class SampleCollapse(Rule):
         found = _last(context.measurements)
         if found is None:
             return
-        site, cosine = found
-        value = _before_pooling(context.measurements, site, max(cosine.one_minus_mean, cosine.between_share))
+        site, apart, share = found
+        value = _before_pooling(context.measurements, site, max(apart, share))
         if value >= self.limit(context, "warning"):
             return
         gates = [p.path for p in context.measurements.parameters if p.role == "gate" and p.weight.rms <= CLOSED_GATE]
         severity: Severity = "error" if value < self.limit(context, "error") else "warning"
-        why = weight_words(context.measurements)
+        begins = _begins(context.measurements, site, self.limit(context, "warning"))
+        since = "" if begins is site else f" from {begins.path or begins.module_class} on"
+        zeros = _zeros_before(context.measurements, begins)
+        why = f"{zeros[0]} is all zeros" if zeros else weight_words(context.measurements)
         words = f"; {why}" if why and not gates else ""
         yield self.finding(
             "note" if gates else severity,
-            [site.path or site.module_class],
-            f"outputs of different samples differ by 1 - cosine = {cosine.one_minus_mean:.2g}: the network is "
-            "nearly a constant" + (f" until its gates open ({gates[0]})." if gates else f"{words}."),
-            Fix(
-                text="initialize at the activation's gain with zero biases, or add normalisation or skip connections",
-                code=INIT,
-            ),
+            list(dict.fromkeys(s.path or s.module_class for s in (begins, site))),
+            f"outputs of different samples differ by 1 - cosine = {apart:.2g}: the network is "
+            f"nearly a constant{since}" + (f" until its gates open ({gates[0]})." if gates else f"{words}."),
+            _cure(context.measurements, zeros),
             value=value,
             threshold=self.limit(context, "warning" if severity == "warning" else "error"),
             unit="1 - cosine",
@@ -91,14 +97,68 @@ class SampleCollapse(Rule):
         )
 
 
-def _last(measurements: Measurements) -> tuple[Site, Cosine] | None:
-    zero = {p.path for p in measurements.parameters if p.weight.rms == 0 and len(p.shape) > 1}
+def _cure(measurements: Measurements, zeros: list[str]) -> Fix:
+    if not zeros:
+        return Fix(text=_SCALE, code=INIT)
+    words = _DRAW if zeros[0] in _zero_weights(measurements) else _ONES
+    return Fix(text=words.format(zeros[0]), code=INIT)
+
+
+def _last(measurements: Measurements) -> tuple[Site, float, float] | None:
+    """The last weighted operation that is not closed by design, its mean 1 - cosine, and the share between samples."""
+    silent = measurements.output is not None and measurements.output.rms == 0
+    zero = _zero_weights(measurements)
     for site in reversed(measurements.weight_sites()):
         if set(site.parameters) & zero:
             continue  # a head or gate closed by design
-        if site.sample_cosine is not None and site.forward.rms > 0 and not site.forward.any_nonfinite:
-            return site, site.sample_cosine
+        if silent and site.forward.rms == 0:
+            return site, 0.0, 0.0  # it reads nothing but zeros, and so gives nothing
+        seen = site.sample_cosine
+        if seen is not None and site.forward.rms > 0 and not site.forward.any_nonfinite:
+            return site, seen.one_minus_mean, seen.between_share
     return None
+
+
+def _zero_weights(measurements: Measurements) -> set[str]:
+    return {p.path for p in measurements.parameters if p.weight.rms == 0 and len(p.shape) > 1}
+
+
+def _zeros_before(measurements: Measurements, begins: Site) -> list[str]:
+    """All-zero parameters that leave an operation without signal.
+
+    Its own weights, the scale of a norm right before it, or the tables of a network that starts from nothing.
+    """
+    by_index = {s.index: s for s in measurements.sites}
+    norms = [s for i in begins.inputs if (s := by_index.get(i)) is not None and s.kind == "norm"]
+    starts = [s for s in measurements.weight_sites() if max(s.inputs, default=-1) < 0 and s.forward.rms == 0]
+    maps = _zero_weights(measurements)
+    scales = {p.path for p in measurements.parameters if p.weight.rms == 0 and "bias" not in p.path.rpartition(".")[2]}
+    found = [(s, maps) for s in (begins, *starts)] + [(s, scales) for s in norms]
+    return [name for site, zero in found for name in site.parameters if name in zero]
+
+
+def _begins(measurements: Measurements, last: Site, limit: float) -> Site:
+    """The first weighted operation from which on nearly all have samples that near to each other, the last included."""
+    near = [
+        (site, near)
+        for site in measurements.weight_sites()
+        if site.index <= last.index and (near := _is_near(site, last, limit)) is not None
+    ]
+    for place, (site, _) in enumerate(near):
+        after = [n for _, n in near[place:]]
+        if after[0] and sum(after) >= _NEARLY_ALL * len(after):
+            return site
+    return last
+
+
+def _is_near(site: Site, last: Site, limit: float) -> bool | None:
+    """None where nothing is known, or a branch beside the stream is closed."""
+    if site.index == last.index:
+        return True
+    if site.forward.rms == 0:
+        return True if last.forward.rms == 0 else None
+    seen = site.sample_cosine
+    return None if seen is None else max(seen.one_minus_mean, seen.between_share) < limit
 
 
 def _before_pooling(measurements: Measurements, head: Site, value: float) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import ClassVar
 
+from fanin.measure.operations import LOSSES
 from fanin.measure.record import Saturation, Site
 from fanin.rules.base import Context, Rule
 from fanin.rules.finding import Finding, Fix
@@ -13,27 +14,40 @@ from fanin.rules.gains import INIT
 __all__ = ["SaturatedUnits"]
 
 _GATING = frozenset(("mul", "addcmul", "lerp"))
+_BOTH_ENDS = 0.3  # std in units of the range: a tenth of the values at one end, the rest at the other
 
 
-def _inner(context: Context) -> list[tuple[Site, Saturation]]:
-    """Bounded activations whose output another weight reads: neither gates nor final outputs."""
+def _rated(context: Context) -> list[tuple[Site, Saturation]]:
+    """Bounded activations whose output another weight reads, and outputs of the model that lie on both ends: no gates.
+
+    An output on one end only is a prior (a detector's bias for rare objects).
+    """
     sites = context.measurements.sites
     read = {i for s in sites if s.kind == "weight" for i in s.inputs}
     return [
-        (s, s.saturation) for s in sites if s.saturation is not None and s.index in read and s.follower not in _GATING
+        (s, s.saturation)
+        for s in sites
+        if s.saturation is not None
+        and ((s.index in read and s.follower not in _GATING) or _is_two_ended_output(s, s.saturation))
     ]
+
+
+def _is_two_ended_output(site: Site, flat: Saturation) -> bool:
+    ends = site.follower == "" or site.follower in LOSSES
+    return ends and site.forward.std > _BOTH_ENDS * (flat.high - flat.low)
 
 
 class SaturatedUnits(Rule):
     """Bounded activations on their flat part.
 
     What it does:
-        Looks at the outputs of tanh, sigmoid and the like between layers: which share lies where the slope is below 6 %
-        of its largest.
+        Looks at the outputs of tanh, sigmoid and the like between layers and at the end: which share lies where the
+        slope is below 6 % of its largest.
 
     Why:
         Where a bounded activation is flat, gradients do not pass, and the layer is a bank of switches. Gates (outputs
-        that are multiplied into a signal) and final outputs are meant to be bounded and are left out.
+        that are multiplied into a signal) are meant to switch and are left out, and so are final outputs at one end, a
+        prior; a final output at both ends is sure of what it cannot know yet.
 
     What is measured:
         Share of |tanh| > 0.97, of sigmoid outside (0.018, 0.982). Warning above 0.5, note above 0.2. A Gaussian
@@ -62,11 +76,11 @@ class SaturatedUnits(Rule):
 
     def cannot_run(self, context: Context) -> str | None:
         """Needs a bounded activation between layers."""
-        return None if _inner(context) else "no bounded activation between layers"
+        return None if _rated(context) else "no bounded activation between layers, and no saturated output"
 
     def check(self, context: Context) -> Iterator[Finding]:
         """At most one finding."""
-        rated = sorted(_inner(context), key=lambda pair: -pair[1].share)
+        rated = sorted(_rated(context), key=lambda pair: -pair[1].share)
         flat = [(s, r) for s, r in rated if r.share > self.limit(context, "note")]
         if not flat:
             return

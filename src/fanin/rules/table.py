@@ -29,6 +29,7 @@ from fanin.rules.nonfinite_signal import NonfiniteSignal
 from fanin.rules.nonfinite_weights import NonfiniteWeights
 from fanin.rules.norm_eps_dominated import NormEpsDominated
 from fanin.rules.precision_range import PrecisionRange
+from fanin.rules.recurrent_scale import RecurrentScale
 from fanin.rules.sample_collapse import SampleCollapse
 from fanin.rules.saturated_units import SaturatedUnits
 from fanin.rules.softmax_before_loss import SoftmaxBeforeLoss
@@ -51,6 +52,7 @@ RULES: tuple[Rule, ...] = (
     LargeBias(),
     FanMismatch(),
     ClonedWeights(),
+    RecurrentScale(),
     BatchNormTinyBatch(),
     NormEpsDominated(),
     NonfiniteSignal(),

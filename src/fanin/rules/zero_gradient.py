@@ -67,7 +67,7 @@ class ZeroGradient(Rule):
         if not stuck:
             return
         zeros = [p.path for p in stuck if p.weight.rms == 0 and len(p.shape) >= 2]
-        why = f"; {len(zeros)} weights are all zero" if zeros else ""
+        why = f"; {zeros[0]} is all zeros" + (f", and {len(zeros) - 1} more" if zeros[1:] else "") if zeros else ""
         total = sum(p.requires_grad for p in context.measurements.parameters)
         alone = not zeros and all(len(p.shape) < 2 for p in stuck)
         yield self.finding(
