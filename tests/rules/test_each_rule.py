@@ -433,3 +433,41 @@ def test_a_norm_without_scale_is_named():
     found = fanin.check(**case(model)).findings[0]
     assert (found.code, "1.weight is all zeros" in found.message) == ("S205", True)
     assert found.fix.text.startswith("set 1.weight to ones")
+
+
+@pytest.mark.parametrize(("factor", "found"), [(1e4, True), (10.0, False)])
+def test_predictions_far_above_the_targets(factor, found):
+    torch.manual_seed(0)
+    model = edited(nn.Sequential(*net()[:-1], nn.Linear(64, 1)), lambda m: m[-1].weight.mul_(factor))
+    report = fanin.check(model, x(), targets=torch.randn(64, 1))
+    assert ("L801" in [f.code for f in report.findings]) == found
+
+
+@pytest.mark.parametrize("layer", ["weight_ih_l0", "weight_ih_l1"])
+def test_input_weights_that_saturate_a_recurrence(layer):
+    torch.manual_seed(0)
+    given = recurrence(nn.LSTM, 0.1, num_layers=2)
+    nn.init.normal_(getattr(given["model"][0], layer), std=8.0)
+    found = fanin.check(**given).findings[0]
+    assert (found.code, found.paths, "the input adds" in found.message) == ("P506", (f"0.{layer}",), True)
+
+
+def test_input_weights_of_a_cell_read_what_comes_before_it():
+    torch.manual_seed(0)
+
+    class Model(nn.Module):
+        def __init__(self, scale):
+            super().__init__()
+            self.table, self.cell, self.head = nn.Embedding(50, 16), nn.GRUCell(16, 64), nn.Linear(64, 10)
+            nn.init.normal_(self.table.weight, std=scale)
+
+        def forward(self, tokens):
+            h = torch.zeros(len(tokens), 64)
+            for t in range(tokens.shape[1]):
+                h = self.cell(self.table(tokens[:, t]), h)
+            return self.head(h)
+
+    tokens = torch.randint(0, 50, (32, 5))
+    assert "P506" not in [f.code for f in everything(fanin.check(**case(Model(1.0), tokens)))]
+    (found,) = (f for f in fanin.check(**case(Model(100.0), tokens)).findings if f.code == "P506")
+    assert found.paths == ("cell.weight_ih",)

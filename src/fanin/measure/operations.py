@@ -15,6 +15,7 @@ __all__ = [
     "KINDS",
     "LOSSES",
     "RECTIFIERS",
+    "REGRESSION",
     "canonical",
 ]
 
@@ -100,6 +101,7 @@ _LOSSES = [
     "soft_margin_loss",
 ]
 LOSSES = frozenset(_LOSSES)
+REGRESSION = frozenset(("mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss"))
 
 # Exactly zero, with zero slope, on part of the line: a unit can die.
 RECTIFIERS = frozenset(("relu", "relu6", "threshold", "hardswish"))

@@ -18,6 +18,7 @@ _START = frozenset(("D101", "D102", "P501", "P503", "P506"))
 # (`_NOT_FINITE`).
 CAUSES: dict[str, frozenset[str]] = {
     "D102": frozenset(("D101",)),
+    "P506": frozenset(("D101",)),
     "S201": _START,
     "S202": _START,
     "A302": _START | {"S202"},

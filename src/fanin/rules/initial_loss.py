@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator
 from typing import ClassVar
 
+from fanin.measure.operations import REGRESSION
 from fanin.rules.base import Context, Rule
 from fanin.rules.finding import Finding, Fix, Severity
 
@@ -14,6 +15,15 @@ __all__ = ["InitialLoss"]
 _CLASSIFICATION = frozenset(("cross_entropy", "nll_loss", "binary_cross_entropy", "binary_cross_entropy_with_logits"))
 
 _LEVELS: tuple[Severity, ...] = ("error", "warning", "note")
+
+_SMALLER = Fix(
+    text="initialise the last layer smaller",
+    code="torch.nn.init.normal_(head.weight, std=0.01); torch.nn.init.zeros_(head.bias)",
+)
+
+
+def _last_paths(context: Context) -> list[str]:
+    return [s.path or s.module_class for s in context.measurements.weight_sites()[-1:]]
 
 
 def _scale(num_classes: int | None) -> float:
@@ -25,7 +35,8 @@ class InitialLoss(Rule):
     """The first loss is far above that of knowing nothing.
 
     What it does:
-        Compares the loss at step zero with the loss of the best constant answer.
+        Compares the loss at step zero with the loss of the best constant answer; of a regression, the predictions with
+        the targets.
 
     Why:
         A network that has seen no label should be as unsure as a guess: ln K for K classes. A loss far above means
@@ -35,7 +46,8 @@ class InitialLoss(Rule):
     What is measured:
         L0 against H0 (ln K, ln 2 per label). A softmax over Gaussian logits of std s has L0 = ln K + s^2 / 2 and
         freezes onto one class at s^2 = 2 ln K, where L0 = 2 H0. Warning above 2.5 H0 (past that point in every draw),
-        error above 4 H0, note above 1.5 H0 + 0.5 and below H0 / 2.
+        error above 4 H0, note above 1.5 H0 + 0.5 and below H0 / 2. Squared, absolute and Huber losses: warning where
+        the rms of the predictions is above 100 and above 100 times that of the targets.
 
     Example:
         >>> import torch, fanin
@@ -56,19 +68,47 @@ class InitialLoss(Rule):
 
     code: ClassVar[str] = "L801"
     name: ClassVar[str] = "initial-loss-too-high"
-    thresholds: ClassVar[dict[str, float]] = {"note": 1.5, "warning": 2.5, "error": 4.0, "leak": 0.5}
+    thresholds: ClassVar[dict[str, float]] = {
+        "note": 1.5,
+        "warning": 2.5,
+        "error": 4.0,
+        "leak": 0.5,
+        "predictions": 100.0,
+    }
     source: ClassVar[str] = "Karpathy 2019, A recipe for training neural networks"
 
     def cannot_run(self, context: Context) -> str | None:
-        """Needs a classification loss."""
+        """Needs a loss whose kind is known."""
+        loss = context.measurements.loss
+        if loss.op in REGRESSION and loss.targets is not None and loss.prediction is not None:
+            return None
         return (
-            None
-            if context.measurements.loss.op in _CLASSIFICATION and context.measurements.loss.baseline
-            else "no classification loss was called"
+            None if loss.op in _CLASSIFICATION and loss.baseline else "no classification or regression loss was called"
         )
 
     def check(self, context: Context) -> Iterator[Finding]:
         """At most one finding."""
+        yield from (self._predictions if context.measurements.loss.op in REGRESSION else self._loss)(context)
+
+    def _predictions(self, context: Context) -> Iterator[Finding]:
+        loss, limit = context.measurements.loss, self.limit(context, "predictions")
+        if loss.prediction is None or loss.targets is None or loss.prediction.any_nonfinite:
+            return
+        own, wanted = loss.prediction.rms, loss.targets.rms
+        if own <= limit * max(wanted, 1.0):
+            return
+        yield self.finding(
+            "warning",
+            _last_paths(context),
+            f"the first predictions have rms {own:.3g}, the targets {wanted:.3g}: the first steps are spent on undoing "
+            "them.",
+            _SMALLER,
+            value=own / max(wanted, 1.0),
+            threshold=limit,
+            unit="rms of predictions / rms of targets",
+        )
+
+    def _loss(self, context: Context) -> Iterator[Finding]:
         loss = context.measurements.loss
         own, baseline = loss.own_value, loss.baseline
         if own is None or not baseline or not math.isfinite(own):
@@ -81,15 +121,11 @@ class InitialLoss(Rule):
         )
         if level is not None:
             spread = f"; logits have std {loss.logit_std:.2g} over classes" if loss.logit_std is not None else ""
-            last = context.measurements.weight_sites()[-1:]
             yield self.finding(
                 level,
-                [s.path or s.module_class for s in last],
+                _last_paths(context),
                 f"the first loss is {own:.3g}, {ratio:.2g} times that of knowing nothing ({baseline:.3g}){spread}.",
-                Fix(
-                    text="initialise the last layer smaller",
-                    code="torch.nn.init.normal_(head.weight, std=0.01); torch.nn.init.zeros_(head.bias)",
-                ),
+                _SMALLER,
                 threshold=self.limit(context, level),
                 **unit,
             )

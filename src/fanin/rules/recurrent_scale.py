@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
@@ -14,18 +15,22 @@ from fanin.rules.gains import INIT
 
 __all__ = ["RecurrentScale"]
 
+_STATE = "weight_hh"
+_LAYER = re.compile(r"weight_ih(?:_l(\d+))?(?:_reverse)?$")
+
 
 @dataclass(frozen=True, slots=True)
 class _Loop:
-    """A recurrent matrix, the operation that steps it, and how often."""
+    """A matrix of a recurrent layer, the operation that steps it, and how often."""
 
     weight: ParameterRecord
     site: Site
     steps: int
+    reads: float  # rms of what the matrix multiplies
 
     @property
     def ratio(self) -> float:
-        """rms(W_hh) sqrt(hidden): the spectral radius of a random matrix of this scale."""
+        """rms(W) sqrt(fan_in): of a random square matrix, the spectral radius."""
         return self.weight.weight.rms * math.sqrt(self.weight.fan_in or 1.0)
 
     @property
@@ -33,9 +38,13 @@ class _Loop:
         return not self.site.op.startswith("rnn_relu")
 
     @property
-    def recurrent_std(self) -> float:
-        """Std of what the state adds to a pre-activation."""
-        return self.ratio * self.site.forward.rms
+    def is_recurrent(self) -> bool:
+        return _STATE in self.weight.path
+
+    @property
+    def added_std(self) -> float:
+        """Std of what the matrix adds to a pre-activation."""
+        return self.ratio * self.reads
 
     @property
     def log_growth(self) -> float:
@@ -44,29 +53,44 @@ class _Loop:
 
 
 def _loops(measurements: Measurements) -> list[_Loop]:
-    matrices = {p.path: p for p in measurements.parameters if p.role == "recurrent" and _is_looped(p)}
+    matrices = {
+        p.path: p
+        for p in measurements.parameters
+        if p.role == "recurrent" and p.fan_in and p.weight.rms > 0 and len(p.shape) == 2
+    }
     calls: dict[str, list[Site]] = {}
     for site in measurements.weight_sites():
-        for name in site.parameters:
-            if name in matrices:
-                calls.setdefault(name, []).append(site)
-    batch = measurements.batch_size or 1
-    return [
-        _Loop(matrices[name], sites[-1], sum(max(1, math.prod(s.shape[:-1]) // batch) for s in sites))
-        for name, sites in calls.items()
-        if sites[-1].forward.rms > 0 and not sites[-1].forward.any_nonfinite
-    ]
+        for name in set(site.parameters) & matrices.keys():
+            calls.setdefault(name, []).append(site)
+    found = []
+    for name, sites in calls.items():
+        last = sites[-1]
+        reads = last.forward.rms if _STATE in name else _input_rms(measurements, last, name)
+        if reads is not None and math.isfinite(reads) and not last.forward.any_nonfinite:
+            found.append(_Loop(matrices[name], last, _steps(sites, measurements.batch_size or 1), reads))
+    return found
 
 
-def _is_looped(p: ParameterRecord) -> bool:
-    return "weight_hh" in p.path and bool(p.fan_in) and p.weight.rms > 0
+def _steps(sites: list[Site], batch: int) -> int:
+    return sum(max(1, math.prod(s.shape[:-1]) // batch) for s in sites)
+
+
+def _input_rms(measurements: Measurements, site: Site, name: str) -> float | None:
+    """Rms of what an input matrix reads, None where it is unknown; above the first layer of a stack, a state's."""
+    layer = _LAYER.search(name)
+    if layer is not None and layer[1] not in (None, "0"):
+        return site.forward.rms
+    by_index = {s.index: s for s in measurements.sites}
+    read = [s.forward.rms for i in site.inputs if (s := by_index.get(i)) is not None and s.path != site.path]
+    given = [i.stats.rms for i in measurements.inputs if i.floating]
+    return max(read) if read else given[0] if given and -1 in site.inputs else None
 
 
 class RecurrentScale(Rule):
     """Recurrent weights that blow a state up, or saturate it, over the steps.
 
     What it does:
-        Compares the scale of the recurrent matrices of RNN, GRU and LSTM with what their non-linearity bears.
+        Compares the scale of the matrices of RNN, GRU and LSTM with what their non-linearity bears.
 
     Why:
         A state meets the same matrix at every step. Behind a ReLU its second moment grows by r^2 / 2 a step, r =
@@ -74,9 +98,9 @@ class RecurrentScale(Rule):
 
     What is measured:
         ReLU: the factor (r^2 / 2)^(steps / 2) of the state's rms; warning above 100, error above 1e4, as for depth
-        (S202). Others: the std of what the state adds to a pre-activation, r rms(h); warning above 3, where half of
-        the outputs of a tanh are on its flat part, error above 8, where four in five are. torch's default gives r =
-        0.58, an orthogonal start r = 1.
+        (S202). Others: the std of what the state or the input adds to a pre-activation, r rms(h) or r rms(x); warning
+        above 3, where half of the outputs of a tanh are on its flat part, error above 8, where four in five are.
+        torch's default gives r = 0.58, an orthogonal start r = 1.
 
     Example:
         >>> import torch, fanin
@@ -91,7 +115,7 @@ class RecurrentScale(Rule):
         'recurrent-scale'
 
     Fix:
-        Orthogonal recurrent weights, gate by gate; the identity for a ReLU.
+        Orthogonal recurrent weights, gate by gate, the identity for a ReLU; input weights by Glorot.
 
     References:
         Pascanu, Mikolov and Bengio 2013 (arXiv 1211.5063, section 2); Le, Jaitly and Hinton 2015 (arXiv 1504.00941).
@@ -114,7 +138,7 @@ class RecurrentScale(Rule):
     def check(self, context: Context) -> Iterator[Finding]:
         """One finding for states that grow, one for states that saturate."""
         loops = _loops(context.measurements)
-        yield from self._growing(context, [x for x in loops if not x.is_bounded])
+        yield from self._growing(context, [x for x in loops if not x.is_bounded and x.is_recurrent])
         yield from self._saturated(context, [x for x in loops if x.is_bounded])
 
     def _growing(self, context: Context, loops: list[_Loop]) -> Iterator[Finding]:
@@ -137,18 +161,18 @@ class RecurrentScale(Rule):
 
     def _saturated(self, context: Context, loops: list[_Loop]) -> Iterator[Finding]:
         warning, error = self.limit(context, "std-warning"), self.limit(context, "std-error")
-        off = sorted((x for x in loops if x.recurrent_std > warning), key=lambda x: -x.recurrent_std)
+        off = sorted((x for x in loops if x.added_std > warning), key=lambda x: -x.added_std)
         if not off:
             return
         worst = off[0]
-        severe = worst.recurrent_std > error
+        severe = worst.added_std > error
         yield self.finding(
             _severity(severe),
             [x.weight.path for x in off],
-            f"the state adds a std of {worst.recurrent_std:.3g} to pre-activations through {worst.weight.path}: its "
-            f"units and gates are saturated.",
-            Fix(text="start recurrent weights orthogonal, gate by gate (rms 1 / sqrt(hidden))", code=INIT),
-            value=worst.recurrent_std,
+            f"the {'state' if worst.is_recurrent else 'input'} adds a std of {worst.added_std:.3g} to pre-activations "
+            f"through {worst.weight.path}: units and gates are saturated.",
+            Fix(text="start recurrent weights orthogonal, gate by gate, and input weights by Glorot", code=INIT),
+            value=worst.added_std,
             threshold=error if severe else warning,
             unit="std of a pre-activation",
         )

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import ClassVar
 
+from fanin.measure.operations import REGRESSION
 from fanin.rules.base import Context, Rule
 from fanin.rules.finding import Finding, Fix
 
 __all__ = ["TargetScale"]
-
-_REGRESSION = frozenset(("mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss"))
 
 
 class TargetScale(Rule):
@@ -49,7 +48,7 @@ class TargetScale(Rule):
     def cannot_run(self, context: Context) -> str | None:
         """Needs a regression loss whose targets were seen."""
         loss = context.measurements.loss
-        seen = loss.op in _REGRESSION and loss.targets is not None
+        seen = loss.op in REGRESSION and loss.targets is not None
         return None if seen else "no regression loss was called"
 
     def check(self, context: Context) -> Iterator[Finding]:
