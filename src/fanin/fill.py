@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fanin.errors import FillError, ShapeError
+from fanin.memory import as_array
 from fanin.streams.boxes import Box
 from fanin.streams.cpu import Progress, fill_memory
 from fanin.streams.dtypes import fill_dtype
@@ -328,7 +329,7 @@ def _write_into(law: Fillable, weight: npt.NDArray[Any], key: Key, layout: Layou
 
 
 def _write_or_copy(memory: torch.Tensor, law: Fillable, key: Key, layout: Layout | None) -> None:
-    if not _write_into(law, memory.numpy(), key, layout):
+    if not _write_into(law, as_array(memory), key, layout):
         _copy(memory, law.sample(tuple(memory.shape), key=key, layout=layout))
 
 
@@ -364,7 +365,7 @@ def _flat(t: torch.Tensor) -> npt.NDArray[Any]:
     import torch
 
     flat = _span(t)
-    return flat.view(torch.int16).numpy().view(np.uint16) if flat.element_size() == 2 else flat.numpy()
+    return as_array(flat.view(torch.int16)).view(np.uint16) if flat.element_size() == 2 else as_array(flat)
 
 
 def _draw_on_device(t: torch.Tensor, law: Law, key: Key, walk: Walk, progress: Progress | None) -> None:

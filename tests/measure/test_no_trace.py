@@ -17,7 +17,8 @@ BATCH, LABELS = torch.randn(8, 16), torch.randint(0, 4, (8,))
 
 
 def bits(tensor):
-    return tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+    # a copy: NumPy's view of a tensor's own memory would forbid to resize it
+    return tensor.detach().cpu().clone().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
 
 
 def snapshot(model):
@@ -27,6 +28,9 @@ def snapshot(model):
         "values": {n: bits(t) for n, t in (*model.named_parameters(), *model.named_buffers())},
         "identities": {n: id(t) for n, t in (*model.named_parameters(), *model.named_buffers())},
         "pointers": {n: t.data_ptr() for n, t in model.named_parameters()},
+        "resizable": {
+            n: t.untyped_storage().resizable() for n, t in (*model.named_parameters(), *model.named_buffers())
+        },
         "requires": {n: p.requires_grad for n, p in model.named_parameters()},
         "grads": {n: (id(p.grad), None if p.grad is None else bits(p.grad)) for n, p in model.named_parameters()},
         "tensor hooks": {n: dict(p._backward_hooks or {}) for n, p in model.named_parameters()},

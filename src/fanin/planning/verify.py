@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from fanin.errors import PlanError
 from fanin.layout import Layout, to_blocks
+from fanin.memory import as_array
 from fanin.planning.assignment import Assignment
 from fanin.planning.slots import Slot, slots_of
 
@@ -135,7 +136,7 @@ def _held(plan: Plan, model: torch.nn.Module, a: Assignment, slot: Slot, z: floa
 
         if torch.equal(drawn(plan, a, tensor), tensor):
             return "bits", []
-    values = tensor.to("cpu", torch.complex128 if tensor.is_complex() else torch.float64).numpy()
+    values = as_array(tensor.to("cpu", torch.complex128 if tensor.is_complex() else torch.float64))
     found = list(departures(a.name, values, a.initializer, a.layout, slot.dtype, z))
     if a.action == "keep":  # the bound of a law read off a sample is an estimate
         found = [m for m in found if m.quantity != "bound"]

@@ -12,6 +12,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+from fanin.memory import as_array
 from fanin.recipes.base import Choice, Chosen, Live, Recipe
 from fanin.recipes.modules import Owned, fans_or_none, owners
 from fanin.recipes.recognise import Recognised, named_std, recognise
@@ -85,7 +86,7 @@ def _numbers(tensor: Any) -> Any:
         t = torch.view_as_real(t)
     if t.numel() > _LARGEST and t.dim() > 1:
         t = t[:: -(-t.numel() // _LARGEST)]
-    return t.to("cpu", torch.float64).numpy()
+    return as_array(t.to("cpu", torch.float64))
 
 
 KEEP = Recipe(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from fanin.graph.ir import Graph, Op
 from fanin.graph.roles import Branch, ParameterRole, Roles, Use
+from fanin.memory import as_array
 
 if TYPE_CHECKING:
     import torch
@@ -197,7 +198,7 @@ class Network:
         tensor = self.tensors.get(name)
         if tensor is None or tensor.device.type == "meta" or tensor.numel() == 0:
             return None
-        return tensor.detach().float().cpu().numpy()
+        return as_array(tensor.detach().float().cpu())
 
 
 def _branch_info(found: list[tuple[str, Use, Branch]], post_norm: bool) -> BranchInfo:

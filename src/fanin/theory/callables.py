@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from fanin.errors import TheoryError
+from fanin.memory import as_array
 from fanin.theory._types import Array, ScalarFunction
 from fanin.theory.activations import FAMILIES, Activation, activation
 
@@ -91,7 +92,7 @@ def _torch_module(module: Any) -> Activation | None:
     if kind == "GELU":
         return activation("gelu_tanh" if module.approximate == "tanh" else "gelu")
     if kind == "PReLU":
-        slopes = module.weight.detach().double().cpu().numpy()
+        slopes = as_array(module.weight.detach().double().cpu())
         return activation("prelu", weight=float(slopes[0])) if np.all(slopes == slopes[0]) else None
     name = _TORCH_NAMES.get(kind)
     if name is None:

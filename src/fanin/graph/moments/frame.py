@@ -15,6 +15,7 @@ from fanin.graph.moments.abstract import Moments
 from fanin.graph.moments.signal import Provenance, Signal, worst
 from fanin.graph.moments.weights import WeightMoments
 from fanin.graph.replay import run
+from fanin.memory import as_array
 
 __all__ = ["SAMPLE_CAP", "Draw", "Frame", "NoRuleError"]
 
@@ -228,8 +229,8 @@ def measured(tensor: Any) -> Moments:
     rows = array.shape[0] if array.ndim else 1
     if array.numel() > _MEASURE_CAP and rows > 1:
         step = min(rows - 1, math.ceil(array.numel() / _MEASURE_CAP))
-        return Moments.measured(array[::step].double().numpy()).resized(0, rows)
-    return Moments.measured(array.double().numpy())
+        return Moments.measured(as_array(array[::step].double())).resized(0, rows)
+    return Moments.measured(as_array(array.double()))
 
 
 def mean_of(draws: Iterable[Moments]) -> Moments:

@@ -14,6 +14,7 @@ from fanin.graph.ir import Op, Parameter
 from fanin.graph.moments.abstract import Moments
 from fanin.initializers.base import Initializer
 from fanin.layout import Layout
+from fanin.memory import as_array
 from fanin.streams import key
 
 __all__ = ["PlannedWeight", "WeightMoments", "WeightRule", "planned_moments", "read_weights"]
@@ -141,4 +142,4 @@ def read_weights(model: Any) -> Mapping[str, WeightMoments]:
         1.0
     """
     live = {name: p for name, p in model.named_parameters(remove_duplicate=False) if p.device.type != "meta"}
-    return {name: WeightMoments.measured(p.detach().float().cpu().numpy()) for name, p in live.items() if p.numel()}
+    return {name: WeightMoments.measured(as_array(p.detach().float().cpu())) for name, p in live.items() if p.numel()}

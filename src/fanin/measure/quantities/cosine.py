@@ -9,6 +9,7 @@ import torch
 
 from fanin.measure.record import Cosine
 from fanin.measure.sampling import thinned
+from fanin.memory import as_array
 
 __all__ = ["cosine", "token_cosine"]
 
@@ -23,7 +24,7 @@ def cosine(samples: torch.Tensor) -> Cosine | None:
     """
     with torch.no_grad():
         part = thinned(samples[:_SAMPLES], _SAMPLES * _FEATURES).flatten(1)
-        x = (part if part.dtype.itemsize >= 4 else part.float()).cpu().numpy().astype(np.float64)
+        x = as_array((part if part.dtype.itemsize >= 4 else part.float()).cpu()).astype(np.float64)
     # A common factor changes no cosine, and keeps squares of tiny signals from vanishing.
     largest = max(float(x.max(initial=0.0)), -float(x.min(initial=0.0)))
     if not math.isfinite(largest):

@@ -10,6 +10,7 @@ import torch
 
 from fanin.measure.record import Histogram, TensorStats
 from fanin.measure.sampling import strided
+from fanin.memory import as_array
 
 __all__ = ["Packed", "pack", "unpack"]
 
@@ -65,7 +66,7 @@ def unpack(packed: Packed | TensorStats | None) -> TensorStats | None:
 
 def _reduced(numel: int, norm: float, any_nonfinite: bool, sample: torch.Tensor) -> TensorStats:
     """The record of a tensor of `numel` elements with this norm, from a sample of it."""
-    x = (sample if sample.dtype.itemsize >= 4 else sample.float()).cpu().contiguous().numpy()
+    x = np.ascontiguousarray(as_array((sample if sample.dtype.itemsize >= 4 else sample.float()).cpu()))
     wide = x.astype(np.float64)
     missing = 0
     if not math.isfinite(float(wide.dot(wide))):

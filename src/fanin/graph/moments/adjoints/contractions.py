@@ -13,6 +13,7 @@ from fanin.graph.moments.algebra import contraction
 from fanin.graph.moments.frame import Frame
 from fanin.graph.moments.rules.contractions import SPECS, Contraction
 from fanin.graph.moments.rules.lookups import equality_kernel
+from fanin.memory import as_array
 
 __all__ = ["RULES", "operand_gradient"]
 
@@ -65,7 +66,7 @@ def _embedding(frame: Frame, op: Op, grads: Sequence[Moments | None]) -> Mapping
     flat = g.reshaped((count, features)).merged(0, 1)
     numbers = frame.signals[ids].numbers
     equal = (
-        float(equality_kernel(numbers.reshape(-1).cpu().numpy())[0])
+        float(equality_kernel(as_array(numbers.reshape(-1).cpu()))[0])
         if numbers is not None and count > 1
         else 1.0 / rows
     )

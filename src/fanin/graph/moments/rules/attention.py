@@ -18,6 +18,7 @@ from fanin.graph.moments.frame import SAMPLE_CAP, Draw, Frame, NoRuleError, mean
 from fanin.graph.moments.kernel import Array
 from fanin.graph.moments.signal import Signal
 from fanin.graph.replay import run
+from fanin.memory import as_array
 
 __all__ = ["RULES", "attended", "heads_like", "operands", "softmax_moments"]
 
@@ -85,8 +86,8 @@ def additive(mask: Any) -> Array:
     """A mask as numbers to add: True or 0 lets a key in."""
     array = mask.detach().cpu()
     if array.dtype.is_floating_point:
-        return np.asarray(array.double().numpy())
-    return np.where(array.numpy().astype(bool), 0.0, -1e30)
+        return as_array(array.double())
+    return np.where(as_array(array).astype(bool), 0.0, -1e30)
 
 
 def attended(

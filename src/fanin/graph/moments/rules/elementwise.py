@@ -22,6 +22,7 @@ from fanin.graph.moments.kernel import Array
 from fanin.graph.moments.signal import Signal
 from fanin.graph.replay import run
 from fanin.graph.vocabulary import ELEMENTWISE
+from fanin.memory import as_array
 
 __all__ = ["elementwise", "evaluate", "image_of", "is_elementwise", "region_of"]
 
@@ -348,15 +349,15 @@ class PairDraws:
 
     def _known(self, value: int, m: Moments, pattern: tuple[int, ...]) -> tuple[Any, Any]:
         """Entries of a known tensor, picked at places that share the axes the pattern names."""
-        tensor = self._frame.signals[value].numbers.detach()
-        tensor = (tensor.double() if tensor.is_floating_point() else tensor).numpy()
+        numbers = self._frame.signals[value].numbers.detach()
+        tensor = as_array(numbers.double() if numbers.is_floating_point() else numbers)
         tensor = tensor.reshape((1,) * (len(m.shape) - tensor.ndim) + tensor.shape)
         places: list[list[Any]] = [[], []]
         for d, n in enumerate(m.shape):
             agree = all(pattern[a] for a in m.axes(d))
             i = self._rng.integers(0, n, _PAIRS)
             j = i if agree or n == 1 else (i + self._rng.integers(1, n, _PAIRS)) % n
-            wide = tensor.shape[d] != 1
+            wide: bool = tensor.shape[d] != 1
             places[0].append(i if wide else np.zeros_like(i))
             places[1].append(j if wide else np.zeros_like(j))
         return np.ascontiguousarray(tensor[tuple(places[0])]), np.ascontiguousarray(tensor[tuple(places[1])])

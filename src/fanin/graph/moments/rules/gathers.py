@@ -20,6 +20,7 @@ from fanin.graph.moments.algebra import concatenated
 from fanin.graph.moments.frame import SAMPLE_CAP, Frame, NoRuleError
 from fanin.graph.moments.signal import Signal
 from fanin.graph.replay import run
+from fanin.memory import as_array
 
 __all__ = ["RULES", "gathered", "moved"]
 
@@ -63,7 +64,7 @@ def index_map(frame: Frame, op: Op, sources: Sequence[int]) -> IndexMap:
                 raise NoRuleError(f"{op.name} by indices that are not known")
     with torch.no_grad():
         out = run(op, env.__getitem__)[0]
-    index = out.double().numpy()
+    index = as_array(out.double())
     if (
         index.shape != frame.graph.value(op.output).shape
         or (index != np.round(index)).any()

@@ -13,6 +13,7 @@ from fanin.graph.moments.abstract import Moments
 from fanin.graph.moments.frame import Frame, NoRuleError
 from fanin.graph.moments.kernel import Array
 from fanin.graph.moments.signal import Signal
+from fanin.memory import as_array
 
 __all__ = ["RULES", "equality_kernel"]
 
@@ -51,7 +52,7 @@ def _equalities(frame: Frame, template: Any, rows: int) -> tuple[Array, tuple[in
         kernel = np.full((2,) * len(sizes), 1.0 / rows)
         kernel[(1,) * len(sizes)] = 1.0
         return kernel, sizes, value.shape
-    return equality_kernel(numbers.cpu().numpy()), sizes, value.shape
+    return equality_kernel(as_array(numbers.cpu())), sizes, value.shape
 
 
 def looked_up(table: Moments, equal: Array, sizes: tuple[int, ...], shape: tuple[int, ...]) -> Moments:
@@ -90,7 +91,7 @@ def _embedding_bag(frame: Frame, op: Op) -> list[Signal]:
         equal = np.full((2, 2), 1.0 / table.shape[0])
         equal[1, 1] = 1.0
     else:
-        equal = equality_kernel(numbers.reshape(bags, size).cpu().numpy())
+        equal = equality_kernel(as_array(numbers.reshape(bags, size).cpu()))
     sizes = tuple(n for n in (bags, size) if n != 1)
     rows = looked_up(table, equal.reshape((2,) * len(sizes)), sizes, (bags, size))
     out = rows.summed([1], mean=mode == 1)
@@ -98,7 +99,7 @@ def _embedding_bag(frame: Frame, op: Op) -> list[Signal]:
 
 
 def _uneven(offsets: Any, size: int) -> bool:
-    return bool((np.diff(offsets.cpu().numpy()) != size).any())
+    return bool((np.diff(as_array(offsets.cpu())) != size).any())
 
 
 RULES: Mapping[str, Callable[[Frame, Op], Signal | Sequence[Signal]]] = {

@@ -1,0 +1,50 @@
+"""NumPy's view of a tensor's memory, which leaves the tensor as it was."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["as_array"]
+
+
+def as_array(tensor: Any) -> npt.NDArray[Any]:
+    """A CPU tensor as an array on the same memory, whatever its strides.
+
+    Not ``Tensor.numpy()``, which forbids for good to resize the tensor's storage, as sharded training does to free it.
+
+    Args:
+        tensor: strided, on the CPU, of a dtype that NumPy has too (bfloat16: view it as int16 first).
+
+    Returns:
+        An array of the tensor's shape, which keeps the tensor's memory alive.
+
+    Example:
+        >>> import torch
+        >>> x = torch.arange(6.0).reshape(2, 3)
+        >>> as_array(x.t())[2]
+        array([2., 5.], dtype=float32)
+        >>> x.untyped_storage().resizable()
+        True
+    """
+    tensor = tensor.detach().resolve_conj().resolve_neg()
+    dtype = np.dtype(str(tensor.dtype).removeprefix("torch."))
+    if not tensor.numel():
+        return np.empty(tuple(tensor.shape), dtype)
+    return np.asarray(_Memory(tensor, dtype))
+
+
+class _Memory:
+    """What NumPy asks of an object whose memory it is to share; it keeps the object, and so the tensor."""
+
+    def __init__(self, tensor: Any, dtype: np.dtype[Any]) -> None:
+        self.owner = tensor
+        self.__array_interface__ = {
+            "version": 3,
+            "data": (tensor.data_ptr(), False),
+            "shape": tuple(tensor.shape),
+            "strides": tuple(step * dtype.itemsize for step in tensor.stride()),
+            "typestr": dtype.str,
+        }
