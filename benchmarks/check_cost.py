@@ -1,8 +1,8 @@
 """Cost of a check over the bare forward and backward, in time and peak memory; write the table.
 
 Run from the repository's root: ``OMP_NUM_THREADS=1 PYTHONPATH=src:. python benchmarks/check_cost.py``. Times are CPU
-seconds of one thread, the least of seven in turns; memory is the peak resident size of fresh processes, the median of
-three, over that of one which only builds the model. There malloc returns what is freed (by glibc's variables): as it
+seconds of one thread, the least of five in turns, each after a bare step; memory is the peak resident size of a fresh
+process over that of one which only builds the model. There malloc returns what is freed (by glibc's variables): as it
 is, it keeps some, and processes that do the same differ by 10 %.
 """
 
@@ -15,7 +15,6 @@ import json
 import os
 import platform
 import resource
-import statistics
 import subprocess
 import sys
 import time
@@ -31,8 +30,7 @@ from torch import nn
 import fanin
 
 BATCH = 32
-TURNS = 7  # others on the machine only ever add time
-PROCESSES = 3
+TURNS = 5  # others on the machine only ever add time
 
 
 def tiny() -> tuple[nn.Module, torch.Tensor]:
@@ -73,6 +71,7 @@ def seconds(case: str) -> dict[str, float]:
     best = dict.fromkeys(("bare", "measured", "check"), float("inf"))
     for _ in range(TURNS):
         for mode in best:
+            step("bare", model, x, y)  # all find the heap as it leaves it: page faults cost up to a second otherwise
             gc.collect()
             start = time.process_time()
             step(mode, model, x, y)
@@ -107,9 +106,7 @@ def table() -> str:
     ]
     for case in CASES:
         took = fresh(case)
-        none, bare, check = (
-            statistics.median(fresh(case, mode, **RETURNING) for _ in range(PROCESSES)) for mode in MODES
-        )
+        none, bare, check = (fresh(case, mode, **RETURNING) for mode in MODES)
         ratio = {mode: took[mode] / took["bare"] for mode in took}
         memory = (check - none) / max(bare - none, 1e-9)
         rows.append(
@@ -130,9 +127,8 @@ def main() -> None:
         return
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
     head = (
-        f"# Cost of a check\n\nBatch {BATCH}, 224 px, one thread, CPU time, least of {TURNS} in turns; memory "
-        f"over a process that only builds\nthe model, medians of {PROCESSES} processes whose malloc returns what is "
-        "freed.\n"
+        f"# Cost of a check\n\nBatch {BATCH}, 224 px, one thread, CPU time, least of {TURNS} in turns, each after a "
+        "bare step;\nmemory over a process that only builds the model, where malloc returns what is freed.\n"
         "Command: `OMP_NUM_THREADS=1 PYTHONPATH=src:. python benchmarks/check_cost.py`. "
         f"Commit {commit}, torch {torch.__version__},\ntimm {timm.__version__}, Python {platform.python_version()}, "
         f"{platform.machine()}, {datetime.date.today()}.\n\n"
