@@ -1,7 +1,7 @@
 """Cost of a check over the bare forward and backward, in time and peak memory; write the table.
 
 Run from the repository's root: ``OMP_NUM_THREADS=1 PYTHONPATH=src:. python benchmarks/check_cost.py``. Times are CPU
-seconds of one thread, the least of five in turns, each after a bare step; memory is the peak resident size of a fresh
+seconds of one thread, the least of three in turns, each after a bare step; memory is the peak resident size of a fresh
 process over that of one which only builds the model. There malloc returns what is freed (by glibc's variables): as it
 is, it keeps some, and processes that do the same differ by 10 %.
 """
@@ -30,7 +30,7 @@ from torch import nn
 import fanin
 
 BATCH = 32
-TURNS = 5  # others on the machine only ever add time
+TURNS = 3  # others on the machine only ever add time
 
 
 def tiny() -> tuple[nn.Module, torch.Tensor]:

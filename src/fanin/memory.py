@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from fanin.errors import ArgumentError
+
 __all__ = ["as_array"]
 
 
@@ -21,6 +23,9 @@ def as_array(tensor: Any) -> npt.NDArray[Any]:
     Returns:
         An array of the tensor's shape, which keeps the tensor's memory alive.
 
+    Raises:
+        ArgumentError: a dtype that NumPy lacks.
+
     Example:
         >>> import torch
         >>> x = torch.arange(6.0).reshape(2, 3)
@@ -30,10 +35,20 @@ def as_array(tensor: Any) -> npt.NDArray[Any]:
         True
     """
     tensor = tensor.detach().resolve_conj().resolve_neg()
-    dtype = np.dtype(str(tensor.dtype).removeprefix("torch."))
+    dtype = _dtype(str(tensor.dtype).removeprefix("torch."))
     if not tensor.numel():
         return np.empty(tuple(tensor.shape), dtype)
     return np.asarray(_Memory(tensor, dtype))
+
+
+def _dtype(name: str) -> np.dtype[Any]:
+    try:
+        dtype = np.dtype(name)
+    except TypeError:
+        dtype = np.dtype("V")
+    if dtype.kind == "V":  # also what other packages teach NumPy: it cannot be told to share memory of that kind
+        raise ArgumentError(f"NumPy has no dtype {name}. View the tensor as integers of its width first.")
+    return dtype
 
 
 class _Memory:
