@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import fanin
-from fanin.cli import main
+from fanin.commands.app import main
 
 _ENV = os.environ | {"PYTHONPATH": str(Path(fanin.__file__).parents[1])}
 HEAVY = ("torch", "numba", "matplotlib", "jax", "keras", "scipy", "mpmath", "rich", "typer")
@@ -49,7 +49,7 @@ def test_an_internal_error_is_not_a_finding(monkeypatch, capsys):
     def broken() -> None:
         raise ZeroDivisionError("of our own")
 
-    monkeypatch.setattr("fanin.cli.app", broken)
+    monkeypatch.setattr("fanin.commands.app.app", broken)
     with pytest.raises(SystemExit, match="2"):
         main()
     assert "ZeroDivisionError: of our own\nfanin: internal error" in capsys.readouterr().err

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 from fanin._version import __version__
 
 if TYPE_CHECKING:
-    from fanin import initializers as initializers
-    from fanin.checking import Report as Report
-    from fanin.checking import check as check
+    from fanin import initializers
+    from fanin.checking.check import Report as Report
+    from fanin.checking.check import check as check
     from fanin.lab.compare import compare as compare
     from fanin.layout import Layout as Layout
     from fanin.layout import fans as fans
@@ -45,8 +45,8 @@ _HOME: dict[str, str] = {
     "Assignment": "fanin.planning.assignment",
     "Layout": "fanin.layout",
     "Plan": "fanin.planning.plan",
-    "Report": "fanin.checking",
-    "check": "fanin.checking",
+    "Report": "fanin.checking.check",
+    "check": "fanin.checking.check",
     "compare": "fanin.lab.compare",
     "fans": "fanin.layout",
     "gain": "fanin.theory.gains",

@@ -1,6 +1,6 @@
 """``python -m fanin``: the ``fanin`` command of this very Python."""
 
-from fanin.cli import main
+from fanin.commands.app import main
 
 if __name__ == "__main__":
     main()

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tests.zoo_health.broken_held_out import BROKEN_HELD_OUT
-from tests.zoo_health.healthy_held_out import HEALTHY_HELD_OUT
-from tests.zoo_health.public import BROKEN, HEALTHY
 
 import fanin
+from zoo.health.broken_held_out import BROKEN_HELD_OUT
+from zoo.health.healthy_held_out import HEALTHY_HELD_OUT
+from zoo.health.public import BROKEN, HEALTHY
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # third-party models warn about themselves
 

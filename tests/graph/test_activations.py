@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from tests.zoo.odd_models import Wrap, x
 from torch import nn
 
-from fanin.graph.activations import LIBRARY, identify
-from fanin.graph.capture import capture
-from fanin.graph.roles import roles
+from fanin.graph.analysis.activations import LIBRARY, identify
+from fanin.graph.recording.capture import capture
+from fanin.graph.roles.data import roles
+from zoo.odd_models import Wrap, x
 
 
 def found(function):

@@ -2,14 +2,14 @@
 
 import pytest
 import torch
-from tests.zoo.odd_models import ODD, Wrap, x
 from torch import nn
 
 from fanin.errors import CaptureError, UnknownNameError
-from fanin.graph.capture import capture
-from fanin.graph.roles import roles
+from fanin.graph.recording.capture import capture
+from fanin.graph.roles.data import roles
 from fanin.graph.verify import verify
 from fanin.layout import Layout
+from zoo.odd_models import ODD, Wrap, x
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")
 

@@ -5,8 +5,8 @@ import torch
 from torch import nn
 
 from fanin.errors import CaptureError
-from fanin.graph.capture import capture
-from fanin.graph.replay import run_all
+from fanin.graph.recording.capture import capture
+from fanin.graph.recording.replay import run_all
 from fanin.graph.verify import verify
 
 

@@ -8,10 +8,10 @@ import torch
 from torch import nn
 
 from fanin.errors import CaptureError
-from fanin.graph.capture import capture
 from fanin.graph.ir import Ref
+from fanin.graph.recording.capture import capture
 from fanin.graph.verify import GRAMMAR, verify
-from fanin.graph.vocabulary import canonical_name, is_inplace
+from fanin.model.operations import canonical_name, is_inplace
 
 
 @pytest.fixture(scope="module")

@@ -7,11 +7,11 @@ import torch
 from torch import nn
 from typer.testing import CliRunner
 
-from fanin.cli import app
+from fanin.commands.app import app
 from fanin.errors import UnknownNameError
-from fanin.graph.capture import capture
-from fanin.graph.picture import FORMATS, draw
-from fanin.graph.scene import scene
+from fanin.graph.drawing.picture import FORMATS, draw
+from fanin.graph.drawing.scene import scene
+from fanin.graph.recording.capture import capture
 
 
 class Block(nn.Module):

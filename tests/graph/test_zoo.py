@@ -4,12 +4,12 @@ from fnmatch import fnmatch
 
 import pytest
 import torch
-from tests.zoo import FAST, reviewed_labels, zoo
 
-from fanin.graph.capture import capture
-from fanin.graph.roles import ParameterRole, roles
+from fanin.graph.recording.capture import capture
+from fanin.graph.roles.data import ParameterRole, roles
 from fanin.graph.verify import verify
 from fanin.layout import fans
+from zoo import FAST, reviewed_labels, zoo
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # what transformers and timm say while they build
 

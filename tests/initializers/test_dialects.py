@@ -7,13 +7,13 @@ import math
 import numpy as np
 import pytest
 import torch
-from tests.initializers.statistics import WRONG, assert_same_law, assert_variance
 
 import fanin
 from fanin.errors import ArgumentError, UnknownNameError
 from fanin.initializers import differences, get, law_from_dict, names
 from fanin.initializers.dialects import FRAMEWORKS, dialect_entry
 from fanin.initializers.dialects.torch import calculate_gain
+from tests.initializers.statistics import WRONG, assert_same_law, assert_variance
 
 SHAPE = (1000, 1000)
 RECTANGLE = (400, 2500)

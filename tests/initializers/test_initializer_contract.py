@@ -29,12 +29,12 @@ from fanin.initializers import (
     Uniform,
     VarianceScaling,
     Zeros,
-    from_array,
     get,
     he_normal,
     law_from_dict,
     names,
 )
+from fanin.initializers.catalogue import from_array
 from fanin.initializers.registry import ALIASES, LAWS, NAMES
 from fanin.layout import Layout
 

@@ -6,13 +6,13 @@ import math
 
 import numpy as np
 import pytest
-from tests.initializers.statistics import WRONG, assert_same_law, assert_variance
-from tests.initializers.test_initializer_contract import ALL
 
 import fanin
 from fanin.initializers import Constant, Normal, Ones, PerPart, Uniform, Zeros, get, he_normal
-from fanin.initializers.constant import Constant as ConstantClass
+from fanin.initializers.catalogue.constant import Constant as ConstantClass
 from fanin.layout import Layout
+from tests.initializers.statistics import WRONG, assert_same_law, assert_variance
+from tests.initializers.test_initializer_contract import ALL
 
 KEYS = [fanin.key(seed, "layer.weight") for seed in range(40)]
 ELEMENTWISE = [p for p in ALL if get(p.values[0], **p.values[1].arguments).draw(p.values[1].shape, p.values[1].layout)]

@@ -24,13 +24,13 @@ from fanin.initializers import (
     Identity,
     Normal,
     Sparse,
-    from_array,
     gate_order,
     get,
     he_normal,
     lecun_normal,
 )
-from fanin.initializers.gates import GATE_ORDERS
+from fanin.initializers.catalogue import from_array
+from fanin.initializers.catalogue.gates import GATE_ORDERS
 from fanin.layout import Layout
 
 KEY = fanin.key(0, "layer.weight")

@@ -14,12 +14,12 @@ from dataclasses import dataclass
 
 import pytest
 import torch
-from tests.initializers.statistics import WRONG, assert_power, assert_ratio
 from torch import Tensor, nn
 
 import fanin
 from fanin.initializers import Initializer, Orthogonal, Scaled, VarianceScaling
 from fanin.layout import Layout, fans
+from tests.initializers.statistics import WRONG, assert_power, assert_ratio
 
 F = nn.functional
 Layer = Callable[[Tensor], Callable[[Tensor], Tensor]]

@@ -6,12 +6,12 @@ import math
 
 import pytest
 import torch
-from tests.initializers.statistics import WRONG, assert_power, assert_ratio
 from torch import Tensor, nn
 
 import fanin
 from fanin.initializers import Initializer, Normal, Orthogonal, PerPart, Scaled, VarianceScaling, Zeros
 from fanin.layout import Layout, fans
+from tests.initializers.statistics import WRONG, assert_power, assert_ratio
 
 LAWS = ("normal", "uniform", "truncated_normal", "orthogonal")
 

@@ -9,7 +9,7 @@ import pytest
 
 from fanin.errors import ArgumentError
 from fanin.initializers import TruncatedNormal
-from fanin.initializers.truncated import window_moments
+from fanin.initializers.catalogue.truncated import window_moments
 
 
 def integrated(lower: float, upper: float) -> tuple[float, float, float]:

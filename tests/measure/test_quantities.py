@@ -10,7 +10,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import integrate, stats
-from tests.reference import quantities as slow
 
 from fanin.measure.quantities.activity import activity, expected_dead_share
 from fanin.measure.quantities.attention import attention_from_logits, attention_from_qk
@@ -22,6 +21,7 @@ from fanin.measure.quantities.norm import norm_record
 from fanin.measure.quantities.saturation import saturation
 from fanin.measure.quantities.symmetry import identical_rows
 from fanin.measure.sampling import SAMPLE, as_samples, strided, thinned
+from tests.reference import quantities as slow
 
 SEEDS = (0, 1, 2)
 

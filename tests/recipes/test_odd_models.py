@@ -4,9 +4,9 @@ import warnings
 
 import pytest
 import torch
-from tests.zoo.odd_models import ODD
 
 import fanin
+from zoo.odd_models import ODD
 
 
 @pytest.mark.parametrize("name", sorted(ODD))

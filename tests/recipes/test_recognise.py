@@ -5,7 +5,7 @@ import pytest
 
 import fanin
 from fanin import initializers as laws
-from fanin.recipes.recognise import named_std, recognise
+from fanin.recipes.reading.recognise import named_std, recognise
 
 KEYS = [fanin.key(s, "w") for s in (0, 1, 2)]
 

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.zoo import zoo
 
 import fanin
-from fanin.graph.capture import capture
-from fanin.graph.replay import run_all
-from fanin.graph.roles import roles
+from fanin.graph.recording.capture import capture
+from fanin.graph.recording.replay import run_all
+from fanin.graph.roles.data import roles
+from zoo import zoo
 
 ZOO = zoo()
 QUICK = ("mlp_relu", "siren", "unet", "shared_twice", "einsum_attention", "weight_normed", "lstm_lm", "custom_autograd")
@@ -88,7 +88,7 @@ PRINT_HASH = """
 import hashlib, sys, warnings
 warnings.simplefilter("ignore")
 import torch
-from tests.zoo import zoo
+from zoo import zoo
 import fanin
 for name in sys.argv[1:]:
     torch.manual_seed(0)

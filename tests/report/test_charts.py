@@ -7,17 +7,17 @@ from xml.etree import ElementTree
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.report.samples import vit
 
-from fanin.report.axes import DepthAxis, LogScale, decades_around
-from fanin.report.charts.cells import Rows, cells, column_map, shade
-from fanin.report.charts.depth import Flag, Panel, depth_plot
-from fanin.report.charts.markers import KIND_NAMES, legend, marks
-from fanin.report.charts.matrices import Matrix, cosine_matrices
-from fanin.report.charts.ridges import Ridge, ridges
 from fanin.report.formats import save
-from fanin.report.svg import el
-from fanin.report.text import clean, shorten
+from fanin.report.html.axes import DepthAxis, LogScale, decades_around
+from fanin.report.html.charts.cells import Rows, cells, column_map, shade
+from fanin.report.html.charts.depth import Flag, Panel, depth_plot
+from fanin.report.html.charts.markers import KIND_NAMES, legend, marks
+from fanin.report.html.charts.matrices import Matrix, cosine_matrices
+from fanin.report.html.charts.ridges import Ridge, ridges
+from fanin.report.html.svg import el
+from fanin.text.names import clean, shorten
+from tests.report.samples import vit
 
 positive = st.floats(1e-30, 1e30)
 

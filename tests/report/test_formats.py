@@ -8,12 +8,10 @@ from xml.etree import ElementTree
 
 import jsonschema
 import pytest
-from tests.report.samples import SAMPLES, hostile, mlp, site, vit
-from tests.report.test_terminal import assert_snapshot
 
 from fanin._version import __version__
 from fanin.report.annotations import to_annotations
-from fanin.report.html import to_html
+from fanin.report.html.document import to_html
 from fanin.report.json_view import to_json
 from fanin.report.junit import to_junit
 from fanin.report.markdown import to_markdown
@@ -21,6 +19,8 @@ from fanin.report.rows import names_of
 from fanin.report.sarif import to_sarif
 from fanin.report.schema import build_schema, schema_text
 from fanin.report.terminal import to_text
+from tests.report.samples import SAMPLES, hostile, mlp, site, vit
+from tests.report.test_terminal import assert_snapshot
 
 FORMATS = {
     "json": to_json,

@@ -10,13 +10,13 @@ from html.parser import HTMLParser
 import html5lib
 import pytest
 from markupsafe import Markup
-from tests.report.samples import SAMPLES, hostile, mlp, vit
 
-from fanin.report.html import MAX_BYTES, data_of, notebook, to_html
+from fanin.report.html.document import MAX_BYTES, data_of, notebook, to_html
+from fanin.report.html.page import embed, stand_alone
+from fanin.report.html.slim import slim
 from fanin.report.json_view import to_document
-from fanin.report.page import embed, stand_alone
-from fanin.report.slim import slim
 from fanin.rules.finding import Fix, NotRun
+from tests.report.samples import SAMPLES, hostile, mlp, vit
 
 PAGES = {**SAMPLES, "deep_vit": lambda: vit(60), "mlp_500": lambda: mlp(500, factor=0.98)}
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from rich.cells import cell_len
 from rich.console import Console
-from tests.report.samples import SAMPLES, hostile, mlp, vit
 
 from fanin.report.terminal import TerminalReport, show, to_text
+from tests.report.samples import SAMPLES, hostile, mlp, vit
 
 SNAPSHOTS = Path(__file__).parent / "snapshots"
 

@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 import fanin
-from fanin.rules.pages import pages
 from fanin.rules.table import RULES
+from tools.rule_pages import pages
 
 
 def net(act=nn.ReLU, depth=1, width=64, norm=None, bias=True):
@@ -258,11 +258,9 @@ def test_every_finding_says_number_limit_and_fix():
 def test_the_pages_in_the_docs_are_those_of_the_rules():
     folder = Path(__file__).parents[2] / "docs" / "rules"
     made = pages()
-    assert {p.name for p in folder.glob("*.md")} == set(made), "run: python -m fanin.rules.pages docs/rules"
+    assert {p.name for p in folder.glob("*.md")} == set(made), "run: python -m tools.rule_pages docs/rules"
     for name, text in made.items():
-        assert (folder / name).read_text(encoding="utf-8") == text, (
-            f"{name}: run python -m fanin.rules.pages docs/rules"
-        )
+        assert (folder / name).read_text(encoding="utf-8") == text, f"{name}: run python -m tools.rule_pages docs/rules"
         assert "## Why" in text or name == "index.md"
 
 

@@ -233,6 +233,8 @@ def test_a_fill_takes_less_than_eight_mebibytes(dtype, engine):
 
 def test_importing_streams_loads_nothing_heavy():
     heavy = ["numba", "torch", "jax", "mpmath", "scipy", "ml_dtypes", "triton"]
-    program = f"import sys, fanin.streams.sampling, fanin.fill; print(*[m for m in {heavy} if m in sys.modules])"
+    program = (
+        f"import sys, fanin.streams.sampling, fanin.tensors.fill; print(*[m for m in {heavy} if m in sys.modules])"
+    )
     assert run(program) == []
     assert run(program.replace("import sys,", "import numba, sys,"))[0] == "numba"

@@ -153,7 +153,7 @@ class Initializer(abc.ABC):
         Returns:
             The tensor.
         """
-        from fanin.fill import fill_  # when it is needed: sampling NumPy arrays takes none of its engines
+        from fanin.tensors.fill import fill_  # when it is needed: sampling NumPy arrays takes none of its engines
 
         return fill_(tensor, self, key=key, layout=layout)
 

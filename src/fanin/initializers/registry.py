@@ -8,35 +8,35 @@ from typing import Any
 
 from fanin.errors import ArgumentError, UnknownNameError, did_you_mean
 from fanin.initializers.base import Initializer
-from fanin.initializers.bilinear import Bilinear
-from fanin.initializers.centred import Centred
-from fanin.initializers.classic import classic_bias, classic_uniform
-from fanin.initializers.constant import Constant, Ones, Zeros
-from fanin.initializers.conv_orthogonal import ConvOrthogonal
-from fanin.initializers.delta_orthogonal import DeltaOrthogonal
+from fanin.initializers.catalogue.bilinear import Bilinear
+from fanin.initializers.catalogue.centred import Centred
+from fanin.initializers.catalogue.classic import classic_bias, classic_uniform
+from fanin.initializers.catalogue.constant import Constant, Ones, Zeros
+from fanin.initializers.catalogue.conv_orthogonal import ConvOrthogonal
+from fanin.initializers.catalogue.delta_orthogonal import DeltaOrthogonal
+from fanin.initializers.catalogue.from_array import FromArray, from_array
+from fanin.initializers.catalogue.gates import ChronoBias, ForgetBias
+from fanin.initializers.catalogue.glorot import glorot_normal, glorot_uniform
+from fanin.initializers.catalogue.hadamard import Hadamard
+from fanin.initializers.catalogue.he import he_normal, he_uniform
+from fanin.initializers.catalogue.icnr import ICNR
+from fanin.initializers.catalogue.identity import Dirac, Identity
+from fanin.initializers.catalogue.lecun import lecun_normal, lecun_uniform
+from fanin.initializers.catalogue.logistic import glorot_logistic
+from fanin.initializers.catalogue.mirrored import MirroredOrthogonal
+from fanin.initializers.catalogue.normal import Normal
+from fanin.initializers.catalogue.orthogonal import Orthogonal
+from fanin.initializers.catalogue.poison import Poison
+from fanin.initializers.catalogue.rbm import rbm_gaussian
+from fanin.initializers.catalogue.siren import SirenFirst, siren_hidden
+from fanin.initializers.catalogue.sparse import Sparse, sparse_lasagne, sparse_torch
+from fanin.initializers.catalogue.truncated import TruncatedNormal
+from fanin.initializers.catalogue.uniform import Uniform
+from fanin.initializers.catalogue.variance_scaling import VarianceScaling
+from fanin.initializers.catalogue.wrappers import PerPart, Scaled
 from fanin.initializers.dialects import dialect_entry, entries_for
 from fanin.initializers.dialects.differences import Differences, rows_of
 from fanin.initializers.dialects.peer_fans import PeerScaling
-from fanin.initializers.from_array import FromArray, from_array
-from fanin.initializers.gates import ChronoBias, ForgetBias
-from fanin.initializers.glorot import glorot_normal, glorot_uniform
-from fanin.initializers.hadamard import Hadamard
-from fanin.initializers.he import he_normal, he_uniform
-from fanin.initializers.icnr import ICNR
-from fanin.initializers.identity import Dirac, Identity
-from fanin.initializers.lecun import lecun_normal, lecun_uniform
-from fanin.initializers.logistic import glorot_logistic
-from fanin.initializers.mirrored import MirroredOrthogonal
-from fanin.initializers.normal import Normal
-from fanin.initializers.orthogonal import Orthogonal
-from fanin.initializers.poison import Poison
-from fanin.initializers.rbm import rbm_gaussian
-from fanin.initializers.siren import SirenFirst, siren_hidden
-from fanin.initializers.sparse import Sparse, sparse_lasagne, sparse_torch
-from fanin.initializers.truncated import TruncatedNormal
-from fanin.initializers.uniform import Uniform
-from fanin.initializers.variance_scaling import VarianceScaling
-from fanin.initializers.wrappers import PerPart, Scaled
 
 __all__ = ["ALIASES", "LAWS", "NAMES", "canonical", "differences", "get", "law_class", "names"]
 
@@ -191,7 +191,7 @@ def law_class(name: str) -> type[Initializer]:
 
     Example:
         >>> law_class("Normal")
-        <class 'fanin.initializers.normal.Normal'>
+        <class 'fanin.initializers.catalogue.normal.Normal'>
     """
     if name not in LAWS:
         raise UnknownNameError(f"no law is called {name!r}; {did_you_mean(name, LAWS)}")

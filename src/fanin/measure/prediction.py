@@ -14,7 +14,7 @@ from fanin.measure.record import Prediction, Site, TensorStats
 if TYPE_CHECKING:
     import torch
 
-    from fanin.graph.moments import MomentMap, Moments, Provenance, TensorMoments
+    from fanin.moments import MomentMap, Moments, Provenance, TensorMoments
 
 __all__ = ["with_predictions"]
 
@@ -81,9 +81,9 @@ def with_predictions(
 
 def _followed(model: torch.nn.Module, inputs: Any, cotangents: Mapping[str, torch.Tensor]) -> MomentMap:
     """Moments of everything, forward from the inputs and backward from what the outputs received."""
-    from fanin.graph.capture import capture
-    from fanin.graph.moments import propagate, read_weights
-    from fanin.graph.moments.frame import measured
+    from fanin.graph.recording.capture import capture
+    from fanin.moments import propagate, read_weights
+    from fanin.moments.frame import measured
 
     graph = capture(model, inputs)
     received = {o.value: measured(cotangents[o.path]) for o in graph.outputs if o.path in cotangents}

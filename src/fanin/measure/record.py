@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from fanin.measure.jsonable import jsonable
+from fanin.text.jsonable import jsonable
 
 __all__ = [
     "SCHEMA_VERSION",

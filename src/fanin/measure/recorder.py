@@ -20,8 +20,8 @@ from unittest import mock
 import torch
 from torch.overrides import TorchFunctionMode
 
-from fanin.measure import operations
-from fanin.measure.flow import Flow, Origin, join, tensors_in
+from fanin.measure import kinds as operations
+from fanin.measure.origins import Flow, Origin, join, tensors_in
 from fanin.measure.quantities.activity import activity
 from fanin.measure.quantities.attention import attention_from_logits, attention_from_qk
 from fanin.measure.quantities.constancy import constant_share

@@ -12,9 +12,9 @@ from typing import Any
 import torch
 
 from fanin.errors import ArgumentError, CaptureError
-from fanin.graph.inputs import named_tensors
-from fanin.measure.again import enough_samples, first_samples, fresh, probed_jacobian
-from fanin.measure.flow import Origin, tensors_in
+from fanin.measure.few_samples import enough_samples, first_samples, fresh, probed_jacobian
+from fanin.measure.objective import Objective, call, objective, primary
+from fanin.measure.origins import Origin, tensors_in
 from fanin.measure.parameters import parameter_records
 from fanin.measure.quantities.cosine import cosine
 from fanin.measure.quantities.inputs import input_record
@@ -23,9 +23,9 @@ from fanin.measure.quantities.moments import pack, unpack
 from fanin.measure.record import InputRecord, JacobianRecord, Measurements, Site
 from fanin.measure.recorder import Recorder
 from fanin.measure.sampling import as_samples
-from fanin.measure.target import Objective, call, objective, primary
-from fanin.measure.trace import untouched
 from fanin.measure.virtual_step import states_after_steps
+from fanin.model.calling import named_tensors
+from fanin.model.snapshot import untouched
 
 __all__ = ["PREDICTED_OPERATIONS", "Task", "eager_module", "measure"]
 

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from fanin.errors import FaninError, FillError, PlanError
+from fanin.model.parameters import Slot, parametrized_tensors, slots_of
 from fanin.planning.assignment import Assignment
-from fanin.planning.slots import Slot, parametrized_tensors, slots_of
 from fanin.streams import key as stream_key
 
 if TYPE_CHECKING:

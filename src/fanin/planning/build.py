@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from fanin.errors import ArgumentError, CoverageError, PlanError
 from fanin.initializers import Initializer, get
+from fanin.model.owners import fans_or_none, owners
+from fanin.model.parameters import Slot, slots_of
+from fanin.model.uninitialised import uninitialised
 from fanin.planning.assignment import Assignment
 from fanin.planning.overrides import match_all
 from fanin.planning.plan import Plan
-from fanin.planning.slots import Slot, slots_of
-from fanin.planning.uninitialised import uninitialised
 from fanin.planning.warn import law_warnings, plan_warnings
 from fanin.recipes.base import Choice, Chosen, Live
-from fanin.recipes.keep import kept
-from fanin.recipes.modules import fans_or_none, owners
+from fanin.recipes.catalogue.keep import kept
 from fanin.recipes.table import options_of
 from fanin.recipes.table import recipe as recipe_named
 from fanin.streams import key as stream_key
@@ -170,7 +170,7 @@ def _effective(model: torch.nn.Module, slot: Slot) -> torch.Tensor:
 
 
 def _captured(model: Any, inputs: Any) -> Any:
-    from fanin.graph.capture import capture
+    from fanin.graph.recording.capture import capture
 
     return capture(model, inputs)
 

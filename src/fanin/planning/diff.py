@@ -58,7 +58,7 @@ class PlanDiff:
         return bool(self.differences)
 
     def __str__(self) -> str:
-        from fanin.planning.text import diff_text
+        from fanin.planning.explain import diff_text
 
         return diff_text(self)
 

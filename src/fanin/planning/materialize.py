@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from fanin.errors import PlanError, did_you_mean
-from fanin.planning.buffers import known_buffer
-from fanin.planning.slots import slots_of
+from fanin.model.buffers import known_buffer
+from fanin.model.parameters import slots_of
 
 if TYPE_CHECKING:
     import torch

@@ -83,7 +83,7 @@ class Plan(Mapping[str, Assignment]):
         return hash((self.recipe, self.seed, self.model, tuple(self.assignments)))
 
     def __str__(self) -> str:
-        from fanin.planning.text import plan_text
+        from fanin.planning.explain import plan_text
 
         return plan_text(self)
 
@@ -97,7 +97,7 @@ class Plan(Mapping[str, Assignment]):
         Raises:
             UnknownNameError: no such parameter.
         """
-        from fanin.planning.text import explain_text
+        from fanin.planning.explain import explain_text
 
         return explain_text(self, self[name])
 

@@ -13,8 +13,8 @@ import numpy.typing as npt
 from fanin.errors import PlanError
 from fanin.layout import Layout, to_blocks
 from fanin.memory import as_array
+from fanin.model.parameters import Slot, slots_of
 from fanin.planning.assignment import Assignment
-from fanin.planning.slots import Slot, slots_of
 
 if TYPE_CHECKING:
     import torch

@@ -9,22 +9,22 @@ from typing import Any
 from fanin.errors import ArgumentError, UnknownNameError, did_you_mean
 from fanin.recipes.auto import AUTO
 from fanin.recipes.base import Recipe
-from fanin.recipes.classic import CLASSIC
-from fanin.recipes.deepnorm import DEEPNORM
-from fanin.recipes.fixup import FIXUP
-from fanin.recipes.gpt2 import GPT2
-from fanin.recipes.irnn import IRNN
-from fanin.recipes.keep import KEEP
-from fanin.recipes.mup import MUP
-from fanin.recipes.orthogonal import ORTHOGONAL
-from fanin.recipes.rezero import REZERO, SKIPINIT
-from fanin.recipes.siren import SIREN
-from fanin.recipes.small_init import SMALL_INIT
-from fanin.recipes.t5 import T5
-from fanin.recipes.t_fixup import T_FIXUP
-from fanin.recipes.torch_default import TORCH
-from fanin.recipes.vit import VIT
-from fanin.recipes.zero import ZERO
+from fanin.recipes.catalogue.classic import CLASSIC
+from fanin.recipes.catalogue.deepnorm import DEEPNORM
+from fanin.recipes.catalogue.fixup import FIXUP
+from fanin.recipes.catalogue.gpt2 import GPT2
+from fanin.recipes.catalogue.irnn import IRNN
+from fanin.recipes.catalogue.keep import KEEP
+from fanin.recipes.catalogue.mup import MUP
+from fanin.recipes.catalogue.orthogonal import ORTHOGONAL
+from fanin.recipes.catalogue.rezero import REZERO, SKIPINIT
+from fanin.recipes.catalogue.siren import SIREN
+from fanin.recipes.catalogue.small_init import SMALL_INIT
+from fanin.recipes.catalogue.t5 import T5
+from fanin.recipes.catalogue.t_fixup import T_FIXUP
+from fanin.recipes.catalogue.torch_default import TORCH
+from fanin.recipes.catalogue.vit import VIT
+from fanin.recipes.catalogue.zero import ZERO
 
 __all__ = ["RECIPES", "options_of", "recipe"]
 

@@ -6,9 +6,9 @@ from types import MappingProxyType
 
 from fanin.report.places import source_of
 from fanin.report.rows import findings_by_severity, limit_of, where
-from fanin.report.text import one_line, sentence
 from fanin.rules.finding import Finding
 from fanin.rules.result import CheckResult, Header
+from fanin.text.names import one_line, sentence
 
 __all__ = ["to_annotations"]
 

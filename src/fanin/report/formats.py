@@ -8,7 +8,7 @@ from types import MappingProxyType
 
 from fanin.errors import ArgumentError, UnknownNameError, did_you_mean
 from fanin.report.annotations import to_annotations
-from fanin.report.html import notebook, to_html
+from fanin.report.html.document import notebook, to_html
 from fanin.report.json_view import to_json
 from fanin.report.junit import to_junit
 from fanin.report.markdown import to_markdown

@@ -7,9 +7,9 @@ from xml.etree import ElementTree
 
 from fanin.report.rows import limit_of, where
 from fanin.report.rulebook import RuleText, rule_texts
-from fanin.report.text import clean, one_line, sentence
 from fanin.rules.finding import Finding
 from fanin.rules.result import CheckResult
+from fanin.text.names import clean, one_line, sentence
 
 __all__ = ["to_junit"]
 

@@ -6,10 +6,8 @@ import re
 from collections.abc import Iterator
 
 from fanin.measure.record import Prediction
-from fanin.report.numbers import figures, standard_errors
 from fanin.report.rows import (
     codes_by_site,
-    evenly,
     findings_by_severity,
     header_facts,
     limit_of,
@@ -18,9 +16,11 @@ from fanin.report.rows import (
     size_of,
     where,
 )
-from fanin.report.text import clean, one_line, sentence, shorten
 from fanin.rules.finding import Finding
 from fanin.rules.result import CheckResult
+from fanin.text.names import clean, one_line, sentence, shorten
+from fanin.text.numbers import figures, standard_errors
+from fanin.text.spacing import evenly
 
 __all__ = ["to_markdown"]
 

@@ -8,18 +8,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from fanin.measure.record import ParameterRecord, Site, TensorStats
-from fanin.paths import group_paths
-from fanin.report.numbers import big, count, seconds
-from fanin.report.text import clean, one_line, shorten
 from fanin.rules.finding import SEVERITIES, Finding, NotRun
 from fanin.rules.result import Header
+from fanin.text.names import clean, one_line, shorten
+from fanin.text.numbers import big, count, seconds
+from fanin.text.paths import group_paths
 
 __all__ = [
     "Departure",
     "activation_of",
     "codes_by_site",
     "departures",
-    "evenly",
     "findings_by_severity",
     "header_facts",
     "limit_of",
@@ -134,22 +133,6 @@ def departures(sites: Sequence[Site]) -> tuple[Departure, ...]:
     )
 
 
-def evenly(num: int, limit: int, keep: Iterable[int] = ()) -> tuple[int, ...]:
-    """At most `limit` of the positions 0 .. num - 1: first and last, those of `keep`, the rest evenly spaced.
-
-    Example:
-        >>> evenly(10, 4)
-        (0, 3, 6, 9)
-        >>> evenly(10, 4, keep=[5])
-        (0, 3, 5, 9)
-    """
-    if num <= limit:
-        return tuple(range(num))
-    kept = sorted(set(keep))
-    wanted = [0, num - 1, *(kept[i] for i in _spread(len(kept), limit - 2)), *_spread(num, limit)]
-    return tuple(sorted(list(dict.fromkeys(wanted))[:limit]))
-
-
 def activation_of(site: Site, sites: Sequence[Site], hops: int = 2) -> Site | None:
     """The activation that reads a site's output, directly or through a normalisation."""
     for reader in sites:
@@ -218,9 +201,3 @@ def header_facts(header: Header) -> tuple[tuple[str, str], ...]:
     if "total" in header.seconds:
         facts.append(("time", seconds(header.seconds["total"])))
     return tuple(facts)
-
-
-def _spread(num: int, limit: int) -> list[int]:
-    if num <= limit:
-        return list(range(num))
-    return [round(i * (num - 1) / (limit - 1)) for i in range(limit)] if limit > 1 else [0] * max(limit, 0)

@@ -14,9 +14,9 @@ from fanin.report.json_view import dumps
 from fanin.report.places import source_of
 from fanin.report.rows import findings_by_severity, limit_of, where
 from fanin.report.rulebook import RuleText, rule_texts
-from fanin.report.text import clean, one_line, sentence
 from fanin.rules.finding import Finding
 from fanin.rules.result import CheckResult, Header
+from fanin.text.names import clean, one_line, sentence
 
 __all__ = ["to_sarif"]
 

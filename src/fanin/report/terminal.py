@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -15,13 +14,10 @@ from rich.table import Table
 from rich.text import Text
 
 from fanin.measure.record import Prediction, Site
-from fanin.report.ascii import to_ascii
-from fanin.report.numbers import MISSING, figures, share, standard_errors
 from fanin.report.rows import (
     activation_of,
     codes_by_site,
     departures,
-    evenly,
     findings_by_severity,
     header_facts,
     limit_of,
@@ -32,14 +28,17 @@ from fanin.report.rows import (
     size_of,
     where,
 )
-from fanin.report.sparkline import sparkline
-from fanin.report.text import clean, one_line, sentence, shorten
 from fanin.rules.finding import Finding
 from fanin.rules.result import CheckResult
+from fanin.text.ascii import to_ascii
+from fanin.text.console import WIDTH, standard_console
+from fanin.text.names import clean, one_line, sentence, shorten
+from fanin.text.numbers import MISSING, figures, share, standard_errors
+from fanin.text.spacing import evenly
+from fanin.text.sparkline import sparkline
 
-__all__ = ["TerminalReport", "show", "standard_console", "to_text"]
+__all__ = ["TerminalReport", "show", "to_text"]
 
-WIDTH = 100
 _SIGNS = MappingProxyType({"error": "✗", "warning": "▲", "note": "●", "ok": "✓"})
 _STYLES = MappingProxyType({"error": "bold red", "warning": "bold yellow", "note": "cyan", "ok": "bold green"})
 _Write = Callable[[str], str]
@@ -58,13 +57,6 @@ def to_text(result: CheckResult, *, width: int = WIDTH, max_layers: int | None =
 def show(result: CheckResult, *, console: Console | None = None, max_layers: int | None = 24) -> None:
     """Print the report: in colour on a terminal, plain through a pipe; NO_COLOR, FORCE_COLOR and COLUMNS are heeded."""
     (console or standard_console()).print(TerminalReport(result, max_layers=max_layers))
-
-
-def standard_console() -> Console:
-    """Standard output; 100 columns where it is a pipe or a file, which have no width of their own."""
-    console = Console(highlight=False)
-    piped = not console.file.isatty() and "COLUMNS" not in os.environ
-    return Console(highlight=False, width=WIDTH) if piped else console
 
 
 @dataclass(frozen=True, slots=True)

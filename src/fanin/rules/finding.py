@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from fanin.measure.jsonable import jsonable
+from fanin.text.jsonable import jsonable
 
 __all__ = ["SEVERITIES", "Confidence", "Finding", "Fix", "NotRun", "Severity"]
 

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from fanin.measure.jsonable import jsonable
 from fanin.measure.record import Measurements
 from fanin.rules.finding import SEVERITIES, Finding, NotRun, Severity
+from fanin.text.jsonable import jsonable
 
 __all__ = ["SCHEMA_VERSION", "CheckResult", "Header"]
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import functools
 import math
 
-from fanin.initializers.constant import Ones, Zeros
+from fanin.initializers.catalogue.constant import Ones, Zeros
+from fanin.initializers.catalogue.identity import Identity
+from fanin.initializers.catalogue.variance_scaling import VarianceScaling
 from fanin.initializers.dialects.entry import Entry
-from fanin.initializers.identity import Identity
-from fanin.initializers.variance_scaling import VarianceScaling
 
 __all__ = ["ENTRIES"]
 

@@ -6,15 +6,15 @@ import functools
 import math
 
 from fanin.initializers.base import Initializer, finite
-from fanin.initializers.constant import Constant, Ones, Zeros
+from fanin.initializers.catalogue.constant import Constant, Ones, Zeros
+from fanin.initializers.catalogue.identity import Identity
+from fanin.initializers.catalogue.normal import Normal
+from fanin.initializers.catalogue.orthogonal import Orthogonal
+from fanin.initializers.catalogue.truncated import TruncatedNormal
+from fanin.initializers.catalogue.uniform import Uniform
+from fanin.initializers.catalogue.variance_scaling import LawName, Mode
 from fanin.initializers.dialects.entry import Entry
 from fanin.initializers.dialects.peer_fans import PeerScaling
-from fanin.initializers.identity import Identity
-from fanin.initializers.normal import Normal
-from fanin.initializers.orthogonal import Orthogonal
-from fanin.initializers.truncated import TruncatedNormal
-from fanin.initializers.uniform import Uniform
-from fanin.initializers.variance_scaling import LawName, Mode
 
 __all__ = ["ENTRIES"]
 

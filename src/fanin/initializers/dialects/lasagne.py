@@ -5,14 +5,14 @@ from __future__ import annotations
 import functools
 
 from fanin.initializers.base import Initializer
-from fanin.initializers.constant import Constant
+from fanin.initializers.catalogue.constant import Constant
+from fanin.initializers.catalogue.normal import Normal
+from fanin.initializers.catalogue.orthogonal import Orthogonal
+from fanin.initializers.catalogue.sparse import sparse_lasagne
+from fanin.initializers.catalogue.uniform import Uniform
+from fanin.initializers.catalogue.variance_scaling import LawName, Mode
 from fanin.initializers.dialects.entry import Entry, finite_gain
 from fanin.initializers.dialects.peer_fans import PeerScaling
-from fanin.initializers.normal import Normal
-from fanin.initializers.orthogonal import Orthogonal
-from fanin.initializers.sparse import sparse_lasagne
-from fanin.initializers.uniform import Uniform
-from fanin.initializers.variance_scaling import LawName, Mode
 
 __all__ = ["ENTRIES"]
 

@@ -6,17 +6,17 @@ import functools
 import math
 
 from fanin.initializers.base import Initializer
-from fanin.initializers.bilinear import Bilinear
-from fanin.initializers.constant import Constant
+from fanin.initializers.catalogue.bilinear import Bilinear
+from fanin.initializers.catalogue.constant import Constant
+from fanin.initializers.catalogue.identity import Dirac
+from fanin.initializers.catalogue.normal import Normal
+from fanin.initializers.catalogue.orthogonal import Orthogonal
+from fanin.initializers.catalogue.truncated import TruncatedNormal
+from fanin.initializers.catalogue.uniform import Uniform
+from fanin.initializers.catalogue.variance_scaling import LawName
 from fanin.initializers.dialects.entry import Entry
 from fanin.initializers.dialects.peer_fans import PeerScaling
 from fanin.initializers.dialects.torch import calculate_gain
-from fanin.initializers.identity import Dirac
-from fanin.initializers.normal import Normal
-from fanin.initializers.orthogonal import Orthogonal
-from fanin.initializers.truncated import TruncatedNormal
-from fanin.initializers.uniform import Uniform
-from fanin.initializers.variance_scaling import LawName
 
 __all__ = ["ENTRIES"]
 

@@ -9,7 +9,7 @@ from typing import Literal
 
 from fanin.errors import LayoutError, ShapeError
 from fanin.initializers.base import EntryMoments, Initializer, finite, one_of
-from fanin.initializers.variance_scaling import MODES, LawName, Mode, law_with_std
+from fanin.initializers.catalogue.variance_scaling import MODES, LawName, Mode, law_with_std
 from fanin.layout import Fans, Layout
 from fanin.streams.spec import Draw
 

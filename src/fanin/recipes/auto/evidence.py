@@ -48,11 +48,11 @@ EVIDENCE: Mapping[str, str] = {
     "mirrored": (
         "50-layer ReLU 0.40 / 0.51 against He 1.93 / 1.70, orthogonal 1.78 / 1.69, torch's default 2.30 / 2.30; "
         "20-layer GELU 0.28 / 0.35 against 1.82 / 1.77; 30-layer CNN 0.82 / 0.82 against 2.16 / 1.96. Held-out "
-        "accuracy 0.82-0.89 against 0.29-0.63. By depth (benchmarks/mirrored.py): 8 hidden layers 0.21 / 0.20 against "
-        "0.28 / 0.28 unmirrored, 6: 0.22 / 0.21 against 0.28 / 0.24, 4: 0.19 / 0.20 against 0.23 / 0.23, 2 and 3: "
-        "inside noise. 20 layers of width 256: 0.06 against 0.21 orthogonal and 0.23 He. Mish, for which a pair is "
-        "only nearly linear: 0.13 against 0.24 for orthogonal. Kernels of the 30-layer CNN: flattened 0.77 / 0.53 "
-        "(held out 0.75 / 0.82), delta 0.83 / 0.55 (0.73 / 0.78), isometric 0.91 / 0.50 (0.69 / 0.86)."
+        "accuracy 0.82-0.89 against 0.29-0.63. By depth (benchmarks/training/mirrored.py): 8 hidden layers 0.21 / 0.20 "
+        "against 0.28 / 0.28 unmirrored, 6: 0.22 / 0.21 against 0.28 / 0.24, 4: 0.19 / 0.20 against 0.23 / 0.23, "
+        "2 and 3: inside noise. 20 layers of width 256: 0.06 against 0.21 orthogonal and 0.23 He. Mish, for which "
+        "a pair is only nearly linear: 0.13 against 0.24 for orthogonal. Kernels of the 30-layer CNN: flattened 0.77 / "
+        "0.53 (held out 0.75 / 0.82), delta 0.83 / 0.55 (0.73 / 0.78), isometric 0.91 / 0.50 (0.69 / 0.86)."
     ),
     "orthogonal": "10-layer ReLU: orthogonal at gain sqrt(2) 1.13 / 1.00, He 1.58 / 1.20; at 50 layers inside noise.",
     "gelu-gain": (

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 
-from fanin.graph.roles import ParameterRole, Use
+from fanin.graph.roles.data import ParameterRole, Use
 from fanin.initializers import Normal, Orthogonal, Zeros
 from fanin.recipes.auto.evidence import CALM_RMS, FAINTEST, LARGE_INPUT
 from fanin.recipes.auto.options import AutoOptions
-from fanin.recipes.draft import Draft, Made, Read, fixed
-from fanin.recipes.functions import moments_of
-from fanin.recipes.network import BranchInfo, Network, tap_share
+from fanin.recipes.engine.activation_facts import moments_of
+from fanin.recipes.engine.draft import Draft, Made, Read, fixed
+from fanin.recipes.engine.network import BranchInfo, Network, tap_share
 from fanin.recipes.step import Step
 
 __all__ = ["adapter", "entry", "forward", "head", "input_scale", "looped", "rescaled", "residual"]

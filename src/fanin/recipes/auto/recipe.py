@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from fanin.graph.roles import ParameterRole
+from fanin.graph.roles.data import ParameterRole
 from fanin.recipes.auto import maps, recurrent
 from fanin.recipes.auto.evidence import EVIDENCE, INPUT_RANGE
 from fanin.recipes.auto.options import AutoOptions
@@ -18,9 +18,9 @@ from fanin.recipes.auto.small import SMALL
 from fanin.recipes.auto.stacks import stack_drafts
 from fanin.recipes.auto.tables import embedding
 from fanin.recipes.base import Chosen, Live, Recipe
-from fanin.recipes.draft import Draft
-from fanin.recipes.network import Network
-from fanin.recipes.place import network_of, place
+from fanin.recipes.engine.draft import Draft
+from fanin.recipes.engine.network import Network
+from fanin.recipes.engine.place import network_of, place
 
 __all__ = ["AUTO"]
 

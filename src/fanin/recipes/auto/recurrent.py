@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from fanin.graph.roles import ParameterRole
+from fanin.graph.roles.data import ParameterRole
 from fanin.initializers import ChronoBias, ForgetBias, Initializer, Orthogonal, VarianceScaling, Zeros
 from fanin.recipes.auto.options import AutoOptions
-from fanin.recipes.draft import Draft, fixed
-from fanin.recipes.network import Network
+from fanin.recipes.engine.draft import Draft, fixed
+from fanin.recipes.engine.network import Network
 
 __all__ = ["hidden", "input_weight", "recurrent_bias"]
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 
-from fanin.graph.activations import Activation
-from fanin.graph.roles import ParameterRole
+from fanin.graph.analysis.activations import Activation
+from fanin.graph.roles.data import ParameterRole
 from fanin.initializers import SirenFirst, Uniform
 from fanin.recipes.auto.evidence import SIREN_OMEGA
 from fanin.recipes.auto.options import AutoOptions
-from fanin.recipes.draft import Draft, Made, Read
-from fanin.recipes.network import Network
+from fanin.recipes.engine.draft import Draft, Made, Read
+from fanin.recipes.engine.network import Network
 from fanin.recipes.step import Step
 
 __all__ = ["siren"]

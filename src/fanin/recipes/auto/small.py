@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 
-from fanin.graph.roles import ParameterRole
+from fanin.graph.roles.data import ParameterRole
 from fanin.initializers import Constant, Initializer, Normal, Ones, Zeros
 from fanin.recipes.auto.evidence import TOKEN_STD
 from fanin.recipes.auto.options import AutoOptions
-from fanin.recipes.draft import Draft, Made, Read, fixed
-from fanin.recipes.network import Network
+from fanin.recipes.engine.draft import Draft, Made, Read, fixed
+from fanin.recipes.engine.network import Network
 from fanin.recipes.step import Step
 
 __all__ = ["SMALL", "kept_draft"]

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from fanin.graph.activations import Activation
-from fanin.graph.roles import ParameterRole
+from fanin.graph.analysis.activations import Activation
+from fanin.graph.roles.data import ParameterRole
 from fanin.initializers import Centred, MirroredOrthogonal, Normal, Orthogonal, Zeros
 from fanin.recipes.auto.evidence import (
     CALM_RMS,
@@ -29,9 +29,9 @@ from fanin.recipes.auto.evidence import (
 )
 from fanin.recipes.auto.maps import input_scale
 from fanin.recipes.auto.options import AutoOptions
-from fanin.recipes.draft import Draft, Made, Read, fixed
-from fanin.recipes.functions import bend, is_bounded, is_odd, mirror_slope, moments_of
-from fanin.recipes.network import Network
+from fanin.recipes.engine.activation_facts import bend, is_bounded, is_odd, mirror_slope, moments_of
+from fanin.recipes.engine.draft import Draft, Made, Read, fixed
+from fanin.recipes.engine.network import Network
 from fanin.recipes.step import Step
 
 __all__ = ["Stack", "critical_q", "stack_drafts", "stack_of"]

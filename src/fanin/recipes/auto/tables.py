@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 
-from fanin.graph.roles import ParameterRole
+from fanin.graph.roles.data import ParameterRole
 from fanin.initializers import Normal
 from fanin.recipes.auto.evidence import CALM_RMS, TIED_SHARE
 from fanin.recipes.auto.options import AutoOptions
-from fanin.recipes.draft import Draft, Made, Read
-from fanin.recipes.network import Network
+from fanin.recipes.engine.draft import Draft, Made, Read
+from fanin.recipes.engine.network import Network
 from fanin.recipes.step import Step
 
 __all__ = ["embedding", "is_tied"]

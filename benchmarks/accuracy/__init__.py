@@ -1,0 +1,1 @@
+"""How right: roles, moments, predictions, plans and verdicts over the zoos."""

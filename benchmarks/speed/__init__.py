@@ -1,0 +1,1 @@
+"""How fast: filling, and the cost of a check."""

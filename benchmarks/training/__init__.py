@@ -1,0 +1,1 @@
+"""How well networks train from each start."""

@@ -1,0 +1,177 @@
+"""Normalizations: torch's own, and the pattern x * g(statistic of x) that models write by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from fanin.graph.analysis.dependence import Kind, Taint
+from fanin.graph.ir import Graph, Op
+from fanin.model.operations import ELEMENTWISE, NORMS, REDUCTIONS, SHAPED_BY, VIEWS
+
+__all__ = ["Norm", "norms"]
+
+_STATISTICS = frozenset({"mean", "var", "std", "norm", "sum", "var_mean", "std_mean", "amax", "max", "nanmean"})
+_THROUGH = ELEMENTWISE | VIEWS
+_MAX_STEPS = 40
+
+
+@dataclass(frozen=True, slots=True)
+class Norm:
+    """One normalization.
+
+    Attributes:
+        op: index of the op whose output is normalized.
+        input: value that is normalized.
+        output: the normalized value.
+        name: "batch_norm", "layer_norm", "group_norm", "instance_norm", "rms_norm", or "statistic" for other patterns.
+        inside: indices of all its ops, the last one included.
+    """
+
+    op: int
+    input: int
+    output: int
+    name: str
+    inside: frozenset[int]
+
+
+def norms(graph: Graph, kinds: Taint) -> dict[int, Norm]:
+    """All normalizations of the signal, by the op that gives their output."""
+    found = {}
+    for op in graph.live_ops():
+        norm = _native(op) if op.name in NORMS else _pattern(graph, op, kinds.kinds, "signal")
+        if norm is not None and kinds.is_signal(norm.output):
+            found[op.index] = norm
+    return found
+
+
+def is_weight_norm(graph: Graph, op: Op, kinds: Taint) -> bool:
+    """Whether an op on parameters alone divides a weight by its own statistic."""
+    return op.name in NORMS or _pattern(graph, op, kinds.kinds, "weight") is not None
+
+
+def _native(op: Op) -> Norm | None:
+    x = op.ref(0, "input")
+    name = op.name.removeprefix("native_")
+    return None if x is None else Norm(op.index, x, op.output, name, frozenset({op.index}))
+
+
+def _pattern(graph: Graph, op: Op, kinds: tuple[Kind, ...], kind: Kind) -> Norm | None:
+    """X * g(reduce(h(x))): the factor goes back to a statistic of what it multiplies, with no weight in between."""
+    if op.name not in ("mul", "div", "rdiv") or len(op.inputs) != 2:
+        return None
+    for x, factor in (op.inputs, op.inputs[::-1]):
+        if op.name == "div" and x != op.inputs[0]:
+            continue
+        if kinds[x] != kind or kinds[factor] != kind or _unexpanded(graph, factor) >= graph.values[x].numel:
+            continue
+        found = _statistic(graph, factor, kinds, kind)
+        if found is None:
+            continue
+        statistics, inside = found
+        common = _common(graph, x, [s for op_ in statistics for s in op_.inputs[:1]], kinds, kind)
+        if common is not None:
+            base, more = common
+            name = "rms_norm" if _is_rms(statistics, graph) else "layer_norm" if _centred(statistics) else "statistic"
+            return Norm(op.index, base, op.output, name, frozenset({op.index, *inside, *more}))
+    return None
+
+
+def _unexpanded(graph: Graph, value: int) -> int:
+    """Number of elements before a value was broadcast."""
+    op = graph.producer(value)
+    while op is not None and op.name in ("expand", "expand_as", "broadcast_to"):
+        value = op.inputs[0]
+        op = graph.producer(value)
+    return graph.values[value].numel
+
+
+def _is_rms(statistics: list[Op], graph: Graph) -> bool:
+    return len(statistics) == 1 and statistics[0].name in ("mean", "norm") and _reduces_last(statistics[0], graph)
+
+
+def _reduces_last(op: Op, graph: Graph) -> bool:
+    before, after = graph.values[op.inputs[0]].shape, graph.values[op.output].shape
+    return len(before) == len(after) and after[-1] == 1 and before[:-1] == after[:-1]
+
+
+def _centred(statistics: list[Op]) -> bool:
+    return any(s.name in ("var", "std", "var_mean", "std_mean") for s in statistics) or len(statistics) > 1
+
+
+def _statistic(graph: Graph, factor: int, kinds: tuple[Kind, ...], kind: Kind) -> tuple[list[Op], set[int]] | None:
+    """The reductions that a factor is made of, if it is made of nothing else."""
+    todo, inside, statistics = [factor], set[int](), []
+    while todo:
+        op = graph.producer(todo.pop())
+        if op is None or len(inside) > _MAX_STEPS:
+            return None
+        if op.index in inside:
+            continue
+        inside.add(op.index)
+        if op.name in _STATISTICS and graph.values[op.output].numel < graph.values[op.inputs[0]].numel:
+            statistics.append(op)
+        elif op.name in _THROUGH or op.name in REDUCTIONS:
+            read = op.inputs[:1] if op.name in SHAPED_BY else op.inputs
+            todo += [i for i in read if kinds[i] == kind]
+        else:
+            return None
+    return (statistics, inside) if statistics else None
+
+
+def _back(graph: Graph, value: int, kinds: tuple[Kind, ...], kind: Kind, steps: int = 12) -> dict[int, None]:
+    """A value and what it is made of through elementwise operations, views and reductions, nearest first."""
+    seen: dict[int, None] = {value: None}
+    frontier = [value]
+    for _ in range(steps):
+        ops = [graph.producer(v) for v in frontier]
+        frontier = [
+            i
+            for op in ops
+            if op is not None and (op.name in _THROUGH or op.name in REDUCTIONS)
+            for i in op.inputs
+            if kinds[i] == kind and i not in seen
+        ]
+        seen.update(dict.fromkeys(frontier))
+        if not frontier:
+            break
+    return seen
+
+
+def _common(
+    graph: Graph, x: int, sources: list[int], kinds: tuple[Kind, ...], kind: Kind
+) -> tuple[int, set[int]] | None:
+    """The nearest value that both x and all statistics are made of, and the ops between."""
+    own = _back(graph, x, kinds, kind, steps=4)
+    others = [_back(graph, s, kinds, kind) for s in sources]
+    shared = [v for v in own if all(v in o for o in others)]
+    if not shared:
+        return None
+    base = shared[0]
+    if graph.values[base].shape != graph.values[x].shape:
+        return None
+    return base, _between(graph, [x, *sources], base, kinds, kind)
+
+
+def _between(graph: Graph, starts: list[int], base: int, kinds: tuple[Kind, ...], kind: Kind) -> set[int]:
+    made = graph.values[base].op
+    first = -1 if made is None else made
+    todo, inside = list(starts), set[int]()
+    while todo and len(inside) < 2 * _MAX_STEPS:
+        v = todo.pop()
+        op = graph.producer(v)
+        if v == base or op is None or op.index in inside or (op.name not in _THROUGH and op.name not in REDUCTIONS):
+            continue
+        if op.index <= first:
+            continue
+        inside.add(op.index)
+        todo += [i for i in op.inputs if kinds[i] == kind]
+    return inside
+
+
+def by_input(found: Mapping[int, Norm]) -> dict[int, list[Norm]]:
+    """The normalizations that read each value."""
+    readers: dict[int, list[Norm]] = {}
+    for norm in found.values():
+        readers.setdefault(norm.input, []).append(norm)
+    return readers

@@ -1,0 +1,1 @@
+"""From a model to its graph: the recorder, what it does where fake tensors fail, and running operations again."""

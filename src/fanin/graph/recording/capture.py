@@ -1,0 +1,340 @@
+"""Read a model's forward pass: `capture` gives its `Graph` without data, without memory and without a trace."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import sys
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from fanin.errors import CaptureError, FaninWarning
+from fanin.graph.ir import Graph, ModuleInfo, Output, Parameter, ValueKind
+from fanin.graph.recording.fallbacks import Rescue
+from fanin.graph.recording.recorder import GapFill, Recorder, dtype_name, module_scopes
+from fanin.model.calling import call_arguments, map_tensors, named_tensors
+from fanin.model.examples import Call, example_calls, how_to_give_inputs
+from fanin.model.untouched import untouched
+
+__all__ = ["capture"]
+
+_MAX_REAL_ELEMENTS = 200_000_000  # parameters that a last-resort real forward may allocate for a model on meta
+Mode = Literal["auto", "fake", "real"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Attempt:
+    """How one forward pass is run."""
+
+    fake: bool = True
+    grad: bool = False
+    norms_train: bool = True
+    gaps: bool = False
+
+
+def capture(model: Any, inputs: Any = None, *, mode: Mode = "auto") -> Graph:
+    """The forward pass of a model as a frozen `Graph`.
+
+    The model runs once on fake tensors: no numbers are computed, nothing is allocated, and parameters may be real, fake
+    or on the meta device. Dropout is off and batch norms use batch statistics, as at the first training step. Nothing
+    in the model or the process changes, also when the forward pass raises.
+
+    Args:
+        model: any ``torch.nn.Module``.
+        inputs: a tensor, a tuple of positional arguments, or a mapping of keyword arguments; shapes and integer values
+            matter, other values do not.
+        mode: "fake" never computes, "real" runs the forward pass on the given numbers, "auto" is fake with real as the
+            last resort (announced by a `FaninWarning`).
+
+    Raises:
+        CaptureError: the forward pass fails; the message names the module and says what to do.
+
+    Example:
+        >>> import torch
+        >>> g = capture(torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.ReLU()), torch.zeros(2, 4))
+        >>> [(op.name, op.module) for op in g.ops]
+        [('linear', '0'), ('relu', '1')]
+        >>> g.parameters["0.weight"].shape
+        (8, 4)
+    """
+    _refuse_lazy(model)
+    if inputs is not None:
+        return _capture_call(model, call_arguments(model, inputs), mode)
+    for call in example_calls(model):
+        try:
+            return _capture_call(model, call, "fake" if mode == "auto" else mode)
+        except CaptureError:  # the next candidate may be what the model takes
+            continue
+    raise CaptureError(how_to_give_inputs(model))
+
+
+def _capture_call(model: Any, call: Call, mode: Mode) -> Graph:
+    attempt: _Attempt | None = _Attempt(fake=mode != "real", gaps=_has_script(model))
+    failures: list[tuple[_Attempt, str, Exception]] = []
+    while attempt is not None:
+        recorder = None
+        try:
+            with untouched(model):
+                recorder = _recorder(model, attempt)
+                graph = _forward(model, call, attempt, recorder)
+        except Exception as error:
+            where = (recorder.failed_in if recorder is not None else None) or ""
+            failures.append((attempt, where, error))
+            attempt = _next_attempt(attempt, error, mode, model)
+            continue
+        if recorder.gaps and not attempt.gaps:
+            attempt = replace(attempt, gaps=True)
+            continue
+        if mode == "auto" and not attempt.fake:
+            _warn_of_real_forward(model, failures)
+        return graph
+    raise _failure(model, failures)
+
+
+def _next_attempt(attempt: _Attempt, error: Exception, mode: Mode, model: Any) -> _Attempt | None:
+    message = str(error)
+    if attempt.norms_train and "Expected more than 1 value per channel" in message:
+        return replace(attempt, norms_train=False)
+    if not attempt.grad and "grad" in message:
+        return replace(attempt, grad=True)
+    if attempt.fake and mode == "auto" and _affordable(model):
+        return replace(attempt, fake=False, grad=False)
+    return None
+
+
+def _affordable(model: Any) -> bool:
+    return bool(sum(p.numel() for p in model.parameters() if p.is_meta) <= _MAX_REAL_ELEMENTS)
+
+
+# ---------------------------------------------------------------------- one forward pass
+def _owned(model: Any) -> dict[int, tuple[ValueKind, str]]:
+    owned: dict[int, tuple[ValueKind, str]] = {id(b): ("buffer", n) for n, b in model.named_buffers()}
+    return owned | {id(p): ("parameter", n) for n, p in model.named_parameters()}
+
+
+def _recorder(model: Any, attempt: _Attempt) -> Recorder:
+    parameters = dict(model.named_parameters())
+    owned = _owned(model)
+    if not attempt.fake:
+        return Recorder(stand_in=_real_stand_in, owned=owned)
+    fake_mode = FakeTensorMode(allow_non_fake_inputs=True)
+    device = next((p.device for p in parameters.values() if not p.is_meta), torch.device("cpu"))
+    recorder = Recorder(
+        stand_in=_fake_stand_in(fake_mode, device, attempt.grad), owned=owned, rescue=Rescue(fake_mode, parameters)
+    )
+    recorder.fake_mode = fake_mode
+    return recorder
+
+
+def _fake_stand_in(fake_mode: Any, device: Any, grad: bool) -> Any:
+    def stand_in(tensor: Any, kind: str) -> Any:
+        where = device if tensor.is_meta else tensor.device
+        with fake_mode:
+            if tensor.layout is not torch.strided:
+                return fake_mode.from_tensor(tensor)
+            fake = torch.empty_strided(tuple(tensor.shape), tensor.stride(), dtype=tensor.dtype, device=where)
+            return fake.requires_grad_() if grad and tensor.requires_grad else fake
+
+    return stand_in
+
+
+def _real_stand_in(tensor: Any, kind: str) -> Any:
+    if tensor.is_meta:
+        filled = torch.zeros(tuple(tensor.shape), dtype=tensor.dtype)
+        return filled.normal_(std=0.02) if filled.is_floating_point() else filled
+    return tensor.detach().clone().requires_grad_(tensor.requires_grad)  # some models write into their own parameters
+
+
+def _forward(model: Any, call: Call, attempt: _Attempt, recorder: Recorder) -> Graph:
+    paths = {id(m): path for path, m in reversed(list(model.named_modules()))}
+    _set_flags(model, attempt)
+    with ExitStack() as stack:
+        stack.enter_context(torch.set_grad_enabled(attempt.grad))
+        stack.enter_context(_open_functions())
+        stack.enter_context(_no_compilation())
+        stack.enter_context(_quiet())
+        stack.enter_context(_uncollected())
+        if recorder.fake_mode is not None:
+            stack.enter_context(recorder.fake_mode)
+        for name, parameter in model.named_parameters():
+            recorder.add_leaf(parameter, "parameter", name)
+        args, kwargs = map_tensors(call, lambda t, path: recorder.add_leaf(t, "input", path.partition(".")[2]))
+        for handle in module_scopes(recorder, paths):
+            stack.callback(handle.remove)
+        if attempt.gaps:
+            stack.enter_context(GapFill(recorder))
+        stack.enter_context(recorder)
+        result = _target(model)(*args, **kwargs)
+    return _graph(model, recorder, result, "fake" if attempt.fake else "real")
+
+
+def _target(model: Any) -> Any:
+    """The module to call: wrappers that need a process group are looked through."""
+    return model.module if isinstance(model, torch.nn.parallel.DistributedDataParallel) else model
+
+
+def _set_flags(model: Any, attempt: _Attempt) -> None:
+    torch.backends.mha.set_fastpath_enabled(False)
+    norms = (torch.nn.modules.batchnorm._BatchNorm, torch.nn.modules.instancenorm._InstanceNorm)
+    for module in model.modules():
+        in_training = (
+            attempt.norms_train and isinstance(module, norms) and not isinstance(module, torch.nn.SyncBatchNorm)
+        )
+        if module.training != in_training:
+            module.training = in_training
+
+
+@contextmanager
+def _open_functions() -> Iterator[None]:
+    """Let the bodies of composite functions (attention, normalize, ...) run, so that the recorder sees their parts."""
+    names = ("has_torch_function", "has_torch_function_unary", "has_torch_function_variadic")
+    spaces = (torch.nn.functional, torch.functional)
+    before = [(space, name, getattr(space, name)) for space in spaces for name in names if hasattr(space, name)]
+    try:
+        for space, name, _ in before:
+            setattr(space, name, lambda *_: False)
+        yield
+    finally:
+        for space, name, function in before:
+            setattr(space, name, function)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Torch logs each fake kernel that refuses; the rescue deals with those."""
+    logger = logging.getLogger("torch._subclasses.fake_tensor")
+    before = logger.disabled
+    logger.disabled = True
+    try:
+        yield
+    finally:
+        logger.disabled = before
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """A capture makes many objects and drops few: garbage collection in between is wasted time."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
+@contextmanager
+def _no_compilation() -> Iterator[None]:
+    """Compiled functions run as they were written."""
+    if "torch._dynamo" not in sys.modules:
+        yield
+        return
+    with torch.compiler.set_stance("force_eager"):
+        yield
+
+
+# ---------------------------------------------------------------------- the result
+def _graph(model: Any, recorder: Recorder, result: Any, mode: Literal["fake", "real"]) -> Graph:
+    tape = recorder.tape
+    outputs = tuple(Output(path=path, value=recorder.ref(recorder.swap(t)).index) for path, t in named_tensors(result))
+    calls: dict[str, int] = {}
+    for op in tape.ops:
+        for path, call in op.scope:
+            calls[path] = max(calls.get(path, 0), call + 1)
+    return Graph(
+        model=type(model).__name__,
+        ops=tuple(tape.ops),
+        values=tuple(tape.values),
+        parameters=_parameters(model, recorder),
+        modules={p: _module_info(p, m, calls.get(p, 0)) for p, m in model.named_modules()},
+        inputs=tuple(v.index for v in tape.values if v.kind == "input"),
+        outputs=outputs,
+        mode=mode,
+        notes=tuple(tape.notes),
+        data=tape.data,
+    )
+
+
+def _parameters(model: Any, recorder: Recorder) -> Mapping[str, Parameter]:
+    names: dict[int, list[str]] = {}
+    tensors: dict[int, Any] = {}
+    for name, p in model.named_parameters(remove_duplicate=False):
+        names.setdefault(id(p), []).append(name)
+        tensors[id(p)] = p
+    return {
+        known[0]: Parameter(
+            name=known[0],
+            aliases=tuple(known[1:]),
+            shape=tuple(tensors[key].shape),
+            dtype=dtype_name(tensors[key]),
+            value=recorder.leaf_index(tensors[key]),
+            requires_grad=tensors[key].requires_grad,
+        )
+        for key, known in names.items()
+    }
+
+
+def _module_info(path: str, module: Any, calls: int) -> ModuleInfo:
+    plain = (bool, int, float, str, type(None))
+    settings = {
+        k: v
+        for k, v in vars(module).items()
+        if not k.startswith("_")
+        and (isinstance(v, plain) or (isinstance(v, (tuple, list)) and all(isinstance(i, plain) for i in v)))
+    }
+    return ModuleInfo(path=path, class_name=type(module).__name__, calls=calls, settings=settings)
+
+
+# ---------------------------------------------------------------------- words for what went wrong
+def _has_script(model: Any) -> bool:
+    return any(isinstance(m, torch.jit.ScriptModule) for m in model.modules())
+
+
+def _refuse_lazy(model: Any) -> None:
+    lazy = [n for n, p in model.named_parameters() if torch.nn.parameter.is_lazy(p)]
+    if lazy:
+        raise CaptureError(
+            f"parameters {', '.join(lazy[:3])}{' ...' if len(lazy) > 3 else ''} have no shape yet (lazy modules). A "
+            f"model is read once its "
+            "shapes exist: run model(*inputs) once on any batch, then capture it."
+        )
+
+
+def _failure(model: Any, failures: list[tuple[_Attempt, str, Exception]]) -> CaptureError:
+    _, where, error = failures[-1]
+    place = f"in module '{where}' ({_class_at(model, where)})" if where else f"in {type(model).__name__}.forward"
+    first = (
+        f" (on fake tensors: {failures[0][2]!s:.200})"
+        if len(failures) > 1 and str(failures[0][2]) != str(error)
+        else ""
+    )
+    raised = CaptureError(
+        f"the forward pass of {type(model).__name__} fails {place}: {type(error).__name__}: {error}{first}. It must "
+        f"run on the inputs given: "
+        "try model(*inputs) by itself, and pass inputs as a tensor, a tuple of positional arguments or a dict of "
+        "keyword arguments."
+    )
+    raised.__cause__ = error
+    return raised
+
+
+def _class_at(model: Any, path: str) -> str:
+    modules = dict(model.named_modules())
+    return type(modules[path]).__name__ if path in modules else "made during the forward pass"
+
+
+def _warn_of_real_forward(model: Any, failures: list[tuple[_Attempt, str, Exception]]) -> None:
+    _, where, error = failures[0]
+    warnings.warn(
+        f"{type(model).__name__} could not be read on fake tensors ({where or 'forward'}: {type(error).__name__}: "
+        f"{error!s:.200}); "
+        "a real forward pass was run instead. To avoid it, pass mode='fake' and change what the message names.",
+        FaninWarning,
+        stacklevel=4,
+    )

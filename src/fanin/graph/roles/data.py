@@ -1,0 +1,274 @@
+"""The role of every parameter: what it is, what feeds it, what follows it, what it writes into.
+
+`roles` reads a graph and gives one `ParameterRole` for each parameter. Nothing is guessed from names: a weight is
+what a contraction sums over, its fans are those of the contraction, an activation is what its values are. What
+cannot be told is "unknown", with the reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Literal
+
+from fanin.errors import UnknownNameError, did_you_mean
+from fanin.graph.analysis.activations import Activation
+from fanin.graph.ir import Graph
+from fanin.layout import Layout
+
+__all__ = ["Branch", "ParameterRole", "Part", "Role", "Roles", "Stream", "Use", "roles"]
+
+Role = Literal[
+    "weight",
+    "bias",
+    "norm_scale",
+    "norm_shift",
+    "embedding",
+    "position",
+    "rnn_ih",
+    "rnn_hh",
+    "rnn_bias",
+    "attn_bias",
+    "layer_scale",
+    "gain",
+    "token",
+    "act_param",
+    "scale",
+    "shift",
+    "unused",
+    "unknown",
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """One of several maps that lie side by side along a weight's output axis.
+
+    Attributes:
+        tag: what it is: "attn_q", "attn_k", "attn_v", "gate", "act", "i", "f", "g", "o", "r", "z", "n", ...
+        start: its first output unit.
+        size: its number of output units.
+    """
+
+    tag: str
+    start: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Branch:
+    """Where a map stands in a residual branch.
+
+    Attributes:
+        stream: number of the residual stream.
+        index: which branch of that stream, from 0, in the order of the additions.
+        num_branches: branches of that stream.
+        position: maps before it on the longest path inside the branch.
+        num_maps: maps on the longest path through the branch.
+        writes: whether its output is what is added to the stream (up to bias, norm, dropout, layer scale).
+        kind: "identity", or "projection" where the skip path has a map of its own.
+        post_norm: whether the sum is normalized before it goes on (LN(x + f(x))).
+        layer_scale: name of the parameter that scales the branch, empty if none.
+    """
+
+    stream: int
+    index: int
+    num_branches: int
+    position: int
+    num_maps: int
+    writes: bool
+    kind: Literal["identity", "projection"]
+    post_norm: bool = False
+    layer_scale: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stream:
+    """One residual stream: its number, how many branches are added to it, the value it starts with, and its sums."""
+
+    number: int
+    num_branches: int
+    start: int
+    sums: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Use:
+    """One place where a parameter meets the signal.
+
+    Attributes:
+        op: index of the operation in the graph.
+        op_name: its name.
+        module: path of the module that runs it.
+        tags: what its output does next: "act", "act+gate", "gate", "attn_q", "attn_k", "attn_v", "attn_bias",
+            "datamul", "residual", "stream_in", "linear", "softmax", "router", "head", "embed", "loss"; in the order
+            met.
+        feeds: what the data operand comes from, one entry a summand or concatenated part ("norm", "act:gelu",
+            "attn", "gate", "se_gate", "stream", "lin", "embed", "softmax", "rnn", "mix", "input", "param", "const").
+        feed: the activation that feeds it, where one does.
+        activation: the first activation downstream, if one is met.
+        activations: all of them, where pieces of the output meet different ones.
+        norm_after: name of the first norm between it and that event ("" if none).
+        depth: maps on the longest path from an input, this one included.
+        chain: names of what shapes the parameter before the operation ("weight_norm", "spectral_norm",
+            "standardize", "transpose", ...).
+        padding: zero padding for each tap (convolutions).
+        dilation: dilation for each tap.
+        input_shape: shape of the data operand.
+        output_shape: shape of the result.
+        branch: its place in a residual branch, if it is in one.
+    """
+
+    op: int
+    op_name: str
+    module: str
+    tags: tuple[str, ...] = ()
+    feeds: tuple[str, ...] = ()
+    feed: Activation | None = None
+    activation: Activation | None = None
+    activations: tuple[Activation, ...] = ()
+    norm_after: str = ""
+    depth: int = 0
+    chain: tuple[str, ...] = ()
+    padding: tuple[int, ...] | str = ()
+    dilation: tuple[int, ...] = ()
+    input_shape: tuple[int, ...] = ()
+    output_shape: tuple[int, ...] = ()
+    branch: Branch | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ParameterRole:
+    """What one parameter is.
+
+    Attributes:
+        name: first qualified name.
+        aliases: other qualified names (ties).
+        role: what it is.
+        shape: its shape.
+        layout: what its axes mean.
+        layout_known: False where the axes could not be followed to the contraction and torch's default order is
+            assumed.
+        fan_in: terms summed into one output; None for parameters without fans.
+        fan_out: terms summed into the gradient of one input, of one part; None for parameters without fans.
+        parts: maps stacked along the output axis, in order; empty where there is one.
+        uses: every place where it meets the signal, in order. The first decides the role.
+        iterated: longest chain of its uses that feed each other (recurrence, layer sharing); 1 for a plain weight, 0
+            if unused.
+        owner: for a bias, norm shift or gain: the weight (or norm scale) that it belongs to; "" if none.
+        bias: for a weight: the name of its bias; "" if none.
+        norm: for norm parameters: name of the norm; else "".
+        reason: in words, how the role was found.
+    """
+
+    name: str
+    aliases: tuple[str, ...] = ()
+    role: Role
+    shape: tuple[int, ...]
+    layout: Layout
+    layout_known: bool = True
+    fan_in: float | None = None
+    fan_out: float | None = None
+    parts: tuple[Part, ...] = ()
+    uses: tuple[Use, ...] = ()
+    iterated: int = 0
+    owner: str = ""
+    bias: str = ""
+    norm: str = ""
+    reason: str = ""
+
+    @property
+    def use(self) -> Use | None:
+        """The first use; None for a parameter that the forward pass never uses."""
+        return self.uses[0] if self.uses else None
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        """Tags of all uses, each once."""
+        return tuple(dict.fromkeys(t for u in self.uses for t in u.tags))
+
+    @property
+    def feeds(self) -> tuple[str, ...]:
+        """What feeds the first use that is fed by more than a constant (a loop starts from one)."""
+        fed = [u.feeds for u in self.uses if u.feeds and set(u.feeds) != {"const"}]
+        return fed[0] if fed else self.uses[0].feeds if self.uses else ()
+
+    @property
+    def activation(self) -> Activation | None:
+        """The first activation downstream of the first use."""
+        return self.uses[0].activation if self.uses else None
+
+    @property
+    def branch(self) -> Branch | None:
+        """Place of the first use in a residual branch."""
+        return self.uses[0].branch if self.uses else None
+
+    @property
+    def writes_residual(self) -> bool:
+        """Whether it writes into a residual stream."""
+        return any(u.branch is not None and u.branch.writes for u in self.uses)
+
+    @property
+    def depth(self) -> int:
+        """Depth of the first use; 0 if unused."""
+        return self.uses[0].depth if self.uses else 0
+
+    @property
+    def is_tied(self) -> bool:
+        """Whether it has several names, or is both table and head."""
+        return bool(self.aliases) or ("embed" in self.tags and "head" in self.tags)
+
+
+@dataclass(frozen=True)
+class Roles(Mapping[str, ParameterRole]):
+    """The roles of all parameters by first qualified name, in the order of the model; any alias finds them too.
+
+    Attributes:
+        parameters: the roles.
+        streams: the residual streams.
+        stack: for a plain stack (one chain of maps without norm, skip, gate, attention or recurrence): its weights
+            in order, each with the activation that follows it; empty for every other model.
+        notes: what was assumed.
+    """
+
+    parameters: Mapping[str, ParameterRole]
+    streams: tuple[Stream, ...] = ()
+    stack: tuple[tuple[str, Activation | None], ...] = ()
+    notes: tuple[str, ...] = field(default=())
+
+    @cached_property
+    def _names(self) -> Mapping[str, str]:
+        return {n: p.name for p in self.parameters.values() for n in (p.name, *p.aliases)}
+
+    def __getitem__(self, name: str) -> ParameterRole:
+        if name not in self._names:
+            raise UnknownNameError(f"the model has no parameter {name!r}; {did_you_mean(name, self._names)}")
+        return self.parameters[self._names[name]]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.parameters)
+
+    def __len__(self) -> int:
+        return len(self.parameters)
+
+    @property
+    def is_plain_stack(self) -> bool:
+        """Whether the model is one chain of maps and activations."""
+        return bool(self.stack)
+
+
+def roles(graph: Graph) -> Roles:
+    """The role of every parameter of a graph.
+
+    Example:
+        >>> import torch
+        >>> from fanin.graph.recording.capture import capture
+        >>> model = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.ReLU(), torch.nn.Linear(8, 2))
+        >>> r = roles(capture(model, torch.zeros(3, 4)))
+        >>> r["0.weight"].fan_in, r["0.weight"].activation.label, r["2.weight"].feeds, r["2.weight"].tags
+        (4.0, 'relu', ('act:relu',), ('head',))
+    """
+    from fanin.graph.roles.label import label
+
+    return label(graph)

@@ -1,0 +1,137 @@
+"""What is asked of the model: call it, find the tensor that matters in what it gives.
+
+One number to differentiate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+
+from fanin.errors import ArgumentError
+from fanin.measure.origins import tensors_in
+
+__all__ = ["Objective", "arguments", "call", "objective", "primary"]
+
+Source = Literal["given", "model", "cross_entropy", "mse", "cotangent"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Objective:
+    """The scalar to differentiate and where it came from."""
+
+    value: torch.Tensor
+    source: Source
+
+
+def arguments(inputs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Inputs as positional and keyword arguments.
+
+    A mapping is keywords, a tuple or list positions, anything else one position.
+
+    Example:
+        >>> arguments({"x": 1}), arguments((1, 2)), arguments(3)
+        (((), {'x': 1}), ((1, 2), {}), ((3,), {}))
+    """
+    if isinstance(inputs, Mapping):
+        return (), dict(inputs)
+    if isinstance(inputs, tuple | list):
+        return tuple(inputs), {}
+    return (inputs,), {}
+
+
+def call(model: torch.nn.Module, inputs: Any) -> Any:
+    """The model's output."""
+    args, kwargs = arguments(inputs)
+    return model(*args, **kwargs)
+
+
+def primary(output: Any) -> torch.Tensor | None:
+    """The tensor that a loss would be computed from.
+
+    The output itself, its logits, or its first floating tensor with more than one value.
+    """
+    if isinstance(output, torch.Tensor):
+        return output
+    for name in ("logits", "prediction_logits", "start_logits", "last_hidden_state"):
+        found = output.get(name) if isinstance(output, Mapping) else getattr(output, name, None)
+        if isinstance(found, torch.Tensor):
+            return found
+    floating = [t for t in tensors_in(output) if t.is_floating_point()]
+    return next((t for t in floating if t.numel() > 1), floating[0] if floating else None)
+
+
+def objective(output: Any, *, targets: Any, loss: Callable[..., Any] | None) -> Objective:
+    """The loss: given, carried by the output.
+
+    Cross-entropy or squared error against targets, or a random unit cotangent.
+
+    The cotangent is v . f(x) / |v| with v ~ N(0, 1): its gradient is the vector-Jacobian product of one random
+    direction.
+    """
+    if loss is not None:
+        value = loss(output) if targets is None else loss(output, targets)
+        return Objective(value=_scalar(value, "loss"), source="given")
+    logits = primary(output)
+    if targets is not None:
+        return _against(logits, targets)
+    carried = output.get("loss") if isinstance(output, Mapping) else getattr(output, "loss", None)
+    if isinstance(carried, torch.Tensor) and carried.numel() == 1:
+        return Objective(value=carried.reshape(()), source="model")
+    floating = [t for t in tensors_in(output) if t.is_floating_point() and t.numel()]
+    if not floating:
+        raise ArgumentError(
+            f"the model's output ({type(output).__name__}) holds no floating tensor, so there is nothing to "
+            "differentiate. "
+            "Give loss=, a callable that takes the output and returns a scalar tensor."
+        )
+    probes = [torch.randn_like(t, dtype=torch.float32).to(t.dtype) for t in floating]
+    norm = torch.stack([p.double().square().sum() for p in probes]).sum().sqrt().clamp_min(1e-300)
+    value = torch.stack([(t.double() * p.double()).sum() for t, p in zip(floating, probes, strict=True)]).sum() / norm
+    return Objective(value=value, source="cotangent")
+
+
+def _scalar(value: Any, what: str) -> torch.Tensor:
+    if not isinstance(value, torch.Tensor) or value.numel() != 1:
+        shape = f"a tensor of shape {tuple(value.shape)}" if isinstance(value, torch.Tensor) else type(value).__name__
+        raise ArgumentError(
+            f"{what} must return a tensor with one element; it returned {shape}. Reduce it (.mean() or .sum()) "
+            "before returning it."
+        )
+    return value.reshape(())
+
+
+def _against(logits: torch.Tensor | None, targets: Any) -> Objective:
+    functional = torch.nn.functional
+    if logits is None or not isinstance(targets, torch.Tensor):
+        raise ArgumentError(
+            f"targets of type {type(targets).__name__} need a loss that knows them. "
+            "Give loss=, a callable that takes (output, targets)."
+        )
+    if not targets.is_floating_point() and logits.is_floating_point():
+        return Objective(value=_cross_entropy(logits, targets), source="cross_entropy")
+    if targets.shape != logits.shape:
+        raise ArgumentError(
+            f"targets of shape {tuple(targets.shape)} and output of shape {tuple(logits.shape)} fit neither "
+            "cross-entropy (whole-number "
+            "targets, one per row of logits) nor a squared error (equal shapes). Give loss=, a callable that takes "
+            "(output, targets)."
+        )
+    return Objective(value=functional.mse_loss(logits.float(), targets.float()), source="mse")
+
+
+def _cross_entropy(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    functional = torch.nn.functional
+    if logits.dim() == targets.dim() + 1 and logits.shape[:1] + logits.shape[2:] == targets.shape:
+        return functional.cross_entropy(logits, targets)
+    if logits.shape[:-1] == targets.shape:  # classes last, as language models have them
+        return functional.cross_entropy(logits.flatten(0, -2), targets.flatten())
+    raise ArgumentError(
+        f"whole-number targets of shape {tuple(targets.shape)} do not fit logits of shape {tuple(logits.shape)}: "
+        "cross-entropy needs one "
+        "class index per row of logits, shape (N,) for logits (N, K). Give loss=, a callable that takes (output, "
+        "targets)."
+    )

@@ -1,0 +1,160 @@
+"""What a parameter is, told by the module that owns it: for recipes that need no forward pass.
+
+Only torch's own modules (and GPT-2's Conv1D) are in the table; everything else is a bare tensor, with torch's (out,
+in, *taps) as the documented default. The captured graph knows more; see `fanin.graph.roles.data`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from fanin.errors import LayoutError
+from fanin.layout import Fans, Layout, fans
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["Owned", "fans_or_none", "owners"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Owned:
+    """A parameter as its module sees it.
+
+    Attributes:
+        module: the module that holds it under its first name.
+        path: the module's qualified path.
+        attribute: name of the parameter (or of the parametrized tensor) in the module.
+        role: "weight", "bias", "norm scale", "norm shift", "embedding", "recurrent weight", ...; "tensor" where the
+            table does not know the module.
+        layout: what its axes mean; None where the role has no axes to speak of.
+    """
+
+    module: Any
+    path: str
+    attribute: str
+    role: str
+    layout: Layout | None
+
+    @property
+    def class_name(self) -> str:
+        """Name of the module's class."""
+        return type(self.module).__name__
+
+
+def owners(model: torch.nn.Module, names: Iterator[str] | list[str]) -> dict[str, Owned]:
+    """Owner of each parameter by name; ``a.parametrizations.weight.original1`` belongs to the tensor ``a.weight``."""
+    return {name: _owner(model, name) for name in names}
+
+
+def fans_or_none(shape: tuple[int, ...], layout: Layout | None) -> Fans | None:
+    """fan_in and fan_out where the layout has an input axis and fits; None otherwise.
+
+    Example:
+        >>> fans_or_none((3,), Layout.vector()) is None
+        True
+    """
+    if layout is None or not layout.in_axes:
+        return None
+    try:
+        return fans(shape, layout)
+    except LayoutError:
+        return None
+
+
+def _owner(model: torch.nn.Module, name: str) -> Owned:
+    path, _, attribute = name.rpartition(".")
+    if ".parametrizations." in f".{name}":
+        path, _, rest = f".{name}".rpartition(".parametrizations.")
+        path, attribute = path.removeprefix("."), rest.split(".")[0]
+    module = model.get_submodule(path)
+    for suffix in ("_v", "_g", "_orig"):
+        if attribute.endswith(suffix) and attribute.removesuffix(suffix) in ("weight", "in_proj_weight"):
+            attribute = attribute.removesuffix(suffix)
+    shape = tuple(getattr(module, attribute).shape) if hasattr(module, attribute) else ()
+    role, layout = _describe(module, attribute, shape)
+    return Owned(module=module, path=path, attribute=attribute, role=role, layout=layout)
+
+
+def _describe(module: torch.nn.Module, attribute: str, shape: tuple[int, ...]) -> tuple[str, Layout | None]:
+    for classes, describe in _table():
+        if isinstance(module, classes):
+            return describe(module, attribute)
+    if type(module).__name__ == "Conv1D":  # transformers: (in, out)
+        return ("weight", Layout.linear_in_out()) if attribute == "weight" else ("bias", Layout.vector())
+    if attribute.endswith("bias"):
+        return "bias", Layout.default(len(shape)) if shape else None
+    if "norm" in type(module).__name__.lower() and len(shape) == 1:
+        return "norm scale", Layout.vector()
+    return "tensor", Layout.default(len(shape)) if shape else None
+
+
+_Describe = Callable[[Any, str], tuple[str, Layout | None]]
+
+
+def _table() -> tuple[tuple[Any, _Describe], ...]:
+    from torch import nn
+    from torch.nn.modules.batchnorm import _NormBase
+    from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
+
+    norms = (_NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
+    return (
+        (_ConvTransposeNd, _conv_transposed),
+        (_ConvNd, _conv),
+        (nn.Linear, _linear),
+        (nn.Bilinear, lambda m, a: ("weight", Layout.bilinear()) if a == "weight" else _BIAS),
+        (nn.EmbeddingBag, lambda m, a: ("embedding", Layout.embedding())),
+        (nn.Embedding, lambda m, a: ("embedding", Layout.embedding())),
+        (nn.RNNBase, _recurrent),
+        (nn.RNNCellBase, _recurrent),
+        (nn.MultiheadAttention, _attention),
+        (norms, lambda m, a: ("norm scale" if a == "weight" else "norm shift", _vector(getattr(m, a)))),
+        (nn.PReLU, lambda m, a: ("activation parameter", Layout.vector())),
+    )
+
+
+_BIAS = ("bias", Layout.vector())
+
+
+def _vector(tensor: torch.Tensor) -> Layout:
+    return Layout.default(tensor.dim())
+
+
+def _linear(module: Any, attribute: str) -> tuple[str, Layout | None]:
+    return ("weight", Layout.linear()) if attribute == "weight" else _BIAS
+
+
+def _conv(module: Any, attribute: str) -> tuple[str, Layout | None]:
+    if attribute != "weight":
+        return _BIAS
+    return "weight", Layout.conv(len(module.kernel_size), groups=module.groups, stride=tuple(module.stride))
+
+
+def _conv_transposed(module: Any, attribute: str) -> tuple[str, Layout | None]:
+    if attribute != "weight":
+        return _BIAS
+    layout = Layout.conv_transposed(len(module.kernel_size), groups=module.groups, stride=tuple(module.stride))
+    return "weight", layout
+
+
+def _recurrent(module: Any, attribute: str) -> tuple[str, Layout | None]:
+    gates = {"LSTM": 4, "GRU": 3}.get(getattr(module, "mode", type(module).__name__.removesuffix("Cell")), 1)
+    if attribute.startswith("weight_ih"):
+        return "recurrent input weight", Layout.linear(parts=gates)
+    if attribute.startswith("weight_hh"):
+        return "recurrent weight", Layout.linear(parts=gates)
+    if attribute.startswith("weight_hr"):
+        return "weight", Layout.linear()
+    return "recurrent bias", Layout(in_axes=(), parts=gates)
+
+
+def _attention(module: Any, attribute: str) -> tuple[str, Layout | None]:
+    if attribute == "in_proj_weight":
+        return "weight", Layout.linear(parts=3)
+    if attribute.endswith("_weight"):
+        return "weight", Layout.linear()
+    if attribute in ("bias_k", "bias_v"):
+        return "token", None
+    return _BIAS

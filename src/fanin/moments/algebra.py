@@ -1,0 +1,120 @@
+"""Sums, products and contractions of independent random tensors, on their moments."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from fanin.moments import kernel as kn
+from fanin.moments.moments import Moments, aligned, common_factors, refactor
+
+__all__ = ["concatenated", "contraction", "mixed_width_var", "normalised", "product", "summed_up"]
+
+
+def summed_up(*terms: Moments) -> Moments:
+    """Sum of independent tensors, broadcast.
+
+    Example:
+        >>> summed_up(Moments.iid((4, 8), var=1.0), Moments.constant((8,), 2.0)).second_moment
+        5.0
+    """
+    full = aligned(terms)
+    mean = sum(m.mean for m in full)
+    kernel = np.asarray(sum(m.covariance for m in full) + mean * mean)
+    return replace(full[0], mean=mean, kernel=kernel, width_var=mixed_width_var(full, kernel), spread=None)
+
+
+def mixed_width_var(terms: Sequence[Moments], kernel: kn.Array) -> float:
+    """Width variance of a sum: that of the terms, weighted by their share, taken as moving together."""
+    second = kn.diagonal(kernel)
+    if second <= 0.0:
+        return 0.0
+    return sum(max(m.second_moment, 0.0) / second * math.sqrt(m.width_var) for m in terms) ** 2
+
+
+def product(*factors: Moments) -> Moments:
+    """Product of independent tensors, broadcast: kernels multiply."""
+    full = aligned(factors)
+    kernel = np.prod([m.kernel for m in full], axis=0)
+    mean = math.prod(m.mean for m in full)
+    return replace(full[0], mean=mean, kernel=kernel, width_var=sum(m.width_var for m in full), spread=None)
+
+
+def contraction(equation: str, operands: Sequence[Moments], shape: Sequence[int]) -> Moments:
+    """An einsum of independent tensors, one letter a dimension; dimensions of size 1 broadcast.
+
+    Example:
+        >>> w = Moments.iid((16, 64), var=1 / 64)
+        >>> y = contraction("bti,oi->bto", [Moments.iid((2, 8, 64)), w], (2, 8, 16))
+        >>> y.second_moment, y.cosine(1)
+        (1.0, 0.0)
+    """
+    left, _, right = equation.partition("->")
+    terms = left.split(",")
+    factors = _factors(terms, operands)
+    names: dict[str, str] = {}
+    sizes: dict[str, int] = {}
+    for letter, parts in factors.items():
+        names[letter] = "".join(_symbol(len(sizes) + i) for i in range(len(parts)))
+        sizes.update(zip(names[letter], parts, strict=True))
+    inputs, kernels = [], []
+    for term, m in zip(terms, operands, strict=True):
+        live = [letter for d, letter in enumerate(term) if m.shape[d] != 1]
+        kernels.append(refactor(m.kernel, m.sizes, [s for letter in live for s in factors[letter]]))
+        inputs.append("".join(names[letter] for letter in live))
+    output = "".join(names[letter] for letter in right if letter in names)
+    kernel = kn.contract(f"{','.join(inputs)}->{output}", kernels, sizes)
+    count = math.prod(math.prod(p) for letter, p in factors.items() if letter not in right)
+    mean = math.prod(m.mean for m in operands) * count
+    return Moments(shape=tuple(shape), sizes=tuple(sizes[s] for s in output), mean=mean, kernel=kernel)
+
+
+def _factors(terms: Sequence[str], operands: Sequence[Moments]) -> dict[str, tuple[int, ...]]:
+    options: dict[str, list[tuple[int, ...]]] = {}
+    for term, m in zip(terms, operands, strict=True):
+        for d, letter in enumerate(term):
+            if m.shape[d] != 1:
+                options.setdefault(letter, []).append(m.dim_sizes(d))
+    return {letter: common_factors(parts) for letter, parts in options.items()}
+
+
+def _symbol(i: int) -> str:
+    return "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"[i]
+
+
+def normalised(m: Moments, dims: Sequence[int], *, eps: float, centre: bool) -> Moments:
+    """The tensor divided by its root mean square over dimensions (after its mean there is taken off).
+
+    Each group of normalised entries gets mean square v / (v + eps) exactly, whatever its width.
+    """
+    axes = m.axes_of(dims)
+    kernel = kn.centred(m.kernel, m.sizes, axes) if centre else m.kernel
+    second = max(kn.diagonal(kernel), 0.0)
+    gain = 1.0 / (second + eps) if second + eps > 0.0 else 0.0
+    mean = 0.0 if centre else m.mean * math.sqrt(gain)
+    return replace(m, mean=mean, kernel=kernel * gain, width_var=0.0, spread=0.0 if second > 0.0 else None)
+
+
+def concatenated(parts: Sequence[Moments], dim: int) -> Moments:
+    """Independent tensors joined along a dimension: kinds of pairs are averaged over the parts they fall into."""
+    dim %= len(parts[0].shape)
+    counts = [m.shape[dim] for m in parts]
+    total = sum(counts)
+    if total == 1:
+        return next(m for m, n in zip(parts, counts, strict=True) if n)
+    shapes = [(*m.shape[:dim], 2, *m.shape[dim + 1 :]) for m in parts]
+    full = aligned([m.resized(dim, 2) for m in parts])
+    axis = full[0].axes(dim)[0]
+    ks = [np.moveaxis(m.kernel, axis, 0) for m in full]
+    agree = sum(n * k[1] for n, k in zip(counts, ks, strict=True)) / total
+    differ = sum(n * (n - 1) * k[0] for n, k in zip(counts, ks, strict=True))
+    first = sum(n * m.mean for n, m in zip(counts, full, strict=True))
+    cross = first**2 - sum((n * m.mean) ** 2 for n, m in zip(counts, full, strict=True))
+    kernel = np.stack(((differ + cross) / (total * (total - 1)), agree), axis)
+    shape = (*shapes[0][:dim], total, *shapes[0][dim + 1 :])
+    sizes = tuple(total if a == axis else s for a, s in enumerate(full[0].sizes))
+    moments = Moments(shape=shape, sizes=sizes, mean=first / total, kernel=np.asarray(kernel))
+    return replace(moments, width_var=max(m.width_var for m in parts))

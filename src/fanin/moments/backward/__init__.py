@@ -1,0 +1,31 @@
+"""The rules seen from behind: what each family of operations does to the moments of a gradient.
+
+A gradient is taken as independent of the forward signal (the usual assumption of mean field theory), so its kernel
+passes through an op as the kernel of any other tensor would. A rule returns what each operand receives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeAlias
+
+from fanin.graph.ir import Op
+from fanin.moments.backward import arithmetic, attention, contractions, convolution, norms, reductions, views
+from fanin.moments.frame import Frame
+from fanin.moments.moments import Moments
+
+__all__ = ["BACKWARD", "BackwardRule"]
+
+BackwardRule: TypeAlias = "Callable[[Frame, Op, Sequence[Moments | None]], Mapping[int, Moments]]"
+
+_FAMILIES: tuple[Mapping[str, BackwardRule], ...] = (
+    arithmetic.RULES,
+    attention.RULES,
+    contractions.RULES,
+    convolution.RULES,
+    norms.RULES,
+    reductions.RULES,
+    views.RULES,
+)
+
+BACKWARD: Mapping[str, BackwardRule] = {name: rule for family in _FAMILIES for name, rule in family.items()}

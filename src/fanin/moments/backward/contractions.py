@@ -1,0 +1,93 @@
+"""Backward through sums of products: each operand receives the einsum of the gradient with the other operands."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from fanin.graph.ir import Op, Ref
+from fanin.memory import as_array
+from fanin.moments.algebra import contraction
+from fanin.moments.backward.common import received, unbroadcast
+from fanin.moments.forward.contractions import SPECS, Contraction
+from fanin.moments.forward.lookups import equality_kernel
+from fanin.moments.frame import Frame
+from fanin.moments.moments import Moments
+
+__all__ = ["RULES", "operand_gradient"]
+
+
+def operand_gradient(frame: Frame, spec: Contraction, which: int, g: Moments) -> Moments:
+    """Gradient of one operand of a contraction."""
+    left, _, right = spec.equation.partition("->")
+    terms = left.split(",")
+    own = terms[which]
+    others = [(t, frame.moments(o)) for i, (t, o) in enumerate(zip(terms, spec.operands, strict=True)) if i != which]
+    reachable = set(right) | set("".join(t for t, _ in others))
+    inner = "".join(s for s in own if s in reachable)
+    sizes = dict(zip(own, frame.graph.value(spec.operands[which].index).shape, strict=True))
+    equation = f"{','.join([right, *(t for t, _ in others)])}->{inner}"
+    full = {s: n for t, m in [(right, g), *others] for s, n in zip(t, m.shape, strict=True) if n != 1}
+    made = contraction(equation, [g, *(m for _, m in others)], [full.get(s, 1) for s in inner])
+    spread = made.reshaped([full.get(s, 1) if s in inner else 1 for s in own])
+    return (
+        unbroadcast(spread, [sizes[s] if s in inner else 1 for s in own])
+        .expanded([sizes[s] for s in own])
+        .scaled(spec.alpha)
+    )
+
+
+def _contracted(frame: Frame, op: Op, grads: Sequence[Moments | None]) -> Mapping[int, Moments]:
+    g = received(grads)
+    if g is None:
+        return {}
+    spec = SPECS[op.name](frame, op)
+    out = {}
+    for i, template in enumerate(spec.operands):
+        if isinstance(template, Ref) and frame.graph.value(template.index).is_float:
+            out[template.index] = operand_gradient(frame, spec, i, g)
+    if isinstance(spec.bias, Ref):
+        out[spec.bias.index] = unbroadcast(g, frame.graph.value(spec.bias.index).shape).scaled(spec.beta)
+    return out
+
+
+def _embedding(frame: Frame, op: Op, grads: Sequence[Moments | None]) -> Mapping[int, Moments]:
+    """A row receives the gradients of all places that read it."""
+    g = received(grads)
+    if g is None:
+        return {}
+    weight, ids = op.inputs[0], op.inputs[1]
+    if not frame.graph.value(weight).is_float:
+        weight, ids = ids, weight
+    rows, features = frame.graph.value(weight).shape
+    shape = frame.graph.value(ids).shape
+    count = int(np.prod(shape, dtype=np.int64))
+    flat = g.reshaped((count, features)).merged(0, 1)
+    numbers = frame.signals[ids].numbers
+    equal = (
+        float(equality_kernel(as_array(numbers.reshape(-1).cpu()))[0])
+        if numbers is not None and count > 1
+        else 1.0 / rows
+    )
+    per_row = count * (flat.second_moment + (count - 1) * equal * (flat.pair(0) if count > 1 else 0.0)) / rows
+    return {weight: Moments.iid((rows, features), var=max(per_row, 0.0))}
+
+
+def _grouped_mm(frame: Frame, op: Op, grads: Sequence[Moments | None]) -> Mapping[int, Moments]:
+    """Rows meet one expert each.
+
+    As through one matrix; an expert receives the rows sent to it, their share on average.
+    """
+    g = received(grads)
+    if g is None:
+        return {}
+    x, w = op.inputs[0], op.inputs[1]
+    one = frame.moments_at(w).resized(0, 1)
+    back = contraction("to,aio->ti", [g, one], frame.graph.value(x).shape)
+    experts = frame.graph.value(w).shape[0]
+    to_weight = contraction("ti,to->io", [frame.moments_at(x), g], frame.graph.value(w).shape[1:])
+    return {x: back, w: Moments.iid(frame.graph.value(w).shape, var=to_weight.second_moment / experts)}
+
+
+RULES = {**dict.fromkeys(SPECS, _contracted), "embedding": _embedding, "_grouped_mm": _grouped_mm}

@@ -1,0 +1,91 @@
+"""Backward through norms: divided by the root of what was normalised, less what would change its mean and size."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+from fanin.graph.ir import Op
+from fanin.moments import kernel as kn
+from fanin.moments.algebra import normalised, product
+from fanin.moments.backward.common import received, unbroadcast
+from fanin.moments.frame import Frame, NoRuleError
+from fanin.moments.moments import Moments
+
+__all__ = ["RULES"]
+
+
+def _normalised(x: Moments, g: Moments, dims: Sequence[int], *, eps: float, centre: bool) -> Moments:
+    """Gradient before a norm over `dims`.
+
+    (g - mean g - x_hat mean(g x_hat)) / sqrt(v + eps), the last term by its 1 / n share.
+    """
+    axes = x.axes_of(dims)
+    kernel = kn.centred(x.kernel, x.sizes, axes) if centre else x.kernel
+    second = max(kn.diagonal(kernel), 0.0) + eps
+    count = math.prod(x.shape[d] for d in dims)
+    own = g.axes_of(dims)
+    back = kn.centred(g.kernel, g.sizes, own) if centre else g.kernel
+    kept = 1.0 - 1.0 / max(count - 1.0, 1.0) if centre else 1.0 - 1.0 / count
+    return g.with_kernel(back * (kept / second), 0.0)
+
+
+def _affine_parts(
+    frame: Frame, op: Op, g: Moments, x_hat: Moments, scale: int | None, shift: int | None, dim: int | None
+) -> tuple[Moments, dict[int, Moments]]:
+    """Gradient before scale and shift, and those of scale and shift."""
+    out: dict[int, Moments] = {}
+    tail = 0 if dim is None else len(g.shape) - dim - 1
+    if shift is not None:
+        shape = frame.graph.value(shift).shape
+        out[shift] = unbroadcast(g, (*shape, *(1,) * tail)).reshaped(shape)
+    if scale is not None:
+        shape = frame.graph.value(scale).shape
+        out[scale] = unbroadcast(product(g, x_hat), (*shape, *(1,) * tail)).reshaped(shape)
+        g = product(g, frame.moments_at(scale).reshaped((*shape, *(1,) * tail)))
+    return g, out
+
+
+def _layer_norm(frame: Frame, op: Op, grads: Sequence[Moments | None]) -> Mapping[int, Moments]:
+    g, x = received(grads), frame.moments(op.arg(0, "input"))
+    if g is None:
+        return {}
+    centre = op.name == "layer_norm"
+    eps = op.arg(4 if centre else 3, "eps")
+    eps = (1e-5 if centre else 1.2e-7) if eps is None else float(eps)
+    dims = list(range(len(x.shape) - len(tuple(op.arg(1, "normalized_shape"))), len(x.shape)))
+    x_hat = normalised(x, dims, eps=eps, centre=centre)
+    g, out = _affine_parts(frame, op, g, x_hat, op.ref(2, "weight"), op.ref(3, "bias") if centre else None, None)
+    out[op.inputs[0]] = _normalised(x, g, dims, eps=eps, centre=centre)
+    return out
+
+
+def _batch_norm(frame: Frame, op: Op, grads: Sequence[Moments | None]) -> Mapping[int, Moments]:
+    g, x = received(grads), frame.moments(op.arg(0, "input"))
+    if g is None:
+        return {}
+    eps = float(op.arg(7, "eps", 1e-5))
+    if not (bool(op.arg(5, "training", False)) or op.arg(3, "running_mean") is None):
+        raise NoRuleError("running statistics")
+    dims = [d for d in range(len(x.shape)) if d != 1]
+    x_hat = normalised(x, dims, eps=eps, centre=True)
+    g, out = _affine_parts(frame, op, g, x_hat, op.ref(1, "weight"), op.ref(2, "bias"), 1)
+    out[op.inputs[0]] = _normalised(x, g, dims, eps=eps, centre=True)
+    return out
+
+
+def _group_norm(frame: Frame, op: Op, grads: Sequence[Moments | None]) -> Mapping[int, Moments]:
+    g, x = received(grads), frame.moments(op.arg(0, "input"))
+    if g is None:
+        return {}
+    eps, groups = float(op.arg(4, "eps", 1e-5)), int(op.arg(1, "num_groups"))
+    split = (x.shape[0], groups, x.shape[1] // groups, *x.shape[2:])
+    dims = list(range(2, len(split)))
+    xs = x.reshaped(split)
+    x_hat = normalised(xs, dims, eps=eps, centre=True).reshaped(x.shape)
+    g, out = _affine_parts(frame, op, g, x_hat, op.ref(2, "weight"), op.ref(3, "bias"), 1)
+    out[op.inputs[0]] = _normalised(xs, g.reshaped(split), dims, eps=eps, centre=True).reshaped(x.shape)
+    return out
+
+
+RULES = {"layer_norm": _layer_norm, "rms_norm": _layer_norm, "batch_norm": _batch_norm, "group_norm": _group_norm}

@@ -1,0 +1,129 @@
+"""Backward through views and joins: the same entries, back in their places."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from fanin.graph.ir import Op, Ref
+from fanin.moments.backward.common import added, received, scattered, unbroadcast
+from fanin.moments.forward.views import dimension_order
+from fanin.moments.frame import Frame, NoRuleError
+from fanin.moments.moments import Moments
+
+__all__ = ["RULES"]
+
+
+def _shape(frame: Frame, op: Op) -> tuple[int, ...]:
+    return frame.graph.value(op.inputs[0]).shape
+
+
+def _reshape(frame: Frame, op: Op, grads: Sequence[Moments | None]) -> Mapping[int, Moments]:
+    g = received(grads)
+    return {} if g is None else {op.inputs[0]: g.reshaped(_shape(frame, op))}
+
+
+def _order(frame: Frame, op: Op, grads: Sequence[Moments | None]) -> Mapping[int, Moments]:
+    g = received(grads)
+    if g is None:
+        return {}
+    order = dimension_order(frame, op)
+    return {op.inputs[0]: g.permuted([int(i) for i in np.argsort(order)])}
+
+
+def _expand(frame: Frame, op: Op, grads: Sequence[Moments | None]) -> Mapping[int, Moments]:
+    g = received(grads)
+    return {} if g is None else {op.inputs[0]: unbroadcast(g, _shape(frame, op))}
+
+
+def _pieces(frame: Frame, op: Op, grads: Sequence[Moments | None]) -> Mapping[int, Moments]:
+    shape = _shape(frame, op)
+    dim = int(op.arg(1 if op.name == "unbind" else 2, "dim", 0)) % len(shape)
+    parts = []
+    for g in grads:
+        if g is not None:
+            one = g.reshaped((*shape[:dim], 1, *shape[dim + 1 :])) if op.name == "unbind" else g
+            parts.append(scattered(one, dim, shape[dim]))
+    return {op.inputs[0]: added(parts)} if parts else {}
+
+
+def _indexed(frame: Frame, op: Op, grads: Sequence[Moments | None]) -> Mapping[int, Moments]:
+    """Slices and single entries: the gradient where they were taken, zero elsewhere."""
+    g, shape, index = received(grads), _shape(frame, op), op.arg(1)
+    if g is None:
+        return {}
+    index = index if isinstance(index, tuple) else (index,)
+    if any(isinstance(i, Ref | list | bool) for i in index):
+        raise NoRuleError("indexing by a tensor")
+    used = sum(i is not None and i is not Ellipsis for i in index)
+    kept, dim = list(shape), 0
+    for item in index:
+        if item is Ellipsis:
+            dim += len(shape) - used
+        elif item is not None:
+            kept[dim] = 1 if isinstance(item, int) else len(range(*item.indices(shape[dim])))
+            dim += 1
+    g = g.reshaped(kept)
+    for d, n in enumerate(shape):
+        g = scattered(g, d, n)
+    return {op.inputs[0]: g}
+
+
+def _joined(frame: Frame, op: Op, grads: Sequence[Moments | None]) -> Mapping[int, Moments]:
+    g = received(grads)
+    if g is None:
+        return {}
+    tensors = op.arg(0, "tensors")
+    dim = int(op.arg(1, "dim", 0)) % len(g.shape)
+    out: dict[int, Moments] = {}
+    for t in tensors:
+        shape = frame.graph.value(t.index).shape
+        part = g.resized(dim, 1 if op.name == "stack" else shape[dim]).reshaped(shape)
+        out[t.index] = added([out[t.index], part]) if t.index in out else part
+    return out
+
+
+def _same(frame: Frame, op: Op, grads: Sequence[Moments | None]) -> Mapping[int, Moments]:
+    g = received(grads)
+    return {} if g is None else {op.inputs[0]: g}
+
+
+def _dropout(frame: Frame, op: Op, grads: Sequence[Moments | None]) -> Mapping[int, Moments]:
+    g = received(grads)
+    if g is None:
+        return {}
+    p, training = float(op.arg(1, "p", 0.5)), bool(op.arg(2, "training", op.arg(2, "train", True)))
+    if not (training and frame.training) or p == 0.0:
+        return {op.inputs[0]: g}
+    kernel = g.kernel.copy()
+    kernel[(1,) * kernel.ndim] /= 1.0 - p
+    return {op.inputs[0]: replace(g, kernel=kernel)}
+
+
+RULES = {
+    **dict.fromkeys(
+        [
+            "view",
+            "reshape",
+            "flatten",
+            "unflatten",
+            "squeeze",
+            "unsqueeze",
+            "view_as",
+            "reshape_as",
+            "atleast_1d",
+            "atleast_2d",
+            "atleast_3d",
+        ],
+        _reshape,
+    ),
+    **dict.fromkeys(["transpose", "t", "T", "mT", "H", "mH", "adjoint", "permute", "movedim"], _order),
+    **dict.fromkeys(["expand", "expand_as", "broadcast_to"], _expand),
+    **dict.fromkeys(["chunk", "split", "split_with_sizes", "tensor_split", "unbind"], _pieces),
+    "getitem": _indexed,
+    **dict.fromkeys(["cat", "stack"], _joined),
+    **dict.fromkeys(["roll", "flip"], _same),
+    "dropout": _dropout,
+}

@@ -1,0 +1,278 @@
+"""The backward sweep: moments of the gradient of every tensor, over the same graph in reverse."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from fanin.errors import ShapeError
+from fanin.graph.ir import Op, Ref
+from fanin.graph.recording.replay import tensors_in
+from fanin.moments.backward import BACKWARD, attention, contractions, convolution, norms
+from fanin.moments.backward.arithmetic import chain_gradients, local_gradients
+from fanin.moments.backward.common import added, unbroadcast
+from fanin.moments.frame import Frame, NoRuleError, mean_of, measured
+from fanin.moments.moments import Moments
+from fanin.moments.signal import Provenance, worst
+
+__all__ = ["Gradient", "sweep_back"]
+
+Gradient = tuple[Moments, Provenance]
+_DRAWS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """A contribution to a gradient.
+
+    `factor` times a tensor; parts that are multiples of one tensor add up before they are squared.
+    """
+
+    origin: tuple[int, int]
+    factor: float
+    moments: Moments
+
+
+class _Tape:
+    """Gradients collected so far, by value.
+
+    What ops hand back, and for links of elementwise chains what enters the chain from outside.
+    """
+
+    def __init__(self) -> None:
+        self.parts: dict[int, list[_Part]] = {}
+        self.inside: dict[int, list[Moments]] = {}
+        self.kinds: dict[int, Provenance] = {}
+        self._serial = 0
+
+    def give(
+        self, value: int, g: Moments, kind: Provenance, *, origin: tuple[int, int] | None = None, factor: float = 1.0
+    ) -> None:
+        """Add a contribution of `factor` times a gradient, a new one where no origin is named."""
+        self._serial += 1
+        part = _Part((-1, self._serial) if origin is None else origin, factor, g)
+        self.parts.setdefault(value, []).append(part)
+        self.kinds[value] = worst(kind, self.kinds.get(value, "theory"))
+
+    def give_inside(self, value: int, g: Moments, kind: Provenance) -> None:
+        """Add a contribution from a later link of the same elementwise chain.
+
+        It only counts for the value's own report.
+        """
+        self.inside.setdefault(value, []).append(g)
+        self.kinds[value] = worst(kind, self.kinds.get(value, "theory"))
+
+    def lose(self, values: Sequence[int]) -> None:
+        """Part of what reaches these values is unknown, so all of it is, and all before them."""
+        for value in values:
+            self.kinds[value] = "unknown"
+
+    def entered(self, value: int) -> Moments | None:
+        """The gradient that reaches a value from outside its chain."""
+        part = self.whole(value)
+        return None if part is None else part.moments.scaled(part.factor)
+
+    def total(self, value: int) -> Moments | None:
+        """All that reaches a value."""
+        entered, inside = self.entered(value), self.inside.get(value, [])
+        return added([*([] if entered is None else [entered]), *inside]) if inside or entered is not None else None
+
+    def whole(self, value: int) -> _Part | None:
+        """What entered as one part: still a multiple of its origin if all of it is."""
+        by_origin: dict[tuple[int, int], _Part] = {}
+        for p in self.parts.get(value, []):
+            old = by_origin.get(p.origin)
+            by_origin[p.origin] = p if old is None else _Part(p.origin, p.factor + old.factor, p.moments)
+        if len(by_origin) <= 1:
+            return next(iter(by_origin.values()), None)
+        return _Part((value, 0), 1.0, added(p.moments.scaled(p.factor) for p in by_origin.values()))
+
+
+_MIXING = frozenset((*contractions.RULES, *convolution.RULES, *attention.RULES)) - {"embedding"}
+_NORMS = frozenset(norms.RULES)
+
+
+def sweep_back(frame: Frame, cotangents: Mapping[int, Moments]) -> dict[int, Gradient]:
+    """Gradient moments by value index.
+
+    Args:
+        frame: after the forward sweep.
+        cotangents: what the outputs receive.
+    """
+    tape = _Tape()
+    for value, g in cotangents.items():
+        tape.give(value, g, "theory")
+    for op in reversed(frame.graph.ops):
+        if _is_weights_only(frame, op):
+            continue
+        if any(v in tape.parts or v in tape.inside for v in op.outputs):
+            _step(frame, op, tape)
+        if any(tape.kinds.get(v) == "unknown" for v in op.outputs):
+            tape.lose(op.inputs)
+    values = {*tape.parts, *tape.inside}
+    totals = {v: tape.total(v) for v in values}
+    return {v: (g, tape.kinds[v]) for v, g in totals.items() if g is not None}
+
+
+def _is_weights_only(frame: Frame, op: Op) -> bool:
+    read = [frame.signals[v] for v in op.inputs]
+    return bool(read) and not any(s.from_data for s in read) and not any(s.weight_only for s in read)
+
+
+def _step(frame: Frame, op: Op, tape: _Tape) -> None:
+    kind = worst(*(tape.kinds[v] for v in op.outputs if v in tape.kinds))
+    if op.name in _LINEAR and _linear_step(frame, op, tape, kind):
+        return
+    signal = frame.signals[op.output]
+    if len(op.outputs) == 1 and signal.region and not signal.weight_only:
+        try:
+            _chain_step(frame, op, tape, kind)
+            return
+        except (NoRuleError, ShapeError, RuntimeError):
+            pass
+    _opaque_step(frame, op, tape, kind)
+
+
+_LINEAR = frozenset([
+    "add", "sub", "rsub", "neg", "mul", "div", "contiguous", "clone", "detach", "to", "float", "double",
+    "half", "bfloat16", "type_as",
+])  # fmt: skip
+
+
+def _linear_step(frame: Frame, op: Op, tape: _Tape, kind: Provenance) -> bool:
+    """Sums and known multiples.
+
+    Operands of the full shape receive multiples of the same tensor. False for anything else.
+    """
+    whole = tape.whole(op.output)
+    factors = _linear_factors(frame, op)
+    if whole is None or factors is None or op.output in tape.inside:
+        return False
+    shape = frame.graph.value(op.output).shape
+    for value, factor in factors:
+        if frame.graph.value(value).shape == shape:
+            tape.give(value, whole.moments, kind, origin=whole.origin, factor=whole.factor * factor)
+        else:
+            g = unbroadcast(whole.moments.scaled(whole.factor * factor), frame.graph.value(value).shape)
+            tape.give(value, g, kind)
+    return True
+
+
+def _linear_factors(frame: Frame, op: Op) -> list[tuple[int, float]] | None:
+    """Operands of an op that is linear in them, each with its factor; None where it is not."""
+    left, right = op.arg(0), op.arg(1, "other")
+    if op.name in ("add", "sub", "rsub"):
+        if frame.signals[op.output].region and not frame.signals[op.output].atoms:
+            return None
+        alpha = float(op.kwargs.get("alpha", 1.0))
+        weights = {"add": (1.0, alpha), "sub": (1.0, -alpha), "rsub": (-alpha, 1.0)}[op.name]
+        return [(t.index, w) for t, w in zip((left, right), weights, strict=True) if isinstance(t, Ref)]
+    if op.name in ("mul", "div"):
+        if isinstance(left, Ref) and not isinstance(right, Ref) and right is not None:
+            return [(left.index, float(right) if op.name == "mul" else 1.0 / float(right))]
+        return (
+            [(right.index, float(left))]
+            if isinstance(right, Ref) and op.name == "mul" and not isinstance(left, Ref)
+            else None
+        )
+    return [(op.inputs[0], -1.0 if op.name == "neg" else 1.0)] if op.name != "detach" else []
+
+
+def _chain_step(frame: Frame, op: Op, tape: _Tape, kind: Provenance) -> None:
+    """An elementwise link: what entered from outside goes straight to the chain's sources, the rest link by link."""
+    entered, total = tape.entered(op.output), tape.total(op.output)
+    sources = chain_gradients(frame, op, entered) if entered is not None else {}
+    links = local_gradients(frame, op, total) if total is not None else {}
+    for value, g in links.items():
+        if frame.signals[value].weight_only:
+            tape.give(value, g, kind)
+        elif value not in frame.signals[op.output].region:
+            tape.give_inside(value, g, kind)
+    for value, g in sources.items():
+        tape.give(value, g, kind)
+
+
+def _opaque_step(frame: Frame, op: Op, tape: _Tape, kind: Provenance) -> None:
+    grads = [tape.total(v) for v in op.outputs]
+    rule = BACKWARD.get(op.name)
+    if rule is not None and all(frame.signals[v].provenance != "unknown" for v in op.inputs):
+        try:
+            width = _width_of(frame, op, grads)
+            for value, g in rule(frame, op, grads).items():
+                tape.give(value, g if width is None else replace(g, width_var=width), kind)
+            return
+        except (NoRuleError, ShapeError):
+            pass
+    found = _sampled(frame, op, grads)
+    if not found:
+        tape.lose(op.inputs)
+    for value, g in found.items():
+        tape.give(value, g, worst(kind, "empirical"))
+
+
+def _width_of(frame: Frame, op: Op, grads: Sequence[Moments | None]) -> float | None:
+    """What finite width has added to the log second moment of a gradient once an op has summed it over.
+
+    As on the way forward: what it had, and the scatter of the one tensor that was summed. A norm divides by what finite
+    width made of the signal. None: the op mixes nothing.
+    """
+    received = [g for g in grads if g is not None]
+    if not received:
+        return None
+    if op.name in _NORMS:
+        m = frame.signals[op.inputs[0]].moments
+        return max(g.width_var for g in received) + (0.0 if m is None else m.width_var)
+    return max(g.width_var + g.own_var for g in received) if op.name in _MIXING else None
+
+
+def _sampled(frame: Frame, op: Op, grads: Sequence[Moments | None]) -> dict[int, Moments]:
+    """Gradients of an op without a rule: its own autograd on drawn operands and drawn gradients."""
+    import torch
+
+    runs: dict[int, list[Moments]] = {}
+    try:
+        for env in frame.drawn(_DRAWS):
+            leaves = {v: _differentiable(frame.draw(v, env)) for v in dict.fromkeys(op.inputs)}
+            with torch.enable_grad():
+                outputs = _outputs(frame, op, leaves)
+            for v, g in _autograd(frame, op, leaves, outputs, grads).items():
+                runs.setdefault(v, []).append(measured(g))
+    except Exception as error:  # whatever a third-party op raises: it is named, and nothing is passed on
+        frame.notes.append(f"{op.module or 'the model'}: no gradient of {op.name} ({type(error).__name__}: {error})")
+        return {}
+    return {v: mean_of(ms) for v, ms in runs.items()}
+
+
+def _differentiable(tensor: Any) -> Any:
+    return tensor.detach().clone().requires_grad_() if tensor.is_floating_point() else tensor
+
+
+def _outputs(frame: Frame, op: Op, leaves: Mapping[int, Any]) -> list[Any]:
+    from fanin.graph.ir import map_template
+
+    copies = {v: t.clone() if op.inplace and v == op.inputs[0] else t for v, t in leaves.items()}
+    args = map_template(op.args, lambda r: copies[r.index])
+    result = op.func(*args, **map_template(dict(op.kwargs), lambda r: copies[r.index]))
+    return [args[0]] if op.inplace else list(tensors_in(result))
+
+
+def _autograd(
+    frame: Frame, op: Op, leaves: Mapping[int, Any], outputs: Sequence[Any], grads: Sequence[Moments | None]
+) -> dict[int, Any]:
+    import torch
+
+    from fanin.moments import kernel as kn
+
+    pairs = []
+    for t, g in zip(outputs, grads, strict=False):
+        if g is not None and t.requires_grad:
+            drawn = kn.sample(g.covariance, g.sizes, frame.rng).reshape(g.shape)
+            pairs.append((t, torch.from_numpy(drawn).to(t.dtype)))
+    wanted = [v for v, t in leaves.items() if t.requires_grad]
+    if not pairs or not wanted:
+        return {}
+    got = torch.autograd.grad(
+        [t for t, _ in pairs], [leaves[v] for v in wanted], [d for _, d in pairs], allow_unused=True
+    )
+    return {v: g for v, g in zip(wanted, got, strict=True) if g is not None}

@@ -1,0 +1,327 @@
+"""Sums, differences, products and quotients; residual streams are kept as the terms they are made of."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from fanin.graph.ir import Op, Ref
+from fanin.moments import kernel as kn
+from fanin.moments.algebra import mixed_width_var, product, summed_up
+from fanin.moments.forward.elementwise import MAX_DEPTH, MAX_REGION, deep_region_of, elementwise, imaged, region_of
+from fanin.moments.frame import Frame, NoRuleError
+from fanin.moments.hermite import gaussian_image
+from fanin.moments.moments import Moments, aligned
+from fanin.moments.signal import Atom, AtomKey, Signal
+
+__all__ = ["RULES", "as_atoms", "combined", "passed_on"]
+
+_MAX_ATOMS = 400
+_KNOWN_SHARE = 0.1
+
+
+# ---------------------------------------------------------------------- sums
+def as_atoms(frame: Frame, template: Any) -> Mapping[AtomKey, Atom]:
+    """A summand as terms."""
+    signal = frame.signal(template)
+    if signal.atoms:
+        return signal.atoms
+    moments = frame.moments(template)
+    key = template.index if isinstance(template, Ref) else -1
+    return {(key, frozenset()): Atom(1.0, moments)}
+
+
+def combined(frame: Frame, op: Op, terms: Sequence[tuple[Any, float]]) -> Signal:
+    """Signal of a weighted sum of tensors and numbers.
+
+    Terms that occur in several summands are added before they are squared.
+    """
+    shape = frame.graph.value(op.output).shape
+    mean = 0.0
+    atoms: dict[AtomKey, Atom] = {}
+    seen: set[int] = set()
+    summands: list[Moments] = []
+    apart = True
+    for template, weight in terms:
+        moments = frame.moments(template)
+        mean += weight * moments.mean
+        if frame.signal(template).constant is not None:
+            continue
+        summands.append(moments.scaled(weight))
+        own = as_atoms(frame, template)
+        apart = apart and seen.isdisjoint(k for k, _ in own)
+        seen.update(k for k, _ in own)
+        for key, atom in own.items():
+            old = atoms.get(key)
+            atoms[key] = Atom(weight * atom.factor + (old.factor if old else 0.0), atom.moments)
+    if not atoms:
+        return frame.made(op, Moments.constant(shape, mean), leaf=False)
+    moments = _moved_to(summed_up(*summands).expanded(shape), mean) if apart else _total(atoms, mean, shape)
+    positive = all(
+        w > 0.0 and (frame.signal(t).positive or (frame.signal(t).constant or -1.0) >= 0.0) for t, w in terms
+    )
+    made = replace(frame.made(op, moments), atoms=atoms if len(atoms) <= _MAX_ATOMS else {}, positive=positive)
+    return _kept_apart(frame, op, made)
+
+
+def _kept_apart(frame: Frame, op: Op, made: Signal) -> Signal:
+    """A sum in which known, not Gaussian numbers weigh (a spread-out bias) enters functions as its terms.
+
+    Not as one Gaussian.
+    """
+    known = [v for v in op.inputs if frame.signals[v].numbers is not None or frame.signals[v].constant is not None]
+    weighs = any(frame.moments_at(v).entry_var > _KNOWN_SHARE * made.known.entry_var for v in known)
+    region = tuple(dict.fromkeys(itertools.chain.from_iterable(deep_region_of(frame, v) for v in op.inputs)))
+    if len(region) > MAX_REGION or all(v in known for v in op.inputs):
+        return made
+    if len(set(op.inputs) - set(known)) == 1 and len(region) == 1:
+        return replace(made, leaf=False, region=region, depth=1 + max(frame.signals[v].depth for v in op.inputs))
+    return replace(made, leaf=False, region=region, depth=1) if weighs else replace(made, deep=region)
+
+
+def _moved_to(m: Moments, mean: float) -> Moments:
+    """The tensor with a number added that makes its mean this one."""
+    return m.with_kernel(m.covariance + mean * mean, mean)
+
+
+def _total(atoms: Mapping[AtomKey, Atom], mean: float, shape: tuple[int, ...]) -> Moments:
+    keys = list(atoms)
+    full = aligned([atoms[k].moments for k in keys], shape)
+    factors = [atoms[k].factor for k in keys]
+    cov = np.asarray(sum(f * f * m.covariance for f, m in zip(factors, full, strict=True)))
+    for i, first in enumerate(keys):
+        for j in range(i):
+            if keys[j][0] == first[0]:
+                cov = cov + 2.0 * factors[i] * factors[j] * _cross(full[i], full[j], keys[j], shape)
+    kernel = cov + mean * mean
+    width = mixed_width_var([m.scaled(f) for m, f in zip(full, factors, strict=True)], kernel)
+    return replace(full[0], mean=mean, kernel=kernel, width_var=width, spread=None)
+
+
+def _cross(one: Moments, other: Moments, key: AtomKey, shape: tuple[int, ...]) -> kn.Array:
+    """Covariance of two averages of one tensor: that of the average over the dimensions of both."""
+    axes = one.axes_of([len(shape) - d for d in sorted(key[1])])
+    return kn.average(one.covariance, one.sizes, axes, keep=True)
+
+
+def _add(frame: Frame, op: Op, sign: float) -> Signal:
+    left, right = op.arg(0), op.arg(1, "other")
+    weight = sign * float(op.kwargs.get("alpha", 1.0))
+    return _sum_of(frame, op, [(left, 1.0), (right, weight)])
+
+
+def _sum_of(frame: Frame, op: Op, terms: Sequence[tuple[Any, float]]) -> Signal:
+    if _entangled(frame, [t for t, _ in terms]):
+        return elementwise(frame, op)
+    return combined(frame, op, terms)
+
+
+def _entangled(frame: Frame, templates: Sequence[Any]) -> bool:
+    """Whether a summand shares fluctuations with another one that their terms do not show, or is a mask."""
+    values = [t.index for t in templates if isinstance(t, Ref)]
+    if any(_is_masked(frame, v) for v in values):
+        return True
+    return any(frame.entangled(v, w) for v, w in itertools.combinations(values, 2) if v != w)
+
+
+def _is_masked(frame: Frame, value: int) -> bool:
+    """Whether a known tensor holds infinities or huge numbers that stand for them (an attention mask)."""
+    numbers = frame.signals[value].numbers
+    return numbers is not None and numbers.is_floating_point() and bool((numbers.abs() > 1e4).any())
+
+
+def _add_rule(frame: Frame, op: Op) -> Signal:
+    return _add(frame, op, 1.0)
+
+
+def _sub_rule(frame: Frame, op: Op) -> Signal:
+    return _add(frame, op, -1.0)
+
+
+def _rsub_rule(frame: Frame, op: Op) -> Signal:
+    return _sum_of(frame, op, [(op.arg(0), -float(op.kwargs.get("alpha", 1.0))), (op.arg(1, "other"), 1.0)])
+
+
+# ---------------------------------------------------------------------- scaling
+def passed_on(frame: Frame, op: Op, value: int, factor: float = 1.0) -> Signal:
+    """Signal of a tensor that is handed on, or multiplied by a known number: still the same terms."""
+    s = frame.signals[value]
+    atoms = {k: Atom(a.factor * factor, a.moments) for k, a in as_atoms(frame, Ref(value)).items()}
+    made = frame.made(op, frame.moments(Ref(value)).scaled(factor), leaf=False)
+    shape = frame.graph.value(op.output).shape
+    made = replace(made, moments=made.known.expanded(shape))
+    return replace(
+        made, atoms=atoms, region=region_of(frame, value), depth=s.depth + 1, positive=s.positive and factor > 0.0
+    )
+
+
+def _mul(frame: Frame, op: Op) -> Signal:
+    left, right = op.arg(0), op.arg(1, "other")
+    for a, b in ((left, right), (right, left)):
+        factor = frame.signal(b).constant
+        if factor is not None and isinstance(a, Ref) and frame.signal(a).constant is None:
+            frame.moments(a)
+            return passed_on(frame, op, a.index, factor)
+    return _times(frame, op, left, right, invert=False)
+
+
+def _div(frame: Frame, op: Op) -> Signal:
+    left, right = op.arg(0), op.arg(1, "other")
+    if op.kwargs.get("rounding_mode") is not None:
+        return elementwise(frame, op)
+    divisor = frame.signal(right).constant
+    if divisor is not None and divisor != 0.0 and isinstance(left, Ref):
+        frame.moments(left)
+        return passed_on(frame, op, left.index, 1.0 / divisor)
+    return _times(frame, op, left, right, invert=True)
+
+
+def _times(frame: Frame, op: Op, left: Any, right: Any, *, invert: bool) -> Signal:
+    """A product of two tensors: of independent ones by their kernels, else by what it computes."""
+    if not (isinstance(left, Ref) and isinstance(right, Ref)):
+        return elementwise(frame, op)
+    self_averaging = _self_averaging(frame, op, left.index, right.index)
+    if self_averaging is not None:
+        return self_averaging
+    tied = left.index == right.index or frame.entangled(left.index, right.index)
+    if tied or frame.terms(left.index) & frame.terms(right.index) or invert or _is_masked(frame, right.index):
+        return elementwise(frame, op)
+    moments = product(frame.moments(left), frame.moments(right))
+    region = (*region_of(frame, left.index), *region_of(frame, right.index))
+    made = frame.made(op, moments, leaf=False)
+    depth = 1 + max(frame.signals[left.index].depth, frame.signals[right.index].depth)
+    positive = frame.signals[left.index].positive and frame.signals[right.index].positive
+    if len(region) > MAX_REGION or depth > MAX_DEPTH:
+        return replace(made, positive=positive)
+    return replace(made, region=region, depth=depth, positive=positive)
+
+
+def _self_averaging(frame: Frame, op: Op, left: int, right: int) -> Signal | None:
+    """A tensor times (or over) a statistic of itself, as norms compute it: the statistic is taken at its mean."""
+    for whole, part in ((left, right), (right, left)):
+        if part == left and op.name == "div":
+            continue
+        if not _is_statistic_of(frame, part, whole):
+            continue
+        scaled = passed_on(frame, op, whole, _plug_in(frame, op, whole, part))
+        return replace(scaled, atoms={}, region=(), depth=0)
+    return None
+
+
+def _is_statistic_of(frame: Frame, part: int, whole: int) -> bool:
+    """Whether `part` is a function of reductions of what `whole` is made of."""
+    sources = region_of(frame, part)
+    if not sources or frame.signals[part].numbers is not None:
+        return False
+    fine, coarse = frame.graph.value(whole), frame.graph.value(part)
+    if coarse.numel >= fine.numel:
+        return False
+    roots = frame.bases(whole)
+    return all(_is_reduced(frame, v) and frame.bases(v) & roots for v in sources)
+
+
+def _is_reduced(frame: Frame, value: int) -> bool:
+    """Whether a value is a positive reduction, perhaps reshaped since."""
+    op = frame.graph.producer(value)
+    while op is not None and op.name in _THROUGH and op.inputs:
+        op = frame.graph.producer(op.inputs[0])
+    return op is not None and op.name in _STATISTICS and frame.signals[value].known.mean > 0.0
+
+
+_THROUGH = frozenset(
+    [
+        "unsqueeze",
+        "view",
+        "reshape",
+        "expand",
+        "to",
+        "float",
+        "type_as",
+        "add",
+        "clamp",
+        "clamp_min",
+        "sqrt",
+        "rsqrt",
+        "pow",
+        "mul",
+        "squeeze",
+        "getitem",
+    ]
+)
+_STATISTICS = frozenset(["mean", "sum", "var", "std", "norm", "var_mean", "std_mean", "amax", "max", "logsumexp"])
+
+
+def _plug_in(frame: Frame, op: Op, whole: int, part: int) -> float:
+    """What the op makes of 1 when the statistic is at its mean."""
+    import torch
+
+    from fanin.moments.forward.elementwise import applied, evaluate
+
+    env: dict[int, Any] = {
+        v: torch.tensor(frame.signals[v].known.mean, dtype=torch.float64) for v in region_of(frame, part)
+    }
+    evaluate(frame, part, env)
+    env[frame.first(whole)] = torch.tensor(1.0, dtype=torch.float64)
+    value = float(applied(frame, op, env))
+    if not np.isfinite(value):
+        raise NoRuleError("the statistic is zero")
+    return value
+
+
+def _neg(frame: Frame, op: Op) -> Signal:
+    frame.moments(op.arg(0))
+    return passed_on(frame, op, op.inputs[0], -1.0)
+
+
+def _handed_on(frame: Frame, op: Op) -> Signal:
+    frame.moments(op.arg(0))
+    return passed_on(frame, op, op.inputs[0])
+
+
+_IDENTITIES = [
+    "contiguous",
+    "clone",
+    "detach",
+    "data",
+    "to",
+    "float",
+    "double",
+    "half",
+    "bfloat16",
+    "type",
+    "alias",
+    "type_as",
+    "cpu",
+    "cuda",
+    "real",
+]
+
+
+def _glu(frame: Frame, op: Op) -> Signal:
+    """One half times the sigmoid of the other."""
+    x = frame.moments(op.arg(0, "input"))
+    dim = int(op.arg(1, "dim", -1))
+    half = x.resized(dim, x.shape[dim] // 2)
+    gate = gaussian_image(_sigmoid, mean=half.mean, var=half.entry_var)
+    m = product(half, imaged(half, gate))
+    return replace(frame.made(op, m, leaf=False), shared=frozenset())
+
+
+def _sigmoid(z: kn.Array) -> kn.Array:
+    return np.asarray(0.5 * (1.0 + np.tanh(0.5 * z)))
+
+
+RULES = {
+    "glu": _glu,
+    "add": _add_rule,
+    "sub": _sub_rule,
+    "rsub": _rsub_rule,
+    "mul": _mul,
+    "div": _div,
+    "neg": _neg,
+    **dict.fromkeys(_IDENTITIES, _handed_on),
+}

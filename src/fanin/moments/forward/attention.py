@@ -1,0 +1,165 @@
+"""Softmax and attention: weights over keys from Gaussian logits, and what they leave of the values' variance."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fanin.graph.ir import Op
+from fanin.graph.recording.replay import run
+from fanin.memory import as_array
+from fanin.moments import kernel as kn
+from fanin.moments.algebra import contraction
+from fanin.moments.frame import SAMPLE_CAP, Draw, Frame, NoRuleError, mean_of
+from fanin.moments.kernel import Array
+from fanin.moments.moments import Moments
+from fanin.moments.signal import Signal
+
+__all__ = ["RULES", "attended", "heads_like", "operands", "softmax_moments"]
+
+_BUDGET = 1 << 16
+_ROWS = 48  # queries drawn of a long sequence
+
+
+def softmax_moments(
+    logits: Moments, mask: Array | None, rng: np.random.Generator, *, gradient: Moments | None = None
+) -> Moments:
+    """Moments of the softmax over the last dimension of Gaussian logits (..., queries, keys), with an additive mask.
+
+    Drawn on few heads and queries, since only pairs of them matter; every key is drawn, since they compete. With the
+    `gradient` that reaches the softmax: moments of the gradient p (g - sum p g) of the logits instead.
+    """
+    logits = logits.merged(*range(len(logits.shape)))
+    small, picks = _shrunk(logits)
+    back = None if gradient is None else _shrunk(gradient.merged(*range(len(logits.shape))), like=picks)[0]
+    allowed = None if mask is None else _picked(mask, logits.shape, picks)
+    repeats = max(1, min(64, _BUDGET // max(1, math.prod(small.shape))))
+    draws = []
+    for _ in range(repeats):
+        x = kn.sample(small.covariance, small.sizes, rng).reshape(small.shape)
+        x = x if allowed is None else np.maximum(x + allowed, -1e30)
+        x = np.exp(x - x.max(axis=-1, keepdims=True))
+        p = x / x.sum(axis=-1, keepdims=True)
+        draws.append(Moments.measured(p if back is None else _pulled_back(p, back, rng)))
+    out = mean_of(draws)
+    for d, n in enumerate(logits.shape):
+        if out.shape[d] != n:
+            out = out.resized(d, n)
+    return out
+
+
+def _pulled_back(p: Array, gradient: Moments, rng: np.random.Generator) -> Array:
+    g = kn.sample(gradient.covariance, gradient.sizes, rng).reshape(p.shape)
+    return np.asarray(p * (g - (p * g).sum(axis=-1, keepdims=True)))
+
+
+def _shrunk(
+    logits: Moments, like: Sequence[npt.NDArray[np.int64]] | None = None
+) -> tuple[Moments, list[npt.NDArray[np.int64]]]:
+    """Logits of at most two samples, two heads and some queries, spread evenly; and which ones."""
+    small, picks = logits, []
+    rank = len(logits.shape)
+    tight = math.prod(logits.shape) > _BUDGET // 4
+    for d, n in enumerate(logits.shape):
+        most = n if d == rank - 1 or not tight else _ROWS if d == rank - 2 else 2
+        chosen = np.unique(np.linspace(0, n - 1, min(n, most)).round().astype(np.int64)) if like is None else like[d]
+        picks.append(chosen)
+        if chosen.size != n:
+            small = small.resized(d, chosen.size)
+    return small, picks
+
+
+def _picked(mask: Array, shape: Sequence[int], picks: Sequence[npt.NDArray[np.int64]]) -> Array:
+    mask = mask.reshape((1,) * (len(shape) - mask.ndim) + mask.shape)
+    for d, chosen in enumerate(picks):
+        if mask.shape[d] != 1:
+            mask = np.take(mask, chosen, axis=d)
+    return mask
+
+
+def additive(mask: Any) -> Array:
+    """A mask as numbers to add: True or 0 lets a key in."""
+    array = mask.detach().cpu()
+    if array.dtype.is_floating_point:
+        return as_array(array.double())
+    return np.where(as_array(array).astype(bool), 0.0, -1e30)
+
+
+def attended(
+    q: Moments, k: Moments, v: Moments, *, scale: float, mask: Array | None, rng: np.random.Generator
+) -> tuple[Moments, Moments]:
+    """Attention weights and output of independent queries, keys and values (..., tokens, features)."""
+    rank = len(q.shape)
+    lead = "ABCDEF"[: rank - 2]
+    logits = contraction(f"{lead}qd,{lead}kd->{lead}qk", [q, k], (*_lead(q, k), q.shape[-2], k.shape[-2])).scaled(scale)
+    weights = softmax_moments(logits, mask, rng)
+    out = contraction(f"{lead}qk,{lead}kd->{lead}qd", [weights, v], (*_lead(q, v), q.shape[-2], v.shape[-1]))
+    return weights, replace(out, width_var=v.width_var + v.own_var)
+
+
+def _lead(a: Moments, b: Moments) -> tuple[int, ...]:
+    return tuple(max(x, y) for x, y in zip(a.shape[:-2], b.shape[:-2], strict=True))
+
+
+def operands(frame: Frame, op: Op) -> tuple[Moments, Moments, Moments, Array | None, float]:
+    """Queries, keys, values, mask and scale of a fused attention."""
+    q, k, v = (frame.moments(op.arg(i, n)) for i, n in enumerate(("query", "key", "value")))
+    given = op.arg(3, "attn_mask")
+    mask = None
+    if given is not None:
+        numbers = frame.numbers(given)
+        mask = _expected_mask(frame, given) if numbers is None else additive(numbers)
+    if op.arg(5, "is_causal", False):
+        mask = np.triu(np.full((q.shape[-2], k.shape[-2]), -1e30), 1)
+    scale = op.kwargs.get("scale")
+    return q, k, v, mask, q.shape[-1] ** -0.5 if scale is None else float(scale)
+
+
+def _sdpa(frame: Frame, op: Op) -> Signal:
+    q, k, v, mask, scale = operands(frame, op)
+    _, out = attended(q, heads_like(q, k), heads_like(q, v), scale=scale, mask=mask, rng=frame.rng)
+    return frame.made(op, out)
+
+
+def _expected_mask(frame: Frame, template: Any) -> Array:
+    """A mask that depends on parameters (a relative position bias): one draw of it."""
+    drawn = frame.draw(template.index, Draw())
+    return np.asarray(drawn.double().numpy())
+
+
+def heads_like(q: Moments, k: Moments) -> Moments:
+    """Keys repeated over the queries of their group."""
+    if len(q.shape) < 3 or k.shape[-3] in (q.shape[-3], 1):
+        return k
+    heads, groups = q.shape[-3], k.shape[-3]
+    wide = k.reshaped((*k.shape[:-3], groups, 1, *k.shape[-2:])).expanded(
+        (*k.shape[:-3], groups, heads // groups, *k.shape[-2:])
+    )
+    return wide.reshaped((*k.shape[:-3], heads, *k.shape[-2:]))
+
+
+def _softmax(frame: Frame, op: Op) -> Signal:
+    """Softmax of whatever leads to it (masks, biases), drawn again from the last Gaussian tensors."""
+    value = op.inputs[0]
+    m = frame.moments_at(value)
+    if math.prod(m.shape) > SAMPLE_CAP:
+        raise NoRuleError("softmax over too many entries to draw")
+    dim = int(op.arg(1, "dim", -1))
+    s = frame.signals[value]
+    if s.leaf and not s.is_masked and s.numbers is None and dim in (-1, len(m.shape) - 1) and op.name == "softmax":
+        return frame.made(op, softmax_moments(m, None, frame.rng), leaf=False)
+    repeats = max(1, min(16, _BUDGET // math.prod(m.shape)))
+    draws = []
+    for number in range(repeats):
+        env = Draw(number=number)
+        frame.draw(value, env)
+        draws.append(Moments.measured(run(op, env.__getitem__)[0].double().numpy()))
+    return frame.made(op, mean_of(draws), leaf=False)
+
+
+RULES = {"scaled_dot_product_attention": _sdpa, "softmax": _softmax, "log_softmax": _softmax}

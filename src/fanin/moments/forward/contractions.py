@@ -1,0 +1,210 @@
+"""Sums of products: linear maps, matrix products, einsum. One rule, since each is an einsum of independent tensors."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from fanin.graph.ir import Op, Ref
+from fanin.moments.algebra import contraction, summed_up
+from fanin.moments.frame import Frame, NoRuleError
+from fanin.moments.moments import Moments
+from fanin.moments.signal import Signal
+
+__all__ = ["RULES", "SPECS", "Contraction", "finished", "matmul_equation"]
+
+_BATCH = "ABCDEFGH"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contraction:
+    """What an op sums: ``alpha * einsum(equation, *operands) + beta * bias``, the bias broadcast.
+
+    Attributes:
+        equation: one letter a dimension.
+        operands: templates of the factors.
+        bias: template of what is added; None: nothing.
+        alpha: factor of the sum.
+        beta: factor of the bias.
+    """
+
+    equation: str
+    operands: tuple[Any, ...]
+    bias: Any = None
+    alpha: float = 1.0
+    beta: float = 1.0
+
+
+def matmul_equation(left: int, right: int) -> str:
+    """The einsum that torch.matmul computes on operands of these ranks.
+
+    Example:
+        >>> matmul_equation(4, 4), matmul_equation(3, 2), matmul_equation(2, 1)
+        ('ABij,ABjk->ABik', 'Aij,jk->Aik', 'ij,j->i')
+    """
+    if left == 0 or right == 0:
+        raise NoRuleError("matmul needs tensors of rank 1 or more")
+    batch = _BATCH[: max(left, right, 2) - 2]
+    one = "j" if left == 1 else batch[len(batch) - (left - 2) :] + "ij"
+    two = "j" if right == 1 else batch[len(batch) - (right - 2) :] + "jk"
+    return f"{one},{two}->{batch}{'' if left == 1 else 'i'}{'' if right == 1 else 'k'}"
+
+
+# ---------------------------------------------------------------------- what each op sums
+def _rank(frame: Frame, template: Any) -> int:
+    return len(frame.graph.value(template.index).shape)
+
+
+def _linear(frame: Frame, op: Op) -> Contraction:
+    x, w = op.arg(0, "input"), op.arg(1, "weight")
+    lead = _BATCH[: _rank(frame, x) - 1]
+    out = "o" if _rank(frame, w) == 2 else ""
+    return Contraction(equation=f"{lead}i,{out}i->{lead}{out}", operands=(x, w), bias=op.arg(2, "bias"))
+
+
+def _matmul(frame: Frame, op: Op) -> Contraction:
+    a, b = op.arg(0, "input"), op.arg(1, "other" if op.name == "matmul" else "mat2")
+    if b is None:
+        b = op.arg(1, "vec")
+    return Contraction(equation=matmul_equation(_rank(frame, a), _rank(frame, b)), operands=(a, b))
+
+
+def _rmatmul(frame: Frame, op: Op) -> Contraction:
+    a, b = op.arg(1), op.arg(0)
+    return Contraction(equation=matmul_equation(_rank(frame, a), _rank(frame, b)), operands=(a, b))
+
+
+def _addmm(frame: Frame, op: Op) -> Contraction:
+    batched = op.name == "baddbmm"
+    c, a, b = op.arg(0, "input"), op.arg(1, "batch1" if batched else "mat1"), op.arg(2, "batch2" if batched else "mat2")
+    beta, alpha = float(op.kwargs.get("beta", 1.0)), float(op.kwargs.get("alpha", 1.0))
+    equation = matmul_equation(_rank(frame, a), _rank(frame, b))
+    return Contraction(equation=equation, operands=(a, b), bias=c, alpha=alpha, beta=beta)
+
+
+def _einsum(frame: Frame, op: Op) -> Contraction:
+    equation, operands = op.arg(0), op.args[1:]
+    if not isinstance(equation, str):
+        raise NoRuleError("einsum in its sublist form")
+    if len(operands) == 1 and isinstance(operands[0], list | tuple):
+        operands = tuple(operands[0])
+    return Contraction(equation=_explicit(equation, [_rank(frame, t) for t in operands]), operands=tuple(operands))
+
+
+def _explicit(equation: str, ranks: Sequence[int]) -> str:
+    """An einsum equation with its output written out and its dots replaced by letters.
+
+    Each operand's letters must differ.
+    """
+    left, arrow, right = equation.replace(" ", "").partition("->")
+    terms = left.split(",")
+    if not arrow:
+        letters = sorted(set(left) - set(",."))
+        right = ("..." if "..." in left else "") + "".join(s for s in letters if left.count(s) == 1)
+    free = [s for s in "ABCDEFGHIJKLMNOPQRSTUVWXYZ" if s not in equation]
+    width = max((r - len(t.replace("...", "")) for t, r in zip(terms, ranks, strict=True) if "..." in t), default=0)
+    dots = "".join(free[:width])
+    full = []
+    for term, rank in zip(terms, ranks, strict=True):
+        own = rank - len(term.replace("...", ""))
+        full.append(term.replace("...", dots[len(dots) - own :] if own else ""))
+    if any(len(set(t)) != len(t) for t in full):
+        raise NoRuleError("einsum over a diagonal")
+    return f"{','.join(full)}->{right.replace('...', dots)}"
+
+
+def _bilinear(frame: Frame, op: Op) -> Contraction:
+    x, y, w = op.arg(0, "input1"), op.arg(1, "input2"), op.arg(2, "weight")
+    lead = _BATCH[: _rank(frame, x) - 1]
+    return Contraction(equation=f"{lead}i,{lead}j,oij->{lead}o", operands=(x, y, w), bias=op.arg(3, "bias"))
+
+
+def _vdot(frame: Frame, op: Op) -> Contraction:
+    return Contraction(equation="i,i->", operands=(op.arg(0), op.arg(1)))
+
+
+def _outer(frame: Frame, op: Op) -> Contraction:
+    return Contraction(equation="i,j->ij", operands=(op.arg(0), op.arg(1)))
+
+
+SPECS: Mapping[str, Callable[[Frame, Op], Contraction]] = {
+    "linear": _linear,
+    "matmul": _matmul,
+    "mm": _matmul,
+    "bmm": _matmul,
+    "mv": _matmul,
+    "rmatmul": _rmatmul,
+    "addmm": _addmm,
+    "baddbmm": _addmm,
+    "addmv": _addmm,
+    "einsum": _einsum,
+    "bilinear": _bilinear,
+    "dot": _vdot,
+    "vdot": _vdot,
+    "outer": _outer,
+}
+
+
+# ---------------------------------------------------------------------- forward
+def is_fresh(frame: Frame, op: Op) -> bool:
+    """Whether a weight of mean (nearly) zero takes part, so that the result is uncorrelated with what was read."""
+    weights = [s.known for s in map(frame.signals.__getitem__, op.inputs) if s.weight_only and s.moments is not None]
+    return any(m.entry_var > 4.0 * m.mean * m.mean for m in weights)
+
+
+def finished(frame: Frame, op: Op, moments: Moments) -> Signal:
+    """Signal of a contraction's result."""
+    return frame.made(op, moments, fresh=is_fresh(frame, op))
+
+
+def width_of(frame: Frame, templates: Sequence[Any]) -> float:
+    """What finite width has added to the log second moment by the time these operands have been summed over."""
+    data = [t for t in templates if not frame.signal(t).weight_only]
+    return sum(m.width_var + m.own_var for m in map(frame.moments, data))
+
+
+def _contracted(frame: Frame, op: Op) -> Signal:
+    spec = SPECS[op.name](frame, op)
+    if frame.signal(spec.bias if spec.bias is not None else 0.0).moments is None:
+        frame.moments(spec.bias)
+    shape = frame.graph.value(op.output).shape
+    out = contraction(spec.equation, [frame.moments(t) for t in spec.operands], shape).scaled(spec.alpha)
+    out = replace(out, width_var=width_of(frame, spec.operands))
+    if spec.bias is not None and spec.beta != 0.0:
+        out = summed_up(out, frame.moments(spec.bias).scaled(spec.beta))
+    return finished(frame, op, out)
+
+
+def _grouped_mm(frame: Frame, op: Op) -> Signal:
+    """Rows sent to one of several experts: each meets a matrix of the same law."""
+    x, w = op.arg(0), op.arg(1)
+    if _rank(frame, x) != 2 or _rank(frame, w) != 3 or not isinstance(x, Ref):
+        raise NoRuleError("grouped_mm of other ranks")
+    out = contraction(
+        "ti,aio->to", [frame.moments(x), frame.moments(w).resized(0, 1)], frame.graph.value(op.output).shape
+    )
+    return finished(frame, op, replace(out, width_var=width_of(frame, [x])))
+
+
+def _dot(frame: Frame, op: Op) -> Signal:
+    """An inner product; u (W v) over weights alone is how spectral norm reads off the largest singular value.
+
+    Source: (sqrt(rows) + sqrt(columns)) std, Bai and Yin 1993, Annals of Probability 21 (3).
+    """
+    maps = [p for p in map(frame.graph.producer, op.inputs) if p is not None and p.name == "mv"]
+    if not maps or any(frame.signals[v].from_data for v in op.inputs):
+        return _contracted(frame, op)
+    matrix = frame.moments_at(maps[0].inputs[0])
+    rows, columns = matrix.shape
+    largest = math.sqrt(matrix.entry_var) * (math.sqrt(rows) + math.sqrt(columns))
+    return frame.made(op, Moments.constant((), largest), leaf=False)
+
+
+RULES: Mapping[str, Callable[[Frame, Op], Signal]] = {
+    **dict.fromkeys(SPECS, _contracted),
+    "dot": _dot,
+    "vdot": _dot,
+    "_grouped_mm": _grouped_mm,
+}

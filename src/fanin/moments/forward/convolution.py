@@ -1,0 +1,235 @@
+"""Convolutions and average pooling: sums over taps, with the share of them that padding leaves out of bounds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from fanin.graph.ir import Op
+from fanin.moments.algebra import summed_up
+from fanin.moments.forward.contractions import finished
+from fanin.moments.frame import Frame, NoRuleError
+from fanin.moments.kernel import Array
+from fanin.moments.moments import Moments
+from fanin.moments.signal import Signal
+
+__all__ = ["RULES", "Window", "averaged", "convolution_windows", "pooling_windows", "tap_counts", "window_sum"]
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Which input place each output place reads through which tap, along one dimension; -1: out of bounds."""
+
+    places: Array  # (outputs, taps)
+
+    @classmethod
+    def of_convolution(cls, size: int, out: int, taps: int, *, stride: int, padding: int, dilation: int) -> Window:
+        """A convolution or pooling."""
+        p = np.arange(out)[:, None] * stride - padding + np.arange(taps)[None, :] * dilation
+        return cls(np.where((p >= 0) & (p < size), p, -1))
+
+    @classmethod
+    def of_transposed(cls, size: int, out: int, taps: int, *, stride: int, padding: int, dilation: int) -> Window:
+        """A transposed convolution."""
+        p = np.arange(out)[:, None] + padding - np.arange(taps)[None, :] * dilation
+        p = np.where(p % stride == 0, p // stride, -1)
+        return cls(np.where((p >= 0) & (p < size), p, -1))
+
+    def reversed(self, size: int) -> Window:
+        """The same relation seen from the input: which output place each input place feeds through which tap."""
+        back = np.full((size, self.places.shape[1]), -1)
+        out, tap = np.nonzero(self.places >= 0)
+        back[self.places[out, tap].astype(int), tap] = out
+        return Window(back)
+
+
+def tap_counts(window: Window, size: int) -> Array:
+    """Mean number of pairs of (place, tap) by whether output places, input places and taps agree.
+
+    (2, 2, 2), differ first.
+    """
+    read = window.places >= 0
+    outs, taps = read.shape
+    place = np.where(read, window.places, 0).astype(int)
+    by_place = np.zeros((outs, size))
+    np.add.at(by_place, (np.repeat(np.arange(outs), taps), place.ravel()), read.ravel().astype(float))
+    same_out = _counts(
+        float(read.sum()), float((by_place**2).sum()), float(read.sum()), float((read.sum(1) ** 2).sum())
+    )
+    any_out = _counts(
+        float(read.sum()),
+        float((by_place.sum(0) ** 2).sum()),
+        float((read.sum(0) ** 2).sum()),
+        float(read.sum() ** 2),
+    )
+    if outs == 1:
+        return np.stack((same_out, same_out))
+    return np.stack(((any_out - same_out) / (outs * (outs - 1)), same_out / outs))
+
+
+def _counts(both: float, place: float, tap: float, every: float) -> Array:
+    """Pairs by (input place agrees, tap agrees) out of the counts of those that agree at least there."""
+    return np.array([[every - place - tap + both, tap - both], [place - both, both]])
+
+
+def window_sum(
+    x: Moments, weight: Moments, windows: Sequence[Window], *, groups: int, transposed: bool, out_shape: tuple[int, ...]
+) -> Moments:
+    """Moments of the sum over channels of one group and taps.
+
+    X is (batch, channels, *places), weight as torch has it.
+    """
+    spatial = len(windows)
+    x = x.merged(*range(2, 2 + spatial))
+    weight = weight.merged(*range(2, 2 + spatial))
+    batch = x.shape[0]
+    xs = x.reshaped((batch, groups, x.shape[1] // groups, *x.shape[2:])).merged(*range(3 + spatial))
+    ws = weight.reshaped((groups, weight.shape[0] // groups, *weight.shape[1:])).merged(*range(3 + spatial))
+    ins, outs = (ws.shape[1], ws.shape[2]) if transposed else (ws.shape[2], ws.shape[1])
+    xk, wk = _full_kernel(xs), _full_kernel(ws)
+    if transposed:
+        wk = np.swapaxes(wk, 1, 2)
+    kernel = _apply(xk, wk, [tap_counts(w, n) for w, n in zip(windows, x.shape[2:], strict=True)], ins)
+    shape = (batch, groups, outs, *out_shape[2:])
+    live = [d for d, n in enumerate(shape) if n != 1]
+    for d in reversed(range(len(shape))):
+        if d not in live:
+            kernel = np.take(kernel, 1, axis=d)
+    reads = float(np.prod([(w.places >= 0).sum() / w.places.shape[0] for w in windows]))
+    mean = x.mean * weight.mean * ins * reads
+    made = Moments(shape=shape, sizes=tuple(shape[d] for d in live), mean=mean, kernel=kernel)
+    return made.reshaped(out_shape)
+
+
+def _full_kernel(m: Moments) -> Array:
+    """The kernel with an axis for every dimension, those of size 1 too."""
+    kernel = m.kernel
+    for d, n in enumerate(m.shape):
+        if n == 1:
+            kernel = np.repeat(np.expand_dims(kernel, d), 2, d)
+    return kernel
+
+
+def _apply(x: Array, w: Array, counts: Sequence[Array], ins: int) -> Array:
+    """Sum over input channels and taps: x (batch, group, in, *places), w (group, out, in, *taps)."""
+    places, taps, outs = "pqr"[: len(counts)], "tuv"[: len(counts)], "xyz"[: len(counts)]
+    tables = [f"{o}{p}{t}" for o, p, t in zip(outs, places, taps, strict=True)]
+    equation = f"ngi{places},goi{taps},i,{','.join(tables)}->ngo{outs}"
+    channels = np.array([ins * (ins - 1.0), float(ins)])
+    return np.asarray(np.einsum(equation, x, w, channels, *counts))
+
+
+# ---------------------------------------------------------------------- the ops
+def _tuple(value: Any, n: int) -> tuple[int, ...]:
+    if isinstance(value, int):
+        return (value,) * n
+    out = tuple(int(v) for v in value)
+    return out * n if len(out) == 1 else out
+
+
+def _full(shape: tuple[int, ...], n: int) -> tuple[int, ...]:
+    """The shape with a batch dimension."""
+    return shape if len(shape) == n + 2 else (1, *shape)
+
+
+def convolution_windows(frame: Frame, op: Op) -> list[Window]:
+    """The windows of a (transposed) convolution, one a spatial dimension."""
+    n = int(op.name[-2])
+    transposed = "transpose" in op.name
+    before = _full(frame.graph.value(op.inputs[0]).shape, n)[2:]
+    after = _full(frame.graph.value(op.output).shape, n)[2:]
+    taps = frame.graph.value(op.inputs[1]).shape[2:]
+    stride, dilation = _tuple(op.arg(3, "stride", 1), n), _tuple(op.arg(7 if transposed else 5, "dilation", 1), n)
+    padding = _padding(op.arg(4, "padding", 0), taps, dilation)
+    make = Window.of_transposed if transposed else Window.of_convolution
+    return [
+        make(before[d], after[d], taps[d], stride=stride[d], padding=padding[d], dilation=dilation[d]) for d in range(n)
+    ]
+
+
+def _convolution(frame: Frame, op: Op) -> Signal:
+    n = int(op.name[-2])
+    x, w = frame.moments(op.arg(0, "input")), frame.moments(op.arg(1, "weight"))
+    shape = frame.graph.value(op.output).shape
+    out = window_sum(
+        x.reshaped(_full(x.shape, n)),
+        w,
+        convolution_windows(frame, op),
+        groups=int(op.arg(6, "groups", 1)),
+        transposed="transpose" in op.name,
+        out_shape=_full(shape, n),
+    )
+    return _convolved(frame, op, out, x, shape, n)
+
+
+def _padding(padding: Any, taps: Sequence[int], dilation: Sequence[int]) -> tuple[int, ...]:
+    if padding == "valid":
+        return (0,) * len(taps)
+    if padding == "same":
+        return tuple(d * (k - 1) // 2 for k, d in zip(taps, dilation, strict=True))
+    return _tuple(padding, len(taps))
+
+
+def _convolved(frame: Frame, op: Op, out: Moments, x: Moments, shape: tuple[int, ...], n: int) -> Signal:
+    bias = op.arg(2, "bias")
+    if bias is not None:
+        b = frame.moments(bias)
+        out = summed_up(out, b.reshaped((*b.shape, *(1,) * n)))
+    out = replace(out.reshaped(shape), width_var=x.width_var + x.own_var)
+    return finished(frame, op, out)
+
+
+def pooling_windows(frame: Frame, op: Op) -> list[Window]:
+    """The windows of an average pooling, one a pooled dimension."""
+    n = next(int(c) for c in op.name if c.isdigit())
+    before, after = frame.graph.value(op.inputs[0]).shape[-n:], frame.graph.value(op.output).shape[-n:]
+    if op.name.startswith("adaptive"):
+        if any(a % b for a, b in zip(before, after, strict=True)):
+            raise NoRuleError("adaptive pooling of uneven windows")
+        taps = tuple(a // b for a, b in zip(before, after, strict=True))
+        stride, padding = taps, (0,) * n
+    else:
+        taps = _tuple(op.arg(1, "kernel_size"), n)
+        stride, padding = _tuple(op.arg(2, "stride") or taps, n), _tuple(op.arg(3, "padding", 0), n)
+    return [
+        Window.of_convolution(a, b, k, stride=s, padding=p, dilation=1)
+        for a, b, k, s, p in zip(before, after, taps, stride, padding, strict=True)
+    ]
+
+
+def _avg_pool(frame: Frame, op: Op) -> Signal:
+    x = frame.moments(op.arg(0, "input"))
+    return frame.made(op, averaged(x, pooling_windows(frame, op), frame.graph.value(op.output).shape))
+
+
+def averaged(x: Moments, windows: Sequence[Window], shape: tuple[int, ...]) -> Moments:
+    """Mean over windows of the last dimensions, padding counted as zeros."""
+    n, lead = len(windows), len(shape) - len(windows)
+    x = x.merged(*range(lead, len(x.shape)))
+    lead_axes = x.axes_of(range(lead))
+    kernel = x.kernel
+    for d in range(n):
+        if x.shape[lead + d] == 1:
+            kernel = np.repeat(np.expand_dims(kernel, len(lead_axes) + d), 2, len(lead_axes) + d)
+    tables = [tap_counts(w, s) for w, s in zip(windows, x.shape[lead:], strict=True)]
+    letters = [f"{o}{p}{t}" for o, p, t in zip("xyz"[:n], "pqr"[:n], "tuv"[:n], strict=True)]
+    flat = kernel.reshape((-1, *(2,) * n))
+    summed = np.einsum(f"a{'pqr'[:n]},{','.join(letters)}->a{'xyz'[:n]}", flat, *tables)
+    kernel = summed.reshape((2,) * (len(lead_axes) + n))
+    for d in reversed(range(n)):
+        if shape[lead + d] == 1:
+            kernel = np.take(kernel, 1, axis=len(lead_axes) + d)
+    share = 1.0 / float(np.prod([w.places.shape[1] for w in windows]))
+    reads = float(np.prod([(w.places >= 0).sum() / w.places.shape[0] for w in windows]))
+    sizes = (*(x.sizes[a] for a in lead_axes), *(s for s in shape[lead:] if s != 1))
+    made = Moments(shape=shape, sizes=sizes, mean=x.mean * share * reads, kernel=np.asarray(kernel) * share**2)
+    return replace(made, width_var=x.width_var)
+
+
+RULES = {
+    **dict.fromkeys((f"conv{t}{n}d" for t in ("", "_transpose") for n in (1, 2, 3)), _convolution),
+    **dict.fromkeys((f"{a}avg_pool{n}d" for a in ("", "adaptive_") for n in (1, 2, 3)), _avg_pool),
+}

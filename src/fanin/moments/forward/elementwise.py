@@ -1,0 +1,363 @@
+"""Functions of single entries.
+
+Any chain of elementwise ops between Gaussian tensors, by what it computes and not by its name.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from fanin.graph.ir import Op
+from fanin.graph.recording.replay import run
+from fanin.memory import as_array
+from fanin.model.operations import ELEMENTWISE
+from fanin.moments import kernel as kn
+from fanin.moments.frame import Frame, NoRuleError
+from fanin.moments.hermite import GaussianImage, gaussian_image
+from fanin.moments.kernel import Array
+from fanin.moments.moments import Moments, aligned
+from fanin.moments.signal import Signal
+
+__all__ = ["elementwise", "evaluate", "image_of", "is_elementwise", "region_of"]
+
+MAX_REGION = 6
+MAX_DEPTH = 40
+_PAIRS = 4096
+_NEVER = frozenset({"bernoulli", "rand_like", "masked_scatter", "view_as_real", "view_as_complex", "polar", "complex"})
+_PROBE_CAP = 1 << 16
+
+Function: TypeAlias = "Callable[[Array], Array]"
+
+
+def is_elementwise(frame: Frame, op: Op) -> bool:
+    """Whether each entry of the result depends only on the entries at its own place.
+
+    Unknown ops are put to the test.
+    """
+    if op.name in ELEMENTWISE:
+        return op.name not in _NEVER and len(op.outputs) == 1
+    return len(op.outputs) == 1 and len(set(op.inputs)) == 1 and _passes_probe(frame, op)
+
+
+def _passes_probe(frame: Frame, op: Op) -> bool:
+    """Run the op on a vector and on the same vector in another order."""
+    import torch
+
+    source, made = frame.graph.value(op.inputs[0]), frame.graph.value(op.output)
+    if source.shape != made.shape or not (source.is_float and made.is_float) or source.numel < 2:
+        return False
+    x = torch.linspace(-2.3, 2.7, 24).reshape(2, 12)
+    order = torch.randperm(24, generator=torch.Generator().manual_seed(1))
+    try:
+        with torch.no_grad():
+            (a,), (b,) = run(op, lambda _: x), run(op, lambda _: x.flatten()[order].reshape(2, 12))
+    except Exception:  # an op of other needs is not elementwise
+        return False
+    return bool(a.shape == x.shape and torch.equal(a.flatten()[order], b.flatten()))
+
+
+# ---------------------------------------------------------------------- regions
+def region_of(frame: Frame, value: int) -> tuple[int, ...]:
+    """The values that one is an elementwise function of.
+
+    Itself, none (a known number), or those its chain of ops starts from.
+    """
+    s = frame.signals[value]
+    if s.constant is not None or (s.numbers is not None and s.numbers.numel() == 1):
+        return ()
+    return s.region or (frame.first(value),)
+
+
+def deep_region_of(frame: Frame, value: int) -> tuple[int, ...]:
+    """The same with sums of few terms taken apart."""
+    s = frame.signals[value]
+    shallow = region_of(frame, value)
+    if not s.region:
+        return s.deep if shallow and s.deep else shallow
+    return tuple(dict.fromkeys(itertools.chain.from_iterable(deep_region_of(frame, v) for v in s.region)))
+
+
+def joint_region(frame: Frame, op: Op) -> tuple[int, ...]:
+    """The values that an elementwise op's result is a function of: few, and no two of them entangled.
+
+    Raises:
+        NoRuleError: there is no such set.
+    """
+    for regions in (region_of, deep_region_of):
+        region = tuple(dict.fromkeys(itertools.chain.from_iterable(regions(frame, v) for v in op.inputs)))
+        if not tangled(frame, region):
+            return region
+    raise NoRuleError("the operands share fluctuations that no small set of sources explains")
+
+
+def tangled(frame: Frame, region: Sequence[int]) -> bool:
+    """Whether any two of these values are entangled, or have terms in common."""
+    if len(region) > MAX_REGION:
+        return True
+    return any(frame.entangled(a, b) or frame.terms(a) & frame.terms(b) for a, b in itertools.combinations(region, 2))
+
+
+def applied(frame: Frame, op: Op, env: Mapping[int, Any]) -> Any:
+    """First output of an elementwise op on what `env` holds.
+
+    A number that would be written into takes the others' shape; all are computed with in float64 (prelu takes no two).
+    """
+
+    def fetch(value: int) -> Any:
+        tensor = env[frame.first(value)]
+        tensor = tensor.double() if tensor.is_floating_point() else tensor
+        if op.inplace and value == op.inputs[0]:
+            shape = np.broadcast_shapes(*(tuple(env[frame.first(v)].shape) for v in op.inputs))
+            return tensor.expand(shape)
+        return tensor
+
+    return run(op, fetch)[0]
+
+
+def evaluate(frame: Frame, value: int, env: dict[int, Any]) -> Any:
+    """The value of an elementwise chain, given tensors for the values it starts from."""
+    import torch
+
+    value = frame.first(value)
+    if value in env:
+        return env[value]
+    s = frame.signals[value]
+    if s.numbers is not None and (s.numbers.numel() == 1 or s.constant is not None):
+        env[value] = s.numbers.reshape(-1)[0]
+    elif s.constant is not None:
+        env[value] = torch.tensor(s.constant, dtype=torch.float64)
+    else:
+        op = frame.graph.producer(value)
+        if op is None:
+            raise NoRuleError("a leaf is missing from the region")
+        for v in dict.fromkeys(op.inputs):
+            evaluate(frame, v, env)
+        env[value] = applied(frame, op, env)
+    return env[value]
+
+
+def elementwise(frame: Frame, op: Op) -> Signal:
+    """Signal of an elementwise op, by quadrature over one Gaussian or by joint sampling over several."""
+    for v in op.inputs:
+        frame.moments_at(v)
+    region = joint_region(frame, op)
+    shape = frame.graph.value(op.output).shape
+    if not region:
+        return _of_constants(frame, op, shape)
+    if len(region) == 1 and frame.signals[region[0]].numbers is None:
+        moments, positive = image_of(frame, op, region[0], shape)
+    else:
+        moments, positive = sampled_pairs(frame, op, region, shape)
+    return replace(chained(frame, op, moments, region), positive=positive)
+
+
+def chained(frame: Frame, op: Op, moments: Moments, region: Sequence[int]) -> Signal:
+    """Signal of a link of an elementwise chain; chains too long or of too many sources start anew."""
+    made = frame.made(op, moments, leaf=False)
+    depth = 1 + max((frame.signals[v].depth for v in op.inputs), default=0)
+    if len(region) > MAX_REGION or depth > MAX_DEPTH:
+        return made
+    return replace(made, region=tuple(region), depth=depth)
+
+
+def _of_constants(frame: Frame, op: Op, shape: tuple[int, ...]) -> Signal:
+    env: dict[int, Any] = {}
+    for v in dict.fromkeys(op.inputs):
+        evaluate(frame, v, env)
+    return frame.made(op, Moments.constant(shape, float(applied(frame, op, env))), leaf=False)
+
+
+def chain_function(frame: Frame, op: Op, source: int) -> Function:
+    """The NumPy function that the chain up to an op computes from its one source."""
+
+    def f(z: Array) -> Array:
+        import torch
+
+        env: dict[int, Any] = {source: torch.from_numpy(z)}
+        with torch.no_grad():
+            for v in dict.fromkeys(op.inputs):
+                evaluate(frame, v, env)
+            out = applied(frame, op, env)
+        return np.asarray(out.double().expand(z.shape).numpy())
+
+    return f
+
+
+def chain_slope(frame: Frame, op: Op, source: int) -> Function:
+    """Its derivative."""
+
+    def df(z: Array) -> Array:
+        import torch
+
+        with torch.enable_grad():
+            x = torch.from_numpy(z.copy()).requires_grad_()
+            env: dict[int, Any] = {source: x}
+            for v in dict.fromkeys(op.inputs):
+                evaluate(frame, v, env)
+            out = applied(frame, op, env)
+            (slope,) = torch.autograd.grad(out.sum(), x, allow_unused=True) if out.requires_grad else (None,)
+        return np.zeros_like(z) if slope is None else np.asarray(slope.numpy())
+
+    return df
+
+
+def local_slope(frame: Frame, op: Op, operand: int) -> Function:
+    """Derivative of one op by one operand, the others being known numbers."""
+
+    def df(z: Array) -> Array:
+        import torch
+
+        with torch.enable_grad():
+            x = torch.from_numpy(z.copy()).requires_grad_()
+            env: dict[int, Any] = {frame.first(operand): x}
+            for v in dict.fromkeys(op.inputs):
+                evaluate(frame, v, env)
+            out = applied(frame, op, env)
+            (slope,) = torch.autograd.grad(out.sum(), x, allow_unused=True)
+        return np.zeros_like(z) if slope is None else np.asarray(slope.numpy())
+
+    return df
+
+
+def is_positive(frame: Frame, value: int) -> bool:
+    """Whether a value is never negative (an exponential, a mean of squares): taken as log-normal."""
+    s = frame.signals[value]
+    return s.positive and s.known.mean > 0.0
+
+
+def source_image(frame: Frame, f: Function, source: int) -> GaussianImage:
+    """Image of a source under a function: of a Gaussian, or of a log-normal of the same two moments."""
+    m = frame.signals[source].known
+    if not is_positive(frame, source):
+        return gaussian_image(f, mean=m.mean, var=m.entry_var)
+    log_var = math.log1p(m.entry_var / (m.mean * m.mean))
+    log_mean = math.log(m.mean) - 0.5 * log_var
+    return gaussian_image(lambda z: f(np.exp(log_mean + math.sqrt(log_var) * z)), mean=0.0, var=1.0)
+
+
+def correlation(m: Moments) -> Array:
+    """Correlation of pairs of entries."""
+    return np.clip(m.covariance / m.entry_var, -1.0, 1.0) if m.entry_var > 0.0 else np.ones_like(m.kernel)
+
+
+def image_of(frame: Frame, op: Op, source: int, shape: tuple[int, ...]) -> tuple[Moments, bool]:
+    """Moments of a chain over one Gaussian source, and whether it is never negative."""
+    m = frame.signals[source].known.expanded(shape)
+    image = source_image(frame, chain_function(frame, op, source), source)
+    if image.lost > 0.5:
+        raise NoRuleError("the function is not finite on most of its Gaussian")
+    return imaged(m, image), image.positive
+
+
+def imaged(m: Moments, image: GaussianImage) -> Moments:
+    """Moments of f(x), given those of x and the image of its entries under f."""
+    c = correlation(m)
+    kernel = image.pair(c)
+    kernel[(1,) * kernel.ndim] = image.second
+    spread = kn.pair_mean(np.square(c), m.sizes) * image.kappa if math.isfinite(image.kappa) else None
+    return replace(m, mean=image.mean, kernel=kernel, spread=spread)
+
+
+# ---------------------------------------------------------------------- several sources
+def sampled_pairs(
+    frame: Frame, op: Op, region: Sequence[int], shape: tuple[int, ...], *, by: int | None = None
+) -> tuple[Moments, bool]:
+    """Moments of a function of several sources (or of its derivative by one).
+
+    Its values at pairs of entries of every kind.
+    """
+    full = dict(zip(region, aligned([frame.moments_at(v) for v in region], shape), strict=True))
+    template = next(iter(full.values()))
+    draws = PairDraws(frame, full)
+    kernel = np.empty((2,) * len(template.sizes))
+    mean, positive = 0.0, False
+    known: dict[tuple[float, ...], float] = {}
+    for pattern in itertools.product((1, 0), repeat=len(template.sizes)):
+        kind = draws.kind(pattern)
+        if kind not in known:
+            sides = [_side(frame, op, env, by) for env in draws.pair(pattern)]
+            with np.errstate(all="ignore"):
+                known[kind] = float(np.mean(sides[0] * sides[1]))
+            if all(pattern):
+                mean, positive = float(np.mean(sides[0])), bool((sides[0] >= 0.0).all())
+        kernel[pattern] = known[kind]
+    width = sum(m.width_var for m in full.values())
+    return replace(template, mean=mean, kernel=kernel, width_var=width, spread=None), positive
+
+
+def _side(frame: Frame, op: Op, env: dict[int, Any], by: int | None) -> Array:
+    """Values of a chain at one side of the drawn pairs, or its derivatives by a source."""
+    import torch
+
+    if by is not None:
+        env[by] = env[by].clone().requires_grad_()
+    with torch.set_grad_enabled(by is not None):
+        for v in dict.fromkeys(op.inputs):
+            evaluate(frame, v, env)
+        out = applied(frame, op, env)
+        if by is not None:
+            (slope,) = torch.autograd.grad(out.sum(), env[by], allow_unused=True) if out.requires_grad else (None,)
+            out = torch.zeros_like(env[by]) if slope is None else slope
+    return np.asarray(out.detach().double().expand(_PAIRS).numpy())
+
+
+class PairDraws:
+    """Values of several sources at two entries each, for any kind of pair; the same white noise serves all kinds."""
+
+    def __init__(self, frame: Frame, sources: Mapping[int, Moments]) -> None:
+        self._frame, self._sources = frame, sources
+        rng = np.random.default_rng(7)
+        self._noise = {v: rng.standard_normal((2, _PAIRS)) for v in sources}
+        self._rng = rng
+
+    def kind(self, pattern: tuple[int, ...]) -> tuple[float, ...]:
+        """What tells one kind of pair from another: the correlation of each source there."""
+        return tuple(
+            round(float(m.kernel[pattern]), 12) if self._frame.signals[v].numbers is None else float(hash(pattern))
+            for v, m in self._sources.items()
+        )
+
+    def pair(self, pattern: tuple[int, ...]) -> tuple[dict[int, Any], dict[int, Any]]:
+        """Tensors (pairs,) for each source, at the first and at the second entry."""
+        import torch
+
+        one: dict[int, Any] = {}
+        two: dict[int, Any] = {}
+        for v, m in self._sources.items():
+            first, second = (
+                self._known(v, m, pattern) if self._frame.signals[v].numbers is not None else self._gauss(v, m, pattern)
+            )
+            one[v], two[v] = torch.from_numpy(first), torch.from_numpy(second)
+        return one, two
+
+    def _gauss(self, value: int, m: Moments, pattern: tuple[int, ...]) -> tuple[Array, Array]:
+        a, b = self._noise[value]
+        c = float(correlation(m)[pattern])
+        b = c * a + math.sqrt(max(1.0 - c * c, 0.0)) * b
+        if is_positive(self._frame, value):
+            log_var = math.log1p(m.entry_var / (m.mean * m.mean))
+            log_mean, root = math.log(m.mean) - 0.5 * log_var, math.sqrt(log_var)
+            return np.exp(log_mean + root * a), np.exp(log_mean + root * b)
+        root = math.sqrt(m.entry_var)
+        return m.mean + root * a, m.mean + root * b
+
+    def _known(self, value: int, m: Moments, pattern: tuple[int, ...]) -> tuple[Any, Any]:
+        """Entries of a known tensor, picked at places that share the axes the pattern names."""
+        numbers = self._frame.signals[value].numbers.detach()
+        tensor = as_array(numbers.double() if numbers.is_floating_point() else numbers)
+        tensor = tensor.reshape((1,) * (len(m.shape) - tensor.ndim) + tensor.shape)
+        places: list[list[Any]] = [[], []]
+        for d, n in enumerate(m.shape):
+            agree = all(pattern[a] for a in m.axes(d))
+            i = self._rng.integers(0, n, _PAIRS)
+            j = i if agree or n == 1 else (i + self._rng.integers(1, n, _PAIRS)) % n
+            wide: bool = tensor.shape[d] != 1
+            places[0].append(i if wide else np.zeros_like(i))
+            places[1].append(j if wide else np.zeros_like(j))
+        return np.ascontiguousarray(tensor[tuple(places[0])]), np.ascontiguousarray(tensor[tuple(places[1])])

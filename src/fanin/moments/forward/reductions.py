@@ -1,0 +1,125 @@
+"""Means, sums and spreads over dimensions; cumulative ones are sampled."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from fanin.graph.ir import Op, Ref
+from fanin.moments import kernel as kn
+from fanin.moments.forward.arithmetic import as_atoms
+from fanin.moments.frame import Frame, NoRuleError
+from fanin.moments.moments import Moments
+from fanin.moments.signal import Atom, Signal
+
+__all__ = ["RULES", "reduced_dims"]
+
+
+def reduced_dims(op: Op, rank: int, position: int = 1) -> list[int]:
+    """Dimensions that a reduction runs over."""
+    given = op.arg(position, "dim")
+    if given is None or isinstance(given, str):
+        return list(range(rank))
+    if isinstance(given, bool):
+        raise NoRuleError("no dimension given")
+    dims = [given] if isinstance(given, int) else [int(d) for d in given]
+    return sorted({d % max(rank, 1) for d in dims}) or list(range(rank))
+
+
+def _keepdim(op: Op, position: int = 2) -> bool:
+    return bool(op.arg(position, "keepdim", False))
+
+
+def _mean(frame: Frame, op: Op) -> Signal:
+    x = frame.moments(op.arg(0, "input"))
+    dims, keep = reduced_dims(op, len(x.shape)), _keepdim(op)
+    made = frame.made(op, replace(x.summed(dims, keepdim=keep, mean=True), spread=None), leaf=False)
+    made = replace(made, positive=frame.signals[op.inputs[0]].positive)
+    if not keep:
+        return made
+    return replace(made, atoms=_averaged_atoms(frame, op.arg(0, "input"), dims, len(x.shape)))
+
+
+def _averaged_atoms(frame: Frame, template: Any, dims: Sequence[int], rank: int) -> dict[Any, Atom]:
+    """The mean of a sum is the sum of the means of its terms.
+
+    Known to be averages, they can be told from fresh tensors.
+    """
+    if not isinstance(template, Ref):
+        return {}
+    out = {}
+    for (value, averaged), atom in as_atoms(frame, template).items():
+        own = [d - (rank - len(atom.moments.shape)) for d in dims]
+        m = atom.moments.summed([d for d in own if d >= 0], keepdim=True, mean=True)
+        out[value, averaged | {rank - d for d in dims}] = Atom(atom.factor, replace(m, spread=None))
+    return out
+
+
+def _sum(frame: Frame, op: Op) -> Signal:
+    x = frame.moments(op.arg(0, "input"))
+    made = frame.made(
+        op, replace(x.summed(reduced_dims(op, len(x.shape)), keepdim=_keepdim(op)), spread=None), leaf=False
+    )
+    return replace(made, positive=frame.signals[op.inputs[0]].positive)
+
+
+def _spread(frame: Frame, op: Op) -> Signal:
+    """Variance or standard deviation: its mean; its own fluctuation is left to the norm that uses it."""
+    x = frame.moments(op.arg(0, "input"))
+    dims = reduced_dims(op, len(x.shape))
+    axes = x.axes_of(dims)
+    count = math.prod(x.shape[d] for d in dims)
+    second = max(kn.diagonal(kn.centred(x.kernel, x.sizes, axes)), 0.0)
+    if op.kwargs.get("unbiased", op.kwargs.get("correction", 1)) and count > 1:
+        second *= count / (count - 1)
+    value = math.sqrt(second) if op.name == "std" else second
+    shape = frame.graph.value(op.output).shape
+    return replace(frame.made(op, Moments.constant(shape, value), leaf=False), shared=_shared(frame, op))
+
+
+def _norm(frame: Frame, op: Op) -> Signal:
+    """Euclidean norm over dimensions, at its typical value."""
+    x = frame.moments(op.arg(0, "input"))
+    order = op.arg(1, "ord", op.kwargs.get("p", 2))
+    if order not in (2, 2.0, None, "fro"):
+        raise NoRuleError(f"norm of order {order}")
+    dims = reduced_dims(op, len(x.shape), position=2)
+    count = math.prod(x.shape[d] for d in dims)
+    value = math.sqrt(max(x.second_moment, 0.0) * count)
+    shape = frame.graph.value(op.output).shape
+    return replace(frame.made(op, Moments.constant(shape, value), leaf=False), shared=_shared(frame, op))
+
+
+def _shared(frame: Frame, op: Op) -> frozenset[int]:
+    return frozenset().union(*(frame.bases(v) for v in op.inputs))
+
+
+def _cumsum(frame: Frame, op: Op) -> Signal:
+    """Running sum: the kernel averaged over the places along the dimension."""
+    x = frame.moments(op.arg(0, "input"))
+    dim = int(op.arg(1, "dim")) % len(x.shape)
+    x = x.merged(dim)
+    n = x.shape[dim]
+    if n == 1:
+        return frame.made(op, x)
+    (axis,) = x.axes(dim)
+    k = np.moveaxis(x.kernel, axis, 0)
+    agree = ((n + 1) / 2) * k[1] + ((n + 1) * (2 * n + 1) / 6 - (n + 1) / 2) * k[0]
+    smaller, both = (n + 1) / 3, (n + 1) * (3 * n + 2) / 12  # E min(i, j) and E i j over different places
+    differ = smaller * k[1] + (both - smaller) * k[0]
+    kernel = np.stack((differ, agree), axis)
+    return frame.made(op, replace(x, kernel=kernel, mean=x.mean * (n + 1) / 2, spread=None))
+
+
+RULES = {
+    "mean": _mean,
+    "sum": _sum,
+    "var": _spread,
+    "std": _spread,
+    "norm": _norm,
+    "cumsum": _cumsum,
+}

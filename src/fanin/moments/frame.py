@@ -1,0 +1,241 @@
+"""The state of one forward sweep: what is known of each tensor so far, and how to sample a region again."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, MutableMapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from fanin.graph.ir import Graph, Op, Ref, Value
+from fanin.graph.recording.replay import run
+from fanin.memory import as_array
+from fanin.moments import kernel as kn
+from fanin.moments.moments import Moments
+from fanin.moments.signal import Provenance, Signal, worst
+from fanin.moments.weights import WeightMoments
+
+__all__ = ["SAMPLE_CAP", "Draw", "Frame", "NoRuleError"]
+
+_LARGE = 1 << 15  # elements of a drawn tensor that is not kept for longer than it is read
+SAMPLE_CAP = 1 << 22  # elements of one tensor that may be drawn
+_MEASURE_CAP = 1 << 20
+_MAX_REPLAY_DEPTH = 60
+
+
+class NoRuleError(Exception):
+    """A rule cannot speak about this call; it is sampled instead."""
+
+
+class Draw(dict[int, Any]):
+    """Tensors that were drawn together, by value index; `large` are those not worth keeping for long."""
+
+    def __init__(self, number: int = 0) -> None:
+        super().__init__()
+        self.number = number
+        self.large: set[int] = set()
+
+    def __setitem__(self, value: int, tensor: Any) -> None:
+        super().__setitem__(value, tensor)
+        if tensor.numel() >= _LARGE:
+            self.large.add(value)
+
+
+@dataclass(kw_only=True)
+class Frame:
+    """What a rule may ask and use.
+
+    Attributes:
+        graph: the captured model.
+        resolve: gives a parameter's moments when the sweep first needs them.
+        signals: what is known, by value index.
+        rng: source of the draws that sampled ops need.
+        seed: of the tensors that are drawn for values, each from a generator of its own.
+        training: whether dropout is on.
+        notes: what could not be followed, in words.
+        names: the first value that was made by a given selection of entries of a given value.
+        same: that value, for every later one that selects the same entries.
+        ensembles: tensors drawn so far, one dictionary a draw, so that what is drawn together stays together.
+    """
+
+    graph: Graph
+    resolve: Callable[[Value, Op, Moments | None], WeightMoments]
+    signals: MutableMapping[int, Signal] = field(default_factory=dict)
+    rng: np.random.Generator = field(default_factory=lambda: np.random.default_rng(0))
+    seed: int = 0
+    training: bool = False
+    notes: list[str] = field(default_factory=list)
+    names: dict[Any, int] = field(default_factory=dict)
+    same: dict[int, int] = field(default_factory=dict)
+    ensembles: list[Draw] = field(default_factory=list)
+
+    # ------------------------------------------------------------------ asking
+    def signal(self, template: Any) -> Signal:
+        """Signal of a tensor argument, or of a number."""
+        if isinstance(template, Ref):
+            return self.signals[template.index]
+        if isinstance(template, bool | int | float):
+            return Signal(moments=Moments.constant((), float(template)), leaf=False, weight_only=False, from_data=False)
+        raise NoRuleError(f"{template!r} is neither a tensor nor a number")
+
+    def moments(self, template: Any) -> Moments:
+        """Moments of a tensor argument or number; those of known numbers are measured when first asked for."""
+        signal = self.signal(template)
+        if signal.moments is None and signal.numbers is not None and isinstance(template, Ref):
+            signal = replace(signal, moments=measured(signal.numbers))
+            self.signals[template.index] = signal
+        if signal.moments is None:
+            raise NoRuleError("the moments of an operand are unknown")
+        return signal.moments
+
+    def moments_at(self, value: int) -> Moments:
+        """Moments of a value."""
+        return self.moments(Ref(value))
+
+    def numbers(self, template: Any) -> Any:
+        """The numbers of an argument, where they are known."""
+        if not isinstance(template, Ref):
+            return template
+        return self.signals[template.index].numbers
+
+    def bases(self, value: int) -> frozenset[int]:
+        """Value indices whose fluctuations a value carries."""
+        s = self.signals[value]
+        return s.shared | {self.first(value)} | {key[0] for key in s.atoms}
+
+    def first(self, value: int) -> int:
+        """The value itself, or the first one that selected the same entries."""
+        return self.same.get(value, value)
+
+    def entangled(self, one: int, other: int) -> bool:
+        """Whether two different tensors share fluctuations that their terms do not show."""
+        terms, others = self.terms(one), self.terms(other)
+        inherited = frozenset().union(*(self.signals[v].shared for v in terms))
+        inherited_other = frozenset().union(*(self.signals[v].shared for v in others))
+        return bool(inherited & (others | inherited_other) or inherited_other & terms)
+
+    def terms(self, value: int) -> frozenset[int]:
+        """The random tensors that a value is a sum of; none for what carries no data."""
+        s = self.signals[value]
+        if s.weight_only or not s.from_data:
+            return frozenset()
+        return frozenset(k for k, _ in s.atoms if k >= 0) or frozenset({self.first(value)})
+
+    # ------------------------------------------------------------------ answering
+    def made(
+        self, op: Op, moments: Moments, *, fresh: bool = False, leaf: bool = True, kind: Provenance = "theory"
+    ) -> Signal:
+        """Signal of an op's result: provenance and dependence are inherited from what it read.
+
+        Args:
+            op: the op.
+            moments: of its result.
+            fresh: a weight of mean zero stands between the result and its operands.
+            leaf: see `Signal.leaf`.
+            kind: provenance of the step itself.
+        """
+        read = [self.signals[v] for v in dict.fromkeys(op.inputs)]
+        data = [v for v in op.inputs if self.signals[v].from_data and not self.signals[v].weight_only]
+        shared = frozenset().union(*(self.bases(v) for v in data)) if data and not fresh else frozenset()
+        return Signal(
+            moments=moments,
+            provenance=worst(kind, *(s.provenance for s in read if s.moments is not None or s.numbers is None)),
+            leaf=leaf,
+            shared=shared,
+            weight_only=bool(read) and all(s.weight_only for s in read),
+            from_data=any(s.from_data for s in read),
+        )
+
+    def selection(self, op: Op, signals: list[Signal]) -> list[Signal]:
+        """Signals of an op that picks entries: fresh tensors, but the same ones where the same pick was made before."""
+        source = self.first(op.inputs[0])
+        for slot, value in enumerate(op.outputs):
+            token = (source, op.name, repr(op.args[1:]), repr(op.kwargs), slot)
+            first = self.names.setdefault(token, value)
+            if first != value:
+                self.same[value] = first
+        return [replace(s, shared=frozenset()) for s in signals]
+
+    # ------------------------------------------------------------------ sampling
+    def drawn(self, count: int) -> list[Draw]:
+        """The first `count` draws, made as far as asked for until now."""
+        while len(self.ensembles) < count:
+            self.ensembles.append(Draw(number=len(self.ensembles) + 1))
+        return self.ensembles[:count]
+
+    def forget(self, read_last: Mapping[int, int], now: int) -> None:
+        """Drop large drawn tensors of values that nothing reads after operation `now`.
+
+        Each is drawn from a seed of its own, so where it is asked for again after all, it comes back as it was.
+        """
+        for env in self.ensembles:
+            for value in [v for v in env.large if read_last.get(v, -1) <= now]:
+                env.pop(value, None)
+                env.large.discard(value)
+
+    def draw(self, value: int, env: Draw, depth: int = 0) -> Any:
+        """A tensor for a value: its numbers, a Gaussian field with its kernel.
+
+        Or what its op makes of drawn operands.
+        """
+        import torch
+
+        value = self.first(value)
+        if value in env:
+            return env[value]
+        s = self.signals[value]
+        op = self.graph.producer(value)
+        if s.numbers is not None:
+            env[value] = s.numbers
+        elif (s.leaf and not s.is_masked) or op is None or depth > _MAX_REPLAY_DEPTH or not _has_moments(self, op):
+            env[value] = torch.from_numpy(self._field(value, env)).to(_dtype(self.graph.value(value)))
+        else:
+            for v in dict.fromkeys(op.inputs):
+                self.draw(v, env, depth + 1)
+            with torch.no_grad():
+                outputs = run(op, lambda v: env[self.first(v)])
+            for v, tensor in zip(op.outputs, outputs, strict=False):
+                env[v] = tensor
+        return env[value]
+
+    def _field(self, value: int, env: Draw) -> kn.Array:
+        m = self.signals[value].moments
+        if m is None:
+            raise NoRuleError("an operand of unknown moments cannot be drawn")
+        if math.prod(m.shape) > SAMPLE_CAP:
+            raise NoRuleError(f"a tensor of shape {m.shape} is too large to draw")
+        rng = np.random.default_rng((self.seed, value, env.number))
+        return (m.mean + kn.sample(m.covariance, m.sizes, rng)).reshape(m.shape)
+
+
+def _has_moments(frame: Frame, op: Op) -> bool:
+    """Whether the op can be run again on drawn operands."""
+    return all(frame.signals[v].moments is not None or frame.signals[v].numbers is not None for v in op.inputs)
+
+
+def _dtype(value: Value) -> Any:
+    import torch
+
+    return getattr(torch, value.dtype)
+
+
+def measured(tensor: Any) -> Moments:
+    """Moments of a torch tensor, on part of its first dimension where it is very large."""
+    array = tensor.detach().cpu()
+    if array.is_complex():
+        raise NoRuleError("complex numbers have no moments here")
+    rows = array.shape[0] if array.ndim else 1
+    if array.numel() > _MEASURE_CAP and rows > 1:
+        step = min(rows - 1, math.ceil(array.numel() / _MEASURE_CAP))
+        return Moments.measured(as_array(array[::step].double())).resized(0, rows)
+    return Moments.measured(as_array(array.double()))
+
+
+def mean_of(draws: Iterable[Moments]) -> Moments:
+    """Average of the moments of several draws of one tensor."""
+    all_of = list(draws)
+    first = all_of[0]
+    kernel = np.mean([m.kernel for m in all_of], axis=0)
+    return first.with_kernel(np.asarray(kernel), float(np.mean([m.mean for m in all_of])))

@@ -1,0 +1,337 @@
+"""What is known of a tensor without its numbers: mean, second moments by pair kind, and how sure that is."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+import numpy as np
+
+from fanin.errors import ShapeError
+from fanin.moments import kernel as kn
+from fanin.moments.kernel import Array
+
+__all__ = ["MAX_AXES", "Moments", "aligned", "common_factors", "refactor"]
+
+MAX_AXES = 9  # 512 numbers a tensor: a view that would need more merges its finest axes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Moments:
+    """First and second moments of a random tensor.
+
+    Attributes:
+        shape: shape of the tensor.
+        sizes: sizes of the kernel's axes, row-major: a dimension that a view made out of several keeps them apart, so
+            that the view back loses nothing; a dimension of size 1 has none.
+        mean: mean of all entries.
+        kernel: E[x_I x_J] by which axes I and J share; see `fanin.moments.kernel`.
+        width_var: variance of the log of the second moment that finite width upstream has caused (sum of kappa / n).
+        spread: variance of the log of one tensor's own mean square given its kernel; None: that of a Gaussian tensor.
+
+    Example:
+        >>> x = Moments.iid((8, 16, 64), var=4.0)
+        >>> x.rms, x.std, x.cosine(1)
+        (2.0, 1.99..., 0.0)
+    """
+
+    shape: tuple[int, ...]
+    sizes: tuple[int, ...]
+    mean: float
+    kernel: Array
+    width_var: float = 0.0
+    spread: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.kernel.shape != (2,) * len(self.sizes) or math.prod(self.sizes) != math.prod(self.shape):
+            raise ShapeError(
+                f"a kernel of shape {self.kernel.shape} over axes of sizes {self.sizes} does not describe a tensor "
+                f"of shape {self.shape}. "
+                "Give one axis of length 2 for each size, and sizes that multiply to the number of elements."
+            )
+
+    # ------------------------------------------------------------------ made from
+    @classmethod
+    def iid(cls, shape: Sequence[int], *, var: float = 1.0, mean: float = 0.0) -> Moments:
+        """Independent entries of that mean and variance."""
+        sizes = tuple(n for n in shape if n != 1)
+        return cls(shape=tuple(shape), sizes=sizes, mean=mean, kernel=kn.iid(len(sizes), var=var, mean=mean))
+
+    @classmethod
+    def constant(cls, shape: Sequence[int], value: float) -> Moments:
+        """All entries the same known number."""
+        sizes = tuple(n for n in shape if n != 1)
+        return cls(shape=tuple(shape), sizes=sizes, mean=value, kernel=kn.constant(len(sizes), value))
+
+    @classmethod
+    def measured(cls, values: Array) -> Moments:
+        """Moments of a given array: pairs are averaged, so correlations along every axis are seen.
+
+        Example:
+            >>> Moments.measured(np.ones((2, 3))).cosine(0)
+            1.0
+        """
+        sizes = tuple(n for n in values.shape if n != 1)
+        array = np.asarray(values, dtype=np.float64)
+        return cls(shape=values.shape, sizes=sizes, mean=float(array.mean()), kernel=kn.measure(array.reshape(sizes)))
+
+    # ------------------------------------------------------------------ read off
+    @property
+    def second_moment(self) -> float:
+        """E[x^2]."""
+        return kn.diagonal(self.kernel)
+
+    @property
+    def rms(self) -> float:
+        """sqrt(E[x^2])."""
+        return math.sqrt(max(self.second_moment, 0.0))
+
+    @property
+    def var(self) -> float:
+        """Expected variance over all entries of one tensor: what all entries have in common is not in it."""
+        return max(self.second_moment - kn.pair_mean(self.kernel, self.sizes), 0.0)
+
+    @property
+    def std(self) -> float:
+        """Root of `var`."""
+        return math.sqrt(self.var)
+
+    @property
+    def covariance(self) -> Array:
+        """Kernel less the square of the mean."""
+        return self.kernel - self.mean * self.mean
+
+    @property
+    def entry_var(self) -> float:
+        """Variance of one entry over all random draws."""
+        return max(self.second_moment - self.mean * self.mean, 0.0)
+
+    def axes(self, dim: int) -> tuple[int, ...]:
+        """Axes of the kernel that make up a dimension of the tensor."""
+        return _axes(self.shape, self.sizes, dim % max(len(self.shape), 1))
+
+    def axes_of(self, dims: Sequence[int]) -> tuple[int, ...]:
+        """Axes of the kernel that make up several dimensions."""
+        return tuple(a for d in dims for a in self.axes(d))
+
+    def dim_sizes(self, dim: int) -> tuple[int, ...]:
+        """Sizes of the axes of one dimension."""
+        return tuple(self.sizes[a] for a in self.axes(dim))
+
+    def pair(self, *differ: int) -> float:
+        """E[x_I x_J] for entries that differ (everywhere inside) on the given dimensions and agree on all others."""
+        m = self.merged(*differ)
+        index = [1] * len(m.sizes)
+        for axis in m.axes_of(differ):
+            index[axis] = 0
+        return float(m.kernel[tuple(index)])
+
+    def cosine(self, dim: int) -> float:
+        """E[x_I x_J] / E[x^2] for entries that differ on one dimension: of tokens, of samples, of positions."""
+        return self.pair(dim) / self.second_moment if self.second_moment > 0.0 else 0.0
+
+    def merged(self, *dims: int) -> Moments:
+        """The same tensor with a single axis for each of these dimensions."""
+        dims = tuple(d % max(len(self.shape), 1) for d in dims)
+        parts = [
+            (self.shape[d],) if d in dims and self.shape[d] != 1 else self.dim_sizes(d) for d in range(len(self.shape))
+        ]
+        sizes = tuple(s for part in parts for s in part)
+        return replace(self, sizes=sizes, kernel=refactor(self.kernel, self.sizes, sizes))
+
+    @property
+    def own_var(self) -> float:
+        """Variance of the log of one tensor's mean square, given its kernel.
+
+        2 / n for n independent Gaussian entries.
+        """
+        if self.spread is not None:
+            return self.spread
+        if self.second_moment <= 0.0:
+            return 0.0
+        cov = self.covariance / self.second_moment  # relative, so that an exploding signal does not overflow
+        mean_share = self.mean / self.second_moment * self.mean
+        return max(kn.pair_mean(2.0 * np.square(cov) + 4.0 * mean_share * cov, self.sizes), 0.0)
+
+    @property
+    def log_rms_se(self) -> float:
+        """Standard error of log(rms) of one network of this width.
+
+        Half the root of `width_var` and of the tensor's own spread.
+        """
+        return 0.5 * math.sqrt(self.width_var + self.own_var)
+
+    # ------------------------------------------------------------------ made of it
+    def scaled(self, factor: float) -> Moments:
+        """The tensor times a known number."""
+        return replace(self, mean=self.mean * factor, kernel=self.kernel * factor**2)
+
+    def with_kernel(self, kernel: Array, mean: float | None = None) -> Moments:
+        """The same shape with another kernel and mean."""
+        return replace(self, kernel=kernel, mean=self.mean if mean is None else mean)
+
+    def reshaped(self, shape: Sequence[int]) -> Moments:
+        """Row-major view of another shape."""
+        bounds = set(itertools.accumulate((n for n in shape if n != 1), lambda a, b: a * b))
+        own = list(itertools.accumulate(self.sizes, lambda a, b: a * b))
+        edges = sorted(bounds)
+        kept = sorted(bounds | {b for b in own if _fits(b, edges)})
+        sizes = _capped(_ratios(kept), edges)
+        return replace(self, shape=tuple(shape), sizes=sizes, kernel=refactor(self.kernel, self.sizes, sizes))
+
+    def permuted(self, order: Sequence[int]) -> Moments:
+        """Dimensions in another order."""
+        axes = self.axes_of(order)
+        return replace(
+            self,
+            shape=tuple(self.shape[d] for d in order),
+            sizes=tuple(self.sizes[a] for a in axes),
+            kernel=self.kernel.transpose(axes),
+        )
+
+    def expanded(self, shape: Sequence[int]) -> Moments:
+        """Broadcast to a shape, as torch does it: repeated entries agree wherever the original ones do."""
+        return aligned([self], shape)[0]
+
+    def resized(self, dim: int, size: int) -> Moments:
+        """The same law with another number of entries along a dimension (a slice, a chunk, a selection)."""
+        m = self.merged(dim)
+        dim %= len(self.shape)
+        shape = (*self.shape[:dim], size, *self.shape[dim + 1 :])
+        axes, start = m.axes(dim), sum(len(m.axes(d)) for d in range(dim))
+        if size == 1:
+            kernel = m.kernel[(slice(None),) * start + (1,)] if axes else m.kernel
+            sizes = tuple(s for a, s in enumerate(m.sizes) if a not in axes)
+        elif axes:
+            kernel, sizes = m.kernel, tuple(size if a in axes else s for a, s in enumerate(m.sizes))
+        else:
+            kernel, sizes = kn.broadcast(m.kernel, start), (*m.sizes[:start], size, *m.sizes[start:])
+        return replace(m, shape=shape, sizes=sizes, kernel=kernel)
+
+    def summed(self, dims: Sequence[int], *, keepdim: bool = False, mean: bool = False) -> Moments:
+        """Sum (or mean) over dimensions."""
+        dims = sorted({d % max(len(self.shape), 1) for d in dims})
+        axes = self.axes_of(dims)
+        count = math.prod(self.shape[d] for d in dims)
+        kernel = kn.average(self.kernel, self.sizes, axes) * (1.0 if mean else float(count) ** 2)
+        shape = tuple(1 if d in dims else n for d, n in enumerate(self.shape) if keepdim or d not in dims)
+        return replace(
+            self,
+            shape=shape,
+            sizes=tuple(s for a, s in enumerate(self.sizes) if a not in axes),
+            kernel=kernel,
+            mean=self.mean * (1.0 if mean else count),
+        )
+
+
+@lru_cache(maxsize=1 << 16)
+def _axes(shape: tuple[int, ...], sizes: tuple[int, ...], dim: int) -> tuple[int, ...]:
+    start, end = math.prod(shape[:dim]), math.prod(shape[: dim + 1])
+    bounds = [1, *itertools.accumulate(sizes, lambda a, b: a * b)]
+    return tuple(i for i in range(len(sizes)) if start <= bounds[i] and bounds[i + 1] <= end)
+
+
+def _fits(bound: int, edges: Sequence[int]) -> bool:
+    """Whether an axis limit lies at a whole number of rows inside the dimension that holds it."""
+    below = max((e for e in edges if e <= bound), default=1)
+    above = min((e for e in edges if e >= bound), default=bound)
+    return bound % below == 0 and above % bound == 0
+
+
+def _ratios(bounds: Sequence[int]) -> tuple[int, ...]:
+    return tuple(b // a for a, b in itertools.pairwise([1, *bounds]))
+
+
+def _capped(sizes: tuple[int, ...], edges: Sequence[int]) -> tuple[int, ...]:
+    """Sizes with the last inner limits dropped until there are at most `MAX_AXES`."""
+    bounds = list(itertools.accumulate(sizes, lambda a, b: a * b))
+    inner = [b for b in bounds if b not in set(edges)]
+    while len(bounds) > MAX_AXES and inner:
+        bounds.remove(inner.pop())
+    return _ratios(bounds)
+
+
+def refactor(kernel: Array, sizes: Sequence[int], target: Sequence[int]) -> Array:
+    """The kernel over axes of other sizes with the same row-major order.
+
+    Limits not in the target are merged, new ones split.
+
+    Example:
+        >>> refactor(kn.iid(1, var=1.0), (6,), (2, 3))
+        array([[0., 0.],
+               [0., 1.]])
+    """
+    want = set(itertools.accumulate(target, lambda a, b: a * b))
+    sizes = list(sizes)
+    axis, bound = 0, 1
+    while axis < len(sizes) - 1:
+        if bound * sizes[axis] in want:
+            bound *= sizes[axis]
+            axis += 1
+        else:
+            kernel = kn.merge_axes(kernel, sizes, axis)
+            sizes[axis : axis + 2] = [sizes[axis] * sizes[axis + 1]]
+    for axis, size in enumerate(target):
+        if sizes[axis] != size:
+            kernel = kn.split_axis(kernel, axis)
+            sizes[axis : axis + 1] = [size, sizes[axis] // size]
+    return kernel
+
+
+def common_factors(options: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
+    """Sizes of the coarsest axes that refine all the given ways to divide one dimension; one axis where none does.
+
+    Example:
+        >>> common_factors([(4, 16), (64,), (8, 8)]), common_factors([(4, 3), (3, 4)])
+        ((4, 2, 8), (12,))
+    """
+    bounds = sorted({b for sizes in options for b in itertools.accumulate(sizes, lambda a, b: a * b)})
+    if any(b % a for a, b in itertools.pairwise(bounds)):
+        return (bounds[-1],)
+    return _ratios(bounds)
+
+
+def aligned(operands: Sequence[Moments], shape: Sequence[int] | None = None) -> list[Moments]:
+    """The operands broadcast to one shape, with one division into axes.
+
+    Raises:
+        ShapeError: the shapes do not broadcast.
+
+    Example:
+        >>> a, b = aligned([Moments.iid((8, 4)), Moments.iid((4,))])
+        >>> b.shape, b.cosine(0)
+        ((8, 4), 1.0)
+    """
+    try:
+        full = tuple(shape) if shape is not None else np.broadcast_shapes(*(m.shape for m in operands))
+        np.broadcast_shapes(full, *(m.shape for m in operands))
+    except ValueError as error:
+        raise ShapeError(
+            f"the shapes {[m.shape for m in operands]} do not broadcast to {shape or 'one shape'}; each dimension "
+            f"must be equal or 1"
+        ) from error
+    padded = [replace(m, shape=(1,) * (len(full) - len(m.shape)) + m.shape) for m in operands]
+    factors = [
+        common_factors([m.dim_sizes(d) for m in padded if m.shape[d] != 1] or [(n,)]) if n != 1 else ()
+        for d, n in enumerate(full)
+    ]
+    while sum(map(len, factors)) > MAX_AXES and max(map(len, factors)) > 1:
+        widest = max(range(len(factors)), key=lambda d: len(factors[d]))
+        *rest, a, b = factors[widest]
+        factors[widest] = (*rest, a * b)
+    return [_spread(m, full, factors) for m in padded]
+
+
+def _spread(m: Moments, shape: tuple[int, ...], factors: Sequence[tuple[int, ...]]) -> Moments:
+    own = tuple(s for d, f in enumerate(factors) if m.shape[d] != 1 for s in f)
+    kernel = refactor(m.kernel, m.sizes, own)
+    axis = 0
+    for d, f in enumerate(factors):
+        for _ in f:
+            if m.shape[d] == 1:
+                kernel = kn.broadcast(kernel, axis)
+            axis += 1
+    return replace(m, shape=shape, sizes=tuple(s for f in factors for s in f), kernel=kernel)

@@ -1,0 +1,1 @@
+"""The recipes, one a file; `fanin.recipes.table` lists them."""

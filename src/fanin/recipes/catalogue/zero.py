@@ -1,0 +1,24 @@
+"""``zero``: ZerO, a start without any randomness: partial identities and Hadamard maps, zero last maps of branches."""
+
+from __future__ import annotations
+
+from fanin.graph.roles.data import ParameterRole
+from fanin.initializers import Hadamard, Zeros
+from fanin.recipes.engine.draft import Draft, fixed
+from fanin.recipes.engine.network import Network
+from fanin.recipes.engine.table_recipe import NoOptions, law, table_recipe, writes
+
+__all__ = ["ZERO"]
+
+_SOURCE = "Zhao, Schaefer, Anandkumar 2022, arXiv 2110.12661, algorithm 1"
+
+
+def weight(network: Network, role: ParameterRole, options: NoOptions) -> Draft:
+    """Zero into the stream, identity or Hadamard elsewhere."""
+    if writes(role):
+        return fixed(Zeros(), rule="zero last map", reason="the last map of its branch is zero")
+    reason = "a partial identity, or a Hadamard map where it widens: units differ without any randomness"
+    return law(Hadamard(), role, rule="hadamard", formula="identity or Hadamard", source=_SOURCE, reason=reason)
+
+
+ZERO = table_recipe("zero", "ZerO: identity and Hadamard maps, no randomness", {"weight": weight}, source=_SOURCE)

@@ -1,0 +1,113 @@
+"""What a recipe asks of an activation: its moments, and whether it is odd, bounded, or linear once mirrored."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fanin.errors import FaninError
+from fanin.graph.analysis.activations import Activation
+from fanin.theory.moments import Moments, gaussian_moments
+
+__all__ = ["bend", "is_bounded", "is_odd", "mirror_slope", "moments_of"]
+
+_GRID: npt.NDArray[np.float64] = np.linspace(-6.0, 6.0, 241)
+_EXACT = 1e-5  # relative; models compute some constants in float32
+_FAR = 40.0  # where the slope of f(x) - f(-x) is taken
+_NEARLY = 0.25  # departure from a line that mirroring was measured to bear: Mish's is 0.20, ELU's 0.6
+
+
+def moments_of(activation: Activation, q: float = 1.0) -> Moments | None:
+    """Gaussian moments of an activation at pre-activation variance q; None where it has none.
+
+    Example:
+        >>> moments_of(Activation("relu", fn=lambda x: np.maximum(x, 0.0))).second
+        0.5
+    """
+    plain = activation.gain == 1.0 and activation.inner == 1.0 and not activation.name.startswith("custom")
+    return _moments(activation.name if plain else "", None if plain else activation.fn, q)
+
+
+@lru_cache(maxsize=4096)
+def _moments(name: str, fn: Any, q: float) -> Moments | None:
+    try:
+        return gaussian_moments(name or fn, q=q)
+    except FaninError:
+        return None
+
+
+def _values(activation: Activation) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    with np.errstate(all="ignore"):
+        return np.asarray(activation.fn(_GRID)), np.asarray(activation.fn(-_GRID))
+
+
+def mirror_slope(activation: Activation) -> float | None:
+    """The a of f(x) - f(-x) = a x, where that difference is (nearly) linear; None where it is not.
+
+    1 for ReLU, GELU, SiLU, softplus and hardswish, nearly so for Mish, 1 + s for a leaky ReLU of slope s: the
+    activations under which a pair of mirrored units passes a signal on unchanged.
+
+    Source: Balduzzi et al. 2017 (arXiv 1702.08591), for ReLU; the identity is elementary for the others.
+
+    Example:
+        >>> mirror_slope(Activation("leaky_relu", fn=lambda x: np.where(x > 0, x, 0.2 * x)))
+        1.2
+        >>> mirror_slope(Activation("tanh", fn=np.tanh)) is None
+        True
+    """
+    right, left = _values(activation)
+    with np.errstate(all="ignore"):
+        odd = right - left
+        far = np.asarray(activation.fn(np.array([-_FAR, _FAR])), dtype=np.float64)
+        slope = round(float((far[1] - far[0]) / _FAR), 5)
+    if not np.isfinite(odd).all() or not np.isfinite(slope) or slope == 0.0:
+        return None
+    return slope if np.abs(odd - slope * _GRID).max() <= _NEARLY * abs(slope) else None
+
+
+def is_odd(activation: Activation) -> bool:
+    """Whether f(-x) = -f(x).
+
+    Example:
+        >>> is_odd(Activation("tanh", fn=np.tanh))
+        True
+    """
+    right, left = _values(activation)
+    return bool(np.abs(right + left).max() <= _EXACT * np.abs(right).max())
+
+
+def is_bounded(activation: Activation) -> bool:
+    """Whether it saturates: from 20 on it hardly grows.
+
+    Example:
+        >>> is_bounded(Activation("tanh", fn=np.tanh)), is_bounded(Activation("relu", fn=lambda x: np.maximum(x, 0)))
+        (True, False)
+    """
+    with np.errstate(all="ignore"):
+        ends = np.asarray(activation.fn(np.array([-400.0, -20.0, 20.0, 400.0])), dtype=np.float64)
+    return bool(
+        np.isfinite(ends).all()
+        and abs(ends[3] - ends[2]) + abs(ends[1] - ends[0]) < 0.2 * (1 + np.abs(ends[1:3]).max())
+    )
+
+
+def bend(activation: Activation) -> float:
+    """Where a saturating function leaves its tangent, for tanh 1: half its range over its slope at zero.
+
+    1 for an activation that does not saturate, or is flat at zero. sigmoid(z) = (1 + tanh(z / 2)) / 2, so a logistic
+    unit whose mean is taken off is a tanh unit that reads z / 2 and gives half: its weights are four times a tanh's.
+
+    Example:
+        >>> logistic = Activation("sigmoid", fn=lambda z: 1.0 / (1.0 + np.exp(-z)))
+        >>> round(bend(logistic), 6), round(bend(Activation("tanh", fn=np.tanh)), 6)
+        (2.0, 1.0)
+    """
+    if not is_bounded(activation):
+        return 1.0
+    with np.errstate(all="ignore"):
+        low, left, right, high = np.asarray(activation.fn(np.array([-400.0, -1e-4, 1e-4, 400.0])), dtype=np.float64)
+    slope = (right - left) / 2e-4
+    return float(abs((high - low) / (2.0 * slope))) if abs(slope) > _EXACT else 1.0

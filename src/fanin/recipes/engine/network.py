@@ -1,0 +1,254 @@
+"""The network as recipes see it: the captured graph, the roles, and the questions that recipes ask of both."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from fanin.graph.ir import Graph, Op
+from fanin.graph.roles.data import Branch, ParameterRole, Roles, Use
+from fanin.memory import as_array
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["BranchInfo", "Network", "tap_share"]
+
+_MAPS = ("weight", "rnn_ih", "rnn_hh")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BranchInfo:
+    """One residual branch.
+
+    Attributes:
+        members: names of the weights in it.
+        normed: a norm stands in the branch (before its first map, or between its maps).
+        mixes: it holds attention or a gate, so its maps do not act one after the other alone.
+        num_maps: maps on its longest path.
+        num_branches: branches of the stream it joins.
+        post_norm: the stream is normalized after every addition.
+    """
+
+    members: tuple[str, ...]
+    normed: bool
+    mixes: bool
+    num_maps: int
+    num_branches: int
+    post_norm: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Network:
+    """A captured model with the role of every parameter.
+
+    Attributes:
+        graph: the forward pass.
+        roles: by first qualified name.
+        tensors: the live parameters, effective tensors for parametrized ones.
+    """
+
+    graph: Graph
+    roles: Roles
+    tensors: Mapping[str, torch.Tensor]
+
+    # ------------------------------------------------------------------ residual streams
+    @cached_property
+    def branches(self) -> Mapping[tuple[int, int], BranchInfo]:
+        """By (stream, index of the branch)."""
+        members: dict[tuple[int, int], list[tuple[str, Use, Branch]]] = {}
+        for name, role in self.roles.parameters.items():
+            for use in role.uses if role.role == "weight" else ():
+                if use.branch is not None:
+                    members.setdefault((use.branch.stream, use.branch.index), []).append((name, use, use.branch))
+        post = {
+            s for (s, i), m in members.items() if i == 0 and any(b.post_norm and b.num_branches > 1 for _, _, b in m)
+        }
+        return {key: _branch_info(found, key[0] in post) for key, found in members.items()}
+
+    @cached_property
+    def end_norms(self) -> Mapping[str, Use]:
+        """Scale of a norm that ends a residual branch -> the use of the map before it (batch norms left out)."""
+        scales = sorted(
+            (r.uses[0].op, r.name) for r in self.roles.parameters.values() if r.role == "norm_scale" and r.uses
+        )
+        found = {}
+        for role in self.roles.parameters.values():
+            for use in role.uses if role.role == "weight" else ():
+                if use.branch is None or not use.branch.writes or use.norm_after in ("", "batch_norm"):
+                    continue
+                after = next((name for op, name in scales if op > use.op), None)
+                if after is not None:
+                    found[after] = use
+        return found
+
+    def branch_of(self, use: Use | None) -> BranchInfo | None:
+        """The branch that a use of a weight stands in."""
+        if use is None or use.branch is None:
+            return None
+        return self.branches.get((use.branch.stream, use.branch.index))
+
+    def stream_start(self, stream: int) -> int | None:
+        """Value index that a residual stream starts from."""
+        return next((s.start for s in self.roles.streams if s.number == stream), None)
+
+    @cached_property
+    def width(self) -> int:
+        """Width of the model: features of its residual streams, or the most common fan_in where there are none."""
+        starts = [self.graph.value(s.start) for s in self.roles.streams if s.num_branches > 1]
+        sizes = [v.shape[1] if len(v.shape) == 4 else v.shape[-1] for v in starts if len(v.shape) > 1]
+        fans = [int(r.fan_in) for r in self.roles.parameters.values() if r.role == "weight" and r.fan_in]
+        return max(sizes) if sizes else statistics.mode(fans) if fans else 1
+
+    @cached_property
+    def head_dim(self) -> int | None:
+        """Width of one attention head, where attention is one fused call."""
+        for op in self.graph.live_ops():
+            if op.name == "scaled_dot_product_attention" and (query := op.ref(0, "query")) is not None:
+                return self.graph.value(query).shape[-1]
+        return None
+
+    @cached_property
+    def is_rescaled(self) -> bool:
+        """Whether some weight is divided by its largest singular value."""
+        return any("spectral_norm" in u.chain for r in self.roles.parameters.values() for u in r.uses)
+
+    def starts_stream(self, role: ParameterRole) -> bool:
+        """Whether a residual stream starts from this parameter and nothing else: learned queries, latents."""
+        starts = {s.start for s in self.roles.streams}
+        own = {self.graph.parameters[role.name].value}
+        for op in self.graph.live_ops():
+            if any(i in own for i in op.inputs) and all(
+                i in own or not self.graph.values[i].is_float for i in op.inputs
+            ):
+                own.update(op.outputs)
+        return bool(starts & own)
+
+    def joins_stream(self, role: ParameterRole) -> bool:
+        """Whether a parameter is added where a residual stream starts, with no map in between (or there is none)."""
+        starts = {s.start for s in self.roles.streams}
+        todo, seen = [u.op for u in role.uses], set[int]()
+        maps = {u.op for r in self.roles.parameters.values() if r.role in _MAPS for u in r.uses}
+        while todo:
+            op = self.graph.ops[todo.pop()]
+            if op.index in seen or op.index in maps:
+                continue
+            seen.add(op.index)
+            todo += [after.index for out in op.outputs for after in self.graph.consumers(out)]
+        made = {out for index in seen for out in self.graph.ops[index].outputs}
+        return not starts or bool(starts & made)
+
+    def is_decoder(self, stream: int) -> bool:
+        """Whether a residual stream reads another one: its branches attend across."""
+        if len(self.roles.streams) < 2:
+            return False
+        counts = [s.num_branches for s in self.roles.streams if s.number == stream]
+        keys = {i for (s, i), info in self.branches.items() if s == stream and info.mixes}
+        return bool(counts) and len(keys) * 3 >= 2 * counts[0] and stream != self.roles.streams[0].number
+
+    # ------------------------------------------------------------------ values
+    @cached_property
+    def weight_only(self) -> frozenset[int]:
+        """Values that are made of parameters (and constants) alone."""
+        found = {v.index for v in self.graph.values if v.kind == "parameter"}
+        data = {v.index for v in self.graph.values if v.kind == "input"}
+        for op in self.graph.ops:
+            if any(i in data for i in op.inputs):
+                data.update(op.outputs)
+            elif any(i in found for i in op.inputs):
+                found.update(op.outputs)
+        return frozenset(found - data)
+
+    def data_operand(self, op: Op) -> int | None:
+        """Value index of what an op applies its weight to; None for a lookup or an op on weights alone."""
+        for i in op.inputs:
+            if i not in self.weight_only and self.graph.values[i].is_float:
+                return i
+        return None
+
+    # ------------------------------------------------------------------ single parameters
+    def starts_from(self, role: ParameterRole) -> float:
+        """Constant that is added to a norm's scale before it multiplies (1 in Gemma's ``x * (1 + w)``), usually 0."""
+        todo = [self.graph.parameters[role.name].value]
+        for _ in range(4):
+            following: list[int] = []
+            for value in todo:
+                for op in self.graph.consumers(value):
+                    numbers = [a for a in op.args if isinstance(a, (int, float)) and not isinstance(a, bool)]
+                    if op.name == "add" and numbers and op.output in self.weight_only:
+                        return float(numbers[0])
+                    if len(set(op.inputs)) == 1 and op.output in self.weight_only:
+                        following += op.outputs
+            todo = following
+        return 0.0
+
+    def beside(self, role: ParameterRole) -> ParameterRole | None:
+        """The table of tokens that a table of positions is added to: the embedding with the longest common path."""
+        tables = [r for r in self.roles.parameters.values() if r.role == "embedding"]
+        maps = [r for r in self.roles.parameters.values() if r.role == "weight" and "input" in r.feeds]
+        near = max((*tables, *maps), key=lambda r: _common_path(r.name, role.name), default=None)
+        return near if near is not None and near.role == "embedding" else None
+
+    def live(self, name: str) -> Any | None:
+        """The numbers of a parameter as a NumPy array; None on the meta device."""
+        tensor = self.tensors.get(name)
+        if tensor is None or tensor.device.type == "meta" or tensor.numel() == 0:
+            return None
+        return as_array(tensor.detach().float().cpu())
+
+
+def _branch_info(found: list[tuple[str, Use, Branch]], post_norm: bool) -> BranchInfo:
+    uses = [use for _, use, _ in found]
+    tags = {t for use in uses for t in use.tags}
+    return BranchInfo(
+        members=tuple(dict.fromkeys(name for name, _, _ in found)),
+        normed=any("norm" in use.feeds for use in uses)
+        or any(use.norm_after for use in uses if "residual" not in use.tags),
+        mixes=bool(tags & {"attn_q", "attn_k", "attn_v", "gate", "act+gate", "datamul"}),
+        num_maps=max(branch.num_maps for _, _, branch in found),
+        num_branches=max(branch.num_branches for _, _, branch in found),
+        post_norm=post_norm,
+    )
+
+
+def _common_path(one: str, two: str) -> int:
+    shared = 0
+    for a, b in zip(one.split(".")[:-1], two.split(".")[:-1], strict=False):
+        if a != b:
+            break
+        shared += 1
+    return shared
+
+
+def tap_share(use: Use, taps: tuple[int, ...], stride: tuple[int, ...]) -> float:
+    """Mean share of a kernel's taps that fall on data and not on zero padding; 1 where nothing is padded.
+
+    Per dimension: over the outputs o = 0 .. n_out - 1 and taps t, whether 0 <= o * stride - padding + t * dilation <
+    n_in.
+
+    Args:
+        use: the use of a convolution's weight, with padding, dilation and the shapes of its input and output.
+        taps: kernel size of each dimension.
+        stride: of each dimension.
+
+    Example:
+        >>> sizes = {"input_shape": (1, 8, 7, 7), "output_shape": (1, 8, 7, 7)}
+        >>> use = Use(op=0, op_name="conv2d", module="", padding=(1, 1), **sizes)
+        >>> round(tap_share(use, (3, 3), (1, 1)), 4) == round((19 / 21) ** 2, 4)
+        True
+    """
+    if isinstance(use.padding, str):
+        padding = tuple((k - 1) // 2 for k in taps) if use.padding == "same" else (0,) * len(taps)
+    else:
+        padding = tuple(use.padding) or (0,) * len(taps)
+    dilation = tuple(use.dilation) or (1,) * len(taps)
+    sizes = zip(use.input_shape[-len(taps) :], use.output_shape[-len(taps) :], strict=False)
+    shares = []
+    for (n_in, n_out), k, s, p, d in zip(sizes, taps, stride, padding, dilation, strict=False):
+        inside = sum(0 <= o * s - p + t * d < n_in for o in range(n_out) for t in range(k))
+        shares.append(inside / max(n_out * k, 1))
+    return math.prod(shares) if shares else 1.0

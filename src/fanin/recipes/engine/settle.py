@@ -1,0 +1,195 @@
+"""From drafts to laws: one sweep over the graph settles each weight when it is known what the weight reads."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from fanin.graph.ir import Op, Parameter
+from fanin.graph.roles.data import ParameterRole
+from fanin.moments.propagate import MomentMap, propagate
+from fanin.moments.weights import WeightMoments
+from fanin.recipes.base import Choice
+from fanin.recipes.engine.draft import Draft, Made, Read
+from fanin.recipes.engine.network import Network
+from fanin.recipes.step import Step
+from fanin.streams import key as stream_key
+
+__all__ = ["Settled", "settle"]
+
+_UNIT = 2e-3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settled:
+    """Choices for every draft, and what the sweep predicts under them.
+
+    Attributes:
+        choices: by first qualified name.
+        moments: of every tensor of the graph.
+    """
+
+    choices: Mapping[str, Choice]
+    moments: MomentMap
+
+
+@dataclass(slots=True)
+class _Sweep:
+    """One pass: laws are made in the order in which the forward pass needs them."""
+
+    network: Network
+    drafts: Mapping[str, Draft]
+    reads: Mapping[str, Read]  # from an earlier pass: tied and reused weights see all that they read
+    streams: Mapping[int, float]
+    made: dict[str, Made] = field(default_factory=dict)
+    read: dict[str, Read] = field(default_factory=dict)
+
+    def __call__(self, parameter: Parameter, op: Op, moments: Any) -> WeightMoments:
+        name = parameter.name
+        if name not in self.made:
+            self._make(name, op, moments)
+        return self._moments(name, parameter)
+
+    def _make(self, name: str, op: Op, moments: Any) -> None:
+        draft = self.drafts[name]
+        read = self.reads.get(draft.like or name)
+        if read is None:
+            read = Read() if draft.like else self._seen(name, op, moments)
+        self.read[name] = read
+        self.made[name] = draft.make(read)
+
+    def _seen(self, name: str, op: Op, moments: Any) -> Read:
+        role = self.network.roles.parameters[name]
+        rms = self._stream_rms(role, self.drafts[name].stream)
+        if moments is None or not math.isfinite(moments.second_moment) or moments.second_moment <= 0.0:
+            return Read(stream_rms=rms)
+        how = "the given input" if role.feeds == ("input",) else "theory"
+        return Read(
+            second_moment=_snapped(moments.second_moment), mean=moments.mean, known=True, how=how, stream_rms=rms
+        )
+
+    def _stream_rms(self, role: ParameterRole, stream: int | None) -> float:
+        number = stream if stream is not None else role.branch.stream if role.branch is not None else None
+        return 1.0 if number is None else self.streams.get(number, 1.0)
+
+    def _moments(self, name: str, parameter: Parameter) -> WeightMoments:
+        made = self.made[name]
+        if made.var is not None:
+            return WeightMoments(var=made.var, mean=made.mean or 0.0)
+        if made.law is None:
+            live = self.network.live(name)
+            return WeightMoments(mean=1.0) if live is None else WeightMoments.measured(live)
+        role = self.network.roles.parameters[name]
+        law = made.law.moments(parameter.shape, role.layout)
+        if role.role == "rnn_bias":  # its gates differ, which no mean and variance of all of them can say
+            values = made.law.sample(parameter.shape, key=stream_key(0, name), layout=role.layout)
+            return WeightMoments(var=law.var, mean=law.mean, values=values)
+        return WeightMoments(var=law.var, mean=law.mean)
+
+
+def _snapped(moment: float) -> float:
+    """1 where a norm's eps is all that keeps it from being 1."""
+    return 1.0 if abs(moment - 1.0) < _UNIT else moment
+
+
+def settle(network: Network, drafts: Mapping[str, Draft]) -> Settled:
+    """Make every draft a law.
+
+    A second pass follows where something is read before it is known: a table tied to the head, a weight used twice,
+    the size of a
+    residual stream.
+    """
+    sweep = _Sweep(network, drafts, {}, {})
+    found = _propagated(network, sweep)
+    reads, streams = _all_reads(network, found), _stream_sizes(network, found)
+    if reads or any(size != 1.0 for size in streams.values()):
+        sweep = _Sweep(network, drafts, reads, streams)
+        found = _propagated(network, sweep)
+    for name in drafts:
+        if name not in sweep.made:
+            sweep.made[name] = drafts[name].make(Read())
+            sweep.read[name] = Read()
+    return Settled(choices={n: _choice(network, n, drafts[n], sweep, found) for n in drafts}, moments=found)
+
+
+def _propagated(network: Network, sweep: _Sweep) -> MomentMap:
+    """One pass; ops that must be sampled draw from a state of their own, so two plans of a model are the same bytes."""
+    import torch
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return propagate(network.graph, sweep)
+
+
+def _stream_sizes(network: Network, found: MomentMap) -> dict[int, float]:
+    sizes = {}
+    for stream in network.roles.streams:
+        known = found.tensors.get(stream.start)
+        if known is not None and known.moments is not None and 0.0 < known.moments.rms < math.inf:
+            sizes[stream.number] = _snapped(known.moments.rms)
+    return sizes
+
+
+def _all_reads(network: Network, found: MomentMap) -> dict[str, Read]:
+    """What weights with several uses read, averaged over the uses; a table that is also the head, at the head."""
+    streams = _stream_sizes(network, found)
+    reads = {}
+    for name, role in network.roles.parameters.items():
+        if len(role.uses) < 2 or role.role not in ("weight", "embedding"):
+            continue
+        operands = [network.data_operand(network.graph.ops[u.op]) for u in role.uses if u.op_name != "embedding"]
+        known = [found.tensors[v].moments for v in operands if v is not None and v in found.tensors]
+        seconds = [m.second_moment for m in known if m is not None and 0.0 < m.second_moment < math.inf]
+        if seconds:
+            rms = streams.get(role.branch.stream, 1.0) if role.branch else 1.0
+            mean = float(np.mean([m.mean for m in known if m is not None]))
+            reads[name] = Read(
+                second_moment=_snapped(float(np.mean(seconds))), mean=mean, known=True, how="theory", stream_rms=rms
+            )
+    return reads
+
+
+def _choice(network: Network, name: str, draft: Draft, sweep: _Sweep, found: MomentMap) -> Choice:
+    role = network.roles.parameters[name]
+    made = sweep.made[name]
+    return Choice(
+        law=made.law,
+        action=draft.action,
+        role=role.role.replace("_", " "),
+        layout=role.layout,
+        rule=draft.rule,
+        reason=draft.reason,
+        steps=_with_ends(role, made),
+        warnings=draft.warnings,
+        predicted_rms=_predicted(network, role, found),
+    )
+
+
+def _with_ends(role: ParameterRole, made: Made) -> tuple[Step, ...]:
+    """The derivation from its first number, fan_in, to its last, the realised std."""
+    named = {s.quantity for s in made.steps}
+    steps = made.steps
+    if role.fan_in is not None and steps and "fan_in" not in named:
+        formula = f"terms summed into one output, shape {role.shape}"
+        steps = (Step(quantity="fan_in", value=role.fan_in, formula=formula), *steps)
+    if made.law is not None and made.steps and "std" not in named:
+        std = made.law.std_for(role.shape, role.layout)
+        steps = (*steps, Step(quantity="std", value=std, formula=f"of {made.law}"))
+    return steps
+
+
+def _predicted(network: Network, role: ParameterRole, found: MomentMap) -> tuple[float | None, ...]:
+    if role.role not in ("weight", "embedding", "position", "rnn_ih"):
+        return ()
+    if network.is_rescaled:  # the size of a weight over its largest singular value is beyond moments
+        return (None,) * len(role.uses)
+    rms: list[float | None] = []
+    for use in role.uses:
+        known = found.tensors.get(network.graph.ops[use.op].output)
+        size = math.nan if known is None or known.moments is None else float(known.moments.rms)
+        rms.append(size if math.isfinite(size) else None)
+    return tuple(rms)

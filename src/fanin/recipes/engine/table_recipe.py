@@ -1,0 +1,152 @@
+"""What recipes share: the simple rules for what is no map, and the making of a recipe from a table of rules."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from fanin.graph.roles.data import ParameterRole, Use
+from fanin.initializers import Constant, ForgetBias, Initializer, Normal, Ones, Orthogonal, VarianceScaling, Zeros
+from fanin.recipes.auto.options import AutoOptions
+from fanin.recipes.auto.small import SMALL
+from fanin.recipes.base import Chosen, Live, Recipe
+from fanin.recipes.engine.draft import Draft, fixed
+from fanin.recipes.engine.network import Network
+from fanin.recipes.engine.place import network_of, place
+from fanin.recipes.step import Step
+
+__all__ = ["COMMON", "NoOptions", "Rule", "is_head", "law", "num_branches", "table_recipe", "writes"]
+
+Rule = Callable[[Network, ParameterRole, Any], "Draft | None"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NoOptions:
+    """A recipe without options."""
+
+
+def law(
+    made: Initializer, role: ParameterRole, *, rule: str, formula: str, source: str = "", reason: str = "", **more: Any
+) -> Draft:
+    """A draft with one line of derivation: the realised std and its formula."""
+    std = made.std_for(role.shape, role.layout)
+    steps = (Step(quantity="std", value=std, formula=formula, source=source),)
+    return fixed(made, rule=rule, reason=reason or f"{rule}: std = {formula}", steps=steps, **more)
+
+
+# ---------------------------------------------------------------------- questions of a role
+def writes(role: ParameterRole) -> bool:
+    """Whether a map is the last one of a residual branch."""
+    return any(u.branch is not None and u.branch.writes for u in role.uses)
+
+
+def num_branches(role: ParameterRole) -> int:
+    """Branches of the residual stream that a map works for; 1 outside of one."""
+    return role.branch.num_branches if role.branch is not None else 1
+
+
+def is_head(role: ParameterRole) -> bool:
+    """Whether a map gives the outputs of the network."""
+    use: Use | None = role.use
+    return use is not None and "head" in use.tags and "residual" not in use.tags and "linear" not in use.tags
+
+
+# ---------------------------------------------------------------------- simple rules
+def _norm_scale(network: Network, role: ParameterRole, options: Any) -> Draft:
+    offset = network.starts_from(role)
+    value = 1.0 - offset
+    one: Initializer = Ones() if value == 1.0 else Zeros() if value == 0.0 else Constant(value)
+    return fixed(one, rule="norm scale", reason="a norm starts by passing on what it normalized")
+
+
+def _embedding(network: Network, role: ParameterRole, options: Any) -> Draft:
+    if "head" in role.tags:
+        std = 1.0 / math.sqrt(role.shape[-1])
+        return law(Normal(std=std), role, rule="tied embedding", formula="1 / sqrt(d), since it is also the head")
+    return law(Normal(std=1.0), role, rule="embedding", formula="1: rows of unit size")
+
+
+def _position(network: Network, role: ParameterRole, options: Any) -> Draft:
+    return law(Normal(std=0.02), role, rule="position", formula="0.02, the convention")
+
+
+def _token(network: Network, role: ParameterRole, options: Any) -> Draft:
+    if network.starts_stream(role):
+        return law(Normal(std=1.0), role, rule="query", formula="1: a stream starts from it")
+    return law(Normal(std=0.02), role, rule="token", formula="0.02, the convention")
+
+
+def _rnn_input(network: Network, role: ParameterRole, options: Any) -> Draft:
+    made = VarianceScaling(gain=1.0, mode="fan_avg", law="normal")
+    source = "Glorot and Bengio 2010, eq. 12"
+    return law(made, role, rule="recurrent input", formula="sqrt(2 / (fan_in + fan_out)), per gate", source=source)
+
+
+def _rnn_hidden(network: Network, role: ParameterRole, options: Any) -> Draft:
+    return law(
+        Orthogonal(), role, rule="recurrent", formula="orthogonal per gate", source="Saxe et al. 2013, arXiv 1312.6120"
+    )
+
+
+def _rnn_bias(network: Network, role: ParameterRole, options: Any) -> Draft:
+    order = "".join(p.tag for p in role.parts)
+    if order == "ifgo" and "hh" not in role.name.rpartition(".")[2]:
+        source = "Jozefowicz et al. 2015, section 2.2"
+        return law(ForgetBias(order=order), role, rule="forget bias", formula="forget gates 1, others 0", source=source)
+    return fixed(Zeros(), rule="recurrent bias", reason="biases start at zero")
+
+
+def _small(name: str) -> Rule:
+    return lambda network, role, options: SMALL[name](network, role, AutoOptions())
+
+
+COMMON: Mapping[str, Rule] = {
+    **{name: _small(name) for name in SMALL},
+    "norm_scale": _norm_scale,
+    "position": _position,
+    "token": _token,
+    "embedding": _embedding,
+    "rnn_ih": _rnn_input,
+    "rnn_hh": _rnn_hidden,
+    "rnn_bias": _rnn_bias,
+}
+
+
+# ---------------------------------------------------------------------- a recipe from a table
+def table_recipe(
+    name: str,
+    summary: str,
+    rules: Mapping[str, Rule],
+    *,
+    options: type[Any] = NoOptions,
+    source: str = "",
+    notes: Callable[[Network, Any], tuple[str, ...]] | None = None,
+    extras: Callable[[Network, Any], Mapping[str, Any]] | None = None,
+) -> Recipe:
+    """A recipe that is a table: role -> rule, with `COMMON` for the roles that it does not name.
+
+    Args:
+        name: of the recipe.
+        summary: one line.
+        rules: role -> rule.
+        options: dataclass of its options.
+        source: where it is from.
+        notes: what it has to say about a network.
+        extras: JSON-ready facts beside the laws.
+    """
+    table = {**COMMON, **rules}
+
+    def choose(live: Live, chosen: Any) -> Chosen:
+        network = network_of(live)
+
+        def draft_of(role: ParameterRole) -> Draft | None:
+            rule = table.get(role.role)
+            return None if rule is None else rule(network, role, chosen)
+
+        said = notes(network, chosen) if notes is not None else ()
+        beside = extras(network, chosen) if extras is not None else {}
+        return place(live, network, draft_of, notes=said, extras=beside)
+
+    return Recipe(name=name, summary=summary, choose=choose, options=options, source=source)

@@ -1,0 +1,1 @@
+"""Which law a tensor follows, read off its numbers."""

@@ -1,0 +1,101 @@
+"""One page that stands alone: styles, script and data inside, nothing fetched, no script but ours allowed to run."""
+
+from __future__ import annotations
+
+import base64
+import functools
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+from typing import Any
+
+from jinja2 import Environment, FunctionLoader, StrictUndefined, select_autoescape
+from markupsafe import Markup
+
+from fanin.text.names import clean, sentence, shorten
+
+__all__ = ["embed", "fill", "stand_alone"]
+
+
+def stand_alone(
+    body: Markup, *, title: str, nav: Sequence[tuple[str, str]] = (), data: Any = None, brand: str = "fanin"
+) -> str:
+    """A whole HTML document.
+
+    Args:
+        body: the content of ``<main>``, made by `fill` or `svg.el`.
+        title: of the window; text.
+        nav: (id, label) of the sections to link to.
+        data: JSON values to embed once, under the id ``fanin-data``; None for none.
+        brand: the words at the top left.
+    """
+    css, script = _source("page.css"), _source("page.js")
+    return str(
+        fill(
+            "page.html.j2",
+            body=body,
+            title=clean(title),
+            brand=brand,
+            nav=nav,
+            css=Markup(css),
+            script=Markup(script),
+            policy=_policy(css, script),
+            data=None if data is None else embed(data),
+        )
+    )
+
+
+def fill(template: str, **values: Any) -> Markup:
+    """A template of this package with its values, escaped."""
+    return Markup(_environment().get_template(template).render(**values))
+
+
+def embed(data: Any) -> Markup:
+    r"""JSON that no HTML parser can leave: the signs that could end or open anything are escapes inside strings.
+
+    Example:
+        >>> print(embed({"name": "</script><!--"}))
+        {"name":"\u003c/script\u003e\u003c!--"}
+    """
+    written = json.dumps(data, separators=(",", ":"), allow_nan=False)
+    for sign in "<>&":
+        written = written.replace(sign, f"\\u{ord(sign):04x}")
+    return Markup(written)
+
+
+@functools.cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FunctionLoader(_source),
+        autoescape=select_autoescape(default=True, default_for_string=True),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["clean"] = clean
+    environment.filters["sentence"] = sentence
+    environment.filters["short"] = shorten
+    return environment
+
+
+@functools.cache
+def _source(name: str) -> str:
+    return files("fanin.report.html").joinpath("templates").joinpath(name).read_text(encoding="utf-8")
+
+
+def _policy(css: str, script: str) -> str:
+    """Content security policy: our style and our script by their hashes, nothing else."""
+    rules: Mapping[str, str] = {
+        "default-src": "'none'",
+        "style-src": _hash(css),
+        "script-src": _hash(script),
+        "img-src": "data:",
+        "base-uri": "'none'",
+        "form-action": "'none'",
+    }
+    return "; ".join(f"{name} {value}" for name, value in rules.items())
+
+
+def _hash(source: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(source.encode()).digest()).decode()}'"

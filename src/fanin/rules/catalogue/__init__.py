@@ -1,0 +1,1 @@
+"""The rules, one a file; `fanin.rules.table` lists them."""

@@ -1,0 +1,82 @@
+"""S206: the input-output Jacobian is far from unit scale."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import ClassVar
+
+from fanin.rules.base import Context, Rule
+from fanin.rules.finding import Finding, Fix
+from fanin.rules.shared.gains import CLOSED_GATE
+
+__all__ = ["JacobianScale"]
+
+
+class JacobianScale(Rule):
+    """The input-output Jacobian is far from unit scale.
+
+    What it does:
+        Sends random vectors v from the output back to the input, through the first samples of the batch, and compares
+        norms.
+
+    Why:
+        chi = |J^T v|^2 / |v|^2 is the mean squared singular value that a small change of the input meets. Far below one
+        the output does not depend on the input, far above it the loss is a cliff.
+
+    What is measured:
+        chi over Gaussian v and two samples (more where a batch norm needs them). Note outside [0.001,
+        1000], warning outside [1e-8, 1e6]; healthy networks lie in 1e-4 to 1e4, those with almost closed gates
+        (LayerScale) lower: a note. Needs a floating input.
+
+    Example:
+        >>> import torch, fanin
+        >>> from torch import nn
+        >>> linears = [nn.Linear(64, 64, bias=False) for _ in range(3)]
+        >>> for linear in linears:
+        ...     _ = nn.init.normal_(linear.weight, std=4.0)
+        >>> report = fanin.check(nn.Sequential(*linears), torch.randn(32, 64), select=["S206"])
+        >>> report.findings[0].name
+        'jacobian-scale'
+
+    Fix:
+        See the drift rules (S201 to S204): they say in which layers the factor arises.
+
+    References:
+        Pennington, Schoenholz and Ganguli 2017 (arXiv 1711.04735).
+    """
+
+    code: ClassVar[str] = "S206"
+    name: ClassVar[str] = "jacobian-scale"
+    thresholds: ClassVar[dict[str, float]] = {"low": 1e-8, "high": 1e6, "note_low": 1e-3, "note_high": 1e3}
+    source: ClassVar[str] = "Pennington et al. 2017, arXiv 1711.04735"
+
+    def cannot_run(self, context: Context) -> str | None:
+        """Needs a gradient at the input."""
+        if context.measurements.jacobian is not None:
+            return None
+        return context.measurements.missing.get("jacobian", "no gradient reaches a floating input")
+
+    def check(self, context: Context) -> Iterator[Finding]:
+        """At most one finding."""
+        jacobian = context.measurements.jacobian
+        if jacobian is None or jacobian.chi == 0:
+            return
+        low, high = self.limit(context, "note_low"), self.limit(context, "note_high")
+        if low <= jacobian.chi <= high:
+            return
+        bad = not self.limit(context, "low") <= jacobian.chi <= self.limit(context, "high")
+        gated = jacobian.chi < 1 and any(
+            p.role == "gate" and p.weight.rms <= CLOSED_GATE for p in context.measurements.parameters
+        )
+        side = "high" if jacobian.chi > 1 else "low"
+        yield self.finding(
+            "warning" if bad and not gated else "note",
+            [""],
+            f"a small change of the input changes the output by a factor of {jacobian.chi**0.5:.2g} (chi = "
+            f"{jacobian.chi:.2g}).",
+            Fix(text="see S201 to S204 for the layers in which the factor arises"),
+            value=jacobian.chi,
+            threshold=self.limit(context, side if bad else f"note_{side}"),
+            unit="mean squared singular value",
+            confidence="medium",
+        )

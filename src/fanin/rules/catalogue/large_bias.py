@@ -1,0 +1,74 @@
+"""P503: biases that decide their units alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import ClassVar
+
+from fanin.rules.base import Context, Rule
+from fanin.rules.finding import Finding, Fix
+from fanin.rules.shared.biases import biased_maps
+
+__all__ = ["LargeBias"]
+
+
+class LargeBias(Rule):
+    """Biases that decide their units alone.
+
+    What it does:
+        Compares biases before an activation with the spread that the weights give.
+
+    Why:
+        A unit whose bias is several standard deviations from zero is always on or always off whatever the input: half
+        of those are dead, the others linear.
+
+    What is measured:
+        |b| above three times the std of W x, for more than a quarter of the units, where the bias is also above three
+        times rms(W) sqrt(fan_in) (so that a signal that has vanished upstream does not blame the biases). Gates and
+        outputs are left out, and biases of ordinary size beside weights that are far too small (see P502). Error where
+        all units are concerned.
+
+    Example:
+        >>> import torch, fanin
+        >>> from torch import nn
+        >>> model = nn.Sequential(nn.Linear(32, 64), nn.ReLU(), nn.Linear(64, 10))
+        >>> _ = nn.init.constant_(model[0].bias, -6.0)
+        >>> x, y = torch.randn(64, 32), torch.randint(0, 10, (64,))
+        >>> fanin.check(model, x, targets=y).findings[0].name
+        'large-bias'
+
+    Fix:
+        Zero biases, except of gates and of the last layer.
+
+    References:
+        Glorot and Bengio 2010, section 4; Lu et al. 2019 (arXiv 1903.06733).
+    """
+
+    code: ClassVar[str] = "P503"
+    name: ClassVar[str] = "large-bias"
+    thresholds: ClassVar[dict[str, float]] = {"stds": 3.0, "share": 0.25, "all": 0.99}
+    source: ClassVar[str] = "Lu et al. 2019, arXiv 1903.06733"
+
+    def cannot_run(self, context: Context) -> str | None:
+        """Needs a biased map before an activation."""
+        return None if biased_maps(context.measurements) else "no biased map meets a known activation directly"
+
+    def check(self, context: Context) -> Iterator[Finding]:
+        """At most one finding."""
+        stds = self.limit(context, "stds")
+        maps = [m for m in biased_maps(context.measurements) if not m.has_small_weights]
+        rated = [(m.share_beyond(stds), m.bias.path) for m in maps]
+        large = sorted((r for r in rated if r[0] > self.limit(context, "share")), key=lambda r: -r[0])
+        if not large:
+            return
+        severe = large[0][0] > self.limit(context, "all")
+        yield self.finding(
+            "error" if severe else "warning",
+            [path for _, path in large],
+            f"{large[0][0]:.0%} of the biases of {large[0][1]} are beyond {stds:g} standard deviations of what the "
+            "weights give.",
+            Fix(text="start biases at zero", code="torch.nn.init.zeros_(layer.bias)"),
+            value=large[0][0],
+            threshold=self.limit(context, "all" if severe else "share"),
+            unit="share of units",
+        )

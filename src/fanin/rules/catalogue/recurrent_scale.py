@@ -1,0 +1,182 @@
+"""P506: recurrent weights that blow a state up, or saturate it, over the steps."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar
+
+from fanin.measure.record import Measurements, ParameterRecord, Site
+from fanin.rules.base import Context, Rule
+from fanin.rules.finding import Finding, Fix, Severity
+from fanin.rules.shared.gains import INIT
+
+__all__ = ["RecurrentScale"]
+
+_STATE = "weight_hh"
+_LAYER = re.compile(r"weight_ih(?:_l(\d+))?(?:_reverse)?$")
+
+
+@dataclass(frozen=True, slots=True)
+class _Loop:
+    """A matrix of a recurrent layer, the operation that steps it, and how often."""
+
+    weight: ParameterRecord
+    site: Site
+    steps: int
+    reads: float  # rms of what the matrix multiplies
+
+    @property
+    def ratio(self) -> float:
+        """rms(W) sqrt(fan_in): of a random square matrix, the spectral radius."""
+        return self.weight.weight.rms * math.sqrt(self.weight.fan_in or 1.0)
+
+    @property
+    def is_bounded(self) -> bool:
+        return not self.site.op.startswith("rnn_relu")
+
+    @property
+    def is_recurrent(self) -> bool:
+        return _STATE in self.weight.path
+
+    @property
+    def added_std(self) -> float:
+        """Std of what the matrix adds to a pre-activation."""
+        return self.ratio * self.reads
+
+    @property
+    def log_growth(self) -> float:
+        """Logarithm of the factor that the state's rms takes over the steps, for ReLU."""
+        return 0.5 * self.steps * math.log(max(self.ratio**2 / 2.0, 1e-300))
+
+
+def _loops(measurements: Measurements) -> list[_Loop]:
+    matrices = {
+        p.path: p
+        for p in measurements.parameters
+        if p.role == "recurrent" and p.fan_in and p.weight.rms > 0 and len(p.shape) == 2
+    }
+    calls: dict[str, list[Site]] = {}
+    for site in measurements.weight_sites():
+        for name in set(site.parameters) & matrices.keys():
+            calls.setdefault(name, []).append(site)
+    found = []
+    for name, sites in calls.items():
+        last = sites[-1]
+        reads = last.forward.rms if _STATE in name else _input_rms(measurements, last, name)
+        if reads is not None and math.isfinite(reads) and not last.forward.any_nonfinite:
+            found.append(_Loop(matrices[name], last, _steps(sites, measurements.batch_size or 1), reads))
+    return found
+
+
+def _steps(sites: list[Site], batch: int) -> int:
+    return sum(max(1, math.prod(s.shape[:-1]) // batch) for s in sites)
+
+
+def _input_rms(measurements: Measurements, site: Site, name: str) -> float | None:
+    """Rms of what an input matrix reads, None where it is unknown; above the first layer of a stack, a state's."""
+    layer = _LAYER.search(name)
+    if layer is not None and layer[1] not in (None, "0"):
+        return site.forward.rms
+    by_index = {s.index: s for s in measurements.sites}
+    read = [s.forward.rms for i in site.inputs if (s := by_index.get(i)) is not None and s.path != site.path]
+    given = [i.stats.rms for i in measurements.inputs if i.floating]
+    return max(read) if read else given[0] if given and -1 in site.inputs else None
+
+
+class RecurrentScale(Rule):
+    """Recurrent weights that blow a state up, or saturate it, over the steps.
+
+    What it does:
+        Compares the scale of the matrices of RNN, GRU and LSTM with what their non-linearity bears.
+
+    Why:
+        A state meets the same matrix at every step. Behind a ReLU its second moment grows by r^2 / 2 a step, r =
+        rms(W_hh) sqrt(hidden); behind tanh and gates it cannot grow, but units saturate, and no gradient passes.
+
+    What is measured:
+        ReLU: the factor (r^2 / 2)^(steps / 2) of the state's rms; warning above 100, error above 1e4, as for depth
+        (S202). Others: the std of what the state or the input adds to a pre-activation, r rms(h) or r rms(x); warning
+        above 3, where half of the outputs of a tanh are on its flat part, error above 8, where four in five are.
+        torch's default gives r = 0.58, an orthogonal start r = 1.
+
+    Example:
+        >>> import torch, fanin
+        >>> from torch import nn
+        >>> class Last(nn.Module):
+        ...     def forward(self, out):
+        ...         return out[0][:, -1]
+        >>> rnn = nn.LSTM(16, 64, batch_first=True)
+        >>> model = nn.Sequential(rnn, Last(), nn.Linear(64, 10))
+        >>> _ = nn.init.normal_(rnn.weight_hh_l0, std=2.0)
+        >>> fanin.check(model, torch.randn(32, 20, 16), targets=torch.randint(0, 10, (32,))).findings[0].name
+        'recurrent-scale'
+
+    Fix:
+        Orthogonal recurrent weights, gate by gate, the identity for a ReLU; input weights by Glorot.
+
+    References:
+        Pascanu, Mikolov and Bengio 2013 (arXiv 1211.5063, section 2); Le, Jaitly and Hinton 2015 (arXiv 1504.00941).
+    """
+
+    code: ClassVar[str] = "P506"
+    name: ClassVar[str] = "recurrent-scale"
+    thresholds: ClassVar[dict[str, float]] = {
+        "growth-warning": 100.0,
+        "growth-error": 1e4,
+        "std-warning": 3.0,
+        "std-error": 8.0,
+    }
+    source: ClassVar[str] = "Pascanu et al. 2013, arXiv 1211.5063"
+
+    def cannot_run(self, context: Context) -> str | None:
+        """Needs a recurrent layer."""
+        return None if _loops(context.measurements) else "no recurrent layer ran"
+
+    def check(self, context: Context) -> Iterator[Finding]:
+        """One finding for states that grow, one for states that saturate."""
+        loops = _loops(context.measurements)
+        yield from self._growing(context, [x for x in loops if not x.is_bounded and x.is_recurrent])
+        yield from self._saturated(context, [x for x in loops if x.is_bounded])
+
+    def _growing(self, context: Context, loops: list[_Loop]) -> Iterator[Finding]:
+        warning, error = self.limit(context, "growth-warning"), self.limit(context, "growth-error")
+        off = sorted((x for x in loops if x.log_growth > math.log(warning)), key=lambda x: -x.log_growth)
+        if not off:
+            return
+        worst, factor = off[0], math.exp(min(off[0].log_growth, 700.0))
+        severe = factor > error
+        yield self.finding(
+            _severity(severe),
+            [x.weight.path for x in off],
+            f"{worst.weight.path} multiplies the rms of a ReLU state by {worst.ratio / math.sqrt(2.0):.3g} a step, "
+            f"x{factor:.2g} over {worst.steps} steps.",
+            Fix(text="start recurrent weights behind a ReLU as the identity, or with rms 1 / sqrt(hidden)", code=INIT),
+            value=factor,
+            threshold=error if severe else warning,
+            unit="x over the steps",
+        )
+
+    def _saturated(self, context: Context, loops: list[_Loop]) -> Iterator[Finding]:
+        warning, error = self.limit(context, "std-warning"), self.limit(context, "std-error")
+        off = sorted((x for x in loops if x.added_std > warning), key=lambda x: -x.added_std)
+        if not off:
+            return
+        worst = off[0]
+        severe = worst.added_std > error
+        yield self.finding(
+            _severity(severe),
+            [x.weight.path for x in off],
+            f"the {'state' if worst.is_recurrent else 'input'} adds a std of {worst.added_std:.3g} to pre-activations "
+            f"through {worst.weight.path}: units and gates are saturated.",
+            Fix(text="start recurrent weights orthogonal, gate by gate, and input weights by Glorot", code=INIT),
+            value=worst.added_std,
+            threshold=error if severe else warning,
+            unit="std of a pre-activation",
+        )
+
+
+def _severity(severe: bool) -> Severity:
+    return "error" if severe else "warning"

@@ -1,0 +1,74 @@
+"""P501: units that start as copies of one another."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import ClassVar
+
+from fanin.rules.base import Context, Rule
+from fanin.rules.finding import Finding, Fix
+from fanin.rules.shared.gains import INIT
+
+__all__ = ["SymmetricWeights"]
+
+
+class SymmetricWeights(Rule):
+    """Units that start as copies of one another.
+
+    What it does:
+        Looks for equal rows in weight matrices and kernels.
+
+    Why:
+        Two units with equal incoming weights compute the same, get the same gradient (if their outgoing weights are
+        equal too) and stay the same for ever: a wide layer is then worth one unit.
+
+    What is measured:
+        Share of non-zero rows that equal another row, in trainable weights of at least 4 rows and 2 columns that a
+        linear map or convolution reads: error above one half, warning above 0.1. Zero rows are closed gates, not
+        copies.
+
+    Example:
+        >>> import torch, fanin
+        >>> from torch import nn
+        >>> model = nn.Sequential(nn.Linear(32, 64), nn.ReLU(), nn.Linear(64, 10))
+        >>> for layer in (model[0], model[2]):
+        ...     _ = nn.init.constant_(layer.weight, 0.05)
+        >>> x, y = torch.randn(64, 32), torch.randint(0, 10, (64,))
+        >>> fanin.check(model, x, targets=y).findings[0].name
+        'symmetric-weights'
+
+    Fix:
+        Draw the weights at random; only gates and biases may start constant.
+
+    References:
+        Goodfellow, Bengio and Courville 2016, Deep Learning, section 8.4.
+    """
+
+    code: ClassVar[str] = "P501"
+    name: ClassVar[str] = "symmetric-weights"
+    thresholds: ClassVar[dict[str, float]] = {"error": 0.5, "warning": 0.1}
+    source: ClassVar[str] = "Goodfellow et al. 2016, section 8.4"
+
+    def check(self, context: Context) -> Iterator[Finding]:
+        """At most one finding."""
+        rated = [
+            (p.identical_rows, p.path)
+            for p in context.measurements.parameters
+            if p.fan_in and p.requires_grad and p.identical_rows is not None
+        ]
+        copies = sorted((r for r in rated if r[0] > self.limit(context, "warning")), key=lambda r: -r[0])
+        if not copies:
+            return
+        severe = copies[0][0] > self.limit(context, "error")
+        yield self.finding(
+            "error" if severe else "warning",
+            [path for _, path in copies],
+            f"{copies[0][0]:.0%} of the rows of {copies[0][1]} equal another row: its units cannot become different.",
+            Fix(
+                text="draw the weights at random",
+                code=INIT,
+            ),
+            value=copies[0][0],
+            threshold=self.limit(context, "error" if severe else "warning"),
+            unit="share of rows",
+        )

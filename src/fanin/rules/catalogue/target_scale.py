@@ -1,0 +1,73 @@
+"""D104: regression targets far from the scale of the predictions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import ClassVar
+
+from fanin.measure.kinds import REGRESSION
+from fanin.rules.base import Context, Rule
+from fanin.rules.finding import Finding, Fix
+
+__all__ = ["TargetScale"]
+
+
+class TargetScale(Rule):
+    """Regression targets far from unit scale.
+
+    What it does:
+        Looks at the targets that a squared, absolute or Huber loss is called with, and at the predictions beside them.
+
+    Why:
+        A network at initialization predicts numbers of order one. Targets a hundred times larger make the first
+        gradients carry nothing but the offset, and the last layer has to grow by that factor before anything else is
+        learned.
+
+    What is measured:
+        rms of the targets outside [0.01, 100], or more than 100 times the rms of the predictions (where those are not
+        zero).
+
+    Example:
+        >>> import torch, fanin
+        >>> model = torch.nn.Sequential(torch.nn.Linear(20, 64), torch.nn.ReLU(), torch.nn.Linear(64, 1))
+        >>> fanin.check(model, torch.randn(32, 20), targets=1e4 * torch.randn(32, 1)).findings[0].name
+        'target-scale'
+
+    Fix:
+        Standardise targets and keep mean and std to undo it; or set the last bias to their mean.
+
+    References:
+        Bishop 1995, Neural Networks for Pattern Recognition, section 8.2.
+    """
+
+    code: ClassVar[str] = "D104"
+    name: ClassVar[str] = "target-scale"
+    thresholds: ClassVar[dict[str, float]] = {"low": 1e-2, "high": 1e2, "ratio": 1e2}
+    source: ClassVar[str] = "Bishop 1995, section 8.2"
+
+    def cannot_run(self, context: Context) -> str | None:
+        """Needs a regression loss whose targets were seen."""
+        loss = context.measurements.loss
+        seen = loss.op in REGRESSION and loss.targets is not None
+        return None if seen else "no regression loss was called"
+
+    def check(self, context: Context) -> Iterator[Finding]:
+        """At most one finding."""
+        loss = context.measurements.loss
+        if loss.targets is None or loss.prediction is None or loss.targets.rms == 0 or loss.targets.any_nonfinite:
+            return
+        rms, low, high = loss.targets.rms, self.limit(context, "low"), self.limit(context, "high")
+        ratio = rms / loss.prediction.rms if loss.prediction.rms > 0 else 0.0
+        far = ratio > self.limit(context, "ratio") and rms > 1.0
+        if low <= rms <= high and not far:
+            return
+        yield self.finding(
+            "warning",
+            ["targets"],
+            f"targets have rms {rms:.3g} (mean {loss.targets.mean:.3g}); the model's predictions have "
+            f"{loss.prediction.rms:.3g}.",
+            Fix(text="standardise the targets and keep mean and std to undo it", code="y = (y - y.mean()) / y.std()"),
+            value=rms,
+            threshold=high if rms > high or far else low,
+            unit="rms",
+        )

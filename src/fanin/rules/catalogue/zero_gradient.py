@@ -1,0 +1,94 @@
+"""G402: gradients that are zero and stay zero."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import ClassVar
+
+from fanin.measure.record import ParameterRecord
+from fanin.rules.base import Context, Rule
+from fanin.rules.finding import Finding, Fix
+from fanin.rules.shared.gains import INIT
+
+__all__ = ["ZeroGradient"]
+
+
+class ZeroGradient(Rule):
+    """Gradients that are zero and stay zero.
+
+    What it does:
+        Lists parameters whose gradient is exactly zero at step zero and still zero after virtual steps.
+
+    Why:
+        A gate that is closed by design opens after one step; a network whose units are dead, or whose weights are zero
+        on both sides, does not. Such parameters never move.
+
+    What is measured:
+        Gradient exactly zero on all elements at step zero and after up to three virtual steps of 1 % taken on a copy.
+        A note for recurrent weights that only ever meet a zero initial state.
+
+    Example:
+        >>> import torch, fanin
+        >>> from torch import nn
+        >>> model = nn.Sequential(nn.Linear(32, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10))
+        >>> for parameter in model.parameters():
+        ...     _ = nn.init.zeros_(parameter)
+        >>> x, y = torch.randn(64, 32), torch.randint(0, 10, (64,))
+        >>> fanin.check(model, x, targets=y).findings[0].name
+        'zero-gradient'
+
+    Fix:
+        Give at most one factor of a product a zero start: a zero last scale is fine, zero weights before it as well are
+        a deadlock.
+
+    References:
+        Zhang, Dauphin and Ma 2019 (arXiv 1901.09321) for zero-init that works; Goyal et al. 2017 (arXiv 1706.02677),
+        section 5.1.
+    """
+
+    code: ClassVar[str] = "G402"
+    name: ClassVar[str] = "zero-gradient"
+    thresholds: ClassVar[dict[str, float]] = {}
+    source: ClassVar[str] = "Zhang et al. 2019, arXiv 1901.09321"
+
+    def cannot_run(self, context: Context) -> str | None:
+        """Needs a backward."""
+        return context.measurements.missing.get("gradients")
+
+    def check(self, context: Context) -> Iterator[Finding]:
+        """At most one finding."""
+        stuck = [
+            p for p in context.measurements.parameters if p.state == "zero" and p.state_after_step in ("zero", None)
+        ]
+        idle = [p for p in stuck if p.role == "recurrent" and "weight_hh" in p.path]
+        stuck = [p for p in stuck if p not in idle]
+        if idle:
+            yield self._idle(idle)
+        if not stuck:
+            return
+        zeros = [p.path for p in stuck if p.weight.rms == 0 and len(p.shape) >= 2]
+        why = f"; {zeros[0]} is all zeros" + (f", and {len(zeros) - 1} more" if zeros[1:] else "") if zeros else ""
+        total = sum(p.requires_grad for p in context.measurements.parameters)
+        alone = not zeros and all(len(p.shape) < 2 for p in stuck)
+        yield self.finding(
+            "warning" if alone else "error",
+            [p.path for p in stuck],
+            f"{len(stuck)} of {total} parameters have zero gradient, and virtual steps do not open them{why}.",
+            Fix(
+                text="give the weights a random start; look upstream for dead units",
+                code=INIT,
+            ),
+            value=len(stuck) / max(total, 1),
+            unit="share of parameters",
+        )
+
+    def _idle(self, idle: list[ParameterRecord]) -> Finding:
+        return self.finding(
+            "note",
+            [p.path for p in idle],
+            f"{len(idle)} recurrent weights meet only their zero initial state: the output reads the first step of "
+            "this direction alone (the last token, of a direction that starts there).",
+            Fix(text="read the other end of the reverse direction too", code="torch.cat([h[-2], h[-1]], -1)"),
+            value=float(len(idle)),
+            unit="parameters",
+        )

@@ -1,0 +1,60 @@
+"""Biases beside what their weights give: which units see nothing else, and which of the two is at fault."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from fanin.measure.record import Measurements, ParameterRecord, Site, TensorStats
+from fanin.rules.shared.gains import RATED, gain_ratio
+
+__all__ = ["BiasedMap", "biased_maps"]
+
+_SMALL = 0.1  # of the std that the activation needs
+
+
+@dataclass(frozen=True, slots=True)
+class BiasedMap:
+    """An operation with a weight and a bias, whose output meets an activation that is no gate."""
+
+    site: Site
+    weight: ParameterRecord
+    bias: ParameterRecord
+
+    def share_beyond(self, stds: float) -> float:
+        """Share of the biases beyond so many standard deviations of W x.
+
+        Also beyond as many times rms(W) sqrt(fan_in), so that a signal which has vanished upstream blames no bias.
+        """
+        spread = math.sqrt(max(self.site.forward.rms**2 - self.bias.weight.rms**2, 0.0))
+        reach = max(spread, self.weight.weight.rms * math.sqrt(self.weight.fan_in or 1.0))
+        return _share_above(self.bias.weight, stds * reach)
+
+    @property
+    def has_small_weights(self) -> bool:
+        """The weights are far below their gain, beside biases no larger than torch draws them by default."""
+        reach = self.bias.weight.rms * math.sqrt(self.weight.fan_in or 1.0)
+        return gain_ratio(self.weight) < _SMALL and reach <= 1.0
+
+
+def biased_maps(measurements: Measurements) -> list[BiasedMap]:
+    """All of them, in the order in which they ran."""
+    by_path = {p.path: p for p in measurements.parameters}
+    found = []
+    for site in measurements.weight_sites():
+        read = [by_path[n] for n in site.parameters if n in by_path]
+        weight = next((p for p in read if p.fan_in and p.weight.rms > 0), None)  # beside zeros any bias is large
+        bias = next((p for p in read if len(p.shape) == 1), None)
+        if weight is not None and bias is not None and site.follower in RATED and site.follower != "sigmoid":
+            found.append(BiasedMap(site, weight, bias))
+    return found
+
+
+def _share_above(stats: TensorStats, limit: float) -> float:
+    """Share of |x| above a limit, from the histogram in units of the rms."""
+    if stats.rms == 0 or stats.values is None or max(abs(stats.min), abs(stats.max)) <= limit:
+        return 0.0
+    h = stats.values
+    edges = [h.low + h.width * (i + 0.5) for i in range(len(h.counts))]
+    above = sum(n for n, x in zip(h.counts, edges, strict=True) if abs(x) * stats.rms > limit)
+    return (above + h.under + h.over) / max(sum(h.counts) + h.under + h.over, 1)

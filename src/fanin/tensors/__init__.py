@@ -1,0 +1,1 @@
+"""One tensor: filling it, and what cannot be written."""

@@ -1,0 +1,120 @@
+"""`fanin gain` and `fanin theory`: what is printed, drawn and refused."""
+
+import io
+import json
+import re
+
+import pytest
+from rich.console import Console
+from typer.testing import CliRunner
+
+from fanin.commands.activations import load_activation
+from fanin.commands.app import app
+from fanin.errors import TargetError, TheoryError, UnknownNameError
+from fanin.report.theory_tables import curves_figure, gains_to_json, phase_figure, show_curves, show_gains, show_phase
+from fanin.theory import propagate_law
+from fanin.theory.overview import gain_row, law_curves
+from fanin.theory.phase import phase_diagram
+
+RUN = CliRunner()
+
+
+def printed(show, *args, width=120):
+    console = Console(file=io.StringIO(), width=width, color_system=None)
+    show(*args, console=console)
+    return console.file.getvalue()
+
+
+def test_gain_prints_the_number():
+    result = RUN.invoke(app, ["gain", "gelu", "leaky_relu(0.2)"], env={"COLUMNS": "150"})
+    assert result.exit_code == 0
+    assert re.search(r"gelu .* 1\.533530 .* 1\.481114", result.output)
+    assert "leaky_relu(negative_slope=0.2)" in result.output
+
+
+def test_gain_as_json():
+    result = RUN.invoke(app, ["gain", "numpy:tanh", "--q", "2", "--format", "json"])
+    row = json.loads(result.output)["gains"][0]
+    assert (row["name"], row["q"]) == ("tanh", 2.0)
+    assert row == json.loads(gains_to_json([gain_row("tanh", q=2.0)]))["gains"][0]
+
+
+def test_gain_of_a_function_in_a_file(tmp_path):
+    (tmp_path / "mine.py").write_text("import numpy as np\n\ndef double(x):\n    return 2 * np.maximum(x, 0)\n")
+    result = RUN.invoke(app, ["gain", f"{tmp_path / 'mine.py'}:double", "--format", "json"])
+    assert json.loads(result.output)["gains"][0]["forward"] == pytest.approx(0.5**0.5)
+
+
+def test_a_narrow_screen_loses_no_number():
+    text = printed(show_gains, [gain_row("relu")], width=60)
+    assert all(word in text for word in ("forward", "1.414214", "centred", "1.712859", "κ"))
+
+
+def test_no_gain_is_shown_as_none():
+    assert "–" in printed(show_gains, [gain_row(lambda x: (x > 0) * 1.0)], width=140)
+
+
+def test_theory_prints_curves_and_writes_the_figure(tmp_path):
+    figure = tmp_path / "deep" / "tanh.png"
+    arguments = ["theory", "--phi", "tanh", "--sigma-b2", "0.05", "--depth", "20", "--plot", str(figure)]
+    result = RUN.invoke(app, arguments, env={"COLUMNS": "120"})
+    assert result.exit_code == 0
+    assert all(word in result.output for word in ("1.760955", "0.570048", "critical", "classic_uniform", "gradient²"))
+    assert figure.read_bytes().startswith(b"\x89PNG")
+
+
+def test_theory_says_why_there_is_no_critical_curve():
+    result = RUN.invoke(app, ["theory", "--phi", "relu", "--sigma-b2", "0.1", "--depth", "4", "--law", "he"])
+    assert "no curve: critical: relu has no critical point" in result.output
+
+
+def test_the_phase_diagram(tmp_path):
+    figure = tmp_path / "phase.svg"
+    result = RUN.invoke(
+        app, ["theory", "--phase-diagram", "--grid", "40", "--plot", str(figure)], env={"COLUMNS": "80"}
+    )
+    assert result.exit_code == 0
+    assert "·" in result.output
+    assert "+" in result.output
+    assert "<svg" in figure.read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "match"),
+    [
+        (["gain", "gellu"], UnknownNameError, "did you mean 'gelu'"),
+        (["gain", "nowhere.at.all:f"], TargetError, "could not be loaded"),
+        (["gain", "numpy:no_such_thing"], TargetError, "has no 'no_such_thing'"),
+        (["gain", "numpy:cumsum"], TheoryError, "not an elementwise"),
+        (["theory", "--phi", "tanh", "--law", "hee"], UnknownNameError, "did you mean 'he'"),
+        (["theory", "--phase-diagram", "--grid", "1"], TheoryError, "at least 2 points"),
+        (["theory", "--depth", "0"], TheoryError, "depth must be"),
+    ],
+)
+def test_bad_questions(arguments, error, match):
+    result = RUN.invoke(app, arguments)
+    assert isinstance(result.exception, error)
+    assert re.search(match, str(result.exception))
+
+
+def test_targets():
+    assert load_activation("torch.nn.functional.gelu").name == "gelu"
+    assert load_activation("torch.nn:SiLU").name == "silu"
+    with pytest.raises(UnknownNameError, match="no activation"):
+        load_activation("leaky(0.2)")
+
+
+def test_figures_have_what_they_say():
+    curves, without = law_curves("tanh", depth=8, width=64, laws=["he", "glorot"], sigma_w2=2.0, sigma_b2=0.05)
+    assert without == []
+    figure = curves_figure(curves, title="tanh")
+    assert [len(axes.lines) for axes in figure.axes] == [4, 4, 4]
+    diagram = phase_diagram("tanh", sigma_w2=[0.5, 1.5, 2.5], sigma_b2=[0.0, 0.1])
+    assert "tanh" in phase_figure(diagram).axes[0].get_title()
+    assert printed(show_phase, diagram).count("\n") == 19
+
+
+def test_a_dead_signal_is_drawn_as_one():
+    curves = [propagate_law("relu", "classic_uniform", widths=[8] * 420)]
+    assert "0" in printed(show_curves, curves)
+    curves_figure(curves, title="relu")
