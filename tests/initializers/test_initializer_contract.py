@@ -34,7 +34,7 @@ from fanin.initializers import (
     law_from_dict,
     names,
 )
-from fanin.initializers.catalogue import from_array
+from fanin.initializers.catalogue.from_array import from_array
 from fanin.initializers.registry import ALIASES, LAWS, NAMES
 from fanin.layout import Layout
 

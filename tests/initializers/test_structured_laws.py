@@ -29,7 +29,7 @@ from fanin.initializers import (
     he_normal,
     lecun_normal,
 )
-from fanin.initializers.catalogue import from_array
+from fanin.initializers.catalogue.from_array import from_array
 from fanin.initializers.catalogue.gates import GATE_ORDERS
 from fanin.layout import Layout
 

@@ -6,7 +6,7 @@ import warnings
 
 import pytest
 
-from benchmarks import moments_zoo
+from benchmarks.accuracy import moments_zoo
 from zoo import FAST, zoo
 
 SOON = ("mlp_relu", "unet", "siren", "einsum_attention", "mha_module", "wavenet_gated", "functional_raw_params")
