@@ -10,7 +10,7 @@ import torch
 
 import fanin
 from fanin.errors import ArgumentError, UnknownNameError
-from fanin.initializers import differences, get, law_from_dict, names
+from fanin.initializers import differences, from_dict, get, names
 from fanin.initializers.dialects import FRAMEWORKS, dialect_entry
 from fanin.initializers.dialects.torch import calculate_gain
 from tests.initializers.statistics import WRONG, assert_same_law, assert_variance
@@ -268,7 +268,7 @@ def test_differences_has_a_row_for_every_framework_that_knows_the_name(name):
     text = str(table)
     for row in table:
         assert row.framework in text
-        assert law_from_dict(row.law.to_dict()) == row.law
+        assert from_dict(row.law.to_dict()) == row.law
     assert all(len(line) <= 150 for line in text.splitlines())
 
 

@@ -9,7 +9,7 @@ from torch import nn
 
 import fanin
 from fanin.errors import ArgumentError, PlanError
-from fanin.initializers import Identity, PerPart, Zeros, law_from_dict
+from fanin.initializers import Identity, PerPart, Zeros, from_dict
 from fanin.recipes import RECIPES
 
 WIDTH, LAYERS, HEADS, VOCAB = 32, 3, 4, 50
@@ -78,7 +78,7 @@ def test_every_plan_is_json_and_back(plans, name):
     plan = plans[name]
     assert fanin.Plan.from_dict(json.loads(plan.to_json())) == plan
     for a in plan.values():
-        assert a.initializer is None or law_from_dict(a.initializer.to_dict()) == a.initializer
+        assert a.initializer is None or from_dict(a.initializer.to_dict()) == a.initializer
 
 
 @pytest.mark.parametrize("name", RECIPES)

@@ -1,6 +1,6 @@
 """The laws that parameters start from: classes in CapWords, named schemes in lower case."""
 
-from fanin.initializers.base import EntryMoments, Initializer, law_from_dict
+from fanin.initializers.base import EntryMoments, Initializer
 from fanin.initializers.catalogue.bilinear import Bilinear
 from fanin.initializers.catalogue.centred import Centred
 from fanin.initializers.catalogue.classic import classic_bias, classic_uniform
@@ -29,6 +29,7 @@ from fanin.initializers.catalogue.variance_scaling import VarianceScaling
 from fanin.initializers.catalogue.wrappers import PerPart, Scaled
 from fanin.initializers.dialects.peer_fans import PeerScaling, peer_fans
 from fanin.initializers.registry import differences, get, names
+from fanin.initializers.serial import from_dict
 
 __all__ = [
     "ICNR",
@@ -63,6 +64,7 @@ __all__ = [
     "classic_uniform",
     "differences",
     "from_array",
+    "from_dict",
     "gate_order",
     "get",
     "glorot_logistic",
@@ -70,7 +72,6 @@ __all__ = [
     "glorot_uniform",
     "he_normal",
     "he_uniform",
-    "law_from_dict",
     "lecun_normal",
     "lecun_uniform",
     "names",

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import abc
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import MISSING, dataclass, fields
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -18,11 +18,10 @@ from fanin.streams.keys import Key
 from fanin.streams.sampling import sample as streams_sample
 from fanin.streams.spec import Draw
 
-__all__ = ["EntryMoments", "Initializer", "law_from_dict"]
+__all__ = ["TAG", "EntryMoments", "Initializer"]
 
 Array = npt.NDArray[Any]
-Self = TypeVar("Self", bound="Initializer")
-_TAG = "initializer"
+TAG = "initializer"  # the key of a law's dict that holds the name of its class
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -180,7 +179,7 @@ class Initializer(abc.ABC):
         return self.moments(shape, layout).kurtosis
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready form; `law_from_dict` is its inverse.
+        """JSON-ready form; `fanin.initializers.from_dict` is its inverse.
 
         Example:
             >>> from fanin.initializers import Normal
@@ -188,25 +187,7 @@ class Initializer(abc.ABC):
             {'initializer': 'Normal', 'std': 0.02, 'mean': 0.0}
         """
         data = {f.name: _encode(getattr(self, f.name)) for f in fields(self)}  # type: ignore[arg-type]
-        return {_TAG: type(self).__name__, **data}
-
-    @classmethod
-    def from_dict(cls: type[Self], data: Mapping[str, Any]) -> Self:
-        """The law that `to_dict` wrote, of this class or one below it.
-
-        Raises:
-            ArgumentError: the data does not describe a law of this class.
-            UnknownNameError: the data names a law that does not exist.
-
-        Example:
-            >>> from fanin.initializers import Initializer, Normal
-            >>> Initializer.from_dict(Normal(std=0.02).to_dict())
-            Normal(std=0.02, mean=0.0)
-        """
-        law = law_from_dict(data)
-        if not isinstance(law, cls):
-            raise ArgumentError(f"the data describes {law}, not a {cls.__name__}; read it with Initializer.from_dict")
-        return law
+        return {TAG: type(self).__name__, **data}
 
     def __str__(self) -> str:
         shown = [
@@ -215,25 +196,6 @@ class Initializer(abc.ABC):
             if f.default is MISSING or getattr(self, f.name) != f.default
         ]
         return f"{type(self).__name__}({', '.join(shown)})"
-
-
-def law_from_dict(data: Mapping[str, Any]) -> Initializer:
-    """The law that `Initializer.to_dict` wrote.
-
-    Raises:
-        ArgumentError: no tag, or fields that the law does not have.
-        UnknownNameError: the tag names no law.
-    """
-    from fanin.initializers.registry import law_class  # the table imports every law, so it comes last
-
-    if not isinstance(data, Mapping) or not isinstance(data.get(_TAG), str):
-        raise ArgumentError(f"a law is a mapping with a {_TAG!r} entry that names its class; got {data!r}")
-    cls = law_class(data[_TAG])
-    arguments = {k: _decode(v) for k, v in data.items() if k != _TAG}
-    known = {f.name for f in fields(cls)}  # type: ignore[arg-type]
-    if unknown := set(arguments) - known:
-        raise ArgumentError(f"{cls.__name__} has no field {sorted(unknown)}; it has {sorted(known)}")
-    return cls(**arguments)
 
 
 def checked_shape(shape: Sequence[int]) -> tuple[int, ...]:
@@ -281,14 +243,6 @@ def _encode(value: Any) -> Any:
         return [_encode(v) for v in value]
     if isinstance(value, np.generic):
         return value.item()
-    return value
-
-
-def _decode(value: Any) -> Any:
-    if isinstance(value, Mapping) and _TAG in value:
-        return law_from_dict(value)
-    if isinstance(value, list):
-        return tuple(_decode(v) for v in value)
     return value
 
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
 from fanin.errors import PlanError
-from fanin.initializers import Initializer, law_from_dict
+from fanin.initializers import Initializer
+from fanin.initializers import from_dict as law_from_dict
 from fanin.layout import Layout
 from fanin.recipes.step import Step
 
