@@ -23,7 +23,8 @@ import torch
 
 from fanin.graph.ir import Graph
 from fanin.graph.recording.capture import capture
-from fanin.graph.roles.data import Roles, roles
+from fanin.graph.roles.data import Roles
+from fanin.graph.roles.label import roles
 from fanin.graph.verify import verify
 from tests.graph.test_zoo import LABELS, argued, disagreements
 from zoo import zoo

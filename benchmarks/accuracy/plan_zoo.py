@@ -28,7 +28,7 @@ import fanin
 from fanin.graph.analysis.analysis import analyse
 from fanin.graph.recording.capture import capture
 from fanin.graph.recording.replay import run_all
-from fanin.graph.roles.data import roles
+from fanin.graph.roles.label import roles
 
 SEEDS = (0, 1, 2)
 # Models whose first output is a tensor of logits, with the axis of the classes.

@@ -8,7 +8,7 @@ from torch import nn
 
 from fanin.graph.analysis.activations import LIBRARY, identify
 from fanin.graph.recording.capture import capture
-from fanin.graph.roles.data import roles
+from fanin.graph.roles.label import roles
 from zoo.odd_models import Wrap, x
 
 

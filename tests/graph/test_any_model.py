@@ -6,7 +6,7 @@ from torch import nn
 
 from fanin.errors import CaptureError, UnknownNameError
 from fanin.graph.recording.capture import capture
-from fanin.graph.roles.data import roles
+from fanin.graph.roles.label import roles
 from fanin.graph.verify import verify
 from fanin.layout import Layout
 from zoo.odd_models import ODD, Wrap, x

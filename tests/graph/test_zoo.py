@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from fanin.graph.recording.capture import capture
-from fanin.graph.roles.data import ParameterRole, roles
+from fanin.graph.roles.data import ParameterRole
+from fanin.graph.roles.label import roles
 from fanin.graph.verify import verify
 from fanin.layout import fans
 from zoo import FAST, reviewed_labels, zoo

@@ -387,7 +387,7 @@ class Direct(nn.Module):
 
 def test_a_branch_without_weights_is_no_depth():
     from fanin.graph.recording.capture import capture
-    from fanin.graph.roles.data import roles
+    from fanin.graph.roles.label import roles
 
     model = nn.Sequential(Direct(16), Direct(16))
     found = roles(capture(model, normal(2, 8, 16)))

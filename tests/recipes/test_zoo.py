@@ -15,7 +15,7 @@ import torch
 import fanin
 from fanin.graph.recording.capture import capture
 from fanin.graph.recording.replay import run_all
-from fanin.graph.roles.data import roles
+from fanin.graph.roles.label import roles
 from zoo import zoo
 
 ZOO = zoo()

@@ -1,6 +1,6 @@
 """The role of every parameter: what it is, what feeds it, what follows it, what it writes into.
 
-`roles` reads a graph and gives one `ParameterRole` for each parameter. Nothing is guessed from names: a weight is
+`fanin.graph.roles.label.roles` makes these from a graph. Nothing is guessed from names: a weight is
 what a contraction sums over, its fans are those of the contraction, an activation is what its values are. What
 cannot be told is "unknown", with the reason.
 """
@@ -14,10 +14,9 @@ from typing import Literal
 
 from fanin.errors import UnknownNameError, did_you_mean
 from fanin.graph.analysis.activations import Activation
-from fanin.graph.ir import Graph
 from fanin.layout import Layout
 
-__all__ = ["Branch", "ParameterRole", "Part", "Role", "Roles", "Stream", "Use", "roles"]
+__all__ = ["Branch", "ParameterRole", "Part", "Role", "Roles", "Stream", "Use"]
 
 Role = Literal[
     "weight",
@@ -256,19 +255,3 @@ class Roles(Mapping[str, ParameterRole]):
     def is_plain_stack(self) -> bool:
         """Whether the model is one chain of maps and activations."""
         return bool(self.stack)
-
-
-def roles(graph: Graph) -> Roles:
-    """The role of every parameter of a graph.
-
-    Example:
-        >>> import torch
-        >>> from fanin.graph.recording.capture import capture
-        >>> model = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.ReLU(), torch.nn.Linear(8, 2))
-        >>> r = roles(capture(model, torch.zeros(3, 4)))
-        >>> r["0.weight"].fan_in, r["0.weight"].activation.label, r["2.weight"].feeds, r["2.weight"].tags
-        (4.0, 'relu', ('act:relu',), ('head',))
-    """
-    from fanin.graph.roles.label import label
-
-    return label(graph)

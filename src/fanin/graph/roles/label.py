@@ -19,11 +19,20 @@ from fanin.graph.roles.reparametrizations import chain_names
 from fanin.graph.roles.uses import Book, Sighting, open_book, stream_start
 from fanin.layout import Layout, fans
 
-__all__ = ["label"]
+__all__ = ["roles"]
 
 
-def label(graph: Graph) -> Roles:
-    """The roles of all parameters of a graph."""
+def roles(graph: Graph) -> Roles:
+    """The role of every parameter of a graph.
+
+    Example:
+        >>> import torch
+        >>> from fanin.graph.recording.capture import capture
+        >>> model = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.ReLU(), torch.nn.Linear(8, 2))
+        >>> r = roles(capture(model, torch.zeros(3, 4)))
+        >>> r["0.weight"].fan_in, r["0.weight"].activation.label, r["2.weight"].feeds, r["2.weight"].tags
+        (4.0, 'relu', ('act:relu',), ('head',))
+    """
     book = open_book(graph)
     first = {name: _label(book, p) for name, p in graph.parameters.items()}
     named = with_owners(book, first)

@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from fanin.graph.roles.data import ParameterRole, roles
+from fanin.graph.roles.data import ParameterRole
+from fanin.graph.roles.label import roles
 from fanin.recipes.base import Choice, Chosen, Live
 from fanin.recipes.engine.draft import Draft, Made, Read
 from fanin.recipes.engine.network import Network
