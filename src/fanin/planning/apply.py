@@ -21,7 +21,7 @@ from fanin.streams import key as stream_key
 if TYPE_CHECKING:
     import torch
 
-    from fanin.planning.plan import Plan
+    from fanin.planning.data import PlanData
 
 __all__ = ["Write", "apply_", "drawn", "parts_for", "writes_of"]
 
@@ -41,7 +41,7 @@ class Write:
     run: Callable[[], None]
 
 
-def apply_(plan: Plan, model: torch.nn.Module, *, progress: bool = False, rollback: bool = True) -> torch.nn.Module:
+def apply_(plan: PlanData, model: torch.nn.Module, *, progress: bool = False, rollback: bool = True) -> torch.nn.Module:
     """Write the plan into the model; see `Plan.apply_`."""
     import torch
 
@@ -111,7 +111,7 @@ def _shown(writes: list[Write], progress: bool) -> Iterator[Write]:
 
 
 # ---------------------------------------------------------------------- before the first byte
-def writes_of(plan: Plan, model: torch.nn.Module) -> list[Write]:
+def writes_of(plan: PlanData, model: torch.nn.Module) -> list[Write]:
     """What has to be written where, with everything checked.
 
     Raises:
@@ -145,7 +145,7 @@ def writes_of(plan: Plan, model: torch.nn.Module) -> list[Write]:
     return writes
 
 
-def _misfits(plan: Plan, slots: dict[str, Slot]) -> Iterator[str]:
+def _misfits(plan: PlanData, slots: dict[str, Slot]) -> Iterator[str]:
     for name, slot in slots.items():
         if name not in plan:
             yield f"{name}: the model has it, the plan does not. Make a new plan of this model."
@@ -212,7 +212,7 @@ def _overlaps(slots: Iterable[Slot]) -> list[str]:
 
 
 # ---------------------------------------------------------------------- one tensor
-def drawn(plan: Plan, a: Assignment, like: torch.Tensor, shape: tuple[int, ...] | None = None) -> torch.Tensor:
+def drawn(plan: PlanData, a: Assignment, like: torch.Tensor, shape: tuple[int, ...] | None = None) -> torch.Tensor:
     """A new tensor with the values of an assignment, on the device and in the dtype of another."""
     import torch
 
@@ -222,7 +222,7 @@ def drawn(plan: Plan, a: Assignment, like: torch.Tensor, shape: tuple[int, ...] 
     return made
 
 
-def _write(plan: Plan, model: torch.nn.Module, slot: Slot, a: Assignment) -> Write:
+def _write(plan: PlanData, model: torch.nn.Module, slot: Slot, a: Assignment) -> Write:
     if slot.through:
         return _through(plan, model, slot, a)
     law, key = a.initializer, stream_key(plan.seed, a.key)
@@ -233,7 +233,7 @@ def _write(plan: Plan, model: torch.nn.Module, slot: Slot, a: Assignment) -> Wri
     return Write(assignment=a, touched={a.name: slot.tensor}, run=run)
 
 
-def _through(plan: Plan, model: torch.nn.Module, slot: Slot, a: Assignment) -> Write:
+def _through(plan: PlanData, model: torch.nn.Module, slot: Slot, a: Assignment) -> Write:
     """A write through a parametrization: its parts get what ``right_inverse`` makes of the drawn tensor."""
     path, _, attribute = slot.through.rpartition(".")
     module = model.get_submodule(path)

@@ -13,7 +13,7 @@ from fanin.planning.verify import verify
 if TYPE_CHECKING:
     import torch
 
-    from fanin.planning.plan import Plan
+    from fanin.planning.data import PlanData
 
 __all__ = ["Difference", "PlanDiff", "diff_plans", "diff_with_model"]
 
@@ -71,7 +71,7 @@ class PlanDiff:
         return {"left": self.left, "right": self.right, "compared": self.compared, "differences": rows}
 
 
-def diff_plans(left: Plan, right: Plan) -> PlanDiff:
+def diff_plans(left: PlanData, right: PlanData) -> PlanDiff:
     """What two plans say differently about each parameter, and the settings of the plans themselves."""
     names = list(dict.fromkeys((*left.assignments, *right.assignments)))
     found: list[Difference] = []
@@ -91,7 +91,7 @@ def diff_plans(left: Plan, right: Plan) -> PlanDiff:
     )
 
 
-def diff_with_model(plan: Plan, model: torch.nn.Module) -> PlanDiff:
+def diff_with_model(plan: PlanData, model: torch.nn.Module) -> PlanDiff:
     """Where a live model departs from a plan, beyond five standard errors."""
     verification = verify(plan, model)
     rows = tuple(

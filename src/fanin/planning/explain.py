@@ -14,8 +14,8 @@ from fanin.text.paths import group_paths
 
 if TYPE_CHECKING:
     from fanin.planning.assignment import Assignment
+    from fanin.planning.data import PlanData
     from fanin.planning.diff import PlanDiff
-    from fanin.planning.plan import Plan
 
 __all__ = ["PlanRow", "diff_text", "explain_text", "plan_text", "rows"]
 
@@ -45,7 +45,7 @@ class PlanRow:
     reason: str
 
 
-def rows(plan: Plan) -> tuple[PlanRow, ...]:
+def rows(plan: PlanData) -> tuple[PlanRow, ...]:
     """The plan's table as data, in the order of the model."""
     groups = group_paths(plan.assignments, key=lambda n: _same_line(plan.assignments[n]))
     made = []
@@ -89,7 +89,7 @@ def law_words(a: Assignment) -> str:
     return f"{words} (kept)" if a.action == "keep" else words
 
 
-def plan_text(plan: Plan, width: int = WIDTH) -> str:
+def plan_text(plan: PlanData, width: int = WIDTH) -> str:
     """The plan as a table."""
     table = rows(plan)
     total = sum(a.numel for a in plan.assignments.values())
@@ -104,7 +104,7 @@ def plan_text(plan: Plan, width: int = WIDTH) -> str:
     return "\n".join(lines)
 
 
-def explain_text(plan: Plan, a: Assignment, width: int = WIDTH) -> str:
+def explain_text(plan: PlanData, a: Assignment, width: int = WIDTH) -> str:
     """The derivation of one parameter."""
     tied = f" (tied to {', '.join(map(visible, a.aliases))})" if a.aliases else ""
     lines = [f"{visible(a.name)}{tied}", f"  {a.role}, shape {'×'.join(map(str, a.shape)) or 'scalar'}, {a.dtype}", ""]

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 from fanin.errors import PlanError, did_you_mean
 from fanin.model.buffers import known_buffer
 from fanin.model.parameters import slots_of
+from fanin.planning.apply import apply_
 
 if TYPE_CHECKING:
     import torch
 
-    from fanin.planning.plan import Plan
+    from fanin.planning.data import PlanData
 
 __all__ = ["Materialized", "materialize"]
 
@@ -36,7 +37,7 @@ class Materialized:
 
 
 def materialize(
-    plan: Plan, model: torch.nn.Module, *, device: str, buffers: Mapping[str, torch.Tensor]
+    plan: PlanData, model: torch.nn.Module, *, device: str, buffers: Mapping[str, torch.Tensor]
 ) -> Materialized:
     """Allocate what is on meta, fill it by the plan; see `Plan.materialize`."""
     _check(plan, model)
@@ -47,7 +48,7 @@ def materialize(
         for path, value in values.items():
             owner, _, attribute = path.rpartition(".")
             _put(model.get_submodule(owner)._buffers, attribute, value.to(device), undo)
-        plan.apply_(model)
+        apply_(plan, model)
     except BaseException:
         for table, attribute, old in reversed(undo):
             table[attribute] = old
@@ -55,7 +56,7 @@ def materialize(
     return Materialized(parameters=tuple(names), buffers=how)
 
 
-def _check(plan: Plan, model: torch.nn.Module) -> None:
+def _check(plan: PlanData, model: torch.nn.Module) -> None:
     """Everything on meta must be drawn, or the result would hold garbage."""
     lost = []
     for name, slot in slots_of(model).items():

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import torch
 
     from fanin.initializers import Initializer
-    from fanin.planning.plan import Plan
+    from fanin.planning.data import PlanData
 
 __all__ = ["Mismatch", "Verification", "verify"]
 
@@ -91,7 +91,7 @@ class Verification:
         return "\n".join([head, *(f"  {m}" for m in self.mismatches)])
 
 
-def verify(plan: Plan, model: torch.nn.Module, *, z: float = 5.0) -> Verification:
+def verify(plan: PlanData, model: torch.nn.Module, *, z: float = 5.0) -> Verification:
     """Hold a model's tensors against a plan; see `Plan.verify`."""
     slots = slots_of(model)
     outcome: dict[str, list[str]] = {"bits": [], "law": [], "not_checked": []}
@@ -116,7 +116,7 @@ def verify(plan: Plan, model: torch.nn.Module, *, z: float = 5.0) -> Verificatio
     )
 
 
-def _held(plan: Plan, model: torch.nn.Module, a: Assignment, slot: Slot, z: float) -> tuple[str, list[Mismatch]]:
+def _held(plan: PlanData, model: torch.nn.Module, a: Assignment, slot: Slot, z: float) -> tuple[str, list[Mismatch]]:
     import torch
 
     tensor = slot.tensor.detach()
@@ -143,7 +143,7 @@ def _held(plan: Plan, model: torch.nn.Module, a: Assignment, slot: Slot, z: floa
     return "law", found
 
 
-def _held_through(plan: Plan, model: torch.nn.Module, a: Assignment, slot: Slot) -> tuple[str, list[Mismatch]]:
+def _held_through(plan: PlanData, model: torch.nn.Module, a: Assignment, slot: Slot) -> tuple[str, list[Mismatch]]:
     """A parametrized tensor: its parts must be what the drawn values make them, which only the bits can tell."""
     import torch
 

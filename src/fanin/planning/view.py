@@ -19,7 +19,7 @@ from fanin.text.names import clean, one_line, shorten
 from fanin.text.numbers import count, figures
 
 if TYPE_CHECKING:
-    from fanin.planning.plan import Plan
+    from fanin.planning.data import PlanData
 
 __all__ = ["PlanView"]
 
@@ -57,7 +57,7 @@ class PlanView:
         <BLANKLINE>
     """
 
-    plan: Plan
+    plan: PlanData
     why: bool = True
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
@@ -73,7 +73,7 @@ class PlanView:
             yield from console.render(part, inner)
 
 
-def _header(plan: Plan, write: _Write) -> RenderableType:
+def _header(plan: PlanData, write: _Write) -> RenderableType:
     line = Text.assemble(("plan for ", "bold"))
     line.append(write(shorten(clean(plan.model), 48)), style="bold cyan")
     numbers = sum(a.numel for a in plan.assignments.values())

@@ -9,7 +9,7 @@ from fanin.initializers import TruncatedNormal
 from fanin.planning.assignment import Assignment
 
 if TYPE_CHECKING:
-    from fanin.planning.plan import Plan
+    from fanin.planning.data import PlanData
 
 __all__ = ["law_warnings", "plan_warnings"]
 
@@ -21,7 +21,7 @@ def law_warnings(a: Assignment) -> tuple[str, ...]:
     return tuple(w for check in (_symmetric, _uncut, _undone) for w in check(a))
 
 
-def plan_warnings(plan: Plan) -> tuple[str, ...]:
+def plan_warnings(plan: PlanData) -> tuple[str, ...]:
     """What concerns the model as a whole."""
     return tuple(_kept_unknown(plan))
 
@@ -60,7 +60,7 @@ def _undone(a: Assignment) -> Iterator[str]:
         )
 
 
-def _kept_unknown(plan: Plan) -> Iterator[str]:
+def _kept_unknown(plan: PlanData) -> Iterator[str]:
     names = [a.name for a in plan.assignments.values() if a.rule == "kept" and a.reason.startswith("not understood")]
     if names:
         shown = ", ".join(names[:5]) + (" ..." if len(names) > 5 else "")
