@@ -20,6 +20,7 @@ from fanin.lab import data, figures
 from fanin.lab.experiments import Settings
 from fanin.lab.models import mlp
 from fanin.lab.probe import Flow, flow
+from fanin.lab.split import Split
 from fanin.lab.training import Curve, accuracy, batches, make_optimizer, one_thread, train
 
 if TYPE_CHECKING:
@@ -111,7 +112,7 @@ def _show_tour(console: Console, out: Path) -> None:
     console.print(Text(f"\nfigure: {out / 'tour.png'}\npage:   {page}"), soft_wrap=True)
 
 
-def _trained(model: nn.Module, digits: data.Split) -> Curve:
+def _trained(model: nn.Module, digits: Split) -> Curve:
     stream = batches(digits.x, digits.y, size=_BATCH, seed=0)
     optimizer = make_optimizer("sgd", model.parameters(), _LR)
     return train(model, stream, loss=_LOSS, optimizer=optimizer, steps=_STEPS)

@@ -180,7 +180,7 @@ def compare(
 
     Args:
         model: callable that builds the model; with `data` it makes the one task of the comparison.
-        data: a `fanin.lab.data.Split`, a pair of arrays (x, y), a data loader of (inputs, targets), or a callable of
+        data: a `fanin.lab.split.Split`, a pair of arrays (x, y), a data loader of (inputs, targets), or a callable of
             a seed that yields such batches without end.
         inits: name -> None (as constructed), a recipe's name, a `Plan`, an initializer, or a callable of (model,
             seed). The

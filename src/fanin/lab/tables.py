@@ -9,7 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from fanin.lab.comparison import Comparison, Verdict
+    from fanin.lab.verdicts import ComparisonData, Verdict
 
 __all__ = ["comparison_table", "number"]
 
@@ -40,7 +40,7 @@ def _row(v: Verdict, *, first: bool, target: bool) -> list[str]:
     return [*row, f"{v.diverged}/{v.num_runs}"]
 
 
-def comparison_table(result: Comparison) -> Table:
+def comparison_table(result: ComparisonData) -> Table:
     """Every init at its best learning rate, best first; one block a task."""
     table = Table(title="Each start at its own best learning rate", title_justify="left", header_style="bold")
     table.add_column("start")

@@ -14,6 +14,7 @@ from fanin.lab import data, figures
 from fanin.lab.compare import Task, compare
 from fanin.lab.experiments.base import Outcome, Settings
 from fanin.lab.models import mlp
+from fanin.lab.split import Split
 from fanin.lab.training import accuracy, batches
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ def _model(depth: int, norm: str) -> nn.Module:
     return mlp([784, *[_WIDTH] * (depth - 1), 10], norm=norm)  # type: ignore[arg-type]
 
 
-def _batches(digits: data.Split, seed: int) -> Any:
+def _batches(digits: Split, seed: int) -> Any:
     return batches(digits.x, digits.y, size=64, seed=seed)
 
 

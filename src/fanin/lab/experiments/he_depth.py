@@ -12,6 +12,7 @@ from fanin.lab import data, figures
 from fanin.lab.compare import Task, compare
 from fanin.lab.experiments.base import Outcome, Settings
 from fanin.lab.models import mlp
+from fanin.lab.split import Split
 from fanin.lab.training import accuracy, batches
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def _model(depth: int) -> nn.Module:
     return mlp([784, *[_WIDTH] * depth, 10])
 
 
-def _batches(digits: data.Split, seed: int) -> Any:
+def _batches(digits: Split, seed: int) -> Any:
     return batches(digits.x, digits.y, size=_BATCH, seed=seed)
 
 

@@ -14,6 +14,7 @@ from fanin.lab import data, figures
 from fanin.lab.compare import Task, compare
 from fanin.lab.experiments.base import Outcome, Settings
 from fanin.lab.models import mlp
+from fanin.lab.split import Split
 from fanin.lab.training import accuracy, batches
 from fanin.layout import Layout
 from fanin.streams.keys import key
@@ -65,7 +66,7 @@ def _model(depth: int) -> nn.Module:
     return mlp([784, *[_WIDTH] * depth, 10], activation="tanh")
 
 
-def _batches(digits: data.Split, seed: int) -> Any:
+def _batches(digits: Split, seed: int) -> Any:
     return batches(digits.x, digits.y, size=64, seed=seed)
 
 

@@ -13,6 +13,7 @@ from fanin.lab import data, figures
 from fanin.lab.compare import Task, compare
 from fanin.lab.experiments.base import Outcome, Settings
 from fanin.lab.models import SmallResNet, mlp, plain_cnn
+from fanin.lab.split import Split
 from fanin.lab.training import accuracy, batches
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ TITLE = "One factor on every weight: where is the best, and how wide is the basi
 _IN_BASIN = 0.1  # a factor is in the basin where its loss is within 10 % of the way from the best to chance
 
 
-def _images(digits: data.Split) -> tuple[Any, Any]:
+def _images(digits: Split) -> tuple[Any, Any]:
     """Digits as 14 x 14 pictures (means of 2 x 2 pixels)."""
 
     def small(x: Any) -> Any:
@@ -62,7 +63,7 @@ def _scaled_(model: nn.Module, seed: int, *, factor: float, example: Any) -> Non
                 parameter.mul_(factor)
 
 
-def _compare(name: str, digits: data.Split, factors: list[float], settings: Settings) -> Comparison:
+def _compare(name: str, digits: Split, factors: list[float], settings: Settings) -> Comparison:
     build, images = MODELS[name]
     x, held = _images(digits) if images else (digits.x, digits.x_held)
     example = torch.as_tensor(x[:8])

@@ -13,6 +13,7 @@ from fanin.lab.compare import Task, compare
 from fanin.lab.experiments.base import Outcome, Settings
 from fanin.lab.models import mlp
 from fanin.lab.pretraining import autoencoder_pretrain_, rbm_pretrain_
+from fanin.lab.split import Split
 from fanin.lab.training import accuracy, batches
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ def _batches(x: Any, y: Any, seed: int) -> Any:
     return batches(x, y, size=64, seed=seed)
 
 
-def _task(name: str, digits: data.Split, labels: int) -> Task:
+def _task(name: str, digits: Split, labels: int) -> Task:
     return Task(
         name=name,
         model=_model,

@@ -12,6 +12,7 @@ from fanin import initializers
 from fanin.lab import data, figures
 from fanin.lab.experiments.base import Outcome, Settings
 from fanin.lab.models import mlp
+from fanin.lab.split import Split
 from fanin.lab.starts import draw_weights_
 from fanin.lab.training import batches, make_optimizer, train
 
@@ -43,7 +44,7 @@ class _Moved(Exception):  # noqa: N818 - a signal, not an error
     """Raised inside the training loop at the first step that moved the first layer."""
 
 
-def _steps_until_moved(model: nn.Module, digits: data.Split, *, limit: int, seed: int) -> int | None:
+def _steps_until_moved(model: nn.Module, digits: Split, *, limit: int, seed: int) -> int | None:
     first = _linears(model)[0].weight
     begin = first.detach().clone()
     goal = _MOVED * float(begin.norm())
