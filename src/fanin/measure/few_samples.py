@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
 
-from fanin.measure.objective import call, primary
-from fanin.measure.origins import tensors_in
+from fanin.measure.objective import primary
 from fanin.measure.record import JacobianRecord, NormRecord, Site
+from fanin.model.calling import call
+from fanin.model.trees import map_tensors, tensors_in
 
 __all__ = ["FEW", "enough_samples", "first_samples", "fresh", "probed_jacobian"]
 
@@ -32,14 +33,14 @@ def fresh(inputs: Any, need_grad: bool) -> tuple[list[torch.Tensor], Any]:
     """
     leaves: list[torch.Tensor] = []
 
-    def copy(tensor: torch.Tensor) -> torch.Tensor:
+    def copy(tensor: torch.Tensor, path: str) -> torch.Tensor:
         if not ((need_grad or tensor.requires_grad) and tensor.is_floating_point()):
             return _copied(tensor.detach())
         leaf = tensor.detach().requires_grad_()
         leaves.append(leaf)
         return _copied(leaf)
 
-    return leaves, _mapped(inputs, copy)
+    return leaves, map_tensors(inputs, copy)
 
 
 def _copied(tensor: torch.Tensor) -> torch.Tensor:
@@ -60,7 +61,7 @@ def first_samples(inputs: Any, batch: int | None, few: int) -> Any | None:
     tensors = [t for t in tensors_in(inputs) if t.dim()]
     if not tensors or batch is None or any(t.shape[0] != batch for t in tensors):
         return None
-    return _mapped(inputs, lambda t: t[:few] if t.dim() else t)
+    return map_tensors(inputs, lambda t, path: t[:few] if t.dim() else t)
 
 
 def enough_samples(norms: Iterable[NormRecord | None], batch: int | None, *, least: int = FEW) -> int:
@@ -69,17 +70,6 @@ def enough_samples(norms: Iterable[NormRecord | None], batch: int | None, *, lea
     if not shared or not batch:
         return least
     return max(least, math.ceil(_VALUES * batch / max(min(shared), 1)))
-
-
-def _mapped(value: Any, change: Callable[[torch.Tensor], torch.Tensor]) -> Any:
-    """The same nest of mappings and sequences with its tensors changed."""
-    if isinstance(value, torch.Tensor):
-        return change(value)
-    if isinstance(value, Mapping):
-        return {k: _mapped(v, change) for k, v in value.items()}
-    if isinstance(value, list | tuple) and not hasattr(value, "_fields"):
-        return type(value)(_mapped(v, change) for v in value)
-    return value
 
 
 def probed_jacobian(

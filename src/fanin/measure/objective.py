@@ -1,7 +1,4 @@
-"""What is asked of the model: call it, find the tensor that matters in what it gives.
-
-One number to differentiate.
-"""
+"""The one number to differentiate: a loss, or a random projection of what the model returned."""
 
 from __future__ import annotations
 
@@ -12,9 +9,9 @@ from typing import Any, Literal
 import torch
 
 from fanin.errors import ArgumentError
-from fanin.measure.origins import tensors_in
+from fanin.model.trees import tensors_in
 
-__all__ = ["Objective", "arguments", "call", "objective", "primary"]
+__all__ = ["Objective", "objective", "primary"]
 
 Source = Literal["given", "model", "cross_entropy", "mse", "cotangent"]
 
@@ -25,28 +22,6 @@ class Objective:
 
     value: torch.Tensor
     source: Source
-
-
-def arguments(inputs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Inputs as positional and keyword arguments.
-
-    A mapping is keywords, a tuple or list positions, anything else one position.
-
-    Example:
-        >>> arguments({"x": 1}), arguments((1, 2)), arguments(3)
-        (((), {'x': 1}), ((1, 2), {}), ((3,), {}))
-    """
-    if isinstance(inputs, Mapping):
-        return (), dict(inputs)
-    if isinstance(inputs, tuple | list):
-        return tuple(inputs), {}
-    return (inputs,), {}
-
-
-def call(model: torch.nn.Module, inputs: Any) -> Any:
-    """The model's output."""
-    args, kwargs = arguments(inputs)
-    return model(*args, **kwargs)
 
 
 def primary(output: Any) -> torch.Tensor | None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 
-__all__ = ["Flow", "Origin", "join", "tensors_in"]
+__all__ = ["Flow", "Origin", "join"]
 
 _MAX_PARENTS = 8
 
@@ -75,23 +75,3 @@ class Flow:
     def mark(self, tensor: torch.Tensor, **changes: Any) -> None:
         """Change what is known of one tensor."""
         self[tensor] = replace(self[tensor], **changes)
-
-
-def tensors_in(value: Any, depth: int = 6) -> Iterator[torch.Tensor]:
-    """All tensors inside tensors, sequences, mappings, dataclasses and Hugging Face outputs, in order.
-
-    Example:
-        >>> [tuple(t.shape) for t in tensors_in({"a": torch.ones(2), "b": (torch.ones(3), None)})]
-        [(2,), (3,)]
-    """
-    if isinstance(value, torch.Tensor):
-        yield value
-    elif depth and isinstance(value, dict):
-        for item in value.values():
-            yield from tensors_in(item, depth - 1)
-    elif depth and isinstance(value, list | tuple | set):
-        for item in value:
-            yield from tensors_in(item, depth - 1)
-    elif depth and hasattr(value, "__dataclass_fields__"):
-        for name in value.__dataclass_fields__:
-            yield from tensors_in(getattr(value, name, None), depth - 1)

@@ -20,8 +20,8 @@ from unittest import mock
 import torch
 from torch.overrides import TorchFunctionMode
 
-from fanin.measure import kinds as operations
-from fanin.measure.origins import Flow, Origin, join, tensors_in
+from fanin.measure.kinds import BOUNDED, CHANNEL_FIRST, KINDS, RECTIFIERS, SITE_NORMS
+from fanin.measure.origins import Flow, Origin, join
 from fanin.measure.quantities.activity import activity
 from fanin.measure.quantities.attention import attention_from_logits, attention_from_qk
 from fanin.measure.quantities.constancy import constant_share
@@ -31,6 +31,21 @@ from fanin.measure.quantities.norm import norm_record
 from fanin.measure.quantities.saturation import saturation
 from fanin.measure.record import Activity, Attention, Cosine, NormRecord, Saturation, Site, SiteKind, TensorStats
 from fanin.measure.sampling import as_samples
+from fanin.model.operations import (
+    CONTRACTIONS,
+    DROPOUT,
+    ESCAPES,
+    FACTORIES,
+    FACTS,
+    LOSSES,
+    MASKING,
+    NORM_CALLS,
+    STARTS,
+    VIEWS,
+    is_attribute,
+    unordered_name,
+)
+from fanin.model.trees import tensors_in
 
 __all__ = ["LossCall", "Recorder"]
 
@@ -202,10 +217,10 @@ class Recorder(TorchFunctionMode):
     ) -> Any:
         """Run the operation and reduce what it gives."""
         kwargs = dict(kwargs or {})
-        name = operations.canonical(getattr(func, "__name__", ""))
-        if name in _ESCAPES and args and isinstance(args[0], torch.Tensor):
+        name = unordered_name(func)
+        if name in ESCAPES and args and isinstance(args[0], torch.Tensor):
             self.escaped.update(self.flow[args[0]].sites)
-        if name in _BLIND:
+        if name in FACTS or is_attribute(func):
             return self._attribute(func(*args, **kwargs), args)
         if self._replayed is not None:
             return self._replay(name, func(*args, **kwargs))
@@ -231,11 +246,11 @@ class Recorder(TorchFunctionMode):
         x = args[0] if args and isinstance(args[0], torch.Tensor) else None
         if x is None or not origin.data or not _is_signal(x):
             return None
-        if name in operations.RECTIFIERS:
+        if name in RECTIFIERS:
             return self._cosine(x)
-        if name in _NORM_ARGUMENTS:
+        if name in SITE_NORMS:
             return _norm_of(name, args, kwargs)
-        if name in operations.LOSSES and self.watch_loss:
+        if name in LOSSES and self.watch_loss:
             self._loss_call(name, args, kwargs)
         return None
 
@@ -249,7 +264,7 @@ class Recorder(TorchFunctionMode):
         output: Any,
         before: Any,
     ) -> None:
-        if name in operations.LOSSES and self.loss_calls and isinstance(output, torch.Tensor):
+        if name in LOSSES and self.loss_calls and isinstance(output, torch.Tensor):
             self.loss_calls[-1].value = output.detach().mean()
         kind = self._kind(name, origins, joined, args)
         if kind == "weight" and not joined.data:
@@ -257,8 +272,8 @@ class Recorder(TorchFunctionMode):
         if joined.parameters and joined.data:
             self.used |= joined.parameters
             self.gates |= joined.parameters if name == "mul" else frozenset()
-        products = name in operations.CONTRACTIONS and sum(o.data for o in origins) >= 2
-        axis = (1 if name in operations.CHANNEL_FIRST else -1) if kind in ("weight", "norm") else joined.axis
+        products = name in CONTRACTIONS and sum(o.data for o in origins) >= 2
+        axis = (1 if name in CHANNEL_FIRST else -1) if kind in ("weight", "norm") else joined.axis
         for position, tensor in enumerate(tensors_in(output, 2)):
             draft = None
             if joined.data and _is_signal(tensor) and position == 0:
@@ -269,7 +284,9 @@ class Recorder(TorchFunctionMode):
                 self._extras(draft, name, args, kwargs, tensor, joined, before)
             sites = (draft.index,) if draft is not None else joined.sites
             scores = (joined.scores or products) and draft is None
-            own = Origin(data=True, sites=sites, axis=axis, scores=scores, op=name if name not in _VIEWS else joined.op)
+            own = Origin(
+                data=True, sites=sites, axis=axis, scores=scores, op=name if name not in _PASSES else joined.op
+            )
             self.flow[tensor] = own if joined.data else Origin(parameters=joined.parameters, op=name)
         if name == "setitem" and args and isinstance(args[0], torch.Tensor):
             self.flow[args[0]] = Origin(
@@ -277,10 +294,10 @@ class Recorder(TorchFunctionMode):
             )
 
     def _kind(self, name: str, origins: list[Origin], joined: Origin, args: tuple[Any, ...]) -> SiteKind:
-        if name in operations.CONTRACTIONS:
-            reads = bool(joined.parameters) and (joined.data or name in _STARTS)
+        if name in CONTRACTIONS:
+            reads = bool(joined.parameters) and (joined.data or name in STARTS)
             return "weight" if reads else "other"
-        kind = operations.KINDS.get(name, "other")
+        kind = KINDS.get(name, "other")
         if kind == "merge":
             return "merge" if len(joined.sites) >= 2 and sum(bool(o.sites) for o in origins) >= 2 else "other"
         if name == "softmax":
@@ -289,7 +306,7 @@ class Recorder(TorchFunctionMode):
 
     def _glance(self, name: str, tensor: torch.Tensor) -> None:
         """Operations that are no site are only asked whether they are where the first NaN or infinity came from."""
-        if self.first_nonfinite is None and name not in _VIEWS and name not in _MASKING:
+        if self.first_nonfinite is None and name not in _NO_SOURCE:
             norm = torch.linalg.vector_norm(tensor.detach())
             if not bool(torch.isfinite(norm)) and not bool(torch.isfinite(tensor.detach()).all()):
                 self.first_nonfinite = (self._frames[-1].path, name)
@@ -361,19 +378,19 @@ class Recorder(TorchFunctionMode):
         if draft.kind in _COSINE_KINDS:
             draft.sample_cosine = self._cosine(tensor)
             draft.token_cosine = self._token_cosine(tensor)
-        if name in operations.RECTIFIERS:
+        if name in RECTIFIERS:
             likeness = before.mean if isinstance(before, Cosine) else None
             axis = origin.axis if origin.axis is not None else (1 if tensor.dim() >= 4 else -1)
             draft.activity = activity(tensor, axis=axis, num_samples=self._num_samples(tensor), cosine=likeness)
-        if name in operations.BOUNDED:
-            low, high = operations.BOUNDED[name]
+        if name in BOUNDED:
+            low, high = BOUNDED[name]
             draft.saturation = saturation(tensor, low=low, high=high)
         if isinstance(before, NormRecord):
             draft.norm = before
         if draft.kind == "attention":
             draft.attention = _attention_of(name, args, kwargs)
         if draft.kind == "weight" and tensor.dim() >= 2:
-            draft.constant_channel_share = constant_share(tensor, axis=1 if name in operations.CHANNEL_FIRST else -1)
+            draft.constant_channel_share = constant_share(tensor, axis=1 if name in CHANNEL_FIRST else -1)
 
     def _num_samples(self, x: torch.Tensor) -> int:
         return self.batch or (x.shape[0] if x.dim() else 1)
@@ -411,102 +428,9 @@ class Recorder(TorchFunctionMode):
 
 
 _REDUCTIONS: dict[Any, str] = {0: "none", 1: "mean", 2: "sum"}
-# Attribute reads and questions about a tensor: nothing to measure, and most calls of a forward.
-_BLIND = frozenset(
-    [
-        "get",
-        "set",
-        "size",
-        "dim",
-        "ndimension",
-        "numel",
-        "is_floating_point",
-        "is_complex",
-        "stride",
-        "storage_offset",
-        "is_contiguous",
-        "item",
-        "tolist",
-        "requires_grad",
-        "register_hook",
-        "type_as",
-        "device",
-        "dtype",
-        "len",
-        "bool",
-        "repr",
-        "format",
-        "hash",
-        "is_cuda",
-        "element_size",
-        "data_ptr",
-        "backward",
-        "has_names",
-        "get_device",
-        "type",
-        "is_same_size",
-        "is_tensor",
-        "is_storage",
-        "untyped_storage",
-        "requires_grad_",
-        "is_inference",
-        "nelement",
-        "_has_compatible_shallow_copy_type",
-        "has_compatible_shallow_copy_type",
-    ]
-)
-# Values that go on outside torch, where no gradient follows (a single number is for monitoring, as a rule).
-_ESCAPES = frozenset(("numpy", "tolist", "array"))
-_VIEWS = frozenset(
-    [
-        "view",
-        "reshape",
-        "transpose",
-        "permute",
-        "flatten",
-        "unflatten",
-        "squeeze",
-        "unsqueeze",
-        "expand",
-        "expand_as",
-        "chunk",
-        "split",
-        "unbind",
-        "narrow",
-        "select",
-        "contiguous",
-        "to",
-        "float",
-        "half",
-        "bfloat16",
-        "double",
-        "type",
-        "clone",
-        "detach",
-        "getitem",
-        "t",
-        "movedim",
-        "swapaxes",
-        "swapdims",
-        "view_as",
-        "reshape_as",
-        "tensor_split",
-        "unfold",
-        "roll",
-        "dropout",
-        "dropout1d",
-        "dropout2d",
-        "dropout3d",
-        "feature_dropout",
-        "alpha_dropout",
-        "slice",
-        "data",
-        "T",
-        "mT",
-    ]
-)
-_MASKING = frozenset(("masked_fill", "where", "full", "full_like", "empty", "empty_like", "new_full", "triu", "tril"))
-_STARTS = frozenset(("embedding", "embedding_bag", "linear", *(f"conv{d}d" for d in (1, 2, 3))))
+# What passes values on or writes constants over them: never where a NaN or infinity came from.
+_PASSES = VIEWS | DROPOUT
+_NO_SOURCE = _PASSES | MASKING | FACTORIES
 
 
 def _is_signal(x: torch.Tensor) -> bool:
@@ -545,21 +469,11 @@ def _argument(args: tuple[Any, ...], kwargs: Mapping[str, Any], position: int, n
     return args[position] if len(args) > position else kwargs.get(name, default)
 
 
-# name -> positions of (training, eps, groups) in the C signature
-_NORM_ARGUMENTS: dict[str, tuple[int | None, int, int | None]] = {
-    "batch_norm": (5, 7, None),
-    "layer_norm": (None, 4, None),
-    "group_norm": (None, 4, 1),
-    "instance_norm": (5, 7, None),
-    "rms_norm": (None, 3, None),
-}
-
-
 def _norm_of(name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> NormRecord | None:
-    at_training, at_eps, at_groups = _NORM_ARGUMENTS[name]
-    eps = _argument(args, kwargs, at_eps, "eps", 1e-5)
-    training = True if at_training is None else bool(_argument(args, kwargs, at_training, "training", True))
-    groups = 1 if at_groups is None else int(_argument(args, kwargs, at_groups, "num_groups", 1))
+    call = NORM_CALLS[name]
+    eps = _argument(args, kwargs, call.eps, "eps", 1e-5)
+    training = True if call.training is None else bool(_argument(args, kwargs, call.training, "training", True))
+    groups = 1 if call.groups is None else int(_argument(args, kwargs, call.groups, "num_groups", 1))
     return norm_record(args[0], kind=name, training=training, eps=float(eps or 1e-7), groups=groups)
 
 

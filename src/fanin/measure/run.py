@@ -13,8 +13,8 @@ import torch
 
 from fanin.errors import ArgumentError, CaptureError
 from fanin.measure.few_samples import enough_samples, first_samples, fresh, probed_jacobian
-from fanin.measure.objective import Objective, call, objective, primary
-from fanin.measure.origins import Origin, tensors_in
+from fanin.measure.objective import Objective, objective, primary
+from fanin.measure.origins import Origin
 from fanin.measure.parameters import parameter_records
 from fanin.measure.quantities.cosine import cosine
 from fanin.measure.quantities.inputs import input_record
@@ -24,8 +24,9 @@ from fanin.measure.record import InputRecord, JacobianRecord, Measurements, Site
 from fanin.measure.recorder import Recorder
 from fanin.measure.sampling import as_samples
 from fanin.measure.virtual_step import states_after_steps
-from fanin.model.calling import named_tensors
+from fanin.model.calling import call, input_names
 from fanin.model.snapshot import untouched
+from fanin.model.trees import named_tensors, tensors_in
 
 __all__ = ["PREDICTED_OPERATIONS", "Task", "eager_module", "measure"]
 
@@ -377,7 +378,7 @@ def _leading_to(sites: tuple[Site, ...], ends: tuple[int, ...]) -> set[int]:
 
 
 def _inputs(task: Task, done: _Pass, sites: tuple[Site, ...]) -> tuple[InputRecord, ...]:
-    names = _input_names(task.inputs)
+    names = input_names(task.inputs)
     gradients = iter(done.input_gradients)
     first = next((s for s in sites if s.kind in ("weight", "norm")), None)
     normalised = first is not None and (
@@ -388,12 +389,6 @@ def _inputs(task: Task, done: _Pass, sites: tuple[Site, ...]) -> tuple[InputReco
         gradient = next(gradients, None) if tensor.is_floating_point() else None
         found.append(input_record(name, tensor.detach(), gradient=gradient, normalised_first=normalised))
     return tuple(r for r in found if r is not None)
-
-
-def _input_names(inputs: Any) -> list[tuple[str, torch.Tensor]]:
-    if isinstance(inputs, Mapping):
-        return [(str(k), t) for k, v in inputs.items() for t in tensors_in(v)]
-    return [(f"inputs[{i}]", t) for i, t in enumerate(tensors_in(inputs))]
 
 
 def _jacobian(task: Task, done: _Pass, sites: tuple[Site, ...]) -> tuple[JacobianRecord | None, str]:

@@ -1,81 +1,121 @@
-"""What a model is called with: the caller's inputs brought into (args, kwargs)."""
+"""What a model is called with: the caller's inputs brought into (args, kwargs), by the signature of its forward."""
 
 from __future__ import annotations
 
-import dataclasses
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-__all__ = ["call_arguments", "map_tensors", "named_tensors"]
+from fanin.model.trees import named_tensors
+
+__all__ = ["Call", "call", "call_arguments", "input_names"]
+
+Call = tuple[tuple[Any, ...], dict[str, Any]]
 
 
-def call_arguments(model: Any, inputs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+def call_arguments(model: Any, inputs: Any) -> Call:
     """Positional and keyword arguments of a forward call.
+
+    A plain tuple is positional arguments. A mapping is keyword arguments, unless forward has no arguments of these
+    names: then it is the one argument. A list is the one argument, unless forward cannot be called with one argument
+    but can with as many as the list holds. Everything else (a tensor, a named tuple, a dataclass) is the one argument.
 
     Args:
         model: the module to be called.
-        inputs: a tuple of positional arguments, a mapping of keyword arguments, or one positional argument. A mapping
-            whose keys are not names of forward's arguments is one positional argument.
+        inputs: what the caller gave.
+
+    Example:
+        >>> import torch
+        >>> call_arguments(torch.nn.Linear(2, 2), {"input": 1}), call_arguments(torch.nn.Linear(2, 2), {"x": 1})
+        (((), {'input': 1}), (({'x': 1},), {}))
     """
-    if isinstance(inputs, tuple) and not hasattr(inputs, "_fields"):
+    if type(inputs) is tuple:
         return inputs, {}
-    if isinstance(inputs, Mapping) and _takes_keywords(model, inputs):
-        return (), {str(k): v for k, v in inputs.items()}
+    if isinstance(inputs, Mapping):
+        return ((), {str(k): v for k, v in inputs.items()}) if _are_keywords(model, inputs) else ((inputs,), {})
+    if isinstance(inputs, list) and not _binds(model, 1) and _binds(model, len(inputs)):
+        return tuple(inputs), {}
     return (inputs,), {}
 
 
-def _takes_keywords(model: Any, inputs: Mapping[Any, Any]) -> bool:
-    try:
-        parameters = inspect.signature(model.forward).parameters.values()
-    except (TypeError, ValueError):
+def call(model: Any, inputs: Any) -> Any:
+    """What the model returns for these inputs."""
+    args, kwargs = call_arguments(model, inputs)
+    return model(*args, **kwargs)
+
+
+def input_names(inputs: Any) -> list[tuple[str, Any]]:
+    """The tensors of the caller's inputs with the names that a reader knows them by.
+
+    Example:
+        >>> import torch
+        >>> [name for name, _ in input_names((torch.ones(1), torch.ones(1)))], input_names({"ids": torch.ones(1)})[0][0]
+        (['inputs[0]', 'inputs[1]'], 'ids')
+    """
+    found = named_tensors(inputs)
+    if type(inputs) in (tuple, list):
+        return [(f"inputs[{i}]", tensor) for i, (_, tensor) in enumerate(found)]
+    return [(path or "inputs[0]", tensor) for path, tensor in found]
+
+
+# ---------------------------------------------------------------------- what forward takes
+def _are_keywords(model: Any, inputs: Mapping[Any, Any]) -> bool:
+    if not all(isinstance(k, str) for k in inputs):
+        return False
+    known = _parameters(model)
+    if known is None:
         return True
-    if any(p.kind is p.VAR_KEYWORD for p in parameters):
-        return all(isinstance(k, str) for k in inputs)
-    return set(inputs) <= {p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
+    names = {p.name for p in known if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
+    if set(inputs) <= names:
+        return True
+    takes_more = any(p.kind is p.VAR_KEYWORD for p in known)
+    return takes_more and (bool(names & set(inputs)) or not _needs_positional(known))
 
 
-def map_tensors(tree: Any, fn: Callable[[Any, str], Any], path: str = "") -> Any:
-    """A structure of inputs with each tensor replaced by ``fn(tensor, path)``."""
+def _needs_positional(known: Iterable[inspect.Parameter]) -> bool:
+    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return any(p.kind in positional and p.default is p.empty for p in known)
+
+
+def _binds(model: Any, count: int) -> bool:
+    """Whether forward can be called with so many positional arguments; False where that is not known."""
+    known = _parameters(model)
+    if known is None:
+        return False
+    try:
+        inspect.Signature(known).bind(*range(count))
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
+def _parameters(model: Any) -> list[inspect.Parameter] | None:
+    """The parameters of forward without self; None where it has no signature that can be read."""
+    forward = getattr(_inner(model), "forward", None)
+    schema = getattr(forward, "schema", None)
+    try:
+        if schema is not None:  # a scripted forward hides its arguments from inspect
+            return [_scripted(argument) for argument in schema.arguments if argument.name != "self"]
+        return list(inspect.signature(forward).parameters.values()) if callable(forward) else None
+    except (TypeError, ValueError):
+        return None
+
+
+def _scripted(argument: Any) -> inspect.Parameter:
+    default = argument.default_value if argument.has_default_value() else inspect.Parameter.empty
+    return inspect.Parameter(argument.name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=default)
+
+
+def _inner(model: Any) -> Any:
+    """The module whose forward receives the arguments: behind `torch.compile` and the data-parallel wrappers."""
     import torch
 
-    def below(item: Any, key: Any) -> Any:
-        return map_tensors(item, fn, f"{path}.{key}" if path else str(key))
-
-    if isinstance(tree, torch.Tensor):
-        return fn(tree, path)
-    if isinstance(tree, tuple) and hasattr(tree, "_fields"):
-        return type(tree)(*(below(t, k) for k, t in zip(tree._fields, tree, strict=True)))
-    if type(tree) in (tuple, list):
-        return type(tree)(below(t, i) for i, t in enumerate(tree))
-    if type(tree) is dict:
-        return {k: below(t, k) for k, t in tree.items()}
-    if dataclasses.is_dataclass(tree) and not isinstance(tree, (type, Mapping)):
-        changed = {f.name: below(getattr(tree, f.name), f.name) for f in dataclasses.fields(tree) if f.init}
-        return dataclasses.replace(tree, **changed)
-    return tree
-
-
-def named_tensors(tree: Any, path: str = "", depth: int = 0) -> Iterator[tuple[str, Any]]:
-    """The tensors in what a model returned, with their path."""
-    import torch
-
-    if depth > 8:
-        return
-    items: Iterator[tuple[Any, Any]]
-    if isinstance(tree, torch.Tensor):
-        yield path, tree
-        return
-    if isinstance(tree, Mapping):
-        items = iter(tree.items())
-    elif isinstance(tree, (tuple, list)):
-        names = getattr(tree, "_fields", range(len(tree)))
-        items = iter(zip(names, tree, strict=True))
-    elif dataclasses.is_dataclass(tree) and not isinstance(tree, type):
-        items = ((f.name, getattr(tree, f.name)) for f in dataclasses.fields(tree))
-    elif type(tree).__module__.startswith("torch.distributions"):
-        items = iter(vars(tree).items())
-    else:
-        return
-    for key, item in items:
-        yield from named_tensors(item, f"{path}.{key}" if path else str(key), depth + 1)
+    wrappers = (torch.nn.parallel.DistributedDataParallel, torch.nn.DataParallel)
+    for _ in range(8):
+        if isinstance(model, wrappers):
+            model = model.module
+        elif isinstance(getattr(model, "_orig_mod", None), torch.nn.Module):
+            model = model._orig_mod
+        else:
+            break
+    return model

@@ -13,9 +13,10 @@ from typing import Any
 import torch
 from torch import nn
 
-__all__ = ["Call", "example_calls", "how_to_give_inputs"]
+from fanin.model.calling import Call
 
-Call = tuple[tuple[Any, ...], dict[str, Any]]
+__all__ = ["example_calls", "how_to_give_inputs"]
+
 
 _BATCH, _TOKENS = 2, 16
 

@@ -6,25 +6,37 @@ named as such.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 __all__ = [
     "ALIASES",
+    "CONTRACTIONS",
     "CONVOLUTIONS",
     "DROPOUT",
     "ELEMENTWISE",
+    "ESCAPES",
     "FACTORIES",
+    "FACTS",
     "LOOKUPS",
+    "LOSSES",
+    "MASKING",
     "MATRIX_PRODUCTS",
     "NORMS",
+    "NORM_CALLS",
     "POOLS",
     "RECURRENT",
     "REDUCTIONS",
     "SHAPED_BY",
     "SOFTMAX",
+    "STARTS",
     "VIEWS",
+    "NormCall",
     "canonical_name",
+    "is_attribute",
     "is_inplace",
+    "unordered_name",
 ]
 
 
@@ -46,7 +58,11 @@ ALIASES = {
     "invert": "bitwise_not", "and": "bitwise_and", "or": "bitwise_or", "ior": "bitwise_or", "iand": "bitwise_and",
     "fix": "trunc", "linalg_norm": "norm", "linalg_vector_norm": "norm", "vector_norm": "norm",
     "column_stack": "hstack", "row_stack": "vstack", "_fused_rms_norm": "rms_norm",
+    "cross_entropy_loss": "cross_entropy", "nll_loss_nd": "nll_loss", "nll_loss2d": "nll_loss",
 }  # fmt: skip
+
+# operations whose operands come in the other order -> the operation
+_MIRRORED = {"rsub": "sub", "rdiv": "div", "rpow": "pow", "rmatmul": "matmul"}
 
 _INPLACE_OPERATORS = _words(
     "iadd isub imul itruediv idiv ifloordiv imod ipow iand ior ixor ilshift irshift imatmul setitem"
@@ -76,6 +92,23 @@ def canonical_name(func: Any) -> str:
     return ALIASES.get(bare, bare)
 
 
+def unordered_name(func: Any) -> str:
+    """The canonical name of an operation, whichever of its two operands comes first.
+
+    Example:
+        >>> import torch
+        >>> unordered_name(torch.Tensor.__rsub__), unordered_name(torch.Tensor.sub_)
+        ('sub', 'sub')
+    """
+    name = canonical_name(func)
+    return _MIRRORED.get(name, name)
+
+
+def is_attribute(func: Any) -> bool:
+    """Whether a call reads or sets an attribute of a tensor (``x.T``, ``x.shape``, ``x.data = y``)."""
+    return getattr(func, "__name__", "") in ("__get__", "__set__")
+
+
 def is_inplace(func: Any) -> bool:
     """Whether a call overwrites its first argument."""
     bare = _bare_name(func)
@@ -93,6 +126,12 @@ CONVOLUTIONS = _words(
 )
 LOOKUPS = _words("embedding embedding_bag")
 RECURRENT = _words("lstm gru rnn_tanh rnn_relu lstm_cell gru_cell rnn_tanh_cell rnn_relu_cell")
+# products that sum nothing: each entry of the result is one entry of each operand
+_OUTER_PRODUCTS = _words("outer kron")
+# operations that sum products of a weight with the signal, or read rows of a weight
+CONTRACTIONS = (MATRIX_PRODUCTS - _OUTER_PRODUCTS) | CONVOLUTIONS | LOOKUPS | RECURRENT
+# operations that make a signal of a weight and constants: rows of a table, a map of fixed numbers
+STARTS = LOOKUPS | _words("linear conv1d conv2d conv3d")
 NORMS = _words(
     "batch_norm native_batch_norm layer_norm native_layer_norm group_norm native_group_norm instance_norm rms_norm "
     "local_response_norm"
@@ -140,3 +179,51 @@ FACTORIES = _words(
     "empty_like rand_like randn_like randint_like new_zeros new_ones new_full new_empty new_tensor tensor as_tensor "
     "scalar_tensor tril_indices triu_indices one_hot hann_window"
 )
+LOSSES = _words(
+    "cross_entropy nll_loss binary_cross_entropy binary_cross_entropy_with_logits mse_loss l1_loss smooth_l1_loss "
+    "huber_loss kl_div ctc_loss poisson_nll_loss gaussian_nll_loss hinge_embedding_loss margin_ranking_loss "
+    "triplet_margin_loss cosine_embedding_loss multi_margin_loss multilabel_margin_loss soft_margin_loss"
+)
+# write a constant into some places of the signal
+MASKING = _words("masked_fill where")
+# the values go on outside torch, where no gradient follows (a single number is for monitoring, as a rule)
+ESCAPES = _words("numpy tolist array")
+# questions about a tensor, and calls that change no value: most calls of a forward
+FACTS = _words(
+    "size dim ndimension numel nelement is_floating_point is_complex is_cuda is_contiguous is_same_size is_tensor "
+    "is_storage is_inference stride storage_offset element_size data_ptr untyped_storage get_device has_names item "
+    "tolist len bool repr format hash backward register_hook requires_grad requires_grad_ device dtype type type_as "
+    "_has_compatible_shallow_copy_type"
+)
+
+
+# ---------------------------------------------------------------------- how torch's norms are called
+@dataclass(frozen=True, slots=True)
+class NormCall:
+    """Positions of the operands of one of torch's norms in its call; None for what it does not take.
+
+    Attributes:
+        scale: of what it multiplies by ("weight").
+        shift: of what it adds ("bias").
+        eps: of the number that keeps it from dividing by zero.
+        training: of the switch between statistics of the batch and running ones.
+        groups: of the number of groups.
+    """
+
+    scale: int
+    shift: int | None
+    eps: int
+    training: int | None = None
+    groups: int | None = None
+
+
+NORM_CALLS: Mapping[str, NormCall] = {
+    "batch_norm": NormCall(scale=1, shift=2, eps=7, training=5),
+    "native_batch_norm": NormCall(scale=1, shift=2, eps=7, training=5),
+    "instance_norm": NormCall(scale=1, shift=2, eps=7, training=5),
+    "layer_norm": NormCall(scale=2, shift=3, eps=4),
+    "native_layer_norm": NormCall(scale=2, shift=3, eps=4),
+    "group_norm": NormCall(scale=2, shift=3, eps=4, groups=1),
+    "native_group_norm": NormCall(scale=1, shift=2, eps=7, groups=6),
+    "rms_norm": NormCall(scale=2, shift=None, eps=3),
+}

@@ -8,7 +8,7 @@ from typing import Any
 
 from fanin.errors import ShapeError
 from fanin.graph.ir import Op, Ref
-from fanin.graph.recording.replay import tensors_in
+from fanin.model.trees import tensors_in
 from fanin.moments.backward import BACKWARD, attention, contractions, convolution, norms
 from fanin.moments.backward.arithmetic import chain_gradients, local_gradients
 from fanin.moments.backward.common import added, unbroadcast

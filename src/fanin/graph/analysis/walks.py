@@ -22,6 +22,7 @@ from fanin.model.operations import (
     ELEMENTWISE,
     FACTORIES,
     LOOKUPS,
+    LOSSES,
     MATRIX_PRODUCTS,
     POOLS,
     RECURRENT,
@@ -180,7 +181,7 @@ def _event_kind(flow: Flow, op: Op, v: int) -> EventKind | None:
         return "attn_bias" if op.index in flow.attention.softmaxes else "softmax"
     if op.output in flow.attention.scores and op.index not in around.products and len(around.signals(op)) > 1:
         return "attn_bias"
-    if op.name.endswith("_loss"):
+    if op.name in LOSSES:
         return "loss"
     if op.name == "glu":
         return "gate"

@@ -18,8 +18,9 @@ from fanin.errors import CaptureError, FaninWarning
 from fanin.graph.ir import Graph, ModuleInfo, Output, Parameter, ValueKind
 from fanin.graph.recording.fallbacks import Rescue
 from fanin.graph.recording.recorder import GapFill, Recorder, dtype_name, module_scopes
-from fanin.model.calling import call_arguments, map_tensors, named_tensors
-from fanin.model.examples import Call, example_calls, how_to_give_inputs
+from fanin.model.calling import Call, call_arguments
+from fanin.model.examples import example_calls, how_to_give_inputs
+from fanin.model.trees import map_tensors, named_tensors
 from fanin.model.untouched import untouched
 
 __all__ = ["capture"]

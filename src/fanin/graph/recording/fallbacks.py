@@ -16,7 +16,8 @@ from torch.utils._python_dispatch import _disable_current_modes
 
 from fanin.graph.ir import Value, map_template, refs_in
 from fanin.graph.recording.recorder import Recorder, Tape
-from fanin.graph.recording.replay import run, tensors_in
+from fanin.graph.recording.replay import run
+from fanin.model.trees import tensors_in
 
 __all__ = ["Rescue"]
 

@@ -16,8 +16,8 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from fanin.graph.ir import Op, Ref, Value, ValueKind, refs_in
-from fanin.graph.recording.replay import tensors_in
 from fanin.model.operations import canonical_name, is_inplace
+from fanin.model.trees import tensors_in
 
 __all__ = ["GapFill", "Recorder", "module_scopes"]
 

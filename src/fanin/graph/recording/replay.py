@@ -2,23 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
 from typing import Any
 
 from fanin.graph.ir import Graph, Op, map_template
+from fanin.model.trees import tensors_in
 
-__all__ = ["run", "run_all", "tensors_in"]
-
-
-def tensors_in(result: Any) -> Iterator[Any]:
-    """The tensors inside what an operation returned (a tensor, or nested tuples and lists of them), in order."""
-    import torch
-
-    if isinstance(result, torch.Tensor):
-        yield result
-    elif isinstance(result, (tuple, list)):
-        for item in result:
-            yield from tensors_in(item)
+__all__ = ["run", "run_all"]
 
 
 def run(op: Op, tensor_of: Callable[[int], Any]) -> tuple[Any, ...]:

@@ -13,7 +13,7 @@ from fanin.graph.analysis.analysis import Analysis
 from fanin.graph.analysis.walks import downstream
 from fanin.graph.ir import Op, Value
 from fanin.graph.roles.data import Role
-from fanin.model.operations import DROPOUT, NORMS, POOLS, RECURRENT, VIEWS
+from fanin.model.operations import DROPOUT, NORM_CALLS, NORMS, POOLS, RECURRENT, VIEWS
 
 __all__ = ["Finding", "Meeting", "find_role", "meetings"]
 
@@ -84,27 +84,15 @@ def find_role(analysis: Analysis, meeting: Meeting, parameter: Value) -> Finding
 
 Rule = Callable[[Analysis, Meeting, Value], "Finding | None"]
 
-# position of (scale, shift) in the calls of torch's norms
-_NORM_PLACES = {
-    "batch_norm": (1, 2),
-    "native_batch_norm": (1, 2),
-    "instance_norm": (1, 2),
-    "layer_norm": (2, 3),
-    "native_layer_norm": (2, 3),
-    "group_norm": (2, 3),
-    "native_group_norm": (1, 2),
-    "rms_norm": (2, 3),
-}
-
 
 def _native_norm(analysis: Analysis, meeting: Meeting, parameter: Value) -> Finding | None:
     op = meeting.op
-    scale, shift = _NORM_PLACES.get(op.name, (1, 2))
+    call = NORM_CALLS.get(op.name)
     if meeting.operand == op.ref(0, "input"):
         return Finding("token", f"a learned input: it is what {op.name} normalizes")
     name = op.name.removeprefix("native_")
-    if op.ref(shift, "bias") == meeting.operand:
-        return Finding("norm_shift", f"added by {name}", owner=op.ref(scale, "weight"), norm=name)
+    if call is not None and call.shift is not None and op.ref(call.shift, "bias") == meeting.operand:
+        return Finding("norm_shift", f"added by {name}", owner=op.ref(call.scale, "weight"), norm=name)
     return Finding("norm_scale", f"multiplied by {name}", norm=name)
 
 

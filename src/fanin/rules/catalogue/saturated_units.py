@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import ClassVar
 
-from fanin.measure.kinds import LOSSES
 from fanin.measure.record import Saturation, Site
+from fanin.model.operations import LOSSES
 from fanin.rules.base import Context, Rule
 from fanin.rules.finding import Finding, Fix
 from fanin.rules.shared.gains import INIT
