@@ -48,7 +48,7 @@ class Report:
 
     @property
     def ok(self) -> bool:
-        """No finding at or above the severity that fails."""
+        """At least one rule ran, and no finding is at or above the severity that fails."""
         return self.result.ok
 
     @property
@@ -101,10 +101,11 @@ class Report:
             fail_on: "note", "warning" or "error"; the severity given to `check` where None.
 
         Raises:
-            CheckFailedError: with the whole report as its message.
+            CheckFailedError: with the whole report as its message; also where no rule ran.
         """
         level = SEVERITIES.index(fail_on or self.result.fail_on)
-        if any(SEVERITIES.index(f.severity) >= level for f in self.findings):
+        found = (*self.findings, *self.consequences)
+        if not self.result.checked or any(SEVERITIES.index(f.severity) >= level for f in found):
             from fanin.report import terminal
 
             raise CheckFailedError(f"{self.verdict}\n{terminal.to_text(self.result)}")

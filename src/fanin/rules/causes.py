@@ -1,16 +1,17 @@
-"""Root causes first: which finding explains which, and what is left when the explained ones step back."""
+"""Root causes first: which finding explains which, and which are left when the explained ones step back."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from fanin.rules.finding import SEVERITIES, Finding, Severity
 from fanin.rules.table import RULES
 
-__all__ = ["CAUSES", "split_consequences"]
+__all__ = ["CAUSES", "explained_by", "split_consequences"]
 
 _NOT_FINITE = frozenset(("D103", "P504", "S207"))
+_LEADS_NOT_FINITE = frozenset(("D103", "P504", "D101", "S202"))  # measured over the finite part, and before it
 _SIGNAL = frozenset(("S201", "S202"))
 _START = frozenset(("D101", "D102", "P501", "P503", "P506"))
 
@@ -48,18 +49,37 @@ def split_consequences(findings: Iterable[Finding]) -> tuple[tuple[Finding, ...]
     """(root causes, consequences), each worst first and then in causal order.
 
     A consequence names what explains it in `because_of`. A root cause takes over the severity of the worst thing it
-    explains. Notes explain nothing.
+    explains. Notes explain nothing. Every consequence has a root among the findings, and the worst root is as severe
+    as the worst finding, whatever the findings are: `explained_by` has no cycle.
     """
     found = list(findings)
-    causes = _causes_among(found)
-    explained: dict[str, tuple[str, ...]] = {}
-    for f in found:
-        because = tuple(sorted((c for c in causes if _explains(c, f.code, causes)), key=_ORDER.__getitem__))
-        if because:
-            explained[f.code] = because
+    explained = explained_by(_causes_among(found), {f.code for f in found})
     roots = [f for f in found if f.code not in explained]
     rest = [replace(f, because_of=explained[f.code]) for f in found if f.code in explained]
     return _sorted(_raised(f, rest, explained) for f in roots), _sorted(rest)
+
+
+def explained_by(causes: Mapping[str, Severity], found: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    """Code -> the codes that explain it, for those that any does; never in a circle.
+
+    Edges are taken from the worst cause on, and one that would close a circle is left out: the worst finding of a
+    circle stays a root.
+
+    Args:
+        causes: code -> its worst severity, of findings above a note.
+        found: codes of all findings.
+
+    Example:
+        >>> explained_by({"S202": "error", "S207": "error"}, ["S202", "S207"])
+        {'S207': ('S202',)}
+    """
+    explained: dict[str, tuple[str, ...]] = {}
+    effects = sorted(found, key=_ORDER.__getitem__)
+    for cause in sorted(causes, key=lambda c: (-_rank(causes[c]), _ORDER[c])):
+        for effect in effects:
+            if _explains(cause, effect, causes) and effect not in _all_causes(cause, explained):
+                explained[effect] = (*explained.get(effect, ()), cause)
+    return {effect: tuple(sorted(because, key=_ORDER.__getitem__)) for effect, because in explained.items()}
 
 
 def _causes_among(found: list[Finding]) -> dict[str, Severity]:
@@ -70,14 +90,14 @@ def _causes_among(found: list[Finding]) -> dict[str, Severity]:
     return causes
 
 
-def _explains(cause: str, effect: str, severities: dict[str, Severity]) -> bool:
+def _explains(cause: str, effect: str, severities: Mapping[str, Severity]) -> bool:
     if cause == effect:
         return False
     for first, second in _PAIRS:
         if {cause, effect} == {first, second}:
             lead = first if _rank(severities.get(first, "note")) >= _rank(severities.get(second, "note")) else second
             return cause == lead
-    if cause in _NOT_FINITE and effect[0] in "SAGTLON" and effect not in _NOT_FINITE:
+    if cause in _NOT_FINITE and effect[0] in "SAGTLON" and effect not in _NOT_FINITE | _LEADS_NOT_FINITE:
         return effect not in ("G401", "L802", "N601", "O901")
     return cause in CAUSES.get(effect, frozenset())
 

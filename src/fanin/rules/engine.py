@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -118,20 +118,41 @@ def result_of(
     merged = _merged(judgements)
     known = set(baseline)
     roots, consequences = split_consequences(merged)
+    left = tuple(f for f in roots if f.fingerprint not in known)
     old = tuple(f for f in roots if f.fingerprint in known)
+    shown, hidden = _with_their_roots(consequences, left, known)
     first = judgements[0]
     ran = tuple(dict.fromkeys(c for j in judgements for c in j.checked))
     used = frozenset().union(*(j.used_ignores for j in judgements))
     return CheckResult(
         header=header,
         measurements=measurements,
-        findings=tuple(f for f in roots if f.fingerprint not in known),
-        consequences=consequences,
-        ignored=(*old, *first.ignored),
+        findings=left,
+        consequences=shown,
+        ignored=(*old, *hidden, *first.ignored),
         unused_ignores=_unused(config, used),
         not_run=tuple(n for n in first.not_run if n.code not in ran),
         checked=ran,
         fail_on=config.fail_on,
+    )
+
+
+def _with_their_roots(
+    consequences: Iterable[Finding], roots: Iterable[Finding], known: Container[str]
+) -> tuple[tuple[Finding, ...], tuple[Finding, ...]]:
+    """(consequences that something shown explains, those that step aside with the known findings behind them)."""
+    shown: list[Finding] = []
+    hidden: list[Finding] = []
+    seen = {f.code for f in roots}
+    waiting = [f for f in consequences if f.fingerprint not in known]
+    hidden += [f for f in consequences if f.fingerprint in known]
+    while new := [f for f in waiting if seen & set(f.because_of)]:
+        shown += new
+        seen |= {f.code for f in new}
+        waiting = [f for f in waiting if f not in new]
+    order = {id(f): i for i, f in enumerate(consequences)}
+    return tuple(sorted(shown, key=lambda f: order[id(f)])), tuple(
+        sorted([*hidden, *waiting], key=lambda f: order[id(f)])
     )
 
 

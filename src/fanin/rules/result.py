@@ -65,17 +65,25 @@ class CheckResult:
 
     @property
     def failing(self) -> tuple[Finding, ...]:
-        """Findings at or above `fail_on`."""
-        return tuple(f for f in self.findings if SEVERITIES.index(f.severity) >= SEVERITIES.index(self.fail_on))
+        """Root causes at or above `fail_on`."""
+        return tuple(f for f in self.findings if self._fails(f))
 
     @property
     def ok(self) -> bool:
-        """No finding at or above `fail_on`."""
-        return not self.failing
+        """A rule ran, and neither a finding nor a consequence is at or above `fail_on`."""
+        return bool(self.checked) and not any(self._fails(f) for f in (*self.findings, *self.consequences))
+
+    def _fails(self, finding: Finding) -> bool:
+        return SEVERITIES.index(finding.severity) >= SEVERITIES.index(self.fail_on)
 
     @property
     def verdict(self) -> str:
-        """One sentence: healthy with what was checked, or how many findings of which severity."""
+        """One sentence: healthy with what was checked, or how many findings of which severity.
+
+        Where no rule ran there is nothing to be healthy about: the sentence says why.
+        """
+        if not self.checked:
+            return f"nothing was checked: {self.not_run[0].reason if self.not_run else 'no rule is selected'}"
         ran = f"{len(self.checked)} check{'s' * (len(self.checked) != 1)}"
         ran += f", {len(self.not_run)} not run" if self.not_run else ""
         counts = [f"{n} {s}{'s' if n > 1 else ''}" for s in reversed(SEVERITIES) if (n := self._count(s))]
