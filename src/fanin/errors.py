@@ -22,6 +22,7 @@ __all__ = [
     "FillError",
     "LayoutError",
     "MissingDependencyError",
+    "OutputError",
     "PlanError",
     "ShapeError",
     "TargetError",
@@ -89,6 +90,10 @@ class CoverageError(PlanError):
 
 class FillError(FaninError, RuntimeError):
     """Weights could not be written; the message says what was and what was not."""
+
+
+class OutputError(FaninError, OSError):
+    """A file that cannot be written; what was there before stands. `errno` is the operating system's."""
 
 
 class CheckFailedError(FaninError, AssertionError):

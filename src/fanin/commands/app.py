@@ -15,6 +15,7 @@ import typer
 
 from fanin._version import __version__
 from fanin.errors import FaninError
+from fanin.text.names import clean
 
 __all__ = ["app", "main"]
 
@@ -109,8 +110,10 @@ def theory(
     from rich.console import Console
 
     from fanin.commands.activations import load_activation
-    from fanin.report.theory_tables import predict, predict_phases
+    from fanin.report.theory_tables import assert_figure, predict, predict_phases
 
+    if plot is not None:
+        assert_figure(plot)
     act, console = load_activation(phi), Console(highlight=False)
     if phase_diagram:
         predict_phases(act, grid=grid, sigma_w2=sigma_w2, sigma_b2=sigma_b2, plot=plot, console=console)
@@ -141,14 +144,17 @@ def graph(
     from fanin.commands.targets import load_target
     from fanin.graph.drawing.picture import draw
     from fanin.graph.recording.capture import capture
+    from fanin.text.files import assert_place, write_text
 
+    if out is not None:
+        assert_place(out)
     loaded = load_target(target, input_shape=shape)
     text = draw(capture(loaded.model, loaded.inputs), output, fold=not unfold)
     if out is None:
         typer.echo(text)
     else:
-        out.write_text(text, encoding="utf-8")
-        typer.echo(f"wrote {out}", err=True)
+        write_text(out, text)
+        typer.echo(f"wrote {clean(out)}", err=True)
 
 
 @app.command()
@@ -181,10 +187,11 @@ def check(
     from fanin import report as reports
     from fanin.commands.checks import check_target
 
+    reports.assert_output(output, out)
     settings = {"select": select, "ignore": ignore, "fail_on": fail_on, "config": config, "baseline": baseline}
     found = check_target(target, shape=shape, weights=weights, seeds=seeds, seed=seed, predict=predict, **settings)
     if out is not None:
-        typer.echo(f"wrote {found.save(out)}", err=True)
+        typer.echo(f"wrote {clean(found.save(out))}", err=True)
     elif output == "terminal":
         found.show()
     else:
@@ -221,8 +228,12 @@ def plan(
     format_: Annotated[str, typer.Option("--format", help="table or json.")] = "table",
 ) -> None:
     """Choose an initializer for every parameter of a model and say why."""
-    from fanin.commands.plans import make_plan, shown_plan
+    from fanin.commands.plans import assert_form, make_plan
+    from fanin.text.files import assert_place
 
+    assert_form(format_)
+    if out is not None:
+        assert_place(out)
     _, made = make_plan(target, input_shape, recipe, seed, option, override, meta, keep_unknown)
     if out is not None:
         made.save(out)
@@ -232,7 +243,7 @@ def plan(
 
         standard_console().print(PlanView(made))
     else:
-        typer.echo(shown_plan(made, format_), nl=False)
+        typer.echo(made.to_json(), nl=False)
 
 
 @app.command()
@@ -248,8 +259,9 @@ def init(
     keep_unknown: _KeepOption = False,
 ) -> None:
     """Plan a model, draw its weights and write them to a safetensors file."""
-    from fanin.commands.plans import make_plan, write_weights
+    from fanin.commands.plans import assert_weights_file, make_plan, write_weights
 
+    assert_weights_file(out)
     model, made = make_plan(target, input_shape, recipe, seed, option, override, meta, keep_unknown)
     typer.echo(write_weights(made, model, out), err=True)
 
@@ -286,8 +298,9 @@ def diff(
 ) -> None:
     """Show what two plans do differently, or where a model departs from a plan; exit status 1 if anything does."""
     from fanin.commands.checks import compare_reports, is_report
-    from fanin.commands.plans import difference, shown_diff
+    from fanin.commands.plans import assert_form, difference, shown_diff
 
+    assert_form(format_)
     if is_report(left):
         changed = compare_reports(Path(left), Path(right))
         typer.echo(changed.to_text())

@@ -22,6 +22,7 @@ from fanin.lab.models import mlp
 from fanin.lab.probe import Flow, flow
 from fanin.lab.split import Split
 from fanin.lab.training import Curve, accuracy, batches, make_optimizer, one_thread, train
+from fanin.text.files import make_folder, write_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -39,6 +40,7 @@ def run_demo(out: Path) -> None:
         out: folder for the figures, their numbers and the report page.
     """
     console = Console()
+    make_folder(out)  # what fails here fails before the work
     with one_thread():
         _show_scales(console, out)
         _show_tour(console, out)
@@ -106,8 +108,7 @@ def _show_tour(console: Console, out: Path) -> None:
     for name, m in models.items():
         held = accuracy(m, digits.x_held, digits.y_held)
         console.print(Text(f"  {name:<20} loss {curves[name].final():.3f}   held-out accuracy {held:.1%}"))
-    out.mkdir(parents=True, exist_ok=True)
-    _draw(flows, curves).savefig(out / "tour.png", dpi=150)
+    write_figure(out / "tour.png", _draw(flows, curves))
     page = before.save(out / "report.html")
     console.print(Text(f"\nfigure: {out / 'tour.png'}\npage:   {page}"), soft_wrap=True)
 

@@ -13,6 +13,7 @@ from rich.text import Text
 
 from fanin.lab.experiments import EXPERIMENTS, Outcome, Settings, load
 from fanin.lab.training import one_thread
+from fanin.text.files import make_folder
 
 __all__ = ["list_experiments", "run_experiment", "watched"]
 
@@ -42,6 +43,7 @@ def watched(name: str, settings: Settings) -> Outcome:
 
 def run_experiment(name: str, *, out: Path, full: bool, seed: int, workers: int) -> None:
     """Carry out an experiment, write its figure and numbers, print its paragraph."""
+    make_folder(out)  # what fails here fails before the work
     outcome = watched(name, Settings(seed=seed, full=full, workers=workers))
     picture, numbers = outcome.save(out)
     console = Console()

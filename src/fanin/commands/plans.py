@@ -4,21 +4,31 @@ from __future__ import annotations
 
 import inspect
 import json
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fanin.commands.targets import load_target
-from fanin.errors import ArgumentError, TargetError, UnknownNameError, did_you_mean
+from fanin.errors import ArgumentError, OutputError, TargetError, UnknownNameError, did_you_mean
 from fanin.planning.build import plan as plan_model
 from fanin.planning.diff import PlanDiff
 from fanin.planning.plan import Plan
+from fanin.text.files import assert_place, whole_file
+from fanin.text.names import clean
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["difference", "explain_name", "make_plan", "parse_pairs", "shown_diff", "shown_plan", "write_weights"]
+__all__ = [
+    "assert_form",
+    "assert_weights_file",
+    "difference",
+    "explain_name",
+    "make_plan",
+    "parse_pairs",
+    "shown_diff",
+    "write_weights",
+]
 
 
 def make_plan(
@@ -83,20 +93,31 @@ def _value(text: str) -> Any:
         return text
 
 
-def shown_plan(plan: Plan, form: str) -> str:
-    """A plan as text in the form asked for."""
-    if form == "json":
-        return plan.to_json()
-    raise ArgumentError(f"--format is table or json; got {form!r}")
+def assert_form(form: str) -> None:
+    """Check, before any work, that plans and differences can be shown in this form.
+
+    Raises:
+        ArgumentError: they cannot.
+    """
+    if form not in ("table", "json"):
+        raise ArgumentError(f"--format is table or json; got {form!r}")
 
 
 def shown_diff(found: PlanDiff, form: str) -> str:
     """Differences as text in the form asked for."""
-    if form == "table":
-        return str(found)
-    if form == "json":
-        return json.dumps(found.to_dict(), indent=1, ensure_ascii=False)
-    raise ArgumentError(f"--format is table or json; got {form!r}")
+    return str(found) if form == "table" else json.dumps(found.to_dict(), indent=1, ensure_ascii=False)
+
+
+def assert_weights_file(out: Path, num_bytes: int = 1) -> None:
+    """Check, before any work, that weights can be written to this file.
+
+    Raises:
+        ArgumentError: its ending is not .safetensors.
+        OutputError: it cannot be written, or the disk has no room for so many bytes.
+    """
+    if out.suffix != ".safetensors":
+        raise ArgumentError(f"weights are written as .safetensors, never pickled; got '{clean(out)}'")
+    assert_place(out, num_bytes)
 
 
 def write_weights(plan: Plan, model: torch.nn.Module, out: Path) -> str:
@@ -104,21 +125,41 @@ def write_weights(plan: Plan, model: torch.nn.Module, out: Path) -> str:
 
     Returns:
         What was done, in words.
-    """
-    from safetensors.torch import save_model
 
-    if out.suffix != ".safetensors":
-        raise ArgumentError(f"weights are written as .safetensors, never pickled; got {str(out)!r}")
+    Raises:
+        ArgumentError: the ending of the file is not .safetensors.
+        OutputError: the file cannot be written; what was there stands.
+    """
+    assert_weights_file(out, _num_bytes(model))
     if any(t.device.type == "meta" for t in (*model.parameters(), *model.buffers())):
         plan.materialize(model)
     else:
         plan.apply_(model, progress=True)
-    with tempfile.TemporaryDirectory(dir=out.parent, prefix=".fanin-") as folder:
-        whole = Path(folder) / out.name
-        save_model(model, str(whole), metadata={"fanin": f"recipe {plan.recipe}, seed {plan.seed}"})
-        whole.replace(out)
+    with whole_file(out) as place:
+        _save(model, place, out, note=f"recipe {plan.recipe}, seed {plan.seed}")
     drawn = sum(a.action == "draw" for a in plan.assignments.values())
-    return f"{drawn} of {len(plan)} parameters drawn (recipe {plan.recipe}, seed {plan.seed}), written to {out}"
+    return f"{drawn} of {len(plan)} parameters drawn (recipe {plan.recipe}, seed {plan.seed}), written to {clean(out)}"
+
+
+def _num_bytes(model: torch.nn.Module) -> int:
+    """Bytes of all tensors that are saved, those with several names once."""
+    import torch
+
+    held = {id(t): t for t in model.state_dict(keep_vars=True).values() if isinstance(t, torch.Tensor)}
+    return sum(t.numel() * t.element_size() for t in held.values())
+
+
+def _save(model: torch.nn.Module, place: Path, out: Path, *, note: str) -> None:
+    from safetensors import SafetensorError
+    from safetensors.torch import save_model
+
+    try:
+        save_model(model, str(place), metadata={"fanin": note})
+    except (SafetensorError, RuntimeError, ValueError, TypeError) as error:
+        raise OutputError(
+            f"'{clean(out)}' cannot be written: {clean(error)}. What was there stands. Look for room on the disk, and "
+            "for tensors that safetensors cannot hold."
+        ) from error
 
 
 def difference(left: str, right: str, input_shape: str | None = None) -> PlanDiff:

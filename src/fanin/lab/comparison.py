@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fanin.lab.verdicts import ComparisonData
+from fanin.text.files import write_figure, write_text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -47,8 +48,7 @@ class Comparison(ComparisonData):
 
     def save(self, path: str | Path) -> None:
         """Write `to_dict` as JSON, or the figure where the name ends in .png, .svg or .pdf."""
-        path = Path(path)
-        if path.suffix in (".png", ".svg", ".pdf"):
-            self.figure().savefig(path, dpi=150)
+        if Path(path).suffix.lower() in (".png", ".svg", ".pdf"):
+            write_figure(path, self.figure())
         else:
-            path.write_text(json.dumps(self.to_dict(), indent=1) + "\n", encoding="utf-8")
+            write_text(path, json.dumps(self.to_dict(), indent=1) + "\n")

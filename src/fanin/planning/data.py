@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any, TypeVar
 
 from fanin.errors import PlanError, UnknownNameError, did_you_mean
 from fanin.planning.assignment import Assignment
+from fanin.text.files import write_text
 
 __all__ = ["SCHEMA", "PlanData"]
 
@@ -135,16 +135,12 @@ class PlanData(Mapping[str, Assignment]):
         return json.dumps(self.to_dict(), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the plan as JSON; a file that exists is replaced only when the new one is complete."""
-        target = Path(path)
-        handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=target.name)
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as stream:
-                stream.write(self.to_json())
-            Path(temporary).replace(target)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+        """Write the plan as JSON; a file that exists is replaced only when the new one is complete.
+
+        Raises:
+            OutputError: the file cannot be written; what was there stands.
+        """
+        write_text(path, self.to_json())
 
     @classmethod
     def load(cls: type[Self], path: str | os.PathLike[str]) -> Self:

@@ -15,8 +15,10 @@ from fanin.report.markdown import to_markdown
 from fanin.report.sarif import to_sarif
 from fanin.report.terminal import to_text
 from fanin.rules.result import CheckResult
+from fanin.text.files import assert_place, write_text
+from fanin.text.names import clean
 
-__all__ = ["ENDINGS", "FORMATS", "notebook", "render", "save"]
+__all__ = ["ENDINGS", "FORMATS", "assert_output", "format_of", "notebook", "render", "save"]
 
 FORMATS: Mapping[str, Callable[[CheckResult], str]] = MappingProxyType(
     {
@@ -59,6 +61,43 @@ def render(result: CheckResult, format: str) -> str:
     return FORMATS[format](result)
 
 
+def format_of(path: str | Path) -> str:
+    """The format that the ending of a file's name says (`ENDINGS`).
+
+    Raises:
+        ArgumentError: the ending names no format.
+
+    Example:
+        >>> format_of("report.HTML")
+        'html'
+    """
+    ending = Path(path).suffix.lower()
+    if ending not in ENDINGS:
+        raise ArgumentError(
+            f"the ending of '{clean(path)}' names no report format; use one of {', '.join(ENDINGS)}, "
+            "or write the text of fanin.report.render(result, format) yourself"
+        )
+    return ENDINGS[ending]
+
+
+def assert_output(format: str, path: str | Path | None) -> None:
+    """Check, before any work, that a report can be given in this format, or written to this file.
+
+    Raises:
+        UnknownNameError: there is no such format.
+        ArgumentError: the ending of the file names no format.
+        OutputError: the file cannot be written.
+
+    Example:
+        >>> assert_output("json", None)
+    """
+    if format not in FORMATS:
+        raise UnknownNameError(f"no report format is called {format!r}; {did_you_mean(format, FORMATS)}")
+    if path is not None:
+        format_of(path)
+        assert_place(path)
+
+
 def save(result: CheckResult, path: str | Path) -> Path:
     """Write the report to a file whose ending says the format (`ENDINGS`).
 
@@ -66,13 +105,7 @@ def save(result: CheckResult, path: str | Path) -> Path:
 
     Raises:
         ArgumentError: the ending names no format.
+        OutputError: the file cannot be written; what was there stands.
     """
-    target = Path(path)
-    if target.suffix.lower() not in ENDINGS:
-        raise ArgumentError(
-            f"the ending of {str(target)!r} names no report format; use one of {', '.join(ENDINGS)}, "
-            "or write the text of fanin.report.render(result, format) yourself"
-        )
-    text = render(result, ENDINGS[target.suffix.lower()])
-    target.write_text(text, encoding="utf-8", newline="\n")
-    return target
+    write_text(path, render(result, format_of(path)))
+    return Path(path)

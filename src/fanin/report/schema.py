@@ -10,6 +10,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from fanin.report.json_view import SCHEMA_ID, dumps
 from fanin.rules.result import CheckResult
+from fanin.text.files import write_text
 
 __all__ = ["build_schema", "schema_text"]
 
@@ -93,4 +94,4 @@ def _generic(origin: Any, args: tuple[Any, ...], definitions: dict[str, Any]) ->
 if __name__ == "__main__":
     from pathlib import Path
 
-    (Path(__file__).parent / "schema" / "check-result.schema.json").write_text(build_schema(), encoding="utf-8")
+    write_text(Path(__file__).parent / "schema" / "check-result.schema.json", build_schema())

@@ -16,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from fanin.errors import TheoryError
+from fanin.text.files import assert_place, figure_format, make_folder, write_figure
 from fanin.text.numbers import MISSING, figures
 from fanin.text.sparkline import sparkline
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from fanin.theory.phase import PhaseDiagram
 
 __all__ = [
+    "assert_figure",
     "curves_figure",
     "gains_to_json",
     "phase_figure",
@@ -255,10 +257,22 @@ def phase_figure(diagram: PhaseDiagram, *, line: Sequence[CriticalPoint] = ()) -
     return figure
 
 
+def assert_figure(path: Path) -> None:
+    """Check, before any work, that `save_figure` can write there; the folder is made where it is missing.
+
+    Raises:
+        ArgumentError: the ending names no format of figures.
+        OutputError: the file cannot be written.
+    """
+    figure_format(path)
+    make_folder(path.parent)
+    assert_place(path)
+
+
 def save_figure(figure: Figure, path: Path) -> None:
     """Write the figure; the ending of the name chooses the format (png, svg, pdf)."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=150)
+    make_folder(path.parent)
+    write_figure(path, figure)
 
 
 def predict(

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from fanin.text.files import make_folder, write_figure, write_text
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -60,11 +62,11 @@ class Outcome:
 
     def save(self, folder: Path) -> tuple[Path, Path]:
         """Write NAME.png and NAME.json into the folder; returns both paths."""
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         picture, numbers = folder / f"{self.name}.png", folder / f"{self.name}.json"
-        self.figure.savefig(picture, dpi=150, metadata={"Software": None})
+        write_figure(picture, self.figure, metadata={"Software": None})
         data = {"experiment": self.name, "title": self.title, "numbers": self.numbers, "text": self.text}
-        numbers.write_text(json.dumps(data, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        write_text(numbers, json.dumps(data, indent=1, allow_nan=False) + "\n")
         return picture, numbers
 
 
