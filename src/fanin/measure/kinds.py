@@ -5,10 +5,13 @@ Names are those of `fanin.model.operations.unordered_name`, which a function mod
 
 from __future__ import annotations
 
-from fanin.measure.record import SiteKind
-from fanin.model.operations import CONVOLUTIONS, LOSSES, POOLS
+from collections.abc import Sequence
 
-__all__ = ["BOUNDED", "CHANNEL_FIRST", "KINDS", "RECTIFIERS", "REGRESSION", "SITE_NORMS"]
+from fanin.measure.origins import Origin
+from fanin.measure.record import SiteKind
+from fanin.model.operations import CONTRACTIONS, CONVOLUTIONS, LOSSES, POOLS, STARTS
+
+__all__ = ["BOUNDED", "CHANNEL_FIRST", "KINDS", "RECTIFIERS", "REGRESSION", "SITE_NORMS", "kind_of"]
 
 SITE_NORMS = frozenset(("batch_norm", "layer_norm", "group_norm", "instance_norm", "rms_norm"))
 # Their unit axis is axis 1 of the output; of all others it is the last.
@@ -40,3 +43,21 @@ KINDS: dict[str, SiteKind] = {
     **dict.fromkeys(POOLS, "pool"),
     **dict.fromkeys(LOSSES, "loss"),
 }
+
+
+def kind_of(name: str, origins: Sequence[Origin], joined: Origin) -> SiteKind:
+    """What one call of an operation is: by its name, and by where its operands come from.
+
+    Args:
+        name: canonical name of the operation.
+        origins: origin of each tensor that it reads.
+        joined: all of them together.
+    """
+    if name in CONTRACTIONS:
+        return "weight" if joined.parameters and (joined.data or name in STARTS) else "other"
+    kind = KINDS.get(name, "other")
+    if kind == "merge":
+        return "merge" if len(joined.sites) >= 2 and sum(bool(o.sites) for o in origins) >= 2 else "other"
+    if name == "softmax":
+        return "attention" if joined.scores else "other"
+    return kind

@@ -1,15 +1,14 @@
-"""Which operation feeds which: what is known of every living tensor, without keeping any alive."""
+"""Where a tensor comes from: the parameters and the recorded sites before it, for every living tensor of a pass."""
 
 from __future__ import annotations
 
 import weakref
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 
-__all__ = ["Flow", "Origin", "join"]
+__all__ = ["Origin", "Origins", "join"]
 
 _MAX_PARENTS = 8
 
@@ -55,8 +54,8 @@ def join(origins: Iterable[Origin]) -> Origin:
     )
 
 
-class Flow:
-    """Origins of living tensors, by identity. Tensors are held weakly: measuring keeps no activation alive."""
+class Origins:
+    """Where every living tensor comes from, by identity. Tensors are held weakly, so measuring keeps none alive."""
 
     def __init__(self) -> None:
         self._known: dict[int, tuple[weakref.ref[torch.Tensor], Origin]] = {}
@@ -71,7 +70,3 @@ class Flow:
     def of(self, values: Iterable[torch.Tensor]) -> list[Origin]:
         """Origins of several tensors."""
         return [self[v] for v in values]
-
-    def mark(self, tensor: torch.Tensor, **changes: Any) -> None:
-        """Change what is known of one tensor."""
-        self[tensor] = replace(self[tensor], **changes)

@@ -25,6 +25,7 @@ __all__ = [
     "LossRecord",
     "Measurements",
     "NormRecord",
+    "OperationOutput",
     "ParameterRecord",
     "Prediction",
     "Saturation",
@@ -168,8 +169,8 @@ class Prediction:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Site:
-    """One output of one operation.
+class OperationOutput:
+    """Which output of which operation a site is.
 
     Attributes:
         index: position in execution order.
@@ -181,13 +182,6 @@ class Site:
             function).
         parameters: qualified names of the parameters that the operation reads.
         inputs: indices of the sites whose outputs it reads; -1 is the model's input.
-        role: role of the operation's weight where the graph gives one ("residual-out", "attention-query", "head", ...).
-        constant_channel_share: share of channels that are one number over the batch, of weighted operations.
-        follower: the operation that first reads the output ("relu", "batch_norm", ...), "" at the end.
-        forward: statistics of the output.
-        backward: statistics of the gradient at the output; None where no gradient arrives.
-        predicted: what theory expects of the output.
-        predicted_backward: what theory expects of the gradient there, from that measured at the model's outputs.
     """
 
     index: int
@@ -197,11 +191,33 @@ class Site:
     kind: SiteKind
     shape: tuple[int, ...]
     dtype: str
-    forward: TensorStats
-    backward: TensorStats | None = None
     call: int = 0
     parameters: tuple[str, ...] = ()
     inputs: tuple[int, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """Path and operation, with the number of the call where one module runs the operation several times."""
+        call = f"#{self.call}" if self.call else ""
+        return f"{self.path or self.module_class}:{self.op}{call}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Site(OperationOutput):
+    """One output of one operation, and what was measured of it.
+
+    Attributes:
+        forward: statistics of the output.
+        backward: statistics of the gradient at the output; None where no gradient arrives.
+        follower: the operation that first reads the output ("relu", "batch_norm", ...), "" at the end.
+        role: role of the operation's weight where the graph gives one ("residual-out", "attention-query", "head", ...).
+        constant_channel_share: share of channels that are one number over the batch, of weighted operations.
+        predicted: what theory expects of the output.
+        predicted_backward: what theory expects of the gradient there, from that measured at the model's outputs.
+    """
+
+    forward: TensorStats
+    backward: TensorStats | None = None
     follower: str = ""
     role: str = ""
     activity: Activity | None = None
@@ -213,12 +229,6 @@ class Site:
     constant_channel_share: float | None = None
     predicted: Prediction | None = None
     predicted_backward: Prediction | None = None
-
-    @property
-    def name(self) -> str:
-        """Path and operation, told apart where one module runs several."""
-        call = f"#{self.call}" if self.call else ""
-        return f"{self.path or self.module_class}:{self.op}{call}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

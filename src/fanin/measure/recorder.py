@@ -1,153 +1,87 @@
-"""The instrument: a function mode that reduces every operation's output as it appears.
-
-Hooks that reduce its gradient.
+"""The instrument: a function mode that reduces every operation's output as it appears, and its gradient by a hook.
 
 Module hooks on gradients break with in-place activations (pytorch#61519) and miss functional calls; a function mode
 sees each operation where it happens and `Tensor.register_hook` sees its gradient whatever comes after. Numbers are
 taken inside the pass: a tensor kept for later may have been overwritten by then, and would cost its memory.
+
+The recorder keeps the order of operations, the modules that run and where tensors come from. What is measured of an
+operation stands in the table of `quantities/table.py`.
 """
 
 from __future__ import annotations
 
 import contextlib
 import re
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import replace
 from typing import Any
 from unittest import mock
 
 import torch
 from torch.overrides import TorchFunctionMode
 
-from fanin.measure.kinds import BOUNDED, CHANNEL_FIRST, KINDS, RECTIFIERS, SITE_NORMS
-from fanin.measure.origins import Flow, Origin, join
-from fanin.measure.quantities.activity import activity
-from fanin.measure.quantities.attention import attention_from_logits, attention_from_qk
-from fanin.measure.quantities.constancy import constant_share
-from fanin.measure.quantities.cosine import cosine, token_cosine
-from fanin.measure.quantities.moments import Packed, pack, unpack
-from fanin.measure.quantities.norm import norm_record
-from fanin.measure.quantities.saturation import saturation
-from fanin.measure.record import Activity, Attention, Cosine, NormRecord, Saturation, Site, SiteKind, TensorStats
-from fanin.measure.sampling import as_samples
+from fanin.measure.calls import Call
+from fanin.measure.frames import Frame, Frames
+from fanin.measure.kinds import CHANNEL_FIRST, kind_of
+from fanin.measure.origins import Origin, Origins, join
+from fanin.measure.quantities.norm import norm_of_module
+from fanin.measure.quantities.table import of_pass, of_site, read_before
+from fanin.measure.record import SiteKind
+from fanin.measure.sampling import is_signal
+from fanin.measure.sites import OpenSite, Sites
 from fanin.model.operations import (
     CONTRACTIONS,
     DROPOUT,
     ESCAPES,
     FACTORIES,
     FACTS,
-    LOSSES,
     MASKING,
-    NORM_CALLS,
-    STARTS,
     VIEWS,
     is_attribute,
     unordered_name,
 )
 from fanin.model.trees import tensors_in
 
-__all__ = ["LossCall", "Recorder"]
+__all__ = ["Recorder"]
 
 _NORM_CLASS = re.compile(r"norm", re.IGNORECASE)
-_COSINE_KINDS = frozenset(("weight", "merge", "norm"))
-
-
-@dataclass(slots=True)
-class Draft:
-    """A site while the pass is running."""
-
-    index: int
-    path: str
-    module_class: str
-    op: str
-    kind: SiteKind
-    call: int
-    shape: tuple[int, ...]
-    dtype: str
-    parameters: tuple[str, ...]
-    inputs: tuple[int, ...]
-    forward: Packed | TensorStats
-    backward: Packed | TensorStats | None = None
-    follower: str = ""
-    activity: Activity | None = None
-    saturation: Saturation | None = None
-    sample_cosine: Cosine | None = None
-    token_cosine: float | None = None
-    attention: Attention | None = None
-    norm: NormRecord | None = None
-    constant_channel_share: float | None = None
-
-    def finished(self) -> Site | None:
-        """The frozen record."""
-        forward = unpack(self.forward)
-        if forward is None:
-            return None
-        own = {name: getattr(self, name) for name in _COPIED}
-        return Site(**own, forward=forward, backward=unpack(self.backward))
-
-
-_COPIED = tuple(f for f in Draft.__dataclass_fields__ if f not in ("forward", "backward"))
-
-
-@dataclass(slots=True)
-class LossCall:
-    """A loss function that was called: its name, first arguments as packed statistics, and what made its input."""
-
-    op: str
-    reduction: str
-    prediction: torch.Tensor | None
-    targets: torch.Tensor | None
-    weighted: bool
-    made_by: str
-    ignore_index: int = -100
-    value: torch.Tensor | None = None
-
-
-@dataclass(slots=True)
-class _Frame:
-    path: str
-    module: torch.nn.Module
-    first_site: int = 0
-    inside: list[int] = field(default_factory=list)
+# What passes values on or writes constants over them: never where a NaN or infinity came from.
+_PASSES = VIEWS | DROPOUT
+_NO_SOURCE = _PASSES | MASKING | FACTORIES
 
 
 class Recorder(TorchFunctionMode):
-    """Reduces every operation of a forward, and the gradients that come back."""
+    """Reduces every operation of a forward, and the gradients that come back.
+
+    Attributes:
+        batch: number of samples, None if unknown.
+        origins: where every living tensor comes from.
+        frames: which modules run.
+        sites: the outputs that were reduced.
+        found: what belongs to the pass and to no site (calls of loss functions), by the name of the quantity.
+        used: parameters that an operation read together with the signal.
+        gates: those of them that multiply the signal.
+        escaped: sites whose values left torch.
+        first_nonfinite: module and operation of the first NaN or infinity that no site shows.
+        num_operations: calls of torch in the forward.
+    """
 
     def __init__(self, model: torch.nn.Module, *, batch: int | None) -> None:
         super().__init__()
-        self.flow = Flow()
         self.batch = batch
-        self.drafts: list[Draft] = []
-        self.loss_calls: list[LossCall] = []
-        self.called: set[int] = set()
+        self.origins = Origins()
+        self.frames = Frames(model)
+        self.sites = Sites()
+        self.found: dict[str, list[Any]] = {}
         self.used: set[str] = set()
         self.gates: set[str] = set()
         self.escaped: set[int] = set()
         self.first_nonfinite: tuple[str, str] | None = None
-        self.skipped: Counter[str] = Counter()
-        self.watch_loss = True
         self.num_operations = 0
-        self._paths = {id(m): name.replace("_orig_mod.", "") for name, m in model.named_modules()}
-        self._frames: list[_Frame] = [_Frame("", model)]
-        self._grad_enabled = True
         self._without_grad = False  # a weighted operation ran under no_grad: checkpointing may run it again
-        self._failing: _Frame | None = None
-        self._calls: Counter[tuple[str, str]] = Counter()
-        self._replayed: Counter[tuple[str, str]] | None = None
-        self._by_key: dict[tuple[str, str, int], Draft] = {}
+        self._replaying = False
         for name, parameter in model.named_parameters():
-            self.flow[parameter] = Origin(parameters=frozenset((name.replace("_orig_mod.", ""),)))
-
-    @property
-    def where(self) -> str:
-        """The module that raised, or the one that runs."""
-        frame = self._failing or self._frames[-1]
-        return f"{frame.path} ({type(frame.module).__name__})" if frame.path else ""
-
-    # -- entering and leaving
-    # ---------------------------------------------------------------------------------------------------
+            self.origins[parameter] = Origin(parameters=frozenset((name.replace("_orig_mod.", ""),)))
 
     @contextlib.contextmanager
     def recording(self) -> Iterator[None]:
@@ -170,47 +104,35 @@ class Recorder(TorchFunctionMode):
         if not self._without_grad:
             yield
             return
-        self._replayed = Counter()
+        self._replaying = True
         with self.recording():
             yield
 
     def _enter(self, module: torch.nn.Module, args: Any) -> None:
-        path = self._paths.get(id(module), self._frames[-1].path)
-        self.called.add(id(module))
-        self._failing = None
-        self._frames.append(_Frame(path, module, len(self.drafts)))
+        self.frames.enter(module, len(self.sites))
 
     def _leave(self, module: torch.nn.Module, args: Any, output: Any) -> None:
-        if len(self._frames) < 2:
-            return
-        frame = self._frames.pop()
-        if output is None and self._failing is None:
-            self._failing = frame  # a module that raised leaves without output, the innermost first
-        if self._replayed is None and isinstance(output, torch.Tensor):
-            self._composite_norm(frame, args, output)
+        frame = self.frames.leave(raised=output is None)  # a module that raised leaves without output
+        if frame is not None and not self._replaying and isinstance(output, torch.Tensor):
+            with torch._C.DisableTorchFunction():
+                self._written_out_norm(frame, args, output)
 
-    def _composite_norm(self, frame: _Frame, args: Any, output: torch.Tensor) -> None:
+    def _written_out_norm(self, frame: Frame, args: Any, output: torch.Tensor) -> None:
         """A norm written out in elementary operations (most RMSNorms) becomes one site."""
         module = frame.module
         if not _NORM_CLASS.search(type(module).__name__) or next(module.children(), None) is not None:
             return
-        if any(d.kind == "norm" for d in self.drafts[frame.first_site :]) or not args or not _is_signal(output):
+        if any(s.which.kind == "norm" for s in self.sites.since(frame.first_site)) or not args or not is_signal(output):
             return
         source = args[0] if isinstance(args[0], torch.Tensor) else None
         if source is None or source.shape != output.shape:
             return
-        eps = next((float(v) for k, v in vars(module).items() if "eps" in k and isinstance(v, float)), 0.0)
-        names = join(self.flow.of(module.parameters(recurse=False))).parameters
-        origin = self.flow[source]
-        self._frames.append(frame)
-        draft = self._site("rms_norm", "norm", output, Origin(parameters=names, data=True, sites=origin.sites))
-        self._frames.pop()
-        if draft is not None and source.dim() >= 2:
-            draft.norm = norm_record(source, kind="rms_norm", training=module.training, eps=eps)
-            self.flow[output] = Origin(data=True, sites=(draft.index,), axis=-1, op="rms_norm")
-
-    # -- one operation
-    # ----------------------------------------------------------------------------------------------------------
+        names = join(self.origins.of(module.parameters(recurse=False))).parameters
+        origin = Origin(parameters=names, data=True, sites=self.origins[source].sites)
+        site = self._add("rms_norm", "norm", output, origin, frame, grad_enabled=torch.is_grad_enabled())
+        if site is not None and source.dim() >= 2:
+            site.measured["norm"] = norm_of_module(module, source)
+            self.origins[output] = Origin(data=True, sites=(site.which.index,), axis=-1, op="rms_norm")
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
@@ -219,54 +141,40 @@ class Recorder(TorchFunctionMode):
         kwargs = dict(kwargs or {})
         name = unordered_name(func)
         if name in ESCAPES and args and isinstance(args[0], torch.Tensor):
-            self.escaped.update(self.flow[args[0]].sites)
+            self.escaped.update(self.origins[args[0]].sites)
         if name in FACTS or is_attribute(func):
             return self._attribute(func(*args, **kwargs), args)
-        if self._replayed is not None:
+        if self._replaying:
             return self._replay(name, func(*args, **kwargs))
         self.num_operations += 1
-        read = list(tensors_in((args, kwargs)))
-        origins = self.flow.of(read)
+        origins = self.origins.of(tensors_in((args, kwargs)))
         joined = join(origins)
-        before = self._before(name, args, kwargs, joined)
+        kind = kind_of(name, origins, joined)
+        first = args[0] if args and isinstance(args[0], torch.Tensor) else None
+        made_by = self.origins[first].op
+        call = Call(
+            op=name, kind=kind, args=args, kwargs=kwargs, batch=self.batch, unit_axis=joined.axis, made_by=made_by
+        )
+        if joined.data and first is not None and (before := read_before(call)):
+            call = replace(call, before=before)
         output = func(*args, **kwargs)
-        self._grad_enabled = torch.is_grad_enabled()
+        grad_enabled = torch.is_grad_enabled()
         with torch.no_grad():
-            self._after(name, args, kwargs, origins, joined, output, before)
+            self._after(call, origins, joined, output, grad_enabled=grad_enabled)
         return output
 
     def _attribute(self, output: Any, args: tuple[Any, ...]) -> Any:
         """`x.T` and `x.data` are tensors of the same origin."""
         if isinstance(output, torch.Tensor) and args and isinstance(args[0], torch.Tensor) and output is not args[0]:
-            self.flow[output] = self.flow[args[0]]
+            self.origins[output] = self.origins[args[0]]
         return output
 
-    def _before(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any], origin: Origin) -> Any:
-        """What must be read before an in-place operation overwrites it."""
-        x = args[0] if args and isinstance(args[0], torch.Tensor) else None
-        if x is None or not origin.data or not _is_signal(x):
-            return None
-        if name in RECTIFIERS:
-            return self._cosine(x)
-        if name in SITE_NORMS:
-            return _norm_of(name, args, kwargs)
-        if name in LOSSES and self.watch_loss:
-            self._loss_call(name, args, kwargs)
-        return None
-
-    def _after(
-        self,
-        name: str,
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-        origins: list[Origin],
-        joined: Origin,
-        output: Any,
-        before: Any,
-    ) -> None:
-        if name in LOSSES and self.loss_calls and isinstance(output, torch.Tensor):
-            self.loss_calls[-1].value = output.detach().mean()
-        kind = self._kind(name, origins, joined, args)
+    def _after(self, call: Call, origins: list[Origin], joined: Origin, output: Any, *, grad_enabled: bool) -> None:
+        """Note what the operation gave, where that comes from, and what it read."""
+        name, kind = call.op, call.kind
+        if isinstance(output, torch.Tensor):
+            for quantity, value in of_pass(replace(call, output=output)) if call.before else ():
+                self.found.setdefault(quantity, []).append(value)
         if kind == "weight" and not joined.data:
             joined = Origin(parameters=joined.parameters, data=True)
         if joined.parameters and joined.data:
@@ -275,173 +183,46 @@ class Recorder(TorchFunctionMode):
         products = name in CONTRACTIONS and sum(o.data for o in origins) >= 2
         axis = (1 if name in CHANNEL_FIRST else -1) if kind in ("weight", "norm") else joined.axis
         for position, tensor in enumerate(tensors_in(output, 2)):
-            draft = None
-            if joined.data and _is_signal(tensor) and position == 0:
-                draft = self._site(name, kind, tensor, joined) if kind != "other" else None
-                if kind == "other":
-                    self._glance(name, tensor)
-            if draft is not None:
-                self._extras(draft, name, args, kwargs, tensor, joined, before)
-            sites = (draft.index,) if draft is not None else joined.sites
-            scores = (joined.scores or products) and draft is None
-            own = Origin(
-                data=True, sites=sites, axis=axis, scores=scores, op=name if name not in _PASSES else joined.op
-            )
-            self.flow[tensor] = own if joined.data else Origin(parameters=joined.parameters, op=name)
-        if name == "setitem" and args and isinstance(args[0], torch.Tensor):
-            self.flow[args[0]] = Origin(
-                data=joined.data, parameters=joined.parameters, sites=joined.sites, axis=joined.axis
-            )
+            site = None
+            if joined.data and position == 0 and is_signal(tensor):
+                site = self._reduced(call, tensor, joined, grad_enabled=grad_enabled)
+            sites = joined.sites if site is None else (site.which.index,)
+            scores = (joined.scores or products) and site is None
+            own = Origin(data=True, sites=sites, axis=axis, scores=scores, op=joined.op if name in _PASSES else name)
+            self.origins[tensor] = own if joined.data else Origin(parameters=joined.parameters, op=name)
+        if name == "setitem" and call.args and isinstance(call.args[0], torch.Tensor):
+            self.origins[call.args[0]] = replace(joined, scores=False, op="")
 
-    def _kind(self, name: str, origins: list[Origin], joined: Origin, args: tuple[Any, ...]) -> SiteKind:
-        if name in CONTRACTIONS:
-            reads = bool(joined.parameters) and (joined.data or name in STARTS)
-            return "weight" if reads else "other"
-        kind = KINDS.get(name, "other")
-        if kind == "merge":
-            return "merge" if len(joined.sites) >= 2 and sum(bool(o.sites) for o in origins) >= 2 else "other"
-        if name == "softmax":
-            return "attention" if joined.scores else "other"
-        return kind
+    def _reduced(self, call: Call, tensor: torch.Tensor, origin: Origin, *, grad_enabled: bool) -> OpenSite | None:
+        """The site of an output, None where the operation makes none."""
+        if call.kind == "other":
+            self._look_for_nonfinite(call.op, tensor)
+            return None
+        site = self._add(call.op, call.kind, tensor, origin, self.frames.current, grad_enabled=grad_enabled)
+        if site is not None:
+            site.measured.update(of_site(replace(call, output=tensor, unit_axis=origin.axis)))
+        return site
 
-    def _glance(self, name: str, tensor: torch.Tensor) -> None:
+    def _add(
+        self, op: str, kind: SiteKind, tensor: torch.Tensor, origin: Origin, frame: Frame, *, grad_enabled: bool
+    ) -> OpenSite | None:
+        site = self.sites.add(op, kind, tensor, origin, frame)
+        if site is not None and site.which.parameters and not grad_enabled:
+            self._without_grad |= not tensor.requires_grad or tensor.is_leaf
+        return site
+
+    def _look_for_nonfinite(self, name: str, tensor: torch.Tensor) -> None:
         """Operations that are no site are only asked whether they are where the first NaN or infinity came from."""
         if self.first_nonfinite is None and name not in _NO_SOURCE:
             norm = torch.linalg.vector_norm(tensor.detach())
             if not bool(torch.isfinite(norm)) and not bool(torch.isfinite(tensor.detach()).all()):
-                self.first_nonfinite = (self._frames[-1].path, name)
-
-    def _site(self, name: str, kind: SiteKind, tensor: torch.Tensor, origin: Origin) -> Draft | None:
-        packed = pack(tensor)
-        if packed is None:
-            return None
-        frame = self._frames[-1]
-        for parent in (p for p in origin.sites if p >= 0):
-            if not self.drafts[parent].follower:
-                self.drafts[parent].follower = name
-        draft = Draft(
-            index=len(self.drafts),
-            path=frame.path,
-            module_class=type(frame.module).__name__,
-            op=name,
-            kind=kind,
-            call=self._calls[frame.path, name],
-            shape=tuple(tensor.shape),
-            dtype=str(tensor.dtype).removeprefix("torch."),
-            parameters=tuple(sorted(origin.parameters)),
-            inputs=origin.sites,
-            forward=packed,
-        )
-        self._calls[frame.path, name] += 1
-        self._by_key[draft.path, name, draft.call] = draft
-        self.drafts.append(draft)
-        self._watch_gradient(draft, tensor)
-        return draft
-
-    def _watch_gradient(self, draft: Draft, tensor: torch.Tensor) -> None:
-        if not tensor.requires_grad or tensor.is_leaf:
-            self._without_grad |= bool(draft.parameters) and not self._grad_enabled
-            return
-
-        def reduce(gradient: torch.Tensor) -> None:
-            with torch._C.DisableTorchFunction():
-                if _is_signal(gradient):
-                    draft.backward = pack(gradient)
-
-        tensor.register_hook(reduce)  # type: ignore[no-untyped-call]
+                self.first_nonfinite = (self.frames.current.path, name)
 
     def _replay(self, name: str, output: Any) -> Any:
-        path = self._frames[-1].path
-        for tensor in tensors_in(output, 2):
-            draft = self._by_key.get((path, name, self._replayed[path, name] if self._replayed is not None else 0))
-            if draft is not None and tuple(tensor.shape) == draft.shape:
-                if self._replayed is not None:
-                    self._replayed[path, name] += 1
-                if draft.backward is None:
-                    self._watch_gradient(draft, tensor)
-            break
+        first = next(tensors_in(output, 2), None)
+        if first is not None:
+            self.sites.run_again(name, first, self.frames.current)
         return output
-
-    # -- what some kinds are asked besides
-    # --------------------------------------------------------------------------------------
-
-    def _extras(
-        self,
-        draft: Draft,
-        name: str,
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-        tensor: torch.Tensor,
-        origin: Origin,
-        before: Any,
-    ) -> None:
-        if draft.kind in _COSINE_KINDS:
-            draft.sample_cosine = self._cosine(tensor)
-            draft.token_cosine = self._token_cosine(tensor)
-        if name in RECTIFIERS:
-            likeness = before.mean if isinstance(before, Cosine) else None
-            axis = origin.axis if origin.axis is not None else (1 if tensor.dim() >= 4 else -1)
-            draft.activity = activity(tensor, axis=axis, num_samples=self._num_samples(tensor), cosine=likeness)
-        if name in BOUNDED:
-            low, high = BOUNDED[name]
-            draft.saturation = saturation(tensor, low=low, high=high)
-        if isinstance(before, NormRecord):
-            draft.norm = before
-        if draft.kind == "attention":
-            draft.attention = _attention_of(name, args, kwargs)
-        if draft.kind == "weight" and tensor.dim() >= 2:
-            draft.constant_channel_share = constant_share(tensor, axis=1 if name in CHANNEL_FIRST else -1)
-
-    def _num_samples(self, x: torch.Tensor) -> int:
-        return self.batch or (x.shape[0] if x.dim() else 1)
-
-    def _cosine(self, x: torch.Tensor) -> Cosine | None:
-        samples = as_samples(x, self.batch)
-        return None if samples is None else cosine(samples)
-
-    def _token_cosine(self, x: torch.Tensor) -> float | None:
-        samples = as_samples(x, self.batch) if x.dim() == 3 else None
-        if samples is None or samples.dim() != 3 or samples.shape[1] < 8 or samples.shape[2] < 8:
-            return None
-        return token_cosine(samples[0])
-
-    def _loss_call(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        bound = dict(zip(("input", "target"), args, strict=False)) | kwargs
-        prediction, targets = bound.get("input"), bound.get("target")
-        if not isinstance(prediction, torch.Tensor):
-            return
-        reduction = kwargs.get("reduction", next((a for a in args[2:] if isinstance(a, str)), None))
-        if reduction is None:
-            reduction = next((_REDUCTIONS[a] for a in args[2:] if isinstance(a, int) and a in _REDUCTIONS), "mean")
-        ignore = next((a for a in args[3:] if isinstance(a, int) and not isinstance(a, bool) and a < 0), -100)
-        self.loss_calls.append(
-            LossCall(
-                op=name,
-                reduction=str(_REDUCTIONS.get(reduction, reduction)),
-                prediction=prediction.detach(),
-                targets=targets.detach() if isinstance(targets, torch.Tensor) else None,
-                weighted=any(isinstance(a, torch.Tensor) for a in args[2:]) or kwargs.get("weight") is not None,
-                made_by=self.flow[prediction].op,
-                ignore_index=ignore,
-            )
-        )
-
-
-_REDUCTIONS: dict[Any, str] = {0: "none", 1: "mean", 2: "sum"}
-# What passes values on or writes constants over them: never where a NaN or infinity came from.
-_PASSES = VIEWS | DROPOUT
-_NO_SOURCE = _PASSES | MASKING | FACTORIES
-
-
-def _is_signal(x: torch.Tensor) -> bool:
-    """A plain floating tensor with values: what can be reduced."""
-    return (
-        x.is_floating_point()
-        and x.layout is torch.strided
-        and x.numel() > 1
-        and x.device.type != "meta"
-        and not torch._C._functorch.is_functorch_wrapped_tensor(x)
-    )
 
 
 @contextlib.contextmanager
@@ -463,29 +244,3 @@ def _transparent_functions() -> Iterator[None]:
         torch.backends.mha.set_fastpath_enabled(False)
         stack.callback(torch.backends.mha.set_fastpath_enabled, fast)
         yield
-
-
-def _argument(args: tuple[Any, ...], kwargs: Mapping[str, Any], position: int, name: str, default: Any) -> Any:
-    return args[position] if len(args) > position else kwargs.get(name, default)
-
-
-def _norm_of(name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> NormRecord | None:
-    call = NORM_CALLS[name]
-    eps = _argument(args, kwargs, call.eps, "eps", 1e-5)
-    training = True if call.training is None else bool(_argument(args, kwargs, call.training, "training", True))
-    groups = 1 if call.groups is None else int(_argument(args, kwargs, call.groups, "num_groups", 1))
-    return norm_record(args[0], kind=name, training=training, eps=float(eps or 1e-7), groups=groups)
-
-
-def _attention_of(name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Attention | None:
-    if name == "softmax":
-        axis = _argument(args, kwargs, 1, "dim", -1)
-        return attention_from_logits(args[0]) if axis in (-1, args[0].dim() - 1) else None
-    q, k = _argument(args, kwargs, 0, "query", None), _argument(args, kwargs, 1, "key", None)
-    return attention_from_qk(
-        q,
-        k,
-        mask=_argument(args, kwargs, 3, "attn_mask", None),
-        causal=bool(_argument(args, kwargs, 5, "is_causal", False)),
-        factor=kwargs.get("scale"),
-    )

@@ -182,13 +182,13 @@ def _attempt(task: Task, *, inputs_need_grad: bool, accumulate: bool) -> _Pass:
     leaves, inputs = fresh(task.inputs, inputs_need_grad)
     recorder = Recorder(task.model, batch=_batch_size(inputs))
     for tensor in tensors_in(inputs):
-        recorder.flow[tensor] = Origin(data=True, sites=(-1,))
+        recorder.origins[tensor] = Origin(data=True, sites=(-1,))
     with torch.enable_grad():
         begun = time.perf_counter()
         output, target = _forward(task, recorder, inputs)
         middle = time.perf_counter()
         result = _Pass(recorder, target, {}, [], _kept(primary(output)), accumulate=accumulate)
-        found = recorder.flow[target.value].sites or recorder.flow[primary(output)].sites
+        found = recorder.origins[target.value].sites or recorder.origins[primary(output)].sites
         result.ends = (*found, *recorder.escaped)
         _watch(output, result)
         del output
@@ -241,7 +241,7 @@ def _forward(task: Task, recorder: Recorder, inputs: Any) -> tuple[Any, Objectiv
 
 
 def _failed(what: str, recorder: Recorder, error: BaseException) -> CaptureError:
-    where = recorder.where or "the model itself"
+    where = recorder.frames.where or "the model itself"
     return CaptureError(
         f"{what} raised {type(error).__name__} in {where}: {error}. A check needs one forward that runs: try "
         "model(*inputs) by itself; the model is as it was."
@@ -318,7 +318,7 @@ def _few_samples(task: Task, done: _Pass) -> tuple[Any, dict[str, torch.Tensor]]
     None where the batch is small or is not axis 0 everywhere.
     """
     batch, cotangents = done.recorder.batch or 0, _received(done)
-    norms = (d.norm for d in done.recorder.drafts)
+    norms = (s.measured.get("norm") for s in done.recorder.sites)
     few = enough_samples(norms, batch, least=max(1, batch // 32))
     if batch < 2 * few or not cotangents or len(cotangents) < len(done.cotangents):
         return None
@@ -340,7 +340,7 @@ def _differentiable(output: Any) -> dict[str, torch.Tensor]:
 
 def _frozen(task: Task, done: _Pass, after: Mapping[str, Any]) -> Measurements:
     recorder = done.recorder
-    sites = tuple(s for d in recorder.drafts if (s := d.finished()) is not None)
+    sites = recorder.sites.finished()
     missing = dict(done.missing)
     if recorder.first_nonfinite is not None:
         missing["finite"] = "{}: {} gave the first NaN or infinity".format(*recorder.first_nonfinite)
@@ -353,7 +353,7 @@ def _frozen(task: Task, done: _Pass, after: Mapping[str, Any]) -> Measurements:
         sites=sites,
         parameters=parameter_records(task.model, sites, done.gradients, after, recorder, _leading_to(sites, done.ends)),
         inputs=_inputs(task, done, sites),
-        loss=loss_record(float(done.objective.value.detach()), done.objective.source, recorder.loss_calls),
+        loss=loss_record(float(done.objective.value.detach()), done.objective.source, recorder.found.get("loss", ())),
         output=None if output is None else unpack(pack(output)),
         output_cosine=None if samples is None else cosine(samples),
         jacobian=jacobian,
@@ -405,7 +405,7 @@ def _jacobian(task: Task, done: _Pass, sites: tuple[Site, ...]) -> tuple[Jacobia
 def _never_called(model: torch.nn.Module, recorder: Recorder) -> tuple[str, ...]:
     """Topmost modules that own parameters, of which none was read, and in which no forward ran."""
     active: set[str] = set()
-    for name in (*(n for n, m in model.named_modules() if id(m) in recorder.called), *recorder.used):
+    for name in (*(n for n, m in model.named_modules() if id(m) in recorder.frames.called), *recorder.used):
         active.update(_prefixes(name))
     owners = dict.fromkeys(p for name, _ in model.named_parameters() for p in _prefixes(name)[:-1])
     idle = dict.fromkeys(p for p in owners if p not in active)

@@ -12,9 +12,25 @@ import math
 
 import torch
 
-__all__ = ["SAMPLE", "as_samples", "strided", "thinned"]
+__all__ = ["SAMPLE", "as_samples", "is_signal", "strided", "thinned"]
 
 SAMPLE = 16_384
+
+
+def is_signal(x: torch.Tensor) -> bool:
+    """Whether a tensor can be reduced: plain, floating, with more than one value.
+
+    Example:
+        >>> is_signal(torch.ones(2)), is_signal(torch.tensor([1, 2])), is_signal(torch.tensor(1.0))
+        (True, False, False)
+    """
+    return (
+        x.is_floating_point()
+        and x.layout is torch.strided
+        and x.numel() > 1
+        and x.device.type != "meta"
+        and not torch._C._functorch.is_functorch_wrapped_tensor(x)
+    )
 
 
 @functools.lru_cache(maxsize=4096)

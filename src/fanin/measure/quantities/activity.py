@@ -8,10 +8,13 @@ import math
 import numpy as np
 import torch
 
-from fanin.measure.record import Activity
+from fanin.measure.calls import Call
+from fanin.measure.kinds import RECTIFIERS
+from fanin.measure.quantities.cosine import cosine as cosine_between
+from fanin.measure.record import Activity, Cosine
 from fanin.measure.sampling import thinned
 
-__all__ = ["activity", "expected_dead_share"]
+__all__ = ["activity", "activity_of", "expected_dead_share", "input_cosine"]
 
 _POSITIONS = 1 << 17
 _QUANTILES = 33
@@ -81,3 +84,19 @@ def activity(y: torch.Tensor, *, axis: int, num_samples: int, cosine: float | No
 def _active_share(y: torch.Tensor, axis: int) -> torch.Tensor:
     others = [d for d in range(y.dim()) if d != axis]
     return (y != 0).double().mean(dim=others)
+
+
+def input_cosine(call: Call) -> Cosine | None:
+    """Likeness of the samples of a rectifier's input; None for other operations."""
+    samples = call.samples(call.input) if call.op in RECTIFIERS else None
+    return None if samples is None else cosine_between(samples)
+
+
+def activity_of(call: Call) -> Activity | None:
+    """Activity of a rectifier's units; None for other operations."""
+    if call.op not in RECTIFIERS:
+        return None
+    y, before = call.result, call.before.get("activity")
+    axis = call.unit_axis if call.unit_axis is not None else (1 if y.dim() >= 4 else -1)
+    likeness = before.mean if isinstance(before, Cosine) else None
+    return activity(y, axis=axis, num_samples=call.batch or (y.shape[0] if y.dim() else 1), cosine=likeness)

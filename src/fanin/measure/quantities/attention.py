@@ -6,9 +6,10 @@ import math
 
 import torch
 
+from fanin.measure.calls import Call
 from fanin.measure.record import Attention
 
-__all__ = ["attention_from_logits", "attention_from_qk"]
+__all__ = ["attention_from_logits", "attention_from_qk", "attention_of"]
 
 _ROWS, _SAMPLES, _MIN_KEYS = 64, 2, 8
 # What models add where a key must not be seen: -inf, the dtype's lowest, -1e4, -100.
@@ -19,9 +20,9 @@ _GAP, _GAP_SHARE, _MIN_ABOVE = 20.0, 0.6, 4
 def attention_from_qk(
     q: torch.Tensor, k: torch.Tensor, *, mask: torch.Tensor | None, causal: bool, factor: float | None
 ) -> Attention | None:
-    """Statistics of softmax(q k^T factor) for q (....
+    """Statistics of softmax(q k^T factor), from the first samples.
 
-    Heads, rows, d) and k (..., heads, keys, d), from the first samples.
+    Shapes: q (..., heads, rows, d), k (..., heads, keys, d).
 
     An additive mask says which keys are visible; its finite values (a position bias) are left out of the spread.
     """
@@ -50,6 +51,20 @@ def attention_from_logits(logits: torch.Tensor) -> Attention | None:
         step = -(-x.shape[-2] // _ROWS)
         x = x[..., ::step, :].double()
         return _reduce(x, _above_the_gap(x))
+
+
+def attention_of(call: Call) -> Attention | None:
+    """Statistics of the logits of a softmax over its last axis, or of an attention that torch computes at once."""
+    if call.op == "softmax":
+        axis = call.argument(1, "dim", -1)
+        return attention_from_logits(call.input) if axis in (-1, call.input.dim() - 1) else None
+    return attention_from_qk(
+        call.argument(0, "query"),
+        call.argument(1, "key"),
+        mask=call.argument(3, "attn_mask"),
+        causal=bool(call.argument(5, "is_causal", False)),
+        factor=call.kwargs.get("scale"),
+    )
 
 
 def _above_the_gap(x: torch.Tensor) -> torch.Tensor:

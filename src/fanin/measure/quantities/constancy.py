@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import torch
 
+from fanin.measure.calls import Call
+from fanin.measure.kinds import CHANNEL_FIRST
 from fanin.measure.sampling import thinned
 
-__all__ = ["constant_share"]
+__all__ = ["constant_channel_share", "constant_share"]
 
 _BUDGET = 1 << 14
 
@@ -36,3 +38,8 @@ def constant_share(x: torch.Tensor, *, axis: int) -> float | None:
 def _constant(x: torch.Tensor, axis: int) -> float:
     others = [d for d in range(x.dim()) if d != axis]
     return float((x.amax(dim=others) == x.amin(dim=others)).double().mean().item())
+
+
+def constant_channel_share(call: Call) -> float | None:
+    """The same of the output of a map, on the axis that counts its channels."""
+    return constant_share(call.result, axis=1 if call.op in CHANNEL_FIRST else -1)

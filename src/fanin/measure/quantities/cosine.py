@@ -7,13 +7,15 @@ import math
 import numpy as np
 import torch
 
+from fanin.measure.calls import Call
 from fanin.measure.record import Cosine
 from fanin.measure.sampling import thinned
 from fanin.memory import as_array
 
-__all__ = ["cosine", "token_cosine"]
+__all__ = ["cosine", "sample_cosine", "token_cosine", "token_cosine_of"]
 
 _SAMPLES, _FEATURES, _TOKENS = 16, 2048, 64
+_FEWEST = 8  # tokens, and features of a token, below which a cosine of tokens tells little
 
 
 def cosine(samples: torch.Tensor) -> Cosine | None:
@@ -69,3 +71,17 @@ def cosine_of_rows(rows: torch.Tensor) -> float | None:
             return None
         unit = x[alive] / norms[alive]
         return float(((unit - unit.mean(0)).square().sum() / (unit.shape[0] - 1)).item())
+
+
+def sample_cosine(call: Call) -> Cosine | None:
+    """Likeness of the samples in an output."""
+    samples = call.samples(call.result)
+    return None if samples is None else cosine(samples)
+
+
+def token_cosine_of(call: Call) -> float | None:
+    """Likeness of the tokens of the first sample in an output (samples, tokens, features)."""
+    samples = call.samples(call.result) if call.result.dim() == 3 else None
+    if samples is None or samples.dim() != 3 or min(samples.shape[1:]) < _FEWEST:
+        return None
+    return token_cosine(samples[0])

@@ -4,20 +4,77 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 
+from fanin.measure.calls import Call
 from fanin.measure.quantities.moments import pack, unpack
 from fanin.measure.record import LossRecord, TensorStats
 
-__all__ = ["loss_record"]
+__all__ = ["LossCall", "loss_call", "loss_record", "with_value"]
 
 _ROWS = 4096
 _PROBABILITY_TOLERANCE = 1e-3
 
 
-def loss_record(value: float, source: Any, calls: Sequence[Any]) -> LossRecord:
+_REDUCTIONS: dict[Any, str] = {0: "none", 1: "mean", 2: "sum"}
+_IGNORE_INDEX = -100  # torch's default
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LossCall:
+    """A loss function that was called.
+
+    Attributes:
+        op: its name.
+        reduction: "mean", "sum" or "none".
+        prediction: its first argument.
+        targets: its second, None where that is no tensor.
+        weighted: it was given weights of classes or elements.
+        made_by: the operation that made the prediction.
+        ignore_index: class index that does not count.
+        value: mean of what it gave, None until it has run.
+    """
+
+    op: str
+    reduction: str
+    prediction: torch.Tensor
+    targets: torch.Tensor | None
+    weighted: bool
+    made_by: str
+    ignore_index: int = _IGNORE_INDEX
+    value: torch.Tensor | None = None
+
+
+def loss_call(call: Call) -> LossCall | None:
+    """What a loss function is called with, read before it runs."""
+    args, kwargs = call.args, call.kwargs
+    bound = dict(zip(("input", "target"), args, strict=False)) | dict(kwargs)
+    prediction, targets = bound["input"], bound.get("target")
+    reduction = kwargs.get("reduction", next((a for a in args[2:] if isinstance(a, str)), None))
+    if reduction is None:
+        reduction = next((_REDUCTIONS[a] for a in args[2:] if isinstance(a, int) and a in _REDUCTIONS), "mean")
+    negative = (a for a in args[3:] if isinstance(a, int) and not isinstance(a, bool) and a < 0)
+    return LossCall(
+        op=call.op,
+        reduction=str(_REDUCTIONS.get(reduction, reduction)),
+        prediction=prediction.detach(),
+        targets=targets.detach() if isinstance(targets, torch.Tensor) else None,
+        weighted=any(isinstance(a, torch.Tensor) for a in args[2:]) or kwargs.get("weight") is not None,
+        made_by=call.made_by,
+        ignore_index=next(negative, _IGNORE_INDEX),
+    )
+
+
+def with_value(call: Call) -> LossCall | None:
+    """The call of a loss function with what it gave."""
+    before: LossCall | None = call.before.get("loss")
+    return None if before is None else replace(before, value=call.result.detach().mean())
+
+
+def loss_record(value: float, source: Any, calls: Sequence[LossCall]) -> LossRecord:
     """The record of a loss value and of the loss function that was called.
 
     Of several, the one farthest above its baseline.
@@ -27,7 +84,7 @@ def loss_record(value: float, source: Any, calls: Sequence[Any]) -> LossRecord:
         source: where it came from, as in `LossRecord`.
         calls: the `LossCall`s seen, in order.
     """
-    found = [_of_call(value, source, call) for call in calls if call.prediction is not None]
+    found = [_of_call(value, source, call) for call in calls]
     wrong = [r for r in found if r.already]
     return max(wrong or found, key=_excess, default=LossRecord(source=source, value=value))
 
@@ -36,7 +93,7 @@ def _excess(record: LossRecord) -> float:
     return (record.own_value or 0.0) / record.baseline if record.baseline else -1.0
 
 
-def _of_call(value: float, source: Any, call: Any) -> LossRecord:
+def _of_call(value: float, source: Any, call: LossCall) -> LossRecord:
     with torch.no_grad():
         prediction, targets = call.prediction, call.targets
         rows = _class_rows(prediction) if call.op in ("cross_entropy", "nll_loss") else None
@@ -67,7 +124,7 @@ def _class_rows(logits: torch.Tensor) -> torch.Tensor:
     return rows[:: -(-rows.shape[0] // _ROWS) or 1].double()
 
 
-def _baseline(call: Any, rows: torch.Tensor | None) -> float | None:
+def _baseline(call: LossCall, rows: torch.Tensor | None) -> float | None:
     """Loss of the best constant answer that knows nothing: ln K, ln 2 per label, or the variance of the targets."""
     count = _num_terms(call) if call.reduction == "sum" else 1
     if rows is not None:
@@ -79,7 +136,7 @@ def _baseline(call: Any, rows: torch.Tensor | None) -> float | None:
     return None
 
 
-def _num_terms(call: Any) -> int:
+def _num_terms(call: LossCall) -> int:
     if call.targets is None:
         return 1
     if call.targets.is_floating_point():
@@ -87,7 +144,7 @@ def _num_terms(call: Any) -> int:
     return int((call.targets != call.ignore_index).sum().item())
 
 
-def _already(call: Any, rows: torch.Tensor | None) -> str:
+def _already(call: LossCall, rows: torch.Tensor | None) -> str:
     """What the prediction has been through although the loss does it again."""
     if rows is not None and call.op == "cross_entropy" and rows.shape[1] > 1:
         if bool((rows >= 0).all()) and _near(rows.sum(1), 1.0):
@@ -98,7 +155,7 @@ def _already(call: Any, rows: torch.Tensor | None) -> str:
     if rows is not None and call.op == "nll_loss" and rows.shape[1] > 1 and not _near(rows.logsumexp(1), 0.0):
         return "no log_softmax"
     if call.op == "binary_cross_entropy_with_logits" and call.made_by in ("sigmoid", "softmax"):
-        return str(call.made_by)
+        return call.made_by
     return ""
 
 

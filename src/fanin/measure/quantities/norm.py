@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import torch
 
+from fanin.measure.calls import Call
 from fanin.measure.record import NormRecord
 from fanin.measure.sampling import thinned
+from fanin.model.operations import NORM_CALLS
 
-__all__ = ["norm_record"]
+__all__ = ["norm_before", "norm_of", "norm_of_module", "norm_record"]
 
 _BUDGET = 1 << 16
 
@@ -57,3 +59,24 @@ _REARRANGE = {
     "layer_norm": _per_row,
     "rms_norm": _per_row,
 }
+
+
+def norm_before(call: Call) -> NormRecord | None:
+    """What a norm divides its input by, read before it may overwrite that input."""
+    at = NORM_CALLS[call.op]
+    eps = call.argument(at.eps, "eps", 1e-5)
+    training = True if at.training is None else bool(call.argument(at.training, "training", True))
+    groups = 1 if at.groups is None else int(call.argument(at.groups, "num_groups", 1))
+    return norm_record(call.input, kind=call.op, training=training, eps=float(eps or 1e-7), groups=groups)
+
+
+def norm_of(call: Call) -> NormRecord | None:
+    """What `norm_before` read."""
+    found: NormRecord | None = call.before.get("norm")
+    return found
+
+
+def norm_of_module(module: torch.nn.Module, source: torch.Tensor) -> NormRecord | None:
+    """What an RMSNorm that is written out in a module divides its input by; eps is the module's own."""
+    eps = next((float(v) for k, v in vars(module).items() if "eps" in k and isinstance(v, float)), 0.0)
+    return norm_record(source, kind="rms_norm", training=module.training, eps=eps)

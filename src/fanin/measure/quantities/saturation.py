@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import torch
 
+from fanin.measure.calls import Call
+from fanin.measure.kinds import BOUNDED
 from fanin.measure.record import Saturation
 from fanin.measure.sampling import strided
 
-__all__ = ["saturation"]
+__all__ = ["saturation", "saturation_of"]
 
 
 def saturation(y: torch.Tensor, *, low: float, high: float) -> Saturation:
@@ -19,3 +21,11 @@ def saturation(y: torch.Tensor, *, low: float, high: float) -> Saturation:
     """
     s = strided(y).double()
     return Saturation(share=((s <= low) | (s >= high)).double().mean().item(), low=low, high=high)
+
+
+def saturation_of(call: Call) -> Saturation | None:
+    """The same of a bounded activation's output; None for other operations."""
+    if call.op not in BOUNDED:
+        return None
+    low, high = BOUNDED[call.op]
+    return saturation(call.result, low=low, high=high)

@@ -1,0 +1,65 @@
+"""Which module of the model runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+__all__ = ["Frame", "Frames"]
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """A module whose forward runs.
+
+    Attributes:
+        path: its qualified name, that of the module around it where the model does not own it.
+        module: the module.
+        first_site: number of sites that were there when it began.
+    """
+
+    path: str
+    module: torch.nn.Module
+    first_site: int = 0
+
+
+class Frames:
+    """The modules whose forwards run, the innermost last, and all that ran before."""
+
+    def __init__(self, model: torch.nn.Module) -> None:
+        self.called: set[int] = set()
+        self._paths = {id(m): name.replace("_orig_mod.", "") for name, m in model.named_modules()}
+        self._running = [Frame("", model)]
+        self._failing: Frame | None = None
+
+    @property
+    def current(self) -> Frame:
+        """The innermost module that runs."""
+        return self._running[-1]
+
+    @property
+    def where(self) -> str:
+        """The module that raised, or the one that runs; "" for the model itself."""
+        frame = self._failing or self.current
+        return f"{frame.path} ({type(frame.module).__name__})" if frame.path else ""
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether a module raised and none was entered since."""
+        return self._failing is not None
+
+    def enter(self, module: torch.nn.Module, num_sites: int) -> None:
+        """A forward begins."""
+        self.called.add(id(module))
+        self._failing = None
+        self._running.append(Frame(self._paths.get(id(module), self.current.path), module, num_sites))
+
+    def leave(self, *, raised: bool) -> Frame | None:
+        """The innermost forward ends; None where none was entered."""
+        if len(self._running) < 2:
+            return None
+        frame = self._running.pop()
+        if raised and self._failing is None:
+            self._failing = frame  # the innermost leaves first
+        return frame

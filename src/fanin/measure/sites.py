@@ -1,0 +1,120 @@
+"""The sites of a pass while it runs, and the hooks that reduce their gradients."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+import torch
+
+from fanin.measure.frames import Frame
+from fanin.measure.origins import Origin
+from fanin.measure.quantities.moments import Packed, pack, unpack
+from fanin.measure.record import OperationOutput, Site, SiteKind, TensorStats
+from fanin.measure.sampling import is_signal
+
+__all__ = ["OpenSite", "Sites"]
+
+
+@dataclass(slots=True)
+class OpenSite:
+    """A site while the pass runs.
+
+    Attributes:
+        which: the output that it is.
+        forward: statistics of the output.
+        backward: statistics of its gradient, None until one arrives.
+        follower: the operation that first read the output, "" until one does.
+        measured: further quantities, by their field of `Site`.
+    """
+
+    which: OperationOutput
+    forward: Packed | TensorStats
+    backward: Packed | TensorStats | None = None
+    follower: str = ""
+    measured: dict[str, Any] = field(default_factory=dict)
+
+    def finished(self) -> Site | None:
+        """The frozen record."""
+        forward = unpack(self.forward)
+        if forward is None:
+            return None
+        which = {f.name: getattr(self.which, f.name) for f in fields(self.which)}
+        backward = unpack(self.backward)
+        return Site(**which, forward=forward, backward=backward, follower=self.follower, **self.measured)
+
+
+class Sites:
+    """The sites of a pass in execution order."""
+
+    def __init__(self) -> None:
+        self._sites: list[OpenSite] = []
+        self._calls: Counter[tuple[str, str]] = Counter()
+        self._by_call: dict[tuple[str, str, int], OpenSite] = {}
+        self._run_again: Counter[tuple[str, str]] = Counter()
+
+    def __len__(self) -> int:
+        return len(self._sites)
+
+    def __iter__(self) -> Iterator[OpenSite]:
+        return iter(self._sites)
+
+    def since(self, index: int) -> list[OpenSite]:
+        """The sites from this index on."""
+        return self._sites[index:]
+
+    def finished(self) -> tuple[Site, ...]:
+        """The frozen records."""
+        return tuple(record for site in self._sites if (record := site.finished()) is not None)
+
+    def add(self, op: str, kind: SiteKind, tensor: torch.Tensor, origin: Origin, frame: Frame) -> OpenSite | None:
+        """Reduce an output and watch for its gradient; None for an empty tensor."""
+        packed = pack(tensor)
+        if packed is None:
+            return None
+        self._followed(origin.sites, op)
+        which = OperationOutput(
+            index=len(self._sites),
+            path=frame.path,
+            module_class=type(frame.module).__name__,
+            op=op,
+            kind=kind,
+            call=self._calls[frame.path, op],
+            shape=tuple(tensor.shape),
+            dtype=str(tensor.dtype).removeprefix("torch."),
+            parameters=tuple(sorted(origin.parameters)),
+            inputs=origin.sites,
+        )
+        site = OpenSite(which, packed)
+        self._calls[frame.path, op] += 1
+        self._by_call[which.path, op, which.call] = site
+        self._sites.append(site)
+        _watch_gradient(site, tensor)
+        return site
+
+    def _followed(self, parents: tuple[int, ...], op: str) -> None:
+        for index in parents:
+            if index >= 0 and not self._sites[index].follower:
+                self._sites[index].follower = op
+
+    def run_again(self, op: str, tensor: torch.Tensor, frame: Frame) -> None:
+        """An operation runs a second time, as checkpointing does during the backward: watch for its gradient there."""
+        site = self._by_call.get((frame.path, op, self._run_again[frame.path, op]))
+        if site is not None and tuple(tensor.shape) == site.which.shape:
+            self._run_again[frame.path, op] += 1
+            if site.backward is None:
+                _watch_gradient(site, tensor)
+
+
+def _watch_gradient(site: OpenSite, tensor: torch.Tensor) -> None:
+    if not tensor.requires_grad or tensor.is_leaf:
+        return
+
+    def reduce(gradient: torch.Tensor) -> None:
+        with torch._C.DisableTorchFunction():
+            if is_signal(gradient):
+                site.backward = pack(gradient)
+
+    tensor.register_hook(reduce)  # type: ignore[no-untyped-call]
