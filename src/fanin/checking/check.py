@@ -197,7 +197,8 @@ def _judged(
     target: str,
 ) -> CheckResult:
     """Measure and judge one job a seed; measurements, header and inline ignores are those of the first."""
-    from fanin.measure.run import Task, eager_module, measure
+    from fanin.measure.run import Task, measure
+    from fanin.model.eager import eager_module
     from fanin.rules.engine import judge_all, result_of
 
     first: tuple[Header, Measurements] | None = None

@@ -15,7 +15,6 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
-from unittest import mock
 
 import torch
 from torch.overrides import TorchFunctionMode
@@ -29,6 +28,7 @@ from fanin.measure.quantities.table import of_pass, of_site, read_before
 from fanin.measure.record import SiteKind
 from fanin.measure.sampling import is_signal
 from fanin.measure.sites import OpenSite, Sites
+from fanin.model.eager import open_functions
 from fanin.model.operations import (
     CONTRACTIONS,
     DROPOUT,
@@ -92,7 +92,7 @@ class Recorder(TorchFunctionMode):
             module.register_module_forward_hook(self._leave, always_call=True),
         ]
         try:
-            with _transparent_functions(), self:
+            with open_functions(gradients=True), self:
                 yield
         finally:
             for handle in handles:
@@ -223,24 +223,3 @@ class Recorder(TorchFunctionMode):
         if first is not None:
             self.sites.run_again(name, first, self.frames.current)
         return output
-
-
-@contextlib.contextmanager
-def _transparent_functions() -> Iterator[None]:
-    """Let Python functions of torch run their bodies.
-
-    So that what is inside (attention's products) is seen operation by operation.
-    """
-
-    def no(*args: Any) -> bool:
-        return False
-
-    with contextlib.ExitStack() as stack:
-        for namespace in (torch.nn.functional, torch.functional, torch.autograd):
-            for name in ("has_torch_function", "has_torch_function_unary", "has_torch_function_variadic"):
-                if hasattr(namespace, name):
-                    stack.enter_context(mock.patch.object(namespace, name, no))
-        fast = torch.backends.mha.get_fastpath_enabled()
-        torch.backends.mha.set_fastpath_enabled(False)
-        stack.callback(torch.backends.mha.set_fastpath_enabled, fast)
-        yield

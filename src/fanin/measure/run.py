@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -25,10 +24,11 @@ from fanin.measure.recorder import Recorder
 from fanin.measure.sampling import as_samples
 from fanin.measure.virtual_step import states_after_steps
 from fanin.model.calling import call, input_names
+from fanin.model.eager import eager, eager_module, uncompile
 from fanin.model.snapshot import untouched
 from fanin.model.trees import named_tensors, tensors_in
 
-__all__ = ["PREDICTED_OPERATIONS", "Task", "eager_module", "measure"]
+__all__ = ["PREDICTED_OPERATIONS", "Task", "measure"]
 
 PREDICTED_OPERATIONS = 2000  # about a millisecond each
 
@@ -68,36 +68,6 @@ class _Pass:
     missing: dict[str, str] = field(default_factory=dict)
 
 
-def eager_module(model: Any) -> torch.nn.Module:
-    """The module to measure: itself, or the original behind `torch.compile`.
-
-    Raises:
-        ArgumentError: not a module, or a module that cannot be run (lazy or on the meta device).
-    """
-    if not isinstance(model, torch.nn.Module):
-        raise ArgumentError(
-            f"model is a {type(model).__name__}; a torch.nn.Module is needed. Wrap a function in a Module, or pass "
-            "the module it uses."
-        )
-    original = getattr(model, "_orig_mod", model)
-    module: torch.nn.Module = original if isinstance(original, torch.nn.Module) else model
-    tensors = [*module.named_parameters(), *module.named_buffers()]
-    lazy = [
-        n
-        for n, t in tensors
-        if isinstance(t, torch.nn.parameter.UninitializedParameter | torch.nn.parameter.UninitializedBuffer)
-    ]
-    if lazy:
-        raise ArgumentError(f"{lazy[0]} is lazy and has no shape yet. Run the model once, then check it.")
-    meta = [n for n, t in tensors if t.device.type == "meta"]
-    if meta:
-        raise ArgumentError(
-            f"{meta[0]} is on the meta device and has no values to measure. Allocate it (model.to_empty) and "
-            "initialise it, then check it."
-        )
-    return module
-
-
 def measure(task: Task) -> tuple[Measurements, dict[str, float]]:
     """Measure one forward and backward; the model is left bit for bit as found.
 
@@ -110,8 +80,8 @@ def measure(task: Task) -> tuple[Measurements, dict[str, float]]:
     start = time.perf_counter()
     model = eager_module(task.model)
     replace_task = replace(task, model=model)
-    with untouched(model, seed=task.seed), _eager():
-        _uncompile(model)
+    with untouched(model, seed=task.seed), eager():
+        uncompile(model)
         if task.training is not None:
             model.train(task.training)
         done = _run(replace_task)
@@ -120,16 +90,6 @@ def measure(task: Task) -> tuple[Measurements, dict[str, float]]:
         found = _predicted(replace_task, done, found)
     done.seconds["total"] = time.perf_counter() - start
     return found, done.seconds
-
-
-@contextlib.contextmanager
-def _eager() -> Iterator[None]:
-    """Submodules that were compiled run through their Python."""
-    if "torch._dynamo" in sys.modules:
-        with torch.compiler.set_stance("force_eager"):
-            yield
-    else:
-        yield
 
 
 def _predicted(task: Task, done: _Pass, found: Measurements) -> Measurements:
@@ -148,15 +108,6 @@ def _predicted(task: Task, done: _Pass, found: Measurements) -> Measurements:
     done.seconds["prediction"] = time.perf_counter() - begun
     missing = {**found.missing, "prediction": reason} if reason else found.missing
     return replace(found, sites=sites, missing=missing)
-
-
-def _uncompile(model: torch.nn.Module) -> None:
-    """Put the originals in the place of compiled children; `untouched` puts the children back."""
-    for module in list(model.modules()):
-        for name, child in list(module._modules.items()):
-            original = getattr(child, "_orig_mod", None)
-            if isinstance(original, torch.nn.Module):
-                module._modules[name] = original
 
 
 def _run(task: Task) -> _Pass:

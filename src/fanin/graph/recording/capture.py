@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import logging
-import sys
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -19,6 +18,7 @@ from fanin.graph.ir import Graph, ModuleInfo, Output, Parameter, ValueKind
 from fanin.graph.recording.fallbacks import Rescue
 from fanin.graph.recording.recorder import GapFill, Recorder, dtype_name, module_scopes
 from fanin.model.calling import Call, call_arguments
+from fanin.model.eager import eager, open_functions
 from fanin.model.examples import example_calls, how_to_give_inputs
 from fanin.model.trees import map_tensors, named_tensors
 from fanin.model.untouched import untouched
@@ -157,8 +157,8 @@ def _forward(model: Any, call: Call, attempt: _Attempt, recorder: Recorder) -> G
     _set_flags(model, attempt)
     with ExitStack() as stack:
         stack.enter_context(torch.set_grad_enabled(attempt.grad))
-        stack.enter_context(_open_functions())
-        stack.enter_context(_no_compilation())
+        stack.enter_context(open_functions())
+        stack.enter_context(eager())
         stack.enter_context(_quiet())
         stack.enter_context(_uncollected())
         if recorder.fake_mode is not None:
@@ -181,7 +181,6 @@ def _target(model: Any) -> Any:
 
 
 def _set_flags(model: Any, attempt: _Attempt) -> None:
-    torch.backends.mha.set_fastpath_enabled(False)
     norms = (torch.nn.modules.batchnorm._BatchNorm, torch.nn.modules.instancenorm._InstanceNorm)
     for module in model.modules():
         in_training = (
@@ -189,21 +188,6 @@ def _set_flags(model: Any, attempt: _Attempt) -> None:
         )
         if module.training != in_training:
             module.training = in_training
-
-
-@contextmanager
-def _open_functions() -> Iterator[None]:
-    """Let the bodies of composite functions (attention, normalize, ...) run, so that the recorder sees their parts."""
-    names = ("has_torch_function", "has_torch_function_unary", "has_torch_function_variadic")
-    spaces = (torch.nn.functional, torch.functional)
-    before = [(space, name, getattr(space, name)) for space in spaces for name in names if hasattr(space, name)]
-    try:
-        for space, name, _ in before:
-            setattr(space, name, lambda *_: False)
-        yield
-    finally:
-        for space, name, function in before:
-            setattr(space, name, function)
 
 
 @contextmanager
@@ -228,16 +212,6 @@ def _uncollected() -> Iterator[None]:
     finally:
         if was_on:
             gc.enable()
-
-
-@contextmanager
-def _no_compilation() -> Iterator[None]:
-    """Compiled functions run as they were written."""
-    if "torch._dynamo" not in sys.modules:
-        yield
-        return
-    with torch.compiler.set_stance("force_eager"):
-        yield
 
 
 # ---------------------------------------------------------------------- the result

@@ -1,0 +1,95 @@
+"""Run a model as its Python says: nothing compiled, nothing fused, the bodies of torch's composite functions open."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+
+from fanin.errors import ArgumentError
+
+__all__ = ["eager", "eager_module", "open_functions", "uncompile"]
+
+_SPACES = (torch.nn.functional, torch.functional)
+_QUESTIONS = ("has_torch_function", "has_torch_function_unary", "has_torch_function_variadic")
+
+
+def eager_module(model: Any) -> torch.nn.Module:
+    """The module to run: itself, or the original behind `torch.compile`.
+
+    Raises:
+        ArgumentError: not a module, or a module that cannot be run (lazy or on the meta device).
+    """
+    if not isinstance(model, torch.nn.Module):
+        raise ArgumentError(
+            f"model is a {type(model).__name__}; a torch.nn.Module is needed. Wrap a function in a Module, or pass "
+            "the module it uses."
+        )
+    original = getattr(model, "_orig_mod", model)
+    module: torch.nn.Module = original if isinstance(original, torch.nn.Module) else model
+    _refuse_without_values(module)
+    return module
+
+
+def _refuse_without_values(module: torch.nn.Module) -> None:
+    tensors = [*module.named_parameters(), *module.named_buffers()]
+    lazy = [
+        n
+        for n, t in tensors
+        if isinstance(t, torch.nn.parameter.UninitializedParameter | torch.nn.parameter.UninitializedBuffer)
+    ]
+    if lazy:
+        raise ArgumentError(f"{lazy[0]} is lazy and has no shape yet. Run the model once, then check it.")
+    meta = [n for n, t in tensors if t.device.type == "meta"]
+    if meta:
+        raise ArgumentError(
+            f"{meta[0]} is on the meta device and has no values to measure. Allocate it (model.to_empty) and "
+            "initialise it, then check it."
+        )
+
+
+def uncompile(model: torch.nn.Module) -> None:
+    """Put the originals in the place of compiled children; `untouched` puts the children back."""
+    for module in list(model.modules()):
+        for name, child in list(module._modules.items()):
+            original = getattr(child, "_orig_mod", None)
+            if isinstance(original, torch.nn.Module):
+                module._modules[name] = original
+
+
+@contextlib.contextmanager
+def eager() -> Iterator[None]:
+    """Compiled functions and modules run as they were written."""
+    if "torch._dynamo" not in sys.modules:
+        yield
+        return
+    with torch.compiler.set_stance("force_eager"):
+        yield
+
+
+@contextlib.contextmanager
+def open_functions(*, gradients: bool = False) -> Iterator[None]:
+    """Let the bodies of composite functions (attention, normalize, ...) run, so that each of their parts is seen.
+
+    Args:
+        gradients: open ``torch.autograd.grad`` too; closed, a gradient taken inside a forward is one operation.
+    """
+    spaces = (*_SPACES, torch.autograd) if gradients else _SPACES
+    before = [(space, name, getattr(space, name)) for space in spaces for name in _QUESTIONS if hasattr(space, name)]
+    fast = torch.backends.mha.get_fastpath_enabled()
+    try:
+        for space, name, _ in before:
+            setattr(space, name, _no)
+        torch.backends.mha.set_fastpath_enabled(False)
+        yield
+    finally:
+        for space, name, function in before:
+            setattr(space, name, function)
+        torch.backends.mha.set_fastpath_enabled(fast)
+
+
+def _no(*_: Any) -> bool:
+    return False
