@@ -67,6 +67,35 @@ def test_lines_fit_and_names_are_text(width, name):
     assert all(line.isprintable() for line in lines)
 
 
+def test_print_gives_the_same_table_as_the_terminal():
+    file = Written("utf-8")
+    Console(file=file, width=100, color_system=None, _environ={}).print(PlanView(plan()))
+    assert str(plan()).splitlines() == [line.rstrip() for line in file.getvalue().rstrip("\n").splitlines()]
+
+
+def saved_by_an_enemy(text: str) -> Plan:
+    """A plan read from a file in which every string is `text`."""
+    data = {"schema": "fanin-plan/1", "recipe": text, "seed": 0, "model": text, "warnings": [text], "extras": {}}
+    step = {"quantity": text, "value": text, "formula": text, "source": text}
+    words = dict.fromkeys(("name", "key", "role", "dtype", "through", "rule", "reason"), text)
+    made = {**words, "shape": [2], "action": "keep", "aliases": [text + "2"], "warnings": [text], "steps": [step]}
+    return Plan.from_dict({**data, "options": {text: text}, "assignments": [made]})
+
+
+def test_no_string_of_a_file_reaches_the_terminal_as_an_instruction():
+    text = "\x1b[2J\x07\u202ered\r\n\x9b31m"
+    loaded, other = saved_by_an_enemy(text), saved_by_an_enemy(text + "x")
+    shown = [str(loaded), loaded.explain(text), str(loaded.diff(other)), str(loaded.diff(loaded))]
+    for part in shown:
+        assert "red" in part
+        assert all(line.isprintable() for line in part.split("\n"))
+
+
+def test_the_check_for_instructions_can_fail():
+    assert not "\x1b[2J".isprintable()
+    assert not "\u202e".isprintable()
+
+
 def test_an_encoding_without_lines_gets_ascii():
     file = Written("ascii")
     Console(file=file, width=100, _environ={}).print(PlanView(plan()))

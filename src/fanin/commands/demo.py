@@ -22,6 +22,7 @@ from fanin.lab.models import mlp
 from fanin.lab.probe import Flow, flow
 from fanin.lab.split import Split
 from fanin.lab.training import Curve, accuracy, batches, make_optimizer, one_thread, train
+from fanin.planning.view import PlanView
 from fanin.text.files import make_folder, write_figure
 
 if TYPE_CHECKING:
@@ -92,7 +93,7 @@ def _show_tour(console: Console, out: Path) -> None:
 
     console.print(Rule("3. The plan: what to do, and why", align="left"))
     plan = fanin.plan(model, x)
-    console.print(Text(str(plan)), soft_wrap=True)
+    console.print(PlanView(plan))
     console.print(Text(f"\n{plan.explain('2.weight')}\n"), soft_wrap=True)
 
     console.print(Rule("4. Applied, and checked again", align="left"))

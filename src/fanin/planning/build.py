@@ -67,12 +67,15 @@ def plan(
     Example:
         >>> import torch
         >>> print(plan(torch.nn.Linear(4, 2), recipe="torch"))
-        Linear: recipe torch, seed 0, 2 parameters, 10 numbers
+        plan for Linear  recipe torch   seed 0   parameters 2   numbers 10
         <BLANKLINE>
-        parameter  shape  role    initializer  std
-        ---------  -----  ------  -----------  -----
-        weight     2×4    weight  Uniform      0.289
-        bias       2      bias    Uniform      0.289
+        parameter   shape   role     initializer     std   why
+        ──────────────────────────────────────────────────────
+        weight      2×4     weight   Uniform       0.289     1
+        bias        2       bias     Uniform       0.289     2
+        <BLANKLINE>
+           1 torch.nn.Linear starts its weight from U(±1 / sqrt(4))
+           2 torch.nn.Linear starts its bias from U(±1 / sqrt(4))
     """
     stream_key(seed, "")  # says what is wrong with a seed before any work is done
     if on_unknown not in ("raise", "keep"):

@@ -3,21 +3,30 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from rich.console import Console, ConsoleOptions, Group, RenderResult
+from rich.text import Text
+
 from fanin.planning.assignment import Assignment
+from fanin.planning.data import PlanData
 from fanin.planning.verify import verify
+from fanin.text.ascii import to_ascii
+from fanin.text.columns import Column, columns
+from fanin.text.console import WIDTH, plain_text
+from fanin.text.names import one_line
+from fanin.text.numbers import big
+from fanin.text.paths import group_paths
 
 if TYPE_CHECKING:
     import torch
 
-    from fanin.planning.data import PlanData
-
 __all__ = ["Difference", "PlanDiff", "diff_plans", "diff_with_model"]
 
 _COMPARED = ("shape", "dtype", "role", "action", "initializer", "std", "layout", "key", "aliases", "through")
+_COLUMNS = (Column(title="field", limit=14), Column(title="left", limit=28), Column(title="right", limit=28))
 _CLOSE = 1e-12  # relative; two stds that differ by less are the same number written twice
 
 
@@ -58,9 +67,25 @@ class PlanDiff:
         return bool(self.differences)
 
     def __str__(self) -> str:
-        from fanin.planning.explain import diff_text
+        return plain_text(self).rstrip("\n")
 
-        return diff_text(self)
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Both sides, parameters that differ in the same way on one line, how many differ."""
+        width = min(options.max_width, WIDTH)
+        write: Callable[[str], str] = to_ascii if options.ascii_only else str
+        left, right = write(one_line(self.left)), write(one_line(self.right))
+        if self.differences:
+            changed = len({d.name for d in self.differences if d.name})
+            parts = Group(
+                Text(write(f"{left} → {right}"), style="bold"),
+                Text(),
+                columns("parameter", _COLUMNS, _cells(self.differences), width=width, write=write),
+                Text(),
+                Text(f"{changed} of {self.compared} parameters differ"),
+            )
+        else:
+            parts = Group(Text(f"no difference in {self.compared} parameters between {left} and {right}"))
+        yield from console.render(parts, options.update(width=width, highlight=False))
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready form."""
@@ -69,6 +94,19 @@ class PlanDiff:
             for d in self.differences
         ]
         return {"left": self.left, "right": self.right, "compared": self.compared, "differences": rows}
+
+
+def _cells(differences: Sequence[Difference]) -> list[tuple[str, ...]]:
+    same: dict[tuple[str, str, str], list[str]] = {}
+    for d in differences:
+        same.setdefault((d.field or "present", _shown(d.left), _shown(d.right)), []).append(d.name)
+    return [(group.pattern or "(plan)", *values) for values, names in same.items() for group in group_paths(names)]
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return "-"
+    return big(value, 4) if isinstance(value, float) else str(value)
 
 
 def diff_plans(left: PlanData, right: PlanData) -> PlanDiff:

@@ -39,7 +39,7 @@ class Plan(PlanData):
     # The verbs are imported when they are called: most of them load torch.
 
     def __str__(self) -> str:
-        from fanin.planning.explain import plan_text
+        from fanin.planning.view import plan_text
 
         return plan_text(self)
 

@@ -1,38 +1,41 @@
-"""A plan as a table for the terminal: parameters that repeat over blocks on one line, each reason said once below."""
+"""A plan as a table: parameters that repeat over blocks on one line, each reason said once below.
+
+The same table in a terminal, through a pipe and by `print`: in colour only where a terminal shows it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
 
-from rich import box
-from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from fanin.planning.explain import PlanRow, rows
+from fanin.planning.data import PlanData
+from fanin.planning.rows import PlanRow, rows
 from fanin.text.ascii import to_ascii
-from fanin.text.console import WIDTH
+from fanin.text.columns import Column, columns
+from fanin.text.console import WIDTH, plain_text
 from fanin.text.names import clean, one_line, shorten
-from fanin.text.numbers import count, figures
+from fanin.text.numbers import count, figures, sizes
 
-if TYPE_CHECKING:
-    from fanin.planning.data import PlanData
-
-__all__ = ["PlanView"]
+__all__ = ["PlanView", "plan_text"]
 
 _Write = Callable[[str], str]
-# Title, largest width and side of each column beside the pattern, which takes what is left of the line.
-_COLUMNS: tuple[tuple[str, int, Literal["left", "right"]], ...] = (
-    ("shape", 16, "left"),
-    ("role", 14, "left"),
-    ("initializer", 22, "left"),
-    ("std", 8, "right"),
-    ("why", 4, "right"),
+_COLUMNS = (
+    Column(title="shape", limit=16),
+    Column(title="role", limit=14),
+    Column(title="initializer", limit=22),
+    Column(title="std", limit=8, side="right"),
+    Column(title="why", limit=4, side="right"),
 )
-_GAP = 2
+
+
+def plan_text(plan: PlanData, *, width: int = WIDTH) -> str:
+    """The plan as plain text: what `print(plan)` shows."""
+    return plain_text(PlanView(plan), width=width).rstrip("\n")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +69,16 @@ class PlanView:
         write: _Write = to_ascii if options.ascii_only else str
         table = rows(self.plan)
         reasons = {row.reason: number for number, row in enumerate({r.reason: r for r in table}.values(), start=1)}
-        inner = options.update(width=width, highlight=False)
-        for part in (_header(self.plan, write), Text(), _table(table, reasons, width, write), Text()):
-            yield from console.render(part, inner)
-        for part in (*(_reasons(reasons, write) if self.why else ()), *_warnings(self.plan.warnings, write)):
-            yield from console.render(part, inner)
+        cells = [_cells(row, reasons) for row in table]
+        parts = Group(
+            _header(self.plan, write),
+            Text(),
+            columns("parameter", _COLUMNS, cells, width=width, write=write),
+            Text(),
+            *(_reasons(reasons, write) if self.why else ()),
+            *_warnings(self.plan.warnings, write),
+        )
+        yield from console.render(parts, options.update(width=width, highlight=False))
 
 
 def _header(plan: PlanData, write: _Write) -> RenderableType:
@@ -85,27 +93,9 @@ def _header(plan: PlanData, write: _Write) -> RenderableType:
     return line
 
 
-def _table(table: Sequence[PlanRow], reasons: Mapping[str, int], width: int, write: _Write) -> RenderableType:
-    drawn = Table(box=box.SIMPLE_HEAD, padding=(0, _GAP, 0, 0), pad_edge=False, show_edge=False, header_style="dim")
-    drawn.add_column(Text("parameter"), no_wrap=True)
-    for title, _, side in _COLUMNS:
-        drawn.add_column(Text(title), justify=side, no_wrap=True)
-    cells = [_cells(row, reasons, write) for row in table]
-    used = sum(max((len(row[i]) for row in [_TITLES, *cells]), default=0) + _GAP for i in range(len(_COLUMNS)))
-    room = max(width - used - _GAP, 16)
-    for row, line in zip(table, cells, strict=True):
-        drawn.add_row(Text(write(shorten(clean(row.pattern), room))), *map(Text, line))
-    return drawn
-
-
-_TITLES = tuple(title for title, _, _ in _COLUMNS)
-
-
-def _cells(row: PlanRow, reasons: Mapping[str, int], write: _Write) -> tuple[str, ...]:
+def _cells(row: PlanRow, reasons: Mapping[str, int]) -> tuple[str, ...]:
     std = "" if row.std is None else figures(row.std)
-    shape = "×".join(map(str, row.shape)) or "scalar"
-    texts = (shape, clean(row.role), clean(row.law), std, str(reasons[row.reason]))
-    return tuple(write(shorten(text, limit)) for text, (_, limit, _) in zip(texts, _COLUMNS, strict=True))
+    return (row.pattern, sizes(row.shape), row.role, row.law, std, str(reasons[row.reason]))
 
 
 def _reasons(reasons: Mapping[str, int], write: _Write) -> list[RenderableType]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -31,7 +30,7 @@ from fanin.report.rows import (
 from fanin.rules.finding import Finding
 from fanin.rules.result import CheckResult
 from fanin.text.ascii import to_ascii
-from fanin.text.console import WIDTH, standard_console
+from fanin.text.console import WIDTH, plain_text, standard_console
 from fanin.text.names import clean, one_line, sentence, shorten
 from fanin.text.numbers import MISSING, figures, share, standard_errors
 from fanin.text.spacing import evenly
@@ -46,12 +45,7 @@ _Write = Callable[[str], str]
 
 def to_text(result: CheckResult, *, width: int = WIDTH, max_layers: int | None = 24) -> str:
     """The report as plain text: no colour, no control characters, at most `width` columns."""
-    console = Console(
-        file=io.StringIO(), width=width, color_system=None, force_terminal=False, legacy_windows=False, _environ={}
-    )
-    with console.capture() as capture:
-        console.print(TerminalReport(result, max_layers=max_layers))
-    return "".join(line.rstrip() + "\n" for line in capture.get().splitlines())
+    return plain_text(TerminalReport(result, max_layers=max_layers), width=width)
 
 
 def show(result: CheckResult, *, console: Console | None = None, max_layers: int | None = 24) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
-__all__ = ["MISSING", "big", "count", "figures", "power_of_ten", "seconds", "share", "standard_errors"]
+__all__ = ["MISSING", "big", "count", "figures", "power_of_ten", "seconds", "share", "sizes", "standard_errors"]
 
 MISSING = "–"
 _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
@@ -13,9 +14,13 @@ _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 def figures(value: float | None, digits: int = 3) -> str:
     """The value to `digits` significant figures: plain from 0.001 to 100 000, else with an exponent.
 
+    With more than five digits plain numbers go on to as many digits.
+
     Example:
         >>> [figures(v) for v in (0.98765, 12.0, 3.2e-7, 0.0, None, float("nan"), float("-inf"))]
         ['0.988', '12.0', '3.20e-7', '0', '–', 'NaN', '-∞']
+        >>> figures(589824.0, 6)
+        '589824'
     """
     if value is None:
         return MISSING
@@ -27,19 +32,21 @@ def figures(value: float | None, digits: int = 3) -> str:
         return "0"
     mantissa, exponent = f"{value:.{digits - 1}e}".split("e")
     power = int(exponent)
-    if -3 <= power < 5:
+    if -3 <= power < max(digits, 5):
         return f"{float(f'{mantissa}e{exponent}'):.{max(digits - 1 - power, 0)}f}"
     return f"{mantissa}e{power}"
 
 
-def big(value: float | None) -> str:
+def big(value: float | None, digits: int = 3) -> str:
     """A number in a sentence: figures without trailing zeros.
 
     Example:
         >>> [big(v) for v in (12.0, 0.5, 1e-4, 1e6)]
         ['12', '0.5', '1e-4', '1e6']
+        >>> big(0.0370370, 6)
+        '0.037037'
     """
-    text = figures(value)
+    text = figures(value, digits)
     mantissa, e, power = text.partition("e")
     if "." in mantissa:
         mantissa = mantissa.rstrip("0").rstrip(".")
@@ -57,6 +64,16 @@ def count(value: int) -> str:
         if value >= limit:
             return f"{value / limit:.2f} {unit}"
     return f"{value:,}"
+
+
+def sizes(shape: Sequence[int]) -> str:
+    """The shape of a tensor.
+
+    Example:
+        >>> sizes((64, 3, 7, 7)), sizes(())
+        ('64×3×7×7', 'scalar')
+    """
+    return "×".join(map(str, shape)) or "scalar"
 
 
 def share(value: float | None) -> str:

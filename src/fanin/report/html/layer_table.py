@@ -18,7 +18,7 @@ from fanin.report.rows import (
 )
 from fanin.rules.result import CheckResult
 from fanin.text.names import clean, shorten
-from fanin.text.numbers import MISSING, figures, share, standard_errors
+from fanin.text.numbers import MISSING, figures, share, sizes, standard_errors
 
 __all__ = ["Cell", "Row", "layer_table"]
 
@@ -121,7 +121,7 @@ def _row(
         full=shorten(name, 300),
         kind=site.kind,
         op=shorten(clean(site.op), 60),
-        shape="×".join(map(str, site.shape)),
+        shape=sizes(site.shape),
         cells=tuple(column.cell(source) for column in columns),
         found=tuple((code, anchors.get(code, "")) for code in dict.fromkeys(codes)),
     )
