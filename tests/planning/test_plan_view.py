@@ -6,6 +6,7 @@ import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
+from fanin.errors import PlanError
 from fanin.initializers import Normal, Zeros
 from fanin.planning.assignment import Assignment
 from fanin.planning.plan import Plan
@@ -29,7 +30,7 @@ def plan(num_blocks: int = 12, name: str = "blocks") -> Plan:
         for j in (1, 2)
         for part in ("weight", "bias")
     ]
-    made.append(Assignment(name="head.weight", role="head", shape=(10, 192), dtype="float32", action="keep"))
+    made.append(Assignment(name="head.weight", role="weight", shape=(10, 192), dtype="float32", action="keep"))
     return Plan(
         recipe="torch",
         seed=0,
@@ -73,11 +74,11 @@ def test_print_gives_the_same_table_as_the_terminal():
     assert str(plan()).splitlines() == [line.rstrip() for line in file.getvalue().rstrip("\n").splitlines()]
 
 
-def saved_by_an_enemy(text: str) -> Plan:
-    """A plan read from a file in which every string is `text`."""
+def saved_by_an_enemy(text: str, **changes: str) -> Plan:
+    """A plan read from a file in which every string is `text`, but the role, of which a plan takes known ones only."""
     data = {"schema": "fanin-plan/1", "recipe": text, "seed": 0, "model": text, "warnings": [text], "extras": {}}
     step = {"quantity": text, "value": text, "formula": text, "source": text}
-    words = dict.fromkeys(("name", "key", "role", "dtype", "through", "rule", "reason"), text)
+    words = dict.fromkeys(("name", "key", "dtype", "through", "rule", "reason"), text) | {"role": "weight"} | changes
     made = {**words, "shape": [2], "action": "keep", "aliases": [text + "2"], "warnings": [text], "steps": [step]}
     return Plan.from_dict({**data, "options": {text: text}, "assignments": [made]})
 
@@ -89,6 +90,12 @@ def test_no_string_of_a_file_reaches_the_terminal_as_an_instruction():
     for part in shown:
         assert "red" in part
         assert all(line.isprintable() for line in part.split("\n"))
+
+
+def test_a_role_of_a_file_is_refused_without_acting_on_the_terminal():
+    with pytest.raises(PlanError) as raised:
+        saved_by_an_enemy("w", role="\x1b[2J")
+    assert str(raised.value).isprintable()
 
 
 def test_the_check_for_instructions_can_fail():

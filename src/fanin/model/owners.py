@@ -10,13 +10,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from fanin.errors import LayoutError
-from fanin.layout import Fans, Layout, fans
+from fanin.layout import Layout
+from fanin.model.roles import Role, Seen
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Owned", "fans_or_none", "owners"]
+__all__ = ["Owned", "owners"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,15 +27,14 @@ class Owned:
         module: the module that holds it under its first name.
         path: the module's qualified path.
         attribute: name of the parameter (or of the parametrized tensor) in the module.
-        role: "weight", "bias", "norm scale", "norm shift", "embedding", "recurrent weight", ...; "tensor" where the
-            table does not know the module.
+        role: what it does; "unknown" where the table does not know the module.
         layout: what its axes mean; None where the role has no axes to speak of.
     """
 
     module: Any
     path: str
     attribute: str
-    role: str
+    role: Role
     layout: Layout | None
 
     @property
@@ -43,25 +42,15 @@ class Owned:
         """Name of the module's class."""
         return type(self.module).__name__
 
+    @property
+    def seen(self) -> Seen:
+        """Its role and layout, as its module tells them."""
+        return Seen(role=self.role, layout=self.layout, source="module")
+
 
 def owners(model: torch.nn.Module, names: Iterator[str] | list[str]) -> dict[str, Owned]:
     """Owner of each parameter by name; ``a.parametrizations.weight.original1`` belongs to the tensor ``a.weight``."""
     return {name: _owner(model, name) for name in names}
-
-
-def fans_or_none(shape: tuple[int, ...], layout: Layout | None) -> Fans | None:
-    """fan_in and fan_out where the layout has an input axis and fits; None otherwise.
-
-    Example:
-        >>> fans_or_none((3,), Layout.vector()) is None
-        True
-    """
-    if layout is None or not layout.in_axes:
-        return None
-    try:
-        return fans(shape, layout)
-    except LayoutError:
-        return None
 
 
 def _owner(model: torch.nn.Module, name: str) -> Owned:
@@ -78,7 +67,7 @@ def _owner(model: torch.nn.Module, name: str) -> Owned:
     return Owned(module=module, path=path, attribute=attribute, role=role, layout=layout)
 
 
-def _describe(module: torch.nn.Module, attribute: str, shape: tuple[int, ...]) -> tuple[str, Layout | None]:
+def _describe(module: torch.nn.Module, attribute: str, shape: tuple[int, ...]) -> tuple[Role, Layout | None]:
     for classes, describe in _table():
         if isinstance(module, classes):
             return describe(module, attribute)
@@ -87,11 +76,11 @@ def _describe(module: torch.nn.Module, attribute: str, shape: tuple[int, ...]) -
     if attribute.endswith("bias"):
         return "bias", Layout.default(len(shape)) if shape else None
     if "norm" in type(module).__name__.lower() and len(shape) == 1:
-        return "norm scale", Layout.vector()
-    return "tensor", Layout.default(len(shape)) if shape else None
+        return "norm_scale", Layout.vector()
+    return "unknown", Layout.default(len(shape)) if shape else None
 
 
-_Describe = Callable[[Any, str], tuple[str, Layout | None]]
+_Describe = Callable[[Any, str], tuple[Role, Layout | None]]
 
 
 def _table() -> tuple[tuple[Any, _Describe], ...]:
@@ -110,47 +99,47 @@ def _table() -> tuple[tuple[Any, _Describe], ...]:
         (nn.RNNBase, _recurrent),
         (nn.RNNCellBase, _recurrent),
         (nn.MultiheadAttention, _attention),
-        (norms, lambda m, a: ("norm scale" if a == "weight" else "norm shift", _vector(getattr(m, a)))),
-        (nn.PReLU, lambda m, a: ("activation parameter", Layout.vector())),
+        (norms, lambda m, a: ("norm_scale" if a == "weight" else "norm_shift", _vector(getattr(m, a)))),
+        (nn.PReLU, lambda m, a: ("act_param", Layout.vector())),
     )
 
 
-_BIAS = ("bias", Layout.vector())
+_BIAS: tuple[Role, Layout] = ("bias", Layout.vector())
 
 
 def _vector(tensor: torch.Tensor) -> Layout:
     return Layout.default(tensor.dim())
 
 
-def _linear(module: Any, attribute: str) -> tuple[str, Layout | None]:
+def _linear(module: Any, attribute: str) -> tuple[Role, Layout | None]:
     return ("weight", Layout.linear()) if attribute == "weight" else _BIAS
 
 
-def _conv(module: Any, attribute: str) -> tuple[str, Layout | None]:
+def _conv(module: Any, attribute: str) -> tuple[Role, Layout | None]:
     if attribute != "weight":
         return _BIAS
     return "weight", Layout.conv(len(module.kernel_size), groups=module.groups, stride=tuple(module.stride))
 
 
-def _conv_transposed(module: Any, attribute: str) -> tuple[str, Layout | None]:
+def _conv_transposed(module: Any, attribute: str) -> tuple[Role, Layout | None]:
     if attribute != "weight":
         return _BIAS
     layout = Layout.conv_transposed(len(module.kernel_size), groups=module.groups, stride=tuple(module.stride))
     return "weight", layout
 
 
-def _recurrent(module: Any, attribute: str) -> tuple[str, Layout | None]:
+def _recurrent(module: Any, attribute: str) -> tuple[Role, Layout | None]:
     gates = {"LSTM": 4, "GRU": 3}.get(getattr(module, "mode", type(module).__name__.removesuffix("Cell")), 1)
     if attribute.startswith("weight_ih"):
-        return "recurrent input weight", Layout.linear(parts=gates)
+        return "rnn_ih", Layout.linear(parts=gates)
     if attribute.startswith("weight_hh"):
-        return "recurrent weight", Layout.linear(parts=gates)
+        return "rnn_hh", Layout.linear(parts=gates)
     if attribute.startswith("weight_hr"):
         return "weight", Layout.linear()
-    return "recurrent bias", Layout(in_axes=(), parts=gates)
+    return "rnn_bias", Layout(in_axes=(), parts=gates)
 
 
-def _attention(module: Any, attribute: str) -> tuple[str, Layout | None]:
+def _attention(module: Any, attribute: str) -> tuple[Role, Layout | None]:
     if attribute == "in_proj_weight":
         return "weight", Layout.linear(parts=3)
     if attribute.endswith("_weight"):

@@ -11,6 +11,7 @@ from fanin.errors import PlanError
 from fanin.initializers import Initializer
 from fanin.initializers import from_dict as law_from_dict
 from fanin.layout import Layout
+from fanin.model.roles import ROLES, Role, Source
 from fanin.recipes.step import Step
 
 __all__ = ["Action", "Assignment"]
@@ -25,7 +26,7 @@ class Assignment:
     Attributes:
         name: its first qualified name.
         aliases: its other qualified names (tied weights).
-        role: what it does in the network ("weight", "bias", "norm scale", "embedding", ...).
+        role: what it does in the network, one of `fanin.model.roles.ROLES`.
         shape: its shape.
         dtype: without the ``torch.`` prefix.
         action: "draw": the law is drawn from the keyed stream. "keep": the tensor stays as it is; `initializer` is
@@ -45,10 +46,13 @@ class Assignment:
         warnings: what the reader should know about this parameter.
         predicted_rms: root mean square that the plan predicts for the output of the map, one number per use; None where
             nothing could be predicted.
+        role_from: who says the role and the layout: "graph", the captured forward pass, or "module", the module that
+            owns the parameter.
+        understood: False where the tensor stays as it is because the recipe could not place it.
     """
 
     name: str
-    role: str
+    role: Role
     shape: tuple[int, ...]
     dtype: str
     action: Action = "draw"
@@ -65,10 +69,14 @@ class Assignment:
     steps: tuple[Step, ...] = ()
     warnings: tuple[str, ...] = ()
     predicted_rms: tuple[float | None, ...] = ()
+    role_from: Source = "module"
+    understood: bool = True
 
     def __post_init__(self) -> None:
         if self.action == "draw" and self.initializer is None:
             raise PlanError(f"{self.name!r} is to be drawn but has no initializer; give one, or set action='keep'")
+        if self.role not in ROLES:
+            raise PlanError(f"{self.name!r} has the role {self.role!r}, which is none of {', '.join(ROLES)}")
         if not self.key:
             object.__setattr__(self, "key", self.through or self.name)
 
@@ -112,6 +120,8 @@ class Assignment:
         }
         if self.key == (self.through or self.name):
             del full["key"]
+        if self.understood:
+            del full["understood"]
         return {k: v for k, v in full.items() if k in _ALWAYS or v not in (None, "", [])}
 
     @classmethod

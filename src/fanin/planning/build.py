@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from fanin.errors import ArgumentError, CoverageError, PlanError
 from fanin.initializers import Initializer, get
-from fanin.model.owners import fans_or_none, owners
+from fanin.model.owners import owners
 from fanin.model.parameters import Slot, slots_of
+from fanin.model.roles import Seen, fans_or_none
 from fanin.model.uninitialised import uninitialised
 from fanin.planning.assignment import Assignment
 from fanin.planning.overrides import match_all
@@ -187,22 +188,23 @@ def _assignments(
     fresh: Mapping[str, str] | None,
     on_unknown: str,
 ) -> dict[str, Assignment]:
-    owned = owners(live.model, list(slots))
+    seen = {n: o.seen for n, o in owners(live.model, list(slots)).items()} | dict(answer.seen)
     made: dict[str, Assignment] = {}
     unknown: dict[str, str] = {}
     for name, slot in slots.items():
         if slot.through and holders[slot.through] != name:
-            made[name] = _derived(slot, holders[slot.through])
+            made[name] = _derived(slot, holders[slot.through], answer.seen.get(name))
             continue
         choice = answer.choices.get(name)
         if fresh is not None and name not in fresh:
-            choice = kept(live.tensors[name], owned[name], because="it holds values already")
+            choice = kept(live.tensors[name], seen[name], because="it holds values already")
         if name in wanted:
-            choice = _overridden(wanted[name], choice, live.tensors[name], owned[name])
+            choice = _overridden(wanted[name], live.tensors[name], seen[name])
         if choice is None:
             unknown[name] = answer.unknown.get(name, "the recipe has no rule for it")
-            choice = kept(live.tensors[name], owned[name], because=f"not understood ({unknown[name]}), so kept")
-        made[name] = _assignment(slot, choice, tuple(live.tensors[name].shape))
+            because = f"not understood ({unknown[name]}), so kept"
+            choice = replace(kept(live.tensors[name], seen[name], because=because), understood=False)
+        made[name] = _assignment(slot, choice, seen[name], tuple(live.tensors[name].shape))
     if unknown and on_unknown == "raise":
         raise CoverageError(_coverage_message(unknown))
     return made
@@ -220,25 +222,28 @@ def _coverage_message(unknown: Mapping[str, str]) -> str:
     )
 
 
-def _overridden(wanted: tuple[str, _Override], choice: Choice | None, tensor: Any, owned: Any) -> Choice:
+def _overridden(wanted: tuple[str, _Override], tensor: Any, seen: Seen) -> Choice:
     pattern, law = wanted
-    base = choice or Choice(law=None, role=owned.role, layout=owned.layout)
     if law is None:
-        return kept(tensor, owned, because=f"override {pattern!r}")
+        return kept(tensor, seen, because=f"override {pattern!r}")
     law = get(law) if isinstance(law, str) else law
     if not isinstance(law, Initializer):
         raise ArgumentError(f"the override {pattern!r} must be an initializer, its name, or None to keep; got {law!r}")
-    reason = f"override {pattern!r}"
-    return Choice(
-        law=law, role=base.role or owned.role, layout=base.layout or owned.layout, rule="override", reason=reason
-    )
+    return Choice(law=law, role=seen.role, layout=seen.layout, rule="override", reason=f"override {pattern!r}")
 
 
-def _derived(slot: Slot, holder: str) -> Assignment:
+def _derived(slot: Slot, holder: str, seen: Seen | None) -> Assignment:
+    """A part that is set with the one that holds the values; only the forward pass knows what it does."""
+    seen = seen or Seen(role="unknown", source="module")
+    fans = fans_or_none(slot.shape, seen.layout)
     return Assignment(
         name=slot.name,
         aliases=slot.aliases,
-        role="reparametrization",
+        role=seen.role,
+        role_from=seen.source,
+        layout=seen.layout,
+        fan_in=fans.fan_in if fans else None,
+        fan_out=fans.fan_out if fans else None,
         shape=slot.shape,
         dtype=slot.dtype,
         action="derive",
@@ -248,7 +253,7 @@ def _derived(slot: Slot, holder: str) -> Assignment:
     )
 
 
-def _assignment(slot: Slot, choice: Choice, shape: tuple[int, ...]) -> Assignment:
+def _assignment(slot: Slot, choice: Choice, seen: Seen, shape: tuple[int, ...]) -> Assignment:
     fans = fans_or_none(shape, choice.layout)
     std = None
     if choice.law is not None:
@@ -262,6 +267,7 @@ def _assignment(slot: Slot, choice: Choice, shape: tuple[int, ...]) -> Assignmen
         name=slot.name,
         aliases=slot.aliases,
         role=choice.role,
+        role_from=seen.source,
         shape=slot.shape,
         dtype=slot.dtype,
         action=choice.action,
@@ -276,5 +282,6 @@ def _assignment(slot: Slot, choice: Choice, shape: tuple[int, ...]) -> Assignmen
         steps=choice.steps,
         warnings=choice.warnings,
         predicted_rms=choice.predicted_rms,
+        understood=choice.understood,
     )
-    return replace(made, warnings=(*made.warnings, *law_warnings(made)))
+    return replace(made, warnings=(*made.warnings, *law_warnings(made, output=seen.output)))

@@ -11,6 +11,7 @@ from fanin.recipes.step import Step
 from fanin.text.console import WIDTH
 from fanin.text.names import clean
 from fanin.text.numbers import big, sizes
+from fanin.text.roles import role_words
 
 __all__ = ["explain_text"]
 
@@ -18,7 +19,7 @@ __all__ = ["explain_text"]
 def explain_text(plan: PlanData, a: Assignment, width: int = WIDTH) -> str:
     """The derivation of one parameter."""
     tied = f" (tied to {', '.join(map(clean, a.aliases))})" if a.aliases else ""
-    lines = [f"{clean(a.name)}{tied}", f"  {clean(a.role)}, shape {sizes(a.shape)}, {clean(a.dtype)}", ""]
+    lines = [f"{clean(a.name)}{tied}", f"  {role_words(a.role)}, shape {sizes(a.shape)}, {clean(a.dtype)}", ""]
     lines += _wrapped(a.reason, width, "  ")
     if a.steps:
         lines.append("")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from fanin.planning.assignment import Assignment
 from fanin.planning.data import PlanData
 from fanin.text.paths import group_paths
+from fanin.text.roles import role_words
 
 __all__ = ["PlanRow", "law_words", "rows"]
 
@@ -45,7 +46,7 @@ def rows(plan: PlanData) -> tuple[PlanRow, ...]:
                 pattern=group.pattern,
                 members=group.members,
                 shape=a.shape,
-                role=a.role,
+                role=role_words(a.role),
                 law=law_words(a),
                 std=a.std,
                 reason=a.reason,

@@ -26,7 +26,7 @@ __all__ = ["PlanView", "plan_text"]
 _Write = Callable[[str], str]
 _COLUMNS = (
     Column(title="shape", limit=16),
-    Column(title="role", limit=14),
+    Column(title="role", limit=17),
     Column(title="initializer", limit=22),
     Column(title="std", limit=8, side="right"),
     Column(title="why", limit=4, side="right"),

@@ -16,9 +16,15 @@ __all__ = ["law_warnings", "plan_warnings"]
 _NO_CUT = 6.3  # parent standard deviations; the streams reach 6.338, so a window beyond this cuts nothing
 
 
-def law_warnings(a: Assignment) -> tuple[str, ...]:
-    """What is wrong with one parameter's law, in words."""
-    return tuple(w for check in (_symmetric, _uncut, _undone) for w in check(a))
+def law_warnings(a: Assignment, *, output: bool = False) -> tuple[str, ...]:
+    """What is wrong with one parameter's law, in words.
+
+    Args:
+        a: the parameter with its law.
+        output: it makes the outputs of the network, whose units get different gradients whatever they start as.
+    """
+    symmetric = () if output else tuple(_symmetric(a))
+    return (*symmetric, *_uncut(a), *_undone(a))
 
 
 def plan_warnings(plan: PlanData) -> tuple[str, ...]:
@@ -29,7 +35,7 @@ def plan_warnings(plan: PlanData) -> tuple[str, ...]:
 def _symmetric(a: Assignment) -> Iterator[str]:
     if a.action != "draw" or a.initializer is None or a.initializer.breaks_symmetry:
         return
-    hidden = a.fan_in is not None and a.fan_out is not None and a.fan_out > 1 and a.role not in ("head", "embedding")
+    hidden = a.fan_in is not None and a.fan_out is not None and a.fan_out > 1 and a.role != "embedding"
     value = a.initializer.moments(a.shape, a.layout).mean
     if hidden and value != 0.0 and a.layout is not None and not a.layout.lookup:
         yield (
@@ -61,7 +67,7 @@ def _undone(a: Assignment) -> Iterator[str]:
 
 
 def _kept_unknown(plan: PlanData) -> Iterator[str]:
-    names = [a.name for a in plan.assignments.values() if a.rule == "kept" and a.reason.startswith("not understood")]
+    names = [a.name for a in plan.assignments.values() if not a.understood]
     if names:
         shown = ", ".join(names[:5]) + (" ..." if len(names) > 5 else "")
         yield f"{len(names)} parameters are not understood and stay as they are: {shown}"

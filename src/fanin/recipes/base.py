@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from fanin.initializers import Initializer
 from fanin.layout import Layout
+from fanin.model.roles import Role, Seen
 from fanin.recipes.step import Step
 
 if TYPE_CHECKING:
@@ -30,17 +31,19 @@ class Choice:
         steps: the derivation.
         warnings: what the reader should know.
         predicted_rms: predicted root mean square of the map's output, one number per use.
+        understood: False for a tensor that is kept because no rule could place it.
     """
 
     law: Initializer | None
     action: Literal["draw", "keep"] = "draw"
-    role: str = ""
+    role: Role = "unknown"
     layout: Layout | None = None
     rule: str = ""
     reason: str = ""
     steps: tuple[Step, ...] = ()
     warnings: tuple[str, ...] = ()
     predicted_rms: tuple[float | None, ...] = ()
+    understood: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,12 +53,14 @@ class Chosen:
     Attributes:
         choices: by first qualified name. A parameter that is missing here is one that the recipe cannot place.
         unknown: parameters it cannot place -> why.
+        seen: what each parameter is, where the recipe read the forward pass; by first qualified name.
         warnings: what concerns the whole network.
         extras: JSON-ready facts beside the laws (learning-rate groups, the predicted stream).
     """
 
     choices: Mapping[str, Choice]
     unknown: Mapping[str, str] = field(default_factory=dict)
+    seen: Mapping[str, Seen] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     extras: Mapping[str, Any] = field(default_factory=dict)
 

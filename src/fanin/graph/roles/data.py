@@ -15,29 +15,9 @@ from typing import Literal
 from fanin.errors import UnknownNameError, did_you_mean
 from fanin.graph.analysis.activations import Activation
 from fanin.layout import Layout
+from fanin.model.roles import Role, Seen
 
-__all__ = ["Branch", "ParameterRole", "Part", "Role", "Roles", "Stream", "Use"]
-
-Role = Literal[
-    "weight",
-    "bias",
-    "norm_scale",
-    "norm_shift",
-    "embedding",
-    "position",
-    "rnn_ih",
-    "rnn_hh",
-    "rnn_bias",
-    "attn_bias",
-    "layer_scale",
-    "gain",
-    "token",
-    "act_param",
-    "scale",
-    "shift",
-    "unused",
-    "unknown",
-]
+__all__ = ["Branch", "ParameterRole", "Part", "Roles", "Stream", "Use"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,6 +156,11 @@ class ParameterRole:
     bias: str = ""
     norm: str = ""
     reason: str = ""
+
+    @property
+    def seen(self) -> Seen:
+        """What it is, for plans and checks."""
+        return Seen(role=self.role, layout=self.layout, source="graph", output="head" in self.tags)
 
     @property
     def use(self) -> Use | None:

@@ -11,13 +11,14 @@ from fanin.graph.analysis.contraction import Contraction, layout_of
 from fanin.graph.analysis.recurrent import GATES, RecurrentPlace
 from fanin.graph.analysis.walks import Event, sources
 from fanin.graph.ir import Graph, Parameter
-from fanin.graph.roles.data import ParameterRole, Part, Role, Roles, Stream, Use
+from fanin.graph.roles.data import ParameterRole, Part, Roles, Stream, Use
 from fanin.graph.roles.non_weights import Finding, Meeting, find_role, meetings
 from fanin.graph.roles.parts import parts_of
 from fanin.graph.roles.placement import branch_at, iterated, plain_stack, with_owners
 from fanin.graph.roles.reparametrizations import chain_names
 from fanin.graph.roles.uses import Book, Sighting, open_book, stream_start
 from fanin.layout import Layout, fans
+from fanin.model.roles import Role
 
 __all__ = ["roles"]
 

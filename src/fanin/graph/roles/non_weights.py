@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from fanin.graph.analysis.analysis import Analysis
 from fanin.graph.analysis.walks import downstream
 from fanin.graph.ir import Op, Value
-from fanin.graph.roles.data import Role
 from fanin.model.operations import DROPOUT, NORM_CALLS, NORMS, POOLS, RECURRENT, VIEWS
+from fanin.model.roles import Role
 
 __all__ = ["Finding", "Meeting", "find_role", "meetings"]
 

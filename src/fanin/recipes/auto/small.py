@@ -12,6 +12,7 @@ from fanin.recipes.auto.options import AutoOptions
 from fanin.recipes.engine.draft import Draft, Made, Read, fixed
 from fanin.recipes.engine.network import Network
 from fanin.recipes.step import Step
+from fanin.text.roles import role_words
 
 __all__ = ["SMALL", "kept_draft"]
 
@@ -68,7 +69,7 @@ def zero(network: Network, role: ParameterRole, options: AutoOptions) -> Draft:
     """A norm's shift, and what is added to attention scores."""
     return fixed(
         Zeros(),
-        rule=role.role.replace("_", " "),
+        rule=role_words(role.role),
         reason="starts at zero: it adds nothing until it has learned something",
     )
 
@@ -136,7 +137,7 @@ def token(network: Network, role: ParameterRole, options: AutoOptions) -> Draft:
 
 def keep(network: Network, role: ParameterRole, options: AutoOptions) -> Draft:
     """Scales, slopes, decay rates: numbers whose start is the design of their module."""
-    return kept_draft(f"{role.role.replace('_', ' ')}: its module sets it on purpose ({role.reason or 'elementwise'})")
+    return kept_draft(f"{role_words(role.role)}: its module sets it on purpose ({role.reason or 'elementwise'})")
 
 
 def unused(network: Network, role: ParameterRole, options: AutoOptions) -> Draft:

@@ -12,8 +12,10 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+from fanin.layout import Layout
 from fanin.memory import as_array
-from fanin.model.owners import Owned, fans_or_none, owners
+from fanin.model.owners import owners
+from fanin.model.roles import Seen, fans_or_none
 from fanin.recipes.base import Choice, Chosen, Live, Recipe
 from fanin.recipes.reading.recognise import Recognised, named_std, recognise
 from fanin.recipes.step import Step
@@ -31,24 +33,24 @@ class KeepOptions:
 def choose(live: Live, options: KeepOptions) -> Chosen:
     """The law of every tensor of the model, as far as it can be read."""
     owned = owners(live.model, list(live.tensors))
-    return Chosen(choices={name: kept(tensor, owned[name]) for name, tensor in live.tensors.items()})
+    return Chosen(choices={name: kept(tensor, owned[name].seen) for name, tensor in live.tensors.items()})
 
 
-def kept(tensor: Any, owned: Owned, *, because: str = "") -> Choice:
+def kept(tensor: Any, seen: Seen, *, because: str = "") -> Choice:
     """A tensor that stays as it is, with what can be read off it.
 
     Args:
         tensor: the parameter.
-        owned: what its module says it is.
+        seen: what it is.
         because: why it is kept; by default because the recipe keeps everything.
     """
-    role, layout = owned.role, owned.layout
+    role, layout = seen.role, seen.layout
     if tensor.device.type == "meta":
         words = "on the meta device: there are no numbers to read"
         return Choice(law=None, action="keep", role=role, layout=layout, rule="kept", reason=because or words)
     got = recognise(_numbers(tensor), layout)
     reason = f"{because}: {got.words}" if because else got.words
-    steps = _steps(tuple(tensor.shape), owned, got)
+    steps = _steps(tuple(tensor.shape), layout, got)
     name = steps[-1].formula if steps and steps[-1].quantity == "gain" else ""
     known = name.partition("; ")[2]
     return Choice(
@@ -62,15 +64,15 @@ def kept(tensor: Any, owned: Owned, *, because: str = "") -> Choice:
     )
 
 
-def _steps(shape: tuple[int, ...], owned: Owned, got: Recognised) -> tuple[Step, ...]:
+def _steps(shape: tuple[int, ...], layout: Layout | None, got: Recognised) -> tuple[Step, ...]:
     steps = [
         Step(quantity="mean", value=got.mean, formula="measured"),
         Step(quantity="std", value=got.std, formula="measured, about the mean"),
     ]
     if math.isnan(got.std):
         return ()
-    fans = fans_or_none(shape, owned.layout)
-    if fans is not None and got.std > 0 and not (owned.layout and owned.layout.lookup):
+    fans = fans_or_none(shape, layout)
+    if fans is not None and got.std > 0 and not (layout and layout.lookup):
         steps.append(Step(quantity="fan_in", value=fans.fan_in, formula="terms summed into one output"))
         called = named_std(got.std, math.prod(shape), *fans)
         formula = "std * sqrt(fan_in)" + (f"; {called}" if called else "")

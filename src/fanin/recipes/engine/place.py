@@ -60,6 +60,7 @@ def place(
     return Chosen(
         choices={n: _evident(settled.choices[n], drafts[n], evidence or {}) for n in placed},
         unknown=unknown,
+        seen={name: role.seen for name, role in network.roles.parameters.items()},
         warnings=(*notes, *_clones(network), *_explosions(network, settled)),
         extras={**_extras(network, settled), **(extras or {})},
     )

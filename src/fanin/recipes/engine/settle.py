@@ -159,7 +159,7 @@ def _choice(network: Network, name: str, draft: Draft, sweep: _Sweep, found: Mom
     return Choice(
         law=made.law,
         action=draft.action,
-        role=role.role.replace("_", " "),
+        role=role.role,
         layout=role.layout,
         rule=draft.rule,
         reason=draft.reason,

@@ -1,0 +1,66 @@
+"""The names of what a parameter does, and what is known of one parameter: its role, its axes, and who says so."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from fanin.errors import LayoutError
+from fanin.layout import Fans, Layout, fans
+
+__all__ = ["ROLES", "Role", "Seen", "Source", "fans_or_none"]
+
+Role = Literal[
+    "weight",
+    "bias",
+    "norm_scale",
+    "norm_shift",
+    "embedding",
+    "position",
+    "rnn_ih",
+    "rnn_hh",
+    "rnn_bias",
+    "attn_bias",
+    "layer_scale",
+    "gain",
+    "token",
+    "act_param",
+    "scale",
+    "shift",
+    "unused",
+    "unknown",
+]
+ROLES: tuple[Role, ...] = get_args(Role)
+Source = Literal["graph", "module"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """What one parameter is.
+
+    Attributes:
+        role: what it does.
+        layout: what its axes mean; None where it has none, or where they are not known.
+        source: "graph": read off the captured forward pass. "module": told by the module that owns it.
+        output: whether it makes the outputs of the network; False where only its module is known.
+    """
+
+    role: Role
+    layout: Layout | None = None
+    source: Source
+    output: bool = False
+
+
+def fans_or_none(shape: tuple[int, ...], layout: Layout | None) -> Fans | None:
+    """fan_in and fan_out where the layout has an input axis and fits; None otherwise.
+
+    Example:
+        >>> fans_or_none((3,), Layout.vector()) is None
+        True
+    """
+    if layout is None or not layout.in_axes:
+        return None
+    try:
+        return fans(shape, layout)
+    except LayoutError:
+        return None
