@@ -108,7 +108,7 @@ def _table() -> tuple[tuple[Any, _Describe], ...]:
         (nn.RNNBase, _recurrent),
         (nn.RNNCellBase, _recurrent),
         (nn.MultiheadAttention, _attention),
-        (norms, lambda m, a: ("norm_scale" if a == "weight" else "norm_shift", _vector(getattr(m, a)))),
+        (norms, lambda m, a: ("norm_scale" if a == "weight" else "norm_shift", Layout.default(len(shape_of(m, a))))),
         (nn.PReLU, lambda m, a: ("act_param", Layout.vector())),
     )
 
