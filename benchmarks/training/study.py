@@ -30,7 +30,7 @@ from fanin.lab import data
 from fanin.lab.compare import Task, compare
 from fanin.lab.models import mlp
 from fanin.lab.training import accuracy, batches
-from fanin.recipes.auto.stacks import critical_q
+from fanin.recipes.auto.critical import critical_q
 
 RESULTS = Path(__file__).parents[1] / "results"
 RATES = (1e-4, 3e-4, 1e-3, 3e-3)

@@ -1,8 +1,9 @@
 """``auto``: the best known start for this network, on evidence.
 
-Every parameter goes through one table of rules, the first that answers decides (`_MAP_RULES` for maps); whole plain
-stacks are decided together before that. `settle` then follows the signal through the graph and fixes each std by
-what the weight really reads.
+Plain stacks are decided first, all layers together. Every other parameter goes through one table of rules, and the
+first rule that answers decides (`_MAP_RULES` for maps). A rule returns named numbers; `wording` turns them into
+steps and sentences. `settle` then follows the signal through the graph and computes each std from what the weight
+reads there.
 """
 
 from __future__ import annotations
@@ -11,7 +12,10 @@ from collections.abc import Callable, Mapping
 
 from fanin.graph.roles.data import ParameterRole
 from fanin.recipes.auto import maps, recurrent
-from fanin.recipes.auto.evidence import EVIDENCE, INPUT_RANGE
+from fanin.recipes.auto.branches import residual
+from fanin.recipes.auto.evidence import EVIDENCE
+from fanin.recipes.auto.heads import head
+from fanin.recipes.auto.inputs import input_warnings
 from fanin.recipes.auto.options import AutoOptions
 from fanin.recipes.auto.siren import siren
 from fanin.recipes.auto.small import SMALL
@@ -31,8 +35,8 @@ _MAP_RULES: tuple[_MapRule, ...] = (
     maps.rescaled,
     siren,
     maps.looped,
-    maps.head,
-    maps.residual,
+    head,
+    residual,
     maps.entry,
     maps.forward,
 )
@@ -54,7 +58,7 @@ def choose(live: Live, options: AutoOptions) -> Chosen:
         network,
         lambda role: stacked.get(role.name) or _draft(network, role, options),
         evidence=EVIDENCE,
-        notes=(*notes, *_input_warnings(network)),
+        notes=(*notes, *input_warnings(network)),
     )
 
 
@@ -63,22 +67,6 @@ def _draft(network: Network, role: ParameterRole, options: AutoOptions) -> Draft
         return next((d for rule in _MAP_RULES if (d := rule(network, role, options)) is not None), None)
     rule = _RULES.get(role.role)
     return None if rule is None else rule(network, role, options)
-
-
-def _input_warnings(network: Network) -> tuple[str, ...]:
-    said = []
-    for value in network.graph.leaves("input"):
-        tensor = network.graph.data.get(value.index)
-        if tensor is None or not value.is_float or not tensor.numel():
-            continue
-        moment = float(tensor.detach().double().square().mean())
-        if not INPUT_RANGE[0] <= moment <= INPUT_RANGE[1]:
-            said.append(
-                f"the input {value.name!r} has second moment {moment:.3g}; networks train best on inputs of about "
-                "1: standardise it "
-                "(subtract the mean, divide by the standard deviation of the training data)"
-            )
-    return tuple(said)
 
 
 AUTO = Recipe(

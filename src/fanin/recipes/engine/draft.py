@@ -12,6 +12,12 @@ from fanin.recipes.step import Step
 __all__ = ["Draft", "Made", "Read", "fixed"]
 
 
+_FROM = {
+    "assumed": "assumed: nothing could be predicted here",
+    "the given input": "measured on the given input",
+}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Read:
     """What a weight is applied to, as far as it could be predicted.
@@ -30,17 +36,9 @@ class Read:
     how: str = "assumed"
     stream_rms: float = 1.0
 
-    def step(self) -> Step:
-        """The line of a derivation that says so."""
-        words = {
-            "assumed": "assumed: nothing could be predicted here",
-            "the given input": "measured on the given input",
-        }
-        return Step(
-            quantity="E x²",
-            value=self.second_moment,
-            formula=words.get(self.how, f"second moment of what it reads, predicted ({self.how})"),
-        )
+    def words(self) -> str:
+        """Where `second_moment` is from, for a derivation."""
+        return _FROM.get(self.how, f"second moment of what it reads, predicted ({self.how})")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""What recipes share: the simple rules for what is no map, and the making of a recipe from a table of rules."""
+"""A recipe from a table of rules, with common rules for the roles that the table does not name."""
 
 from __future__ import annotations
 
@@ -8,13 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from fanin.graph.roles.data import ParameterRole, Use
-from fanin.initializers import Constant, ForgetBias, Initializer, Normal, Ones, Orthogonal, VarianceScaling, Zeros
-from fanin.recipes.auto.options import AutoOptions
-from fanin.recipes.auto.small import SMALL
+from fanin.initializers import ForgetBias, Initializer, Normal, Orthogonal, VarianceScaling, Zeros
 from fanin.recipes.base import Chosen, Live, Recipe
 from fanin.recipes.engine.draft import Draft, fixed
 from fanin.recipes.engine.network import Network
 from fanin.recipes.engine.place import network_of, place
+from fanin.recipes.engine.small import SMALL
 from fanin.recipes.step import Step
 
 __all__ = ["COMMON", "NoOptions", "Rule", "is_head", "law", "num_branches", "table_recipe", "writes"]
@@ -54,13 +53,6 @@ def is_head(role: ParameterRole) -> bool:
 
 
 # ---------------------------------------------------------------------- simple rules
-def _norm_scale(network: Network, role: ParameterRole, options: Any) -> Draft:
-    offset = network.starts_from(role)
-    value = 1.0 - offset
-    one: Initializer = Ones() if value == 1.0 else Zeros() if value == 0.0 else Constant(value)
-    return fixed(one, rule="norm scale", reason="a norm starts by passing on what it normalized")
-
-
 def _embedding(network: Network, role: ParameterRole, options: Any) -> Draft:
     if "head" in role.tags:
         std = 1.0 / math.sqrt(role.shape[-1])
@@ -98,13 +90,8 @@ def _rnn_bias(network: Network, role: ParameterRole, options: Any) -> Draft:
     return fixed(Zeros(), rule="recurrent bias", reason="biases start at zero")
 
 
-def _small(name: str) -> Rule:
-    return lambda network, role, options: SMALL[name](network, role, AutoOptions())
-
-
 COMMON: Mapping[str, Rule] = {
-    **{name: _small(name) for name in SMALL},
-    "norm_scale": _norm_scale,
+    **SMALL,
     "position": _position,
     "token": _token,
     "embedding": _embedding,

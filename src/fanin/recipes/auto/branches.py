@@ -1,0 +1,101 @@
+"""Maps of residual branches: how much each of many branches adds to its stream."""
+
+from __future__ import annotations
+
+import math
+
+from fanin.graph.roles.data import Branch, ParameterRole
+from fanin.recipes.auto.maps import forward
+from fanin.recipes.auto.options import AutoOptions
+from fanin.recipes.auto.wording import Number, draft, zero
+from fanin.recipes.engine.draft import Draft, Read
+from fanin.recipes.engine.network import BranchInfo, Network
+
+__all__ = ["residual"]
+
+_SMALL_SCALE = 0.5  # mean size of a layer scale below which it takes the place of the depth factor
+
+
+def residual(network: Network, role: ParameterRole, options: AutoOptions) -> Draft | None:
+    """A map of a residual branch whose std depends on the depth; None for any other map."""
+    use, info = role.use, network.branch_of(role.use)
+    if use is None or use.branch is None or info is None or info.num_branches < 1:
+        return None
+    if use.branch.writes and options.last_map == "zero":
+        return zero("zero last map")
+    if not (info.normed or info.post_norm or info.mixes):
+        return _shared(network, role, options, info)
+    if not use.branch.writes:
+        return None
+    if not (info.normed or info.post_norm):
+        return _last_of_mixing(role, info)
+    if use.norm_after and not info.post_norm:
+        return forward(network, role, options, adds=("norm follows",), rule="forward", evidence="")
+    if _is_scaled(network, use.branch):
+        scale = use.branch.layer_scale
+        return forward(network, role, options, adds=("layer scale",), rule="forward", evidence="", scale=scale)
+    return _last_of_normed(role, info)
+
+
+def _is_scaled(network: Network, branch: Branch) -> bool:
+    """Whether a small learned scale multiplies the branch already."""
+    if not branch.layer_scale:
+        return False
+    live = network.live(branch.layer_scale)
+    return live is None or float(abs(live).mean()) < _SMALL_SCALE
+
+
+def _shared(network: Network, role: ParameterRole, options: AutoOptions, info: BranchInfo) -> Draft:
+    """All maps of a branch without norm share the factor 1 / branches."""
+    return forward(
+        network,
+        role,
+        options,
+        factor=info.num_branches ** (-1.0 / max(info.num_maps, 1)),
+        adds=("residual shared",),
+        rule="residual shared",
+        evidence="residual-shared",
+        branches=info.num_branches,
+        maps=info.num_maps,
+    )
+
+
+def _last_of_normed(role: ParameterRole, info: BranchInfo) -> Draft:
+    """By 1 / sqrt(branches); by 1 / branches where one map writes in all of them, since equal additions add up."""
+    looped = role.iterated > 1
+    divide = float(info.num_branches) if looped else math.sqrt(info.num_branches)
+    fan_in = float(role.fan_in or 1.0)
+
+    def numbers(read: Read) -> tuple[Number, ...]:
+        stream = 1.0 if info.post_norm else read.stream_rms
+        std = stream / (math.sqrt(fan_in * max(1.0, read.second_moment)) * divide)
+        return (
+            Number("second", read.second_moment),
+            Number("branches", info.num_branches),
+            Number("stream", stream, "post-norm" if info.post_norm else "predicted"),
+            Number("std", std, "looped" if looped else "residual"),
+        )
+
+    return draft(
+        "residual",
+        numbers,
+        reasons=("residual looped" if looped else "residual",),
+        evidence="post-norm" if info.post_norm else "last-map",
+        branches=info.num_branches,
+        times=role.iterated,
+    )
+
+
+def _last_of_mixing(role: ParameterRole, info: BranchInfo) -> Draft:
+    """By 1 / branches, which trained better than 1 / sqrt(branches) in branches with attention or a gate."""
+    fan_in = float(role.fan_in or 1.0)
+
+    def numbers(read: Read) -> tuple[Number, ...]:
+        std = read.stream_rms / (math.sqrt(fan_in * read.second_moment) * info.num_branches)
+        return (
+            Number("second", read.second_moment),
+            Number("branches", info.num_branches),
+            Number("std", std, "mixing"),
+        )
+
+    return draft("residual no norm", numbers, evidence="no-norm-mixing", branches=info.num_branches)

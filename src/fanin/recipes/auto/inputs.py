@@ -1,0 +1,52 @@
+"""The network's own inputs: their second moments, what the first layer divides by, and warnings about their scale."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from fanin.graph.roles.data import ParameterRole
+from fanin.recipes.auto.evidence import INPUT_RANGE, LARGE_INPUT
+from fanin.recipes.engine.network import Network
+
+__all__ = ["input_moment", "input_scale", "input_warnings"]
+
+
+def input_scale(moment: float) -> float:
+    """What a network's input divides the first layer's variance by: E x² where it is large, 1 otherwise.
+
+    Example:
+        >>> input_scale(1.03), input_scale(0.1), input_scale(16000.0)
+        (1.0, 1.0, 16000.0)
+    """
+    return moment if moment > LARGE_INPUT else 1.0
+
+
+def input_moment(network: Network, first: ParameterRole) -> float:
+    """E x² of the input that a map reads; 1 where it is not known, not finite or zero."""
+    operand = network.data_operand(network.graph.ops[first.uses[0].op])
+    known = network.graph.data.get(operand) if operand is not None else None
+    if known is None or not known.is_floating_point() or not known.numel():
+        return 1.0
+    moment = _second_moment(known)
+    return moment if math.isfinite(moment) and moment > 0.0 else 1.0
+
+
+def input_warnings(network: Network) -> tuple[str, ...]:
+    """Float inputs whose second moment is far from 1."""
+    said = []
+    for value in network.graph.leaves("input"):
+        tensor = network.graph.data.get(value.index)
+        if tensor is None or not value.is_float or not tensor.numel():
+            continue
+        moment = _second_moment(tensor)
+        if not INPUT_RANGE[0] <= moment <= INPUT_RANGE[1]:
+            said.append(
+                f"the input {value.name!r} has second moment {moment:.3g}; networks train best on inputs of about 1: "
+                "standardise it (subtract the mean, divide by the standard deviation of the training data)"
+            )
+    return tuple(said)
+
+
+def _second_moment(tensor: Any) -> float:
+    return float(tensor.detach().double().square().mean())

@@ -1,0 +1,295 @@
+"""From the named numbers of a rule to the steps and sentences of a plan.
+
+A rule of ``auto`` returns numbers with names; every word that is said about them is in the two tables of this file.
+A formula or a reason is a template: ``{name}`` is filled with the rule's number or word of that name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from fanin.initializers import Initializer, Normal, Zeros
+from fanin.recipes.engine.draft import Draft, Made, Read
+from fanin.recipes.step import Step
+
+__all__ = ["LINES", "REASONS", "Number", "Values", "draft", "reason", "steps", "zero"]
+
+Values = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Number:
+    """One number of a derivation.
+
+    Attributes:
+        name: what it is; with `how` the key of its line in `LINES`.
+        value: the number (or a word, where the step is a choice).
+        how: which of several formulas gave it; "" where there is only one.
+    """
+
+    name: str
+    value: Any
+    how: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Line:
+    """How one number is written: its quantity, the template of its formula, and its source."""
+
+    quantity: str
+    formula: str
+    source: str = ""
+
+
+def draft(
+    rule: str,
+    numbers: Callable[[Read], tuple[Number, ...]],
+    law: Callable[[Values], Initializer] = lambda values: Normal(std=values["std"]),
+    *,
+    reasons: tuple[str, ...] = (),
+    evidence: str = "",
+    var: Callable[[Read, Values], float] | None = None,
+    like: str = "",
+    stream: int | None = None,
+    **words: Any,
+) -> Draft:
+    """A rule's named numbers as a draft.
+
+    Args:
+        rule: short name of the rule.
+        numbers: the derivation, from what is read to the last number.
+        law: the initializer with these numbers; by default N(0, std²).
+        reasons: keys of `REASONS`, joined into one sentence; by default the rule's own.
+        evidence: code in `fanin.recipes.auto.evidence`.
+        var: variance that predicts what follows, where it is not the law's own (see `Made`).
+        like: see `Draft`.
+        stream: see `Draft`.
+        words: further words that the templates name.
+    """
+
+    def make(read: Read) -> Made:
+        found = numbers(read)
+        values = {n.name: n.value for n in found}
+        steady = None if var is None else var(read, values)
+        return Made(law=law(values), steps=steps(found, **words, read=read.words()), var=steady)
+
+    said = reason(*(reasons or (rule,)), **words)
+    return Draft(rule=rule, reason=said, make=make, evidence=evidence, like=like, stream=stream)
+
+
+def steps(numbers: tuple[Number, ...], **words: Any) -> tuple[Step, ...]:
+    r"""The lines of a derivation.
+
+    Example:
+        >>> print(*steps((Number("branches", 4), Number("std", 0.5, "sqrt(var)"))), sep="\n")
+        branches = 4   branches that are added to this residual stream
+        std = 0.5   sqrt(var)
+    """
+    named = {**words, **{n.name: n.value for n in numbers}}
+    return tuple(_step(n, named) for n in numbers)
+
+
+def _step(number: Number, named: Mapping[str, Any]) -> Step:
+    line = LINES[number.name, number.how]
+    return Step(quantity=line.quantity, value=number.value, formula=line.formula.format(**named), source=line.source)
+
+
+def reason(*keys: str, **words: Any) -> str:
+    """The sentence made of these reasons.
+
+    Example:
+        >>> reason("forward", "norm follows", reads="norm")
+        'reads norm; std chosen so that the outputs have rms 1; a norm follows before the sum, so no depth factor'
+    """
+    return "; ".join(REASONS[key].format(**words) for key in keys)
+
+
+def zero(rule: str) -> Draft:
+    """A map that is zero because an option asks for it."""
+    return draft(rule, lambda read: (), lambda values: Zeros())
+
+
+# ---------------------------------------------------------------------- the sources
+_HE = "He et al. 2015, arXiv 1502.01852, eq. 7-10, with E x² in place of its value for ReLU"
+_GLOROT = "Glorot and Bengio 2010, eq. 12"
+_GPT2 = "Radford et al. 2019 (GPT-2), section 2.3, made relative to the stream"
+_LORA = "Hu et al. 2021, arXiv 2106.09685, section 4.1"
+_BALDUZZI = "Balduzzi et al. 2017, arXiv 1702.08591, section 4"
+_PENNINGTON = "Pennington et al. 2017, arXiv 1711.04735, eq. 22; Schoenholz et al. 2017, arXiv 1611.01232, eq. 5"
+_SAXE = "Saxe et al. 2013, arXiv 1312.6120, section 3"
+_SITZMANN = "Sitzmann et al. 2020, arXiv 2006.09661, section 3.2"
+
+# ---------------------------------------------------------------------- the lines of a derivation
+LINES: Mapping[tuple[str, str], Line] = {
+    # what is read
+    ("second", ""): Line(quantity="E x²", formula="{read}"),
+    ("moment", ""): Line(quantity="E x²", formula="measured on the given input; divides var by {divisor:.4g}"),
+    ("taken", "batch norm"): Line(
+        quantity="E x² taken",
+        formula="for an input of rms 1: the batch norm after this map removes its scale, and maps of equal std learn "
+        "equally fast",
+    ),
+    ("taken", "shared factor"): Line(
+        quantity="E x² taken",
+        formula="for an input of rms 1: the input here is smaller only by the depth factor of this branch, which must "
+        "stay",
+    ),
+    ("taken", "head"): Line(
+        quantity="E x² taken", formula="at least {least:g}: the output layer is not scaled up for a weaker input"
+    ),
+    ("spread", ""): Line(quantity="Var x", formula="what remains of E x² when the rows sum to zero"),
+    ("share", ""): Line(quantity="taps on data", formula="share of kernel taps that do not fall on zero padding"),
+    ("padding", ""): Line(quantity="padding", formula="1 / sqrt(share of q that zero padding leaves here)"),
+    # variances
+    ("var", "plain"): Line(quantity="var", formula="1 / (fan_in E x²): outputs of rms 1", source=_HE),
+    ("var", "taps"): Line(quantity="var", formula="1 / (fan_in × taps E x²): outputs of rms 1", source=_HE),
+    ("var", "input"): Line(
+        quantity="var", formula="1 / fan_in, divided by E x² only where it is large: outputs of rms 1", source=_HE
+    ),
+    ("var", "input, taps"): Line(
+        quantity="var",
+        formula="1 / (fan_in × taps), divided by E x² only where it is large: outputs of rms 1",
+        source=_HE,
+    ),
+    ("backward", ""): Line(quantity="var backward", formula="1 / (fan_out E f'²), E f'² = {slope:.4g}"),
+    ("balanced", ""): Line(quantity="var balanced", formula="harmonic mean of both", source=_GLOROT),
+    # depth
+    ("factor", ""): Line(
+        quantity="factor", formula="{branches} branches without norm: the maps of a branch share 1/{branches}"
+    ),
+    ("branches", ""): Line(quantity="branches", formula="branches that are added to this residual stream"),
+    ("stream", "post-norm"): Line(quantity="stream rms", formula="1 after a norm"),
+    ("stream", "predicted"): Line(quantity="stream rms", formula="predicted where the stream starts"),
+    ("scale", ""): Line(quantity="scale", formula="stream rms / sqrt(branches): the rms of what the branch adds"),
+    ("value", ""): Line(quantity="value", formula="scale - {offset:g}: the model adds {offset:g}"),
+    # outputs and gains
+    ("size", "unit"): Line(quantity="output rms", formula="unit logits"),
+    ("size", "calm"): Line(quantity="output rms", formula="calm: min({calm:g}, 1 / sqrt(fan_in))"),
+    ("size", "centred"): Line(quantity="rms", formula="of the output"),
+    ("bend", ""): Line(
+        quantity="rms z",
+        formula="(f(inf) - f(-inf)) / (2 f'(0)): input at which {activation} saturates (1 for tanh, 2 for the logistic "
+        "function)",
+    ),
+    ("pair", ""): Line(
+        quantity="f(x) - f(-x)", formula="f = {activation}: a mirrored pair of units is linear", source=_BALDUZZI
+    ),
+    ("gain", "output"): Line(quantity="gain", formula="[A; -A]"),
+    ("gain", "both"): Line(quantity="gain", formula="[[A, -A], [-A, A]]"),
+    ("gain", "input"): Line(quantity="gain", formula="[A, -A]"),
+    ("gain", "entry"): Line(quantity="gain", formula="std × sqrt(fan_in): the same std, with orthogonal rows"),
+    ("gain", "critical"): Line(quantity="gain", formula="1 / sqrt(E f'(z)²), z ~ N(0, q*): chi_1 = 1"),
+    ("gain", "geometric mean"): Line(quantity="gain", formula="geometric mean of both", source=_SAXE),
+    ("gain", "backward"): Line(quantity="gain", formula="the backward gain", source=_SAXE),
+    ("forward gain", ""): Line(quantity="forward gain", formula="1 / sqrt(E f²)"),
+    ("backward gain", ""): Line(quantity="backward gain", formula="1 / sqrt(E f'²)"),
+    ("q", ""): Line(
+        quantity="q*",
+        formula="depth (E f'⁴ / (E f'²)² - 1) = {spread:g}, depth = {hidden}: the squared singular values have a std "
+        "equal to their mean",
+        source=_PENNINGTON,
+    ),
+    ("f2", ""): Line(quantity="E f²", formula="of z ~ N(0, q*): what the output layer reads"),
+    # tables
+    ("unit", ""): Line(quantity="logit std 1 at", formula="1 / sqrt(d E x²)"),
+    ("own", ""): Line(
+        quantity="own-token limit",
+        formula="sqrt(2) ln V / (d rms(x)): the row of the token that was read gives itself a logit of about "
+        "d rms(x) std / sqrt(2), which must stay below ln V",
+    ),
+    # sines
+    ("bound", ""): Line(quantity="bound", formula="sin({omega:g} x) sets the frequencies", source=_SITZMANN),
+    ("omega", ""): Line(quantity="omega", formula="the factor inside the sine"),
+    # the std
+    ("std", "sqrt(var)"): Line(quantity="std", formula="sqrt(var)"),
+    ("std", "factor"): Line(quantity="std", formula="sqrt(var) × factor"),
+    ("std", "head"): Line(quantity="std", formula="output rms / sqrt(fan_in E x² taken)"),
+    ("std", "residual"): Line(
+        quantity="std",
+        formula="stream rms / (sqrt(fan_in max(1, E x²)) sqrt(branches)): an E x² below 1 counts as 1: scaling up for "
+        "a weak input did not help in our runs",
+        source=_GPT2,
+    ),
+    ("std", "looped"): Line(
+        quantity="std",
+        formula="stream rms / (sqrt(fan_in max(1, E x²)) branches): an E x² below 1 counts as 1: scaling up for a weak "
+        "input did not help in our runs",
+        source=_GPT2,
+    ),
+    ("std", "mixing"): Line(quantity="std", formula="stream rms / (sqrt(fan_in E x²) branches)"),
+    ("std", "spectral norm"): Line(quantity="std", formula="1 / sqrt(fan_in); any other value gives the same network"),
+    ("std", "adapter"): Line(quantity="std", formula="zero", source=_LORA),
+    ("std", "position"): Line(quantity="std", formula="sqrt(E x²)"),
+    ("std", "rows"): Line(quantity="std", formula="rows of rms 1"),
+    ("std", "bag"): Line(quantity="std", formula="1 / sqrt({bag}), because {bag} rows are summed"),
+    ("std", "tied"): Line(quantity="std", formula="min({part:g} / sqrt(d E x²), own-token limit)"),
+    ("std", "siren"): Line(
+        quantity="std",
+        formula="1 / (omega sqrt(fan_in E x²)): omega times the weighted sum has std 1",
+        source=_SITZMANN,
+    ),
+    ("std", "centred first"): Line(quantity="std", formula="rms z / sqrt(fan_in), divided by the rms of a large input"),
+    ("std", "centred"): Line(quantity="std", formula="rms z / sqrt(fan_in Var x), rows sum to zero"),
+    ("std", "centred head"): Line(quantity="std", formula="rms / sqrt(fan_in Var x), rows sum to zero"),
+    ("std", "critical first"): Line(quantity="std", formula="sqrt(q* / fan_in), divided by the rms of a large input"),
+    ("std", "critical head"): Line(quantity="std", formula="{size:g} / sqrt(fan_in E f²): outputs of rms {size:g}"),
+}
+
+# ---------------------------------------------------------------------- the sentences
+REASONS: Mapping[str, str] = {
+    # maps
+    "first layer": "first layer: outputs of rms 1; a large input is divided out, a small one is not scaled up",
+    "forward": "reads {reads}; std chosen so that the outputs have rms 1",
+    "stream entry": "only this map feeds the residual stream; an orthogonal matrix keeps its length exactly",
+    "norm follows": "a norm follows before the sum, so no depth factor",
+    "layer scale": "{scale} scales the branch already, so no depth factor",
+    "spectral norm": "spectral norm removes its scale; it is drawn at random so that units differ",
+    "looped": "applied to its own output {times} times; an orthogonal matrix keeps the state's length at every step",
+    "adapter": "second factor of a low-rank adapter (LoRA), zero as its module sets it: at step 0 the output is that "
+    "of the base layer",
+    # heads
+    "head": "output layer: std chosen so that the outputs have rms 1 for the input it receives",
+    "calm head": "output layer, calm: outputs so small that the loss starts at ln C",
+    "zero head": "zero, as the option head asks: equal outputs, and an initial loss of exactly ln C",
+    # residual branches
+    "zero last map": "last map of its branch, zero as the option last_map asks: at step 0 the branch adds nothing",
+    "residual": "last map of its branch: all {branches} branches together add as much as the stream had at its start",
+    "residual looped": "last map of a branch that is applied {times} times: equal contributions add up, so "
+    "1/{branches}",
+    "residual no norm": "last map of a branch with attention or a gate and without norm: it adds 1/{branches} of the "
+    "stream",
+    "residual shared": "branch without norm, one of {branches}: its {maps} maps share a factor 1/{branches}",
+    "branch-end norm": "last norm of one of {branches} branches: scale = stream rms / sqrt({branches}), so all "
+    "branches together add as much as the stream had",
+    # stacks
+    "mirrored": "plain stack of {hidden} {activation} layers: mirrored pairs of an orthogonal map, so the network "
+    "starts as a deep linear map that keeps lengths, angles and gradients",
+    "centred first": "feeds {activation}, which saturates at {width:.3g}: pre-activations of that rms",
+    "centred": "reads {activation}: its outputs have a large mean that all samples share; rows of weights that sum to "
+    "zero remove it",
+    "critical": "{hidden} {activation} layers: orthogonal at the critical point q* = {q:.3g}",
+    "critical first": "the first map gives pre-activations of variance q*",
+    "critical head": "the output layer scales the small activations up to unit outputs",
+    "orthogonal": "{hidden} {activation} layers, not mirrored: orthogonal maps",
+    # tables, tokens, positions
+    "embedding": "table with an output layer of its own: std 1, so the residual stream starts at rms 1",
+    "tied embedding": "table that is also the output layer: small enough for an initial loss near ln V, never std 1",
+    "position": "position table with the std of what it is added to",
+    "position beside": "position table with the std of the tokens it is added to ({table})",
+    "attention bias": "added to attention scores: zero, so at step 0 no distance is preferred",
+    "query": "learned queries or latents that a residual stream starts from: std 1, so the stream starts at rms 1",
+    "token": "learned token: N(0, {std:g}²); most of its size comes from the position added to it",
+    # sines
+    "siren first": "first layer on coordinates: U(±1 / fan_in), so that omega alone sets the frequencies",
+    "siren": "hidden layer of sines: omega times its weighted sum has std 1",
+    "siren last": "last layer of a network of sines: small outputs, of rms 1 / omega",
+    # recurrent cells
+    "recurrent input": "input map of a recurrent cell: Glorot's law for each gate by itself",
+    "recurrent": "map from state to state: orthogonal for each gate, which keeps the state's length at every step",
+    "recurrent bias": "zero: the cell's other bias sets where the gates start",
+    "chrono": "chrono: gate biases for units that remember up to {memory:g} steps",
+    "forget bias": "forget-gate bias 1: the cell keeps its state until it learns to forget",
+    "no forget gate": "zero",
+}
