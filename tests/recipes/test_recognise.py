@@ -70,3 +70,18 @@ def test_a_std_is_called_by_its_scheme(law, name):
     w = sampled(law, (700, 300), KEYS[0])
     assert name in named_std(float(w.std()), w.size, 300.0, 700.0)
     assert named_std(1.03 * float(w.std()), w.size, 300.0, 700.0) == ""
+
+
+def test_the_scheme_of_a_std_is_data_and_not_a_piece_of_a_sentence():
+    import torch
+
+    from fanin.layout import Layout
+    from fanin.model.roles import Seen
+    from fanin.recipes.catalogue.keep import kept
+
+    w = torch.from_numpy(laws.he_normal().sample((400, 300), key=KEYS[0]))
+    choice = kept(w, Seen(role="weight", layout=Layout.default(2), source="module"))
+    assert choice.reason.endswith("its std is He's sqrt(2 / fan_in)")
+    assert {s.quantity: s.formula for s in choice.steps}["gain"] == "std * sqrt(fan_in); He's sqrt(2 / fan_in)"
+    odd = kept(1.2 * w, Seen(role="weight", layout=Layout.default(2), source="module"))
+    assert "its std is" not in odd.reason

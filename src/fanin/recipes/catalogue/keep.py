@@ -1,18 +1,17 @@
 """``keep``: what the model has now, read off its tensors.
 
-Nothing is drawn: applying the plan leaves every byte. It tells a user what is there, and holds it against theory:
-the law, the realised
-std, the gain std * sqrt(fan_in), the scheme whose number this is. ``plan.redrawn()`` turns it into a plan that draws
-the same laws.
+Nothing is drawn, and applying the plan leaves every byte. For each tensor the plan states the law that its numbers
+follow, their std, the gain std * sqrt(fan_in), and the scheme that has this std. ``plan.redrawn()`` turns it into a
+plan that draws the same laws.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from fanin.layout import Layout
+from fanin.layout import Fans, Layout
 from fanin.memory import as_array
 from fanin.model.owners import owners
 from fanin.model.roles import Seen, fans_or_none
@@ -48,36 +47,44 @@ def kept(tensor: Any, seen: Seen, *, because: str = "") -> Choice:
     if tensor.device.type == "meta":
         words = "on the meta device: there are no numbers to read"
         return Choice(law=None, action="keep", role=role, layout=layout, rule="kept", reason=because or words)
-    got = recognise(_numbers(tensor), layout)
+    shape = tuple(tensor.shape)
+    got = _with_scheme(recognise(_numbers(tensor), layout), shape, layout)
     reason = f"{because}: {got.words}" if because else got.words
-    steps = _steps(tuple(tensor.shape), layout, got)
-    name = steps[-1].formula if steps and steps[-1].quantity == "gain" else ""
-    known = name.partition("; ")[2]
     return Choice(
         law=got.law,
         action="keep",
         role=role,
         layout=layout,
         rule="kept",
-        reason=f"{reason}; its std is {known}" if known else reason,
-        steps=steps,
+        reason=f"{reason}; its std is {got.scheme}" if got.scheme else reason,
+        steps=_steps(shape, layout, got),
     )
 
 
+def _with_scheme(got: Recognised, shape: tuple[int, ...], layout: Layout | None) -> Recognised:
+    fans = _fans(got, shape, layout)
+    return got if fans is None else replace(got, scheme=named_std(got.std, math.prod(shape), *fans))
+
+
+def _fans(got: Recognised, shape: tuple[int, ...], layout: Layout | None) -> Fans | None:
+    """Fans of a map whose numbers vary; None for everything else."""
+    is_table = layout is not None and layout.lookup
+    return fans_or_none(shape, layout) if got.std > 0.0 and not is_table else None
+
+
 def _steps(shape: tuple[int, ...], layout: Layout | None, got: Recognised) -> tuple[Step, ...]:
-    steps = [
-        Step(quantity="mean", value=got.mean, formula="measured"),
-        Step(quantity="std", value=got.std, formula="measured, about the mean"),
-    ]
     if math.isnan(got.std):
         return ()
-    fans = fans_or_none(shape, layout)
-    if fans is not None and got.std > 0 and not (layout and layout.lookup):
-        steps.append(Step(quantity="fan_in", value=fans.fan_in, formula="terms summed into one output"))
-        called = named_std(got.std, math.prod(shape), *fans)
-        formula = "std * sqrt(fan_in)" + (f"; {called}" if called else "")
-        steps.append(Step(quantity="gain", value=got.std * math.sqrt(fans.fan_in), formula=formula))
-    return tuple(steps)
+    measured = (
+        Step(quantity="mean", value=got.mean, formula="measured"),
+        Step(quantity="std", value=got.std, formula="measured, about the mean"),
+    )
+    fans = _fans(got, shape, layout)
+    if fans is None:
+        return measured
+    formula = "std * sqrt(fan_in)" + (f"; {got.scheme}" if got.scheme else "")
+    gain = Step(quantity="gain", value=got.std * math.sqrt(fans.fan_in), formula=formula)
+    return (*measured, Step(quantity="fan_in", value=fans.fan_in, formula="terms summed into one output"), gain)
 
 
 def _numbers(tensor: Any) -> Any:

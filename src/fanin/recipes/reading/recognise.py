@@ -35,12 +35,14 @@ class Recognised:
         mean: of the numbers.
         std: of the numbers, about their mean.
         words: what was seen, for a reader.
+        scheme: the initialization scheme whose std this is, by the fans; "" where no scheme has it.
     """
 
     law: Initializer | None
     mean: float
     std: float
     words: str
+    scheme: str = ""
 
 
 def recognise(values: Array, layout: Layout | None = None) -> Recognised:
