@@ -12,8 +12,8 @@ from fanin._version import __version__
 
 if TYPE_CHECKING:
     from fanin import initializers
-    from fanin.checking.check import Report as Report
     from fanin.checking.check import check as check
+    from fanin.checking.report import Report as Report
     from fanin.lab.compare import compare as compare
     from fanin.layout import Layout as Layout
     from fanin.layout import fans as fans
@@ -45,7 +45,7 @@ _HOME: dict[str, str] = {
     "Assignment": "fanin.planning.assignment",
     "Layout": "fanin.layout",
     "Plan": "fanin.planning.plan",
-    "Report": "fanin.checking.check",
+    "Report": "fanin.checking.report",
     "check": "fanin.checking.check",
     "compare": "fanin.lab.compare",
     "fans": "fanin.layout",

@@ -10,7 +10,10 @@ from typer.testing import CliRunner
 
 import fanin
 from fanin.commands.app import app
-from fanin.commands.plans import difference, explain_name, make_plan, parse_pairs, write_weights
+from fanin.commands.diff import difference
+from fanin.commands.explain import page
+from fanin.commands.init import write_weights
+from fanin.commands.plan import parse_pairs, planned
 from fanin.commands.targets import load_target, parse_input
 from fanin.errors import ArgumentError, TargetError, UnknownNameError
 
@@ -110,7 +113,7 @@ def test_pairs():
 
 
 def test_weights_are_written_whole(target, tmp_path):
-    model, plan = make_plan(target("net"), None, "auto", 0, ["head=calm"], ["2.bias=ones"])
+    model, plan = planned(target("net"), options=["head=calm"], overrides=["2.bias=ones"])
     assert plan.options["head"] == "calm"
     out = tmp_path / "w.safetensors"
     assert "4 of 4 parameters drawn" in write_weights(plan, model, out)
@@ -123,7 +126,7 @@ def test_weights_are_written_whole(target, tmp_path):
 
 
 def test_difference(target, tmp_path):
-    _, plan = make_plan(target("net"), None, "auto", 0)
+    _, plan = planned(target("net"))
     plan.save(tmp_path / "a.json")
     assert not difference(str(tmp_path / "a.json"), str(tmp_path / "a.json"))
     assert difference(str(tmp_path / "a.json"), target("net"))
@@ -135,11 +138,11 @@ def test_difference(target, tmp_path):
 
 
 def test_explain_names():
-    assert "auto" in explain_name("recipes")
-    assert "on evidence" in explain_name("auto")
-    assert "fan_in" in explain_name("he_normal")
+    assert "auto" in page("recipes")
+    assert "on evidence" in page("auto")
+    assert "fan_in" in page("he_normal")
     with pytest.raises(UnknownNameError, match="did you mean"):
-        explain_name("he_norml")
+        page("he_norml")
 
 
 def test_the_commands(target, tmp_path):

@@ -8,10 +8,12 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
-from fanin.commands.activations import load_activation
 from fanin.commands.app import app
+from fanin.commands.gain import gains_to_json
+from fanin.commands.targets import load_activation
 from fanin.errors import TargetError, TheoryError, UnknownNameError
-from fanin.report.theory_tables import curves_figure, gains_to_json, phase_figure, show_curves, show_gains, show_phase
+from fanin.report.theory_figures import curves_figure, phase_figure
+from fanin.report.theory_tables import CurveTables, GainTable, PhasePicture
 from fanin.theory import propagate_law
 from fanin.theory.overview import gain_row, law_curves
 from fanin.theory.phase import phase_diagram
@@ -19,9 +21,9 @@ from fanin.theory.phase import phase_diagram
 RUN = CliRunner()
 
 
-def printed(show, *args, width=120):
+def printed(drawing, width=120):
     console = Console(file=io.StringIO(), width=width, color_system=None)
-    show(*args, console=console)
+    console.print(drawing)
     return console.file.getvalue()
 
 
@@ -46,12 +48,12 @@ def test_gain_of_a_function_in_a_file(tmp_path):
 
 
 def test_a_narrow_screen_loses_no_number():
-    text = printed(show_gains, [gain_row("relu")], width=60)
+    text = printed(GainTable([gain_row("relu")]), width=60)
     assert all(word in text for word in ("forward", "1.414214", "centred", "1.712859", "κ"))
 
 
 def test_no_gain_is_shown_as_none():
-    assert "–" in printed(show_gains, [gain_row(lambda x: (x > 0) * 1.0)], width=140)
+    assert "–" in printed(GainTable([gain_row(lambda x: (x > 0) * 1.0)]), width=140)
 
 
 def test_theory_prints_curves_and_writes_the_figure(tmp_path):
@@ -83,7 +85,7 @@ def test_the_phase_diagram(tmp_path):
     ("arguments", "error", "match"),
     [
         (["gain", "gellu"], UnknownNameError, "did you mean 'gelu'"),
-        (["gain", "nowhere.at.all:f"], TargetError, "could not be loaded"),
+        (["gain", "nowhere.at.all:f"], TargetError, "importing nowhere.at.all failed"),
         (["gain", "numpy:no_such_thing"], TargetError, "has no 'no_such_thing'"),
         (["gain", "numpy:cumsum"], TheoryError, "not an elementwise"),
         (["theory", "--phi", "tanh", "--law", "hee"], UnknownNameError, "did you mean 'he'"),
@@ -111,10 +113,10 @@ def test_figures_have_what_they_say():
     assert [len(axes.lines) for axes in figure.axes] == [4, 4, 4]
     diagram = phase_diagram("tanh", sigma_w2=[0.5, 1.5, 2.5], sigma_b2=[0.0, 0.1])
     assert "tanh" in phase_figure(diagram).axes[0].get_title()
-    assert printed(show_phase, diagram).count("\n") == 19
+    assert printed(PhasePicture(diagram)).count("\n") == 19
 
 
 def test_a_dead_signal_is_drawn_as_one():
     curves = [propagate_law("relu", "classic_uniform", widths=[8] * 420)]
-    assert "0" in printed(show_curves, curves)
+    assert "0" in printed(CurveTables(curves))
     curves_figure(curves, title="relu")

@@ -1,25 +1,37 @@
-"""The lab on the command line: progress on stderr, results on stdout."""
+"""``fanin lab``: run an experiment, or list them."""
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
+from typing import Annotated
 
-from rich.console import Console
-from rich.padding import Padding
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
-from rich.text import Text
+import typer
 
-from fanin.lab.experiments import EXPERIMENTS, Outcome, Settings, load
-from fanin.lab.training import one_thread
-from fanin.text.files import make_folder
+from fanin.commands.options import Seed
 
-__all__ = ["list_experiments", "run_experiment", "watched"]
+__all__ = ["lab"]
 
 
-def list_experiments() -> None:
-    """Print the table of experiments."""
+def lab(
+    name: Annotated[str, typer.Argument(help="Experiment; 'list' prints all of them.")] = "list",
+    out: Annotated[Path, typer.Option(help="Folder for NAME.png and NAME.json.")] = Path("lab-out"),
+    full: Annotated[bool, typer.Option("--full", help="Run the larger version; it may take long.")] = False,
+    seed: Seed = 0,
+    workers: Annotated[int, typer.Option(help="Trainings that run at the same time.")] = 2,
+) -> None:
+    """Run an experiment: a figure, its numbers, an explanation."""
+    if name == "list":
+        _list()
+    else:
+        _run(name, out=out, full=full, seed=seed, workers=workers)
+
+
+def _list() -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from fanin.lab.experiments import EXPERIMENTS
+
     table = Table(box=None, header_style="bold", pad_edge=False)
     table.add_column("experiment", no_wrap=True)
     table.add_column("what it shows")
@@ -28,23 +40,17 @@ def list_experiments() -> None:
     Console().print(table)
 
 
-def watched(name: str, settings: Settings) -> Outcome:
-    """Carry out an experiment under a progress bar on stderr."""
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        row = bar.add_task(name, total=1.0)
+def _run(name: str, *, out: Path, full: bool, seed: int, workers: int) -> None:
+    from rich.console import Console
+    from rich.padding import Padding
+    from rich.text import Text
 
-        def show(message: str, done: float) -> None:
-            bar.update(row, description=f"{name}: {message}", completed=done)
+    from fanin.lab.experiments import Settings
+    from fanin.lab.progress import run_shown
+    from fanin.text.files import make_folder
 
-        with one_thread():
-            return load(name).run(replace(settings, progress=show))
-
-
-def run_experiment(name: str, *, out: Path, full: bool, seed: int, workers: int) -> None:
-    """Carry out an experiment, write its figure and numbers, print its paragraph."""
     make_folder(out)  # what fails here fails before the work
-    outcome = watched(name, Settings(seed=seed, full=full, workers=workers))
+    outcome = run_shown(name, Settings(seed=seed, full=full, workers=workers))
     picture, numbers = outcome.save(out)
     console = Console()
     console.print(Text(outcome.title, style="bold"))

@@ -1,4 +1,4 @@
-"""Command-line targets: ``file.py:callable`` or ``package.module:callable`` -> a model and its inputs."""
+"""What a command line names: ``file.py:name`` or ``package.module:name`` as a model with its inputs, or a function."""
 
 from __future__ import annotations
 
@@ -10,11 +10,14 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from fanin.errors import MissingDependencyError, TargetError, did_you_mean
+from fanin.errors import MissingDependencyError, TargetError, UnknownNameError, did_you_mean
 
-__all__ = ["Target", "load_target", "parse_input", "quiet"]
+if TYPE_CHECKING:
+    from fanin.theory.activations import Activation
+
+__all__ = ["Target", "load_activation", "load_object", "load_target", "parse_input", "quiet"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,18 +54,76 @@ def load_target(target: str, *, input_shape: str | None = None, meta: bool = Fal
     Raises:
         TargetError: it cannot be imported, called, or gives no model; the message says which and what is expected.
     """
-    made = _called(target, _named(target), meta)
-    parts = _parts(target, made)
-    model = parts["model"]
+    torch = _torch()
+    parts = _parts(target, _called(target, load_object(target), meta))
     if input_shape is not None:
         parts["inputs"] = parse_input(input_shape)
-    import torch
-
-    if not isinstance(model, torch.nn.Module):
+    if not isinstance(parts["model"], torch.nn.Module):
         raise TargetError(
-            f"{target!r} gave {type(model).__name__}, not a torch.nn.Module. Return the model, or (model, inputs)."
+            f"{target!r} gave {type(parts['model']).__name__}, not a torch.nn.Module. Return the model, or "
+            "(model, inputs)."
         )
     return Target(name=target, **parts)
+
+
+def load_activation(target: str) -> Activation:
+    """The activation that a command-line argument means.
+
+    Args:
+        target: a name (``gelu``, ``leaky_relu(0.2)``), ``package.module:function``, ``path/to/file.py:function``, or
+            a dotted name such as ``torch.nn.functional.gelu``. A class, such as ``torch.nn:GELU``, is called first.
+
+    Raises:
+        TargetError: the module or the function cannot be loaded.
+        UnknownNameError: no such name.
+        TheoryError: what was loaded is no elementwise function.
+
+    Example:
+        >>> load_activation("gelu").name, load_activation("numpy:tanh").name, load_activation("scipy.special.erf").name
+        ('gelu', 'tanh', 'erf')
+    """
+    from fanin.theory.callables import resolve
+
+    if ":" in target:
+        return resolve(_made(load_object(target)))
+    try:
+        return resolve(target)
+    except UnknownNameError:
+        place, _, name = target.rpartition(".")
+        if not place or "(" in target:
+            raise
+        return resolve(_made(load_object(f"{place}:{name}")))
+
+
+def _made(found: Any) -> Any:
+    return found() if isinstance(found, type) else found
+
+
+def load_object(target: str) -> Any:
+    """The object that "file.py:name" or "package.module:name" names; the name may have dots.
+
+    The file runs with its own folder on the import path, a module with the current one. What they print goes to
+    stderr.
+
+    Raises:
+        TargetError: there is no such file, module or name, or importing it failed.
+
+    Example:
+        >>> load_object("math:pi")
+        3.141592653589793
+    """
+    place, separator, attribute = target.rpartition(":")
+    if not separator or not place or not attribute:
+        raise TargetError(f"a target is file.py:name or package.module:name; got {target!r}")
+    is_file = place.endswith(".py") or "/" in place or Path(place).is_file()
+    module = _from_file(place) if is_file else _from_package(place)
+    found: Any = module
+    for part in attribute.split("."):
+        if not hasattr(found, part):
+            names = [n for n in dir(module) if not n.startswith("_")]
+            raise TargetError(f"{place} has no {attribute!r}; {did_you_mean(attribute, names)}")
+        found = getattr(found, part)
+    return found
 
 
 def parse_input(text: str) -> Any:
@@ -93,29 +154,13 @@ def _torch() -> Any:
     return torch
 
 
-def _named(target: str) -> Any:
-    """The object that the target names."""
-    place, separator, attribute = target.rpartition(":")
-    if not separator or not place or not attribute:
-        raise TargetError(f"a target is file.py:callable or package.module:callable; got {target!r}")
-    is_file = place.endswith(".py") or "/" in place or Path(place).is_file()
-    module = _from_file(place) if is_file else _from_package(place)
-    found: Any = module
-    for part in attribute.split("."):
-        if not hasattr(found, part):
-            names = [n for n in vars(module) if not n.startswith("_")]
-            raise TargetError(f"{place} has no {attribute!r}; {did_you_mean(attribute, names)}")
-        found = getattr(found, part)
-    return found
-
-
 def _from_file(place: str) -> Any:
     path = Path(place)
     if not path.is_file():
         raise TargetError(f"no file {place!r} (looked from {Path.cwd()})")
     if path.suffix != ".py":
         raise TargetError(
-            f"{place!r} is no Python file; a target is file.py:callable. Weights and checkpoints are never loaded."
+            f"{place!r} is no Python file; a target is file.py:name. Weights and checkpoints are never loaded."
         )
     name = f"_fanin_target_{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path)

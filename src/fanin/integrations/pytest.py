@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from fanin.checking.check import Report
+    from fanin.checking.report import Report
 
 __all__ = ["fanin_check", "pytest_addoption", "pytest_configure"]
 

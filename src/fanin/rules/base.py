@@ -12,7 +12,24 @@ from fanin.measure.record import Measurements
 from fanin.rules.finding import Finding, Fix, Severity
 from fanin.rules.patterns import pattern_of
 
-__all__ = ["Context", "Rule"]
+__all__ = ["Context", "Optimizer", "Rule"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Optimizer:
+    """What rules need to know of the optimizer that will train the model.
+
+    Attributes:
+        name: its class.
+        lr: the largest learning rate of its groups.
+        eps: what it adds to the root of the second moment; None where it has none.
+        adaptive: whether it divides a gradient by its own size (Adam and its like).
+    """
+
+    name: str
+    lr: float
+    eps: float | None = None
+    adaptive: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,12 +39,12 @@ class Context:
     Attributes:
         measurements: everything that was measured.
         thresholds: code -> name -> value, for those that a user changed.
-        optimizer: "name", "lr", "eps" where the caller said what trains the model.
+        optimizer: what will train the model; None where the caller did not say.
     """
 
     measurements: Measurements
     thresholds: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
-    optimizer: Mapping[str, Any] = field(default_factory=dict)
+    optimizer: Optimizer | None = None
 
 
 class Rule(ABC):

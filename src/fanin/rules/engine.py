@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from fanin.measure.record import Measurements
-from fanin.rules.base import Context
+from fanin.rules.base import Context, Optimizer
 from fanin.rules.causes import split_consequences
 from fanin.rules.config import Config, covers, selected
 from fanin.rules.finding import Finding, NotRun
@@ -29,9 +28,9 @@ class Judgement:
     used_ignores: frozenset[str]
 
 
-def judge_all(measurements: Measurements, config: Config, optimizer: dict[str, Any] | None = None) -> Judgement:
+def judge_all(measurements: Measurements, config: Config, optimizer: Optimizer | None = None) -> Judgement:
     """Run every selected rule."""
-    context = Context(measurements=measurements, thresholds=_by_code(config), optimizer=optimizer or {})
+    context = Context(measurements=measurements, thresholds=_by_code(config), optimizer=optimizer)
     found: list[Finding] = []
     not_run: list[NotRun] = []
     checked: list[str] = []
@@ -85,11 +84,11 @@ def _per_module(found: Iterable[Finding], config: Config) -> tuple[list[Finding]
     return kept, ignored, used
 
 
-def _used_ignores(measurements: Measurements, config: Config, optimizer: dict[str, Any] | None) -> set[str]:
+def _used_ignores(measurements: Measurements, config: Config, optimizer: Optimizer | None) -> set[str]:
     """Entries of `ignore` that keep something quiet: those whose rules would have found something."""
     if not config.ignore:
         return set()
-    context = Context(measurements=measurements, thresholds=_by_code(config), optimizer=optimizer or {})
+    context = Context(measurements=measurements, thresholds=_by_code(config), optimizer=optimizer)
     used = set()
     for entry in config.ignore:
         silent = [r for r in RULES if covers(entry, r) and r.cannot_run(context) is None]

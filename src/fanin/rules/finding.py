@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from fanin.text.jsonable import jsonable
 
-__all__ = ["SEVERITIES", "Confidence", "Finding", "Fix", "NotRun", "Severity"]
+__all__ = ["SEVERITIES", "Confidence", "Finding", "Fix", "NotRun", "Severity", "fingerprint"]
 
 Severity = Literal["error", "warning", "note"]
 Confidence = Literal["high", "medium", "low"]
 SEVERITIES: tuple[Severity, ...] = ("note", "warning", "error")
+
+
+def fingerprint(code: str, pattern: str, paths: Sequence[str]) -> str:
+    """What a baseline remembers of a finding: code and place, which stay the same while numbers change.
+
+    Example:
+        >>> fingerprint("S201", "layers.*.fc1", ["layers.0.fc1"]), fingerprint("S201", "", ["fc1"])
+        ('S201:layers.*.fc1', 'S201:fc1')
+    """
+    return f"{code}:{pattern or (paths[0] if paths else '')}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,8 +76,8 @@ class Finding:
 
     @property
     def fingerprint(self) -> str:
-        """What a baseline remembers: code and path pattern, stable while numbers move."""
-        return f"{self.code}:{self.pattern or (self.paths[0] if self.paths else '')}"
+        """What a baseline remembers; see `fingerprint`."""
+        return fingerprint(self.code, self.pattern, self.paths)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

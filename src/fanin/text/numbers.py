@@ -5,7 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-__all__ = ["MISSING", "big", "count", "figures", "power_of_ten", "seconds", "share", "sizes", "standard_errors"]
+__all__ = [
+    "MISSING",
+    "big",
+    "count",
+    "figures",
+    "fixed",
+    "power_of_ten",
+    "seconds",
+    "share",
+    "sizes",
+    "standard_errors",
+]
 
 MISSING = "–"
 _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
@@ -51,6 +62,18 @@ def big(value: float | None, digits: int = 3) -> str:
     if "." in mantissa:
         mantissa = mantissa.rstrip("0").rstrip(".")
     return mantissa + e + power
+
+
+def fixed(value: float | None, decimals: int = 6) -> str:
+    """The value with a fixed number of decimals, for columns of numbers of like size; figures for all others.
+
+    Example:
+        >>> [fixed(v) for v in (1.4142135, 0.0, 3.2e-7, None)]
+        ['1.414214', '0.000000', '3.200e-7', '–']
+    """
+    if value is not None and (value == 0 or 1e-4 <= abs(value) < 1e5):
+        return f"{value:.{decimals}f}"
+    return figures(value, 4)
 
 
 def count(value: int) -> str:

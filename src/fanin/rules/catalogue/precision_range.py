@@ -60,7 +60,7 @@ class PrecisionRange(Rule):
     def cannot_run(self, context: Context) -> str | None:
         """Needs half precision or an optimizer with an eps."""
         half = any(s.dtype == "float16" for s in context.measurements.sites)
-        return None if half or context.optimizer.get("eps") else "no float16, and no optimizer with an eps was given"
+        return None if half or _eps(context) else "no float16, and no optimizer with an eps was given"
 
     def check(self, context: Context) -> Iterator[Finding]:
         """At most one finding a kind."""
@@ -73,7 +73,7 @@ class PrecisionRange(Rule):
         ]
         yield from self._judge(context, "large", high, "activations are within a factor 8 of the largest float16")
         yield from self._judge(context, "tiny", low, "gradients are below the normal range of float16")
-        eps = float(context.optimizer.get("eps") or 0.0)
+        eps = _eps(context)
         grads = [
             (float(p.gradient.rms < eps), p.path)
             for p in context.measurements.parameters
@@ -96,3 +96,8 @@ class PrecisionRange(Rule):
                 threshold=self.limit(context, limit),
                 unit="share",
             )
+
+
+def _eps(context: Context) -> float:
+    """The optimizer's eps; 0 where there is none."""
+    return context.optimizer.eps or 0.0 if context.optimizer else 0.0

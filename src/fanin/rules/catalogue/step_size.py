@@ -51,7 +51,9 @@ class StepSize(Rule):
 
     def check(self, context: Context) -> Iterator[Finding]:
         """At most one finding."""
-        lr, adaptive = float(context.optimizer.get("lr", 0.0)), bool(context.optimizer.get("adaptive"))
+        if context.optimizer is None:
+            return
+        lr, adaptive = context.optimizer.lr, context.optimizer.adaptive
         rated = []
         for p in context.measurements.parameters:
             if p.fan_in and p.weight.rms > 0 and p.gradient is not None and p.state == "nonzero":
@@ -67,12 +69,12 @@ class StepSize(Rule):
             yield self._one(context, rated, "note", "note")
 
     def _one(self, context: Context, rated: list[tuple[float, str]], severity: Severity, limit: str) -> Finding:
+        name = context.optimizer.name if context.optimizer else "optimizer"
         verb = "does nothing to" if severity == "note" else "rewrites"
         return self.finding(
             severity,
             [path for _, path in rated],
-            f"the first {context.optimizer.get('name', 'optimizer')} step {verb} {rated[0][1]}: update / weight = "
-            f"{rated[0][0]:.2g}.",
+            f"the first {name} step {verb} {rated[0][1]}: update / weight = {rated[0][0]:.2g}.",
             Fix(
                 text="change the learning rate or warm up",
                 code="torch.optim.lr_scheduler.LinearLR(optimizer, start_factor=0.01)",

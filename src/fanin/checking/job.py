@@ -1,0 +1,97 @@
+"""What is to be checked, as records: the model with its inputs and its loss, and the optimizer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from fanin.errors import ArgumentError, MissingDependencyError
+from fanin.rules.base import Optimizer
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["Job", "job_of", "optimizer_of"]
+
+_ADAPTIVE = ("adam", "adagrad", "rmsprop", "lion", "adafactor", "lamb")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """What one check runs.
+
+    Attributes:
+        model: the module.
+        inputs: a tensor, a tuple of positional arguments, or a dict of keyword arguments.
+        targets: class indices, values, or the second argument of `loss`; None where there are none.
+        loss: a callable of the output, or of (output, targets); None where there is none.
+    """
+
+    model: torch.nn.Module
+    inputs: Any
+    targets: Any = None
+    loss: Callable[..., Any] | None = None
+
+
+def job_of(model: Any, inputs: Any, targets: Any, loss: Callable[..., Any] | None, seed: int) -> Job:
+    """What `fanin.check` was given; a factory is called from the seed, and the generators are put back.
+
+    Raises:
+        ArgumentError: there are no inputs.
+        MissingDependencyError: torch is not installed.
+    """
+    try:
+        import torch
+    except ImportError as error:
+        raise MissingDependencyError.of("torch", extra="torch", needed_for="fanin.check") from error
+
+    if isinstance(model, torch.nn.Module) or not callable(model):
+        job = Job(model=model, inputs=inputs, targets=targets, loss=loss)
+    else:
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(seed)
+            made = model()
+        job = _completed(made if isinstance(made, tuple) else (made,), inputs, targets, loss)
+    if job.inputs is None:
+        raise ArgumentError(
+            "inputs is missing: give a tensor, a tuple of positional arguments or a dict of keyword arguments."
+        )
+    return job
+
+
+def _completed(made: tuple[Any, ...], inputs: Any, targets: Any, loss: Callable[..., Any] | None) -> Job:
+    """What a factory gave, where the caller did not give it."""
+    import torch
+
+    model, *rest = made
+    if rest and inputs is None:
+        inputs, rest = rest[0], rest[1:]
+    for extra in rest:
+        if callable(extra) and loss is None:
+            loss = extra
+        elif isinstance(extra, torch.Tensor) and targets is None:
+            targets = extra
+    return Job(model=model, inputs=inputs, targets=targets, loss=loss)
+
+
+def optimizer_of(optimizer: Any) -> Optimizer | None:
+    """What the rules need to know of a torch optimizer; None where none was given.
+
+    Raises:
+        ArgumentError: it has no parameter groups.
+    """
+    if optimizer is None:
+        return None
+    groups = getattr(optimizer, "param_groups", None)
+    if not groups:
+        raise ArgumentError(
+            f"optimizer is a {type(optimizer).__name__} without param_groups; give a torch.optim.Optimizer."
+        )
+    name, eps = type(optimizer).__name__, groups[0].get("eps")
+    return Optimizer(
+        name=name,
+        lr=max(float(g.get("lr", 0.0)) for g in groups),
+        eps=float(eps) if isinstance(eps, float) else None,
+        adaptive=any(word in name.lower() for word in _ADAPTIVE),
+    )

@@ -1,0 +1,138 @@
+"""``fanin check``: measure the first step of a model and report what is wrong."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from fanin.commands.options import InputShape, Seed, Target
+from fanin.errors import TargetError
+from fanin.text.names import clean
+
+if TYPE_CHECKING:
+    from fanin.checking.report import Report
+
+__all__ = ["ReportFormat", "check", "check_target"]
+
+ReportFormat = Literal["terminal", "json", "sarif", "github", "junit", "markdown", "html"]
+
+
+def check(
+    target: Target,
+    input_shape: InputShape = None,
+    weights: Annotated[Path | None, typer.Option(help="A .safetensors file to load into the model first.")] = None,
+    select: Annotated[
+        list[str] | None, typer.Option(help="Rules to run: codes, prefixes (S2) or names. May be repeated.")
+    ] = None,
+    ignore: Annotated[list[str] | None, typer.Option(help="Rules not to run. May be repeated.")] = None,
+    fail_on: Annotated[
+        Literal["note", "warning", "error"] | None, typer.Option(help="Lowest severity that gives exit status 1.")
+    ] = None,
+    seeds: Annotated[
+        int, typer.Option(help="Number of draws to check; a finding shows in how many of them it was found.")
+    ] = 1,
+    seed: Seed = 0,
+    predict: Annotated[
+        bool | None,
+        typer.Option(
+            "--predict/--no-predict",
+            help="Show what theory expects beside what was measured; by default up to 2,000 operations.",
+        ),
+    ] = None,
+    config: Annotated[
+        Path, typer.Option(help="File or folder with the settings: pyproject.toml, searched for upwards.")
+    ] = Path(),
+    baseline: Annotated[
+        Path | None, typer.Option(help="A report saved as JSON, whose findings are not shown again.")
+    ] = None,
+    form: Annotated[ReportFormat, typer.Option("--format", help="How to print.")] = "terminal",
+    out: Annotated[Path | None, typer.Option(help="Write to this file; its ending gives the format.")] = None,
+) -> None:
+    """Report what is wrong with a model's first step, and the fix.
+
+    One forward and one backward pass are run and measured. Settings are read from [tool.fanin] in pyproject.toml. Exit
+    status 1 if anything is found at or above --fail-on.
+    """
+    from fanin import report as reports
+
+    reports.assert_output(form, out)
+    found = check_target(
+        target,
+        input_shape=input_shape,
+        weights=weights,
+        select=select,
+        ignore=ignore,
+        fail_on=fail_on,
+        seeds=seeds,
+        seed=seed,
+        predict=predict,
+        config=config,
+        baseline=baseline,
+    )
+    if out is not None:
+        typer.echo(f"wrote {clean(found.save(out))}", err=True)
+    elif form == "terminal":
+        found.show()
+    else:
+        typer.echo(reports.render(found.result, form))
+    if not found.ok:
+        raise typer.Exit(1)
+
+
+def check_target(
+    target: str, *, input_shape: str | None = None, weights: Path | None = None, **settings: Any
+) -> Report:
+    """Check what a command-line target gives.
+
+    What the model prints goes to stderr, and it finds no standard input to wait for.
+
+    Args:
+        target: "file.py:callable" or "package.module:callable"; called once per seed.
+        input_shape: shape of a random input, where the target gives none.
+        weights: a .safetensors file to load into the model first.
+        **settings: as `fanin.check` takes them.
+
+    Raises:
+        TargetError: the target cannot be loaded, or gives no inputs.
+    """
+    from fanin.checking.check import check as check_model
+    from fanin.commands.targets import load_target, quiet
+
+    def make() -> tuple[Any, ...]:
+        loaded = load_target(target, input_shape=input_shape)
+        if loaded.inputs is None:
+            raise TargetError(
+                f"{target!r} gave no inputs; return (model, inputs), or give their shape: --input 8,3,224,224"
+            )
+        if weights is not None:
+            _load_weights(loaded.model, weights)
+        return tuple(part for part in (loaded.model, loaded.inputs, loaded.targets, loaded.loss) if part is not None)
+
+    with quiet(), _progress(f"checking {target}"):
+        return check_model(make, target=target, **settings)
+
+
+def _load_weights(model: Any, path: Path) -> None:
+    if path.suffix != ".safetensors":
+        raise TargetError(f"weights are read from .safetensors only (never unpickled); got {str(path)!r}")
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        model.load_state_dict(load_file(path))
+    except (OSError, SafetensorError, RuntimeError) as error:
+        raise TargetError(f"{path} cannot be loaded into the model: {error}") from error
+
+
+@contextlib.contextmanager
+def _progress(words: str) -> Iterator[None]:
+    """A line on stderr while a slow model runs; nothing where stderr is no terminal."""
+    from rich.console import Console
+    from rich.text import Text
+
+    with Console(stderr=True).status(Text(clean(words))):
+        yield

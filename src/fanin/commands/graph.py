@@ -1,0 +1,37 @@
+"""``fanin graph``: draw a model as fanin reads it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from fanin.commands.options import InputShape, Target
+
+__all__ = ["graph"]
+
+
+def graph(
+    target: Target,
+    input_shape: InputShape = None,
+    form: Annotated[Literal["svg", "html", "mermaid", "dot"], typer.Option("--format", help="How to draw.")] = "svg",
+    out: Annotated[Path | None, typer.Option(help="Write to this file instead of printing.")] = None,
+    unfold: Annotated[bool, typer.Option("--unfold", help="Draw every block, also those that repeat.")] = False,
+) -> None:
+    """Draw a model: its modules, maps, norms and activations."""
+    from fanin.commands.targets import load_target
+    from fanin.graph.drawing.picture import draw
+    from fanin.graph.recording.capture import capture
+    from fanin.text.files import assert_place, write_text
+    from fanin.text.names import clean
+
+    if out is not None:
+        assert_place(out)
+    loaded = load_target(target, input_shape=input_shape)
+    text = draw(capture(loaded.model, loaded.inputs), form, fold=not unfold)
+    if out is None:
+        typer.echo(text)
+    else:
+        write_text(out, text)
+        typer.echo(f"wrote {clean(out)}", err=True)

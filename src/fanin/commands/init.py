@@ -1,0 +1,104 @@
+"""``fanin init``: plan a model, draw its weights, write them to a file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from fanin.commands.options import InputShape, KeepUnknown, Meta, Override, Recipe, RecipeOption, Seed, Target
+from fanin.commands.plan import planned
+from fanin.errors import ArgumentError, OutputError
+from fanin.text.names import clean
+
+if TYPE_CHECKING:
+    import torch
+
+    from fanin.planning.plan import Plan
+
+__all__ = ["assert_weights_file", "init", "write_weights"]
+
+
+def init(
+    target: Target,
+    out: Annotated[Path, typer.Option(help="Weights file to write, .safetensors.")],
+    input_shape: InputShape = None,
+    recipe: Recipe = "auto",
+    seed: Seed = 0,
+    option: RecipeOption = None,
+    override: Override = None,
+    meta: Meta = False,
+    keep_unknown: KeepUnknown = False,
+) -> None:
+    """Plan a model, draw its weights, write them to a file."""
+    assert_weights_file(out)
+    model, made = planned(
+        target,
+        input_shape=input_shape,
+        recipe=recipe,
+        seed=seed,
+        options=option or (),
+        overrides=override or (),
+        meta=meta,
+        keep_unknown=keep_unknown,
+    )
+    typer.echo(write_weights(made, model, out), err=True)
+
+
+def assert_weights_file(out: Path, num_bytes: int = 1) -> None:
+    """Check, before any work, that weights can be written to this file.
+
+    Raises:
+        ArgumentError: its ending is not .safetensors.
+        OutputError: it cannot be written, or the disk has no room for so many bytes.
+    """
+    if out.suffix != ".safetensors":
+        raise ArgumentError(f"weights are written as .safetensors, never pickled; got '{clean(out)}'")
+    from fanin.text.files import assert_place
+
+    assert_place(out, num_bytes)
+
+
+def write_weights(plan: Plan, model: torch.nn.Module, out: Path) -> str:
+    """Apply a plan and write the model's weights as safetensors; the file appears only when it is complete.
+
+    Returns:
+        What was done, in words.
+
+    Raises:
+        ArgumentError: the ending of the file is not .safetensors.
+        OutputError: the file cannot be written; what was there stands.
+    """
+    from fanin.text.files import whole_file
+
+    assert_weights_file(out, _num_bytes(model))
+    if any(t.device.type == "meta" for t in (*model.parameters(), *model.buffers())):
+        plan.materialize(model)
+    else:
+        plan.apply_(model, progress=True)
+    with whole_file(out) as place:
+        _save(model, place, out, note=f"recipe {plan.recipe}, seed {plan.seed}")
+    drawn = sum(a.action == "draw" for a in plan.assignments.values())
+    return f"{drawn} of {len(plan)} parameters drawn (recipe {plan.recipe}, seed {plan.seed}), written to {clean(out)}"
+
+
+def _num_bytes(model: torch.nn.Module) -> int:
+    """Bytes of all tensors that are saved, those with several names once."""
+    import torch
+
+    held = {id(t): t for t in model.state_dict(keep_vars=True).values() if isinstance(t, torch.Tensor)}
+    return sum(t.numel() * t.element_size() for t in held.values())
+
+
+def _save(model: torch.nn.Module, place: Path, out: Path, *, note: str) -> None:
+    from safetensors import SafetensorError
+    from safetensors.torch import save_model
+
+    try:
+        save_model(model, str(place), metadata={"fanin": note})
+    except (SafetensorError, RuntimeError, ValueError, TypeError) as error:
+        raise OutputError(
+            f"'{clean(out)}' cannot be written: {clean(error)}. What was there stands. Look for room on the disk, and "
+            "for tensors that safetensors cannot hold."
+        ) from error

@@ -1,0 +1,52 @@
+"""Options and arguments that several commands share: each is spelled once."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import typer
+
+__all__ = [
+    "InputShape",
+    "KeepUnknown",
+    "Meta",
+    "Override",
+    "Recipe",
+    "RecipeOption",
+    "Seed",
+    "TableFormat",
+    "TableOrJson",
+    "Target",
+]
+
+TableOrJson = Literal["table", "json"]
+
+Target = Annotated[
+    str,
+    typer.Argument(
+        help="The model: file.py:callable or package.module:callable; it returns a model, or (model, inputs)."
+    ),
+]
+InputShape = Annotated[
+    str | None, typer.Option("--input", help="Shape of a random input, as in 8,3,224,224, in place of the target's.")
+]
+Seed = Annotated[int, typer.Option("--seed", help="Seed of the random numbers.")]
+Recipe = Annotated[
+    str, typer.Option("--recipe", help="Recipe that chooses the laws; 'fanin explain recipes' lists all.")
+]
+RecipeOption = Annotated[
+    list[str] | None, typer.Option("--option", "-O", help="Option of the recipe, as in head=calm. May be repeated.")
+]
+Override = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--override",
+        help="GLOB=LAW, as in '*.head.weight=zeros'; LAW keep leaves the tensor as it is. May be repeated; the first "
+        "match wins.",
+    ),
+]
+Meta = Annotated[bool, typer.Option("--meta", help="Build the model on the meta device, which takes no memory.")]
+KeepUnknown = Annotated[
+    bool, typer.Option("--keep-unknown", help="Leave parameters as they are that the recipe cannot place.")
+]
+TableFormat = Annotated[TableOrJson, typer.Option("--format", help="How to print.")]
