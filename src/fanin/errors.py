@@ -20,8 +20,10 @@ __all__ = [
     "FaninError",
     "FaninWarning",
     "FillError",
+    "InputError",
     "LayoutError",
     "MissingDependencyError",
+    "MissingFileError",
     "OutputError",
     "PlanError",
     "ShapeError",
@@ -90,6 +92,14 @@ class CoverageError(PlanError):
 
 class FillError(FaninError, RuntimeError):
     """Weights could not be written; the message says what was and what was not."""
+
+
+class InputError(FaninError, OSError):
+    """A file that cannot be read."""
+
+
+class MissingFileError(InputError, FileNotFoundError):
+    """A file that is to be read and is not there."""
 
 
 class OutputError(FaninError, OSError):

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from fanin.errors import LayoutError
+from fanin.errors import ArgumentError, LayoutError
+from fanin.text.reading import read_fields
 
 __all__ = ["Block", "Fans", "Layout", "fan_in", "fan_out", "fans", "from_blocks", "to_blocks"]
 
@@ -298,12 +299,17 @@ class Layout:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Layout:
-        """Inverse of `to_dict`."""
-        known = {f.name for f in fields(cls)}
-        if unknown := set(data) - known:
-            raise LayoutError(f"unknown layout fields {sorted(unknown)}; known: {sorted(known)}")
-        arguments: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items()}
-        return cls(**arguments)
+        """Inverse of `to_dict`.
+
+        Raises:
+            LayoutError: the data describes no layout.
+        """
+        try:
+            return cls(**read_fields(cls, data))
+        except LayoutError:
+            raise
+        except ArgumentError as error:
+            raise LayoutError(f"no layout: {error}") from error
 
 
 def _size(shape: Sequence[int], axes: Sequence[int]) -> int:

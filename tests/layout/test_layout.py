@@ -151,7 +151,7 @@ def test_a_bare_shape_is_read_as_torch_does():
         (lambda: Layout.conv(2, stride=(1, 2, 3)), "one entry for each"),
         (lambda: Layout.conv(2, stride=0), "strides are >= 1"),
         (lambda: Layout.default(0), "a scalar has no axes"),
-        (lambda: Layout.from_dict({"outputs": [0]}), "unknown layout fields"),
+        (lambda: Layout.from_dict({"outputs": [0]}), "Layout has no field"),
         (lambda: fans((3, 3, 3), Layout.linear()), r"names 2 axes but the shape \(3, 3, 3\) has 3"),
         (lambda: fans((10, 4), Layout.linear(parts=3)), "3 equal parts do not divide"),
         (lambda: fans((10, 4), Layout.linear(parts=(4, 4))), "do not add up"),

@@ -17,6 +17,7 @@ from fanin.layout import Layout
 from fanin.streams.keys import Key
 from fanin.streams.sampling import sample as streams_sample
 from fanin.streams.spec import Draw
+from fanin.text.reading import shown
 
 __all__ = ["TAG", "EntryMoments", "Initializer"]
 
@@ -212,14 +213,17 @@ def checked_shape(shape: Sequence[int]) -> tuple[int, ...]:
     return tuple(int(n) for n in sizes)
 
 
+_LARGEST = 1e75
+
+
 def finite(name: str, value: float, *, low: float = -math.inf) -> float:
-    """The value, if it is a finite number >= low.
+    """The value, if it is a finite number >= low of at most 1e75, so that its fourth power is finite.
 
     Raises:
         ArgumentError: it is not.
     """
-    if isinstance(value, bool) or not isinstance(value, (int, float, np.number)) or not math.isfinite(value):
-        raise ArgumentError(f"{name} must be a finite number; got {value!r}")
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.number)) or not abs(value) <= _LARGEST:
+        raise ArgumentError(f"{name} must be a finite number of at most {_LARGEST:g}; got {shown(value)}")
     if value < low:
         raise ArgumentError(f"{name} must be >= {low:g}; got {value!r}")
     return float(value)

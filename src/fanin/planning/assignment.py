@@ -7,12 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
-from fanin.errors import PlanError
+from fanin.errors import FaninError, PlanError
 from fanin.initializers import Initializer
 from fanin.initializers import from_dict as law_from_dict
 from fanin.layout import Layout
 from fanin.model.roles import ROLES, Role, Source
 from fanin.recipes.step import Step
+from fanin.text.reading import read_fields, shown
 
 __all__ = ["Action", "Assignment"]
 
@@ -129,21 +130,34 @@ class Assignment:
         """Inverse of `to_dict`.
 
         Raises:
-            PlanError: a field that no assignment has.
+            PlanError: a field that no assignment has, lacks, or that holds something it cannot; the message names it.
         """
-        known = {f.name for f in fields(cls)}
-        if unknown := sorted(set(data) - known):
-            raise PlanError(
-                f"unknown fields {unknown} in an assignment; known: {sorted(known)}. Was it saved by a newer fanin?"
-            )
-        made: dict[str, Any] = {k: tuple(v) if k in _TUPLES else v for k, v in data.items()}
-        if (law := data.get("initializer")) is not None:
-            made["initializer"] = law_from_dict(law)
-        if (layout := data.get("layout")) is not None:
-            made["layout"] = Layout.from_dict(layout)
-        made["steps"] = tuple(Step.from_dict(s) for s in data.get("steps", ()))
-        return cls(**made)
+        try:
+            made = read_fields(cls, data, _READERS)
+            for name, value in made.items():
+                _assert_range(name, value)
+            return cls(**made)
+        except PlanError:
+            raise
+        except FaninError as error:
+            raise PlanError(str(error)) from error
 
 
 _ALWAYS = frozenset({"name", "role", "shape", "dtype", "action"})
-_TUPLES = frozenset({"shape", "aliases", "warnings", "predicted_rms"})
+_READERS = {Initializer: law_from_dict, Layout: Layout.from_dict, Step: Step.from_dict}
+_NAMES = frozenset({"name", "aliases", "key", "through"})
+_POSITIVE = frozenset({"fan_in", "fan_out", "std", "predicted_rms"})
+_MOST_NUMBERS = 1 << 63  # a tensor holds no more
+
+
+def _assert_range(field: str, value: Any) -> None:
+    """Check that the value of a field is one that a parameter can have."""
+    if field == "shape" and (any(n < 0 for n in value) or math.prod(value) >= _MOST_NUMBERS):
+        raise PlanError(f"field 'shape' must hold sizes >= 0 whose product is below 2**63; got {shown(list(value))}")
+    several = value if isinstance(value, tuple) else (value,)
+    if field in _POSITIVE and any(v is not None and v < 0 for v in several):
+        raise PlanError(f"field {field!r} must not be negative; got {shown(value)}")
+    if field in _NAMES and any("\0" in v for v in several):
+        raise PlanError(f"field {field!r}: names hold no NUL character; got {shown(value)}")
+    if field in ("name", "aliases") and any(not v for v in several):
+        raise PlanError(f"field {field!r}: a parameter's name is not empty")

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar
 
-from fanin.errors import PlanError, UnknownNameError, did_you_mean
+from fanin.errors import FaninError, PlanError, UnknownNameError, did_you_mean
 from fanin.planning.assignment import Assignment
 from fanin.text.files import write_text
+from fanin.text.names import clean, shorten
+from fanin.text.reading import assert_plain, parse_json, read_bytes, read_fields, shown
 
 __all__ = ["SCHEMA", "PlanData"]
 
@@ -66,9 +67,9 @@ class PlanData(Mapping[str, Assignment]):
     def __getitem__(self, name: str) -> Assignment:
         try:
             return self.assignments[self._names[name]]
-        except KeyError:
+        except (KeyError, TypeError):
             raise UnknownNameError(
-                f"no parameter {name!r} in this plan of {self.model}; {did_you_mean(name, self._names)}"
+                f"no parameter {name!r} in this plan of {clean(self.model)}; {did_you_mean(str(name), self._names)}"
             ) from None
 
     def __iter__(self) -> Iterator[str]:
@@ -114,22 +115,27 @@ class PlanData(Mapping[str, Assignment]):
         """Inverse of `to_dict`.
 
         Raises:
-            PlanError: another schema, or fields that do not belong to it.
+            PlanError: another schema, or a field that is missing, unknown, or holds something it cannot; the message
+                names the assignment and the field.
         """
+        if not isinstance(data, Mapping):
+            raise PlanError(f"a plan is a mapping; got {shown(data)}. Plans are written with plan.save(path).")
         if data.get("schema") != SCHEMA:
             raise PlanError(
-                f"not a plan of schema {SCHEMA!r}: got {data.get('schema')!r}. Save it again with this fanin."
+                f"not a plan of schema {SCHEMA!r}: got {shown(data.get('schema'))}. Save it again with this fanin."
             )
-        assignments = [Assignment.from_dict(a) for a in data["assignments"]]
-        return cls(
-            recipe=data["recipe"],
-            seed=data["seed"],
-            model=data["model"],
-            options=data.get("options", {}),
-            warnings=tuple(data.get("warnings", ())),
-            extras=data.get("extras", {}),
-            assignments={a.name: a for a in assignments},
-        )
+        listed = data.get("assignments")
+        if not isinstance(listed, list | tuple):
+            raise PlanError(f"field 'assignments' must be a list of assignments; got {shown(listed)}")
+        try:
+            assert_plain(data)
+            rest = {k: v for k, v in data.items() if k not in ("schema", "assignments")}
+            made = read_fields(cls, {**rest, "assignments": {}})
+        except FaninError as error:
+            raise PlanError(str(error)) from error
+        if not 0 <= made["seed"] < 1 << 64:
+            raise PlanError(f"field 'seed' must be a whole number with 0 <= seed < 2**64; got {made['seed']}")
+        return cls(**{**made, "assignments": _by_name(listed)})
 
     def to_json(self) -> str:
         """The plan as JSON text; the same plan gives the same bytes."""
@@ -148,16 +154,34 @@ class PlanData(Mapping[str, Assignment]):
         """Read a plan that `save` wrote.
 
         Raises:
-            PlanError: the file holds no plan of this schema.
+            PlanError: the file holds no plan of this schema; the message names the assignment and the field.
+            InputError: the file cannot be read, or is not there.
         """
+        text = read_bytes(path)
         try:
-            data = json.loads(Path(path).read_text(encoding="utf-8"))
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
-            raise PlanError(
-                f"{os.fspath(path)!r} holds no JSON ({error}); a plan is written with plan.save(path)"
-            ) from error
-        if not isinstance(data, dict):
-            raise PlanError(
-                f"{os.fspath(path)!r} holds {type(data).__name__}, not a plan; a plan is written with plan.save(path)"
-            )
-        return cls.from_dict(data)
+            return cls.from_dict(parse_json(text))
+        except FaninError as error:
+            raise PlanError(f"'{clean(os.fsdecode(path))}' holds no plan: {error}") from error
+
+
+def _by_name(listed: Sequence[Any]) -> dict[str, Assignment]:
+    """The assignments by their first names; no name may stand in two of them.
+
+    Raises:
+        PlanError: one of them is wrong.
+    """
+    made: dict[str, Assignment] = {}
+    taken: dict[str, int] = {}
+    for place, data in enumerate(listed, 1):
+        name = data.get("name") if isinstance(data, Mapping) else None
+        where = f"assignment {place}" + (f" ('{shorten(clean(name), 80)}')" if isinstance(name, str) else "")
+        try:
+            one = Assignment.from_dict(data)
+        except FaninError as error:
+            raise PlanError(f"{where}: {error}") from error
+        for known in one.names:
+            if known in taken:
+                raise PlanError(f"{where}: '{clean(known)}' is already named by assignment {taken[known]}; keep one")
+            taken[known] = place
+        made[one.name] = one
+    return made

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from fanin.text.reading import read_fields
+
 __all__ = ["Step"]
 
 
@@ -37,8 +39,12 @@ class Step:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Step:
-        """Inverse of `to_dict`."""
-        return cls(**data)
+        """Inverse of `to_dict`.
+
+        Raises:
+            ArgumentError: the data describes no step.
+        """
+        return cls(**read_fields(cls, data))
 
     def __str__(self) -> str:
         value = f"{self.value:.6g}" if isinstance(self.value, float) else str(self.value)

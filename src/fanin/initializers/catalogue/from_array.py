@@ -42,8 +42,9 @@ class FromArray(Initializer):
 
     def __post_init__(self) -> None:
         try:
-            self.array()
-        except (ValueError, TypeError) as error:
+            if (kind := self.array().dtype.kind) not in "iufc":
+                raise ValueError(f"{kind!r} is no kind of numbers")
+        except (ValueError, TypeError, SyntaxError, OverflowError, MemoryError) as error:
             raise ArgumentError(
                 f"the data does not hold an array of shape {self.size} and dtype {self.dtype}: {error}. Make the law "
                 "with from_array(array)."
