@@ -54,7 +54,8 @@ def attention(logits):
             row_entropies.append(-(p * np.log(p)).sum() / math.log(len(row)))
         stds.append(math.sqrt(np.mean(variances)))
         entropies.append(np.mean(row_entropies))
-    return {"logit_std": stds, "entropy": entropies}
+    rows = np.array([[[row.var() for row in head] for head in sample] for sample in logits])
+    return {"logit_std": stds, "entropy": entropies, "row_variance": rows}
 
 
 def identical_rows(w):

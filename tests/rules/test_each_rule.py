@@ -137,6 +137,37 @@ def nan_at(index):
     return inputs
 
 
+def tokens(factor):
+    """A table whose last rows were drawn at another scale."""
+    model = nn.Sequential(nn.Embedding(120, 32), nn.Flatten(), nn.Linear(8 * 32, 10))
+    edited(model, lambda m: (nn.init.normal_(m[0].weight, std=0.02), m[0].weight[110:].mul_(factor)))
+    return case(model, torch.randint(0, 120, (64, 8)))
+
+
+class Angles(nn.Module):
+    def __init__(self, frequency):
+        super().__init__()
+        self.register_buffer("frequencies", torch.full((32,), frequency))
+        self.head = nn.Linear(64, 10)
+
+    def forward(self, h):
+        angles = h * self.frequencies
+        return self.head(torch.cat([angles.sin(), angles.cos()], -1))
+
+
+def frozen(model, places):
+    for place in places:
+        model[place].requires_grad_(False)
+    return model
+
+
+def shared(tie):
+    model = net(depth=3)
+    if tie:
+        model[4].weight = model[2].weight
+    return model
+
+
 # code -> (what must fire, what is close and must not)
 CASES = {
     "D101": (lambda: case(net(), 20 * x()), lambda: case(net(), 3 * x())),
@@ -156,6 +187,14 @@ CASES = {
         lambda: case(edited(net(), lambda m: m[0].bias.fill_(-0.5))),
     ),
     "P504": (lambda: case(edited(net(), lambda m: m[0].weight[0, :1].fill_(torch.nan))), lambda: case(net())),
+    "P507": (
+        lambda: case(edited(net(), lambda m: m[0].bias[3:4].fill_(3e30))),
+        lambda: case(edited(net(), lambda m: m[0].bias[3:4].fill_(3.0))),
+    ),
+    "P508": (lambda: tokens(50.0), lambda: tokens(3.0)),
+    "P509": (lambda: case(Angles(0.0)), lambda: case(Angles(1.0))),
+    "P510": (lambda: case(frozen(net(depth=3), [2])), lambda: case(net(depth=3))),
+    "P511": (lambda: case(shared(True)), lambda: case(shared(False))),
     "P506": (lambda: recurrence(nn.LSTM, 3.0), lambda: recurrence(nn.LSTM, 0.15)),
     "P505": (lambda: case(cloned(True)), lambda: case(cloned(False))),
     "N601": (
@@ -221,7 +260,7 @@ def test_every_rule_has_a_case():
 @pytest.mark.parametrize("code", sorted(CASES))
 def test_fires_on_the_broken_model(code):
     torch.manual_seed(0)
-    company = ["S2"] if code == "P502" else []  # it explains a drift and is told only beside one
+    company = ["S2"] if code == "P502" else []  # weights that are all off are told only beside a drift
     assert code in codes(fanin.check(**CASES[code][0](), select=[code, *company]))
 
 

@@ -24,9 +24,13 @@ class Origin:
         axis: the axis that counts units, None if unknown.
         scores: a product of data with data since the last site: attention logits in the making.
         op: operation that made it, views aside.
+        factor: product of the plain numbers that multiplied it since the last site.
+        buffers: names of the buffers that reach it through operations on parameters, buffers and constants alone.
     """
 
     parameters: frozenset[str] = frozenset()
+    buffers: frozenset[str] = frozenset()
+    factor: float = 1.0
     data: bool = False
     sites: tuple[int, ...] = ()
     axis: int | None = None
@@ -51,6 +55,8 @@ def join(origins: Iterable[Origin]) -> Origin:
         axis=axis,
         scores=any(o.scores for o in data),
         op=data[0].op if data else "",
+        factor=data[0].factor if len(data) == 1 else 1.0,
+        buffers=frozenset[str]().union(*(o.buffers for o in found if not o.data)),
     )
 
 

@@ -8,6 +8,7 @@ import torch
 
 from fanin.measure.quantities.moments import pack, unpack
 from fanin.measure.quantities.symmetry import identical_rows
+from fanin.measure.quantities.values import extremes, rows_apart
 from fanin.measure.record import GradientState, ParameterRecord, Site, TensorStats
 from fanin.measure.recorder import Recorder
 from fanin.measure.virtual_step import gradient_state
@@ -33,7 +34,7 @@ def parameter_records(
     readers = {name: site for site in reversed(sites) if site.kind in ("weight", "norm") for name in site.parameters}
     found = []
     for name, parameter in model.named_parameters():
-        clean, *tied = names[id(parameter)]
+        clean, *tied = (n.replace("_orig_mod.", "") for n in names[id(parameter)])
         reader = readers.get(clean)
         record = _record(parameter, gradients.get(name), reader)
         if record is not None:
@@ -59,6 +60,9 @@ def parameter_records(
                     follower=reader.follower if reader is not None else "",
                     reaches_loss=clean in reaching,
                     same_as=_first_equal(seen, clean, weight, tuple(parameter.shape)),
+                    reader=None if reader is None else reader.index,
+                    values=extremes(parameter),
+                    rows_apart=rows_apart(parameter) if reader is not None and reader.kind == "weight" else None,
                 )
             )
     return tuple(found)

@@ -17,6 +17,7 @@ __all__ = [
     "SCHEMA_VERSION",
     "Activity",
     "Attention",
+    "BufferRecord",
     "Cosine",
     "GradientState",
     "Histogram",
@@ -28,10 +29,12 @@ __all__ = [
     "OperationOutput",
     "ParameterRecord",
     "Prediction",
+    "RowsApart",
     "Saturation",
     "Site",
     "SiteKind",
     "TensorStats",
+    "Values",
 ]
 
 SCHEMA_VERSION = 1
@@ -132,7 +135,8 @@ class Attention:
         num_keys: visible keys T (the median over rows, where a mask hides some).
         logit_std: per head, the root mean variance of a row of logits over its visible keys.
         condensation: per head, s^2 / ln T; above 2 a softmax over Gaussian logits sits on a few keys (random energy
-            model, s = sqrt(2 ln T)).
+            model, s = sqrt(2 ln T)). Of the part of the logits that depends on the data: what differs between two
+            samples, so that a bias added for every position counts for nothing.
         entropy: per head, mean row entropy over ln T (1: uniform).
     """
 
@@ -210,6 +214,8 @@ class Site(OperationOutput):
         forward: statistics of the output.
         backward: statistics of the gradient at the output; None where no gradient arrives.
         follower: the operation that first reads the output ("relu", "batch_norm", ...), "" at the end.
+        follower_factor: the plain number that multiplies the output on its way there (30 in sin(30 W x)).
+        multiplied: another tensor is multiplied by the output, or it goes through exp: a gate, a step or a rate.
         role: role of the operation's weight where the graph gives one ("residual-out", "attention-query", "head", ...).
         constant_channel_share: share of channels that are one number over the batch, of weighted operations.
         predicted: what theory expects of the output.
@@ -219,6 +225,8 @@ class Site(OperationOutput):
     forward: TensorStats
     backward: TensorStats | None = None
     follower: str = ""
+    follower_factor: float = 1.0
+    multiplied: bool = False
     role: str = ""
     activity: Activity | None = None
     saturation: Saturation | None = None
@@ -229,6 +237,67 @@ class Site(OperationOutput):
     constant_channel_share: float | None = None
     predicted: Prediction | None = None
     predicted_backward: Prediction | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Values:
+    """The largest element of a parameter beside the others.
+
+    Attributes:
+        largest: largest absolute value of all elements.
+        index: where it is.
+        rest_rms: rms of the elements up to 100 times the median of the non-zero ones.
+        num_beyond: elements beyond 1,000 times `rest_rms` or beyond 1e6.
+        subnormal_share: share of the non-zero elements (of a sample) below the smallest normal number of float32.
+    """
+
+    largest: float
+    index: tuple[int, ...] = ()
+    rest_rms: float = 0.0
+    num_beyond: int = 0
+    subnormal_share: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RowsApart:
+    """Rows of a table whose rms is five times that of the median row or more, or a fifth or less.
+
+    Attributes:
+        first: index of the first of them.
+        last: index of the last.
+        count: how many there are; all from `first` to `last` where count = last - first + 1.
+        ratio: their median rms over that of all non-zero rows.
+    """
+
+    first: int
+    last: int
+    count: int
+    ratio: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BufferRecord:
+    """One floating buffer.
+
+    Attributes:
+        path: qualified name.
+        shape: its shape.
+        num_nan: NaN elements.
+        num_positive_inf: elements that are +infinity.
+        num_negative_inf: elements that are -infinity, as masks hold them.
+        largest: largest absolute value of the finite elements.
+        as_angle: sine or cosine of it is taken.
+        as_factor: the signal is multiplied by it, or contracted with it.
+    """
+
+    path: str
+    shape: tuple[int, ...]
+    num_nan: int = 0
+    num_positive_inf: int = 0
+    num_negative_inf: int = 0
+    largest: float = 0.0
+    as_angle: bool = False
+    as_factor: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -251,6 +320,9 @@ class ParameterRecord:
         role: what the graph calls it; "gate" where it multiplies the signal, "recurrent" in an LSTM or GRU.
         reaches_loss: an operation that reads it leads to the loss.
         same_as: an earlier parameter of equal shape and values that is not tied to it, "" if none.
+        reader: index of the first weighted operation or norm that reads it, None if there is none.
+        values: its largest element beside the others; None for an empty or non-finite parameter.
+        rows_apart: rows at another scale than the others, of maps and tables.
     """
 
     path: str
@@ -272,6 +344,9 @@ class ParameterRecord:
     reaches_loss: bool = True
     same_as: str = ""
     tied: tuple[str, ...] = ()
+    reader: int | None = None
+    values: Values | None = None
+    rows_apart: RowsApart | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -315,10 +390,15 @@ class LossRecord:
         num_classes: size of the class axis.
         baseline: loss of the best constant answer that knows nothing: ln K, ln 2 per label, or the variance of the
             targets.
+        prior: loss of the best constant answer that knows how often each label occurs in the batch: the entropy of
+            the label frequencies; None where the targets are no labels.
+        num_terms: labels that the loss averages over.
+        positive_share: share of positive labels of a binary loss.
         prediction: statistics of the loss function's input (logits or predictions).
         targets: statistics of the targets.
         logit_std: root mean variance of one sample's logits over classes.
         already: what was applied though the loss applies it again ("softmax", "log_softmax", "sigmoid"), "" if nothing.
+        lacks: what the loss expects and was not applied ("log_softmax"), "" if nothing.
     """
 
     source: Literal["given", "model", "cross_entropy", "mse", "cotangent"]
@@ -328,10 +408,14 @@ class LossRecord:
     reduction: str = ""
     num_classes: int | None = None
     baseline: float | None = None
+    prior: float | None = None
+    num_terms: int | None = None
+    positive_share: float | None = None
     prediction: TensorStats | None = None
     targets: TensorStats | None = None
     logit_std: float | None = None
     already: str = ""
+    lacks: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -349,7 +433,11 @@ class JacobianRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measurements:
-    """All of it. `missing` says, per quantity, why it could not be measured."""
+    """All of it.
+
+    `missing` says, per quantity, why it could not be measured. `first_nonfinite` is (module path, operation) of the
+    first operation that made NaN or infinity and is no site.
+    """
 
     sites: tuple[Site, ...]
     parameters: tuple[ParameterRecord, ...]
@@ -360,6 +448,8 @@ class Measurements:
     jacobian: JacobianRecord | None = None
     never_called: tuple[str, ...] = ()
     batch_size: int | None = None
+    first_nonfinite: tuple[str, str] | None = None
+    buffers: tuple[BufferRecord, ...] = ()
     training: bool = False
     optimizer: Mapping[str, Any] = field(default_factory=dict)
     missing: Mapping[str, str] = field(default_factory=dict)

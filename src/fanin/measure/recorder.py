@@ -23,6 +23,7 @@ from fanin.measure.calls import Call
 from fanin.measure.frames import Frame, Frames
 from fanin.measure.kinds import CHANNEL_FIRST, kind_of
 from fanin.measure.origins import Origin, Origins, join
+from fanin.measure.products import Products
 from fanin.measure.quantities.norm import norm_of_module
 from fanin.measure.quantities.table import of_pass, of_site, read_before
 from fanin.measure.record import SiteKind
@@ -61,6 +62,7 @@ class Recorder(TorchFunctionMode):
         found: what belongs to the pass and to no site (calls of loss functions), by the name of the quantity.
         used: parameters that an operation read together with the signal.
         gates: those of them that multiply the signal.
+        products: which buffers and sites multiply what.
         escaped: sites whose values left torch.
         first_nonfinite: module and operation of the first NaN or infinity that no site shows.
         num_operations: calls of torch in the forward.
@@ -75,13 +77,16 @@ class Recorder(TorchFunctionMode):
         self.found: dict[str, list[Any]] = {}
         self.used: set[str] = set()
         self.gates: set[str] = set()
+        self.products = Products()
         self.escaped: set[int] = set()
         self.first_nonfinite: tuple[str, str] | None = None
         self.num_operations = 0
         self._without_grad = False  # a weighted operation ran under no_grad: checkpointing may run it again
         self._replaying = False
         for name, parameter in model.named_parameters():
-            self.origins[parameter] = Origin(parameters=frozenset((name,)))
+            self.origins[parameter] = Origin(parameters=frozenset((name.replace("_orig_mod.", ""),)))
+        for name, buffer in model.named_buffers():
+            self.origins[buffer] = Origin(buffers=frozenset((name.replace("_orig_mod.", ""),)))
 
     @contextlib.contextmanager
     def recording(self) -> Iterator[None]:
@@ -175,6 +180,7 @@ class Recorder(TorchFunctionMode):
         if isinstance(output, torch.Tensor):
             for quantity, value in of_pass(replace(call, output=output)) if call.before else ():
                 self.found.setdefault(quantity, []).append(value)
+        joined = self.products.note(call, origins, joined)
         if kind == "weight" and not joined.data:
             joined = Origin(parameters=joined.parameters, data=True)
         if joined.parameters and joined.data:
@@ -188,15 +194,18 @@ class Recorder(TorchFunctionMode):
                 site = self._reduced(call, tensor, joined, grad_enabled=grad_enabled)
             sites = joined.sites if site is None else (site.which.index,)
             scores = (joined.scores or products) and site is None
-            own = Origin(data=True, sites=sites, axis=axis, scores=scores, op=joined.op if name in _PASSES else name)
-            self.origins[tensor] = own if joined.data else Origin(parameters=joined.parameters, op=name)
+            factor = joined.factor if site is None else 1.0
+            op = joined.op if name in _PASSES else name
+            own = Origin(data=True, sites=sites, axis=axis, scores=scores, op=op, factor=factor)
+            constant = Origin(parameters=joined.parameters, buffers=joined.buffers, op=name)
+            self.origins[tensor] = own if joined.data else constant
         if name == "setitem" and call.args and isinstance(call.args[0], torch.Tensor):
             self.origins[call.args[0]] = replace(joined, scores=False, op="")
 
     def _reduced(self, call: Call, tensor: torch.Tensor, origin: Origin, *, grad_enabled: bool) -> OpenSite | None:
         """The site of an output, None where the operation makes none."""
         if call.kind == "other":
-            self._look_for_nonfinite(call.op, tensor)
+            self._look_for_nonfinite(call, tensor)
             return None
         site = self._add(call.op, call.kind, tensor, origin, self.frames.current, grad_enabled=grad_enabled)
         if site is not None:
@@ -211,15 +220,23 @@ class Recorder(TorchFunctionMode):
             self._without_grad |= not tensor.requires_grad or tensor.is_leaf
         return site
 
-    def _look_for_nonfinite(self, name: str, tensor: torch.Tensor) -> None:
+    def _look_for_nonfinite(self, call: Call, tensor: torch.Tensor) -> None:
         """Operations that are no site are only asked whether they are where the first NaN or infinity came from."""
-        if self.first_nonfinite is None and name not in _NO_SOURCE:
+        if self.first_nonfinite is None and call.op not in _NO_SOURCE:
             norm = torch.linalg.vector_norm(tensor.detach())
-            if not bool(torch.isfinite(norm)) and not bool(torch.isfinite(tensor.detach()).all()):
-                self.first_nonfinite = (self.frames.current.path, name)
+            if not bool(torch.isfinite(norm)) and _gives_nonfinite(tensor.detach(), call.args):
+                self.first_nonfinite = (self.frames.current.path, call.op)
 
     def _replay(self, name: str, output: Any) -> Any:
         first = next(tensors_in(output, 2), None)
         if first is not None:
             self.sites.run_again(name, first, self.frames.current)
         return output
+
+
+def _gives_nonfinite(output: torch.Tensor, args: tuple[Any, ...]) -> bool:
+    """Whether an operation made NaN or infinity, rather than handing on what it was given (as the -inf of a mask)."""
+    given = [t.detach() for t in tensors_in(args) if t.is_floating_point()]
+    if bool(torch.isnan(output).any()):
+        return not any(bool(torch.isnan(t).any()) for t in given)
+    return bool(torch.isinf(output).any()) and not any(bool(torch.isinf(t).any()) for t in given)

@@ -19,15 +19,15 @@ from fanin.measure.quantities.cosine import cosine
 from fanin.measure.quantities.inputs import input_record
 from fanin.measure.quantities.loss import loss_record
 from fanin.measure.quantities.moments import pack, unpack
+from fanin.measure.quantities.values import buffer_records
 from fanin.measure.record import InputRecord, JacobianRecord, Measurements, Site
 from fanin.measure.recorder import Recorder
 from fanin.measure.sampling import as_samples
 from fanin.measure.virtual_step import states_after_steps
 from fanin.model.calling import call, input_names
-from fanin.model.eager import eager, eager_module
+from fanin.model.eager import eager, eager_module, uncompile
 from fanin.model.snapshot import untouched
 from fanin.model.trees import named_tensors, tensors_in
-from fanin.model.wrappers import unwrap_children
 
 __all__ = ["PREDICTED_OPERATIONS", "Task", "measure"]
 
@@ -82,7 +82,7 @@ def measure(task: Task) -> tuple[Measurements, dict[str, float]]:
     model = eager_module(task.model)
     replace_task = replace(task, model=model)
     with untouched(model, seed=task.seed), eager():
-        unwrap_children(model)
+        uncompile(model)
         if task.training is not None:
             model.train(task.training)
         done = _run(replace_task)
@@ -292,10 +292,8 @@ def _differentiable(output: Any) -> dict[str, torch.Tensor]:
 
 def _frozen(task: Task, done: _Pass, after: Mapping[str, Any]) -> Measurements:
     recorder = done.recorder
-    sites = recorder.sites.finished()
+    sites = recorder.sites.finished(recorder.products.multiplied)
     missing = dict(done.missing)
-    if recorder.first_nonfinite is not None:
-        missing["finite"] = "{}: {} gave the first NaN or infinity".format(*recorder.first_nonfinite)
     jacobian, missing_jacobian = _jacobian(task, done, sites)
     if missing_jacobian:
         missing["jacobian"] = missing_jacobian
@@ -311,6 +309,8 @@ def _frozen(task: Task, done: _Pass, after: Mapping[str, Any]) -> Measurements:
         jacobian=jacobian,
         never_called=_never_called(task.model, recorder),
         batch_size=recorder.batch,
+        first_nonfinite=recorder.first_nonfinite,
+        buffers=buffer_records(task.model.named_buffers(), recorder.products.angles, recorder.products.factors),
         training=task.model.training,
         missing=missing,
     )

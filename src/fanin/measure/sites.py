@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -27,6 +27,7 @@ class OpenSite:
         forward: statistics of the output.
         backward: statistics of its gradient, None until one arrives.
         follower: the operation that first read the output, "" until one does.
+        follower_factor: the plain number that multiplied it on the way there.
         measured: further quantities, by their field of `Site`.
     """
 
@@ -34,16 +35,25 @@ class OpenSite:
     forward: Packed | TensorStats
     backward: Packed | TensorStats | None = None
     follower: str = ""
+    follower_factor: float = 1.0
     measured: dict[str, Any] = field(default_factory=dict)
 
-    def finished(self) -> Site | None:
-        """The frozen record."""
+    def finished(self, *, multiplied: bool = False) -> Site | None:
+        """The frozen record; `multiplied` as in `Site`."""
         forward = unpack(self.forward)
         if forward is None:
             return None
         which = {f.name: getattr(self.which, f.name) for f in fields(self.which)}
         backward = unpack(self.backward)
-        return Site(**which, forward=forward, backward=backward, follower=self.follower, **self.measured)
+        return Site(
+            **which,
+            forward=forward,
+            backward=backward,
+            follower=self.follower,
+            follower_factor=self.follower_factor,
+            multiplied=multiplied,
+            **self.measured,
+        )
 
 
 class Sites:
@@ -65,16 +75,17 @@ class Sites:
         """The sites from this index on."""
         return self._sites[index:]
 
-    def finished(self) -> tuple[Site, ...]:
-        """The frozen records."""
-        return tuple(record for site in self._sites if (record := site.finished()) is not None)
+    def finished(self, multiplied: Container[int] = ()) -> tuple[Site, ...]:
+        """The frozen records; `multiplied` are the sites whose output multiplies something."""
+        records = (s.finished(multiplied=s.which.index in multiplied) for s in self._sites)
+        return tuple(record for record in records if record is not None)
 
     def add(self, op: str, kind: SiteKind, tensor: torch.Tensor, origin: Origin, frame: Frame) -> OpenSite | None:
         """Reduce an output and watch for its gradient; None for an empty tensor."""
         packed = pack(tensor)
         if packed is None:
             return None
-        self._followed(origin.sites, op)
+        self._followed(origin, op)
         which = OperationOutput(
             index=len(self._sites),
             path=frame.path,
@@ -94,10 +105,11 @@ class Sites:
         _watch_gradient(site, tensor)
         return site
 
-    def _followed(self, parents: tuple[int, ...], op: str) -> None:
-        for index in parents:
+    def _followed(self, origin: Origin, op: str) -> None:
+        for index in origin.sites:
             if index >= 0 and not self._sites[index].follower:
                 self._sites[index].follower = op
+                self._sites[index].follower_factor = origin.factor
 
     def run_again(self, op: str, tensor: torch.Tensor, frame: Frame) -> None:
         """An operation runs a second time, as checkpointing does during the backward: watch for its gradient there."""

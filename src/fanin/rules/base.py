@@ -58,8 +58,6 @@ class Rule(ABC):
     name: ClassVar[str]
     thresholds: ClassVar[Mapping[str, float]] = {}
     source: ClassVar[str] = ""
-    # codes that the rule explains: beside one of them its findings are notes, and alone its notes are not told
-    only_with: ClassVar[tuple[str, ...]] = ()
 
     def cannot_run(self, context: Context) -> str | None:
         """Why the rule has nothing to go by here; None where it can run."""
@@ -68,6 +66,15 @@ class Rule(ABC):
     @abstractmethod
     def check(self, context: Context) -> Iterable[Finding]:
         """What the rule has to say."""
+
+    def beside(self, finding: Finding, others: Mapping[str, Severity]) -> Finding | None:
+        """A finding of this rule as it is told beside all that was found; None where it is not told at all.
+
+        Args:
+            finding: one of this rule.
+            others: code -> its worst severity, of everything found.
+        """
+        return finding
 
     def limit(self, context: Context, name: str) -> float:
         """A threshold: the user's, or the rule's own."""

@@ -11,15 +11,22 @@ from fanin.rules.table import RULES
 __all__ = ["CAUSES", "explained_by", "split_consequences"]
 
 _NOT_FINITE = frozenset(("D103", "P504", "S207"))
-_LEADS_NOT_FINITE = frozenset(("D103", "P504", "D101", "S202"))  # measured over the finite part, and before it
+_LEADS_NOT_FINITE = frozenset(
+    ("D103", "P504", "D101", "S202", "P507", "P508")
+)  # measured over the finite part, and before it
 _SIGNAL = frozenset(("S201", "S202"))
-_START = frozenset(("D101", "D102", "P501", "P503", "P506"))
+_VALUES = frozenset(("P507", "P508", "P509"))
+_START = frozenset(("D101", "D102", "P501", "P502", "P503", "P506")) | _VALUES
 
 # effect -> the codes that explain it where both are found. Everything measured behind a NaN is explained by it
 # (`_NOT_FINITE`).
 CAUSES: dict[str, frozenset[str]] = {
     "D102": frozenset(("D101",)),
-    "P506": frozenset(("D101",)),
+    "P501": _VALUES,
+    "P502": _VALUES,
+    "P503": _VALUES,
+    "P505": _VALUES,
+    "P506": frozenset(("D101",)) | _VALUES,
     "S201": _START,
     "S202": _START,
     "A302": _START | {"S202"},
@@ -29,15 +36,15 @@ CAUSES: dict[str, frozenset[str]] = {
     "S204": _START | {"S202", "A302", "N601", "D104", "L801", "T701"},
     "S205": _START | {"S201", "S203", "A301", "A302", "N602", "N601", "G402"},
     "S206": _START | _SIGNAL | {"S203", "S204", "S205", "A301", "A302", "G402", "N601", "N602", "L801", "T701"},
-    "G402": frozenset(("P501", "P503", "A301", "N601")),
+    "G402": frozenset(("P501", "P502", "P503", "P509", "A301", "N601")) | _VALUES,
     "G404": _START | _SIGNAL | {"S203", "S204", "S205", "A301", "A302", "G402", "T701", "N602"},
     "N602": _START,
-    "T701": frozenset(("D101", "S202")),
-    "T702": frozenset(("D102", "S201", "S205", "T701", "P501")),
+    "T701": frozenset(("D101", "P502", "S202")) | _VALUES,
+    "T702": frozenset(("D102", "S201", "S205", "T701", "P501", "P502")) | _VALUES,
     "L801": _START | {"S202", "A302"},
-    "O901": frozenset(("S202", "S204", "D101", "D104")),
-    "O902": frozenset(("S202", "S204", "S201", "S203", "D101")),
-    "S207": frozenset(("D103", "P504", "D101", "S202")),
+    "O901": frozenset(("S202", "S204", "D101", "D104", "P502")) | _VALUES,
+    "O902": frozenset(("S202", "S204", "S201", "S203", "D101", "P502")) | _VALUES,
+    "S207": frozenset(("D103", "P504", "D101", "S202")) | _VALUES,
 }
 # Two that go together (chi_1 < 1 shows in both; a norm that divides by eps lets the signal vanish, and a vanished
 # signal meets eps): the worse one leads, the first of the pair where they are equally bad.

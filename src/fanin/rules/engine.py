@@ -9,7 +9,7 @@ from fanin.measure.record import Measurements
 from fanin.rules.base import Context, Optimizer
 from fanin.rules.causes import split_consequences
 from fanin.rules.config import Config, covers, selected
-from fanin.rules.finding import Finding, NotRun
+from fanin.rules.finding import SEVERITIES, Finding, NotRun
 from fanin.rules.patterns import matches, pattern_of
 from fanin.rules.result import CheckResult, Header
 from fanin.rules.table import RULES, get_rule
@@ -56,14 +56,10 @@ def _by_code(config: Config) -> dict[str, dict[str, float]]:
 
 
 def _accompanied(found: list[Finding]) -> list[Finding]:
-    """Findings of a rule that explains others as notes beside those, and alone only where they are more than a note."""
-    codes = {f.code for f in found}
-    beside = {f.code for f in found if codes & set(get_rule(f.code).only_with)}
-    return [
-        replace(f, severity="note") if f.code in beside else f
-        for f in found
-        if not get_rule(f.code).only_with or f.code in beside or f.severity != "note"
-    ]
+    """Each finding as its rule tells it beside the others."""
+    ordered = sorted(found, key=lambda f: SEVERITIES.index(f.severity))
+    told = (get_rule(f.code).beside(f, {f.code: f.severity for f in ordered}) for f in found)
+    return [f for f in told if f is not None]
 
 
 def _per_module(found: Iterable[Finding], config: Config) -> tuple[list[Finding], list[Finding], set[str]]:

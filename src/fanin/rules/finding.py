@@ -27,10 +27,17 @@ def fingerprint(code: str, pattern: str, paths: Sequence[str]) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fix:
-    """What to do, in words and as one line (or a few) of code."""
+    """What to do, in words and as one line (or a few) of code.
+
+    Attributes:
+        text: one sentence.
+        code: the same as code, "" where there is none.
+        recommends_start: it recommends other initial values (a scale, a law, `fanin.init_`), which can be tried.
+    """
 
     text: str
     code: str = ""
+    recommends_start: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,12 +11,15 @@ from fanin.rules.catalogue.attention_condensed import AttentionCondensed
 from fanin.rules.catalogue.backward_exploding import BackwardExploding
 from fanin.rules.catalogue.backward_vanishing import BackwardVanishing
 from fanin.rules.catalogue.batchnorm_tiny_batch import BatchNormTinyBatch
+from fanin.rules.catalogue.buffer_values import BufferValues
 from fanin.rules.catalogue.cloned_weights import ClonedWeights
 from fanin.rules.catalogue.constant_channels import ConstantChannels
 from fanin.rules.catalogue.dead_units import DeadUnits
 from fanin.rules.catalogue.fan_mismatch import FanMismatch
 from fanin.rules.catalogue.forward_exploding import ForwardExploding
 from fanin.rules.catalogue.forward_vanishing import ForwardVanishing
+from fanin.rules.catalogue.frozen_weights import FrozenWeights
+from fanin.rules.catalogue.garbage_values import GarbageValues
 from fanin.rules.catalogue.gradient_imbalance import GradientImbalance
 from fanin.rules.catalogue.initial_loss import InitialLoss
 from fanin.rules.catalogue.input_garbage import InputGarbage
@@ -32,11 +35,13 @@ from fanin.rules.catalogue.precision_range import PrecisionRange
 from fanin.rules.catalogue.recurrent_scale import RecurrentScale
 from fanin.rules.catalogue.sample_collapse import SampleCollapse
 from fanin.rules.catalogue.saturated_units import SaturatedUnits
+from fanin.rules.catalogue.shared_weights import SharedWeights
 from fanin.rules.catalogue.softmax_before_loss import SoftmaxBeforeLoss
 from fanin.rules.catalogue.step_size import StepSize
 from fanin.rules.catalogue.symmetric_weights import SymmetricWeights
 from fanin.rules.catalogue.target_scale import TargetScale
 from fanin.rules.catalogue.token_collapse import TokenCollapse
+from fanin.rules.catalogue.uneven_rows import UnevenRows
 from fanin.rules.catalogue.zero_gradient import ZeroGradient
 from fanin.rules.catalogue.zero_init_gate import ZeroInitGate
 
@@ -48,10 +53,15 @@ RULES: tuple[Rule, ...] = (
     InputOffset(),
     TargetScale(),
     NonfiniteWeights(),
+    GarbageValues(),
+    UnevenRows(),
+    BufferValues(),
     SymmetricWeights(),
     LargeBias(),
     FanMismatch(),
     ClonedWeights(),
+    SharedWeights(),
+    FrozenWeights(),
     RecurrentScale(),
     BatchNormTinyBatch(),
     NormEpsDominated(),

@@ -58,9 +58,10 @@ def activity(y: torch.Tensor, *, axis: int, num_samples: int, cosine: float | No
         y: output of the rectifier.
         axis: the axis that counts units.
         num_samples: independent samples in the batch.
-        cosine: mean cosine of the rectifier's input between samples, None if unknown.
+        cosine: mean cosine of the rectifier's input between samples, None if unknown; a single sample needs none.
     """
     axis %= max(y.dim(), 1)
+    cosine = 0.0 if num_samples == 1 else cosine
     if y.dim() < 2 or y.numel() == 0 or y.shape[axis] < 2:
         return None
     with torch.no_grad():

@@ -36,7 +36,7 @@ def attention_from_qk(
         factor = 1.0 / math.sqrt(q.shape[-1]) if factor is None else factor
         logits = q[..., rows, :].double() @ k.double().transpose(-1, -2) * factor
         visible = _visible(logits, rows, mask, causal, q.shape[-2])
-    return _reduce(logits, visible)
+    return _reduce(logits, visible, rows)
 
 
 def attention_from_logits(logits: torch.Tensor) -> Attention | None:
@@ -50,7 +50,7 @@ def attention_from_logits(logits: torch.Tensor) -> Attention | None:
         x = _first(logits)
         step = -(-x.shape[-2] // _ROWS)
         x = x[..., ::step, :].double()
-        return _reduce(x, _above_the_gap(x))
+        return _reduce(x, _above_the_gap(x), torch.arange(x.shape[-2], device=x.device) * step)
 
 
 def attention_of(call: Call) -> Attention | None:
@@ -107,7 +107,39 @@ def _visible(
     return visible
 
 
-def _reduce(logits: torch.Tensor, visible: torch.Tensor) -> Attention | None:
+def _data_var(logits: torch.Tensor, visible: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+    """Row variance of the part of the logits that depends on the data.
+
+    Half the variance of the difference of two samples; of a single sample (or of equal ones) what is left when the
+    mean of every diagonal is taken away, which is what a bias of relative position adds.
+    """
+    two = logits.shape[0] >= 2 and bool((logits[0] != logits[1]).any())
+    if two:
+        both = visible[:1] & visible[1:2]
+        return _row_var(torch.where(both, logits[:1] - logits[1:2], 0.0), both).expand(logits.shape[:-1]) / 2
+    return _row_var(torch.where(visible, logits - _diagonal_mean(logits, visible, rows), 0.0), visible)
+
+
+def _row_var(x: torch.Tensor, visible: torch.Tensor) -> torch.Tensor:
+    n = visible.sum(-1).clamp_min(1)
+    mean = torch.where(visible, x, 0.0).sum(-1) / n
+    return torch.where(visible, (x - mean[..., None]).square(), 0.0).sum(-1) / n
+
+
+def _diagonal_mean(x: torch.Tensor, visible: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+    """The mean of each diagonal (key - row) over its visible entries, laid out as x is."""
+    keys = x.shape[-1]
+    offset = torch.arange(keys, device=x.device)[None] - rows[:, None]
+    index = (offset - offset.min()).flatten().expand(*x.shape[:-2], -1)
+    seen = visible.expand_as(x)
+    total = x.new_zeros(*x.shape[:-2], int(index.max()) + 1)
+    count = total.clone()
+    total.scatter_add_(-1, index, torch.where(seen, x, 0.0).flatten(-2))
+    count.scatter_add_(-1, index, seen.to(x.dtype).flatten(-2))
+    return (total / count.clamp_min(1)).gather(-1, index).view_as(x)
+
+
+def _reduce(logits: torch.Tensor, visible: torch.Tensor, rows: torch.Tensor) -> Attention | None:
     keys = visible.sum(-1)
     long_enough = keys >= _MIN_KEYS
     if not bool(long_enough.any()):
@@ -116,6 +148,7 @@ def _reduce(logits: torch.Tensor, visible: torch.Tensor) -> Attention | None:
     x = torch.where(visible, logits, 0.0)
     mean = x.sum(-1) / n
     var = torch.where(visible, (logits - mean[..., None]).square(), 0.0).sum(-1) / n
+    of_data = _data_var(logits, visible, rows)
     probability = torch.where(visible, logits, -torch.inf).softmax(-1)
     entropy = torch.special.entr(probability).sum(-1)
     log_keys = n.double().log().clamp_min(1e-9)
@@ -128,6 +161,6 @@ def _reduce(logits: torch.Tensor, visible: torch.Tensor) -> Attention | None:
     return Attention(
         num_keys=int(keys[long_enough].double().median().item()),
         logit_std=tuple(per_head(var).sqrt().tolist()),
-        condensation=tuple(per_head(var / log_keys).tolist()),
+        condensation=tuple(per_head(torch.minimum(var, of_data) / log_keys).tolist()),
         entropy=tuple(per_head(entropy / log_keys).tolist()),
     )

@@ -85,7 +85,7 @@ def loss_record(value: float, source: Any, calls: Sequence[LossCall]) -> LossRec
         calls: the `LossCall`s seen, in order.
     """
     found = [_of_call(value, source, call) for call in calls]
-    wrong = [r for r in found if r.already]
+    wrong = [r for r in found if r.already or r.lacks]
     return max(wrong or found, key=_excess, default=LossRecord(source=source, value=value))
 
 
@@ -105,10 +105,14 @@ def _of_call(value: float, source: Any, call: LossCall) -> LossRecord:
             reduction=call.reduction,
             num_classes=None if rows is None else rows.shape[1],
             baseline=_baseline(call, rows),
+            prior=_prior(call, rows),
+            num_terms=_num_terms(call),
+            positive_share=_positive_share(call),
             prediction=_stats(prediction),
             targets=_stats(targets),
             logit_std=None if rows is None else math.sqrt(rows.var(dim=1, unbiased=False).mean().item()),
             already=_already(call, rows),
+            lacks=_lacks(call, rows),
         )
 
 
@@ -136,6 +140,31 @@ def _baseline(call: LossCall, rows: torch.Tensor | None) -> float | None:
     return None
 
 
+def _prior(call: LossCall, rows: torch.Tensor | None) -> float | None:
+    """Entropy of the label frequencies of the batch: the least loss of an answer that is the same for every sample."""
+    if call.targets is None or call.weighted or call.reduction not in ("mean", "sum"):
+        return None
+    count = _num_terms(call) if call.reduction == "sum" else 1
+    if rows is not None and not call.targets.is_floating_point():
+        kept = call.targets[call.targets != call.ignore_index]
+        share = torch.unique(kept, return_counts=True)[1].double() / max(kept.numel(), 1)
+        return float(torch.special.entr(share).sum()) * count
+    if call.op in _BINARY and call.targets.dim():
+        labels = call.targets.double()
+        each = labels.mean(dim=[d for d in range(labels.dim()) if d != 1]) if labels.dim() > 1 else labels.mean()
+        return float((torch.special.entr(each) + torch.special.entr(1 - each)).mean()) * count
+    return None
+
+
+_BINARY = frozenset(("binary_cross_entropy", "binary_cross_entropy_with_logits"))
+
+
+def _positive_share(call: LossCall) -> float | None:
+    if call.op not in _BINARY or call.targets is None or not call.targets.numel():
+        return None
+    return float(call.targets.double().mean())
+
+
 def _num_terms(call: LossCall) -> int:
     if call.targets is None:
         return 1
@@ -152,11 +181,15 @@ def _already(call: LossCall, rows: torch.Tensor | None) -> str:
         if call.made_by == "sigmoid":
             return "sigmoid"
         return "log_softmax" if bool((rows <= 0).all()) and _near(rows.logsumexp(1), 0.0) else ""
-    if rows is not None and call.op == "nll_loss" and rows.shape[1] > 1 and not _near(rows.logsumexp(1), 0.0):
-        return "no log_softmax"
     if call.op == "binary_cross_entropy_with_logits" and call.made_by in ("sigmoid", "softmax"):
         return call.made_by
     return ""
+
+
+def _lacks(call: LossCall, rows: torch.Tensor | None) -> str:
+    """What the loss expects to have been applied and was not."""
+    bare = rows is not None and call.op == "nll_loss" and rows.shape[1] > 1 and not _near(rows.logsumexp(1), 0.0)
+    return "log_softmax" if bare else ""
 
 
 def _near(x: torch.Tensor, value: float) -> bool:

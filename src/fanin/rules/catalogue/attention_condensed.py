@@ -10,20 +10,28 @@ from fanin.rules.finding import Finding, Fix
 
 __all__ = ["AttentionCondensed"]
 
+_NEARLY_ONE_HOT = 0.3  # of the entropy of uniform attention
+
+
+def _how_many(entropy: float) -> str:
+    return ", so it is nearly one-hot" if entropy < _NEARLY_ONE_HOT else ""
+
 
 class AttentionCondensed(Rule):
     """Attention that looks at one key.
 
     What it does:
-        Measures the spread s of attention logits per head over the T visible keys.
+        Measures the spread s of attention logits per head over the T visible keys, of the part that depends on the
+        data: a bias that is added for every position (ALiBi, relative positions, masks) counts for nothing.
 
     Why:
         Softmax over Gaussian logits sits on a few keys once s exceeds sqrt(2 ln T) (the freezing point of the random
         energy model). There gradients to query and key vanish, and training is known to be unstable.
 
     What is measured:
-        s^2 / ln T of the worst head: warning above 1 (entropy about half of ln T), error above 2. Healthy models are
-        below 0.3; uniform attention (s near 0) is normal at step zero.
+        s^2 / ln T of the worst head, where 2 s^2 is the variance of what differs between two samples (of a single
+        sample, what is left when the mean of every diagonal is taken away): warning above 1 (entropy about half of
+        ln T), error above 2. Healthy models are below 0.3; uniform attention (s near 0) is normal at step zero.
 
     Example:
         >>> import torch, fanin
@@ -64,11 +72,12 @@ class AttentionCondensed(Rule):
         yield self.finding(
             "error" if severe else "warning",
             dict.fromkeys(s.path or s.module_class for _, s in hot),
-            f"attention logits have s^2 / ln T = {value:.3g} over {keys} keys (entropy {entropy:.0%} of uniform): "
-            "the softmax is nearly one-hot.",
+            f"attention logits have s^2 / ln T = {value:.3g} over {keys} keys: the softmax has {entropy:.0%} of the "
+            f"entropy of uniform attention{_how_many(entropy)}.",
             Fix(
-                text="divide by sqrt(head size), lower the init of query and key, or normalise them",
+                text="divide by sqrt(head size), lower the std of query and key, or normalise them",
                 code="scores = q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5",
+                recommends_start=True,
             ),
             value=value,
             threshold=self.limit(context, "error" if severe else "warning"),

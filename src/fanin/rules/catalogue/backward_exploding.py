@@ -27,10 +27,9 @@ class BackwardExploding(Rule):
 
     What is measured:
         Norm of the gradient at the outputs of operations that read a weight, from the last to the first. Same trend
-        test as for the
-        forward signal: warning beyond a factor of 100, error beyond
-        1e4. Networks that batch-normalise most layers grow by a few hundred at first and train (stock ResNets); there
-        the limit is 1000, and a warning is the most.
+        test as for the forward signal: warning beyond a factor of 100, error beyond 1e4. Networks that batch-normalise
+        most layers grow by a few hundred at first and train (stock ResNets); there the limit is 1000, and a warning is
+        the most.
 
     Example:
         >>> import torch, fanin

@@ -26,8 +26,7 @@ class BackwardVanishing(Rule):
 
     What is measured:
         Norm of the gradient at the outputs of operations that read a weight, from the last to the first. Same trend
-        test as for the
-        forward signal: warning beyond a factor of 1/100, error beyond 1e-4.
+        test as for the forward signal: warning beyond a factor of 1/100, error beyond 1e-4.
 
     Example:
         >>> import torch, fanin
@@ -55,10 +54,10 @@ class BackwardVanishing(Rule):
 
     def cannot_run(self, context: Context) -> str | None:
         """Needs a few weighted operations."""
-        return context.measurements.missing.get("gradients") or too_few(backward_sites(context.measurements))
+        return context.measurements.missing.get("gradients") or too_few(backward_sites(context.measurements, once=True))
 
     def check(self, context: Context) -> Iterator[Finding]:
         """At most one finding."""
-        sites = backward_sites(context.measurements)[::-1]
+        sites = backward_sites(context.measurements, once=True)[::-1]
         values = [backward_size(s) for s in sites]
         yield from judge(self, context, sites, values, growing=False, what="gradient")

@@ -3,46 +3,69 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import ClassVar
 
+from fanin.measure.record import Measurements, ParameterRecord
 from fanin.rules.base import Context, Rule
-from fanin.rules.finding import Finding, Fix
+from fanin.rules.finding import Finding, Fix, Severity
 from fanin.rules.shared.biases import biased_maps
-from fanin.rules.shared.gains import gain_of, gain_ratio, maps
+from fanin.rules.shared.gains import INIT, gain_of, gain_ratio, maps
+from fanin.rules.shared.sizes import MapSize, TableSize, far_off, large_tables, map_sizes
 
 __all__ = ["FanMismatch"]
 
 _STDS = 3.0
+_OUTWEIGHED = " Its units see little but their biases."
+_DRIFTS = frozenset(("S201", "S202", "S203", "S204", "S205", "A302"))
+_SYMPTOMS = frozenset(("S206", "L801"))
+_SWAPPED_FROM = 1.5  # fan_in over fan_out, or the other way round, from which the two can be distinguished
+
+
+def _is_swapped(parameter: ParameterRecord) -> bool:
+    """Var(W) fits fan_out and not fan_in, to within the sampling error of a variance."""
+    fans = (parameter.fan_out or 1.0) / (parameter.fan_in or 1.0)
+    if max(fans, 1.0 / fans) < _SWAPPED_FROM:
+        return False
+    return abs(gain_ratio(parameter) ** 2 * fans - 1) < 0.02 + 5.0 * math.sqrt(2.0 / parameter.weight.numel)
 
 
 class FanMismatch(Rule):
     """Weights whose scale does not fit their fan_in.
 
     What it does:
-        Compares the std of each weight that meets an activation (no norm between) with gain / sqrt(fan_in), and says
-        where it fits fan_out instead.
+        Compares the std of each weight with gain / sqrt(fan_in) of the activation behind it (1 / sqrt(fan_in) where
+        there is none), and the rms of each lookup table with 1. It names the weights that are far off while others are
+        right, and says where a weight fits fan_out instead.
 
     Why:
-        It is the reason behind a drift, and no fault by itself: normalised and residual layers do not mind. So it is
-        told only beside S201 to S205; but where weights are so small that most units see nothing but ordinary biases,
-        it is a fault of its own.
+        One weight at 30 times its std makes everything behind it 30 times too large: the first loss, the Jacobian and
+        the gradients are its consequences. A table of std 50 before normalised residual branches leaves branches
+        that add nothing. Weights that are all off by the same small factor are harmless in normalised and residual
+        networks, so they are reported only together with S201 to S206 or L801.
 
     What is measured:
-        r = Var(W) fan_in / gain^2 outside [0.15, 6.7]. torch's default nn.Linear and nn.Conv2d give 1/6 for ReLU. A
-        warning where r < 0.01 and biases of rms up to 1 / sqrt(fan_in) are beyond three standard deviations of W x in
-        more than half of the units.
+        r = rms(W) sqrt(fan_in) / gain, and the rms of the output over that of the input. A warning for weights with r
+        >= 10, or r >= 2.5 and at least 4 times all others, or r <= 0.1 and at most 1/8 of all others, where the
+        measured signal changes with them; for a table of rms above 5 that no normalisation reads first; and where r^2 <
+        0.01 and biases of rms up to 1 / sqrt(fan_in) are beyond three standard deviations of W x in more than half of
+        the units. A note beside S201 to S205 and A302 for r^2 outside [0.15, 6.7] (torch's default nn.Linear and
+        nn.Conv2d give 1/6 for ReLU) and for weights that fit fan_out; a warning beside L801 and S206, where the product
+        of all r gives at least half of the excess (in logarithms).
 
     Example:
         >>> import torch, fanin
         >>> from torch import nn
-        >>> linears = [nn.Linear(128, 128, bias=False) for _ in range(8)]
-        >>> for linear in linears:
-        ...     _ = nn.init.normal_(linear.weight, std=0.01)
-        >>> model = nn.Sequential(*[m for linear in linears for m in (linear, nn.ReLU())], nn.Linear(128, 10))
-        >>> report = fanin.check(model, torch.randn(64, 128), targets=torch.randint(0, 10, (64,)))
-        >>> "fan-mismatch" in [f.name for f in report.findings + report.consequences]
-        True
+        >>> layers = [m for _ in range(6) for m in (nn.Linear(64, 64), nn.ReLU())]
+        >>> model = nn.Sequential(*layers, nn.Linear(64, 10))
+        >>> for layer in layers[::2]:
+        ...     _ = nn.init.kaiming_normal_(layer.weight)
+        >>> with torch.no_grad():
+        ...     _ = model[4].weight.mul_(30)
+        >>> report = fanin.check(model, torch.randn(64, 64), targets=torch.randint(0, 10, (64,)))
+        >>> report.findings[0].name, report.findings[0].paths
+        ('fan-mismatch', ('4.weight',))
 
     Fix:
         Draw with std gain / sqrt(fan_in); for a transposed convolution fan_in counts what one output sums.
@@ -53,42 +76,117 @@ class FanMismatch(Rule):
 
     code: ClassVar[str] = "P502"
     name: ClassVar[str] = "fan-mismatch"
-    thresholds: ClassVar[dict[str, float]] = {"low": 0.15, "high": 6.7, "outweighed": 0.5}
+    thresholds: ClassVar[dict[str, float]] = {"low": 0.15, "high": 6.7, "outweighed": 0.5, "table": 5.0}
     source: ClassVar[str] = "He et al. 2015, arXiv 1502.01852, eq. 10"
 
     def cannot_run(self, context: Context) -> str | None:
-        """Needs a weight whose output meets a known activation."""
-        return None if maps(context.measurements) else "no weight meets a known activation directly"
+        """Needs a weight whose scale reaches the signal."""
+        found = maps(context.measurements) or map_sizes(context.measurements)
+        tables = large_tables(context.measurements, 0.0)
+        return None if found or tables else "no weight meets a known activation directly"
 
-    only_with: ClassVar[tuple[str, ...]] = ("S201", "S202", "S203", "S204", "S205")
+    def beside(self, finding: Finding, others: Mapping[str, Severity]) -> Finding | None:
+        """A trend is named by its own rule and weights that are all off are its reason; alone they are no fault."""
+        if not finding.evidence.get("systematic"):
+            return finding
+        if others.keys() & _DRIFTS:
+            return replace(finding, severity="note")
+        if finding.evidence["accounts"] and any(others.get(code, "note") != "note" for code in _SYMPTOMS):
+            return replace(finding, severity="warning")
+        return None if finding.severity == "note" else finding
 
     def check(self, context: Context) -> Iterator[Finding]:
-        """At most one finding."""
+        """One finding about tables, one about maps."""
+        tables = large_tables(context.measurements, self.limit(context, "table"))
+        if tables:
+            yield self._table(context, tables)
+        off, apart = far_off(map_sizes(context.measurements))
+        if off and apart:
+            yield self._outliers(context, off)
+        else:
+            yield from self._systematic(context, off)
+
+    def _table(self, context: Context, tables: list[TableSize]) -> Finding:
+        worst = max(tables, key=lambda t: t.rms)
+        return self.finding(
+            "warning",
+            [t.parameter.path for t in tables],
+            f"the rows of {worst.parameter.path} enter the network with rms {worst.rms:.3g}, where 1 is the most that "
+            "is usual: what is added to them later hardly counts.",
+            Fix(text=f"draw {worst.parameter.path} with a std of 1 or less", code=INIT, recommends_start=True),
+            value=worst.rms,
+            threshold=self.limit(context, "table"),
+            unit="rms of the rows",
+        )
+
+    def _outliers(self, context: Context, off: list[MapSize]) -> Finding:
+        worst = off[0]
+        more = f" ({len(off)} weights are far off)" if len(off) > 1 else ""
+        return self.finding(
+            "warning",
+            [s.parameter.path for s in off],
+            f"{worst.parameter.path} has {worst.ratio:.3g} times the std that keeps the signal, "
+            f"{worst.wanted:.3g} / sqrt(fan_in), while other weights are near it{more}."
+            + (_OUTWEIGHED if worst.parameter.path in self._outweighed(context) else ""),
+            _fix(worst.parameter, worst.wanted),
+            value=worst.ratio**2,
+            threshold=self.limit(context, "low" if worst.ratio < 1 else "high"),
+            unit="Var(W) fan_in / gain^2",
+            evidence={"sites": [s.site.index for s in off], "values": [s.ratio for s in off]},
+        )
+
+    def _systematic(self, context: Context, large: list[MapSize]) -> Iterator[Finding]:
         low, high = self.limit(context, "low"), self.limit(context, "high")
-        rated = [(gain_ratio(p) ** 2, p) for p in maps(context.measurements)]
-        off = sorted((r for r in rated if not low <= r[0] <= high), key=lambda r: -abs(math.log(r[0])))
+        ratios = {s.parameter.path: s.ratio**2 for s in map_sizes(context.measurements)}
+        rated = [(ratios.get(p.path, gain_ratio(p) ** 2), p) for p in maps(context.measurements)]
+        rated = [(r, p) for r, p in rated if p.path in ratios]
+        swapped = [p for _, p in rated if _is_swapped(p)]
+        swapped = swapped if len(swapped) > 1 else []
+        off = [(r, p) for r, p in rated if not low <= r <= high or p in swapped]
+        off += [(s.ratio**2, s.parameter) for s in large if s.parameter not in [p for _, p in off]]
+        index = {p.path: p.reader or 0 for _, p in off}
+        off.sort(key=lambda r: (-round(abs(math.log(r[0])) / math.log(2.0)), index[r[1].path]))
         if not off:
             return
-        share = self.limit(context, "outweighed")
-        small = [m for m in biased_maps(context.measurements) if m.has_small_weights]
-        outweighed = [m.weight.path for m in small if m.share_beyond(_STDS) > share]
+        outweighed = self._outweighed(context)
         ratio, worst = next((r for r in off if r[1].path in outweighed), off[0])
-        swapped = abs(ratio * (worst.fan_out or 1) / (worst.fan_in or 1) - 1) < 0.1
-        gain = gain_of(worst.follower)
+        gain = gain_of(worst.follower) if worst in [p for _, p in rated] else 1.0
         yield self.finding(
-            "warning" if outweighed else "note",
+            "warning" if outweighed or large else "note",
             outweighed or [p.path for _, p in off],
             f"{worst.path} has Var(W) fan_in / gain^2 = {ratio:.2g}"
-            + ("; it fits fan_out instead of fan_in." if swapped else ".")
-            + (" Its units see little but their biases." if outweighed else ""),
-            Fix(
-                text=(
-                    f"std gain / sqrt(fan_in) = {gain / (worst.fan_in or 1) ** 0.5:.4g} for {worst.follower} "
-                    f"behind fan_in {worst.fan_in:.0f}"
-                ),
-                code=f"torch.nn.init.normal_(layer.weight, std={gain / (worst.fan_in or 1) ** 0.5:.4g})",
-            ),
+            + ("; it fits fan_out instead of fan_in." if worst in swapped else ".")
+            + (_OUTWEIGHED if outweighed else ""),
+            _fix(worst, gain),
             value=ratio,
             threshold=low if ratio < 1 else high,
             unit="Var(W) fan_in / gain^2",
+            evidence={
+                "systematic": not outweighed,
+                "accounts": _accounts(context.measurements, [math.log(r) / 2 for r, _ in off]),
+            },
         )
+
+    def _outweighed(self, context: Context) -> list[str]:
+        share = self.limit(context, "outweighed")
+        small = [m for m in biased_maps(context.measurements) if m.has_small_weights]
+        return [m.weight.path for m in small if m.share_beyond(_STDS) > share]
+
+
+def _accounts(measurements: Measurements, logs: list[float]) -> bool:
+    """Whether the product of the ratios gives at least half of what the logits or the Jacobian are off by."""
+    total, jacobian, spread = sum(logs), measurements.jacobian, measurements.loss.logit_std
+    wanted = [math.log(spread)] if spread else []
+    wanted += [math.log(jacobian.chi) / 2] if jacobian is not None and jacobian.chi > 0 else []
+    return any(abs(w) > math.log(2) and total * math.copysign(1.0, w) >= 0.5 * abs(w) for w in wanted)
+
+
+def _fix(parameter: ParameterRecord, gain: float) -> Fix:
+    std = gain / (parameter.fan_in or 1.0) ** 0.5
+    behind = parameter.follower if parameter.follower and gain != 1.0 else "no activation"
+    fan_in = f"{parameter.fan_in:.0f}"
+    return Fix(
+        text=f"std gain / sqrt(fan_in) = {std:.4g} for {parameter.path} ({behind} behind fan_in {fan_in})",
+        code=INIT,
+        recommends_start=True,
+    )

@@ -1,4 +1,4 @@
-"""L801: the first loss is far above that of knowing nothing."""
+"""L801: the first loss is far above that of a constant prediction."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from typing import ClassVar
 from fanin.measure.kinds import REGRESSION
 from fanin.rules.base import Context, Rule
 from fanin.rules.finding import Finding, Fix, Severity
+from fanin.rules.shared.gains import INIT
+from fanin.rules.shared.places import places
 
 __all__ = ["InitialLoss"]
 
@@ -16,14 +18,28 @@ _CLASSIFICATION = frozenset(("cross_entropy", "nll_loss", "binary_cross_entropy"
 
 _LEVELS: tuple[Severity, ...] = ("error", "warning", "note")
 
-_SMALLER = Fix(
-    text="initialise the last layer smaller",
-    code="torch.nn.init.normal_(head.weight, std=0.01); torch.nn.init.zeros_(head.bias)",
+_SMALLER = Fix(text="draw the last layer smaller", code=INIT, recommends_start=True)
+_STREAM = Fix(
+    text="the signal that reaches the last layer is too large: lower the weights before it, or normalise it",
+    code=INIT,
+    recommends_start=True,
 )
+_MANY = 64  # labels, from which on the mean is taken as it is
+_FEW = 3.0  # standard errors of a mean over few labels
+_RARE = 0.1  # share of positive labels
+_LARGE_SIGNAL = 3.0  # rms at the input of the last layer
 
 
 def _last_paths(context: Context) -> list[str]:
-    return [s.path or s.module_class for s in context.measurements.weight_sites()[-1:]]
+    return places(context.measurements.weight_sites()[-1:], context.measurements)
+
+
+def _cure(context: Context) -> Fix:
+    """Blame the last layer unless what it reads is too large already."""
+    sites = context.measurements.weight_sites()
+    by_index = {s.index: s for s in context.measurements.sites}
+    read = [by_index[i].forward.rms for s in sites[-1:] for i in s.inputs if i in by_index]
+    return _STREAM if max(read, default=0.0) > _LARGE_SIGNAL else _SMALLER
 
 
 def _scale(num_classes: int | None) -> float:
@@ -32,7 +48,7 @@ def _scale(num_classes: int | None) -> float:
 
 
 class InitialLoss(Rule):
-    """The first loss is far above that of knowing nothing.
+    """The first loss is far above that of a constant prediction.
 
     What it does:
         Compares the loss at step zero with the loss of the best constant answer; of a regression, the predictions with
@@ -41,13 +57,17 @@ class InitialLoss(Rule):
     Why:
         A network that has seen no label should be as unsure as a guess: ln K for K classes. A loss far above means
         logits that are large for no reason; the first steps are spent undoing them. A loss far below means that the
-        answer leaks into the input.
+        answer leaks into the input. Where one label in a hundred is positive, a bias of zero starts far above the loss
+        of an answer that knows the frequencies.
 
     What is measured:
         L0 against H0 (ln K, ln 2 per label). A softmax over Gaussian logits of std s has L0 = ln K + s^2 / 2 and
         freezes onto one class at s^2 = 2 ln K, where L0 = 2 H0. Warning above 2.5 H0 (past that point in every draw),
-        error above 4 H0, note above 1.5 H0 + 0.5 and below H0 / 2. Squared, absolute and Huber losses: warning where
-        the rms of the predictions is above 100 and above 100 times that of the targets.
+        error above 4 H0, note above 1.5 H0 + 0.5; of the loss of few labels, what is left after three standard errors
+        counts. A note below half of the entropy of the label frequencies of the batch, which a constant prediction can
+        reach, and for binary labels of which at most a tenth are positive where the loss is 2.5 times that entropy.
+        Squared, absolute and Huber losses: warning where the rms of the predictions is above 100 and above 100 times
+        that of the targets.
 
     Example:
         >>> import torch, fanin
@@ -63,7 +83,8 @@ class InitialLoss(Rule):
         normalisation before it.
 
     References:
-        Karpathy 2019, A recipe for training neural networks (verify loss at init).
+        Karpathy 2019, A recipe for training neural networks (verify loss at init); Lin et al. 2017 (arXiv 1708.02002,
+        section 4.1) for the bias of rare labels.
     """
 
     code: ClassVar[str] = "L801"
@@ -114,29 +135,66 @@ class InitialLoss(Rule):
         if own is None or not baseline or not math.isfinite(own):
             return
         ratio = own / baseline
-        unit = {"value": ratio, "unit": "loss / loss of knowing nothing"}
+        unit = {"value": ratio, "unit": "loss / loss of a constant prediction"}
+        sure = own - self._doubt(context, own)
         slack = 0.5 * baseline / _scale(loss.num_classes)
         level = next(
-            (name for name in _LEVELS if own > self.limit(context, name) * baseline + slack * (name == "note")), None
+            (name for name in _LEVELS if sure > self.limit(context, name) * baseline + slack * (name == "note")), None
         )
         if level is not None:
             spread = f"; logits have std {loss.logit_std:.2g} over classes" if loss.logit_std is not None else ""
             yield self.finding(
                 level,
                 _last_paths(context),
-                f"the first loss is {own:.3g}, {ratio:.2g} times that of knowing nothing ({baseline:.3g}){spread}.",
-                _SMALLER,
+                f"the first loss is {own:.3g}, {ratio:.2g} times that of a constant prediction ({baseline:.3g})"
+                f"{spread}.",
+                _cure(context),
                 threshold=self.limit(context, level),
                 **unit,
             )
-        elif ratio < self.limit(context, "leak"):
+        elif own < self.limit(context, "leak") * (baseline if loss.prior is None else loss.prior):
             yield self.finding(
                 "note",
                 ["loss"],
-                f"the first loss is {own:.3g}, {ratio:.2g} times that of knowing nothing: does the input hold the "
-                "answer?",
+                f"the first loss is {own:.3g}, {ratio:.2g} times that of a constant prediction: the targets may be "
+                "part of the input.",
                 Fix(text="look whether targets reach the input (shift of labels, tied embeddings that copy)"),
                 threshold=self.limit(context, "leak"),
                 confidence="low",
                 **unit,
             )
+        else:
+            yield from self._rare(context, own)
+
+    def _doubt(self, context: Context, own: float) -> float:
+        """Three standard errors of the mean over few labels, with the spread of the logits as that of one loss."""
+        loss = context.measurements.loss
+        if loss.reduction == "sum" or not loss.num_terms or loss.num_terms >= _MANY or loss.logit_std is None:
+            return 0.0
+        return min(_FEW * loss.logit_std / math.sqrt(loss.num_terms), own)
+
+    def _rare(self, context: Context, own: float) -> Iterator[Finding]:
+        """A note where binary labels are rarely positive and the first predictions do not know it."""
+        loss, share = context.measurements.loss, context.measurements.loss.positive_share
+        if (
+            share is None
+            or not 0 < share <= _RARE
+            or not loss.prior
+            or own < self.limit(context, "warning") * loss.prior
+        ):
+            return
+        bias = math.log(share / (1 - share))
+        yield self.finding(
+            "note",
+            _last_paths(context),
+            f"the first loss is {own:.3g}; {share:.2g} of the labels are positive, and a constant prediction "
+            f"that knows it has {loss.prior:.3g}.",
+            Fix(
+                text=f"where the batch is typical, start the last bias at ln(p / (1 - p)) = {bias:.3g}",
+                code=f"torch.nn.init.constant_(head.bias, {bias:.3g})",
+            ),
+            value=own / loss.prior,
+            threshold=self.limit(context, "warning"),
+            unit="loss / entropy of the label frequencies",
+            confidence="medium",
+        )

@@ -24,9 +24,9 @@ class JacobianScale(Rule):
         the output does not depend on the input, far above it the loss is a cliff.
 
     What is measured:
-        chi over Gaussian v and two samples (more where a batch norm needs them). Note outside [0.001,
-        1000], warning outside [1e-8, 1e6]; healthy networks lie in 1e-4 to 1e4, those with almost closed gates
-        (LayerScale) lower: a note. Needs a floating input.
+        chi over Gaussian v and two samples (more where a batch norm needs them). Note outside [0.001, 1000], warning
+        outside [1e-8, 1e6]; healthy networks lie in 1e-4 to 1e4, those with almost closed gates (LayerScale) lower: a
+        note. Needs a floating input.
 
     Example:
         >>> import torch, fanin

@@ -8,6 +8,7 @@ from typing import ClassVar
 from fanin.rules.base import Context, Rule
 from fanin.rules.finding import Finding, Fix
 from fanin.rules.shared.biases import biased_maps
+from fanin.rules.shared.gains import INIT
 
 __all__ = ["LargeBias"]
 
@@ -25,8 +26,9 @@ class LargeBias(Rule):
     What is measured:
         |b| above three times the std of W x, for more than a quarter of the units, where the bias is also above three
         times rms(W) sqrt(fan_in) (so that a signal that has vanished upstream does not blame the biases). Gates and
-        outputs are left out, and biases of ordinary size beside weights that are far too small (see P502). Error where
-        all units are concerned.
+        outputs are left out, so are biases before a softplus whose output multiplies a signal or is exponentiated (the
+        time steps of a state-space model start at softplus^-1 of 0.001 to 0.1), and biases of ordinary size beside
+        weights that are far too small (see P502). Error where all units are concerned.
 
     Example:
         >>> import torch, fanin
@@ -41,7 +43,8 @@ class LargeBias(Rule):
         Zero biases, except of gates and of the last layer.
 
     References:
-        Glorot and Bengio 2010, section 4; Lu et al. 2019 (arXiv 1903.06733).
+        Glorot and Bengio 2010, section 4; Lu et al. 2019 (arXiv 1903.06733); Gu and Dao 2023 (arXiv 2312.00752, section
+        3.6) for time steps.
     """
 
     code: ClassVar[str] = "P503"
@@ -67,7 +70,7 @@ class LargeBias(Rule):
             [path for _, path in large],
             f"{large[0][0]:.0%} of the biases of {large[0][1]} are beyond {stds:g} standard deviations of what the "
             "weights give.",
-            Fix(text="start biases at zero", code="torch.nn.init.zeros_(layer.bias)"),
+            Fix(text="start biases at zero", code=INIT, recommends_start=True),
             value=large[0][0],
             threshold=self.limit(context, "all" if severe else "share"),
             unit="share of units",

@@ -1,4 +1,4 @@
-"""S207: naN or infinity appears on the way."""
+"""S207: NaN or infinity appears in the forward or the backward."""
 
 from __future__ import annotations
 
@@ -9,38 +9,32 @@ from typing import ClassVar
 from fanin.measure.record import Measurements
 from fanin.rules.base import Context, Rule
 from fanin.rules.finding import Finding, Fix
+from fanin.rules.shared.lost import spreads
+from fanin.rules.shared.places import place
 
 __all__ = ["NonfiniteSignal"]
 
 
-def _spreads(measurements: Measurements) -> bool:
-    """Whether anything that counts is not finite; a masked -inf inside attention is not."""
-    value = measurements.loss.value
-    lost = measurements.loss.source != "cotangent" and not math.isfinite(value)
-    output = measurements.output is not None and measurements.output.any_nonfinite
-    return lost or output or any(s.forward.any_nonfinite for s in measurements.sites)
-
-
 def _first(measurements: Measurements) -> tuple[str, str] | None:
     """(path, what happened) of the first operation that is not finite."""
-    if "finite" in measurements.missing and _spreads(measurements):
-        path, _, words = measurements.missing["finite"].partition(": ")
-        return path, f"{path or 'the model'}: {words}."
+    if measurements.first_nonfinite is not None and spreads(measurements):
+        path, op = measurements.first_nonfinite
+        return path, f"{path or 'the model'}: {op} gave the first NaN or infinity."
     site = next((s for s in measurements.sites if s.forward.any_nonfinite), None)
     if site is not None:
-        return site.path or site.module_class, f"{site.name} gave the first NaN or infinity."
+        return place(site, measurements), f"{site.name} gave the first NaN or infinity."
     value = measurements.loss.value
     if measurements.loss.source != "cotangent" and not math.isfinite(value):
         return "loss", f"the loss is {value} although every operation before it is finite."
     back = next((s for s in reversed(measurements.sites) if s.backward is not None and s.backward.any_nonfinite), None)
     if back is not None:
-        return back.path or back.module_class, f"the gradient at {back.name} is the first that is not finite."
+        return place(back, measurements), f"the gradient at {back.name} is the first that is not finite."
     bad = next((p.path for p in measurements.parameters if p.state == "nonfinite"), None)
     return None if bad is None else (bad, f"the gradient of {bad} is not finite.")
 
 
 class NonfiniteSignal(Rule):
-    """NaN or infinity appears on the way.
+    """NaN or infinity appears in the forward or the backward.
 
     What it does:
         Looks for the first operation whose output, or whose gradient, is not finite.

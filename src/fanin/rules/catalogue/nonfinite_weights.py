@@ -1,4 +1,4 @@
-"""P504: parameters that hold NaN or infinity."""
+"""P504: parameters and buffers that hold NaN or infinity."""
 
 from __future__ import annotations
 
@@ -7,22 +7,25 @@ from typing import ClassVar
 
 from fanin.rules.base import Context, Rule
 from fanin.rules.finding import Finding, Fix
+from fanin.rules.shared.gains import INIT
+from fanin.rules.shared.lost import spreads
 
 __all__ = ["NonfiniteWeights"]
 
 
 class NonfiniteWeights(Rule):
-    """Parameters that hold NaN or infinity.
+    """Parameters or buffers that hold NaN or infinity.
 
     What it does:
-        Tests every element of every parameter.
+        Tests every element of every parameter and floating buffer.
 
     Why:
         One NaN in a weight is a NaN in every output; it comes from an uninitialised allocation (torch.empty), a broken
         checkpoint or a divided-by-zero init.
 
     What is measured:
-        Any non-finite element.
+        Any non-finite element of a parameter, any NaN in a buffer. Infinities in a buffer count only where the output
+        or the loss is not finite: masks hold -infinity, and running extremes start at it.
 
     Example:
         >>> import torch, fanin
@@ -47,7 +50,8 @@ class NonfiniteWeights(Rule):
     source: ClassVar[str] = "IEEE 754"
 
     def check(self, context: Context) -> Iterator[Finding]:
-        """At most one finding."""
+        """One finding about parameters, one about buffers."""
+        yield from self._buffers(context)
         bad = [p for p in context.measurements.parameters if p.weight.any_nonfinite]
         if bad:
             yield self.finding(
@@ -56,8 +60,29 @@ class NonfiniteWeights(Rule):
                 f"{len(bad)} parameter{'s' if len(bad) > 1 else ''} hold NaN or infinity, first {bad[0].path}.",
                 Fix(
                     text="initialise it; look for torch.empty without a fill, or a broken checkpoint",
-                    code="layer.reset_parameters()",
+                    code=INIT,
+                    recommends_start=True,
                 ),
                 value=float(len(bad)),
                 unit="parameters",
+            )
+
+    def _buffers(self, context: Context) -> Iterator[Finding]:
+        lost = spreads(context.measurements)
+        bad = [
+            b
+            for b in context.measurements.buffers
+            if b.num_nan or (lost and (b.num_positive_inf or (b.num_negative_inf and (b.as_angle or b.as_factor))))
+        ]
+        if bad:
+            yield self.finding(
+                "error",
+                [b.path for b in bad],
+                f"{len(bad)} buffer{'s' if len(bad) > 1 else ''} hold NaN or infinity, first {bad[0].path}.",
+                Fix(
+                    text="compute the buffer again: build this module on the CPU, or plan.materialize(buffers=...)",
+                    code="plan.materialize(model, buffers=...)",
+                ),
+                value=float(len(bad)),
+                unit="buffers",
             )

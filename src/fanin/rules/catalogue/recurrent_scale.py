@@ -153,7 +153,11 @@ class RecurrentScale(Rule):
             [x.weight.path for x in off],
             f"{worst.weight.path} multiplies the rms of a ReLU state by {worst.ratio / math.sqrt(2.0):.3g} a step, "
             f"x{factor:.2g} over {worst.steps} steps.",
-            Fix(text="start recurrent weights behind a ReLU as the identity, or with rms 1 / sqrt(hidden)", code=INIT),
+            Fix(
+                text="start recurrent weights behind a ReLU as the identity, or with rms 1 / sqrt(hidden)",
+                code=INIT,
+                recommends_start=True,
+            ),
             value=factor,
             threshold=error if severe else warning,
             unit="x over the steps",
@@ -171,7 +175,11 @@ class RecurrentScale(Rule):
             [x.weight.path for x in off],
             f"the {'state' if worst.is_recurrent else 'input'} adds a std of {worst.added_std:.3g} to pre-activations "
             f"through {worst.weight.path}: units and gates are saturated.",
-            Fix(text="start recurrent weights orthogonal, gate by gate, and input weights by Glorot", code=INIT),
+            Fix(
+                text="start recurrent weights orthogonal, gate by gate, and input weights by Glorot",
+                code=INIT,
+                recommends_start=True,
+            ),
             value=worst.added_std,
             threshold=error if severe else warning,
             unit="std of a pre-activation",

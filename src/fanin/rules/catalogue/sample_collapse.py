@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from typing import ClassVar
 
 from fanin.measure.kinds import CHANNEL_FIRST
-from fanin.measure.record import Measurements, Site
+from fanin.measure.record import Cosine, Measurements, Site
 from fanin.rules.base import Context, Rule
 from fanin.rules.finding import Finding, Fix, Severity
 from fanin.rules.shared.gains import CLOSED_GATE, INIT, weight_words
+from fanin.rules.shared.places import place, places
 
 __all__ = ["SampleCollapse"]
 
@@ -26,7 +27,7 @@ class SampleCollapse(Rule):
 
     What it does:
         Compares the output vectors of the samples of a batch: their mean cosine, and the share of the energy that
-            differs between samples.
+        differs between samples.
 
     Why:
         In the ordered phase (chi_1 < 1, or a bias that outweighs the signal) the cosine between any two samples
@@ -37,9 +38,8 @@ class SampleCollapse(Rule):
         1 - mean cosine and between-sample energy share of the last weighted output: warning where both are below 1e-3,
         error below 1e-5. Where the head reads an average over P positions, what differs between samples may average out
         (in noise it does, by a factor of P; in pictures it does not): it counts P times, up to what it was before the
-        average. A zero output (a head closed by design) is left out. Where a multiplicative gate almost closes
-        the branches (LayerScale), the
-        network opens as the gates grow: a note.
+        average. A zero output (a head closed by design) is left out. Where a multiplicative gate almost closes the
+        branches (LayerScale), the network opens as the gates grow: a note.
 
     Example:
         >>> import torch, fanin
@@ -80,13 +80,13 @@ class SampleCollapse(Rule):
         gates = [p.path for p in context.measurements.parameters if p.role == "gate" and p.weight.rms <= CLOSED_GATE]
         severity: Severity = "error" if value < self.limit(context, "error") else "warning"
         begins = _begins(context.measurements, site, self.limit(context, "warning"))
-        since = "" if begins is site else f" from {begins.path or begins.module_class} on"
+        since = "" if begins is site else f" from {place(begins, context.measurements)} on"
         zeros = _zeros_before(context.measurements, begins)
         why = f"{zeros[0]} is all zeros" if zeros else weight_words(context.measurements)
         words = f"; {why}" if why and not gates else ""
         yield self.finding(
             "note" if gates else severity,
-            list(dict.fromkeys(s.path or s.module_class for s in (begins, site))),
+            places((begins, site), context.measurements),
             f"outputs of different samples differ by 1 - cosine = {apart:.2g}: the network is "
             f"nearly a constant{since}" + (f" until its gates open ({gates[0]})." if gates else f"{words}."),
             _cure(context.measurements, zeros),
@@ -99,9 +99,9 @@ class SampleCollapse(Rule):
 
 def _cure(measurements: Measurements, zeros: list[str]) -> Fix:
     if not zeros:
-        return Fix(text=_SCALE, code=INIT)
+        return Fix(text=_SCALE, code=INIT, recommends_start=True)
     words = _DRAW if zeros[0] in _zero_weights(measurements) else _ONES
-    return Fix(text=words.format(zeros[0]), code=INIT)
+    return Fix(text=words.format(zeros[0]), code=INIT, recommends_start=True)
 
 
 def _last(measurements: Measurements) -> tuple[Site, float, float] | None:
@@ -115,8 +115,22 @@ def _last(measurements: Measurements) -> tuple[Site, float, float] | None:
             return site, 0.0, 0.0  # it reads nothing but zeros, and so gives nothing
         seen = site.sample_cosine
         if seen is not None and site.forward.rms > 0 and not site.forward.any_nonfinite:
-            return site, seen.one_minus_mean, seen.between_share
+            return site, seen.one_minus_mean, max(seen.between_share, _without_bias(measurements, site, seen))
     return None
+
+
+def _without_bias(measurements: Measurements, site: Site, seen: Cosine) -> float:
+    """Share of the energy that differs between samples, of W x alone; 0 where the bias is not most of the output.
+
+    A head with a bias of ln(p / (1 - p)) gives nearly the same output everywhere, and W x differs as it should.
+    """
+    weight = next((p for p in measurements.parameters if p.path in site.parameters and p.fan_in), None)
+    read = [s.forward.rms for s in measurements.sites if s.index in site.inputs]
+    if weight is None or not read or len(site.parameters) < 2:
+        return 0.0
+    energy = (max(read) * weight.weight.rms) ** 2 * (weight.fan_in or 1.0)
+    total = site.forward.rms**2
+    return min(seen.between_share * total / energy, 1.0) if 0 < energy < 0.1 * total else 0.0
 
 
 def _zero_weights(measurements: Measurements) -> set[str]:
@@ -144,8 +158,8 @@ def _begins(measurements: Measurements, last: Site, limit: float) -> Site:
         for site in measurements.weight_sites()
         if site.index <= last.index and (near := _is_near(site, last, limit)) is not None
     ]
-    for place, (site, _) in enumerate(near):
-        after = [n for _, n in near[place:]]
+    for position, (site, _) in enumerate(near):
+        after = [n for _, n in near[position:]]
         if after[0] and sum(after) >= _NEARLY_ALL * len(after):
             return site
     return last

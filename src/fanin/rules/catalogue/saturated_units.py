@@ -92,6 +92,7 @@ class SaturatedUnits(Rule):
             Fix(
                 text="lower the weights' std to gain / sqrt(fan_in), and give unit-scale inputs",
                 code=INIT,
+                recommends_start=True,
             ),
             value=flat[0][1].share,
             threshold=self.limit(context, "warning" if bad else "note"),

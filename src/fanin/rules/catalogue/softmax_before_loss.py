@@ -57,12 +57,12 @@ class SoftmaxBeforeLoss(Rule):
     def check(self, context: Context) -> Iterator[Finding]:
         """At most one finding."""
         loss = context.measurements.loss
-        if not loss.already:
+        if not (loss.already or loss.lacks):
             return
         harmless = loss.already == "log_softmax"
         words = (
-            f"{loss.op} is called without log_softmax"
-            if loss.already.startswith("no ")
+            f"{loss.op} is called without {loss.lacks}"
+            if loss.lacks
             else f"{loss.already} comes before {loss.op}, which applies its own"
         )
         yield self.finding(

@@ -67,6 +67,7 @@ class SymmetricWeights(Rule):
             Fix(
                 text="draw the weights at random",
                 code=INIT,
+                recommends_start=True,
             ),
             value=copies[0][0],
             threshold=self.limit(context, "error" if severe else "warning"),

@@ -13,12 +13,17 @@ __all__ = ["TokenCollapse"]
 
 
 def _stream(measurements: Measurements) -> list[tuple[Site, float]]:
-    """Sites of the token stream that have a cosine: sums and norms, or weighted outputs where there are none."""
+    """Sites of the last token stream that have a cosine: sums and norms, or weighted outputs where there are none.
+
+    Tokens of another number or width (the image that queries look at) are another stream.
+    """
     if not any(s.kind == "attention" for s in measurements.sites):
         return []
     seen = [(s, s.token_cosine) for s in measurements.sites if s.token_cosine is not None and s.forward.rms > 0]
     stream = [(s, c) for s, c in seen if s.kind in ("merge", "norm")]
-    return stream if len(stream) >= 2 else (seen if len(seen) >= 2 else [])
+    stream = stream if len(stream) >= 2 else seen
+    tokens = [(s, c) for s, c in stream if s.shape[1:] == stream[-1][0].shape[1:]]
+    return tokens if len(tokens) >= 2 else []
 
 
 class TokenCollapse(Rule):
@@ -33,7 +38,8 @@ class TokenCollapse(Rule):
 
     What is measured:
         Token cosine at the last site of the stream above 0.99 and above the first one, in a stack of attention layers:
-        warning; above 0.9, or with one layer of attention (a pooling): note.
+        warning; above 0.9, or with one layer of attention (a pooling): note. Tokens that are as alike at the start
+        (learned queries of a decoder) have not collapsed.
 
     Example:
         >>> import torch, fanin
@@ -70,7 +76,7 @@ class TokenCollapse(Rule):
         """At most one finding."""
         stream = _stream(context.measurements)
         (_, first), (site, last) = stream[0], stream[-1]
-        if last <= self.limit(context, "note") or last < first:
+        if last <= self.limit(context, "note") or last < first or first > self.limit(context, "note"):
             return
         layers = sum(s.kind == "attention" for s in context.measurements.sites)
         bad = last > self.limit(context, "warning") and layers > 1

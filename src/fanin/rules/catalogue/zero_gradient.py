@@ -77,6 +77,7 @@ class ZeroGradient(Rule):
             Fix(
                 text="give the weights a random start; look upstream for dead units",
                 code=INIT,
+                recommends_start=True,
             ),
             value=len(stuck) / max(total, 1),
             unit="share of parameters",

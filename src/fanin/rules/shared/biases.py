@@ -10,6 +10,7 @@ from fanin.rules.shared.gains import RATED, gain_ratio
 
 __all__ = ["BiasedMap", "biased_maps"]
 
+_POSITIVE = frozenset(("softplus",))
 _SMALL = 0.1  # of the std that the activation needs
 
 
@@ -45,9 +46,16 @@ def biased_maps(measurements: Measurements) -> list[BiasedMap]:
         read = [by_path[n] for n in site.parameters if n in by_path]
         weight = next((p for p in read if p.fan_in and p.weight.rms > 0), None)  # beside zeros any bias is large
         bias = next((p for p in read if len(p.shape) == 1), None)
-        if weight is not None and bias is not None and site.follower in RATED and site.follower != "sigmoid":
+        if weight is None or bias is None or site.follower not in RATED or site.follower == "sigmoid":
+            continue
+        if not (site.follower in _POSITIVE and _sets_a_rate(site, measurements)):
             found.append(BiasedMap(site, weight, bias))
     return found
+
+
+def _sets_a_rate(site: Site, measurements: Measurements) -> bool:
+    """The activation behind a map multiplies something, or is exponentiated: a time step, a rate or a spread."""
+    return any(s.multiplied and s.kind == "activation" and site.index in s.inputs for s in measurements.sites)
 
 
 def _share_above(stats: TensorStats, limit: float) -> float:

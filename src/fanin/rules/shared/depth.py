@@ -88,9 +88,15 @@ def backward_size(site: Site) -> float:
     return norm * site.forward.rms if site.follower in NORMS else norm
 
 
-def backward_sites(measurements: Measurements) -> list[Site]:
-    """Weighted operations whose output gets a finite, non-zero gradient, in execution order."""
-    return [
+def backward_sites(measurements: Measurements, *, once: bool = False) -> list[Site]:
+    """Weighted operations whose output gets a finite, non-zero gradient, in execution order.
+
+    Args:
+        measurements: where they are recorded.
+        once: of the calls that read the same parameters only the one with the largest gradient: the parameter's
+            gradient is the sum over its calls, so early steps of an iteration may vanish.
+    """
+    found = [
         s
         for s in measurements.weight_sites()
         if s.backward is not None
@@ -98,3 +104,11 @@ def backward_sites(measurements: Measurements) -> list[Site]:
         and not s.forward.any_nonfinite
         and backward_size(s) > 0
     ]
+    if not once:
+        return found
+    largest: dict[tuple[str, ...], Site] = {}
+    for site in found:
+        best = largest.get(site.parameters)
+        if best is None or backward_size(site) > backward_size(best):
+            largest[site.parameters] = site
+    return sorted(largest.values(), key=lambda s: s.index)

@@ -10,6 +10,7 @@ from fanin.rules.base import Context, Rule
 from fanin.rules.finding import Finding, Fix, Severity
 from fanin.rules.shared.depth import Drift, drift, finite_width_std
 from fanin.rules.shared.gains import INIT, weight_words
+from fanin.rules.shared.places import places
 
 __all__ = ["DRIFT_THRESHOLDS", "MIN_SITES", "judge", "too_few"]
 
@@ -52,7 +53,7 @@ def judge(
     limit = rule.limit(context, "error") if severe else least
     yield rule.finding(
         severity,
-        _worst(sites, values),
+        _worst(sites, values, context.measurements),
         _message(trend, sites, what, context.measurements),
         _fix(context.measurements, growing=growing),
         value=trend.factor,
@@ -68,10 +69,10 @@ def _width(site: Site) -> float:
     return float(site.shape[1] if site.op.startswith("conv") else site.shape[-1])
 
 
-def _worst(sites: list[Site], values: list[float]) -> list[str]:
+def _worst(sites: list[Site], values: list[float], measurements: Measurements) -> list[str]:
     """Paths from the far end of the trend back to where it begins."""
     ordered = sorted(zip(values, sites, strict=True), key=lambda pair: -abs(math.log(pair[0] / values[0])))
-    return list(dict.fromkeys(site.path or site.module_class for _, site in ordered))
+    return places((site for _, site in ordered), measurements)
 
 
 def _message(trend: Drift, sites: list[Site], what: str, measurements: Measurements) -> str:
@@ -86,13 +87,22 @@ def _message(trend: Drift, sites: list[Site], what: str, measurements: Measureme
 
 
 def _fix(measurements: Measurements, *, growing: bool) -> Fix:
-    acts = {s.op for s in measurements.sites if s.kind == "activation"}
-    if "sigmoid" in acts:
+    if "sigmoid" in _between_layers(measurements):
         return Fix(
-            text="replace sigmoid between layers by tanh or ReLU, or normalise; its slope is at most 1/4",
-            code="torch.nn.ReLU()",
+            text="draw the weights for sigmoid, whose slope is at most 1/4; or replace it between layers by tanh or "
+            "ReLU, or normalise",
+            code=INIT,
+            recommends_start=True,
         )
     more = "lower" if growing else "raise"
     return Fix(
-        text=f"{more} the weights' std to gain / sqrt(fan_in), or add normalisation or skip connections", code=INIT
+        text=f"{more} the weights' std to gain / sqrt(fan_in), or add normalisation or skip connections",
+        code=INIT,
+        recommends_start=True,
     )
+
+
+def _between_layers(measurements: Measurements) -> set[str]:
+    """Activations whose output another weight reads: neither outputs of the model nor gates beside a signal."""
+    read = {i for s in measurements.weight_sites() for i in s.inputs}
+    return {s.op for s in measurements.sites if s.kind == "activation" and s.index in read and not s.multiplied}

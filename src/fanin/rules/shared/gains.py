@@ -15,6 +15,7 @@ RATED = frozenset([
     "relu", "relu6", "leaky_relu", "prelu", "rrelu", "elu", "selu", "celu", "gelu", "silu", "mish", "softplus",
     "tanh", "hardtanh", "sigmoid", "hardswish", "softsign", "sin", "erf",
 ])  # fmt: skip
+_BOUNDED = frozenset(("sigmoid", "tanh", "hardtanh", "softplus"))
 # The cure for every start that is drawn wrong, in one line.
 INIT = "fanin.init_(model, inputs)  # every layer at the std that its activation needs"
 # A multiplicative gate of this rms or less keeps its branch almost shut at first (LayerScale starts at 1e-6 to 0.1).
@@ -30,11 +31,16 @@ def gain_of(activation: str) -> float:
 
 
 def maps(measurements: Measurements) -> list[ParameterRecord]:
-    """Weights of linear maps and convolutions whose output meets an activation before any normalisation."""
+    """Weights of linear maps and convolutions whose output meets an activation before any normalisation.
+
+    Not those before a sigmoid or tanh at the end of the model: it shapes the output and feeds no layer.
+    """
+    read = {i for s in measurements.sites if s.kind not in ("loss", "merge") for i in s.inputs}
+    ends = {i for s in measurements.sites if s.op in _BOUNDED and s.index not in read for i in s.inputs}
     return [
         p
         for p in measurements.parameters
-        if p.fan_in and p.weight.rms > 0 and p.follower in RATED and p.role != "recurrent"
+        if p.fan_in and p.weight.rms > 0 and p.follower in RATED and p.role != "recurrent" and p.reader not in ends
     ]
 
 

@@ -1,0 +1,128 @@
+"""Values that no initializer makes: single elements, rows, and buffers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterable
+
+import numpy as np
+import torch
+
+from fanin.measure.record import BufferRecord, RowsApart, Values
+from fanin.measure.sampling import strided
+
+__all__ = ["BEYOND", "HUGE", "buffer_record", "buffer_records", "extremes", "rows_apart"]
+
+BEYOND = 1e3  # times the rms of the rest
+HUGE = 1e6
+_NEAR = 100.0  # times the median of the non-zero elements: the rest
+_SMALLEST_NORMAL = 2.0**-126  # of float32 and bfloat16
+_ROW_FACTOR = 5.0
+_MIN_ROWS, _MIN_COLUMNS, _MIN_COLUMNS_LOW = 16, 8, 16
+
+
+def extremes(x: torch.Tensor) -> Values | None:
+    """The largest element of a parameter beside the rest of them; None where it is empty or not finite.
+
+    All elements are looked at for the largest; the rest only where that one is far out.
+
+    Example:
+        >>> w = torch.full((4, 8), 0.5)
+        >>> w[1, 2] = 3e30
+        >>> extremes(w).index, extremes(w).num_beyond, extremes(w).rest_rms
+        ((1, 2), 1, 0.5)
+    """
+    x = x.detach()
+    largest = float(torch.linalg.vector_norm(x, math.inf)) if x.numel() else math.nan
+    if not math.isfinite(largest):
+        return None
+    sample = np.abs(strided(x).double().cpu().numpy())
+    alive = sample[sample > 0]
+    if not alive.size:
+        return Values(largest=largest) if largest <= HUGE else _far_out(x, largest, 0.0, 0.0)
+    middle = float(np.median(alive))
+    low = float((alive < _SMALLEST_NORMAL).mean()) if x.dtype is not torch.float16 else 0.0
+    rest = float(np.sqrt(np.square(sample[sample <= _NEAR * middle]).mean()))
+    if largest <= HUGE and (largest <= BEYOND * rest or x.numel() < 8):
+        return Values(largest=largest, rest_rms=rest, subnormal_share=low)
+    return _far_out(x, largest, _NEAR * middle, low)
+
+
+def _far_out(x: torch.Tensor, largest: float, near: float, subnormal_share: float) -> Values:
+    sizes = x.double().abs()
+    rest = sizes[(sizes <= near) & (sizes < largest)]
+    rms = float(rest.square().mean().sqrt()) if rest.numel() else 0.0
+    beyond = (sizes > HUGE) | (sizes > BEYOND * rms if rms > 0 and x.numel() >= 8 else False)
+    at = torch.unravel_index(sizes.argmax(), tuple(x.shape)) if x.dim() else ()
+    return Values(
+        largest=largest,
+        index=tuple(int(i) for i in at),
+        rest_rms=rms,
+        num_beyond=int(beyond.sum()),
+        subnormal_share=subnormal_share,
+    )
+
+
+def rows_apart(x: torch.Tensor) -> RowsApart | None:
+    """Rows whose rms is five times that of the median row or more, or a fifth or less; zero rows are left out.
+
+    At most a third of the rows, of at least 16, with 8 columns (16 for small rows): the rms of 16 normal numbers is
+    below a fifth of their std with probability 2e-8.
+
+    Example:
+        >>> torch.manual_seed(0)  # doctest: +ELLIPSIS
+        <...>
+        >>> table = 0.02 * torch.randn(100, 32)
+        >>> table[90:] *= 50
+        >>> found = rows_apart(table)
+        >>> found.first, found.last, found.count, 40 < found.ratio < 60
+        (90, 99, 10, True)
+    """
+    if x.dim() != 2 or x.shape[0] < _MIN_ROWS or x.shape[1] < _MIN_COLUMNS:
+        return None
+    rms = (torch.linalg.vector_norm(x.detach(), dim=1, dtype=torch.float32) / math.sqrt(x.shape[1])).cpu().numpy()
+    alive = rms > 0
+    if alive.sum() < _MIN_ROWS or not np.isfinite(rms).all():
+        return None
+    middle = float(np.median(rms[alive]))
+    apart = rms >= _ROW_FACTOR * middle
+    if x.shape[1] >= _MIN_COLUMNS_LOW:
+        apart |= alive & (rms <= middle / _ROW_FACTOR)
+    where = np.flatnonzero(apart)
+    if not where.size or where.size > alive.sum() / 3:
+        return None
+    ratio = float(np.median(rms[where])) / middle
+    return RowsApart(first=int(where[0]), last=int(where[-1]), count=int(where.size), ratio=ratio)
+
+
+def buffer_records(
+    named: Iterable[tuple[str, torch.Tensor]], angles: Collection[str], factors: Collection[str]
+) -> tuple[BufferRecord, ...]:
+    """Records of the floating buffers, with whether they are used as angles or as factors."""
+    return tuple(
+        buffer_record(name, x, as_angle=name in angles, as_factor=name in factors)
+        for name, x in named
+        if x.is_floating_point() and x.layout is torch.strided and x.numel()
+    )
+
+
+def buffer_record(name: str, x: torch.Tensor, *, as_angle: bool = False, as_factor: bool = False) -> BufferRecord:
+    """What a buffer holds that it should not: NaN, infinities, nothing but zeros."""
+    x = x.detach()
+    size = float(torch.linalg.vector_norm(x, math.inf))
+    nan = plus = minus = 0
+    if not math.isfinite(size):
+        nan = int(x.isnan().sum())
+        plus, minus = int(x.isposinf().sum()), int(x.isneginf().sum())
+        finite = x[x.isfinite()]
+        size = float(finite.abs().max()) if finite.numel() else 0.0
+    return BufferRecord(
+        path=name,
+        shape=tuple(x.shape),
+        num_nan=nan,
+        num_positive_inf=plus,
+        num_negative_inf=minus,
+        largest=size,
+        as_angle=as_angle,
+        as_factor=as_factor,
+    )

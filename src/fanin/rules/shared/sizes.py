@@ -1,0 +1,170 @@
+"""How large each weight is beside what its place asks for, and which of them stand apart from the others."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import median
+
+from fanin.measure.kinds import KINDS
+from fanin.measure.record import Measurements, ParameterRecord, Site
+from fanin.model.operations import LOSSES
+from fanin.rules.shared.gains import RATED, gain_of
+
+__all__ = ["MapSize", "TableSize", "far_off", "first_readers", "large_tables", "map_sizes"]
+
+_PERIODIC = frozenset(("sin", "cos"))
+_RECURRENT = ("lstm", "gru", "rnn_")
+_LOOKUPS = frozenset(("embedding", "embedding_bag"))
+_GAP_HIGH, _GAP_LOW = math.log(4.0), math.log(8.0)
+_LEAST_HIGH, _MOST_LOW = 2.5, 0.1
+_ALWAYS_HIGH = 10.0
+_WITNESS = 0.5  # of the excess (in logarithms) that the measured signal shows as well; of the size, where it falls
+_REST = 1 / 3  # of the maps, at least, are right where the others are called outliers
+
+
+@dataclass(frozen=True, slots=True)
+class MapSize:
+    """A weight that is applied to a signal.
+
+    Attributes:
+        parameter: the weight.
+        site: the operation.
+        wanted: rms(W) sqrt(fan_in) that keeps the signal: the gain of the activation behind it, 1 where there is none.
+        ratio: rms(W) sqrt(fan_in), times the plain number behind it, over `wanted`.
+        seen: rms of the output over rms of the input as measured, over `wanted`; None where the input is not known.
+    """
+
+    parameter: ParameterRecord
+    site: Site
+    wanted: float
+    ratio: float
+    seen: float | None
+
+    @property
+    def witnessed(self) -> bool:
+        """The measured signal changes in the same direction, by the better part of the ratio."""
+        if self.seen is None or self.seen <= 0:
+            return False
+        if self.ratio < 1:
+            return self.seen < _WITNESS  # biases keep the output from falling as far as the weights
+        return math.log(self.seen) * math.copysign(1.0, math.log(self.ratio)) > _WITNESS * abs(math.log(self.ratio))
+
+
+@dataclass(frozen=True, slots=True)
+class TableSize:
+    """A lookup table: rms of its entries, times the plain number behind it."""
+
+    parameter: ParameterRecord
+    site: Site
+    rms: float
+
+
+def first_readers(measurements: Measurements) -> dict[int, Site]:
+    """Site index -> the first site that reads its output; pooling is looked through."""
+    first: dict[int, Site] = {}
+    for site in measurements.sites:
+        for index in site.inputs:
+            first.setdefault(index, site)
+    return {i: _behind_pools(s, first) for i, s in first.items()}
+
+
+def _behind_pools(site: Site, first: dict[int, Site]) -> Site:
+    while site.kind == "pool" and site.index in first:
+        site = first[site.index]
+    return site
+
+
+def map_sizes(measurements: Measurements) -> list[MapSize]:
+    """Every weight whose scale reaches the signal: not one that a normalisation, a softmax or the loss follows."""
+    by_path = {p.path: p for p in measurements.parameters}
+    readers, by_index = first_readers(measurements), {s.index: s for s in measurements.sites}
+    found: dict[str, MapSize] = {}
+    for site in measurements.weight_sites():
+        weight = next((p for n in site.parameters if (p := by_path.get(n)) and p.fan_in and p.weight.rms > 0), None)
+        reader = readers.get(site.index)
+        if weight is None or reader is None or weight.path in found or not _is_rated(site, reader):
+            continue
+        size = weight.weight.rms * math.sqrt(weight.fan_in or 1.0) * abs(site.follower_factor)
+        wanted = gain_of(reader.op) if reader.op in RATED else 1.0
+        seen = _amplification(site, by_index, measurements)
+        if size > 0:
+            seen = None if seen is None else seen * abs(site.follower_factor) / wanted
+            found[weight.path] = MapSize(weight, site, wanted, size / wanted, seen)
+    return list(found.values())
+
+
+def _is_rated(site: Site, reader: Site) -> bool:
+    if site.op in _LOOKUPS or site.op.startswith(_RECURRENT) or (site.forward.any_nonfinite and site.forward.rms == 0):
+        return False
+    frequencies = reader.op in _PERIODIC and max(site.inputs, default=-1) < 0
+    return KINDS.get(reader.op) not in ("norm", "attention") and reader.op not in LOSSES and not frequencies
+
+
+def _amplification(site: Site, by_index: dict[int, Site], measurements: Measurements) -> float | None:
+    sizes = [by_index[i].forward.rms for i in site.inputs if i in by_index]
+    sizes += [i.stats.rms for i in measurements.inputs if i.floating and -1 in site.inputs]
+    largest = max(sizes, default=0.0)
+    return site.forward.rms / largest if largest > 0 else None
+
+
+def far_off(sizes: Sequence[MapSize]) -> tuple[list[MapSize], bool]:
+    """Weights whose scale is far off, worst first, and whether they are a minority beside others that are right.
+
+    A group far above the rest (a factor of 4 apart, 2.5 and more above what is wanted) or far below it (a factor of 8
+    apart, a tenth or less, before an activation); and any weight ten times too large. Only what the measured signal
+    shows as well counts: a weight that is scaled down again on its way does no harm.
+    """
+    ordered = sorted(sizes, key=lambda s: -s.ratio)
+    high = _group([s.ratio for s in ordered], _GAP_HIGH)
+    top = [s for s in ordered[:high] if s.ratio >= _LEAST_HIGH]
+    top += [s for s in ordered if s.ratio >= _ALWAYS_HIGH and s not in top]
+    low = _group([1.0 / s.ratio for s in reversed(ordered)], _GAP_LOW)
+    bottom = [s for s in ordered[len(ordered) - low :] if s.ratio <= _MOST_LOW and s.site.follower in RATED]
+    off = [s for s in (*top, *bottom) if s.witnessed]
+    off.sort(key=lambda s: (-_steps(s.ratio), s.site.index))
+    rest = [s.ratio for s in sizes if s not in off]
+    apart = len(rest) >= _REST * len(sizes) and bool(rest) and 0.05 < median(rest) < _LEAST_HIGH * 2
+    return off, apart
+
+
+def _steps(ratio: float) -> int:
+    """How many factors of 1.5 a ratio is off: what is nearly as bad is named in the order in which it runs."""
+    return round(abs(math.log(ratio)) / math.log(1.5))
+
+
+def _group(falling: Sequence[float], gap: float) -> int:
+    """How many of the first stand apart from the rest: up to the widest gap, where it is wide enough."""
+    most = math.floor(len(falling) * (1 - _REST))
+    gaps = [(math.log(falling[i - 1] / falling[i]), i) for i in range(1, most + 1) if i < len(falling)]
+    widest, count = max(gaps, default=(0.0, 0))
+    return count if widest >= gap else 0
+
+
+def _only_normed(index: int, readers: dict[int, list[Site]], sums: set[int]) -> bool:
+    """Every reader is a normalisation, or a sum of tables that only normalisations read."""
+    behind = readers.get(index, [])
+    inner = [s for s in behind if s.kind == "merge" and set(s.inputs) <= sums]
+    if not behind or any(s.kind != "norm" and s not in inner for s in behind):
+        return False
+    return all(_only_normed(s.index, readers, sums | {s.index}) for s in inner)
+
+
+def large_tables(measurements: Measurements, limit: float) -> list[TableSize]:
+    """Lookup tables of a larger rms than `limit` whose rows no normalisation reads first."""
+    by_path = {p.path: p for p in measurements.parameters}
+    lookups = {s.index for s in measurements.sites if s.op in _LOOKUPS}
+    readers: dict[int, list[Site]] = {}
+    for site in measurements.sites:
+        for index in site.inputs:
+            readers.setdefault(index, []).append(site)
+    found: dict[str, TableSize] = {}
+    for site in measurements.weight_sites():
+        weight = next((p for n in site.parameters if (p := by_path.get(n)) and len(p.shape) == 2), None)
+        if site.op not in _LOOKUPS or weight is None:
+            continue
+        rms = weight.weight.rms * abs(site.follower_factor)
+        if rms > limit and not _only_normed(site.index, readers, lookups):
+            found.setdefault(weight.path, TableSize(weight, site, rms))
+    return list(found.values())

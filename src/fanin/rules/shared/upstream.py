@@ -1,0 +1,33 @@
+"""Which operations lead to which: the data flow between recorded sites."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from fanin.measure.record import Measurements, ParameterRecord, Site
+
+__all__ = ["ancestors", "maps_with_sites"]
+
+
+def maps_with_sites(measurements: Measurements) -> list[tuple[ParameterRecord, Site]]:
+    """Every linear map or convolution (no lookup table) with the operation that first reads it, in execution order."""
+    by_index = {s.index: s for s in measurements.sites}
+    found = [
+        (p, by_index[p.reader])
+        for p in measurements.parameters
+        if p.fan_in and p.reader is not None and by_index[p.reader].op not in ("embedding", "embedding_bag")
+    ]
+    return sorted(found, key=lambda pair: pair[1].index)
+
+
+def ancestors(indices: Iterable[int], measurements: Measurements) -> set[int]:
+    """Indices of the sites that lead to these, themselves included."""
+    inputs = {s.index: s.inputs for s in measurements.sites}
+    seen: set[int] = set()
+    todo = [i for i in indices if i >= 0]
+    while todo:
+        index = todo.pop()
+        if index not in seen:
+            seen.add(index)
+            todo.extend(i for i in inputs.get(index, ()) if i >= 0)
+    return seen
