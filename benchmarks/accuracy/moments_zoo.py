@@ -28,7 +28,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from fanin.graph.analysis.analysis import analyse
+from fanin.graph.analysis.analyse import analyse
 from fanin.graph.recording.capture import capture
 from fanin.graph.recording.replay import run_all
 from fanin.model.operations import RECURRENT
@@ -49,8 +49,8 @@ def weights_of(model, mode):
 
 def ops_of_interest(graph):
     """Weight ops (recurrent ones included) and residual adds that the outputs depend on."""
-    flow = analyse(graph).flow
-    chosen = set(flow.around.contractions) | set(flow.residuals)
+    analysis = analyse(graph)
+    chosen = set(analysis.contractions) | set(analysis.residuals)
     chosen |= {op.index for op in graph.ops if op.name in RECURRENT}
     return [op for op in graph.live_ops() if op.index in chosen]
 

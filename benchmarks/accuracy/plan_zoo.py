@@ -25,7 +25,7 @@ from pathlib import Path
 import torch
 
 import fanin
-from fanin.graph.analysis.analysis import analyse
+from fanin.graph.analysis.analyse import analyse
 from fanin.graph.recording.capture import capture
 from fanin.graph.recording.replay import run_all
 from fanin.graph.roles.label import roles
@@ -150,7 +150,7 @@ def growth(found, env, sums) -> dict[int, float]:
 def stream_sums(graph) -> dict[int, tuple[int | None, list[int]]]:
     """Of each residual stream: its first sum, if the first skip path is a map of its own, and all its sums."""
     found: dict[int, tuple[int | None, list[int]]] = {}
-    for r in analyse(graph).flow.residuals.values():
+    for r in analyse(graph).residuals.values():
         total = graph.ops[r.op].output
         found.setdefault(r.stream, (total if r.kind == "projection" else None, []))[1].append(total)
     return found

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from fanin.graph.analysis.dependence import Taint
+from fanin.graph.analysis.bounded import reach
+from fanin.graph.analysis.dependence import Dependence
 from fanin.graph.ir import Graph, Op, Ref
 from fanin.model.operations import DROPOUT, ELEMENTWISE, MATRIX_PRODUCTS, SOFTMAX, VIEWS
 
@@ -14,6 +15,7 @@ __all__ = ["Attention", "attention"]
 
 Place = Literal["attn_q", "attn_k", "attn_v", "attn_p", "attn_bias", "datamul"]
 _THROUGH = (ELEMENTWISE | VIEWS | DROPOUT) - {"getitem"}
+_TO_SCORES, _TO_VALUES = 60, 41  # values between a softmax and the products before and after it
 _FUSED = frozenset({"scaled_dot_product_attention", "_scaled_dot_product_flash_attention_for_cpu", "flex_attention"})
 
 _FUSED_PLACES: tuple[tuple[str, Place], ...] = (
@@ -42,7 +44,7 @@ class Attention:
     outputs: frozenset[int]
 
 
-def attention(graph: Graph, kinds: Taint) -> Attention:
+def attention(graph: Graph, dependence: Dependence) -> Attention:
     """Find all products of two signals, and the attentions among them."""
     places: dict[tuple[int, int], Place] = {}
     outputs: set[int] = set()
@@ -55,32 +57,32 @@ def attention(graph: Graph, kinds: Taint) -> Attention:
                     places.setdefault((op.index, value), place)
             outputs.add(op.index)
         elif op.name in MATRIX_PRODUCTS:
-            signals = _operands(op, kinds)
+            signals = _operands(op, dependence)
             if len(signals) >= 2:
                 products.add(op.index)
                 places.update({(op.index, v): "datamul" for v in signals})
     scores: set[int] = set()
     softmaxes: set[int] = set()
     for op in graph.live_ops():
-        if op.name in SOFTMAX and kinds.is_signal(op.inputs[0]):
-            before = _scores(graph, op.inputs[0], kinds, products)
+        if op.name in SOFTMAX and dependence.is_signal(op.inputs[0]):
+            before = _scores(graph, op.inputs[0], dependence, products)
             if before is None:
                 continue
             softmaxes.add(op.index)
             path, makers = before
             scores |= path
             for maker in makers:
-                places.update(_query_key(maker, kinds, _softmax_dim(op, graph)))
+                places.update(_query_key(maker, dependence, _softmax_dim(op, graph)))
             for use, value in _value_products(graph, op.output, products):
                 outputs.add(use.index)
-                for operand in _operands(use, kinds):
+                for operand in _operands(use, dependence):
                     places[use.index, operand] = "attn_p" if operand == value else "attn_v"
     return Attention(places, frozenset(scores), frozenset(softmaxes), frozenset(outputs))
 
 
-def _operands(op: Op, kinds: Taint) -> list[int]:
+def _operands(op: Op, dependence: Dependence) -> list[int]:
     added = op.ref(0) if op.name in ("addmm", "baddbmm", "addbmm") else None
-    return [i for i in dict.fromkeys(op.inputs) if kinds.is_signal(i) and i != added]
+    return [i for i in dict.fromkeys(op.inputs) if dependence.is_signal(i) and i != added]
 
 
 def _softmax_dim(op: Op, graph: Graph) -> int:
@@ -89,26 +91,21 @@ def _softmax_dim(op: Op, graph: Graph) -> int:
     return dim % rank - rank if isinstance(dim, int) else -1
 
 
-def _scores(graph: Graph, value: int, kinds: Taint, products: set[int]) -> tuple[set[int], list[Op]] | None:
+def _scores(graph: Graph, value: int, dependence: Dependence, products: set[int]) -> tuple[set[int], list[Op]] | None:
     """Back from a softmax through scales, masks and biases to the products that made the scores."""
-    todo, path, makers = [value], set[int](), []
-    while todo:
-        v = todo.pop()
-        if v in path:
-            continue
-        path.add(v)
+
+    def made_of(v: int) -> list[int]:
         op = graph.producer(v)
-        if op is None or len(path) > 60:
-            continue
-        if op.index in products:
-            makers.append(op)
-        elif op.name in _THROUGH or op.name == "getitem":
-            todo += [i for i in op.inputs if kinds.is_signal(i)]
+        through = op is not None and op.index not in products and (op.name in _THROUGH or op.name == "getitem")
+        return [i for i in op.inputs if dependence.is_signal(i)] if op is not None and through else []
+
+    path = set(reach(value, made_of, limit=_TO_SCORES))
+    makers = [op for op in map(graph.producer, sorted(path)) if op is not None and op.index in products]
     return (path, makers) if makers else None
 
 
-def _query_key(op: Op, kinds: Taint, dim: int) -> dict[tuple[int, int], Place]:
-    operands = _operands(op, kinds)[:2]
+def _query_key(op: Op, dependence: Dependence, dim: int) -> dict[tuple[int, int], Place]:
+    operands = _operands(op, dependence)[:2]
     if len(operands) < 2:
         return {(op.index, v): "attn_q" for v in operands}
     if op.name == "einsum":
@@ -131,15 +128,10 @@ def _holds_letter(op: Op, operands: list[int], dim: int) -> int:
 
 def _value_products(graph: Graph, value: int, products: set[int]) -> list[tuple[Op, int]]:
     """Forward from a softmax to the products that its probabilities weight values in."""
-    todo, seen, found = [value], set[int](), []
-    while todo:
-        v = todo.pop()
-        if v in seen or len(seen) > 40:
-            continue
-        seen.add(v)
-        for op in graph.consumers(v):
-            if op.index in products:
-                found.append((op, v))
-            elif op.name in _THROUGH:
-                todo += op.outputs
-    return found
+
+    def passed_on(v: int) -> list[int]:
+        through = (op for op in graph.consumers(v) if op.index not in products and op.name in _THROUGH)
+        return [out for op in through for out in op.outputs]
+
+    reached = reach(value, passed_on, limit=_TO_VALUES)
+    return [(op, v) for v in reached for op in graph.consumers(v) if op.index in products]

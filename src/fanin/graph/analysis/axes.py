@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fanin.graph.analysis.contraction import Axes, Axis, linear_axes
-from fanin.graph.analysis.dependence import Taint
+from fanin.graph.analysis.dependence import Dependence
 from fanin.graph.ir import Graph, Op, Ref
 
 __all__ = ["Link", "trace"]
@@ -34,7 +34,7 @@ class Link:
     whole: bool
 
 
-def trace(graph: Graph, kinds: Taint, weight: int, axes: Axes) -> tuple[Link, ...]:
+def trace(graph: Graph, dependence: Dependence, weight: int, axes: Axes) -> tuple[Link, ...]:
     """The parameters that a weight is made of, each once, with the meaning of their axes."""
     found: dict[int, Link] = {}
     todo: list[tuple[int, Axes | None, tuple[int, ...], bool]] = [(weight, axes, (), True)]
@@ -52,7 +52,7 @@ def trace(graph: Graph, kinds: Taint, weight: int, axes: Axes) -> tuple[Link, ..
         if op is None or op.index in ops:
             continue
         for source in dict.fromkeys(op.inputs):
-            if kinds.is_weight(source) and (op.name not in _MAPS or source == op.ref(1, "weight")):
+            if dependence.is_weight(source) and (op.name not in _MAPS or source == op.ref(1, "weight")):
                 back = _pull(graph, op, value, source, known)
                 todo.append((source, back, (op.index, *ops), whole and _is_whole(graph, op, value, source)))
     return tuple(found.values())

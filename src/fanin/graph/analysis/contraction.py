@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from fanin.graph.analysis.dependence import Taint
+from fanin.graph.analysis.dependence import Dependence
 from fanin.graph.ir import Graph, Op, Ref
 from fanin.layout import Layout
 
@@ -61,15 +61,15 @@ class Contraction:
 
 
 # ---------------------------------------------------------------------- which operations use a weight, and how
-Reader = Callable[[Graph, Op, Taint], Iterator[Contraction]]
+Reader = Callable[[Graph, Op, Dependence], Iterator[Contraction]]
 
 
-def contractions(graph: Graph, kinds: Taint) -> dict[int, tuple[Contraction, ...]]:
+def contractions(graph: Graph, dependence: Dependence) -> dict[int, tuple[Contraction, ...]]:
     """All uses of weights, by op index, in order."""
     found = {}
     for op in graph.live_ops():
         reader = _READERS.get(op.name)
-        uses = tuple(reader(graph, op, kinds)) if reader is not None else ()
+        uses = tuple(reader(graph, op, dependence)) if reader is not None else ()
         if uses:
             found[op.index] = uses
     return found
@@ -78,9 +78,9 @@ def contractions(graph: Graph, kinds: Taint) -> dict[int, tuple[Contraction, ...
 def _addressed(axes: Callable[[int], Axes]) -> Reader:
     """Operations called as (input, weight, bias)."""
 
-    def read(graph: Graph, op: Op, kinds: Taint) -> Iterator[Contraction]:
+    def read(graph: Graph, op: Op, dependence: Dependence) -> Iterator[Contraction]:
         x, weight = op.ref(0, "input"), op.ref(1, "weight")
-        if x is not None and weight is not None and kinds.is_weight(weight):
+        if x is not None and weight is not None and dependence.is_weight(weight):
             rank = len(graph.values[weight].shape)
             yield Contraction(op=op.index, weight=weight, data=(x,), bias=op.ref(2, "bias"), axes=axes(rank))
 
@@ -100,9 +100,9 @@ def _numbers(given: Any, count: int, default: int) -> tuple[int, ...]:
     return tuple(given) * (count if len(given) == 1 else 1)
 
 
-def _convolution(graph: Graph, op: Op, kinds: Taint) -> Iterator[Contraction]:
+def _convolution(graph: Graph, op: Op, dependence: Dependence) -> Iterator[Contraction]:
     x, weight = op.ref(0, "input"), op.ref(1, "weight")
-    if x is None or weight is None or not kinds.is_weight(weight):
+    if x is None or weight is None or not dependence.is_weight(weight):
         return
     rank = len(graph.values[weight].shape)
     aten = op.name in ("convolution", "_convolution")
@@ -129,17 +129,17 @@ def _convolution(graph: Graph, op: Op, kinds: Taint) -> Iterator[Contraction]:
 def _product(left: int, right: int, bias: int | None = None) -> Reader:
     """Matrix products whose operands stand at two places of the call; either may be the weight."""
 
-    def read(graph: Graph, op: Op, kinds: Taint) -> Iterator[Contraction]:
+    def read(graph: Graph, op: Op, dependence: Dependence) -> Iterator[Contraction]:
         a, b = op.ref(left), op.ref(right)
         if a is None or b is None:
             return
         added = None if bias is None else op.ref(bias)
-        latent = op.index in kinds.latent_products
-        if kinds.is_weight(b) and (not kinds.is_weight(a) or latent) and _carries(kinds, op):
+        latent = op.index in dependence.latent_products
+        if dependence.is_weight(b) and (not dependence.is_weight(a) or latent) and _carries(dependence, op):
             yield Contraction(
                 op=op.index, weight=b, data=(a,), bias=added, axes=_right_axes(len(graph.values[b].shape))
             )
-        elif kinds.is_weight(a) and not kinds.is_weight(b) and _carries(kinds, op):
+        elif dependence.is_weight(a) and not dependence.is_weight(b) and _carries(dependence, op):
             yield Contraction(
                 op=op.index, weight=a, data=(b,), bias=added, axes=linear_axes(len(graph.values[a].shape))
             )
@@ -147,33 +147,33 @@ def _product(left: int, right: int, bias: int | None = None) -> Reader:
     return read
 
 
-def _carries(kinds: Taint, op: Op) -> bool:
-    return kinds.is_signal(op.output)
+def _carries(dependence: Dependence, op: Op) -> bool:
+    return dependence.is_signal(op.output)
 
 
 def _right_axes(rank: int) -> Axes:
     return ("in",) if rank == 1 else (*_BATCH * (rank - 2), "in", "out")
 
 
-def _swapped(graph: Graph, op: Op, kinds: Taint) -> Iterator[Contraction]:
-    yield from _product(1, 0)(graph, op, kinds)
+def _swapped(graph: Graph, op: Op, dependence: Dependence) -> Iterator[Contraction]:
+    yield from _product(1, 0)(graph, op, dependence)
 
 
-def _einsum(graph: Graph, op: Op, kinds: Taint) -> Iterator[Contraction]:
+def _einsum(graph: Graph, op: Op, dependence: Dependence) -> Iterator[Contraction]:
     equation = op.arg(0)
-    if not isinstance(equation, str) or not _carries(kinds, op):
+    if not isinstance(equation, str) or not _carries(dependence, op):
         return
     rest = op.args[1] if len(op.args) == 2 and isinstance(op.args[1], (list, tuple)) else op.args[1:]
     operands = [r.index for r in rest if isinstance(r, Ref)]
     terms, _, out = equation.replace(" ", "").partition("->")
     letters = terms.split(",")
     if len(letters) != len(operands) or "..." in "".join(
-        letters[i] for i, v in enumerate(operands) if kinds.is_weight(v)
+        letters[i] for i, v in enumerate(operands) if dependence.is_weight(v)
     ):
         return
-    data = tuple(v for v in operands if not kinds.is_weight(v))
+    data = tuple(v for v in operands if not dependence.is_weight(v))
     for i, v in enumerate(operands):
-        if not kinds.is_weight(v) or (not data and i == 0):
+        if not dependence.is_weight(v) or (not data and i == 0):
             continue
         others = set("".join(t for j, t in enumerate(letters) if j != i))
         axes: Axes = tuple(_einsum_axis(c, out, others) for c in letters[i])
@@ -189,29 +189,29 @@ def _einsum_axis(letter: str, out: str, others: set[str]) -> Axis:
     return "batch" if letter in others else "out"
 
 
-def _lookup(graph: Graph, op: Op, kinds: Taint) -> Iterator[Contraction]:
+def _lookup(graph: Graph, op: Op, dependence: Dependence) -> Iterator[Contraction]:
     weight, rows = op.ref(0, "weight"), op.ref(1, "indices")
-    if weight is None or rows is None or not kinds.is_weight(weight):
+    if weight is None or rows is None or not dependence.is_weight(weight):
         return
     shape = graph.values[rows].shape
     bag = shape[-1] if op.name == "embedding_bag" and len(shape) == 2 and op.arg(4, "mode", 0) == 0 else 1
     yield Contraction(op=op.index, weight=weight, data=(rows,), axes=("in", "out"), lookup=True, bag=max(bag, 1))
 
 
-def _bilinear(graph: Graph, op: Op, kinds: Taint) -> Iterator[Contraction]:
+def _bilinear(graph: Graph, op: Op, dependence: Dependence) -> Iterator[Contraction]:
     x1, x2, weight = op.ref(0), op.ref(1), op.ref(2)
-    if x1 is not None and x2 is not None and weight is not None and kinds.is_weight(weight):
+    if x1 is not None and x2 is not None and weight is not None and dependence.is_weight(weight):
         yield Contraction(
             op=op.index, weight=weight, data=(x1, x2), bias=op.ref(3), axes=("out", "in", "in"), multiplied=True
         )
 
 
-def _tensordot(graph: Graph, op: Op, kinds: Taint) -> Iterator[Contraction]:
+def _tensordot(graph: Graph, op: Op, dependence: Dependence) -> Iterator[Contraction]:
     a, b, dims = op.ref(0), op.ref(1), op.arg(2, "dims", 2)
     if a is None or b is None or isinstance(dims, Ref):
         return
-    weight, side = (b, 1) if kinds.is_weight(b) and not kinds.is_weight(a) else (a, 0)
-    if not kinds.is_weight(weight) or not _carries(kinds, op):
+    weight, side = (b, 1) if dependence.is_weight(b) and not dependence.is_weight(a) else (a, 0)
+    if not dependence.is_weight(weight) or not _carries(dependence, op):
         return
     rank = len(graph.values[weight].shape)
     if isinstance(dims, int):

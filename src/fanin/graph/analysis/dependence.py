@@ -15,7 +15,7 @@ from typing import Literal
 from fanin.graph.ir import Graph, Op
 from fanin.model.operations import CONVOLUTIONS, FACTORIES, LOOKUPS, MATRIX_PRODUCTS, NORMS, RECURRENT, SHAPED_BY
 
-__all__ = ["Kind", "Taint", "taint"]
+__all__ = ["Dependence", "Kind", "dependence"]
 
 # signal: depends on float inputs, or on what a weight made; weight: on parameters but no signal;
 # index: on integer inputs only;
@@ -31,7 +31,7 @@ _MAX_PASSES = 6
 
 
 @dataclass(frozen=True, slots=True)
-class Taint:
+class Dependence:
     """Kind of each value by index, and the products of parameters that are signal nevertheless."""
 
     kinds: tuple[Kind, ...]
@@ -46,7 +46,7 @@ class Taint:
         return self.kinds[value] == "weight"
 
 
-def taint(graph: Graph) -> Taint:
+def dependence(graph: Graph) -> Dependence:
     """Kinds of all values.
 
     Products of parameters with each other or with constants are first taken for weights, then reconsidered in order:
@@ -66,7 +66,7 @@ def taint(graph: Graph) -> Taint:
         latent |= more
         kinds = _propagate(graph, latent)
     learned = _learned_inputs(graph, kinds, latent)
-    return Taint(tuple(_propagate(graph, latent, learned) if learned else kinds), latent)
+    return Dependence(tuple(_propagate(graph, latent, learned) if learned else kinds), latent)
 
 
 def _learned_inputs(graph: Graph, kinds: list[Kind], latent: frozenset[int]) -> frozenset[int]:

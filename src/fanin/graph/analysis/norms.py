@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
-from fanin.graph.analysis.dependence import Kind, Taint
+from fanin.graph.analysis.bounded import reach
+from fanin.graph.analysis.dependence import Dependence, Kind
 from fanin.graph.ir import Graph, Op
 from fanin.model.operations import ELEMENTWISE, NORMS, REDUCTIONS, SHAPED_BY, VIEWS
 
@@ -14,6 +14,7 @@ __all__ = ["Norm", "norms"]
 _STATISTICS = frozenset({"mean", "var", "std", "norm", "sum", "var_mean", "std_mean", "amax", "max", "nanmean"})
 _THROUGH = ELEMENTWISE | VIEWS
 _MAX_STEPS = 40
+_TO_SCALED, _TO_STATISTIC = 4, 12  # steps back to the input of a norm, from what is scaled and from the statistic
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,19 +36,19 @@ class Norm:
     inside: frozenset[int]
 
 
-def norms(graph: Graph, kinds: Taint) -> dict[int, Norm]:
+def norms(graph: Graph, dependence: Dependence) -> dict[int, Norm]:
     """All normalizations of the signal, by the op that gives their output."""
     found = {}
     for op in graph.live_ops():
-        norm = _native(op) if op.name in NORMS else _pattern(graph, op, kinds.kinds, "signal")
-        if norm is not None and kinds.is_signal(norm.output):
+        norm = _native(op) if op.name in NORMS else _pattern(graph, op, dependence.kinds, "signal")
+        if norm is not None and dependence.is_signal(norm.output):
             found[op.index] = norm
     return found
 
 
-def is_weight_norm(graph: Graph, op: Op, kinds: Taint) -> bool:
+def is_weight_norm(graph: Graph, op: Op, dependence: Dependence) -> bool:
     """Whether an op on parameters alone divides a weight by its own statistic."""
-    return op.name in NORMS or _pattern(graph, op, kinds.kinds, "weight") is not None
+    return op.name in NORMS or _pattern(graph, op, dependence.kinds, "weight") is not None
 
 
 def _native(op: Op) -> Norm | None:
@@ -119,31 +120,23 @@ def _statistic(graph: Graph, factor: int, kinds: tuple[Kind, ...], kind: Kind) -
     return (statistics, inside) if statistics else None
 
 
-def _back(graph: Graph, value: int, kinds: tuple[Kind, ...], kind: Kind, steps: int = 12) -> dict[int, None]:
+def _back(graph: Graph, value: int, kinds: tuple[Kind, ...], kind: Kind, levels: int) -> tuple[int, ...]:
     """A value and what it is made of through elementwise operations, views and reductions, nearest first."""
-    seen: dict[int, None] = {value: None}
-    frontier = [value]
-    for _ in range(steps):
-        ops = [graph.producer(v) for v in frontier]
-        frontier = [
-            i
-            for op in ops
-            if op is not None and (op.name in _THROUGH or op.name in REDUCTIONS)
-            for i in op.inputs
-            if kinds[i] == kind and i not in seen
-        ]
-        seen.update(dict.fromkeys(frontier))
-        if not frontier:
-            break
-    return seen
+
+    def made_of(v: int) -> list[int]:
+        op = graph.producer(v)
+        through = op is not None and (op.name in _THROUGH or op.name in REDUCTIONS)
+        return [i for i in op.inputs if kinds[i] == kind] if op is not None and through else []
+
+    return tuple(reach(value, made_of, limit=len(graph.values), levels=levels))
 
 
 def _common(
     graph: Graph, x: int, sources: list[int], kinds: tuple[Kind, ...], kind: Kind
 ) -> tuple[int, set[int]] | None:
     """The nearest value that both x and all statistics are made of, and the ops between."""
-    own = _back(graph, x, kinds, kind, steps=4)
-    others = [_back(graph, s, kinds, kind) for s in sources]
+    own = _back(graph, x, kinds, kind, _TO_SCALED)
+    others = [set(_back(graph, s, kinds, kind, _TO_STATISTIC)) for s in sources]
     shared = [v for v in own if all(v in o for o in others)]
     if not shared:
         return None
@@ -167,11 +160,3 @@ def _between(graph: Graph, starts: list[int], base: int, kinds: tuple[Kind, ...]
         inside.add(op.index)
         todo += [i for i in op.inputs if kinds[i] == kind]
     return inside
-
-
-def by_input(found: Mapping[int, Norm]) -> dict[int, list[Norm]]:
-    """The normalizations that read each value."""
-    readers: dict[int, list[Norm]] = {}
-    for norm in found.values():
-        readers.setdefault(norm.input, []).append(norm)
-    return readers

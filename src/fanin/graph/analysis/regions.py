@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from fanin.graph.analysis.activations import Activation, Array, identify
-from fanin.graph.analysis.dependence import Taint
+from fanin.graph.analysis.dependence import Dependence
 from fanin.graph.ir import Graph, Op, Ref, map_template
 from fanin.graph.recording.replay import run
 from fanin.model.operations import ELEMENTWISE
@@ -70,12 +70,12 @@ class Regions:
     functions: Mapping[int, Activation]
 
 
-def regions(graph: Graph, kinds: Taint, inside_norms: frozenset[int] = frozenset()) -> Regions:
+def regions(graph: Graph, dependence: Dependence, inside_norms: frozenset[int] = frozenset()) -> Regions:
     """Group elementwise operations by the one tensor they depend on and identify what each region computes."""
     root: dict[int, int] = {}
     members: dict[int, list[int]] = {}
     for op in graph.live_ops():
-        base = None if op.index in inside_norms else _base(graph, op, kinds, root)
+        base = None if op.index in inside_norms else _base(graph, op, dependence, root)
         if base is not None:
             for out in op.outputs:
                 root[out] = base
@@ -86,7 +86,7 @@ def regions(graph: Graph, kinds: Taint, inside_norms: frozenset[int] = frozenset
     return Regions(root, ends, functions)
 
 
-def _base(graph: Graph, op: Op, kinds: Taint, root: Mapping[int, int]) -> int | None:
+def _base(graph: Graph, op: Op, dependence: Dependence, root: Mapping[int, int]) -> int | None:
     """The one value that an elementwise op is a function of, if there is one."""
     if op.name not in _UNIVARIATE or len(op.outputs) != 1:
         return None
@@ -94,9 +94,9 @@ def _base(graph: Graph, op: Op, kinds: Taint, root: Mapping[int, int]) -> int | 
     for i in op.inputs:
         if i in root:
             bases.add(root[i])
-        elif kinds.is_signal(i):
+        elif dependence.is_signal(i):
             bases.add(i)
-        elif not _is_number(graph, op, i, kinds):
+        elif not _is_number(graph, op, i, dependence):
             return None
     if len(bases) != 1:
         return None
@@ -104,10 +104,14 @@ def _base(graph: Graph, op: Op, kinds: Taint, root: Mapping[int, int]) -> int | 
     return base if graph.values[base].shape == graph.values[op.output].shape else None
 
 
-def _is_number(graph: Graph, op: Op, value: int, kinds: Taint) -> bool:
+def _is_number(graph: Graph, op: Op, value: int, dependence: Dependence) -> bool:
     """Whether an operand that is not the signal is one number (or the slopes of a PReLU)."""
     v = graph.values[value]
-    return v.numel == 1 or _uniform(graph, value) is not None or (kinds.is_weight(value) and op.name in _OWN_PARAMETER)
+    return (
+        v.numel == 1
+        or _uniform(graph, value) is not None
+        or (dependence.is_weight(value) and op.name in _OWN_PARAMETER)
+    )
 
 
 def _ends(graph: Graph, ops: list[int], root: Mapping[int, int], base: int) -> tuple[int, ...]:

@@ -3,96 +3,44 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Literal
 
-from fanin.graph.analysis.contraction import Contraction
-from fanin.graph.analysis.dependence import Taint
-from fanin.graph.analysis.norms import Norm
-from fanin.graph.analysis.regions import Regions
-from fanin.graph.ir import Graph, Op
-from fanin.model.operations import DROPOUT, POOLS, RECURRENT, VIEWS
+from fanin.graph.analysis.analysis import Analysis, Residual
+from fanin.graph.analysis.bounded import FAR, reach
+from fanin.graph.ir import Op
+from fanin.model.operations import DROPOUT, POOLS, VIEWS
 
-__all__ = ["Residual", "Surroundings", "residuals"]
+__all__ = ["residuals"]
 
 _PICKS = frozenset(
     {"chunk", "split", "tensor_split", "unbind", "select", "narrow", "getitem", "index_select", "gather"}
 )
 _TRANSPARENT = VIEWS | DROPOUT | POOLS
-_MAX_BACK = 400
+_SKIP_PATH = 8  # values on a skip path from the addition to the one map that it may hold
+_BACK_CHAIN = 41  # values that a branch may start from
+_BRANCHES = 3  # earlier branches added to the stream since it was the value that a branch starts from
+_MAX_STATES = 20 * FAR
 
 
-@dataclass(frozen=True, slots=True)
-class Surroundings:
-    """What is known of a graph before its residual streams are looked for."""
-
-    graph: Graph
-    kinds: Taint
-    norms: Mapping[int, Norm]
-    regions: Regions
-    contractions: Mapping[int, tuple[Contraction, ...]]
-    products: frozenset[int]
-
-    def signals(self, op: Op) -> list[int]:
-        """The signal operands of an op, each once."""
-        return [i for i in dict.fromkeys(op.inputs) if self.kinds.is_signal(i)]
-
-    def is_map(self, op: Op) -> bool:
-        """Whether an op applies a weight, is recurrent, or multiplies two signals."""
-        return op.index in self.contractions or op.name in RECURRENT or op.index in self.products
-
-    def is_affine_end(self, value: int) -> bool:
-        """Whether a value is an affine function of the root of its region."""
-        found = self.regions.functions.get(value)
-        return found is not None and found.is_affine
-
-
-@dataclass(frozen=True, slots=True)
-class Residual:
-    """One addition that closes a residual branch.
-
-    Attributes:
-        op: index of the addition.
-        skip: its operand that carries the stream.
-        branch: its operand that the branch wrote.
-        start: the value that the branch started from.
-        kind: "identity", or "projection" where the skip path holds one map of its own.
-        stream: number of the stream.
-        index: which branch of that stream, from 0.
-        maps: ops of the branch that apply weights -> how many maps lie before on the longest path inside the branch.
-        num_maps: maps on the longest path through the branch.
-    """
-
-    op: int
-    skip: int
-    branch: int
-    start: int
-    kind: Literal["identity", "projection"]
-    stream: int
-    index: int
-    maps: Mapping[int, int]
-    num_maps: int
-
-
-def residuals(around: Surroundings) -> dict[int, Residual]:
+def residuals(analysis: Analysis) -> dict[int, Residual]:
     """All residual additions by op index, numbered along their streams."""
     found: dict[int, Residual] = {}
     lengths: list[int] = []
-    for op in around.graph.live_ops():
-        if op.name not in ("add", "sub") or op.output in around.regions.root or len(around.signals(op)) != 2:
+    for op in analysis.graph.live_ops():
+        if op.name not in ("add", "sub") or op.output in analysis.regions.root or len(analysis.signals(op)) != 2:
             continue
-        a, b = around.signals(op)
-        if around.graph.values[a].shape != around.graph.values[b].shape:
+        a, b = analysis.signals(op)
+        if analysis.graph.values[a].shape != analysis.graph.values[b].shape:
             continue
-        match = _identity(around, found, a, b) or _identity(around, found, b, a)
-        match = match or _projection(around, found, a, b) or _projection(around, found, b, a)
+        match = _identity(analysis, found, a, b) or _identity(analysis, found, b, a)
+        match = match or _projection(analysis, found, a, b) or _projection(analysis, found, b, a)
         if match is None:
             continue
         skip, branch, start, kind = match
-        maps, num_maps = _maps_in_branch(around, branch, start)
+        maps, num_maps = _maps_in_branch(analysis, branch, start)
         if not maps:
             continue  # nothing in the branch can be sized: the direct term of a state-space layer is no depth
-        stream = _stream_of(around, found, skip, through_map=kind == "projection")
+        stream = _stream_of(analysis, found, skip, through_map=kind == "projection")
         if stream is None:
             stream = len(lengths)
             lengths.append(0)
@@ -104,76 +52,78 @@ def residuals(around: Surroundings) -> dict[int, Residual]:
 Match = tuple[int, int, int, Literal["identity", "projection"]]
 
 
-def _identity(around: Surroundings, known: Mapping[int, Residual], skip: int, branch: int) -> Match | None:
-    start = _reaches(around, branch, _back_chain(around, known, skip), maps=1)
+def _identity(analysis: Analysis, known: Mapping[int, Residual], skip: int, branch: int) -> Match | None:
+    start = _reaches(analysis, branch, _back_chain(analysis, known, skip), maps=1)
     return None if start is None else (skip, branch, start, "identity")
 
 
-def _projection(around: Surroundings, known: Mapping[int, Residual], skip: int, branch: int) -> Match | None:
+def _projection(analysis: Analysis, known: Mapping[int, Residual], skip: int, branch: int) -> Match | None:
     """The skip path is one map (with norm) of a value from which the branch needs at least two."""
-    origin = skip
-    for _ in range(8):
-        op = around.graph.producer(origin)
-        if op is None:
-            return None
-        if op.index in around.contractions:
-            break
-        signals = around.signals(op)
-        transparent = op.name in _TRANSPARENT or op.index in around.norms or op.name in ("mul", "add", "sub", "div")
-        if len(signals) != 1 or not transparent:
-            return None
-        origin = signals[0]
-    else:
+    op = _map_behind(analysis, skip)
+    if op is None:
         return None
-    use = around.contractions[op.index][0]
+    use = analysis.contractions[op.index][0]
     if use.lookup or len(use.data) != 1:
         return None
-    start = _reaches(around, branch, _back_chain(around, known, use.data[0]), maps=2)
-    if start is None or not _bends(around, branch, start):
+    start = _reaches(analysis, branch, _back_chain(analysis, known, use.data[0]), maps=2)
+    if start is None or not _bends(analysis, branch, start):
         return None  # a linear branch beside a map is a low-rank update of that map
-    if op.index in {inside.index for inside in _branch_ops(around, branch, start)}:
+    if op.index in {inside.index for inside in _branch_ops(analysis, branch, start)}:
         return None  # both come through that map: what parts them lies behind it
     return skip, branch, start, "projection"
 
 
-def _bends(around: Surroundings, branch: int, start: int) -> bool:
+def _map_behind(analysis: Analysis, skip: int) -> Op | None:
+    """The map that a skip operand is the output of, up to views, norms and constant factors."""
+
+    def back(value: int) -> list[int]:
+        op = analysis.graph.producer(value)
+        if op is None:
+            return []
+        through = op.name in _TRANSPARENT or op.index in analysis.norms or op.name in ("mul", "add", "sub", "div")
+        signals = analysis.signals(op)
+        return signals if through and len(signals) == 1 else []
+
+    makers = (analysis.graph.producer(v) for v in reach(skip, back, limit=_SKIP_PATH))
+    return next((op for op in makers if op is not None and op.index in analysis.contractions), None)
+
+
+def _bends(analysis: Analysis, branch: int, start: int) -> bool:
     """Whether something nonlinear happens in a branch."""
     return any(
-        op.index in around.norms
-        or op.index in around.products
-        or (op.output in around.regions.functions and not around.is_affine_end(op.output))
-        for op in _branch_ops(around, branch, start)
+        op.index in analysis.norms or op.index in analysis.products or analysis.is_activated(op.output)
+        for op in _branch_ops(analysis, branch, start)
     )
 
 
-def _back_chain(around: Surroundings, known: Mapping[int, Residual], value: int) -> list[int]:
+def _back_chain(analysis: Analysis, known: Mapping[int, Residual], value: int) -> list[int]:
     """A value and what it equals up to views, dropout, affine maps and earlier branches added to it."""
-    chain, current, adds = [value], value, 0
-    for _ in range(40):
-        op = around.graph.producer(current)
-        if op is None:
-            break
-        if op.index in known:
-            adds += 1
-            current = known[op.index].skip
-            if adds > 3:
-                break
-        elif around.is_affine_end(current):
-            current = around.regions.root[current]
-        else:
-            signals = around.signals(op)
-            if op.name in _PICKS and not _is_stride(op):
-                break  # another piece of the same tensor is another signal
-            scaled = op.name in ("mul", "add", "sub", "div", "where", "masked_fill")
-            if (
-                len(signals) != 1
-                or not (op.name in _TRANSPARENT or scaled)
-                or (current in around.regions.root and not scaled and op.name not in VIEWS)
-            ):
-                break
-            current = signals[0]
+    chain: list[int] = []
+    branches = 0
+    for current in reach(value, lambda v: _equal_before(analysis, known, v), limit=_BACK_CHAIN):
         chain.append(current)
+        op = analysis.graph.producer(current)
+        branches += op is not None and op.index in known
+        if branches > _BRANCHES:
+            break
     return chain
+
+
+def _equal_before(analysis: Analysis, known: Mapping[int, Residual], value: int) -> list[int]:
+    """What a value equals up to one view, dropout, affine map or branch added to it."""
+    op = analysis.graph.producer(value)
+    if op is None:
+        return []
+    if op.index in known:
+        return [known[op.index].skip]
+    if analysis.is_affine_end(value):
+        return [analysis.regions.root[value]]
+    if op.name in _PICKS and not _is_stride(op):
+        return []  # another piece of the same tensor is another signal
+    signals = analysis.signals(op)
+    scaled = op.name in ("mul", "add", "sub", "div", "where", "masked_fill")
+    inside = value in analysis.regions.root and not scaled and op.name not in VIEWS
+    return signals if len(signals) == 1 and (op.name in _TRANSPARENT or scaled) and not inside else []
 
 
 def _is_stride(op: Op) -> bool:
@@ -185,9 +135,9 @@ def _is_stride(op: Op) -> bool:
     )
 
 
-def _reaches(around: Surroundings, branch: int, targets: list[int], maps: int) -> int | None:
+def _reaches(analysis: Analysis, branch: int, targets: list[int], maps: int) -> int | None:
     """The target that a branch comes from with at least so many maps in between; the nearest to the addition."""
-    graph = around.graph
+    graph = analysis.graph
     first = min((-1 if (made := graph.values[t].op) is None else made) for t in targets)
     wanted = {t: i for i, t in enumerate(targets)}
     best: int | None = None
@@ -201,44 +151,48 @@ def _reaches(around: Surroundings, branch: int, targets: list[int], maps: int) -
         if value in wanted and count >= maps and (best is None or wanted[value] < wanted[best]):
             best = value
         op = graph.producer(value)
-        if op is None or op.index <= first or len(seen) > 20 * _MAX_BACK:
+        if op is None or op.index <= first or len(seen) > _MAX_STATES:
             continue
-        more = min(count + around.is_map(op), 2)
-        todo += [(i, more) for i in around.signals(op)]
+        more = min(count + analysis.is_map(op), 2)
+        todo += [(i, more) for i in analysis.signals(op)]
     return best
 
 
-def _stream_of(around: Surroundings, known: Mapping[int, Residual], value: int, *, through_map: bool) -> int | None:
+def _stream_of(analysis: Analysis, known: Mapping[int, Residual], value: int, *, through_map: bool) -> int | None:
     """The stream that a skip operand belongs to: back through norms and activations to an earlier addition."""
-    maps = 1 if through_map else 0
-    for _ in range(_MAX_BACK):
-        op = around.graph.producer(value)
-        if op is None:
-            return None
-        if op.index in known:
+    left = 1 if through_map else 0
+    for v in reach(value, lambda v: _stream_before(analysis, v), limit=FAR):
+        op = analysis.graph.producer(v)
+        if op is not None and op.index in known:
             return known[op.index].stream
-        if op.index in around.norms:
-            value = around.norms[op.index].input
-            continue
-        if value in around.regions.root:
-            value = around.regions.root[value]
-            continue
-        if around.is_map(op):
-            maps -= 1
-            if maps < 0 or op.index not in around.contractions:
-                return None
-            value = around.contractions[op.index][0].data[0]
-            continue
-        signals = around.signals(op)
-        if not signals or (len(signals) > 1 and op.name not in _TRANSPARENT):
+        left -= op is not None and _is_bare_map(analysis, op, v)
+        if left < 0:
             return None
-        value = signals[0]
     return None
 
 
-def _branch_ops(around: Surroundings, branch: int, start: int) -> list[Op]:
+def _is_bare_map(analysis: Analysis, op: Op, value: int) -> bool:
+    return op.index not in analysis.norms and value not in analysis.regions.root and analysis.is_map(op)
+
+
+def _stream_before(analysis: Analysis, value: int) -> list[int]:
+    """The value that carries the stream one norm, activation, map or view earlier; empty where there is none."""
+    op = analysis.graph.producer(value)
+    if op is None:
+        return []
+    if op.index in analysis.norms:
+        return [analysis.norms[op.index].input]
+    if value in analysis.regions.root:
+        return [analysis.regions.root[value]]
+    if analysis.is_map(op):
+        return list(analysis.contractions[op.index][0].data[:1]) if op.index in analysis.contractions else []
+    signals = analysis.signals(op)
+    return signals[:1] if len(signals) == 1 or op.name in _TRANSPARENT else []
+
+
+def _branch_ops(analysis: Analysis, branch: int, start: int) -> list[Op]:
     """The ops that a branch's output is made by after its start, in order."""
-    graph = around.graph
+    graph = analysis.graph
     made = graph.values[start].op
     first = -1 if made is None else made
     inside, todo = set[int](), [branch]
@@ -247,17 +201,17 @@ def _branch_ops(around: Surroundings, branch: int, start: int) -> list[Op]:
         if op is None or op.index <= first or op.index in inside:
             continue
         inside.add(op.index)
-        todo += around.signals(op)
+        todo += analysis.signals(op)
     return [graph.ops[i] for i in sorted(inside)]
 
 
-def _maps_in_branch(around: Surroundings, branch: int, start: int) -> tuple[dict[int, int], int]:
+def _maps_in_branch(analysis: Analysis, branch: int, start: int) -> tuple[dict[int, int], int]:
     """Ops of a branch that apply weights, with their depth inside it, and the branch's depth."""
     depth: dict[int, int] = {}
     maps: dict[int, int] = {}
-    for op in _branch_ops(around, branch, start):
+    for op in _branch_ops(analysis, branch, start):
         before = max((depth.get(i, 0) for i in op.inputs), default=0)
-        applies = op.index in around.contractions or op.name in RECURRENT
+        applies = analysis.has_weights(op)
         if applies:
             maps[op.index] = before
         depth.update(dict.fromkeys(op.outputs, before + applies))

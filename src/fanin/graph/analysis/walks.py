@@ -7,15 +7,13 @@ affine factors, plain sums.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
 
 from fanin.graph.analysis.activations import LIBRARY, Activation
-from fanin.graph.analysis.attention import Attention
-from fanin.graph.analysis.norms import Norm
-from fanin.graph.analysis.residual import Residual, Surroundings
-from fanin.graph.ir import Graph, Op
+from fanin.graph.analysis.analysis import Analysis
+from fanin.graph.analysis.bounded import reach
+from fanin.graph.analysis.events import Event, EventKind
+from fanin.graph.ir import Op
 from fanin.model.operations import (
     CONVOLUTIONS,
     DROPOUT,
@@ -31,24 +29,8 @@ from fanin.model.operations import (
     VIEWS,
 )
 
-__all__ = ["Event", "EventKind", "Flow", "downstream", "sources"]
+__all__ = ["downstream", "sources"]
 
-EventKind = Literal[
-    "act",
-    "gate",
-    "attn_q",
-    "attn_k",
-    "attn_v",
-    "attn_bias",
-    "datamul",
-    "residual",
-    "stream_in",
-    "linear",
-    "softmax",
-    "head",
-    "loss",
-    "op",
-]
 _TRANSPARENT = (
     VIEWS
     | DROPOUT
@@ -59,51 +41,9 @@ _SPLITS = frozenset(
     {"chunk", "split", "unbind", "tensor_split", "getitem", "select", "narrow", "slice", "hsplit", "split_with_sizes"}
 )
 _MAX_STEPS = 2_000
+_TO_GATE = 5  # views and constant factors between an activation and the product that it gates
 _FIXED_MAPS = MATRIX_PRODUCTS | CONVOLUTIONS
 _GLU_GATE = Activation("sigmoid", fn=LIBRARY["sigmoid"])  # torch's glu: one half times the sigmoid of the other
-
-
-@dataclass(frozen=True, slots=True)
-class Flow:
-    """Everything that the walks need."""
-
-    around: Surroundings
-    residuals: Mapping[int, Residual]
-    attention: Attention
-    inside_norm: Mapping[int, Norm]
-    outputs: frozenset[int]
-
-    @property
-    def graph(self) -> Graph:
-        """The graph itself."""
-        return self.around.graph
-
-
-@dataclass(frozen=True, slots=True)
-class Event:
-    """The first thing that happens to a value downstream.
-
-    Attributes:
-        kind: what happens.
-        op: index of the op where it happens; -1 for an output of the model.
-        value: the value that arrives there.
-        activation: the function, for "act".
-        result: the value after an activation.
-        norms: indices of the norms passed on the way.
-        piece: the piece of a split output that the way led through (value index), if any.
-        gated: for "act", whether its result multiplies another signal.
-        name: name of the op, for "op".
-    """
-
-    kind: EventKind
-    op: int
-    value: int
-    activation: Activation | None = None
-    result: int | None = None
-    norms: tuple[int, ...] = ()
-    piece: int | None = None
-    gated: bool = False
-    name: str = ""
 
 
 @dataclass(slots=True)
@@ -115,22 +55,30 @@ class _Walk:
     events: list[Event] = field(default_factory=list)
 
 
-def downstream(flow: Flow, value: int) -> tuple[Event, ...]:
+def downstream(analysis: Analysis, value: int) -> tuple[Event, ...]:
     """The first events on all ways from a value, in the order they are met.
 
     Behind a gate the walk goes on, but only to see whether the product is added to a stream or leaves the model.
     """
+    known = analysis.walked.get(value)
+    if known is None:
+        known = analysis.walked[value] = _events_after(analysis, value)
+    return known
+
+
+def _events_after(analysis: Analysis, value: int) -> tuple[Event, ...]:
+    graph = analysis.graph
     walk = _Walk(deque([(value, (), None, False)]))
     while walk.todo and len(walk.seen) < _MAX_STEPS:
         v, norms, piece, gated = walk.todo.popleft()
-        if v in walk.seen or not flow.graph.values[v].is_float:
+        if v in walk.seen or not graph.values[v].is_float:
             continue
         walk.seen.add(v)
-        if v in flow.outputs:
+        if v in analysis.outputs:
             walk.events.append(Event("head", -1, v, norms=norms, piece=piece, gated=gated))
-        for op in flow.graph.consumers(v):
-            if flow.graph.is_live(op) and op.name not in FACTORIES:  # zeros_like and its kin read a shape only
-                _step(flow, walk, op, _State(v, norms, piece, gated))
+        for op in graph.consumers(v):
+            if graph.is_live(op) and op.name not in FACTORIES:  # zeros_like and similar functions read a shape only
+                _step(analysis, walk, op, _State(v, norms, piece, gated))
     return tuple(dict.fromkeys(walk.events))
 
 
@@ -144,9 +92,9 @@ class _State:
     gated: bool
 
 
-def _step(flow: Flow, walk: _Walk, op: Op, at: _State) -> None:
+def _step(analysis: Analysis, walk: _Walk, op: Op, at: _State) -> None:
     """One consumer: an event, or further on."""
-    kind = _event_kind(flow, op, at.value)
+    kind = _event_kind(analysis, op, at.value)
     if op.name == "glu" and not at.gated:
         walk.events.append(Event("act", op.index, at.value, _GLU_GATE, None, at.norms, at.piece, True))
     if kind is not None:
@@ -154,32 +102,31 @@ def _step(flow: Flow, walk: _Walk, op: Op, at: _State) -> None:
             walk.events.append(
                 Event(kind, op.index, at.value, norms=at.norms, piece=at.piece, gated=at.gated, name=op.name)
             )
-        if kind == "gate" and not flow.around.kinds.is_weight(at.value):
+        if kind == "gate" and not analysis.dependence.is_weight(at.value):
             walk.todo.extend((out, at.norms, at.piece, True) for out in op.outputs)
-    elif op.index in flow.inside_norm:
-        norm = flow.inside_norm[op.index]
+    elif op.index in analysis.inside_norm:
+        norm = analysis.inside_norm[op.index]
         walk.todo.append((norm.output, (*at.norms, norm.op), at.piece, at.gated))
-    elif op.output in flow.around.regions.root:
-        _through_region(flow, walk, op, at)
-    elif _looked_through(flow, op):
+    elif op.output in analysis.regions.root:
+        _through_region(analysis, walk, op, at)
+    elif _looked_through(analysis, op):
         for out in op.outputs:
             walk.todo.append((out, at.norms, out if at.piece is None and op.name in _SPLITS else at.piece, at.gated))
     elif not at.gated:
         walk.events.append(Event("op", op.index, at.value, norms=at.norms, piece=at.piece, name=op.name))
 
 
-def _event_kind(flow: Flow, op: Op, v: int) -> EventKind | None:
-    around = flow.around
-    if op.index in flow.residuals:
-        return "residual" if flow.residuals[op.index].branch == v else "stream_in"
-    place = flow.attention.places.get((op.index, v))
+def _event_kind(analysis: Analysis, op: Op, v: int) -> EventKind | None:
+    if op.index in analysis.residuals:
+        return "residual" if analysis.residuals[op.index].branch == v else "stream_in"
+    place = analysis.attention.places.get((op.index, v))
     if place is not None:
         return "datamul" if place == "attn_p" else place
-    if op.index in around.contractions or op.name in RECURRENT:
+    if op.index in analysis.contractions or op.name in RECURRENT:
         return "linear"
     if op.name in SOFTMAX:
-        return "attn_bias" if op.index in flow.attention.softmaxes else "softmax"
-    if op.output in flow.attention.scores and op.index not in around.products and len(around.signals(op)) > 1:
+        return "attn_bias" if op.index in analysis.attention.softmaxes else "softmax"
+    if op.output in analysis.attention.scores and op.index not in analysis.products and len(analysis.signals(op)) > 1:
         return "attn_bias"
     if op.name in LOSSES:
         return "loss"
@@ -188,17 +135,17 @@ def _event_kind(flow: Flow, op: Op, v: int) -> EventKind | None:
     multiplies = op.name in ("mul", "div", "rdiv", "addcmul", "complex", "polar", "addcdiv", "lerp")
     if (
         multiplies
-        and op.index not in flow.inside_norm
-        and op.output not in around.regions.root
-        and len(around.signals(op)) > 1
+        and op.index not in analysis.inside_norm
+        and op.output not in analysis.regions.root
+        and len(analysis.signals(op)) > 1
     ):
         return "gate"
     return None
 
 
-def _through_region(flow: Flow, walk: _Walk, op: Op, at: _State) -> None:
+def _through_region(analysis: Analysis, walk: _Walk, op: Op, at: _State) -> None:
     """To the ends of the univariate region that begins here."""
-    regions = flow.around.regions
+    regions = analysis.regions
     base = regions.root[op.output]
     if base not in (at.value, regions.root.get(at.value)):
         return
@@ -207,39 +154,39 @@ def _through_region(flow: Flow, walk: _Walk, op: Op, at: _State) -> None:
         if found.is_affine:
             walk.todo.append((end, at.norms, at.piece, at.gated))
         elif not at.gated:
-            walk.events.append(Event("act", op.index, at.value, found, end, at.norms, at.piece, _multiplies(flow, end)))
+            walk.events.append(
+                Event("act", op.index, at.value, found, end, at.norms, at.piece, _multiplies(analysis, end))
+            )
 
 
-def _looked_through(flow: Flow, op: Op) -> bool:
+def _looked_through(analysis: Analysis, op: Op) -> bool:
     if op.name in _TRANSPARENT or op.name.startswith("fft_") or op.name in ELEMENTWISE:
         return True
-    return op.name in _FIXED_MAPS and len(flow.around.signals(op)) == 1  # a map by constants (a cosine transform)
+    return op.name in _FIXED_MAPS and len(analysis.signals(op)) == 1  # a map by constants (a cosine transform)
 
 
-def _multiplies(flow: Flow, value: int, steps: int = 6) -> bool:
+def _multiplies(analysis: Analysis, value: int) -> bool:
     """Whether a value multiplies another signal, perhaps after a view or a constant factor."""
-    frontier = [value]
-    for _ in range(steps):
-        following: list[int] = []
-        for v in frontier:
-            for op in flow.graph.consumers(v):
-                if not flow.graph.is_live(op) or op.index in flow.residuals or op.index in flow.inside_norm:
-                    continue
-                if _event_kind(flow, op, v) == "gate":
-                    return True
-                alone = len(flow.around.signals(op)) == 1
-                if (
-                    op.name in _TRANSPARENT or (op.name in ("mul", "add", "sub", "rsub", "div") and alone)
-                ) and op.name != "cat":
-                    following += op.outputs
-        frontier = following
-        if not frontier:
-            break
-    return False
+
+    def readers(v: int) -> list[Op]:
+        live = (op for op in analysis.graph.consumers(v) if analysis.graph.is_live(op))
+        return [op for op in live if op.index not in analysis.residuals and op.index not in analysis.inside_norm]
+
+    def passed_on(v: int) -> list[int]:
+        return [out for op in readers(v) if _keeps_values(analysis, op) for out in op.outputs]
+
+    reached = reach(value, passed_on, limit=_MAX_STEPS, levels=_TO_GATE)
+    return any(_event_kind(analysis, op, v) == "gate" for v in reached for op in readers(v))
+
+
+def _keeps_values(analysis: Analysis, op: Op) -> bool:
+    """Whether an op moves the values of one signal, or scales and shifts them."""
+    scales = op.name in ("mul", "add", "sub", "rsub", "div") and len(analysis.signals(op)) == 1
+    return op.name != "cat" and (op.name in _TRANSPARENT or scales)
 
 
 # ---------------------------------------------------------------------- upstream
-def sources(flow: Flow, value: int, limit: int = 4) -> tuple[str, ...]:
+def sources(analysis: Analysis, value: int, limit: int = 4) -> tuple[str, ...]:
     """What a value comes from, one entry for each summand or concatenated part.
 
     "input", "norm", "act:NAME", "attn", "gate", "se_gate", "stream", "lin", "embed", "softmax", "rnn", "mix",
@@ -252,48 +199,47 @@ def sources(flow: Flow, value: int, limit: int = 4) -> tuple[str, ...]:
         if v in seen:
             continue
         seen.add(v)
-        label, more = _source(flow, v)
+        label, more = _source(analysis, v)
         if label:
             found[label] = None
         todo.extend(more)
     return tuple(found)
 
 
-def _source(flow: Flow, v: int) -> tuple[str, list[int]]:
-    around = flow.around
-    op = flow.graph.producer(v)
+def _source(analysis: Analysis, v: int) -> tuple[str, list[int]]:
+    op = analysis.graph.producer(v)
     if op is None:
-        return _leaf_source(flow, v), []
-    if op.index in flow.residuals:
+        return _leaf_source(analysis, v), []
+    if op.index in analysis.residuals:
         return "stream", []
-    if op.index in around.norms:
+    if op.index in analysis.norms:
         return "norm", []
-    if op.index in around.contractions:
-        return ("embed" if around.contractions[op.index][0].lookup else "lin"), []
-    if op.index in flow.attention.outputs:
+    if op.index in analysis.contractions:
+        return ("embed" if analysis.contractions[op.index][0].lookup else "lin"), []
+    if op.index in analysis.attention.outputs:
         return "attn", []
-    if op.index in around.products:
+    if op.index in analysis.products:
         return "mix", []
     named = {**dict.fromkeys(SOFTMAX, "softmax"), **dict.fromkeys(RECURRENT, "rnn"), **dict.fromkeys(LOOKUPS, "embed")}
     if op.name in named:
         return named[op.name], []
-    if v in around.regions.root:
-        function = around.regions.functions.get(v)
+    if v in analysis.regions.root:
+        function = analysis.regions.functions.get(v)
         if function is None or function.is_affine:
-            return "", [around.regions.root[v]]
+            return "", [analysis.regions.root[v]]
         return f"act:{function.label}", []
-    return _source_through(flow, op, v)
+    return _source_through(analysis, op, v)
 
 
-def _source_through(flow: Flow, op: Op, v: int) -> tuple[str, list[int]]:
-    signals = flow.around.signals(op)
+def _source_through(analysis: Analysis, op: Op, v: int) -> tuple[str, list[int]]:
+    signals = analysis.signals(op)
     if not signals:
-        kinds = {flow.around.kinds.kinds[i] for i in op.inputs}
+        kinds = {analysis.dependence.kinds[i] for i in op.inputs}
         return ("param" if "weight" in kinds else "input" if "index" in kinds else "const"), []
     if op.name == "glu":
         return "gate", []
     if op.name in ("mul", "div", "rdiv", "addcmul", "lerp") and len(signals) > 1:
-        sizes = {flow.graph.values[i].numel for i in signals}
+        sizes = {analysis.graph.values[i].numel for i in signals}
         return ("gate" if len(sizes) == 1 else "se_gate"), []
     if op.name in (
         "setitem",
@@ -307,13 +253,13 @@ def _source_through(flow: Flow, op: Op, v: int) -> tuple[str, list[int]]:
     ):
         written = [i for i in signals if i != op.inputs[0]]
         return "", written or signals
-    if _looked_through(flow, op) or op.name in REDUCTIONS:
+    if _looked_through(analysis, op) or op.name in REDUCTIONS:
         return "", signals
     if op.name in FACTORIES:
         return "const", []
     return f"op:{op.name}", []
 
 
-def _leaf_source(flow: Flow, v: int) -> str:
-    kind = flow.graph.values[v].kind
+def _leaf_source(analysis: Analysis, v: int) -> str:
+    kind = analysis.graph.values[v].kind
     return {"input": "input", "parameter": "param", "buffer": "const", "constant": "const"}.get(kind, "const")

@@ -10,7 +10,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from fanin.graph.analysis.analysis import Analysis, analyse
+from fanin.graph.analysis.analyse import analyse
+from fanin.graph.analysis.analysis import Analysis
 from fanin.graph.ir import Graph, Op
 from fanin.model.operations import POOLS, RECURRENT, SOFTMAX
 
@@ -104,10 +105,9 @@ Shown = tuple[NodeKind, str, str]
 
 def _shown(analysis: Analysis, op: Op) -> Shown | None:
     """Kind, title and detail of an op that matters; None for views, casts and the insides of norms and activations."""
-    flow, graph = analysis.flow, analysis.graph
-    around = flow.around
-    if op.index in around.contractions:
-        use = around.contractions[op.index][0]
+    graph = analysis.graph
+    if op.index in analysis.contractions:
+        use = analysis.contractions[op.index][0]
         links = analysis.links[use.op, use.weight]
         name = next((graph.values[li.value].name for li in links if li.whole), "weight")
         return (
@@ -115,23 +115,26 @@ def _shown(analysis: Analysis, op: Op) -> Shown | None:
             name.rpartition(".")[2] if op.module and name.startswith(op.module) else name,
             _map_detail(graph, op, use.weight),
         )
-    if op.index in around.norms:
-        return "norm", around.norms[op.index].name.replace("_", " "), ""
-    if op.index in flow.residuals:
-        return "add", "+", f"stream {flow.residuals[op.index].stream}, branch {flow.residuals[op.index].index + 1}"
-    function = around.regions.functions.get(op.output)
-    if function is not None and not function.is_affine and op.index not in flow.inside_norm:
-        return "act", function.label, ""
-    if op.index in flow.attention.outputs:
+    if op.index in analysis.norms:
+        return "norm", analysis.norms[op.index].name.replace("_", " "), ""
+    if op.index in analysis.residuals:
+        return (
+            "add",
+            "+",
+            f"stream {analysis.residuals[op.index].stream}, branch {analysis.residuals[op.index].index + 1}",
+        )
+    if analysis.is_activated(op.output) and op.index not in analysis.inside_norm:
+        return "act", analysis.regions.functions[op.output].label, ""
+    if op.index in analysis.attention.outputs:
         return "attention", "attention", ""
-    if op.index in around.products or op.name in SOFTMAX:
+    if op.index in analysis.products or op.name in SOFTMAX:
         return "attention", op.name.replace("_", " "), ""
     if op.name in RECURRENT:
         return "recurrent", op.name, ""
     if (
         op.name in ("mul", "glu")
-        and op.index not in flow.inside_norm
-        and (len(around.signals(op)) > 1 or op.name == "glu")
+        and op.index not in analysis.inside_norm
+        and (len(analysis.signals(op)) > 1 or op.name == "glu")
     ):
         return "gate", "x", "gate"
     if op.name in POOLS or op.name in ("cat", "lstm"):
@@ -148,11 +151,10 @@ def _edges(analysis: Analysis, chosen: Mapping[int, Shown]) -> set[tuple[int, in
     graph = analysis.graph
     reach: dict[int, frozenset[int]] = {v: frozenset({-1 - n}) for n, v in enumerate(graph.inputs)}
     edges: set[tuple[int, int]] = set()
-    kinds = analysis.flow.around.kinds
     for op in graph.live_ops():
         before: frozenset[int] = frozenset()
         for i in op.inputs:
-            if kinds.kinds[i] in ("signal", "index"):
+            if analysis.dependence.kinds[i] in ("signal", "index"):
                 before |= reach.get(i, frozenset())
         if op.index in chosen:
             edges |= {(b, op.index) for b in before}

@@ -7,41 +7,38 @@ model did to separate them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from fanin.graph.analysis.analysis import Analysis
-from fanin.graph.analysis.axes import Link
+from fanin.graph.analysis.analysis import Analysis, Sighting
 from fanin.graph.analysis.contraction import Contraction
-from fanin.graph.analysis.walks import Event
+from fanin.graph.analysis.walks import downstream
 from fanin.graph.ir import Op
 from fanin.graph.recording.replay import run
 from fanin.graph.roles.data import Part
+from fanin.graph.roles.tags import tag
 from fanin.layout import Layout
 from fanin.model.operations import DROPOUT, VIEWS
 
 __all__ = ["parts_of"]
 
 _MAX_ELEMENTS = 4_000_000
-_Use = tuple[Contraction, Link]
 
 
 def parts_of(
     analysis: Analysis,
-    uses: Sequence[_Use],
+    seen: Sequence[Sighting],
     layout: Layout,
     shape: Sequence[int],
-    events_after: Callable[[int], tuple[Event, ...]],
-    tag: Callable[[Event], str],
 ) -> tuple[Part, ...]:
     """The parts of a weight along its output axis, in order; empty for one map or interleaved ones."""
     if len(layout.out_axes) != 1 or layout.groups > 1 or layout.lookup:
         return ()
     units = shape[layout.out_axes[0]]
-    if len({u.op for u, _ in uses}) > 1 and all(link.ops for _, link in uses):
-        found = list(_split_before(analysis, uses, layout, shape, events_after, tag))
+    if len({s.use.op for s in seen}) > 1 and all(s.link.ops for s in seen):
+        found = list(_split_before(analysis, seen, layout, shape))
     else:
-        found = list(_split_after(analysis, uses[0][0], units, events_after, tag))
+        found = list(_split_after(analysis, seen[0].use, units))
     return _tiling(found, units)
 
 
@@ -66,15 +63,13 @@ def _split_after(
     analysis: Analysis,
     use: Contraction,
     units: int,
-    events_after: Callable[[int], tuple[Event, ...]],
-    tag: Callable[[Event], str],
 ) -> Iterator[tuple[str, list[int]]]:
     graph = analysis.graph
     out = graph.ops[use.op].output
     pieces: dict[int, list[str]] = {}
-    for event in events_after(out):
+    for event in downstream(analysis, out):
         if event.piece is not None:
-            pieces.setdefault(event.piece, []).append(tag(event))
+            pieces.setdefault(event.piece, []).append(tag(analysis, event))
     if len(pieces) < 2:
         return
     value = graph.values[out]
@@ -111,7 +106,7 @@ def _held(piece: Any, units: int) -> list[int]:
 
 def _send(analysis: Analysis, start: int, tensor: Any, wanted: set[int]) -> dict[int, Any]:
     """Values of the wanted pieces when `tensor` is sent through views and additive biases from `start`."""
-    graph, signals = analysis.graph, analysis.flow.around.signals
+    graph, signals = analysis.graph, analysis.signals
     env: dict[int, Any] = {start: tensor}
     last = max(graph.values[w].op or 0 for w in wanted)
     for op in graph.ops[(graph.values[start].op or 0) + 1 : last + 1]:
@@ -140,15 +135,14 @@ def _run(op: Op, env: dict[int, Any], data: Any) -> None:
 
 def _split_before(
     analysis: Analysis,
-    uses: Sequence[_Use],
+    seen: Sequence[Sighting],
     layout: Layout,
     shape: Sequence[int],
-    events_after: Callable[[int], tuple[Event, ...]],
-    tag: Callable[[Event], str],
 ) -> Iterator[tuple[str, list[int]]]:
     """A stacked weight that is cut into pieces, each with a contraction of its own."""
     graph = analysis.graph
-    for use, link in uses:
+    for sighting in seen:
+        use, link = sighting.use, sighting.link
         total = 1
         for n in shape:
             total *= n
@@ -159,6 +153,6 @@ def _split_before(
             _run(graph.ops[index], env, graph.data)
         if use.weight in env:
             held = _held(env[use.weight], shape[layout.out_axes[0]])
-            again = list(_split_after(analysis, use, len(held), events_after, tag))
-            names = dict.fromkeys(tag(e) for e in events_after(graph.ops[use.op].output))
+            again = list(_split_after(analysis, use, len(held)))
+            names = dict.fromkeys(tag(analysis, e) for e in downstream(analysis, graph.ops[use.op].output))
             yield from [(name, [held[i] for i in local]) for name, local in again] or [("+".join(sorted(names)), held)]

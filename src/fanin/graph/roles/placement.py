@@ -1,4 +1,4 @@
-"""Where parameters stand among each other: residual branches, reuse, who belongs to whom, plain stacks."""
+"""Parameters beside each other: residual branches, repeated use, which bias belongs to which weight, plain stacks."""
 
 from __future__ import annotations
 
@@ -6,42 +6,47 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from fanin.graph.analysis.activations import Activation
-from fanin.graph.analysis.residual import Residual
-from fanin.graph.analysis.walks import Event
+from fanin.graph.analysis.analysis import Analysis, Residual
+from fanin.graph.analysis.events import Event
+from fanin.graph.analysis.walks import downstream
+from fanin.graph.ir import Graph
 from fanin.graph.roles.data import Branch, ParameterRole, Use
-from fanin.graph.roles.uses import Book
 
-__all__ = ["branch_at", "iterated", "plain_stack", "with_owners"]
+__all__ = ["branch_at", "iterated", "place_name", "plain_stack", "with_owners"]
 
 
-def branch_at(book: Book, index: int, events: Sequence[Event]) -> Branch | None:
+def branch_at(analysis: Analysis, index: int, events: Sequence[Event]) -> Branch | None:
     """The place of an op in a residual branch: the one it writes, else the innermost one around it."""
-    flow = book.analysis.flow
     written = next((e for e in events if e.kind == "residual"), None)
-    residual = flow.residuals[written.op] if written is not None else book.branch_of.get(index)
+    residual = analysis.residuals[written.op] if written is not None else analysis.branch_around.get(index)
     if residual is None:
         return None
     return Branch(
         stream=residual.stream,
         index=residual.index,
-        num_branches=book.lengths[residual.stream],
+        num_branches=len(analysis.branches_of[residual.stream]),
         position=residual.maps.get(index, max(residual.num_maps - 1, 0)),
         num_maps=residual.num_maps,
         writes=written is not None,
         kind=residual.kind,
-        post_norm=_is_post_norm(book, residual),
+        post_norm=_is_post_norm(analysis, residual),
     )
 
 
-def _is_post_norm(book: Book, residual: Residual) -> bool:
+def _is_post_norm(analysis: Analysis, residual: Residual) -> bool:
     """Whether the only reader of the sum is a norm."""
-    flow = book.analysis.flow
-    out = book.graph.ops[residual.op].output
-    readers = [op for op in book.graph.consumers(out) if book.graph.is_live(op)]
-    return bool(readers) and all(op.index in flow.inside_norm for op in readers) and out not in flow.outputs
+    out = analysis.graph.ops[residual.op].output
+    readers = [op for op in analysis.graph.consumers(out) if analysis.graph.is_live(op)]
+    return bool(readers) and all(op.index in analysis.inside_norm for op in readers) and out not in analysis.outputs
 
 
-def iterated(book: Book, ops: Sequence[int]) -> int:
+def place_name(graph: Graph, index: int) -> str:
+    """An op and the module that runs it, for reasons ("linear in layers.0.mlp")."""
+    op = graph.ops[index]
+    return f"{op.name} in {op.module or graph.model}"
+
+
+def iterated(graph: Graph, ops: Sequence[int]) -> int:
     """Longest chain among uses of one parameter in which each feeds the next."""
     places = sorted(set(ops))
     if len(places) < 2:
@@ -49,7 +54,7 @@ def iterated(book: Book, ops: Sequence[int]) -> int:
     wanted = set(places)
     longest: dict[int, int] = {}
     carried: dict[int, int] = {}
-    for op in book.graph.ops[places[0] : places[-1] + 1]:
+    for op in graph.ops[places[0] : places[-1] + 1]:
         before = max((carried.get(i, 0) for i in op.inputs), default=0)
         if op.index in wanted:
             before += 1
@@ -59,26 +64,26 @@ def iterated(book: Book, ops: Sequence[int]) -> int:
     return max(longest.values())
 
 
-def with_owners(book: Book, found: Mapping[str, ParameterRole]) -> dict[str, ParameterRole]:
+def with_owners(analysis: Analysis, found: Mapping[str, ParameterRole]) -> dict[str, ParameterRole]:
     """The roles with the names that belong to them: the bias of each weight, the factor of each branch."""
     biases = {r.owner: n for n, r in found.items() if r.role == "bias" and r.owner}
-    scales = _layer_scales(book, found)
+    scales = _layer_scales(analysis, found)
     return {
         n: replace(r, bias=biases.get(n, ""), uses=tuple(_with_scale(u, scales) for u in r.uses))
         for n, r in found.items()
     }
 
 
-def _layer_scales(book: Book, found: Mapping[str, ParameterRole]) -> dict[tuple[int, int], str]:
+def _layer_scales(analysis: Analysis, found: Mapping[str, ParameterRole]) -> dict[tuple[int, int], str]:
     """(stream, branch index) -> name of the parameter that scales the branch."""
     scales = {}
     for name, r in found.items():
         if r.role != "layer_scale":
             continue
         for use in r.uses:
-            for e in book.events_after(book.graph.ops[use.op].output):
+            for e in downstream(analysis, analysis.graph.ops[use.op].output):
                 if e.kind == "residual":
-                    residual = book.analysis.flow.residuals[e.op]
+                    residual = analysis.residuals[e.op]
                     scales[residual.stream, residual.index] = name
     return scales
 
@@ -89,16 +94,11 @@ def _with_scale(use: Use, scales: Mapping[tuple[int, int], str]) -> Use:
     return replace(use, branch=replace(use.branch, layer_scale=scales[use.branch.stream, use.branch.index]))
 
 
-def plain_stack(book: Book, found: Mapping[str, ParameterRole]) -> tuple[tuple[str, Activation | None], ...]:
+def plain_stack(analysis: Analysis, found: Mapping[str, ParameterRole]) -> tuple[tuple[str, Activation | None], ...]:
     """The weights of a plain stack in order, each with its activation; empty for any other model."""
     weights = sorted((r for r in found.values() if r.role == "weight" and r.uses), key=lambda r: r.uses[0].op)
     plain = {"weight", "bias", "unused", "act_param", "gain"}
-    if (
-        not weights
-        or any(r.role not in plain for r in found.values())
-        or book.analysis.flow.residuals
-        or book.analysis.flow.around.norms
-    ):
+    if not weights or any(r.role not in plain for r in found.values()) or analysis.residuals or analysis.norms:
         return ()
     if any(not _is_plain(r) for r in weights):
         return ()

@@ -29,14 +29,13 @@ def chain_names(analysis: Analysis, ops: Sequence[int]) -> tuple[str, ...]:
 
 
 def _name(analysis: Analysis, op: Op) -> str:
-    kinds = analysis.flow.around.kinds
     if op.name == "_weight_norm":
         return "weight_norm"
     if op.name in _ORTHOGONAL:
         return "orthogonal"
     if _is_power_iteration(analysis, op):
         return "spectral_norm"
-    if is_weight_norm(analysis.graph, op, kinds):
+    if is_weight_norm(analysis.graph, op, analysis.dependence):
         return "standardize"
     for names, name in ((_TURNS, "transpose"), (_PICKS, "select"), (_JOINS, "join")):
         if op.name in names:
@@ -49,7 +48,7 @@ def _name(analysis: Analysis, op: Op) -> str:
 
 
 def _elementwise_name(analysis: Analysis, op: Op) -> str:
-    partners = [i for i in op.inputs if analysis.flow.around.kinds.is_weight(i)]
+    partners = [i for i in op.inputs if analysis.dependence.is_weight(i)]
     if op.name in ("mul", "div", "rdiv") and len(partners) < 2:
         return "factor"
     return op.name
