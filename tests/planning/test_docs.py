@@ -7,6 +7,7 @@ import pytest
 
 from fanin.recipes import RECIPES
 from fanin.recipes.auto.evidence import EVIDENCE
+from tools.recipe_page import PAGE, updated
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -18,9 +19,21 @@ def test_the_examples_run(page, tmp_path, monkeypatch):
         exec(compile(code, page, "exec"), {})
 
 
-def test_the_recipe_page_lists_every_recipe_and_all_evidence():
-    text = (DOCS / "recipes.md").read_text()
+def test_the_tables_of_the_recipe_page_are_those_of_the_code():
+    text = PAGE.read_text()
+    assert text == updated(text), "run python -m tools.recipe_page"
     for recipe in RECIPES.values():
         assert f"| `{recipe.name}` | {recipe.summary} |" in text
-    for code, measured in EVIDENCE.items():
-        assert f"`{code}` | {measured.strip()} |" in text
+
+
+def test_a_table_that_is_out_of_step_is_found():
+    text = PAGE.read_text()
+    assert updated(text.replace("0.40 / 0.51", "0.40 / 0.50")) != text.replace("0.40 / 0.51", "0.40 / 0.50")
+    with pytest.raises(ValueError, match="end of evidence"):
+        updated(text.replace("<!-- end of evidence -->", ""))
+
+
+def test_every_link_to_evidence_has_its_rows():
+    linked = set(re.findall(r"\(#([a-z-]+)\)", PAGE.read_text()))
+    assert linked <= set(EVIDENCE)
+    assert all(row.setting and row.ours for rows in EVIDENCE.values() for row in rows)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from fanin.graph.roles.data import ParameterRole
 from fanin.recipes.auto import maps, recurrent
 from fanin.recipes.auto.branches import residual
-from fanin.recipes.auto.evidence import EVIDENCE
+from fanin.recipes.auto.evidence import EVIDENCE, sentence
 from fanin.recipes.auto.heads import head
 from fanin.recipes.auto.inputs import input_warnings
 from fanin.recipes.auto.options import AutoOptions
@@ -57,7 +57,7 @@ def choose(live: Live, options: AutoOptions) -> Chosen:
         live,
         network,
         lambda role: stacked.get(role.name) or _draft(network, role, options),
-        evidence=EVIDENCE,
+        evidence={code: sentence(rows) for code, rows in EVIDENCE.items()},
         notes=(*notes, *input_warnings(network)),
     )
 
