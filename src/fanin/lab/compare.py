@@ -16,10 +16,12 @@ from torch import Tensor, nn
 
 from fanin.errors import ArgumentError
 from fanin.lab.comparison import Comparison
+from fanin.lab.identity import identity
 from fanin.lab.runs import RunResult, RunSpec, RunStore
 from fanin.lab.starts import Init, start_
 from fanin.lab.training import accuracy, batches, make_optimizer, one_thread, train
 from fanin.lab.workers import carry_out
+from fanin.text.files import assert_place
 
 __all__ = ["Task", "compare"]
 
@@ -195,13 +197,15 @@ def compare(
         optimizer: "sgd" (momentum 0.9), "plain_sgd", "adam", "adamw", or a callable of (parameters, learning rate).
         batch_size: for a Split or arrays.
         target: a loss; steps and seconds to reach it are reported.
-        out: JSON Lines file that keeps the runs; a comparison that was killed goes on from it.
+        out: JSON Lines file that keeps the runs; a comparison that was killed goes on from it. It is locked meanwhile,
+            and refused where it holds runs of another experiment: another model, first batch, law, loss or optimizer.
         on: "process", "joblib" or "ray".
         workers: how many at a time; None takes all.
         progress: show a bar on stderr; or a callable of (what was done, share done in 0..1).
 
     Raises:
-        ArgumentError: nothing to compare, or `out` holds runs made under other settings.
+        ArgumentError: nothing to compare, or `out` holds runs of another experiment, or is in use by another process.
+        OutputError: `out` cannot be written.
 
     Example:
         >>> from fanin.lab.data import load
@@ -220,18 +224,17 @@ def compare(
         tasks = (_task_from(model, data, loss=loss, score=score, batch_size=batch_size),)
     seed_list = tuple(range(seeds)) if isinstance(seeds, int) else tuple(seeds)
     _check(tasks, inits, seed_list, lrs, steps)
-    settings = {
-        "tasks": [t.name for t in tasks],
-        "steps": steps,
-        "optimizer": optimizer if isinstance(optimizer, str) else getattr(optimizer, "__qualname__", repr(optimizer)),
-        "batch_size": batch_size,
-    }
-    store = RunStore(None if out is None else Path(out), settings)
     specs = [RunSpec(t.name, i, s, lr) for t, i, s, lr in product(tasks, inits, seed_list, map(float, lrs))]
     run = _Run(tasks={t.name: t for t in tasks}, inits=dict(inits), optimizer=optimizer, steps=steps)
-    missing = [s for s in specs if s not in store.runs]
-    for spec, result in _watched(carry_out(run, missing, on=on, workers=workers), len(specs), len(missing), progress):
-        store.add(spec, result)
+    settings: dict[str, Any] = {}
+    if out is not None:
+        assert_place(out)  # before any work
+        settings = {"batch_size": batch_size, **identity(tasks, inits, seed_list, optimizer=optimizer, steps=steps)}
+    with RunStore(None if out is None else Path(out), settings) as store:
+        missing = [s for s in specs if s not in store.runs]
+        results = carry_out(run, missing, on=on, workers=workers)
+        for spec, result in _watched(results, len(specs), len(missing), progress):
+            store.add(spec, result)
     return Comparison(
         runs={s: store.runs[s] for s in specs}, inits=tuple(inits), tasks=tuple(t.name for t in tasks), target=target
     )

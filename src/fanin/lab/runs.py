@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
+import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, NamedTuple
 
-from fanin.errors import ArgumentError
+from fanin.errors import ArgumentError, FaninError, FaninWarning
+from fanin.text.files import assert_place, refusal
+from fanin.text.names import clean
+from fanin.text.reading import parse_json, read_fields, shown
 
 __all__ = ["RunResult", "RunSpec", "RunStore"]
 
-_SCHEMA = 1
+_SCHEMA = 2
+_CLOSE = 1e-4  # relative; a loss computed on another machine differs by less
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -88,11 +95,15 @@ class RunStore:
     """An append-only JSON Lines file of runs; a run that is in it is never repeated, a torn last line never counts.
 
     The first line names the settings; opening the file under other settings is refused, so that results of two
-    experiments cannot mix. Every line is written and flushed to disk in one call.
+    experiments cannot mix. Every line is written and flushed to disk in one call. The file is locked while it is open.
 
     Args:
         path: the file; made where it does not exist. None keeps the runs in memory.
-        settings: what all runs have in common, JSON-ready.
+        settings: what all runs have in common, JSON-ready. Entries that the file lacks are added to it.
+
+    Raises:
+        ArgumentError: the file is something else, holds runs of other settings, or is in use by another process.
+        OutputError: it cannot be written.
 
     Example:
         >>> store = RunStore(None, {"steps": 2})
@@ -104,73 +115,256 @@ class RunStore:
     def __init__(self, path: Path | None, settings: Mapping[str, Any]) -> None:
         self.path = path
         self.runs: dict[RunSpec, RunResult] = {}
-        self._settings = json.loads(json.dumps(settings, sort_keys=True))
+        self._handle: int | None = None
         if path is None:
             return
-        if path.exists() and path.stat().st_size:
-            self._load(path)
-        if not path.exists() or not path.stat().st_size:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._append({"fanin": "compare", "schema": _SCHEMA, "settings": self._settings})
+        self._handle = _opened(path)
+        try:
+            self._begin(path, json.loads(json.dumps(settings, sort_keys=True)))
+        except BaseException:
+            self.close()
+            raise
 
-    def _load(self, path: Path) -> None:
-        text = path.read_bytes()
-        whole, torn = text[: text.rfind(b"\n") + 1], text[text.rfind(b"\n") + 1 :]
-        if torn:  # a kill in the middle of a write: cut the line off, its run is done again
-            with path.open("r+b") as file:
-                file.truncate(len(whole))
-                os.fsync(file.fileno())
-        lines = list(_parse(whole, path))
-        if not lines:
+    def __enter__(self) -> RunStore:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let others use the file."""
+        handle, self._handle = self._handle, None
+        if handle is not None:
+            os.close(handle)
+
+    def __del__(self) -> None:
+        self.close()
+
+    def _begin(self, path: Path, settings: Mapping[str, Any]) -> None:
+        """Read what is there; nothing is changed before it is known to be a file of runs with these settings."""
+        held = path.read_bytes()
+        head = {"fanin": "compare", "schema": _SCHEMA, "settings": settings}
+        whole, torn = held[: held.rfind(b"\n") + 1], held[held.rfind(b"\n") + 1 :]
+        if not whole:
+            if not _line(head).startswith(torn) and not torn.startswith(b'{"fanin": "compare"'):
+                _header(torn, path)  # says what is wrong with it
+            self._cut(0)
+            self._append(head)
             return
-        head = lines[0]
-        if head.get("fanin") != "compare" or head.get("schema") != _SCHEMA:
-            raise ArgumentError(
-                f"{path} does not begin like a file of runs (schema {_SCHEMA}); its first line is {head!r}. "
-                "Give another file name."
-            )
-        if head["settings"] != self._settings:
-            changed = sorted(
-                k
-                for k in head["settings"].keys() | self._settings.keys()
-                if head["settings"].get(k) != self._settings.get(k)
-            )
-            raise ArgumentError(
-                f"{path} holds runs made under other settings ({', '.join(changed)} differ), and runs of two "
-                "experiments must not mix. Give another file name, or delete the file."
-            )
-        for line in lines[1:]:
-            spec = RunSpec(**line["run"])
-            self.runs.setdefault(spec, _decode_result(line["result"]))
+        known = _header(whole.split(b"\n")[0], path)
+        found = list(_entries(whole, path))
+        for entry in found:
+            known = {**entry.settings, **known}
+        _assert_same(known, settings, path)
+        self.runs = {e.spec: e.result for e in reversed(found) if e.spec is not None and e.result is not None}
+        self._end(whole, torn)
+        if more := {k: v for k, v in settings.items() if k not in known}:
+            self._append({"settings": more})
+
+    def _end(self, whole: bytes, torn: bytes) -> None:
+        """Give the last line its end; where a kill came in the middle of it cut it off, and its run is done again."""
+        if not torn:
+            return
+        try:
+            last = _entry(torn)
+        except FaninError:
+            self._cut(len(whole))
+            return
+        self._write(b"\n")
+        if last.spec is not None and last.result is not None:
+            self.runs.setdefault(last.spec, last.result)
 
     def add(self, spec: RunSpec, result: RunResult) -> None:
         """Keep a run; adding one that is already there is an error, since it would be counted twice."""
         if spec in self.runs:
             raise ArgumentError(f"{spec} is already there; a run is never repeated")
-        self.runs[spec] = result
         if self.path is not None:
             data = asdict(result)
             data["losses"] = [_encode(x) for x in result.losses]
             self._append({"run": asdict(spec), "result": data})
+        self.runs[spec] = result
 
     def _append(self, line: Mapping[str, Any]) -> None:
-        assert self.path is not None  # noqa: S101
-        with self.path.open("ab") as file:
-            file.write(json.dumps(line, allow_nan=False).encode() + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
+        self._write(_line(line))
 
-
-def _parse(text: bytes, path: Path) -> Iterator[dict[str, Any]]:
-    for number, line in enumerate(text.splitlines(), 1):
+    def _write(self, rest: bytes) -> None:
+        """Add bytes at the end, all or none."""
+        if self._handle is None or self.path is None:
+            raise ArgumentError("the file of runs is closed; open it again with RunStore(path, settings)")
+        size = os.fstat(self._handle).st_size
         try:
-            yield json.loads(line)
-        except json.JSONDecodeError as error:
-            raise ArgumentError(
-                f"line {number} of {path} is not JSON ({error.msg}). Every whole line of a file of runs is; "
-                "give another file name, or mend the line."
-            ) from error
+            while rest:
+                rest = rest[os.write(self._handle, rest) :]
+            os.fsync(self._handle)
+        except OSError as error:  # a full disk: the runs that were there stand
+            with contextlib.suppress(OSError):
+                os.ftruncate(self._handle, size)
+            raise refusal(self.path, error) from error
+
+    def _cut(self, size: int) -> None:
+        assert self._handle is not None  # noqa: S101
+        os.ftruncate(self._handle, size)
+        os.fsync(self._handle)
 
 
-def _decode_result(data: Mapping[str, Any]) -> RunResult:
-    return RunResult(**{**data, "losses": tuple(float(x) for x in data["losses"])})
+def _opened(path: Path) -> int:
+    """The file, to append to, locked: nobody else can have it until it is closed.
+
+    Raises:
+        ArgumentError: another process has it, or it is no regular file.
+        OutputError: it cannot be written.
+    """
+    assert_place(path)
+    if path.exists() and not path.is_file():
+        raise ArgumentError(f"'{clean(path)}' is no file that runs can be kept in; give the name of a regular file.")
+    flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+    try:
+        handle = os.open(path, flags, 0o666)
+    except OSError as error:
+        raise refusal(path, error) from error
+    try:
+        _lock(handle)
+    except OSError as error:
+        os.close(handle)
+        raise ArgumentError(
+            f"another comparison is writing to '{clean(path)}'. Wait until it has ended, then start this one again: it "
+            "takes the runs that are there. Or give another file name."
+        ) from error
+    return handle
+
+
+def _lock(handle: int) -> None:
+    """Lock an open file.
+
+    Raises:
+        OSError: somebody else has locked it.
+    """
+    try:
+        import fcntl
+    except ImportError:  # Windows has no such locks
+        return
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise
+    except OSError:  # a disk without locks
+        return
+
+
+def _line(data: Mapping[str, Any]) -> bytes:
+    return json.dumps(data, allow_nan=False).encode() + b"\n"
+
+
+# ------------------------------------------------------------------ reading
+class _Entry(NamedTuple):
+    """What one line holds: a run, or settings that were added later."""
+
+    spec: RunSpec | None = None
+    result: RunResult | None = None
+    settings: Mapping[str, Any] = {}
+
+
+def _header(line: bytes, path: Path) -> Mapping[str, Any]:
+    """The settings in the first line.
+
+    Raises:
+        ArgumentError: the file does not begin like a file of runs.
+    """
+    try:
+        head = parse_json(line)
+    except ArgumentError as error:
+        raise ArgumentError(
+            f"line 1 of '{clean(path)}' is not JSON ({error}), so it is no file of runs. Give another file name."
+        ) from error
+    right = isinstance(head, dict) and head.get("fanin") == "compare" and head.get("schema") == _SCHEMA
+    if not right or not isinstance(head.get("settings"), dict):
+        raise ArgumentError(
+            f"'{clean(path)}' does not begin like a file of runs (schema {_SCHEMA}); its first line is {shown(head)}. "
+            "Give another file name."
+        )
+    settings: Mapping[str, Any] = head["settings"]
+    return settings
+
+
+def _entries(text: bytes, path: Path) -> Iterator[_Entry]:
+    """The lines after the first one; those that hold neither a run nor settings are named in one warning."""
+    wrong: list[str] = []
+    for number, line in enumerate(text.split(b"\n")[1:], 2):
+        if not line.strip():
+            continue
+        try:
+            yield _entry(line)
+        except FaninError as error:
+            wrong.append(f"line {number}: {error}")
+    if wrong:
+        more = f"\n  and {len(wrong) - 5} more" if len(wrong) > 5 else ""
+        warnings.warn(
+            f"{len(wrong)} lines of '{clean(path)}' hold no run; they are left as they are, and what is missing is run "
+            "again:\n  " + "\n  ".join(wrong[:5]) + more,
+            FaninWarning,
+            stacklevel=2,
+        )
+
+
+def _entry(line: bytes) -> _Entry:
+    data = parse_json(line)
+    if isinstance(data, dict) and set(data) == {"settings"} and isinstance(data["settings"], dict):
+        return _Entry(settings=data["settings"])
+    if not isinstance(data, dict) or set(data) != {"run", "result"}:
+        raise ArgumentError(f"a mapping of a run and its result is needed; got {shown(data)}")
+    spec = RunSpec(**read_fields(RunSpec, data["run"]))
+    if not spec.lr > 0:
+        raise ArgumentError(f"field 'lr' must be > 0; got {spec.lr!r}")
+    return _Entry(spec, _result(data["result"]))
+
+
+def _result(data: Any) -> RunResult:
+    """A result from plain data, its numbers checked against each other."""
+    if not isinstance(data, dict) or not isinstance(data.get("losses"), list):
+        raise ArgumentError(f"field 'result' must be a mapping with a list of losses; got {shown(data)}")
+    losses = tuple(map(_loss, data["losses"]))
+    result = RunResult(**{**read_fields(RunResult, {**data, "losses": ()}), "losses": losses})
+    finite = [math.isfinite(x) for x in losses]
+    if not all(finite[:-1]) or (bool(losses) and finite[-1] == result.diverged):
+        raise ArgumentError("field 'losses' holds numbers that are not finite elsewhere than where a run diverged")
+    if result.setup_steps < 0 or (not losses and (not result.setup_steps or result.diverged)):
+        raise ArgumentError("field 'losses' is empty, and the set-up has spent no steps")
+    return result
+
+
+def _loss(value: Any) -> float:
+    if isinstance(value, str) and value in ("nan", "inf", "-inf"):
+        return float(value)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ArgumentError(f"field 'losses' must hold numbers; got {shown(value)}")
+    return float(value)
+
+
+def _assert_same(there: Mapping[str, Any], here: Mapping[str, Any], path: Path) -> None:
+    """Raise where the file's settings and ours differ in an entry that both have."""
+    changed = [k for k in sorted(here) if k in there and not _same(there[k], here[k])]
+    if changed:
+        every = [words for k in changed for words in _changes(k, there[k], here[k])]
+        what = "; ".join(every[:6]) + ("; ..." if len(every) > 6 else "")
+        raise ArgumentError(
+            f"'{clean(path)}' holds runs made under other settings ({', '.join(map(clean, changed))} differ), and runs "
+            f"of two experiments must not mix: {what}. Give another file name, or delete the file."
+        )
+
+
+def _changes(name: str, there: Any, here: Any) -> Iterator[str]:
+    """What changed, in words: of mappings each entry by itself."""
+    if isinstance(there, Mapping) and isinstance(here, Mapping):
+        for key in sorted({**there, **here}):
+            if there.get(key) != here.get(key):
+                yield from _changes(f"{name}, {key}", there.get(key), here.get(key))
+    else:
+        yield f"{clean(name)} was {shown(there)} and is {shown(here)}"
+
+
+def _same(one: Any, two: Any) -> bool:
+    if isinstance(one, float) and isinstance(two, float):
+        return math.isclose(one, two, rel_tol=_CLOSE)
+    return bool(one == two)
