@@ -474,3 +474,26 @@ def test_what_the_forward_pass_never_reads_gets_a_safe_law_or_is_kept():
     assert plan["numbers"].action == "keep"
     assert plan["idle_bias"].initializer == Zeros()
     assert {plan[n].rule for n in ("matrix", "zeros", "idle_bias")} == {"unused"}
+
+
+def test_each_choice_names_the_measurements_behind_it():
+    def evidence(plan, name):
+        return [s.value for s in plan[name].steps if s.quantity == "evidence"]
+
+    images = fanin.plan(Images([Convs() for _ in range(2)]), normal(4, 3, 8, 8))
+    assert evidence(images, "bodies.0.n.weight") == ["batch-norm"]
+    normed_plan = fanin.plan(Stream([normed() for _ in range(2)]), normal(8, 16))
+    assert evidence(normed_plan, "bodies.0.0.weight") == []
+    assert evidence(normed_plan, "entry.weight") == ["first-layer"]
+    assert evidence(normed_plan, "bodies.0.1.weight") == ["widths"]
+    assert evidence(normed_plan, "bodies.0.3.weight") == ["last-map"]
+    assert evidence(normed_plan, "head.weight") == ["head"]
+    line = next(s for s in normed_plan["head.weight"].steps if s.quantity == "evidence")
+    assert "1/sqrt(d) 2.62" in line.formula
+    relu, gelu = (fanin.plan(relu_stack_of(a), normal(4, 8), mirrored=False)["2.weight"] for a in (nn.ReLU, nn.GELU))
+    assert [s.value for a in (relu, gelu) for s in a.steps if s.quantity == "evidence"] == ["orthogonal", "gelu-gain"]
+
+
+def relu_stack_of(activation):
+    hidden = [m for _ in range(4) for m in (nn.Linear(16, 16), activation())]
+    return nn.Sequential(nn.Linear(8, 16), activation(), *hidden, nn.Linear(16, 4))

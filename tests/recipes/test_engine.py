@@ -434,3 +434,27 @@ class Query(nn.Module):
 def test_tokens_by_convention_and_queries_of_unit_size():
     assert fanin.plan(Query(), (normal(3, 8), True), recipe="classic")["queries"].std == 1.0
     assert fanin.plan(Query(), (normal(3, 8), False), recipe="classic")["cls"].std == 0.02
+
+
+class Mirrored(nn.Module):
+    """Weights on the left of the product, one of them made of another: W x and (W - mean W) x."""
+
+    def __init__(self, width=16):
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(width, width))
+
+    def forward(self, x):
+        x = torch.tanh(self.weight @ x)
+        return (self.weight - self.weight.mean()) @ x
+
+
+def test_values_made_of_parameters_alone_are_no_data():
+    net = network(Mirrored(), normal(16, 4))
+    products = [op for op in net.graph.live_ops() if op.name in ("matmul", "mm", "linear")]
+    made = {
+        net.graph.parameters["weight"].value,
+        *(i for i in products[1].inputs if i != net.data_operand(products[1])),
+    }
+    assert made <= net.weight_only
+    assert not {net.data_operand(op) for op in products} & net.weight_only
+    assert [net.data_operand(op) for op in products] == [net.graph.inputs[0], products[1].inputs[1]]
