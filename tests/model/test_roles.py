@@ -76,6 +76,6 @@ def test_parameters_that_are_not_understood_are_told_by_a_flag():
 
     plan = fanin.plan(Raw(), recipe="torch", on_unknown="keep")
     assert not plan["w"].understood
-    assert plan.warnings == ("1 parameters are not understood and stay as they are: w",)
+    assert plan.warnings == ("1 parameter is not understood and kept unchanged: w",)
     assert not fanin.plan(Raw(), recipe="keep").warnings
     assert type(plan).from_dict(plan.to_dict()) == plan

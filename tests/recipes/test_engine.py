@@ -1,4 +1,4 @@
-"""What every recipe stands on: facts of activations, questions of the network, the sweep, and the common rules."""
+"""What every recipe builds on: facts of activations, questions of the network, the sweep, and the common rules."""
 
 import math
 

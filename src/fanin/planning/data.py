@@ -144,7 +144,7 @@ class PlanData(Mapping[str, Assignment]):
         """Write the plan as JSON; a file that exists is replaced only when the new one is complete.
 
         Raises:
-            OutputError: the file cannot be written; what was there stands.
+            OutputError: the file cannot be written; an older file of that name is unchanged.
         """
         write_text(path, self.to_json())
 
@@ -164,7 +164,7 @@ class PlanData(Mapping[str, Assignment]):
 
 
 def _by_name(listed: Sequence[Any]) -> dict[str, Assignment]:
-    """The assignments by their first names; no name may stand in two of them.
+    """The assignments by their first names; no name may be in two of them.
 
     Raises:
         PlanError: one of them is wrong.

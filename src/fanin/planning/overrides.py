@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 
 def first_match(name: str, patterns: Mapping[str, T]) -> tuple[str, T] | None:
-    """The first pattern, in the order given, that matches a qualified name, with what it stands for.
+    """The first pattern, in the order given, that matches a qualified name, with its value.
 
     Args:
         name: qualified parameter name.
@@ -63,9 +63,8 @@ def require_used(patterns: Iterable[str], used: set[str], names: list[str]) -> N
         shadowed = [n for n in names if fnmatch.fnmatchcase(n, pattern)]
         if shadowed:
             raise PlanError(
-                f"the pattern {pattern!r} is never used: everything it matches (e.g. {shadowed[0]!r}) is taken by "
-                "an earlier one. "
-                "The first match wins, so put the narrower pattern first, or remove it."
+                f"the pattern {pattern!r} is never used: an earlier pattern takes everything that it matches "
+                f"(e.g. {shadowed[0]!r}). The first match wins: put the narrower pattern first, or remove it."
             )
         raise PlanError(
             f"the pattern {pattern!r} matches no parameter; {did_you_mean(pattern, names[:2000])[:300]} "

@@ -1,4 +1,8 @@
-"""What a plan should say aloud about its laws: symmetric units, cuts that cut nothing, laws that are undone."""
+"""Warnings about a plan.
+
+Units that start identical, truncation bounds that never apply, laws that a parametrization rescales, parameters that
+no rule could place.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["law_warnings", "plan_warnings"]
 
-_NO_CUT = 6.3  # parent standard deviations; the streams reach 6.338, so a window beyond this cuts nothing
+_NO_CUT = 6.3  # parent standard deviations; the streams reach 6.338, so wider bounds never apply
 
 
 def law_warnings(a: Assignment, *, output: bool = False) -> tuple[str, ...]:
@@ -24,7 +28,7 @@ def law_warnings(a: Assignment, *, output: bool = False) -> tuple[str, ...]:
         output: it makes the outputs of the network, whose units get different gradients whatever they start as.
     """
     symmetric = () if output else tuple(_symmetric(a))
-    return (*symmetric, *_uncut(a), *_undone(a))
+    return (*symmetric, *_never_truncates(a), *_rescaled(a))
 
 
 def plan_warnings(plan: PlanData) -> tuple[str, ...]:
@@ -40,29 +44,29 @@ def _symmetric(a: Assignment) -> Iterator[str]:
     if hidden and value != 0.0 and a.layout is not None and not a.layout.lookup:
         yield (
             f"every unit of this map starts identical ({a.initializer}), and identical units stay identical under "
-            "training; draw it from a random law"
+            "training; choose a random initializer"
         )
 
 
-def _uncut(a: Assignment) -> Iterator[str]:
+def _never_truncates(a: Assignment) -> Iterator[str]:
     law = a.initializer
     if not isinstance(law, TruncatedNormal) or a.action != "draw":
         return
     low, high = law.window()
     if min(-low, high) > _NO_CUT:
         yield (
-            f"the bounds lie {min(-low, high):.3g} standard deviations out and cut nothing; bounds='std' counts in "
-            "standard deviations (torch's trunc_normal_ has this trap)"
+            f"the truncation bounds are {min(-low, high):.3g} standard deviations away and never apply; bounds='std' "
+            "counts them in standard deviations (torch's trunc_normal_ does not)"
         )
 
 
-def _undone(a: Assignment) -> Iterator[str]:
+def _rescaled(a: Assignment) -> Iterator[str]:
     if not a.through or a.action != "draw":
         return
     if a.through and a.name.endswith((".original", "_orig")):
         yield (
-            f"{a.through} is computed from these values by a parametrization that may rescale them (spectral norm "
-            "divides by the largest singular value): it sets the std that the network sees, not this law"
+            f"a parametrization computes {a.through} from these values and may rescale them (spectral norm divides by "
+            "the largest singular value), so the network can see another std than that of this initializer"
         )
 
 
@@ -70,4 +74,5 @@ def _kept_unknown(plan: PlanData) -> Iterator[str]:
     names = [a.name for a in plan.assignments.values() if not a.understood]
     if names:
         shown = ", ".join(names[:5]) + (" ..." if len(names) > 5 else "")
-        yield f"{len(names)} parameters are not understood and stay as they are: {shown}"
+        count = "1 parameter is" if len(names) == 1 else f"{len(names)} parameters are"
+        yield f"{count} not understood and kept unchanged: {shown}"

@@ -71,8 +71,8 @@ class Live:
 
     Attributes:
         model: the torch model; a recipe reads it and never writes.
-        tensors: its parameters by first qualified name, each once. Of a parametrized tensor, the parameter that
-            holds its values stands for the whole and the tensor here is the effective one.
+        tensors: its parameters by first qualified name, each once. Of a parametrized tensor only the parameter
+            that holds its values is here, with the effective tensor.
         graph: gives the captured forward pass when it is asked for; a recipe that needs none never pays for one.
     """
 

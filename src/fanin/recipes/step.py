@@ -1,4 +1,4 @@
-"""One line of a derivation: a number, the formula that gave it, and who says so."""
+"""One line of a derivation: a number, the formula that gave it, and its source."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from fanin.recipes.engine.network import Network, tap_share
 
 __all__ = ["adapter", "entry", "forward", "looped", "rescaled"]
 
-_LEAST_SHARE = 1e-3  # of taps on data; keeps a kernel that lies almost wholly on padding from an endless std
+_LEAST_SHARE = 1e-3  # of taps on data; bounds the std of a kernel that is almost wholly on padding
 _LOOPS = 3  # uses of a map on its own output from which it is a recurrence
 
 

@@ -1,6 +1,6 @@
-"""``classic``: each map by the activation beside it, as the textbooks have it.
+"""``classic``: each map by the activation beside it, as textbooks do.
 
-He for ReLU and its smooth kin, Glorot for tanh and for maps without an activation, four times Glorot for the
+He for ReLU and similar functions, Glorot for tanh and for maps without an activation, four times Glorot for the
 logistic function, LeCun for SELU; biases zero, forget gates one, recurrent maps orthogonal, norms one and zero.
 """
 
@@ -38,7 +38,7 @@ def weight(network: Network, role: ParameterRole, options: NoOptions) -> Draft:
         if beside is not None and test(beside):
             reason = f"{beside.label} {where}: {formula}"
             return law(make(beside), role, rule="classic", formula=formula, source=source, reason=reason)
-    reason = "no activation beside it: Glorot's law keeps signal and gradient in between"
+    reason = "no activation beside it: Glorot's law, a compromise between the signal and the gradient"
     return law(
         glorot_uniform(), role, rule="classic", formula="sqrt(2 / (fan_in + fan_out))", source=_GLOROT, reason=reason
     )

@@ -41,9 +41,7 @@ def _beta(network: Network, role: ParameterRole) -> tuple[float, str]:
 
 
 def _notes(network: Network, options: NoOptions) -> tuple[str, ...]:
-    return (
-        "deepnorm also multiplies the skip path by alpha, which is the architecture's part: (2 N)^(1/4) for N layers",
-    )
+    return ("deepnorm also needs the model to multiply each skip connection by alpha = (2 N)^(1/4) for N layers",)
 
 
 DEEPNORM = table_recipe(

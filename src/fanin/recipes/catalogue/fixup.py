@@ -17,12 +17,14 @@ _SOURCE = "Zhang, Dauphin, Ma 2019, arXiv 1901.09321, section 3"
 
 
 def weight(network: Network, role: ParameterRole, options: NoOptions) -> Draft:
-    """By the place of the map in its branch."""
+    """He's law times the depth factor; zero for the last map of a branch and for the output layer."""
     if is_head(role):
-        return fixed(Zeros(), rule="fixup head", reason="a zero classifier")
+        return fixed(Zeros(), rule="fixup head", reason="output layer, zero: the loss starts at ln C")
     if writes(role):
         _refuse_deadlock(network, role)
-        return fixed(Zeros(), rule="fixup last", reason="the last map of its branch is zero")
+        return fixed(
+            Zeros(), rule="fixup last", reason="last map of its branch, zero: at step 0 the branch adds nothing"
+        )
     m = role.branch.num_maps if role.branch is not None else 1
     n = num_branches(role)
     factor = n ** (-1.0 / (2 * m - 2)) if m > 1 else 1.0
@@ -36,16 +38,15 @@ def _refuse_deadlock(network: Network, role: ParameterRole) -> None:
     live = network.live(scale) if scale else None
     if live is not None and not live.any():
         raise PlanError(
-            f"{role.name!r} would be zero, and {scale!r}, which scales the same branch, is zero already: the "
-            "product of two zeros "
-            "has no gradient and never trains. Set the scale to one (overrides={'" + scale + "': 'ones'}) or "
-            "choose another recipe."
+            f"{role.name!r} would be zero, and {scale!r}, which scales the same branch, is zero already: the product "
+            "of two zeros has no gradient and never trains. Set the scale to one (overrides={'" + scale + "': 'ones'}) "
+            "or choose another recipe."
         )
 
 
 def _notes(network: Network, options: NoOptions) -> tuple[str, ...]:
     if any(r.role == "norm_scale" for r in network.roles.parameters.values()):
-        return ("fixup is made for residual networks without norm layers, and this network has some",)
+        return ("fixup is made for residual networks without norm layers, and this network has norm layers",)
     return ()
 
 

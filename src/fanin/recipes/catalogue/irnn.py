@@ -29,7 +29,7 @@ class IrnnOptions:
 
 
 def small(network: Network, role: ParameterRole, options: IrnnOptions) -> Draft:
-    """Everything that is not recurrent."""
+    """N(0, std²) for every map that is not recurrent."""
     return law(Normal(std=options.std), role, rule="irnn", formula=f"{options.std:g}", source=_SOURCE)
 
 

@@ -1,4 +1,4 @@
-"""``mup``: maximal update parametrization: stds that follow the width, and the learning-rate groups they need.
+"""``mup``: maximal update parametrization: stds by the width, and the learning-rate groups that they need.
 
 The groups are data (``plan.extras["groups"]``): for each the parameters, and what the learning rate and the weight
 decay of AdamW (or the learning rate of SGD) are multiplied by relative to the base width. Without them the stds
@@ -56,7 +56,7 @@ def weight(network: Network, role: ParameterRole, options: MupOptions) -> Draft:
             return fixed(
                 Zeros(),
                 rule="mup readout",
-                reason="a zero readout, as advised: no width-dependent noise in the outputs",
+                reason="output layer, zero as the paper advises: no noise at the start that depends on the width",
             )
         std = sigma * math.sqrt(options.base_width) / fan_in
         return law(Normal(std=std), role, rule="mup readout", formula="sigma sqrt(base width) / fan_in", source=_SOURCE)
@@ -65,7 +65,7 @@ def weight(network: Network, role: ParameterRole, options: MupOptions) -> Draft:
 
 
 def groups(network: Network, options: MupOptions) -> Mapping[str, Any]:
-    """Learning-rate groups, by what grows with the width."""
+    """Learning-rate groups, by which axes of a parameter grow with the width."""
     found: dict[tuple[str, float, float], list[str]] = {}
     for name, role in network.roles.parameters.items():
         kind = _kind(network, role)
@@ -92,7 +92,7 @@ def _kind(network: Network, role: ParameterRole) -> str:
 
 
 def _notes(network: Network, options: MupOptions) -> tuple[str, ...]:
-    said = "mup needs its learning-rate groups: plan.extras['groups']"
+    said = "mup needs its learning-rate groups: give plan.extras['groups'] to the optimizer"
     attends = any({"attn_q", "attn_k"} & set(r.tags) for r in network.roles.parameters.values())
     return (f"{said}; attention scores must be divided by d_head, not sqrt(d_head)",) if attends else (said,)
 

@@ -23,7 +23,7 @@ _PENNINGTON = "Pennington et al. 2017, arXiv 1711.04735; Xiao et al. 2018, arXiv
 
 
 def weight(network: Network, role: ParameterRole, options: NoOptions) -> Draft:
-    """An orthogonal map of the critical gain for what feeds it."""
+    """Orthogonal, at the critical gain of the activation that feeds the map."""
     use = role.use
     feed = use.feed if use is not None else None
     depth = max(len(network.roles.stack) - 1, 1)
@@ -37,7 +37,7 @@ def weight(network: Network, role: ParameterRole, options: NoOptions) -> Draft:
     words = (
         f"1 / sqrt(E f'²) of {feed.label} at q = {q:.4g}"
         if feed is not None and gain != 1.0
-        else "1: nothing to make up for"
+        else "1: no activation changes the size of its input"
     )
     steps = (Step(quantity="gain", value=gain, formula=words, source=_PENNINGTON),)
     return fixed(_map(role, gain), rule="orthogonal", reason=f"orthogonal, gain {gain:.4g}", steps=steps)

@@ -18,16 +18,17 @@ _SKIPINIT = "De and Smith 2020, arXiv 2002.10444, section 4"
 
 def scale(network: Network, role: ParameterRole, options: NoOptions) -> Draft:
     """Zero: every block starts as the identity."""
-    return fixed(Zeros(), rule="branch scale", reason="a zero scale: every block starts as the identity")
+    return fixed(
+        Zeros(), rule="branch scale", reason="scale of a residual branch, zero: every block starts as the identity"
+    )
 
 
 def _needs_scales(network: Network, options: NoOptions) -> tuple[str, ...]:
     if any(r.role == "layer_scale" for r in network.roles.parameters.values()):
         return ()
     raise PlanError(
-        "this recipe sets the learned scalar on each residual branch to zero, and the graph shows no such "
-        "parameter. Add one "
-        "(x + alpha * f(x)), or start from recipe='auto' with last_map='zero', which needs none."
+        "this recipe sets the learned scalar on each residual branch to zero, and the model has no such parameter. Add "
+        "one (x + alpha * f(x)), or use recipe='auto' with last_map='zero', which needs none."
     )
 
 

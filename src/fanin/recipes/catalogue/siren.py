@@ -27,7 +27,7 @@ class SirenOptions:
 
 
 def weight(network: Network, role: ParameterRole, options: SirenOptions) -> Draft:
-    """By the place of the map: on coordinates, or after a sine."""
+    """U(±1 / fan_in) on coordinates, U(±sqrt(6 / fan_in) / omega) behind a sine."""
     use = role.use
     beside = (use.activation or use.feed) if use is not None else None
     omega = options.omega or (abs(beside.inner) if beside is not None and beside.name in ("sin", "cos") else 30.0)
@@ -37,7 +37,7 @@ def weight(network: Network, role: ParameterRole, options: SirenOptions) -> Draf
 
 
 def bias(network: Network, role: ParameterRole, options: SirenOptions) -> Draft:
-    """Torch's own law, which SIREN's code leaves in place."""
+    """Torch's own law, which SIREN's code does not change."""
     owner = network.roles.parameters.get(role.owner)
     fan_in = owner.fan_in if owner is not None and owner.fan_in else None
     if fan_in is None:

@@ -17,7 +17,7 @@ _WANG = "Wang and Komatsuzaki 2021 (GPT-J); Black et al. 2022, arXiv 2204.06745,
 
 
 def weight(network: Network, role: ParameterRole, options: NoOptions) -> Draft:
-    """By the width of the model; by depth too where it writes into the stream."""
+    """sqrt(2 / (5 d)) for width d; 2 / (L sqrt(d)) for the last map of a branch."""
     d = network.width
     if not writes(role):
         return law(

@@ -16,7 +16,7 @@ _SOURCE = "Huang, Perez, Ba, Volkovs 2020 (ICML), section 3.2, and its published
 
 
 def weight(network: Network, role: ParameterRole, options: NoOptions) -> Draft:
-    """Queries, keys and maps outside of branches plain; values and what follows by depth."""
+    """Glorot's law; for values, outputs and feed-forward maps times a factor of the depth."""
     plain = _glorot(1.0)
     factor, words = _depth(network, role)
     if factor == 1.0 or ({"attn_q", "attn_k"} & set(role.tags) and "attn_v" not in role.tags):

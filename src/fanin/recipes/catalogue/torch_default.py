@@ -1,6 +1,6 @@
 """``torch``: the law of each module's own ``reset_parameters``, under fanin's keyed streams.
 
-Raw parameters and modules that are not torch's own have no such law; they are not understood.
+Bare parameters and modules that are not torch's own have no such law, and the recipe cannot place them.
 """
 
 from __future__ import annotations
@@ -86,12 +86,12 @@ def _dense(module: Any, attribute: str, shape: _Shape) -> _Made:
     weight = tuple(module.weight.shape)
     fan = weight[1] * math.prod(weight[2:])  # torch's own count, which a transposed convolution gets wrong
     if fan == 0:
-        return Zeros(), "nothing: fan_in is 0", ""
+        return Zeros(), "zero, because fan_in is 0", ""
     if attribute == "bias" and type(module).__name__ == "NonDynamicallyQuantizableLinear":
         return Zeros(), "zero, as nn.MultiheadAttention sets its output's bias", ""
     note = ""
     if getattr(module, "transposed", False) and attribute == "weight":
-        note = "torch counts the outputs of a transposed convolution as its inputs here; auto and classic do not"
+        note = "torch takes the outputs of a transposed convolution for its inputs here; auto and classic do not"
     return Uniform(bound=1 / math.sqrt(fan)), f"U(±1 / sqrt({fan}))", note
 
 
@@ -102,7 +102,7 @@ def _bilinear(module: Any, attribute: str, shape: _Shape) -> _Made:
 def _embedding(module: Any, attribute: str, shape: _Shape) -> _Made:
     note = ""
     if module.padding_idx is not None:
-        note = f"torch sets row {module.padding_idx} (padding) to zero; here it is drawn, and its gradient stays zero"
+        note = f"torch sets row {module.padding_idx} (padding) to zero; here it is drawn too, and its gradient is zero"
     return Normal(std=1.0), "N(0, 1)", note
 
 

@@ -14,16 +14,16 @@ _SOURCE = "Dosovitskiy et al. 2021, arXiv 2010.11929, and its published JAX code
 
 
 def weight(network: Network, role: ParameterRole, options: NoOptions) -> Draft:
-    """Patches, head, and all others."""
+    """LeCun for the patches, zero for the output layer, Glorot for all others."""
     if is_head(role):
-        return fixed(Zeros(), rule="vit head", reason="a zero head: the loss starts at exactly ln C")
+        return fixed(Zeros(), rule="vit head", reason="output layer, zero: the loss starts at exactly ln C")
     if set(role.feeds) == {"input"}:
         return law(lecun_normal(), role, rule="vit patches", formula="1 / sqrt(fan_in)", source=_SOURCE)
     return law(glorot_uniform(), role, rule="vit", formula="sqrt(2 / (fan_in + fan_out)), per part", source=_SOURCE)
 
 
 def bias(network: Network, role: ParameterRole, options: NoOptions) -> Draft:
-    """MLP biases are not quite zero."""
+    """N(0, 1e-6²) for the biases of an MLP, zero for all others."""
     owner = network.roles.parameters.get(role.owner)
     if (
         owner is not None
@@ -35,5 +35,5 @@ def bias(network: Network, role: ParameterRole, options: NoOptions) -> Draft:
 
 
 VIT = table_recipe(
-    "vit", "ViT's JAX start: Glorot uniform, a zero head", {"weight": weight, "bias": bias}, source=_SOURCE
+    "vit", "ViT's JAX start: Glorot uniform, output layer zero", {"weight": weight, "bias": bias}, source=_SOURCE
 )

@@ -1,4 +1,4 @@
-"""``zero``: ZerO, a start without any randomness: partial identities and Hadamard maps, zero last maps of branches."""
+"""``zero``: ZerO, a start without randomness: partial identities and Hadamard maps; last maps of branches zero."""
 
 from __future__ import annotations
 
@@ -16,8 +16,10 @@ _SOURCE = "Zhao, Schaefer, Anandkumar 2022, arXiv 2110.12661, algorithm 1"
 def weight(network: Network, role: ParameterRole, options: NoOptions) -> Draft:
     """Zero into the stream, identity or Hadamard elsewhere."""
     if writes(role):
-        return fixed(Zeros(), rule="zero last map", reason="the last map of its branch is zero")
-    reason = "a partial identity, or a Hadamard map where it widens: units differ without any randomness"
+        return fixed(
+            Zeros(), rule="zero last map", reason="last map of its branch, zero: at step 0 the branch adds nothing"
+        )
+    reason = "a partial identity, or a Hadamard map where the width grows: units differ without randomness"
     return law(Hadamard(), role, rule="hadamard", formula="identity or Hadamard", source=_SOURCE, reason=reason)
 
 

@@ -1,4 +1,4 @@
-"""What a recipe asks of an activation: its moments, and whether it is odd, bounded, or linear once mirrored."""
+"""Facts of an activation for recipes: its moments, whether it is odd or bounded, and whether f(x) - f(-x) is linear."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["bend", "is_bounded", "is_odd", "mirror_slope", "moments_of"]
 _GRID: npt.NDArray[np.float64] = np.linspace(-6.0, 6.0, 241)
 _EXACT = 1e-5  # relative; models compute some constants in float32
 _FAR = 40.0  # where the slope of f(x) - f(-x) is taken
-_NEARLY = 0.25  # departure from a line that mirroring was measured to bear: Mish's is 0.20, ELU's 0.6
+_NEARLY = 0.25  # distance from a line up to which mirroring trained better: 0.20 for Mish, 0.6 for ELU
 
 
 def moments_of(activation: Activation, q: float = 1.0) -> Moments | None:
@@ -47,8 +47,8 @@ def _values(activation: Activation) -> tuple[npt.NDArray[np.float64], npt.NDArra
 def mirror_slope(activation: Activation) -> float | None:
     """The a of f(x) - f(-x) = a x, where that difference is (nearly) linear; None where it is not.
 
-    1 for ReLU, GELU, SiLU, softplus and hardswish, nearly so for Mish, 1 + s for a leaky ReLU of slope s: the
-    activations under which a pair of mirrored units passes a signal on unchanged.
+    1 for ReLU, GELU, SiLU, softplus and hardswish, nearly so for Mish, 1 + s for a leaky ReLU of slope s. Behind such
+    an activation the difference of two units with opposite weights is linear in their input.
 
     Source: Balduzzi et al. 2017 (arXiv 1702.08591), for ReLU; the identity is elementary for the others.
 
@@ -80,7 +80,7 @@ def is_odd(activation: Activation) -> bool:
 
 
 def is_bounded(activation: Activation) -> bool:
-    """Whether it saturates: from 20 on it hardly grows.
+    """Whether it saturates: beyond 20 it grows by less than a fifth of 1 plus its value there.
 
     Example:
         >>> is_bounded(Activation("tanh", fn=np.tanh)), is_bounded(Activation("relu", fn=lambda x: np.maximum(x, 0)))
@@ -95,10 +95,10 @@ def is_bounded(activation: Activation) -> bool:
 
 
 def bend(activation: Activation) -> float:
-    """Where a saturating function leaves its tangent, for tanh 1: half its range over its slope at zero.
+    """Input at which a function saturates: half its range over its slope at zero, 1 for tanh.
 
     1 for an activation that does not saturate, or is flat at zero. sigmoid(z) = (1 + tanh(z / 2)) / 2, so a logistic
-    unit whose mean is taken off is a tanh unit that reads z / 2 and gives half: its weights are four times a tanh's.
+    unit without its mean is a tanh unit that reads z / 2 and returns half: its weights are four times those of tanh.
 
     Example:
         >>> logistic = Activation("sigmoid", fn=lambda z: 1.0 / (1.0 + np.exp(-z)))

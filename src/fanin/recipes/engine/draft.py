@@ -1,4 +1,4 @@
-"""What a rule leaves open: a draft becomes a law when it is known what the weight reads."""
+"""A rule's decision before the law has its numbers: a draft becomes a law when it is known what the weight reads."""
 
 from __future__ import annotations
 
@@ -48,9 +48,8 @@ class Made:
     Attributes:
         law: the initializer; None to keep the tensor.
         steps: its derivation.
-        var: variance of an entry that stands for the law in the prediction of what follows, where it is not the
-            law's own: a mirrored map passes on exactly what it reads, which independent entries of its variance
-            would not.
+        var: variance of an entry to predict what follows with, where the law's own would predict it wrongly: a
+            mirrored map keeps exactly the size of what it reads, which independent entries would not.
         mean: likewise its mean.
     """
 
@@ -69,7 +68,7 @@ class Draft:
         reason: one sentence for a reader.
         make: settles the law when it is known what is read.
         action: "draw", or "keep" the tensor as it is.
-        evidence: code of the evidence it stands on; "" where it needs none.
+        evidence: code of the measurements behind it; "" where there are none.
         like: name of the parameter whose reads decide, where they are not its own.
         stream: number of the residual stream whose size decides, where the parameter's own role does not say.
         warnings: what the reader should know.

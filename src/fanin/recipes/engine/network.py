@@ -27,7 +27,7 @@ class BranchInfo:
 
     Attributes:
         members: names of the weights in it.
-        normed: a norm stands in the branch (before its first map, or between its maps).
+        normed: the branch holds a norm, before its first map or between its maps.
         mixes: it holds attention or a gate, so its maps do not act one after the other alone.
         num_maps: maps on its longest path.
         num_branches: branches of the stream it joins.
@@ -87,7 +87,7 @@ class Network:
         return found
 
     def branch_of(self, use: Use | None) -> BranchInfo | None:
-        """The branch that a use of a weight stands in."""
+        """The branch that a use of a weight is in."""
         if use is None or use.branch is None:
             return None
         return self.branches.get((use.branch.stream, use.branch.index))

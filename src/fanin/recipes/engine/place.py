@@ -40,9 +40,9 @@ def place(
     Args:
         live: the model.
         network: what was captured of it.
-        draft_of: the rule table, as one function of a role; None for a parameter that it cannot place.
-        evidence: sentences behind the codes that drafts carry.
-        notes: what the recipe has to say about the whole network.
+        draft_of: the rules as one function of a role; None for a parameter that they cannot place.
+        evidence: code of a draft -> the measurements behind it, in words.
+        notes: warnings of the recipe about the whole network.
         extras: JSON-ready facts beside the laws.
     """
     drafts: dict[str, Draft] = {}
@@ -52,7 +52,7 @@ def place(
         if draft is None:
             unknown[name] = role.reason or f"no rule for the role {role.role!r}"
         elif draft.action == "keep" and name in live.tensors and live.tensors[name].device.type == "meta":
-            unknown[name] = f"{draft.reason}; but on the meta device there is nothing to keep"
+            unknown[name] = f"{draft.reason}; but a tensor on the meta device has no values to keep"
         drafts[name] = draft or _untouched()
     drafts.update(_derived(network, live, drafts))
     settled = settle(network, drafts)
@@ -71,7 +71,7 @@ def _untouched() -> Draft:
 
 
 def _derived(network: Network, live: Live, drafts: Mapping[str, Draft]) -> dict[str, Draft]:
-    """The magnitude beside a weight-normalized direction: the length of the rows that the direction's law gives."""
+    """Drafts for the magnitudes of weight norm: the length of a row of the direction under its own law."""
     found = {}
     for name in network.roles.parameters:
         place = name.rpartition(".original")[0]
@@ -102,7 +102,7 @@ def _evident(choice: Choice, draft: Draft, evidence: Mapping[str, str]) -> Choic
 
 
 def _clones(network: Network) -> tuple[str, ...]:
-    """Weights that are equal now, as nn.TransformerEncoder makes them: they are drawn independently."""
+    """A warning that names weights which are equal now, as nn.TransformerEncoder makes them."""
     seen: dict[tuple[Any, ...], list[str]] = {}
     for name, tensor in network.tensors.items():
         role = network.roles.parameters.get(name)
@@ -117,12 +117,12 @@ def _clones(network: Network) -> tuple[str, ...]:
         return ()
     return (
         f"{sum(map(len, groups))} weights are copies of each other now (e.g. {groups[0][0]} and {groups[0][1]}); "
-        "each is drawn by itself, since equal layers train together (docs/recipes.md, clones)",
+        "they are drawn independently, because equal layers train worse (docs/recipes.md, clones)",
     )
 
 
 def _explosions(network: Network, settled: Settled) -> tuple[str, ...]:
-    """Residual streams that this start makes far larger than they began."""
+    """Warnings about residual streams that end far larger than they start."""
     said = []
     for stream in network.roles.streams:
         known = [settled.moments.tensors.get(v) for v in (stream.start, *stream.sums)]
@@ -134,9 +134,9 @@ def _explosions(network: Network, settled: Settled) -> tuple[str, ...]:
         if growth > _EXPLODES:
             size = "without bound" if math.isinf(growth) else f"{growth:.2g}-fold"
             said.append(
-                f"the residual stream grows {size} over its {stream.num_branches} branches under this start (from rms "
-                f"{sizes[0]:.2g}): training will hardly begin. Scale what the branches add by the depth, as the recipe "
-                "auto does, or normalize inside the branches"
+                f"the residual stream grows {size} over its {stream.num_branches} branches (from rms {sizes[0]:.2g}), "
+                "and training will hardly begin. Divide what the branches add by the depth, as the recipe auto does, "
+                "or normalize inside the branches"
             )
     return tuple(said)
 

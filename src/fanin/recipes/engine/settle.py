@@ -85,7 +85,7 @@ class _Sweep:
             return WeightMoments(mean=1.0) if live is None else WeightMoments.measured(live)
         role = self.network.roles.parameters[name]
         law = made.law.moments(parameter.shape, role.layout)
-        if role.role == "rnn_bias":  # its gates differ, which no mean and variance of all of them can say
+        if role.role == "rnn_bias":  # its gates differ, so one mean and variance for all of them would be wrong
             values = made.law.sample(parameter.shape, key=stream_key(0, name), layout=role.layout)
             return WeightMoments(var=law.var, mean=law.mean, values=values)
         return WeightMoments(var=law.var, mean=law.mean)
@@ -99,9 +99,8 @@ def _snapped(moment: float) -> float:
 def settle(network: Network, drafts: Mapping[str, Draft]) -> Settled:
     """Make every draft a law.
 
-    A second pass follows where something is read before it is known: a table tied to the head, a weight used twice,
-    the size of a
-    residual stream.
+    A second pass follows where a number is needed before it is known: for a table that is also the output layer, a
+    weight that is used twice, the size of a residual stream.
     """
     sweep = _Sweep(network, drafts, {}, {})
     found = _propagated(network, sweep)
@@ -185,7 +184,7 @@ def _with_ends(role: ParameterRole, made: Made) -> tuple[Step, ...]:
 def _predicted(network: Network, role: ParameterRole, found: MomentMap) -> tuple[float | None, ...]:
     if role.role not in ("weight", "embedding", "position", "rnn_ih"):
         return ()
-    if network.is_rescaled:  # the size of a weight over its largest singular value is beyond moments
+    if network.is_rescaled:  # spectral norm needs the largest singular value, which moments do not give
         return (None,) * len(role.uses)
     rms: list[float | None] = []
     for use in role.uses:

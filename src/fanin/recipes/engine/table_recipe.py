@@ -42,7 +42,7 @@ def writes(role: ParameterRole) -> bool:
 
 
 def num_branches(role: ParameterRole) -> int:
-    """Branches of the residual stream that a map works for; 1 outside of one."""
+    """Number of branches of the residual stream that a map is in; 1 outside of one."""
     return role.branch.num_branches if role.branch is not None else 1
 
 
@@ -56,18 +56,20 @@ def is_head(role: ParameterRole) -> bool:
 def _embedding(network: Network, role: ParameterRole, options: Any) -> Draft:
     if "head" in role.tags:
         std = 1.0 / math.sqrt(role.shape[-1])
-        return law(Normal(std=std), role, rule="tied embedding", formula="1 / sqrt(d), since it is also the head")
-    return law(Normal(std=1.0), role, rule="embedding", formula="1: rows of unit size")
+        return law(
+            Normal(std=std), role, rule="tied embedding", formula="1 / sqrt(d), because it is also the output layer"
+        )
+    return law(Normal(std=1.0), role, rule="embedding", formula="1: rows of rms 1")
 
 
 def _position(network: Network, role: ParameterRole, options: Any) -> Draft:
-    return law(Normal(std=0.02), role, rule="position", formula="0.02, the convention")
+    return law(Normal(std=0.02), role, rule="position", formula="0.02, as is customary")
 
 
 def _token(network: Network, role: ParameterRole, options: Any) -> Draft:
     if network.starts_stream(role):
-        return law(Normal(std=1.0), role, rule="query", formula="1: a stream starts from it")
-    return law(Normal(std=0.02), role, rule="token", formula="0.02, the convention")
+        return law(Normal(std=1.0), role, rule="query", formula="1, because a residual stream starts from it")
+    return law(Normal(std=0.02), role, rule="token", formula="0.02, as is customary")
 
 
 def _rnn_input(network: Network, role: ParameterRole, options: Any) -> Draft:
@@ -120,7 +122,7 @@ def table_recipe(
         rules: role -> rule.
         options: dataclass of its options.
         source: where it is from.
-        notes: what it has to say about a network.
+        notes: its warnings about a network.
         extras: JSON-ready facts beside the laws.
     """
     table = {**COMMON, **rules}

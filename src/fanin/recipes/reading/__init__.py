@@ -1,1 +1,1 @@
-"""Which law a tensor follows, read off its numbers."""
+"""Find the law that a tensor follows, from its numbers."""

@@ -1,7 +1,7 @@
-"""Which law do these numbers follow? Read off the tensor.
+"""Find the law that the numbers of a tensor follow.
 
 Known: constant, uniform, normal, truncated normal, orthogonal, identity. Used by the recipe ``keep``. A law is named
-only where the numbers support it; otherwise the answer is None with the reason.
+only where the numbers support it; otherwise the answer is None, with the reason.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from fanin.layout import Layout
 __all__ = ["Recognised", "named_std", "recognise"]
 
 Array = npt.NDArray[np.float64]
-_FEWEST = 24  # fewer independent numbers tell no law from another
+_FEWEST = 24  # with fewer numbers one law cannot be distinguished from another
 _ALPHA = 1e-4  # a law is dropped where the Kolmogorov-Smirnov test gives less
-_SAMPLE = 1 << 18  # numbers looked at; of a larger tensor, evenly spaced ones
+_SAMPLE = 1 << 18  # numbers that are examined; of a larger tensor, evenly spaced ones
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recognised:
-    """What was read off one tensor.
+    """The law and the statistics of one tensor.
 
     Attributes:
         law: the law, None where none was recognised.
@@ -66,7 +66,7 @@ def recognise(values: Array, layout: Layout | None = None) -> Recognised:
     if values.size == 0:
         return Recognised(law=None, mean=0.0, std=0.0, words="an empty tensor")
     if not np.isfinite(values).all():
-        return Recognised(law=None, mean=math.nan, std=math.nan, words="holds NaN or infinite numbers")
+        return Recognised(law=None, mean=math.nan, std=math.nan, words="contains NaN or infinite numbers")
     mean, std = float(values.mean()), float(values.std())
     for look in (_constant, _structured, _zero_rows, _random):
         found = look(values, layout)
@@ -88,13 +88,13 @@ def _structured(values: Array, layout: Layout | None) -> tuple[Initializer | Non
     if values.ndim < 2:
         steps = np.diff(values.ravel()) if values.size > 2 else np.array([])
         if steps.size and np.ptp(steps) <= 1e-6 * np.abs(steps).max():
-            return None, "evenly spaced numbers, set by the module itself"
+            return None, "evenly spaced numbers, computed by the module"
         return None
     for test in _structure_tests():
         if (found := test(values, layout or Layout.default(values.ndim))) is not None:
             return found
     if values.shape[0] > 1 and (values == values[:1]).all():
-        return None, "every row is the same: numbers set by the module itself"
+        return None, "every row is the same, as its module set it"
     return None
 
 
@@ -122,7 +122,7 @@ def _random(values: Array, layout: Layout | None) -> tuple[Initializer | None, s
     n = flat.size
     mean, std = float(flat.mean()), float(flat.std())
     if n < _FEWEST:
-        return None, f"{n} numbers, mean {mean:.4g}, std {std:.4g}: too few to tell a law"
+        return None, f"{n} numbers, mean {mean:.4g}, std {std:.4g}: too few to recognise a law"
     if len(np.unique(flat)) < min(n, 64) // 2:
         return None, f"few distinct numbers, mean {mean:.4g}, std {std:.4g}"
     centre = 0.0 if abs(mean) < 5 * std / math.sqrt(n) else mean
@@ -163,16 +163,16 @@ def _truncated(x: Array, centre: float, std: float) -> _Fit | None:
     try:
         law = TruncatedNormal(std=spread, mean=centre, lower=centre - bound, upper=centre + bound, bounds="absolute")
         parent, (low, high) = law.parent_std(), law.window()
-    except ArgumentError:  # flatter than any cut normal: uniform
+    except ArgumentError:  # flatter than any truncated normal: uniform
         return None
-    if high > 3.3 or high < 0.7:  # the cut is invisible, or nothing but the cut is visible
+    if high > 3.3 or high < 0.7:  # too wide to be seen in the numbers, or so narrow that they look uniform
         return None
     mass = float(ndtr(high) - ndtr(low))
     if _ks(x, lambda t: (ndtr((t - centre) / parent) - ndtr(low)) / mass) < _ALPHA:
         return None
     squares = float(((x - centre) ** 2).sum()) / (2 * parent**2)
     likelihood = -x.size * math.log(parent * math.sqrt(2 * math.pi) * mass) - squares - 2 * math.log(x.size)
-    return likelihood, law, f"normal cut at ± {high:.3g} parent stds ({bound:.4g}), std {spread:.4g}"
+    return likelihood, law, f"normal truncated at ± {high:.3g} parent stds ({bound:.4g}), std {spread:.4g}"
 
 
 def _ks(x: Array, cdf: Callable[[Array], Any]) -> float:
@@ -193,7 +193,7 @@ def _kurtosis(x: Array) -> float:
 
 # ---------------------------------------------------------------------- what the std is called
 def named_std(std: float, count: int, fan_in: float | None, fan_out: float | None, kurtosis: float = 3.0) -> str:
-    """The scheme whose std this is, within 5 standard errors; "" where none is.
+    """The scheme that has this std, within 5 standard errors; "" where no scheme has it.
 
     Args:
         std: measured.

@@ -15,7 +15,7 @@ __all__ = ["TESTS"]
 
 Array = npt.NDArray[np.float64]
 _TOLERANCE = 5e-3  # on Q Q' / g^2 - I; random rows of length n miss it by 1 / sqrt(n)
-_ROWS = 256  # rows looked at
+_ROWS = 256  # rows that are examined
 
 
 def identity(values: Array, layout: Layout) -> tuple[Initializer | None, str] | None:
