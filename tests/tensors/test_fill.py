@@ -12,13 +12,15 @@ import fanin
 from fanin.errors import DtypeError, FillError, ShapeError
 from fanin.initializers import Constant, Identity, Ones, Orthogonal, Sparse, sparse_torch
 from fanin.layout import Layout
+from fanin.model.parametrized import fill_parameter_
 from fanin.streams import Draw
 from fanin.streams.boxes import Box
 from fanin.streams.geometry import Walk
 from fanin.streams.law import prepare
 from fanin.streams.sampling import sample
 from fanin.streams.torch_engine import fill_flat
-from fanin.tensors.fill import fill_, fill_parameter_, local_box
+from fanin.tensors.fill import fill_
+from fanin.tensors.shards import local_box
 
 KEY = fanin.key(3, "block.weight")
 LAWS = {
@@ -197,11 +199,20 @@ def test_parametrized_tensors_go_through_right_inverse_or_are_refused():
     assert torch.equal(other.parametrizations.weight.original, before)
 
 
-def test_old_style_reparametrizations_are_refused():
+def test_old_style_reparametrizations_are_written_through():
     with pytest.warns(FutureWarning):
         layer = torch.nn.utils.weight_norm(torch.nn.Linear(5, 4))
-    with pytest.raises(FillError, match="recomputed"):
-        fill_parameter_(layer, "weight", LAWS["normal"], key=KEY)
+    fill_parameter_(layer, "weight", LAWS["normal"], key=KEY)
+    want = expected(LAWS["normal"], (4, 5), torch.float32)
+    assert torch.allclose(layer(torch.eye(5)) - layer.bias, want.T, rtol=1e-5)
+    assert torch.allclose(layer.weight, want, rtol=1e-5)
+
+
+def test_what_is_no_tensor_or_is_computed_in_an_unknown_way_is_refused():
+    layer = torch.nn.Linear(5, 4)
+    layer.half = layer.weight / 2
+    with pytest.raises(FillError, match="computed from other tensors"):
+        fill_parameter_(layer, "half", LAWS["normal"], key=KEY)
     with pytest.raises(FillError, match="is no tensor"):
         fill_parameter_(layer, "in_features", LAWS["normal"], key=KEY)
 

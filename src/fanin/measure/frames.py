@@ -29,7 +29,7 @@ class Frames:
 
     def __init__(self, model: torch.nn.Module) -> None:
         self.called: set[int] = set()
-        self._paths = {id(m): name.replace("_orig_mod.", "") for name, m in model.named_modules()}
+        self._paths = {id(m): name for name, m in model.named_modules()}
         self._running = [Frame("", model)]
         self._failing: Frame | None = None
 

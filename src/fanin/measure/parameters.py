@@ -34,7 +34,7 @@ def parameter_records(
     readers = {name: site for site in reversed(sites) if site.kind in ("weight", "norm") for name in site.parameters}
     found = []
     for name, parameter in model.named_parameters():
-        clean, *tied = (n.replace("_orig_mod.", "") for n in names[id(parameter)])
+        clean, *tied = names[id(parameter)]
         reader = readers.get(clean)
         record = _record(parameter, gradients.get(name), reader)
         if record is not None:

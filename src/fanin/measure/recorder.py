@@ -84,9 +84,9 @@ class Recorder(TorchFunctionMode):
         self._without_grad = False  # a weighted operation ran under no_grad: checkpointing may run it again
         self._replaying = False
         for name, parameter in model.named_parameters():
-            self.origins[parameter] = Origin(parameters=frozenset((name.replace("_orig_mod.", ""),)))
+            self.origins[parameter] = Origin(parameters=frozenset((name,)))
         for name, buffer in model.named_buffers():
-            self.origins[buffer] = Origin(buffers=frozenset((name.replace("_orig_mod.", ""),)))
+            self.origins[buffer] = Origin(buffers=frozenset((name,)))
 
     @contextlib.contextmanager
     def recording(self) -> Iterator[None]:

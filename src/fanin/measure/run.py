@@ -25,9 +25,10 @@ from fanin.measure.recorder import Recorder
 from fanin.measure.sampling import as_samples
 from fanin.measure.virtual_step import states_after_steps
 from fanin.model.calling import call, input_names
-from fanin.model.eager import eager, eager_module, uncompile
+from fanin.model.eager import eager, eager_module
 from fanin.model.snapshot import untouched
 from fanin.model.trees import named_tensors, tensors_in
+from fanin.model.wrappers import unwrap_children
 
 __all__ = ["PREDICTED_OPERATIONS", "Task", "measure"]
 
@@ -82,7 +83,7 @@ def measure(task: Task) -> tuple[Measurements, dict[str, float]]:
     model = eager_module(task.model)
     replace_task = replace(task, model=model)
     with untouched(model, seed=task.seed), eager():
-        uncompile(model)
+        unwrap_children(model)
         if task.training is not None:
             model.train(task.training)
         done = _run(replace_task)

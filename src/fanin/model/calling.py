@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from fanin.model.trees import named_tensors
+from fanin.model.wrappers import unwrapped
 
 __all__ = ["Call", "call", "call_arguments", "input_names"]
 
@@ -91,7 +92,7 @@ def _binds(model: Any, count: int) -> bool:
 
 def _parameters(model: Any) -> list[inspect.Parameter] | None:
     """The parameters of forward without self; None where it has no signature that can be read."""
-    forward = getattr(_inner(model), "forward", None)
+    forward = getattr(unwrapped(model), "forward", None)
     schema = getattr(forward, "schema", None)
     try:
         if schema is not None:  # a scripted forward hides its arguments from inspect
@@ -104,18 +105,3 @@ def _parameters(model: Any) -> list[inspect.Parameter] | None:
 def _scripted(argument: Any) -> inspect.Parameter:
     default = argument.default_value if argument.has_default_value() else inspect.Parameter.empty
     return inspect.Parameter(argument.name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=default)
-
-
-def _inner(model: Any) -> Any:
-    """The module whose forward receives the arguments: behind `torch.compile` and the data-parallel wrappers."""
-    import torch
-
-    wrappers = (torch.nn.parallel.DistributedDataParallel, torch.nn.DataParallel)
-    for _ in range(8):
-        if isinstance(model, wrappers):
-            model = model.module
-        elif isinstance(getattr(model, "_orig_mod", None), torch.nn.Module):
-            model = model._orig_mod
-        else:
-            break
-    return model

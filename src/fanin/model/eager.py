@@ -10,15 +10,16 @@ from typing import Any
 import torch
 
 from fanin.errors import ArgumentError
+from fanin.model.wrappers import unwrapped
 
-__all__ = ["eager", "eager_module", "open_functions", "uncompile"]
+__all__ = ["eager", "eager_module", "open_functions"]
 
 _SPACES = (torch.nn.functional, torch.functional)
 _QUESTIONS = ("has_torch_function", "has_torch_function_unary", "has_torch_function_variadic")
 
 
 def eager_module(model: Any) -> torch.nn.Module:
-    """The module to run: itself, or the original behind `torch.compile`.
+    """The module to run: itself, or the user's behind `torch.compile` and other wrappers.
 
     Raises:
         ArgumentError: not a module, or a module that cannot be run (lazy or on the meta device).
@@ -28,8 +29,7 @@ def eager_module(model: Any) -> torch.nn.Module:
             f"model is a {type(model).__name__}; a torch.nn.Module is needed. Wrap a function in a Module, or pass "
             "the module it uses."
         )
-    original = getattr(model, "_orig_mod", model)
-    module: torch.nn.Module = original if isinstance(original, torch.nn.Module) else model
+    module: torch.nn.Module = unwrapped(model)
     _refuse_without_values(module)
     return module
 
@@ -49,15 +49,6 @@ def _refuse_without_values(module: torch.nn.Module) -> None:
             f"{meta[0]} is on the meta device and has no values to measure. Allocate it (model.to_empty) and "
             "initialise it, then check it."
         )
-
-
-def uncompile(model: torch.nn.Module) -> None:
-    """Put the originals in the place of compiled children; `untouched` puts the children back."""
-    for module in list(model.modules()):
-        for name, child in list(module._modules.items()):
-            original = getattr(child, "_orig_mod", None)
-            if isinstance(original, torch.nn.Module):
-                module._modules[name] = original
 
 
 @contextlib.contextmanager

@@ -11,12 +11,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from fanin.layout import Layout
+from fanin.model.parametrized import computed
 from fanin.model.roles import Role, Seen
+from fanin.model.wrappers import own_module
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Owned", "owners"]
+__all__ = ["Owned", "owners", "shape_of"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,11 +60,11 @@ def _owner(model: torch.nn.Module, name: str) -> Owned:
     if ".parametrizations." in f".{name}":
         path, _, rest = f".{name}".rpartition(".parametrizations.")
         path, attribute = path.removeprefix("."), rest.split(".")[0]
-    module = model.get_submodule(path)
+    module = own_module(model, path)
     for suffix in ("_v", "_g", "_orig"):
         if attribute.endswith(suffix) and attribute.removesuffix(suffix) in ("weight", "in_proj_weight"):
             attribute = attribute.removesuffix(suffix)
-    shape = tuple(getattr(module, attribute).shape) if hasattr(module, attribute) else ()
+    shape = shape_of(module, attribute)
     role, layout = _describe(module, attribute, shape)
     return Owned(module=module, path=path, attribute=attribute, role=role, layout=layout)
 
@@ -78,6 +80,13 @@ def _describe(module: torch.nn.Module, attribute: str, shape: tuple[int, ...]) -
     if "norm" in type(module).__name__.lower() and len(shape) == 1:
         return "norm_scale", Layout.vector()
     return "unknown", Layout.default(len(shape)) if shape else None
+
+
+def shape_of(module: Any, attribute: str) -> tuple[int, ...]:
+    """Shape of a module's tensor; of one that is computed, on a copy, since computing may change what it reads."""
+    behind = computed(module, attribute)
+    found = behind.value() if behind is not None else getattr(module, attribute, None)
+    return () if found is None else tuple(found.shape)
 
 
 _Describe = Callable[[Any, str], tuple[Role, Layout | None]]
@@ -99,16 +108,12 @@ def _table() -> tuple[tuple[Any, _Describe], ...]:
         (nn.RNNBase, _recurrent),
         (nn.RNNCellBase, _recurrent),
         (nn.MultiheadAttention, _attention),
-        (norms, lambda m, a: ("norm_scale" if a == "weight" else "norm_shift", _vector(getattr(m, a)))),
+        (norms, lambda m, a: ("norm_scale" if a == "weight" else "norm_shift", Layout.default(len(shape_of(m, a))))),
         (nn.PReLU, lambda m, a: ("act_param", Layout.vector())),
     )
 
 
 _BIAS: tuple[Role, Layout] = ("bias", Layout.vector())
-
-
-def _vector(tensor: torch.Tensor) -> Layout:
-    return Layout.default(tensor.dim())
 
 
 def _linear(module: Any, attribute: str) -> tuple[Role, Layout | None]:

@@ -8,22 +8,24 @@ memory, Ctrl-C) puts every tensor back bit for bit.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from fanin.errors import FaninError, FillError, PlanError
-from fanin.model.parameters import Slot, parametrized_tensors, slots_of
+from fanin.model.parameters import Slot, slots_of
 from fanin.planning.assignment import Assignment
 from fanin.streams import key as stream_key
+from fanin.tensors.writable import why_not_writable
 
 if TYPE_CHECKING:
     import torch
 
+    from fanin.model.parametrized import Parametrized
     from fanin.planning.data import PlanData
 
-__all__ = ["Write", "apply_", "drawn", "parts_for", "writes_of"]
+__all__ = ["Write", "apply_", "drawn", "writes_of"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,12 +34,12 @@ class Write:
 
     Attributes:
         assignment: what it gets.
-        touched: every tensor whose bytes the write may change, by qualified name.
+        keep: remembers all that the write may change; what it gives puts that back, and may be called again.
         run: does it.
     """
 
     assignment: Assignment
-    touched: dict[str, Any]
+    keep: Callable[[], Callable[[], None]]
     run: Callable[[], None]
 
 
@@ -46,36 +48,52 @@ def apply_(plan: PlanData, model: torch.nn.Module, *, progress: bool = False, ro
     import torch
 
     writes = writes_of(plan, model)
-    copies: list[tuple[Any, Any]] = []
+    undo: list[Callable[[], None]] = []
     done: list[str] = []
     with torch.no_grad():
         try:
             for write in _shown(writes, progress):
                 if rollback:
-                    copies.extend((t, t.detach().clone()) for t in write.touched.values())
+                    undo.append(write.keep())
                 done.append(write.assignment.name)
                 write.run()
         except BaseException as error:
             if rollback:
-                _restore(copies)
+                put_back(undo)
             if not isinstance(error, Exception):
                 raise
             raise FillError(_what_happened(done, error, rollback)) from error
     return model
 
 
-def _restore(copies: list[tuple[Any, Any]]) -> None:
-    """Put every copy back, the oldest last; an interrupt during that is heard when all is back."""
+def put_back(undo: Sequence[Callable[[], None]]) -> None:
+    """Undo every step, the last one first; what interrupts that (Ctrl-C, no memory) is raised when all is back.
+
+    Raises:
+        FillError: a step failed as often as it was tried.
+    """
     interrupted: BaseException | None = None
-    while copies:
-        tensor, copy = copies[-1]
+    todo, failures = list(undo), 0
+    while todo:
         try:
-            tensor.detach().copy_(copy)
-            copies.pop()
-        except KeyboardInterrupt as again:
-            interrupted = again
+            while todo:
+                todo[-1]()
+                todo.pop()
+                failures = 0
+        except Exception as error:
+            failures += 1
+            if failures == _TRIES:
+                raise FillError(
+                    f"the model could not be put back as it was: {type(error).__name__}: {error}. Load it again from "
+                    "where you have it."
+                ) from error
+        except BaseException as error:
+            interrupted = error
     if interrupted is not None:
         raise interrupted
+
+
+_TRIES = 8  # of a step that puts something back, where it fails again and again
 
 
 def _what_happened(done: list[str], error: Exception, rollback: bool) -> str:
@@ -119,26 +137,18 @@ def writes_of(plan: PlanData, model: torch.nn.Module) -> list[Write]:
     """
     slots = slots_of(model)
     problems = list(_misfits(plan, slots))
-    by_through = {s.through: s for s in slots.values() if s.through}
     writes: list[Write] = []
     for a in plan.assignments.values():
         if a.name not in slots or a.action != "draw":
             continue
+        if why := why_not_writable(slots[a.name].tensor):
+            problems.append(f"{a.name} {why}")
+            continue
         try:
-            assert_writable(slots[a.name])
-            if a.initializer is not None and not a.through:
-                a.initializer.check(a.shape, a.layout)
-            writes.append(_write(plan, model, slots[a.name], a))
+            writes.append(_write(plan, slots[a.name], a))
         except (FaninError, ValueError) as error:
             problems.append(f"{a.name}: {error}")
     problems += _overlaps(slots[w.assignment.name] for w in writes)
-    problems += [
-        f"{t}: it is parametrized, and the plan writes none of its parts"
-        for t, s in by_through.items()
-        if not any(a.through == t for a in plan.assignments.values())
-        and any(n in plan for n in (s.name,))
-        and plan[s.name].action == "draw"
-    ]
     if problems:
         shown = "\n  ".join(problems[:12]) + (f"\n  ... and {len(problems) - 12} more" if len(problems) > 12 else "")
         raise PlanError(f"this plan of {plan.model} does not fit the model; nothing was written:\n  {shown}")
@@ -163,31 +173,6 @@ def _misfits(plan: PlanData, slots: dict[str, Slot]) -> Iterator[str]:
     for name in plan.assignments:
         if name not in slots and not any(name in s.aliases for s in slots.values()):
             yield f"{name}: the plan has it, the model does not"
-
-
-def assert_writable(slot: Slot) -> None:
-    """Raise `PlanError` where a tensor cannot be written in place.
-
-    Raises:
-        PlanError: a meta, integer, inference or self-overlapping tensor, with what to do.
-    """
-    import torch
-
-    t = slot.tensor
-    if t.device.type == "meta":
-        raise PlanError("is on the meta device and has no memory; use plan.materialize(model)")
-    if not (t.is_floating_point() or t.is_complex()):
-        raise PlanError(
-            f"has dtype {slot.dtype}; only floating and complex tensors are drawn. Use an override to keep it."
-        )
-    if t.is_inference() and not torch.is_inference_mode_enabled():
-        raise PlanError(
-            "was made in inference mode and cannot be written outside it; build the model without inference_mode"
-        )
-    if torch._debug_has_internal_overlap(t) == 1:
-        raise PlanError(
-            "is an expanded view: several of its elements share one place in memory. Make it contiguous first."
-        )
 
 
 def _overlaps(slots: Iterable[Slot]) -> list[str]:
@@ -222,90 +207,33 @@ def drawn(plan: PlanData, a: Assignment, like: torch.Tensor, shape: tuple[int, .
     return made
 
 
-def _write(plan: PlanData, model: torch.nn.Module, slot: Slot, a: Assignment) -> Write:
-    if slot.through:
-        return _through(plan, model, slot, a)
-    law, key = a.initializer, stream_key(plan.seed, a.key)
+def _write(plan: PlanData, slot: Slot, a: Assignment) -> Write:
+    law: Any = a.initializer
+    if slot.behind is not None:
+        return _through(plan, slot.behind, a)
+    law.check(a.shape, a.layout)
+    key = stream_key(plan.seed, a.key)
 
-    def run() -> None:
-        law.fill_(slot.tensor.detach(), key=key, layout=a.layout)  # type: ignore[union-attr]
+    def keep() -> Callable[[], None]:
+        tensor, copy = slot.tensor.detach(), slot.tensor.detach().clone()
 
-    return Write(assignment=a, touched={a.name: slot.tensor}, run=run)
+        def restore() -> None:
+            tensor.copy_(copy)
+
+        return restore
+
+    return Write(assignment=a, keep=keep, run=lambda: law.fill_(slot.tensor.detach(), key=key, layout=a.layout))
 
 
-def _through(plan: PlanData, model: torch.nn.Module, slot: Slot, a: Assignment) -> Write:
+def _through(plan: PlanData, behind: Parametrized, a: Assignment) -> Write:
     """A write through a parametrization: its parts get what ``right_inverse`` makes of the drawn tensor."""
-    path, _, attribute = slot.through.rpartition(".")
-    module = model.get_submodule(path)
-    effective = getattr(module, attribute)
-    a.initializer.check(tuple(effective.shape), a.layout)  # type: ignore[union-attr]
-    parts = parametrized_tensors(model)[slot.through]
-    lists = getattr(module, "parametrizations", None)
-    holder = lists[attribute] if lists is not None and attribute in lists else None
-    touched = {p: model.get_parameter(p) for p in parts}
-    if holder is not None:
-        touched |= {f"{slot.through}.{n}": b for n, b in holder.named_buffers()}
-    touched |= {f"{slot.through}_{n}": b for n in "uv" if (b := getattr(module, f"{attribute}_{n}", None)) is not None}
-
-    def run() -> None:
-        value = drawn(plan, a, effective, tuple(effective.shape))
-        for name, part in parts_for(module, attribute, value).items():
-            module.get_parameter(name).detach().copy_(part)
-        _refresh(module, attribute)
-
-    return Write(assignment=a, touched=touched, run=run)
-
-
-def parts_for(module: torch.nn.Module, attribute: str, value: torch.Tensor) -> dict[str, torch.Tensor]:
-    """What each part of a parametrized tensor must be for the tensor to be `value`, by name inside the module.
-
-    Raises:
-        FillError: a parametrization without ``right_inverse``.
-    """
-    lists = getattr(module, "parametrizations", None)
-    if lists is None or attribute not in lists:
-        return _hooked_parts(module, attribute, value)
-    made: Any = value
-    for parametrization in reversed(list(lists[attribute])):
-        if not hasattr(parametrization, "right_inverse"):
-            raise FillError(
-                f"{type(parametrization).__name__} has no right_inverse, so no value can be written through it; add "
-                "one, or keep the parameter with an override"
-            )
-        made = parametrization.right_inverse(made)
-    place = f"parametrizations.{attribute}.original"
-    if isinstance(made, (tuple, list)):
-        return {f"{place}{i}": part for i, part in enumerate(made)}
-    return {place: made}
-
-
-_POWER_ITERATIONS = 30
-
-
-def _refresh(module: torch.nn.Module, attribute: str) -> None:
-    """Let spectral norm find the largest singular value of the new weight: its vectors still belong to the old one."""
-    lists = getattr(module, "parametrizations", None)
-    if lists is not None and attribute in lists:
-        holder = lists[attribute]
-        flags = [m.training for m in holder.modules()]
-        if not any("SpectralNorm" in type(p).__name__ for p in holder):
-            return
-        holder.train()
-        for _ in range(_POWER_ITERATIONS):
-            holder()
-        for m, flag in zip(holder.modules(), flags, strict=True):
-            m.training = flag
-        return
-    for hook in module._forward_pre_hooks.values():
-        if getattr(hook, "name", None) == attribute and type(hook).__name__ == "SpectralNorm":
-            for _ in range(_POWER_ITERATIONS):
-                hook.compute_weight(module, do_power_iteration=True)  # type: ignore[attr-defined]
-
-
-def _hooked_parts(module: torch.nn.Module, attribute: str, value: torch.Tensor) -> dict[str, torch.Tensor]:
-    from torch import norm_except_dim
-
-    for hook in module._forward_pre_hooks.values():
-        if getattr(hook, "name", None) == attribute and type(hook).__name__ == "WeightNorm":
-            return {f"{attribute}_g": norm_except_dim(value, 2, hook.dim), f"{attribute}_v": value}  # type: ignore[attr-defined]
-    return {f"{attribute}_orig": value}
+    effective = behind.value()
+    shape = tuple(effective.shape)
+    law: Any = a.initializer
+    law.check(shape, a.layout)
+    behind.check()
+    return Write(
+        assignment=a,
+        keep=lambda: behind.keep().put_back,
+        run=lambda: behind.write(drawn(plan, a, effective, shape)),
+    )

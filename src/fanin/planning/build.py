@@ -14,6 +14,7 @@ from fanin.model.owners import owners
 from fanin.model.parameters import Slot, slots_of
 from fanin.model.roles import Seen, fans_or_none
 from fanin.model.uninitialised import uninitialised
+from fanin.model.wrappers import unwrapped
 from fanin.planning.assignment import Assignment
 from fanin.planning.overrides import match_all
 from fanin.planning.plan import Plan
@@ -85,23 +86,22 @@ def plan(
     settings = options_of(chosen, options)
     slots = slots_of(model)
     _refuse_without_parameters(model, slots)
-    wanted = match_all([(s.name, *s.aliases) for s in slots.values()], overrides or {})
-    holders = _holders(slots)
+    wanted = match_all(_matched_names(slots), overrides or {})
     live = Live(
         model=model,
-        tensors={n: _effective(model, s) for n, s in slots.items() if holders.get(s.through, n) == n},
+        tensors={n: s.effective() for n, s in slots.items() if s.holds_values},
         graph=functools.cache(lambda: _captured(model, inputs)),
     )
     answer = chosen.choose(live, settings)
     fresh = uninitialised(slots, missing) if only_uninitialised or missing else None
-    made = _assignments(live, slots, holders, answer, wanted, fresh, on_unknown)
+    made = _assignments(live, slots, answer, wanted, fresh, on_unknown)
     extras = dict(answer.extras)
     if fresh is not None:
         extras["uninitialised"] = fresh
     whole = Plan(
         recipe=recipe,
         seed=seed,
-        model=type(model).__name__,
+        model=type(unwrapped(model)).__name__,
         assignments=made,
         options=asdict(settings),
         warnings=answer.warnings,
@@ -151,26 +151,9 @@ def _refuse_without_parameters(model: Any, slots: Mapping[str, Slot]) -> None:
         raise PlanError(f"{lazy[0]!r} has no shape yet (a lazy module). Run the model once on an input, then plan it.")
 
 
-def _holders(slots: Mapping[str, Slot]) -> dict[str, str]:
-    """Parametrized tensor -> the parameter that holds its values (the one of its shape; the last of several)."""
-    found: dict[str, str] = {}
-    for name, slot in slots.items():
-        if (slot.through and name.rpartition(".")[2] in ("original", "original1")) or (
-            name.endswith(("_v", "_orig")) and slot.through
-        ):
-            found[slot.through] = name
-    for name, slot in slots.items():
-        if slot.through:
-            found.setdefault(slot.through, name)
-    return found
-
-
-def _effective(model: torch.nn.Module, slot: Slot) -> torch.Tensor:
-    if not slot.through:
-        return slot.tensor
-    path, _, attribute = slot.through.rpartition(".")
-    value: torch.Tensor = getattr(model.get_submodule(path), attribute)
-    return value
+def _matched_names(slots: Mapping[str, Slot]) -> list[tuple[str, ...]]:
+    """The names that patterns are held against: of a part of a parametrized tensor also the tensor's own."""
+    return [(*s.names, s.through) if s.through else s.names for s in slots.values() if s.holds_values]
 
 
 def _captured(model: Any, inputs: Any) -> Any:
@@ -182,7 +165,6 @@ def _captured(model: Any, inputs: Any) -> Any:
 def _assignments(
     live: Live,
     slots: Mapping[str, Slot],
-    holders: Mapping[str, str],
     answer: Chosen,
     wanted: Mapping[str, tuple[str, _Override]],
     fresh: Mapping[str, str] | None,
@@ -192,8 +174,8 @@ def _assignments(
     made: dict[str, Assignment] = {}
     unknown: dict[str, str] = {}
     for name, slot in slots.items():
-        if slot.through and holders[slot.through] != name:
-            made[name] = _derived(slot, holders[slot.through], answer.seen.get(name))
+        if not slot.holds_values:
+            made[name] = _derived(slot, answer.seen.get(name))
             continue
         choice = answer.choices.get(name)
         if fresh is not None and name not in fresh:
@@ -232,7 +214,7 @@ def _overridden(wanted: tuple[str, _Override], tensor: Any, seen: Seen) -> Choic
     return Choice(law=law, role=seen.role, layout=seen.layout, rule="override", reason=f"override {pattern!r}")
 
 
-def _derived(slot: Slot, holder: str, seen: Seen | None) -> Assignment:
+def _derived(slot: Slot, seen: Seen | None) -> Assignment:
     """A part that is set with the one that holds the values; only the forward pass knows what it does."""
     seen = seen or Seen(role="unknown", source="module")
     fans = fans_or_none(slot.shape, seen.layout)
@@ -249,7 +231,7 @@ def _derived(slot: Slot, holder: str, seen: Seen | None) -> Assignment:
         action="derive",
         through=slot.through,
         rule="derived",
-        reason=f"set together with {holder}, so that {slot.through} is what its law says",
+        reason=f"set together with {slot.holder}, so that {slot.through} is what its law says",
     )
 
 

@@ -59,7 +59,8 @@ class PlanData(Mapping[str, Assignment]):
     def __post_init__(self) -> None:
         for attribute in ("assignments", "options", "extras"):
             object.__setattr__(self, attribute, MappingProxyType(dict(getattr(self, attribute))))
-        names = {alias: a.name for a in self.assignments.values() for alias in a.names}
+        through = {a.through: a.name for a in self.assignments.values() if a.through and a.action != "derive"}
+        names = through | {alias: a.name for a in self.assignments.values() for alias in a.names}
         object.__setattr__(self, "_names", MappingProxyType(names))
 
     # ------------------------------------------------------------------ a mapping

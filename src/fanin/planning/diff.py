@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console, ConsoleOptions, Group, RenderResult
 from rich.text import Text
 
+from fanin.model.wrappers import unwrapped
 from fanin.planning.assignment import Assignment
 from fanin.planning.data import PlanData
 from fanin.planning.verify import verify
@@ -137,7 +138,7 @@ def diff_with_model(plan: PlanData, model: torch.nn.Module) -> PlanDiff:
     )
     return PlanDiff(
         left=f"{plan.recipe} of {plan.model}",
-        right=f"live {type(model).__name__}",
+        right=f"live {type(unwrapped(model)).__name__}",
         differences=rows,
         compared=len(plan),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -9,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from fanin.errors import PlanError, did_you_mean
 from fanin.model.buffers import known_buffer
 from fanin.model.parameters import slots_of
-from fanin.planning.apply import apply_
+from fanin.model.wrappers import named_buffers, named_parameters, own_module
+from fanin.planning.apply import apply_, put_back
 
 if TYPE_CHECKING:
     import torch
@@ -47,11 +49,10 @@ def materialize(
         names = _allocate_parameters(model, device, undo)
         for path, value in values.items():
             owner, _, attribute = path.rpartition(".")
-            _put(model.get_submodule(owner)._buffers, attribute, value.to(device), undo)
+            _put(own_module(model, owner)._buffers, attribute, value.to(device), undo)
         apply_(plan, model)
     except BaseException:
-        for table, attribute, old in reversed(undo):
-            table[attribute] = old
+        put_back([functools.partial(table.__setitem__, attribute, old) for table, attribute, old in undo])
         raise
     return Materialized(parameters=tuple(names), buffers=how)
 
@@ -77,16 +78,16 @@ def _buffer_values(model: torch.nn.Module, given: Mapping[str, Any]) -> tuple[di
     values: dict[str, Any] = {}
     how: dict[str, str] = {}
     unknown: dict[str, str] = {}
-    names = [n for n, _ in model.named_buffers(remove_duplicate=False)]
+    names = [n for n, _ in named_buffers(model)]
     for name in given:
         if name not in names:
             raise PlanError(f"{name!r} in buffers names no buffer; {did_you_mean(name, names)}")
-    for path, meta in model.named_buffers(remove_duplicate=False):
+    for path, meta in named_buffers(model):
         if path in given:
             values[path], how[path] = given[path], "given by the caller"
         elif meta.device.type == "meta":
             owner, _, attribute = path.rpartition(".")
-            value, why = known_buffer(model.get_submodule(owner), attribute, meta)
+            value, why = known_buffer(own_module(model, owner), attribute, meta)
             if value is None:
                 unknown[path] = why
             else:
@@ -106,14 +107,14 @@ def _allocate_parameters(model: torch.nn.Module, device: str, undo: list[tuple[d
 
     made: dict[int, Any] = {}
     names: list[str] = []
-    for path, old in list(model.named_parameters(remove_duplicate=False)):
+    for path, old in list(named_parameters(model)):
         if old.device.type != "meta":
             continue
         if id(old) not in made:
             made[id(old)] = torch.nn.Parameter(torch.empty_like(old, device=device), requires_grad=old.requires_grad)
             names.append(path)
         owner, _, attribute = path.rpartition(".")
-        _put(model.get_submodule(owner)._parameters, attribute, made[id(old)], undo)
+        _put(own_module(model, owner)._parameters, attribute, made[id(old)], undo)
     return names
 
 

@@ -66,16 +66,22 @@ class Plan(PlanData):
 
         return diff_plans(self, other) if isinstance(other, PlanData) else diff_with_model(self, other)
 
-    def verify(self, model: torch.nn.Module, *, z: float = 5.0) -> Verification:
+    def verify(self, model: torch.nn.Module, *, z: float = 5.0, bits: bool = False) -> Verification:
         """Whether a model's tensors are what the plan says.
+
+        A tensor is compared with its stream first. Where it holds other numbers, all of them are held against the
+        law: mean and variance, bound, orthogonality, and rows of zeros or equal rows where the law makes every unit
+        its own. NaN and infinity are departures, also in what the plan keeps; so is a tie that the model has lost.
 
         Args:
             model: the live model; nothing in it changes.
             z: tolerance in standard errors.
+            bits: take nothing but the very bits of the stream for a tensor that the plan draws: another seed, permuted
+                rows or one flipped bit are departures then.
         """
         from fanin.planning.verify import verify
 
-        return verify(self, model, z=z)
+        return verify(self, model, z=z, bits=bits)
 
     def apply_(self, model: torch.nn.Module, *, progress: bool = False, rollback: bool = True) -> torch.nn.Module:
         """Write the plan into a model: all or nothing.

@@ -2,55 +2,26 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import numpy.typing as npt
-
-from fanin.errors import PlanError
-from fanin.layout import Layout, to_blocks
+from fanin.errors import FillError, PlanError
 from fanin.memory import as_array
 from fanin.model.parameters import Slot, slots_of
+from fanin.model.parametrized import Parametrized
 from fanin.planning.assignment import Assignment
+from fanin.recipes.reading.departures import Mismatch, departures
 
 if TYPE_CHECKING:
     import torch
 
-    from fanin.initializers import Initializer
     from fanin.planning.data import PlanData
 
 __all__ = ["Mismatch", "Verification", "verify"]
 
-Array = npt.NDArray[Any]
-_BITS_LIMIT = 1 << 26  # elements; a larger tensor is drawn again only if it fails the moments
-_ORTHOGONAL_TOLERANCE = {"float64": 1e-10, "float32": 1e-4, "bfloat16": 2e-2, "float16": 4e-3}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Mismatch:
-    """One way in which a tensor is not what the plan says.
-
-    Attributes:
-        name: qualified parameter name.
-        quantity: "shape", "mean", "variance", "bound", "orthogonality", "values", "missing".
-        expected: what the plan says.
-        measured: what the tensor is.
-        z: distance in standard errors; nan where the comparison is exact.
-    """
-
-    name: str
-    quantity: str
-    expected: float | str
-    measured: float | str
-    z: float = math.nan
-
-    def __str__(self) -> str:
-        show = [f"{v:.6g}" if isinstance(v, float) else str(v) for v in (self.expected, self.measured)]
-        far = "" if math.isnan(self.z) else f", {abs(self.z):.1f} standard errors away"
-        return f"{self.name}: {self.quantity} {show[1]}, planned {show[0]}{far}"
+_BITS_LIMIT = 1 << 26  # elements; a larger tensor is drawn again only where the bits are asked for
+_CLOSE = 0.01  # of a computed tensor's norm: spectral norm's vectors move with every forward pass in training
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +31,8 @@ class Verification:
     Attributes:
         bits: parameters that are the plan's values bit for bit.
         law: parameters whose moments agree with the planned law within z standard errors.
-        not_checked: parameters that the plan keeps without a law, so there is nothing to hold them against.
+        not_checked: parameters that the plan keeps without a law: all their numbers are finite, and that is all that
+            can be said.
         mismatches: everything that is not as planned.
         z: the tolerance used.
     """
@@ -91,19 +63,19 @@ class Verification:
         return "\n".join([head, *(f"  {m}" for m in self.mismatches)])
 
 
-def verify(plan: PlanData, model: torch.nn.Module, *, z: float = 5.0) -> Verification:
+def verify(plan: PlanData, model: torch.nn.Module, *, z: float = 5.0, bits: bool = False) -> Verification:
     """Hold a model's tensors against a plan; see `Plan.verify`."""
     slots = slots_of(model)
+    by_name = {n: slot for slot in slots.values() for n in slot.names}
     outcome: dict[str, list[str]] = {"bits": [], "law": [], "not_checked": []}
     mismatches: list[Mismatch] = []
     for name in (n for n in slots if n not in plan):
         mismatches.append(Mismatch(name=name, quantity="missing", expected="not in the plan", measured="in the model"))
     for a in plan.assignments.values():
-        slot = slots.get(a.name)
-        if slot is None:
-            mismatches.append(Mismatch(name=a.name, quantity="missing", expected="in the model", measured="not there"))
-            continue
-        how, found = _held(plan, model, a, slot, z)
+        how, found = "law", list(_ties(plan, a, by_name))
+        for name in _to_look_at(a, by_name):
+            how, differs = _held(_Case(plan, a, by_name[name], name, z, bits))
+            found += differs
         mismatches += found
         if not found:
             outcome[how].append(a.name)
@@ -116,122 +88,126 @@ def verify(plan: PlanData, model: torch.nn.Module, *, z: float = 5.0) -> Verific
     )
 
 
-def _held(plan: PlanData, model: torch.nn.Module, a: Assignment, slot: Slot, z: float) -> tuple[str, list[Mismatch]]:
-    import torch
+# ---------------------------------------------------------------------- ties
+def _ties(plan: PlanData, a: Assignment, by_name: dict[str, Slot]) -> Iterator[Mismatch]:
+    """Where the names of one tensor are not the names that the plan gives it."""
+    slot = by_name.get(a.name)
+    for name in a.names:
+        if name not in by_name:
+            yield Mismatch(name=name, quantity="missing", expected="in the model", measured="not there")
+        elif slot is not None and by_name[name] is not slot:
+            yield Mismatch(name=name, quantity="tie", expected=f"tied to {a.name}", measured="a tensor of its own")
+    for name in slot.names if slot is not None and slot.name == a.name else ():
+        if name not in a.names:
+            planned = "a tensor of its own" if name in plan else "not in the plan"
+            yield Mismatch(name=name, quantity="tie", expected=planned, measured=f"tied to {a.name}")
 
-    tensor = slot.tensor.detach()
+
+def _to_look_at(a: Assignment, by_name: dict[str, Slot]) -> list[str]:
+    """One name of each tensor that an assignment's names lead to: more than one where a tie is lost."""
+    found: dict[int, str] = {}
+    for name in a.names:
+        if name in by_name:
+            found.setdefault(id(by_name[name]), name)
+    return list(found.values())
+
+
+# ---------------------------------------------------------------------- one tensor
+@dataclass(frozen=True, slots=True)
+class _Case:
+    """One tensor of the model and what the plan says of it."""
+
+    plan: PlanData
+    a: Assignment
+    slot: Slot
+    name: str
+    z: float
+    bits: bool
+
+    def differs(self, quantity: str, expected: str, measured: str) -> list[Mismatch]:
+        return [Mismatch(name=self.name, quantity=quantity, expected=expected, measured=measured)]
+
+
+def _held(case: _Case) -> tuple[str, list[Mismatch]]:
+    """How a tensor was checked ("bits", "law", "not_checked"), and where it departs."""
+    a, slot = case.a, case.slot
+    if a.shape != slot.shape:
+        return "law", case.differs("shape", str(a.shape), str(slot.shape))
+    if slot.tensor.device.type == "meta":
+        return "law", case.differs("values", "numbers", "on the meta device")
+    if not finite(slot.tensor):
+        return "law", case.differs("values", "finite", "NaN or infinite")
     if a.initializer is None:
         return "not_checked", []
-    if slot.through:
-        if a.action == "draw":
-            return _held_through(plan, model, a, slot)
-        path, _, attribute = slot.through.rpartition(".")
-        tensor = getattr(model.get_submodule(path), attribute).detach()
-    elif a.shape != slot.shape:
-        return "law", [Mismatch(name=a.name, quantity="shape", expected=str(a.shape), measured=str(slot.shape))]
-    if tensor.device.type == "meta":
-        return "law", [Mismatch(name=a.name, quantity="values", expected="numbers", measured="on the meta device")]
-    if a.action == "draw" and tensor.numel() <= _BITS_LIMIT:
-        from fanin.planning.apply import drawn
-
-        if torch.equal(drawn(plan, a, tensor), tensor):
+    if slot.behind is not None and a.action == "draw":
+        return "bits", _through(case, slot.behind)
+    tensor = slot.effective().detach()
+    if a.action == "draw" and (case.bits or tensor.numel() <= _BITS_LIMIT):
+        other = _other_bits(case, tensor)
+        if not other:
             return "bits", []
-    values = as_array(tensor.to("cpu", torch.complex128 if tensor.is_complex() else torch.float64))
-    found = list(departures(a.name, values, a.initializer, a.layout, slot.dtype, z))
-    if a.action == "keep":  # the bound of a law read off a sample is an estimate
-        found = [m for m in found if m.quantity != "bound"]
-    return "law", found
+        if case.bits:
+            return "bits", case.differs("bits", "as drawn", other)
+    values = numbers(tensor)
+    return "law", list(departures(case.name, values, a.initializer, a.layout, slot.dtype, case.z))
 
 
-def _held_through(plan: PlanData, model: torch.nn.Module, a: Assignment, slot: Slot) -> tuple[str, list[Mismatch]]:
-    """A parametrized tensor: its parts must be what the drawn values make them, which only the bits can tell."""
+def finite(tensor: torch.Tensor) -> bool:
+    """Whether no number of a tensor is NaN or infinite; codes of integers and quantised tensors count as numbers."""
+    if not (tensor.is_floating_point() or tensor.is_complex()):
+        return True
+    return bool(tensor.detach().isfinite().all())
+
+
+def numbers(tensor: torch.Tensor) -> Any:
+    """A tensor's numbers as a NumPy array, exactly: half precision in float32, all else in its own dtype."""
     import torch
 
-    from fanin.planning.apply import drawn, parts_for
-
-    path, _, attribute = slot.through.rpartition(".")
-    module = model.get_submodule(path)
-    with torch.no_grad():
-        effective = getattr(module, attribute)
-        want = parts_for(module, attribute, drawn(plan, a, effective, tuple(effective.shape)))
-    wrong = [n for n, part in want.items() if not torch.equal(module.get_parameter(n), part)]
-    if not wrong:
-        return "bits", []
-    return "bits", [
-        Mismatch(name=a.name, quantity="values", expected="as drawn", measured=f"{', '.join(wrong)} differ")
-    ]
+    t = tensor.detach()
+    if not t.is_complex() and t.dtype != torch.float64:
+        t = t.to(torch.float32)
+    return as_array(t.cpu())
 
 
-def departures(
-    name: str, values: Array, law: Initializer, layout: Layout | None, dtype: str, z: float
-) -> Iterator[Mismatch]:
-    """How values depart from a law: mean and variance in standard errors, the bound, orthogonality of its blocks.
+def _other_bits(case: _Case, tensor: torch.Tensor) -> str:
+    """How a tensor's bits are not those of its stream; "" where they are."""
+    from fanin.planning.apply import drawn
 
-    The standard error of the mean is std / sqrt(n), of the variance var sqrt((kurtosis - 1) / n); n is the number of
-    elements. Laws whose entries are not independent have smaller ones, so the test is not sharper than stated for
-    them, only safer.
-
-    Args:
-        name: for the messages.
-        values: float64 or complex128, the whole tensor.
-        law: the planned law.
-        layout: what the axes mean.
-        dtype: of the tensor the values came from; it sets the rounding that is allowed.
-        z: tolerance in standard errors.
-    """
-    want = law.moments(values.shape, layout)
-    n, eps = values.size, _EPS.get(dtype, 2.0**-23)
-    if n == 0:
-        return
-    if not np.isfinite(values).all():
-        yield Mismatch(name=name, quantity="values", expected="finite", measured="NaN or infinite")
-        return
-    if want.var == 0.0:
-        off = float(np.abs(values - want.mean).max())
-        if off > eps * max(abs(want.mean), 1e-30):
-            yield Mismatch(name=name, quantity="values", expected=want.mean, measured=want.mean + off)
-        return
-    mean, var = values.mean(), float((np.abs(values - want.mean) ** 2).mean())
-    z_mean = float(np.real(mean) - want.mean) / (want.std / math.sqrt(n) + eps * want.std)
-    if abs(z_mean) > z:
-        yield Mismatch(name=name, quantity="mean", expected=want.mean, measured=float(np.real(mean)), z=z_mean)
-    kurtosis = want.kurtosis if math.isfinite(want.kurtosis) else 3.0
-    z_var = (var - want.var) / (want.var * (math.sqrt(max(kurtosis - 1.0, 0.0) / n) + 2 * eps))
-    if abs(z_var) > z:
-        yield Mismatch(name=name, quantity="variance", expected=want.var, measured=var, z=z_var)
-    top = float(np.abs(values).max())
-    if want.bound is not None and top > want.bound * (1 + 2 * eps):
-        yield Mismatch(name=name, quantity="bound", expected=want.bound, measured=top)
-    yield from _orthogonality(name, values, law, layout, dtype)
+    want = drawn(case.plan, case.a, tensor)
+    wrong = want != tensor
+    if case.bits:
+        wrong = wrong | _other_signs(want, tensor)
+    count = int(wrong.sum())
+    if not count:
+        return ""
+    first = tuple(wrong.nonzero()[0].tolist())
+    return f"{count} of {tensor.numel()} numbers differ, first at {first}"
 
 
-_EPS = {"float64": 2.0**-52, "float32": 2.0**-23, "bfloat16": 2.0**-8, "float16": 2.0**-10}
+def _other_signs(one: torch.Tensor, two: torch.Tensor) -> torch.Tensor:
+    """Where one number is 0 and the other -0, which compare as equal."""
+    import torch
+
+    if one.is_complex():
+        return (torch.view_as_real(one).signbit() != torch.view_as_real(two.resolve_conj()).signbit()).any(-1)
+    return one.signbit() != two.signbit()
 
 
-def _orthogonality(name: str, values: Array, law: Initializer, layout: Layout | None, dtype: str) -> Iterator[Mismatch]:
-    from fanin.initializers import Orthogonal
+def _through(case: _Case, behind: Parametrized) -> list[Mismatch]:
+    """A parametrized tensor: its parts, and what is computed from them, must be what the drawn values make them."""
+    import torch
 
-    if not isinstance(law, Orthogonal) or values.ndim < 2:
-        return
-    worst = orthogonality_error(values, layout)
-    if worst > _ORTHOGONAL_TOLERANCE.get(dtype, 1e-4) * math.sqrt(max(values.shape)):
-        yield Mismatch(name=name, quantity="orthogonality", expected=0.0, measured=worst)
+    from fanin.planning.apply import drawn
 
-
-def orthogonality_error(values: Array, layout: Layout | None) -> float:
-    """Largest entry of abs(Q Q' / g^2 - I) over the maps in a weight, on their smaller sides; g^2: mean diagonal.
-
-    Example:
-        >>> orthogonality_error(np.eye(3) * 2.0, None)
-        0.0
-    """
-    worst = 0.0
-    for block in to_blocks(values, Layout.default(values.ndim) if layout is None else layout):
-        flat = block.reshape(block.shape[0], block.shape[1], -1)
-        for matrix in flat:
-            q = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
-            gram = q @ q.T
-            scale = float(np.trace(gram)) / len(gram)
-            if scale > 0:
-                worst = max(worst, float(np.abs(gram / scale - np.eye(len(gram))).max()))
-    return worst
+    now = behind.value()
+    try:
+        behind.check()
+    except FillError as error:
+        return case.differs("values", "as drawn", str(error))
+    parts, want = behind.with_value(drawn(case.plan, case.a, now, tuple(now.shape)))
+    wrong = [name for name, part in parts.items() if not torch.equal(behind.part(name), part)]
+    if wrong:
+        return case.differs("values", "as drawn", f"{', '.join(wrong)} differ")
+    if float((now - want).norm()) > _CLOSE * float(want.norm()) or not finite(now):
+        return case.differs("values", "as drawn", f"{behind.name} is computed to be something else")
+    return []

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from fanin.errors import FillError, ShapeError
+from fanin.errors import ShapeError
 from fanin.memory import as_array
 from fanin.streams.boxes import Box
 from fanin.streams.cpu import Progress, fill_memory
@@ -21,13 +21,15 @@ from fanin.streams.geometry import Walk
 from fanin.streams.keys import Key
 from fanin.streams.law import Law, parts, prepare
 from fanin.streams.spec import Draw
+from fanin.tensors.shards import is_sharded, local_box
+from fanin.tensors.writable import is_plain, refuse_hollow, refuse_unfit
 
 if TYPE_CHECKING:
     import torch
 
     from fanin.layout import Layout
 
-__all__ = ["Fillable", "fill_", "fill_parameter_", "local_box"]
+__all__ = ["Fillable", "fill_"]
 
 
 class Fillable(Protocol):
@@ -101,56 +103,6 @@ def fill_(
     return tensor
 
 
-def fill_parameter_(
-    module: torch.nn.Module, name: str, law: Fillable | Draw, *, key: Key, layout: Layout | None = None
-) -> None:
-    """Write a law into a parameter of a module, through ``right_inverse`` where it is parametrized.
-
-    Args:
-        module: owner of the parameter.
-        name: its attribute, such as "weight".
-        law: an initializer, or a `Draw`.
-        key: the stream.
-        layout: what the axes mean.
-
-    Raises:
-        FillError: the attribute is no tensor, or is computed from others in a way that cannot be inverted.
-
-    Example:
-        >>> import fanin, torch
-        >>> from fanin.streams import Draw
-        >>> linear = torch.nn.utils.parametrizations.weight_norm(torch.nn.Linear(4, 3))
-        >>> fill_parameter_(linear, "weight", Draw(kind="uniform"), key=fanin.key(0, "weight"))
-        >>> torch.allclose(linear.weight, fill_(torch.empty(3, 4), Draw(kind="uniform"), key=fanin.key(0, "weight")))
-        True
-    """
-    import torch
-    from torch.nn.utils import parametrize
-
-    current = getattr(module, name, None)
-    if not isinstance(current, torch.Tensor):
-        raise FillError(f"{type(module).__name__}.{name} is no tensor but {current!r}; name one of its parameters")
-    if parametrize.is_parametrized(module, name):
-        chain = module.parametrizations[name]  # type: ignore[index]
-        if not all(hasattr(step, "right_inverse") for step in chain):
-            raise FillError(
-                f"{type(module).__name__}.{name} is computed by {', '.join(type(step).__name__ for step in chain)}, "
-                "and not all of them have a right_inverse. Fill the original parameter under "
-                f"parametrizations.{name}, or give the parametrization a right_inverse."
-            )
-        fresh = torch.empty(current.shape, dtype=current.dtype, device=current.device)
-        with torch.no_grad():
-            setattr(module, name, fill_(fresh, law, key=key, layout=layout))
-        return
-    if name not in module._parameters and name not in module._buffers:
-        raise FillError(
-            f"{type(module).__name__}.{name} is recomputed from other parameters before each forward pass (old-style "
-            "weight_norm, spectral_norm or pruning), so what is written there is lost. Take "
-            "torch.nn.utils.parametrizations, or fill first and wrap after."
-        )
-    fill_(current, law, key=key, layout=layout)
-
-
 # ---------------------------------------------------------------------- where to write
 @dataclass(frozen=True, slots=True)
 class _Place:
@@ -163,15 +115,15 @@ class _Place:
 
 
 def _place(tensor: torch.Tensor, shape: Sequence[int] | None, slices: Sequence[slice] | None) -> _Place:
-    plain = _is_plain(tensor)
-    _refuse(tensor, _HOLLOW)
+    plain = is_plain(tensor)
+    refuse_hollow(tensor)
     memory = tensor.detach() if plain else tensor
-    if hasattr(tensor, "device_mesh") and hasattr(tensor, "placements"):
+    if is_sharded(tensor):
         if shape is not None or slices is not None:
             raise ShapeError("a DTensor knows its own shape and shard; leave shape= and box= out")
         shape, slices = tuple(tensor.shape), local_box(tensor)
         memory = tensor.to_local().detach()  # type: ignore[attr-defined]
-    _refuse(memory, _UNFIT)
+    refuse_unfit(memory)
     fill_dtype(memory.dtype)
     if slices is not None and shape is None:
         raise ShapeError(f"box={slices!r} needs shape=, the shape of the whole parameter that it is cut from")
@@ -183,102 +135,6 @@ def _place(tensor: torch.Tensor, shape: Sequence[int] | None, slices: Sequence[s
             f"{box.shape}; they must be equal. Give shape= and box= of this very shard."
         )
     return _Place(memory, whole, None if slices is None else tuple(slices), box)
-
-
-def _is_plain(tensor: Any) -> bool:
-    import torch
-
-    if not isinstance(tensor, torch.Tensor):
-        raise FillError(
-            f"fill_ writes into torch tensors; got {type(tensor).__name__}. For NumPy and JAX take law.sample(shape, "
-            "key=...)."
-        )
-    return type(tensor).__torch_dispatch__ is torch._C._disabled_torch_dispatch_impl
-
-
-def _refuse(t: Any, reasons: tuple[tuple[Callable[[Any], bool], str], ...]) -> None:
-    """Raise where values written into the tensor would be lost, wrong or refused half-way."""
-    for holds, text in reasons:
-        if holds(t):
-            raise FillError(f"the {type(t).__name__} {text}")
-
-
-def _is_partitioned(t: Any) -> bool:
-    return t.numel() == 0 and any(hasattr(t, name) for name in ("ds_id", "ds_shape", "ds_numel", "_is_fsdp_managed"))
-
-
-def _is_lazy(t: Any) -> bool:
-    return hasattr(t, "materialize") and hasattr(t, "cls_to_become")
-
-
-def _is_overlapping(t: Any) -> bool:
-    """Whether two elements may share one place: an axis does not step over all that the finer axes reach."""
-    reach = 0
-    for step, size in sorted((abs(step), size) for size, step in zip(t.shape, t.stride(), strict=True) if size > 1):
-        if step <= reach:
-            return True
-        reach += step * (size - 1)
-    return False
-
-
-_HOLLOW: tuple[tuple[Callable[[Any], bool], str], ...] = (
-    (_is_lazy, "has no shape yet (a lazy module); run one forward pass first."),
-    (
-        lambda t: bool(t.device.type == "meta"),
-        "is on the meta device and has no memory; allocate it first with module.to_empty(device=...), or let "
-        "plan.materialize(model) do both.",
-    ),
-    (
-        _is_partitioned,
-        "is empty because ZeRO-3 or FSDP keeps its parts elsewhere; fill inside the gathering context "
-        "(deepspeed.zero.GatheredParameters(params, modifier_rank=0), FSDP.summon_full_params), or fill before "
-        "sharding.",
-    ),
-)
-_UNFIT: tuple[tuple[Callable[[Any], bool], str], ...] = (
-    (
-        lambda t: str(t.layout) != "torch.strided" or bool(t.is_nested),
-        "is sparse or nested, not strided; fill a dense tensor and convert it.",
-    ),
-    (
-        lambda t: not _is_plain(t),
-        "has a class of its own that may keep its numbers anywhere; fill a plain tensor first.",
-    ),
-    (
-        _is_overlapping,
-        "is an expanded or overlapping view: several of its elements share one place in memory. Fill the tensor that "
-        "it is a view of, or its contiguous copy.",
-    ),
-    (
-        lambda t: bool(t.is_conj() or t.is_neg()),
-        "is a conjugated or negated view; fill the tensor that it is a view of.",
-    ),
-)
-
-
-def local_box(tensor: Any) -> tuple[slice, ...]:
-    """The slices of the global tensor that this rank's shard of a DTensor holds.
-
-    Raises:
-        FillError: a placement other than Shard(dim) and Replicate(), or a rank outside the mesh.
-    """
-    from torch.distributed.tensor import Replicate, Shard
-
-    mesh, spans = tensor.device_mesh, [[0, int(n)] for n in tensor.shape]
-    where = mesh.get_coordinate()
-    for axis, placement in enumerate(tensor.placements):
-        if isinstance(placement, Replicate) and where is not None:
-            continue
-        if type(placement) is not Shard or where is None:
-            raise FillError(
-                f"a DTensor placed as {tensor.placements} on rank coordinate {where} has no box of the global tensor; "
-                "allowed are Shard(dim) and Replicate(). Redistribute it first, or fill before sharding."
-            )
-        first, last = spans[placement.dim]
-        piece = -(-(last - first) // mesh.size(axis))
-        begin = min(first + piece * where[axis], last)
-        spans[placement.dim] = [begin, min(begin + piece, last)]
-    return tuple(slice(first, last) for first, last in spans)
 
 
 # ---------------------------------------------------------------------- what to write

@@ -22,6 +22,7 @@ from fanin.model.eager import eager, open_functions
 from fanin.model.examples import example_calls, how_to_give_inputs
 from fanin.model.trees import map_tensors, named_tensors
 from fanin.model.untouched import untouched
+from fanin.model.wrappers import unwrap_children, unwrapped
 
 __all__ = ["capture"]
 
@@ -64,6 +65,7 @@ def capture(model: Any, inputs: Any = None, *, mode: Mode = "auto") -> Graph:
         >>> g.parameters["0.weight"].shape
         (8, 4)
     """
+    model = unwrapped(model)
     _refuse_lazy(model)
     if inputs is not None:
         return _capture_call(model, call_arguments(model, inputs), mode)
@@ -82,6 +84,7 @@ def _capture_call(model: Any, call: Call, mode: Mode) -> Graph:
         recorder = None
         try:
             with untouched(model):
+                unwrap_children(model)
                 recorder = _recorder(model, attempt)
                 graph = _forward(model, call, attempt, recorder)
         except Exception as error:
@@ -171,13 +174,8 @@ def _forward(model: Any, call: Call, attempt: _Attempt, recorder: Recorder) -> G
         if attempt.gaps:
             stack.enter_context(GapFill(recorder))
         stack.enter_context(recorder)
-        result = _target(model)(*args, **kwargs)
+        result = model(*args, **kwargs)
     return _graph(model, recorder, result, "fake" if attempt.fake else "real")
-
-
-def _target(model: Any) -> Any:
-    """The module to call: wrappers that need a process group are looked through."""
-    return model.module if isinstance(model, torch.nn.parallel.DistributedDataParallel) else model
 
 
 def _set_flags(model: Any, attempt: _Attempt) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fanin.initializers import Constant, Initializer, Normal, Ones, Uniform, Zeros
-from fanin.model.owners import Owned, owners
+from fanin.model.owners import Owned, owners, shape_of
 from fanin.recipes.base import Choice, Chosen, Live, Recipe
 from fanin.recipes.step import Step
 
@@ -83,7 +83,7 @@ def _even(bound: float, formula: str) -> _Made:
 
 
 def _dense(module: Any, attribute: str, shape: _Shape) -> _Made:
-    weight = tuple(module.weight.shape)
+    weight = shape if attribute == "weight" else shape_of(module, "weight")
     fan = weight[1] * math.prod(weight[2:])  # torch's own count, which a transposed convolution gets wrong
     if fan == 0:
         return Zeros(), "zero, because fan_in is 0", ""
@@ -96,7 +96,7 @@ def _dense(module: Any, attribute: str, shape: _Shape) -> _Made:
 
 
 def _bilinear(module: Any, attribute: str, shape: _Shape) -> _Made:
-    return _even(1 / math.sqrt(module.weight.shape[1]), "U(±1 / sqrt(in1))")
+    return _even(1 / math.sqrt(module.in1_features), "U(±1 / sqrt(in1))")
 
 
 def _embedding(module: Any, attribute: str, shape: _Shape) -> _Made:

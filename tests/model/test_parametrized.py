@@ -1,0 +1,227 @@
+"""Reading a parametrized tensor changes nothing, and writing through it is put back whole."""
+
+import warnings
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+from torch.nn.utils import parametrizations, parametrize, prune
+
+import fanin
+from fanin.errors import FillError, PlanError
+from fanin.initializers import Normal, Zeros
+from fanin.model.parametrized import Kept, parametrized_tensors
+
+X = torch.randn(8, 6, generator=torch.Generator().manual_seed(0))
+
+
+class Rebinding(nn.Module):
+    """Its right_inverse puts new tensors and numbers where old ones were, and so does its forward."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("base", None)
+        self.plain, self.count, self.seen = torch.zeros(1), 0, []
+
+    def forward(self, x):
+        self.count += 1
+        self.seen.append(self.count)
+        self.plain = self.plain + 1
+        return x if self.base is None else x + self.base
+
+    def right_inverse(self, w):
+        self.base = w.detach() * 0.5
+        self.plain.add_(1)
+        return w - self.base
+
+
+def rebinding(layer):
+    parametrize.register_parametrization(layer, "weight", Rebinding())
+    return layer
+
+
+def old(function):
+    def wrap(layer):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)
+            return function(layer)
+
+    return wrap
+
+
+def pruned(layer):
+    return prune.random_unstructured(layer, "weight", 0.3)
+
+
+WAYS = {
+    "orthogonal": parametrizations.orthogonal,
+    "orthogonal, householder": lambda m: parametrizations.orthogonal(
+        m, orthogonal_map="householder", use_trivialization=False
+    ),
+    "spectral norm": parametrizations.spectral_norm,
+    "weight norm": parametrizations.weight_norm,
+    "old spectral norm": old(nn.utils.spectral_norm),
+    "old weight norm": old(nn.utils.weight_norm),
+    "rebinding": rebinding,
+    "two on one": lambda m: rebinding(parametrizations.weight_norm(m)),
+}
+ways = st.sampled_from(sorted(WAYS))
+
+
+def everything(model):
+    """All that a parametrization may change: tensors by identity and by their bits, tables, and the generator."""
+    found = {"rng": torch.get_rng_state().tolist()}
+    for path, module in model.named_modules():
+        for table in (module.__dict__, module._parameters, module._buffers):
+            for name, value in table.items():
+                key = f"{path}.{name}"
+                if isinstance(value, torch.Tensor):
+                    found[key] = (id(value), value.detach().clone().flatten().tolist())
+                elif isinstance(value, (int, float, list)):
+                    found[key] = str(value)
+    return found
+
+
+def two_layers(first, second, training):
+    model = nn.Sequential(WAYS[first](nn.Linear(6, 6)), nn.ReLU(), WAYS[second](nn.Linear(6, 3)), nn.Linear(3, 3))
+    return model.train(training)
+
+
+@settings(max_examples=25, deadline=None)
+@given(first=ways, second=ways, training=st.booleans())
+def test_reading_changes_nothing(first, second, training):
+    model = two_layers(first, second, training)
+    before = everything(model)
+    plan = fanin.plan(model, recipe="torch", on_unknown="keep")
+    plan.verify(model)
+    plan.verify(model, bits=True)
+    plan.diff(model)
+    fanin.plan(model, recipe="keep").verify(model)
+    assert everything(model) == before
+    model[0].weight  # noqa: B018 (what fanin must not do: reading the attribute runs the parametrization)
+    if first in ("rebinding", "two on one") or (first == "spectral norm" and training):
+        assert everything(model) != before
+
+
+@settings(max_examples=25, deadline=None)
+@given(first=ways, second=ways, training=st.booleans())
+def test_a_failed_apply_puts_everything_back(first, second, training):
+    model = two_layers(first, second, training)
+    plan = fanin.plan(model, recipe="torch", on_unknown="keep", overrides={"3.bias": Normal(std=1.0)})
+    before = everything(model)
+
+    def fill(self, tensor, **keywords):
+        raise OSError("disk")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Normal, "fill_", fill)
+        with pytest.raises(FillError, match="bit for bit as it was"):
+            plan.apply_(model)
+    assert everything(model) == before
+    plan.apply_(model)
+    assert everything(model) != before
+    assert everything(model)["rng"] == before["rng"]
+
+
+@settings(max_examples=25, deadline=None)
+@given(way=ways, training=st.booleans(), seed=st.integers(0, 3))
+def test_what_was_written_through_is_verified_and_nothing_else_is(way, training, seed):
+    model = two_layers(way, way, training)
+    plan = fanin.init_(model, recipe="torch", on_unknown="keep", seed=seed)
+    assert plan.verify(model, bits=True).ok
+    model(X)
+    assert plan.verify(model).ok
+    other = fanin.plan(model, recipe="torch", on_unknown="keep", seed=seed + 1)
+    assert {plan["0.weight"].name, plan["2.weight"].name} <= {m.name for m in other.verify(model).mismatches}
+
+
+@pytest.mark.parametrize("way", [w for w in WAYS if w not in ("orthogonal", "orthogonal, householder")])
+def test_patterns_reach_the_parametrized_tensor(way):
+    model = nn.Sequential(WAYS[way](nn.Linear(6, 32)), nn.ReLU(), nn.Linear(32, 3))
+    plan = fanin.plan(model, recipe="torch", overrides={"*.weight": Normal(std=0.5)})
+    assert plan["0.weight"].rule == "override" == plan["2.weight"].rule
+    assert plan["0.weight"].initializer == Normal(std=0.5)
+    plan.apply_(model)
+    assert plan.verify(model).ok
+    alone = fanin.plan(model, recipe="torch", overrides={"0.weight": Normal(std=0.5)})
+    assert alone["2.weight"].rule != "override"
+
+
+def test_the_law_is_that_of_the_effective_tensor():
+    model = parametrizations.weight_norm(nn.Linear(16, 32))
+    fanin.init_(model, recipe="torch", overrides={"weight": Normal(std=0.5)})
+    plain = torch.from_numpy(Normal(std=0.5).sample((32, 16), key=fanin.key(0, "weight")))
+    assert torch.allclose(model.weight, plain, rtol=1e-5)
+
+
+@pytest.mark.parametrize("way", ["weight norm", "old weight norm"])
+def test_zero_through_weight_norm_is_zero_and_not_nan(way):
+    model = nn.Sequential(WAYS[way](nn.Linear(6, 4)))
+    plan = fanin.init_(model, recipe="torch", overrides={"*.weight": Zeros(), "*.bias": Zeros()})
+    assert torch.equal(model(X), torch.zeros(8, 4))
+    assert plan.verify(model).ok
+
+
+@pytest.mark.parametrize("way", ["spectral norm", "old spectral norm"])
+def test_zero_through_spectral_norm_is_refused(way):
+    model = nn.Sequential(WAYS[way](nn.Linear(6, 4)))
+    before = everything(model)
+    plan = fanin.plan(model, recipe="torch", overrides={"*.weight": Zeros()})
+    with pytest.raises(FillError, match=r"0\.weight is computed to be NaN"):
+        plan.apply_(model)
+    assert everything(model) == before
+
+
+def test_a_pruned_weight_is_written_under_its_mask():
+    model = nn.Sequential(pruned(nn.Linear(6, 32)))
+    plan = fanin.init_(model, recipe="torch", overrides={"*.weight": Normal(std=0.5)})
+    assert torch.equal(model[0].weight == 0, model[0].weight_mask == 0)
+    assert plan.verify(model).ok
+
+
+def test_a_way_without_inverse_is_refused_before_anything_is_written():
+    class Square(nn.Module):
+        def forward(self, x):
+            return x * x
+
+    model = nn.Sequential(nn.Linear(6, 6), nn.Linear(6, 6))
+    parametrize.register_parametrization(model[1], "weight", Square())
+    before = everything(model)
+    with pytest.raises(PlanError, match="Square has no right_inverse"):
+        fanin.init_(model, recipe="torch")
+    assert everything(model) == before
+
+
+def test_an_inverse_that_cannot_be_used_is_a_sentence():
+    model = nn.Sequential(parametrizations.orthogonal(nn.Linear(6, 6), use_trivialization=False))
+    before = everything(model)
+    plan = fanin.plan(model, recipe="torch")
+    with pytest.raises(PlanError, match=r"no value can be written through the parametrization of 0\.weight"):
+        plan.apply_(model)
+    assert [m.quantity for m in plan.verify(model).mismatches][:1] == ["values"]
+    assert everything(model) == before
+
+
+def test_kept_tables_can_fail():
+    layer = nn.BatchNorm1d(2)
+    before = everything(layer)
+    kept = Kept([layer])
+    layer.running_mean = torch.ones(2)
+    layer.running_var.add_(1)
+    layer.extra = 3
+    assert everything(layer) != before
+    kept.put_back()
+    assert everything(layer) == before
+
+
+def test_each_tensor_is_found_once_with_the_part_that_holds_its_values_first():
+    shared = parametrizations.weight_norm(nn.Linear(6, 6))
+    found = parametrized_tensors(
+        nn.Sequential(shared, shared, nn.Sequential(WAYS["old spectral norm"](nn.Linear(6, 6))))
+    )
+    assert {n: p.parts[0] for n, p in found.items()} == {
+        "0.weight": "0.parametrizations.weight.original1",
+        "2.0.weight": "2.0.weight_orig",
+    }
