@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 
+from fanin.layout import Layout
 from fanin.measure.record import (
     Activity,
     Attention,
@@ -88,6 +89,9 @@ def expect(rms: float, measured: float, width: int = 192) -> Prediction:
     )
 
 
+MAP = {"op": "linear", "role": "weight", "role_from": "graph", "layout": Layout.linear()}
+
+
 def parameter(path: str, shape: tuple[int, ...], ratio: float | None, **more) -> ParameterRecord:
     return ParameterRecord(
         path=path,
@@ -135,7 +139,7 @@ def vit(blocks: int = 12) -> CheckResult:
         if weight:
             names = (f"{path}.weight", f"{path}.bias")
             parameters.append(
-                parameter(names[0], weight, 0.02 + 0.001 * len(parameters), fan_in=weight[1], fan_out=weight[0])
+                parameter(names[0], weight, 0.02 + 0.001 * len(parameters), fan_in=weight[1], fan_out=weight[0], **MAP)
             )
         predicted = expect(rms * (1 + 0.03 * math.sin(len(sites))), rms)
         cos = cosine(0.6 / (1 + len(sites) / 40)) if kind in ("weight", "merge") else None
@@ -218,7 +222,7 @@ def mlp(depth: int = 100, *, factor: float = 0.75, name: str = "Sequential") -> 
         rms, grad = 0.58 * factor**i, 1e-3 * factor ** (depth - i)
         path = f"layers.{i}.fc"
         parameters.append(
-            parameter(f"{path}.weight", (256, 256), grad / 0.02, fan_in=256.0, fan_out=256.0, follower="relu")
+            parameter(f"{path}.weight", (256, 256), grad / 0.02, fan_in=256.0, fan_out=256.0, follower="relu", **MAP)
         )
         predicted = expect(0.6 * factor**i * (1 if i < 60 else 1.4), rms, 256)
         sites.append(

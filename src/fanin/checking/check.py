@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import torch
 
     from fanin.measure.record import Measurements
+    from fanin.model.roles import Seen
 
 __all__ = ["check"]
 
@@ -102,10 +103,12 @@ def _judged(
 ) -> CheckResult:
     """Measure and judge one job a seed; measurements, header and inline ignores are those of the first."""
     from fanin.measure.run import Task, measure
+    from fanin.measure.seen import seen_before
     from fanin.model.eager import eager_module
     from fanin.rules.engine import judge_all, result_of
 
     first: tuple[Header, Measurements] | None = None
+    seen: Mapping[str, Seen] = {}
     judgements = []
     for seed, job in zip(seeds, jobs, strict=True):
         task = Task(
@@ -116,12 +119,14 @@ def _judged(
             seed=seed,
             training=training,
             predict=predict if first is None else False,
+            seen=seen,
         )
         found, seconds = measure(task)
         if first is None:
             module = eager_module(job.model)
             config = _with_inline_ignores(config, module)
             first = header_of(module, found, seconds, seeds, target), found
+            seen = seen_before(found.parameters)
         judgements.append(judge_all(found, config, optimizer))
     if first is None:
         raise ArgumentError("there is nothing to check: no seeds")

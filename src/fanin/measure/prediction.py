@@ -6,7 +6,7 @@ import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from fanin.errors import FaninError
 from fanin.measure.record import Prediction, Site, TensorStats
@@ -14,6 +14,7 @@ from fanin.measure.record import Prediction, Site, TensorStats
 if TYPE_CHECKING:
     import torch
 
+    from fanin.graph.ir import Graph
     from fanin.moments import MomentMap, Moments, Provenance, TensorMoments
 
 __all__ = ["with_predictions"]
@@ -32,7 +33,7 @@ _SHARED = 0.05  # between-sample share of the energy below which all samples sta
 
 def with_predictions(
     model: torch.nn.Module,
-    inputs: Any,
+    graph: Graph,
     sites: Sequence[Site],
     *,
     cotangents: Mapping[str, torch.Tensor] | None = None,
@@ -40,13 +41,13 @@ def with_predictions(
 ) -> tuple[tuple[Site, ...], str]:
     """The sites with `predicted` and `predicted_backward` filled in where theory knows them, and why not elsewhere.
 
-    The graph is captured without running the model's arithmetic; weights enter by their mean and variance, inputs and
+    The graph was captured without running the model's arithmetic; weights enter by their mean and variance, inputs and
     the loss' gradient at the outputs by their moments. A site is matched to the graph by module, operation and call,
     only where both saw the same number of calls.
 
     Args:
         model: left as found.
-        inputs: as `fanin.check` takes them.
+        graph: its captured forward pass.
         sites: what was measured.
         cotangents: measured gradient at each output, by its path in what the model returned; without any there is no
             backward prediction.
@@ -56,7 +57,7 @@ def with_predictions(
         The sites, and "" or the reason why nothing was predicted.
     """
     try:
-        moments = _followed(model, inputs, cotangents or {})
+        moments = _followed(model, graph, cotangents or {})
     except FaninError as error:
         return tuple(sites), str(error)
     except Exception as error:
@@ -79,13 +80,11 @@ def with_predictions(
     return tuple(replace(s, predicted=e.forward, predicted_backward=e.backward) for s, e in both), ""
 
 
-def _followed(model: torch.nn.Module, inputs: Any, cotangents: Mapping[str, torch.Tensor]) -> MomentMap:
+def _followed(model: torch.nn.Module, graph: Graph, cotangents: Mapping[str, torch.Tensor]) -> MomentMap:
     """Moments of everything, forward from the inputs and backward from what the outputs received."""
-    from fanin.graph.recording.capture import capture
     from fanin.moments import propagate, read_weights
     from fanin.moments.frame import measured
 
-    graph = capture(model, inputs)
     received = {o.value: measured(cotangents[o.path]) for o in graph.outputs if o.path in cotangents}
     return propagate(graph, read_weights(model), "example", cotangent=received or None, training=model.training)
 

@@ -11,6 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from fanin.layout import Layout
+from fanin.model.operations import SUMS
+from fanin.model.roles import Role, Source
 from fanin.text.jsonable import jsonable
 
 __all__ = [
@@ -315,9 +318,15 @@ class ParameterRecord:
         grad_over_weight: rms(gradient) / rms(weight), None where undefined.
         identical_rows: share of rows (units) that equal another row, non-zero rows of more than one column only; None
             where not defined.
-        fan_in: terms summed into one output, None where the parameter is no map.
-        follower: operation that reads the map's output first.
-        role: what the graph calls it; "gate" where it multiplies the signal, "recurrent" in an LSTM or GRU.
+        role: what it does, as a plan of the same model says.
+        role_from: who says the role and the layout: "graph", the captured forward pass, or "module", the module that
+            owns the parameter (where the forward was not captured).
+        layout: what its axes mean; None where it has none, or where they are not known.
+        fan_in: terms summed into one output; None without an input axis.
+        fan_out: terms summed into one input's gradient.
+        op: operation that reads it first, of those that sum over a weight or normalise; "" if none does.
+        follower: operation that reads the output of `op` first.
+        gate: it multiplied the signal.
         reaches_loss: an operation that reads it leads to the loss.
         same_as: an earlier parameter of equal shape and values that is not tied to it, "" if none.
         reader: index of the first weighted operation or norm that reads it, None if there is none.
@@ -337,16 +346,30 @@ class ParameterRecord:
     state_after_step: GradientState | None = None
     grad_over_weight: float | None = None
     identical_rows: float | None = None
+    role: Role = "unknown"
+    role_from: Source = "module"
+    layout: Layout | None = None
     fan_in: float | None = None
     fan_out: float | None = None
+    op: str = ""
     follower: str = ""
-    role: str = ""
+    gate: bool = False
     reaches_loss: bool = True
     same_as: str = ""
     tied: tuple[str, ...] = ()
     reader: int | None = None
     values: Values | None = None
     rows_apart: RowsApart | None = None
+
+    @property
+    def is_map(self) -> bool:
+        """Whether the signal went through it: an operation that sums over it read it, and its fans are known."""
+        return self.op in SUMS and len(self.shape) >= 2 and self.fan_in is not None
+
+    @property
+    def is_recurrent(self) -> bool:
+        """Whether it is a matrix of a recurrent layer of torch."""
+        return self.role in ("rnn_ih", "rnn_hh")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

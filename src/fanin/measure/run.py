@@ -6,7 +6,7 @@ import contextlib
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -23,12 +23,18 @@ from fanin.measure.quantities.values import buffer_records
 from fanin.measure.record import InputRecord, JacobianRecord, Measurements, Site
 from fanin.measure.recorder import Recorder
 from fanin.measure.sampling import as_samples
+from fanin.measure.seen import captured, seen_in
 from fanin.measure.virtual_step import states_after_steps
 from fanin.model.calling import call, input_names
 from fanin.model.eager import eager, eager_module
+from fanin.model.reading import read
+from fanin.model.roles import Seen
 from fanin.model.snapshot import untouched
 from fanin.model.trees import named_tensors, tensors_in
 from fanin.model.wrappers import unwrap_children
+
+if TYPE_CHECKING:
+    from fanin.graph.ir import Graph
 
 __all__ = ["PREDICTED_OPERATIONS", "Task", "measure"]
 
@@ -41,7 +47,8 @@ Gradients = dict[str, torch.Tensor | None]
 class Task:
     """What is run: the model on inputs, against targets or a loss, from a seed.
 
-    `predict` None: theory is asked unless the forward makes more than 2,000 operations.
+    `predict` None: the forward is captured and theory is asked unless it makes more than 2,000 operations. `seen`: what
+    an earlier check of the same model knew of its parameters, where nothing is captured.
     """
 
     model: torch.nn.Module
@@ -52,6 +59,7 @@ class Task:
     virtual_step: bool = True
     training: bool | None = None
     predict: bool | None = None
+    seen: Mapping[str, Seen] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -88,26 +96,39 @@ def measure(task: Task) -> tuple[Measurements, dict[str, float]]:
             model.train(task.training)
         done = _run(replace_task)
         after = _virtual_step(replace_task, done) if task.virtual_step else {}
-        found = _frozen(replace_task, done, after)
-        found = _predicted(replace_task, done, found)
+        graph, why_not = _captured(replace_task, done)
+        seen = {**task.seen, **({} if graph is None else seen_in(graph))}
+        found = _frozen(replace_task, done, after, seen)
+        found = _predicted(replace_task, done, found, graph, why_not)
     done.seconds["total"] = time.perf_counter() - start
     return found, done.seconds
 
 
-def _predicted(task: Task, done: _Pass, found: Measurements) -> Measurements:
+def _captured(task: Task, done: _Pass) -> tuple[Graph | None, str]:
+    """The forward pass as a graph, or the reason why there is none; "" where none was asked for."""
+    num = done.recorder.num_operations
+    if task.predict is False:
+        return None, ""
+    if task.predict is None and num > PREDICTED_OPERATIONS:
+        most = f"{PREDICTED_OPERATIONS:,}"
+        return None, f"the forward calls torch {num:,} times; theory follows {most} calls unless asked to"
+    begun = time.perf_counter()
+    try:
+        return captured(task.model, task.inputs)
+    finally:
+        done.seconds["prediction"] = time.perf_counter() - begun
+
+
+def _predicted(task: Task, done: _Pass, found: Measurements, graph: Graph | None, why_not: str) -> Measurements:
     """The measurements with what theory expects beside them, or the reason why it was not asked."""
     from fanin.measure.prediction import with_predictions
 
-    num = done.recorder.num_operations
-    if task.predict is False:
-        return found
-    if task.predict is None and num > PREDICTED_OPERATIONS:
-        reason = f"the forward calls torch {num:,} times; theory follows {PREDICTED_OPERATIONS:,} calls unless asked to"
-        return replace(found, missing={**found.missing, "prediction": reason})
+    if graph is None:
+        return replace(found, missing={**found.missing, "prediction": why_not}) if why_not else found
     begun = time.perf_counter()
     copies = any(p.same_as for p in found.parameters)
-    sites, reason = with_predictions(task.model, task.inputs, found.sites, cotangents=_received(done), copies=copies)
-    done.seconds["prediction"] = time.perf_counter() - begun
+    sites, reason = with_predictions(task.model, graph, found.sites, cotangents=_received(done), copies=copies)
+    done.seconds["prediction"] += time.perf_counter() - begun
     missing = {**found.missing, "prediction": reason} if reason else found.missing
     return replace(found, sites=sites, missing=missing)
 
@@ -291,7 +312,7 @@ def _differentiable(output: Any) -> dict[str, torch.Tensor]:
     return {path: t for path, t in named_tensors(output) if t.requires_grad}
 
 
-def _frozen(task: Task, done: _Pass, after: Mapping[str, Any]) -> Measurements:
+def _frozen(task: Task, done: _Pass, after: Mapping[str, Any], seen: Mapping[str, Seen]) -> Measurements:
     recorder = done.recorder
     sites = recorder.sites.finished(recorder.products.multiplied)
     missing = dict(done.missing)
@@ -302,7 +323,9 @@ def _frozen(task: Task, done: _Pass, after: Mapping[str, Any]) -> Measurements:
     samples = None if output is None else as_samples(output, recorder.batch)
     return Measurements(
         sites=sites,
-        parameters=parameter_records(task.model, sites, done.gradients, after, recorder, _leading_to(sites, done.ends)),
+        parameters=parameter_records(
+            read(task.model), seen, sites, done.gradients, after, recorder, _leading_to(sites, done.ends)
+        ),
         inputs=_inputs(task, done, sites),
         loss=loss_record(float(done.objective.value.detach()), done.objective.source, recorder.found.get("loss", ())),
         output=None if output is None else unpack(pack(output)),

@@ -31,6 +31,7 @@ __all__ = [
     "SHAPED_BY",
     "SOFTMAX",
     "STARTS",
+    "SUMS",
     "VIEWS",
     "NormCall",
     "canonical_name",
@@ -130,6 +131,7 @@ RECURRENT = _words("lstm gru rnn_tanh rnn_relu lstm_cell gru_cell rnn_tanh_cell 
 _OUTER_PRODUCTS = _words("outer kron")
 # operations that sum products of a weight with the signal, or read rows of a weight
 CONTRACTIONS = (MATRIX_PRODUCTS - _OUTER_PRODUCTS) | CONVOLUTIONS | LOOKUPS | RECURRENT
+SUMS = CONTRACTIONS - LOOKUPS
 # operations that make a signal of a weight and constants: rows of a table, a map of fixed numbers
 STARTS = LOOKUPS | _words("linear conv1d conv2d conv3d")
 NORMS = _words(

@@ -54,7 +54,7 @@ class GradientImbalance(Rule):
         """At most one finding: the owner class with the widest spread."""
         kinds: dict[str, list[tuple[float, str]]] = {}
         for p in context.measurements.parameters:
-            if p.fan_in and p.grad_over_weight:
+            if p.is_map and p.grad_over_weight:
                 kinds.setdefault(p.owner_class, []).append((p.grad_over_weight, p.path))
         spreads = [(max(v)[0] / min(v)[0], min(v)[1], max(v)[1], k) for k, v in kinds.items() if len(v) > 1]
         widest = max(spreads, default=None)

@@ -66,7 +66,7 @@ class JacobianScale(Rule):
             return
         bad = not self.limit(context, "low") <= jacobian.chi <= self.limit(context, "high")
         gated = jacobian.chi < 1 and any(
-            p.role == "gate" and p.weight.rms <= CLOSED_GATE for p in context.measurements.parameters
+            p.gate and p.weight.rms <= CLOSED_GATE for p in context.measurements.parameters
         )
         side = "high" if jacobian.chi > 1 else "low"
         yield self.finding(

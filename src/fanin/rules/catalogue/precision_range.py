@@ -77,7 +77,7 @@ class PrecisionRange(Rule):
         grads = [
             (float(p.gradient.rms < eps), p.path)
             for p in context.measurements.parameters
-            if p.gradient is not None and p.fan_in and p.gradient.rms > 0
+            if p.gradient is not None and p.is_map and p.gradient.rms > 0
         ]
         if eps and grads and sum(v for v, _ in grads) / len(grads) > self.limit(context, "eps"):
             yield from self._judge(context, "eps", grads, f"gradients have an rms below the optimizer's eps ({eps:g})")

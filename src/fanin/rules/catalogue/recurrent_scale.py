@@ -15,7 +15,6 @@ from fanin.rules.shared.gains import INIT
 
 __all__ = ["RecurrentScale"]
 
-_STATE = "weight_hh"
 _LAYER = re.compile(r"weight_ih(?:_l(\d+))?(?:_reverse)?$")
 
 
@@ -39,7 +38,7 @@ class _Loop:
 
     @property
     def is_recurrent(self) -> bool:
-        return _STATE in self.weight.path
+        return self.weight.role == "rnn_hh"
 
     @property
     def added_std(self) -> float:
@@ -53,11 +52,7 @@ class _Loop:
 
 
 def _loops(measurements: Measurements) -> list[_Loop]:
-    matrices = {
-        p.path: p
-        for p in measurements.parameters
-        if p.role == "recurrent" and p.fan_in and p.weight.rms > 0 and len(p.shape) == 2
-    }
+    matrices = {p.path: p for p in measurements.parameters if p.is_recurrent and p.is_map and p.weight.rms > 0}
     calls: dict[str, list[Site]] = {}
     for site in measurements.weight_sites():
         for name in set(site.parameters) & matrices.keys():
@@ -65,7 +60,7 @@ def _loops(measurements: Measurements) -> list[_Loop]:
     found = []
     for name, sites in calls.items():
         last = sites[-1]
-        reads = last.forward.rms if _STATE in name else _input_rms(measurements, last, name)
+        reads = last.forward.rms if matrices[name].role == "rnn_hh" else _input_rms(measurements, last, name)
         if reads is not None and math.isfinite(reads) and not last.forward.any_nonfinite:
             found.append(_Loop(matrices[name], last, _steps(sites, measurements.batch_size or 1), reads))
     return found

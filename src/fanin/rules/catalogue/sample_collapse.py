@@ -77,7 +77,7 @@ class SampleCollapse(Rule):
         value = _before_pooling(context.measurements, site, max(apart, share))
         if value >= self.limit(context, "warning"):
             return
-        gates = [p.path for p in context.measurements.parameters if p.role == "gate" and p.weight.rms <= CLOSED_GATE]
+        gates = [p.path for p in context.measurements.parameters if p.gate and p.weight.rms <= CLOSED_GATE]
         severity: Severity = "error" if value < self.limit(context, "error") else "warning"
         begins = _begins(context.measurements, site, self.limit(context, "warning"))
         since = "" if begins is site else f" from {place(begins, context.measurements)} on"
@@ -124,7 +124,7 @@ def _without_bias(measurements: Measurements, site: Site, seen: Cosine) -> float
 
     A head with a bias of ln(p / (1 - p)) gives nearly the same output everywhere, and W x differs as it should.
     """
-    weight = next((p for p in measurements.parameters if p.path in site.parameters and p.fan_in), None)
+    weight = next((p for p in measurements.parameters if p.path in site.parameters and p.is_map), None)
     read = [s.forward.rms for s in measurements.sites if s.index in site.inputs]
     if weight is None or not read or len(site.parameters) < 2:
         return 0.0
@@ -177,7 +177,7 @@ def _is_near(site: Site, last: Site, limit: float) -> bool | None:
 
 def _before_pooling(measurements: Measurements, head: Site, value: float) -> float:
     """The value as it would be without an average over positions right before the head."""
-    fan_in = next((p.fan_in for p in measurements.parameters if p.path in head.parameters and p.fan_in), None)
+    fan_in = next((p.fan_in for p in measurements.parameters if p.path in head.parameters and p.is_map), None)
     earlier = [s for s in measurements.weight_sites() if s.index < head.index and s.sample_cosine is not None]
     if not earlier or len(head.shape) != 2:
         return value

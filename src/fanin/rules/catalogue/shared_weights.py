@@ -59,7 +59,7 @@ class SharedWeights(Rule):
     def check(self, context: Context) -> Iterator[Finding]:
         """At most one finding."""
         shared = [
-            p for p in context.measurements.parameters if p.tied and p.fan_in and _is_hidden(context.measurements, p)
+            p for p in context.measurements.parameters if p.tied and p.is_map and _is_hidden(context.measurements, p)
         ]
         if not shared:
             return
@@ -96,6 +96,6 @@ def _stands_out(measurements: Measurements, parameter: ParameterRecord) -> bool:
     if any(len(mine - others) > 0 for mine, others in ((own[0], o) for o in own[1:])):
         return True
     return any(
-        p.shape == parameter.shape and p.fan_in and not p.tied and p.owner_class == parameter.owner_class
+        p.shape == parameter.shape and p.is_map and not p.tied and p.owner_class == parameter.owner_class
         for p in measurements.parameters
     )

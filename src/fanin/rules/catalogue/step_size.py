@@ -56,7 +56,7 @@ class StepSize(Rule):
         lr, adaptive = context.optimizer.lr, context.optimizer.adaptive
         rated = []
         for p in context.measurements.parameters:
-            if p.fan_in and p.weight.rms > 0 and p.gradient is not None and p.state == "nonzero":
+            if p.is_map and p.weight.rms > 0 and p.gradient is not None and p.state == "nonzero":
                 rated.append(((lr if adaptive else lr * p.gradient.rms) / p.weight.rms, p.path))
         rated.sort(reverse=True)
         if not rated:

@@ -54,7 +54,7 @@ class SymmetricWeights(Rule):
         rated = [
             (p.identical_rows, p.path)
             for p in context.measurements.parameters
-            if p.fan_in and p.requires_grad and p.identical_rows is not None
+            if p.is_map and p.requires_grad and p.identical_rows is not None
         ]
         copies = sorted((r for r in rated if r[0] > self.limit(context, "warning")), key=lambda r: -r[0])
         if not copies:

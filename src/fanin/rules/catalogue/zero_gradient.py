@@ -60,7 +60,7 @@ class ZeroGradient(Rule):
         stuck = [
             p for p in context.measurements.parameters if p.state == "zero" and p.state_after_step in ("zero", None)
         ]
-        idle = [p for p in stuck if p.role == "recurrent" and "weight_hh" in p.path]
+        idle = [p for p in stuck if p.role == "rnn_hh"]
         stuck = [p for p in stuck if p not in idle]
         if idle:
             yield self._idle(idle)

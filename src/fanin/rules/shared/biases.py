@@ -44,7 +44,7 @@ def biased_maps(measurements: Measurements) -> list[BiasedMap]:
     found = []
     for site in measurements.weight_sites():
         read = [by_path[n] for n in site.parameters if n in by_path]
-        weight = next((p for p in read if p.fan_in and p.weight.rms > 0), None)  # beside zeros any bias is large
+        weight = next((p for p in read if p.is_map and p.weight.rms > 0), None)  # beside zeros any bias is large
         bias = next((p for p in read if len(p.shape) == 1), None)
         if weight is None or bias is None or site.follower not in RATED or site.follower == "sigmoid":
             continue

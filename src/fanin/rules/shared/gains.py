@@ -7,6 +7,7 @@ import math
 from statistics import median
 
 from fanin.measure.record import Measurements, ParameterRecord
+from fanin.model.operations import RECURRENT
 
 __all__ = ["CLOSED_GATE", "INIT", "RATED", "gain_of", "gain_ratio", "maps", "weight_words"]
 
@@ -40,7 +41,7 @@ def maps(measurements: Measurements) -> list[ParameterRecord]:
     return [
         p
         for p in measurements.parameters
-        if p.fan_in and p.weight.rms > 0 and p.follower in RATED and p.role != "recurrent" and p.reader not in ends
+        if p.is_map and p.weight.rms > 0 and p.follower in RATED and p.op not in RECURRENT and p.reader not in ends
     ]
 
 

@@ -82,7 +82,7 @@ def map_sizes(measurements: Measurements) -> list[MapSize]:
     readers, by_index = first_readers(measurements), {s.index: s for s in measurements.sites}
     found: dict[str, MapSize] = {}
     for site in measurements.weight_sites():
-        weight = next((p for n in site.parameters if (p := by_path.get(n)) and p.fan_in and p.weight.rms > 0), None)
+        weight = next((p for n in site.parameters if (p := by_path.get(n)) and p.is_map and p.weight.rms > 0), None)
         reader = readers.get(site.index)
         if weight is None or reader is None or weight.path in found or not _is_rated(site, reader):
             continue

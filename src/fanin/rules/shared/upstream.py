@@ -12,11 +12,7 @@ __all__ = ["ancestors", "maps_with_sites"]
 def maps_with_sites(measurements: Measurements) -> list[tuple[ParameterRecord, Site]]:
     """Every linear map or convolution (no lookup table) with the operation that first reads it, in execution order."""
     by_index = {s.index: s for s in measurements.sites}
-    found = [
-        (p, by_index[p.reader])
-        for p in measurements.parameters
-        if p.fan_in and p.reader is not None and by_index[p.reader].op not in ("embedding", "embedding_bag")
-    ]
+    found = [(p, by_index[p.reader]) for p in measurements.parameters if p.is_map and p.reader is not None]
     return sorted(found, key=lambda pair: pair[1].index)
 
 
