@@ -306,10 +306,6 @@ class Graph:
         """All leaf values of one kind."""
         return tuple(v for v in self.values if v.kind == kind)
 
-    def ops_in(self, module: str) -> tuple[Op, ...]:
-        """The ops that ran inside a module (or the modules below it)."""
-        return tuple(op for op in self.ops if any(path == module for path, _ in op.scope))
-
 
 def _live_ops(graph: Graph) -> Iterable[int]:
     """Indices of the ops from which an output can be reached; all of them where the model returned no tensor."""

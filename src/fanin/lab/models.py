@@ -6,12 +6,11 @@ from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Literal
 
-import torch
 from torch import Tensor, nn
 
 from fanin.errors import UnknownNameError, did_you_mean
 
-__all__ = ["ACTIVATIONS", "CharLSTM", "CharTransformer", "SmallResNet", "mlp", "plain_cnn"]
+__all__ = ["ACTIVATIONS", "SmallResNet", "mlp", "plain_cnn"]
 
 Norm = Literal["none", "batch", "layer"]
 
@@ -106,47 +105,4 @@ class SmallResNet(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Class scores of images of shape (n, 1, h, w)."""
         out: Tensor = self.head(self.blocks(self.stem(x)).mean(dim=(2, 3)))
-        return out
-
-
-class CharTransformer(nn.Module):
-    """A causal transformer over characters: pre-norm blocks, learned positions, untied head."""
-
-    def __init__(self, vocab: int, *, width: int = 64, depth: int = 4, heads: int = 4, context: int = 64) -> None:
-        super().__init__()
-        self.embed = nn.Embedding(vocab, width)
-        self.position = nn.Parameter(torch.zeros(context, width).normal_(std=0.02))
-        self.blocks = nn.ModuleList(
-            nn.TransformerEncoderLayer(
-                width, heads, 4 * width, dropout=0.0, activation="gelu", batch_first=True, norm_first=True
-            )
-            for _ in range(depth)
-        )
-        self.norm = nn.LayerNorm(width)
-        self.head = nn.Linear(width, vocab, bias=False)
-
-    def forward(self, codes: Tensor) -> Tensor:
-        """Next-character scores (n, t, vocab) of character codes (n, t)."""
-        t = codes.shape[1]
-        mask = torch.full((t, t), float("-inf"), device=codes.device).triu(1)
-        h = self.embed(codes) + self.position[:t]
-        for block in self.blocks:
-            h = block(h, src_mask=mask)
-        out: Tensor = self.head(self.norm(h))
-        return out
-
-
-class CharLSTM(nn.Module):
-    """An LSTM over characters."""
-
-    def __init__(self, vocab: int, *, width: int = 64, layers: int = 1) -> None:
-        super().__init__()
-        self.embed = nn.Embedding(vocab, width)
-        self.lstm = nn.LSTM(width, width, layers, batch_first=True)
-        self.head = nn.Linear(width, vocab)
-
-    def forward(self, codes: Tensor) -> Tensor:
-        """Next-character scores (n, t, vocab) of character codes (n, t)."""
-        hidden, _ = self.lstm(self.embed(codes))
-        out: Tensor = self.head(hidden)
         return out

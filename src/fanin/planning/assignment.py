@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 from fanin.errors import FaninError, PlanError
@@ -90,22 +90,6 @@ class Assignment:
     def names(self) -> tuple[str, ...]:
         """All qualified names, the first one first."""
         return (self.name, *self.aliases)
-
-    def with_law(self, law: Initializer, *, rule: str, reason: str) -> Assignment:
-        """The same parameter drawn from another law; the derivation of the old one is dropped."""
-        std = law.std_for(self.shape, self.layout)
-        step = Step(quantity="std", value=std, formula=repr(law)) if std is not None else None
-        return replace(
-            self,
-            action="draw",
-            initializer=law,
-            std=std,
-            rule=rule,
-            reason=reason,
-            steps=(step,) if step else (),
-            warnings=(),
-            predicted_rms=(),
-        )
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready form without empty fields."""
