@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fanin.checking.saved import fingerprint_of, read_report
+from fanin.checking.saved import read_report
 from fanin.errors import ArgumentError
 
 __all__ = ["read_baseline"]
@@ -17,7 +17,7 @@ def read_baseline(path: str | Path) -> frozenset[str]:
         ArgumentError: the file is no such report.
     """
     try:
-        document = read_report(path)
+        saved = read_report(path)
     except ArgumentError as error:
         raise ArgumentError(f"the baseline cannot be used: {error}") from error
-    return frozenset(fingerprint_of(f) for f in (*document["findings"], *document["ignored"]))
+    return frozenset(finding.fingerprint for finding in (*saved.findings, *saved.ignored))

@@ -3,38 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fanin.checking.saved import fingerprint_of, read_report
+from fanin.checking.saved import SavedFinding, SavedReport, read_report
 from fanin.errors import ArgumentError
 from fanin.text.jsonable import jsonable
 from fanin.text.names import clean, one_line
 from fanin.text.numbers import big
 
-__all__ = ["Entry", "Moved", "ReportDiff", "compare_reports", "is_report"]
+__all__ = ["Moved", "ReportDiff", "compare_reports", "is_report"]
 
 _FACTOR = 2.0  # a statistic that changed by less is left out
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
-    """A finding that only one of two reports has.
-
-    Attributes:
-        code: of the rule, "S201".
-        name: of the rule.
-        place: the pattern of its paths, or the first of them.
-    """
-
-    code: str
-    name: str
-    place: str
-
-    def __str__(self) -> str:
-        return clean(f"{self.code} {self.name} {self.place}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,8 +51,8 @@ class ReportDiff:
         verdicts: of both.
     """
 
-    new: tuple[Entry, ...]
-    gone: tuple[Entry, ...]
+    new: tuple[SavedFinding, ...]
+    gone: tuple[SavedFinding, ...]
     moved: tuple[Moved, ...]
     verdicts: tuple[str, str]
 
@@ -85,7 +67,7 @@ class ReportDiff:
 
     def __str__(self) -> str:
         lines = [f"before: {one_line(self.verdicts[0])}", f"after:  {one_line(self.verdicts[1])}"]
-        lines += [f"new   {entry}" for entry in self.new] + [f"gone  {entry}" for entry in self.gone]
+        lines += [f"new   {finding}" for finding in self.new] + [f"gone  {finding}" for finding in self.gone]
         lines += [f"moved {moved}" for moved in self.moved]
         return "\n".join(lines if len(lines) > 2 else [*lines, "nothing changed"])
 
@@ -102,8 +84,6 @@ def is_report(path: str | Path) -> bool:
 def compare_reports(old: str | Path, new: str | Path) -> ReportDiff:
     """What changed between two reports saved as JSON or as pages.
 
-    A page of a large model holds only part of its statistics; it holds all findings.
-
     Args:
         old: file of the first report.
         new: file of the second report.
@@ -112,40 +92,22 @@ def compare_reports(old: str | Path, new: str | Path) -> ReportDiff:
         ArgumentError: a file is no such report.
     """
     before, after = read_report(old), read_report(new)
-    had, has = _entries(before), _entries(after)
+    had, has = _told(before), _told(after)
     return ReportDiff(
-        new=tuple(entry for key, entry in has.items() if key not in had),
-        gone=tuple(entry for key, entry in had.items() if key not in has),
+        new=tuple(finding for key, finding in has.items() if key not in had),
+        gone=tuple(finding for key, finding in had.items() if key not in has),
         moved=tuple(_moved(before, after)),
-        verdicts=(str(before["verdict"]), str(after["verdict"])),
+        verdicts=(before.verdict, after.verdict),
     )
 
 
-def _entries(document: Mapping[str, Any]) -> dict[str, Entry]:
+def _told(report: SavedReport) -> dict[str, SavedFinding]:
     """Fingerprint -> finding, of warnings and errors."""
-    found = [f for f in document["findings"] if f["severity"] != "note"]
-    return {fingerprint_of(f): _entry(f) for f in found}
+    return {f.fingerprint: f for f in report.findings if f.severity != "note"}
 
 
-def _entry(finding: Mapping[str, Any]) -> Entry:
-    place = finding.get("pattern") or (finding.get("paths") or [""])[0]
-    return Entry(code=finding["code"], name=finding["name"], place=place)
-
-
-def _moved(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[Moved]:
-    old, new = _statistics(before), _statistics(after)
-    for (operation, statistic), a in old.items():
-        b = new.get((operation, statistic))
-        if b is not None and abs(math.log(b / a)) > math.log(_FACTOR):
-            yield Moved(operation=operation, statistic=statistic, before=a, after=b)
-
-
-def _statistics(document: Mapping[str, Any]) -> dict[tuple[str, str], float]:
-    """(operation, statistic) -> positive finite number, of operations with weights."""
-    found: dict[tuple[str, str], float] = {}
-    for site in document["measurements"]["sites"]:
-        if site["kind"] == "weight":
-            name = f"{site.get('path', '')}:{site['op']}" + (f"#{site['call']}" if site.get("call") else "")
-            for statistic, where in (("rms", "forward"), ("gradient", "backward")):
-                found[name, statistic] = (site.get(where) or {}).get("rms") or 0.0
-    return {k: v for k, v in found.items() if isinstance(v, float) and math.isfinite(v) and v > 0}
+def _moved(before: SavedReport, after: SavedReport) -> Iterator[Moved]:
+    for (operation, statistic), old in before.statistics.items():
+        new = after.statistics.get((operation, statistic))
+        if new is not None and abs(math.log(new / old)) > math.log(_FACTOR):
+            yield Moved(operation=operation, statistic=statistic, before=old, after=new)

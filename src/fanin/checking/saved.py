@@ -1,9 +1,11 @@
-"""Reports read back from files."""
+"""Reports read back from files, as far as baselines and comparisons need them."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,27 +13,69 @@ from fanin.errors import ArgumentError
 from fanin.rules.finding import fingerprint
 from fanin.text.names import clean
 
-__all__ = ["fingerprint_of", "read_report"]
+__all__ = ["SavedFinding", "SavedReport", "read_report"]
 
 
-def read_report(path: str | Path) -> dict[str, Any]:
-    """The document of a report that was saved as JSON or as a page.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SavedFinding:
+    """A finding of a saved report.
+
+    Attributes:
+        code: of the rule, "S201".
+        name: of the rule.
+        severity: "note", "warning" or "error".
+        place: the pattern of its paths, or the first of them.
+        fingerprint: what a baseline remembers.
+    """
+
+    code: str
+    name: str
+    severity: str
+    place: str
+    fingerprint: str
+
+    def __str__(self) -> str:
+        return clean(f"{self.code} {self.name} {self.place}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SavedReport:
+    """A saved report.
+
+    Attributes:
+        verdict: its sentence.
+        findings: root causes.
+        ignored: findings that were left out.
+        statistics: (operation, "rms" or "gradient") -> its positive finite value, of operations with weights. A page of
+            a large model holds only part of them.
+    """
+
+    verdict: str
+    findings: tuple[SavedFinding, ...]
+    ignored: tuple[SavedFinding, ...]
+    statistics: Mapping[tuple[str, str], float]
+
+
+def read_report(path: str | Path) -> SavedReport:
+    """A report that was saved as JSON or as a page.
 
     Raises:
         ArgumentError: the file is no such report.
     """
     try:
         text = Path(path).read_text(encoding="utf-8")
-        document: dict[str, Any] = _of_page(text) if text.lstrip().startswith("<") else json.loads(text)
-        _ = document["verdict"], document["measurements"]["sites"]
-        for finding in (*document["findings"], *document["ignored"]):
-            fingerprint_of(finding)
-    except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+        document = _of_page(text) if text.lstrip().startswith("<") else json.loads(text)
+        return SavedReport(
+            verdict=str(document["verdict"]),
+            findings=tuple(map(_finding, document["findings"])),
+            ignored=tuple(map(_finding, document["ignored"])),
+            statistics=dict(_statistics(document["measurements"]["sites"])),
+        )
+    except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError) as error:
         raise ArgumentError(
             f"'{clean(path)}' is no report ({type(error).__name__}: {clean(error)}). Make one with "
             "report.save('report.json') or: fanin check TARGET --out report.json (or .html)"
         ) from error
-    return document
 
 
 def _of_page(text: str) -> dict[str, Any]:
@@ -45,6 +89,23 @@ def _of_page(text: str) -> dict[str, Any]:
     return {"findings": [], "ignored": [], **document, "measurements": measurements}
 
 
-def fingerprint_of(finding: Mapping[str, Any]) -> str:
-    """The fingerprint of a finding in such a document."""
-    return fingerprint(finding["code"], finding.get("pattern", ""), finding.get("paths", ()))
+def _finding(data: Mapping[str, Any]) -> SavedFinding:
+    code, pattern, paths = str(data["code"]), str(data.get("pattern", "")), list(map(str, data.get("paths", ())))
+    return SavedFinding(
+        code=code,
+        name=str(data["name"]),
+        severity=str(data["severity"]),
+        place=pattern or (paths[0] if paths else ""),
+        fingerprint=fingerprint(code, pattern, paths),
+    )
+
+
+def _statistics(sites: Any) -> Iterator[tuple[tuple[str, str], float]]:
+    for site in sites:
+        if site["kind"] != "weight":
+            continue
+        name = f"{site.get('path', '')}:{site['op']}" + (f"#{site['call']}" if site.get("call") else "")
+        for statistic, where in (("rms", "forward"), ("gradient", "backward")):
+            value = (site.get(where) or {}).get("rms")
+            if isinstance(value, float) and math.isfinite(value) and value > 0:
+                yield (name, statistic), value
