@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fanin.commands.options import InputShape, KeepUnknown, Meta, Override, Recipe, RecipeOption, Seed, Target
+from fanin.commands.options import Frozen, InputShape, KeepUnknown, Meta, Override, Recipe, RecipeOption, Seed, Target
 from fanin.commands.plan import planned
 from fanin.errors import ArgumentError, OutputError
 from fanin.text.names import clean
@@ -30,6 +30,7 @@ def init(
     override: Override = None,
     meta: Meta = False,
     keep_unknown: KeepUnknown = False,
+    frozen: Frozen = "keep",
 ) -> None:
     """Plan a model, draw its weights, write them to a file."""
     assert_weights_file(out)
@@ -42,6 +43,7 @@ def init(
         overrides=override or (),
         meta=meta,
         keep_unknown=keep_unknown,
+        frozen=frozen,
     )
     typer.echo(write_weights(made, model, out), err=True)
 

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 import typer
 
 __all__ = [
+    "Frozen",
     "InputShape",
     "KeepUnknown",
     "Meta",
@@ -46,6 +47,10 @@ Override = Annotated[
     ),
 ]
 Meta = Annotated[bool, typer.Option("--meta", help="Build the model on the meta device, which takes no memory.")]
+Frozen = Annotated[
+    Literal["keep", "draw"],
+    typer.Option("--frozen", help="Keep or draw parameters that are frozen or were loaded from a checkpoint."),
+]
 KeepUnknown = Annotated[
     bool, typer.Option("--keep-unknown", help="Leave parameters as they are that the recipe cannot place.")
 ]

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from fanin.commands.options import (
+    Frozen,
     InputShape,
     KeepUnknown,
     Meta,
@@ -39,6 +40,7 @@ def plan(
     override: Override = None,
     meta: Meta = False,
     keep_unknown: KeepUnknown = False,
+    frozen: Frozen = "keep",
     out: Annotated[Path | None, typer.Option(help="Also write the plan to this file, as JSON.")] = None,
     form: TableFormat = "table",
 ) -> None:
@@ -58,6 +60,7 @@ def plan(
         overrides=override or (),
         meta=meta,
         keep_unknown=keep_unknown,
+        frozen=frozen,
     )
     if out is not None:
         made.save(out)
@@ -77,6 +80,7 @@ def planned(
     overrides: Sequence[str] = (),
     meta: bool = False,
     keep_unknown: bool = False,
+    frozen: Literal["keep", "draw"] = "keep",
 ) -> tuple[torch.nn.Module, Plan]:
     """The model of a target and its plan.
 
@@ -89,6 +93,7 @@ def planned(
         overrides: "glob=law" pairs, the law by name; "keep" keeps the tensor.
         meta: build the model on the meta device.
         keep_unknown: keep parameters that the recipe cannot place.
+        frozen: "keep" what is frozen or loaded, or "draw" it.
     """
     from fanin.commands.targets import load_target
     from fanin.planning.build import plan as plan_model
@@ -103,6 +108,7 @@ def planned(
         seed=seed,
         overrides=laws,
         on_unknown="keep" if keep_unknown else "raise",
+        frozen=frozen,
         **given,
     )
     return loaded.model, made

@@ -17,6 +17,7 @@ from fanin.errors import FaninError, FillError, PlanError
 from fanin.model.parameters import Slot, slots_of
 from fanin.planning.assignment import Assignment
 from fanin.streams import key as stream_key
+from fanin.tensors.values import zero_rows_
 from fanin.tensors.writable import why_not_writable
 
 if TYPE_CHECKING:
@@ -202,9 +203,15 @@ def drawn(plan: PlanData, a: Assignment, like: torch.Tensor, shape: tuple[int, .
     import torch
 
     made = torch.empty(a.shape if shape is None else shape, dtype=like.dtype, device=like.device)
-    law: Any = a.initializer
-    law.fill_(made, key=stream_key(plan.seed, a.key), layout=a.layout)
+    _draw_into(made, plan, a)
     return made
+
+
+def _draw_into(tensor: torch.Tensor, plan: PlanData, a: Assignment) -> None:
+    """Write the law; rows that are zero under every law are drawn too, so that the others keep their bits."""
+    law: Any = a.initializer
+    law.fill_(tensor, key=stream_key(plan.seed, a.key), layout=a.layout)
+    zero_rows_(tensor, a.zero_rows)
 
 
 def _write(plan: PlanData, slot: Slot, a: Assignment) -> Write:
@@ -212,7 +219,6 @@ def _write(plan: PlanData, slot: Slot, a: Assignment) -> Write:
     if slot.behind is not None:
         return _through(plan, slot.behind, a)
     law.check(a.shape, a.layout)
-    key = stream_key(plan.seed, a.key)
 
     def keep() -> Callable[[], None]:
         tensor, copy = slot.tensor.detach(), slot.tensor.detach().clone()
@@ -222,7 +228,7 @@ def _write(plan: PlanData, slot: Slot, a: Assignment) -> Write:
 
         return restore
 
-    return Write(assignment=a, keep=keep, run=lambda: law.fill_(slot.tensor.detach(), key=key, layout=a.layout))
+    return Write(assignment=a, keep=keep, run=lambda: _draw_into(slot.tensor.detach(), plan, a))
 
 
 def _through(plan: PlanData, behind: Parametrized, a: Assignment) -> Write:

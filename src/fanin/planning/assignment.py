@@ -45,6 +45,7 @@ class Assignment:
         reason: one sentence for a reader.
         steps: the derivation, line by line.
         warnings: what the reader should know about this parameter.
+        zero_rows: rows of the first axis that are zero whatever the law (the padding of an embedding).
         predicted_rms: root mean square that the plan predicts for the output of the map, one number per use; None where
             nothing could be predicted.
         role_from: who says the role and the layout: "graph", the captured forward pass, or "module", the module that
@@ -69,6 +70,7 @@ class Assignment:
     reason: str = ""
     steps: tuple[Step, ...] = ()
     warnings: tuple[str, ...] = ()
+    zero_rows: tuple[int, ...] = ()
     predicted_rms: tuple[float | None, ...] = ()
     role_from: Source = "module"
     understood: bool = True
@@ -99,6 +101,7 @@ class Assignment:
             "aliases": list(self.aliases),
             "warnings": list(self.warnings),
             "predicted_rms": list(self.predicted_rms),
+            "zero_rows": list(self.zero_rows),
             "initializer": None if self.initializer is None else self.initializer.to_dict(),
             "layout": None if self.layout is None else self.layout.to_dict(),
             "steps": [s.to_dict() for s in self.steps],
@@ -139,6 +142,8 @@ def _assert_range(field: str, value: Any) -> None:
     if field == "shape" and (any(n < 0 for n in value) or math.prod(value) >= _MOST_NUMBERS):
         raise PlanError(f"field 'shape' must hold sizes >= 0 whose product is below 2**63; got {shown(list(value))}")
     several = value if isinstance(value, tuple) else (value,)
+    if field == "zero_rows" and any(n < 0 for n in value):
+        raise PlanError(f"field 'zero_rows' must hold indices >= 0; got {shown(list(value))}")
     if field in _POSITIVE and any(v is not None and v < 0 for v in several):
         raise PlanError(f"field {field!r} must not be negative; got {shown(value)}")
     if field in _NAMES and any("\0" in v for v in several):

@@ -9,18 +9,18 @@ from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from fanin.errors import ArgumentError, CoverageError, PlanError
-from fanin.initializers import Initializer, get
+from fanin.initializers import FromArray, Initializer, get
 from fanin.model.owners import owners
 from fanin.model.parameters import Slot, slots_of
 from fanin.model.roles import Seen, fans_or_none
-from fanin.model.uninitialised import uninitialised
+from fanin.model.standing import Frozen, lost_buffers, standing_of, zero_rows
 from fanin.model.wrappers import unwrapped
 from fanin.planning.assignment import Assignment
 from fanin.planning.overrides import match_all
 from fanin.planning.plan import Plan
-from fanin.planning.warn import law_warnings, plan_warnings
+from fanin.planning.warn import empty_warnings, frozen_warnings, law_warnings, lost_warnings, plan_warnings
 from fanin.recipes.base import Choice, Chosen, Live
-from fanin.recipes.catalogue.keep import kept
+from fanin.recipes.catalogue.keep import kept, rows_of_zeros
 from fanin.recipes.table import options_of
 from fanin.recipes.table import recipe as recipe_named
 from fanin.streams import key as stream_key
@@ -42,6 +42,7 @@ def plan(
     overrides: Mapping[str, _Override] | None = None,
     only_uninitialised: bool = False,
     missing: Sequence[str] = (),
+    frozen: Frozen = "keep",
     on_unknown: Literal["raise", "keep"] = "raise",
     **options: Any,
 ) -> Plan:
@@ -56,13 +57,17 @@ def plan(
         seed: of the streams, 0 <= seed < 2**64.
         overrides: glob on the qualified name -> an initializer, its name, or None to keep the tensor; the first
             match wins.
-        only_uninitialised: plan parameters on the meta device, holding NaN, or named in `missing`, and keep all others.
+        only_uninitialised: plan parameters on the meta device, holding NaN or infinity, or named in `missing`, and
+            keep all others.
         missing: globs of parameters that count as uninitialised, such as the ``missing_keys`` of ``load_state_dict``.
+        frozen: "keep" parameters that are frozen (``requires_grad=False``), that transformers loaded from a checkpoint,
+            or that PEFT's adapters build on; "draw" draws them like all others. An override draws one either way.
         on_unknown: "raise" where the recipe cannot place a parameter, or "keep" that parameter as it is.
         options: the recipe's own options.
 
     Raises:
-        CoverageError: the recipe cannot place a parameter; each is named with the reason.
+        CoverageError: the recipe cannot place a parameter, or would keep one that holds NaN or infinity; each is named
+            with the reason.
         PlanError: an override or a name in `missing` that matches nothing.
         CaptureError: the forward pass could not be read.
 
@@ -87,27 +92,33 @@ def plan(
     slots = slots_of(model)
     _refuse_without_parameters(model, slots)
     wanted = match_all(_matched_names(slots), overrides or {})
+    standing = standing_of(model, slots, frozen=frozen, only_uninitialised=only_uninitialised, missing=missing)
     live = Live(
         model=model,
         tensors={n: s.effective() for n, s in slots.items() if s.holds_values},
         graph=functools.cache(lambda: _captured(model, inputs)),
+        kept={n: why for n, why in standing.keep.items() if n not in wanted},
+        empty=standing.empty,
+        lost_buffers=lost_buffers(model),
+        zero_rows=zero_rows(model, slots),
     )
     answer = chosen.choose(live, settings)
-    fresh = uninitialised(slots, missing) if only_uninitialised or missing else None
-    made = _assignments(live, slots, answer, wanted, fresh, on_unknown)
+    made = _assignments(live, slots, answer, wanted, on_unknown=on_unknown, reads=not chosen.draws)
     extras = dict(answer.extras)
-    if fresh is not None:
-        extras["uninitialised"] = fresh
+    if standing.uninitialised is not None:
+        extras["uninitialised"] = standing.uninitialised
     whole = Plan(
         recipe=recipe,
         seed=seed,
         model=type(unwrapped(model)).__name__,
         assignments=made,
         options=asdict(settings),
-        warnings=answer.warnings,
         extras=extras,
     )
-    return replace(whole, warnings=(*answer.warnings, *plan_warnings(whole)))
+    first = (*lost_warnings(live.lost_buffers), *(frozen_warnings(whole, standing.frozen) if chosen.draws else ()))
+    on_meta = {n for n in standing.empty if slots[n].tensor.device.type == "meta"}
+    empty = empty_warnings(whole, standing.empty, on_meta)
+    return replace(whole, warnings=(*first, *empty, *answer.warnings, *plan_warnings(whole)))
 
 
 def init_(
@@ -167,8 +178,9 @@ def _assignments(
     slots: Mapping[str, Slot],
     answer: Chosen,
     wanted: Mapping[str, tuple[str, _Override]],
-    fresh: Mapping[str, str] | None,
+    *,
     on_unknown: str,
+    reads: bool,
 ) -> dict[str, Assignment]:
     seen = {n: o.seen for n, o in owners(live.model, list(slots)).items()} | dict(answer.seen)
     made: dict[str, Assignment] = {}
@@ -177,41 +189,74 @@ def _assignments(
         if not slot.holds_values:
             made[name] = _derived(slot, answer.seen.get(name))
             continue
-        choice = answer.choices.get(name)
-        if fresh is not None and name not in fresh:
-            choice = kept(live.tensors[name], seen[name], because="it holds values already")
-        if name in wanted:
-            choice = _overridden(wanted[name], live.tensors[name], seen[name])
+        choice = _chosen(live, name, seen[name], answer, wanted.get(name), reads)
         if choice is None:
             unknown[name] = answer.unknown.get(name, "the recipe has no rule for it")
-            because = f"not understood ({unknown[name]}), so kept"
-            choice = replace(kept(live.tensors[name], seen[name], because=because), understood=False)
-        made[name] = _assignment(slot, choice, seen[name], tuple(live.tensors[name].shape))
+            choice = _not_understood(live, name, seen[name], unknown[name])
+        rows = _zero_rows(live, name, choice)
+        made[name] = _assignment(slot, choice, seen[name], tuple(live.tensors[name].shape), rows)
     if unknown and on_unknown == "raise":
         raise CoverageError(_coverage_message(unknown))
     return made
 
 
+def _chosen(
+    live: Live, name: str, seen: Seen, answer: Chosen, wanted: tuple[str, _Override] | None, reads: bool
+) -> Choice | None:
+    """What is done with one parameter: the override, else why it stays, else what the recipe says."""
+    rows = live.zero_rows.get(name, ())
+    if wanted is not None:
+        return _overridden(wanted, live.tensors[name], seen, rows)
+    choice = answer.choices.get(name)
+    if name in live.kept and not reads:
+        predicted = () if choice is None else choice.predicted_rms
+        stays = kept(live.tensors[name], seen, because=live.kept[name], zero_rows=rows)
+        return replace(stays, predicted_rms=predicted)
+    return choice
+
+
+def _not_understood(live: Live, name: str, seen: Seen, why: str) -> Choice:
+    rows = live.zero_rows.get(name, ())
+    choice = kept(live.tensors[name], seen, because=f"not understood ({why}), so kept", zero_rows=rows)
+    return replace(choice, understood=False)
+
+
+def _zero_rows(live: Live, name: str, choice: Choice) -> tuple[int, ...]:
+    """The padding rows of a table; of one that is kept, those that are zero now."""
+    rows = live.zero_rows.get(name, ())
+    if choice.action == "draw":
+        return () if isinstance(choice.law, FromArray) else rows
+    return rows_of_zeros(live.tensors[name], rows)
+
+
 def _coverage_message(unknown: Mapping[str, str]) -> str:
     lines = [f"{name}: {why}" for name, why in list(unknown.items())[:12]]
     more = f"\n  ... and {len(unknown) - 12} more" if len(unknown) > 12 else ""
+    count = "1 parameter has" if len(unknown) == 1 else f"{len(unknown)} parameters have"
     return (
-        f"{len(unknown)} parameters have no place in this recipe:\n  "
+        f"{count} no place in this recipe:\n  "
         + "\n  ".join(lines)
         + more
-        + "\nGive each a law "
-        "(overrides={'pattern': law}), keep them as they are (on_unknown='keep'), or choose another recipe."
+        + f"\nGive each a law (overrides={{{next(iter(unknown))!r}: law}}; a name may be a pattern), keep them as they "
+        "are (on_unknown='keep'), or choose another recipe."
     )
 
 
-def _overridden(wanted: tuple[str, _Override], tensor: Any, seen: Seen) -> Choice:
+def _overridden(wanted: tuple[str, _Override], tensor: Any, seen: Seen, rows: tuple[int, ...]) -> Choice:
     pattern, law = wanted
     if law is None:
-        return kept(tensor, seen, because=f"override {pattern!r}")
+        return kept(tensor, seen, because=f"override {pattern!r}", zero_rows=rows)
     law = get(law) if isinstance(law, str) else law
     if not isinstance(law, Initializer):
         raise ArgumentError(f"the override {pattern!r} must be an initializer, its name, or None to keep; got {law!r}")
     return Choice(law=law, role=seen.role, layout=seen.layout, rule="override", reason=f"override {pattern!r}")
+
+
+def _with_padding(choice: Choice, rows: tuple[int, ...]) -> str:
+    if not rows or choice.action == "keep":
+        return choice.reason
+    which = f"row {rows[0]} is" if len(rows) == 1 else f"rows {', '.join(map(str, rows))} are"
+    return f"{choice.reason}; {which} zero (padding)"
 
 
 def _derived(slot: Slot, seen: Seen | None) -> Assignment:
@@ -235,7 +280,7 @@ def _derived(slot: Slot, seen: Seen | None) -> Assignment:
     )
 
 
-def _assignment(slot: Slot, choice: Choice, seen: Seen, shape: tuple[int, ...]) -> Assignment:
+def _assignment(slot: Slot, choice: Choice, seen: Seen, shape: tuple[int, ...], rows: tuple[int, ...]) -> Assignment:
     fans = fans_or_none(shape, choice.layout)
     std = None
     if choice.law is not None:
@@ -260,7 +305,8 @@ def _assignment(slot: Slot, choice: Choice, seen: Seen, shape: tuple[int, ...]) 
         std=std,
         through=slot.through,
         rule=choice.rule,
-        reason=choice.reason,
+        reason=_with_padding(choice, rows),
+        zero_rows=rows,
         steps=choice.steps,
         warnings=choice.warnings,
         predicted_rms=choice.predicted_rms,

@@ -26,7 +26,19 @@ if TYPE_CHECKING:
 
 __all__ = ["Difference", "PlanDiff", "diff_plans", "diff_with_model"]
 
-_COMPARED = ("shape", "dtype", "role", "action", "initializer", "std", "layout", "key", "aliases", "through")
+_COMPARED = (
+    "shape",
+    "dtype",
+    "role",
+    "action",
+    "initializer",
+    "std",
+    "layout",
+    "key",
+    "aliases",
+    "through",
+    "zero_rows",
+)
 _COLUMNS = (Column(title="field", limit=14), Column(title="left", limit=28), Column(title="right", limit=28))
 _CLOSE = 1e-12  # relative; two stds that differ by less are the same number written twice
 

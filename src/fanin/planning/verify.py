@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from fanin.errors import FillError, PlanError
-from fanin.memory import as_array
 from fanin.model.parameters import Slot, slots_of
 from fanin.model.parametrized import Parametrized
 from fanin.planning.assignment import Assignment
 from fanin.recipes.reading.departures import Mismatch, departures
+from fanin.recipes.reading.numbers import exact_numbers
+from fanin.tensors.values import finite
 
 if TYPE_CHECKING:
     import torch
@@ -148,25 +149,9 @@ def _held(case: _Case) -> tuple[str, list[Mismatch]]:
             return "bits", []
         if case.bits:
             return "bits", case.differs("bits", "as drawn", other)
-    values = numbers(tensor)
-    return "law", list(departures(case.name, values, a.initializer, a.layout, slot.dtype, case.z))
-
-
-def finite(tensor: torch.Tensor) -> bool:
-    """Whether no number of a tensor is NaN or infinite; codes of integers and quantised tensors count as numbers."""
-    if not (tensor.is_floating_point() or tensor.is_complex()):
-        return True
-    return bool(tensor.detach().isfinite().all())
-
-
-def numbers(tensor: torch.Tensor) -> Any:
-    """A tensor's numbers as a NumPy array, exactly: half precision in float32, all else in its own dtype."""
-    import torch
-
-    t = tensor.detach()
-    if not t.is_complex() and t.dtype != torch.float64:
-        t = t.to(torch.float32)
-    return as_array(t.cpu())
+    values = exact_numbers(tensor)
+    law, rows = a.initializer, a.zero_rows
+    return "law", list(departures(case.name, values, law, a.layout, slot.dtype, case.z, zero_rows=rows))
 
 
 def _other_bits(case: _Case, tensor: torch.Tensor) -> str:

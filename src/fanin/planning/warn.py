@@ -6,7 +6,7 @@ no rule could place.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from fanin.initializers import TruncatedNormal
@@ -15,7 +15,7 @@ from fanin.planning.assignment import Assignment
 if TYPE_CHECKING:
     from fanin.planning.data import PlanData
 
-__all__ = ["law_warnings", "plan_warnings"]
+__all__ = ["empty_warnings", "frozen_warnings", "law_warnings", "lost_warnings", "plan_warnings"]
 
 _NO_CUT = 6.3  # parent standard deviations; the streams reach 6.338, so wider bounds never apply
 
@@ -34,6 +34,60 @@ def law_warnings(a: Assignment, *, output: bool = False) -> tuple[str, ...]:
 def plan_warnings(plan: PlanData) -> tuple[str, ...]:
     """What concerns the model as a whole."""
     return tuple(_kept_unknown(plan))
+
+
+def frozen_warnings(plan: PlanData, frozen: Sequence[str]) -> tuple[str, ...]:
+    """One sentence that counts what is kept because it is frozen or loaded.
+
+    Args:
+        plan: the plan.
+        frozen: first names of frozen and loaded parameters.
+    """
+    kept = [plan[n] for n in frozen if plan[n].action == "keep"]
+    if not kept:
+        return ()
+    numbers = sum(a.numel for a in kept)
+    return (
+        f"frozen or loaded, so kept as it is: {len(kept)} of {len(plan)} parameters, {numbers:,} numbers "
+        f"({_names([a.name for a in kept])}); frozen='draw' draws them, an override draws one",
+    )
+
+
+def lost_warnings(buffers: Mapping[str, str]) -> tuple[str, ...]:
+    """Buffers that hold no usable numbers, with the cure.
+
+    Args:
+        buffers: qualified name -> what is wrong.
+    """
+    return tuple(
+        f"the buffer {name} {why}: everything computed from it is lost, and no prediction of this plan holds there. "
+        "Compute it again: build its module on the CPU, or give its values with "
+        f"plan.materialize(model, buffers={{{name!r}: tensor}})"
+        for name, why in buffers.items()
+    )
+
+
+def empty_warnings(plan: PlanData, empty: Iterable[str], on_meta: Collection[str]) -> tuple[str, ...]:
+    """What is done about parameters that hold nothing: NaN, infinity, or no memory.
+
+    Args:
+        plan: the plan.
+        empty: first names of those that hold nothing.
+        on_meta: those of them that are on the meta device, which `Plan.materialize` fills.
+    """
+    at_stake = [plan[n] for n in empty if n in plan.assignments]
+    filled = [a.name for a in at_stake if a.rule == "refilled"]
+    left = [a.name for a in at_stake if a.action == "keep" and a.name not in on_meta]
+    said = []
+    if filled:
+        said.append(f"nothing was there to keep in {_names(filled)}: shifts start at zero and scales at one instead")
+    if left:
+        said.append(f"kept with NaN or infinity in it: {_names(left)}; an override gives each a law")
+    return tuple(said)
+
+
+def _names(names: Sequence[str]) -> str:
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
 
 def _symmetric(a: Assignment) -> Iterator[str]:

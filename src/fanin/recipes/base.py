@@ -74,11 +74,19 @@ class Live:
         tensors: its parameters by first qualified name, each once. Of a parametrized tensor only the parameter
             that holds its values is here, with the effective tensor.
         graph: gives the captured forward pass when it is asked for; a recipe that needs none never pays for one.
+        kept: parameters that stay as they are whatever a recipe says -> why.
+        empty: parameters that hold nothing which could be kept -> why ("holds NaN").
+        lost_buffers: buffers that hold no usable numbers -> why; what is predicted behind them means nothing.
+        zero_rows: rows of tables that are zero under every law (padding).
     """
 
     model: torch.nn.Module
     tensors: Mapping[str, torch.Tensor]
     graph: Callable[[], Any]
+    kept: Mapping[str, str] = field(default_factory=dict)
+    empty: Mapping[str, str] = field(default_factory=dict)
+    lost_buffers: Mapping[str, str] = field(default_factory=dict)
+    zero_rows: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,6 +99,7 @@ class Recipe:
         choose: (live model, options) -> choices.
         options: a frozen dataclass whose fields are the recipe's options, with defaults.
         source: where it is from.
+        draws: False for a recipe that only reads what is there.
     """
 
     name: str
@@ -98,3 +107,4 @@ class Recipe:
     choose: Callable[[Live, Any], Chosen]
     options: type[Any]
     source: str = ""
+    draws: bool = True

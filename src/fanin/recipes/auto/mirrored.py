@@ -38,6 +38,8 @@ _BREAKS_PAIRS = frozenset(
 
 def cannot_mirror(network: Network, stack: Stack) -> str:
     """Why mirrored pairs would not cancel; "" where they do."""
+    if kept := [role.name for role in stack.maps if role.name in network.kept]:
+        return f"{kept[0]} stays as it is (frozen or loaded)"
     for role in stack.maps[:-1]:
         units = math.prod(role.shape[a] for a in role.layout.out_axes)
         if units % 2:

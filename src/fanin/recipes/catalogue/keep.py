@@ -11,17 +11,16 @@ import math
 from dataclasses import dataclass, replace
 from typing import Any
 
+from fanin.errors import ArgumentError
 from fanin.layout import Fans, Layout
-from fanin.memory import as_array
 from fanin.model.owners import owners
 from fanin.model.roles import Seen, fans_or_none
 from fanin.recipes.base import Choice, Chosen, Live, Recipe
+from fanin.recipes.reading.numbers import exact_numbers
 from fanin.recipes.reading.recognise import Recognised, named_std, recognise
 from fanin.recipes.step import Step
 
-__all__ = ["KEEP", "KeepOptions", "kept"]
-
-_LARGEST = 1 << 24  # numbers read; of a larger tensor whole rows, evenly spaced
+__all__ = ["KEEP", "KeepOptions", "kept", "rows_of_zeros"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,23 +31,27 @@ class KeepOptions:
 def choose(live: Live, options: KeepOptions) -> Chosen:
     """The law of every tensor of the model, as far as it can be read."""
     owned = owners(live.model, list(live.tensors))
-    return Chosen(choices={name: kept(tensor, owned[name].seen) for name, tensor in live.tensors.items()})
+    rows = live.zero_rows
+    return Chosen(
+        choices={n: kept(tensor, owned[n].seen, zero_rows=rows.get(n, ())) for n, tensor in live.tensors.items()}
+    )
 
 
-def kept(tensor: Any, seen: Seen, *, because: str = "") -> Choice:
+def kept(tensor: Any, seen: Seen, *, because: str = "", zero_rows: tuple[int, ...] = ()) -> Choice:
     """A tensor that stays as it is, with what can be read off it.
 
     Args:
         tensor: the parameter.
         seen: what it is.
         because: why it is kept; by default because the recipe keeps everything.
+        zero_rows: rows that are padding; where they are zero, the law is that of the others.
     """
     role, layout = seen.role, seen.layout
     if tensor.device.type == "meta":
         words = "on the meta device: there are no numbers to read"
         return Choice(law=None, action="keep", role=role, layout=layout, rule="kept", reason=because or words)
     shape = tuple(tensor.shape)
-    got = _with_scheme(recognise(_numbers(tensor), layout), shape, layout)
+    got = _with_scheme(_recognised(tensor, layout, rows_of_zeros(tensor, zero_rows)), shape, layout)
     reason = f"{because}: {got.words}" if because else got.words
     return Choice(
         law=got.law,
@@ -87,15 +90,22 @@ def _steps(shape: tuple[int, ...], layout: Layout | None, got: Recognised) -> tu
     return (*measured, Step(quantity="fan_in", value=fans.fan_in, formula="terms summed into one output"), gain)
 
 
-def _numbers(tensor: Any) -> Any:
-    import torch
+def _recognised(tensor: Any, layout: Layout | None, zero_rows: tuple[int, ...]) -> Recognised:
+    if type(tensor).__name__ == "FakeTensor":
+        return Recognised(law=None, mean=math.nan, std=math.nan, words="a fake tensor: there are no numbers to read")
+    try:
+        values = exact_numbers(tensor)
+    except (RuntimeError, TypeError, NotImplementedError, ArgumentError) as error:
+        words = f"its numbers cannot be read ({type(error).__name__})"
+        return Recognised(law=None, mean=math.nan, std=math.nan, words=words)
+    return recognise(values, layout, dtype=str(tensor.dtype).removeprefix("torch."), zero_rows=zero_rows)
 
-    t = tensor.detach()
-    if t.is_complex():
-        t = torch.view_as_real(t)
-    if t.numel() > _LARGEST and t.dim() > 1:
-        t = t[:: -(-t.numel() // _LARGEST)]
-    return as_array(t.to("cpu", torch.float64))
+
+def rows_of_zeros(tensor: Any, rows: tuple[int, ...]) -> tuple[int, ...]:
+    """Those of the rows that are zero now."""
+    if tensor.device.type == "meta" or type(tensor).__name__ == "FakeTensor":
+        return ()
+    return tuple(row for row in rows if not bool(tensor.detach()[row].any()))
 
 
 KEEP = Recipe(
@@ -103,4 +113,5 @@ KEEP = Recipe(
     summary="what the model has now, read off its tensors; nothing is drawn",
     choose=choose,
     options=KeepOptions,
+    draws=False,
 )

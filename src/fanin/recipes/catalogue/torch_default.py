@@ -100,10 +100,7 @@ def _bilinear(module: Any, attribute: str, shape: _Shape) -> _Made:
 
 
 def _embedding(module: Any, attribute: str, shape: _Shape) -> _Made:
-    note = ""
-    if module.padding_idx is not None:
-        note = f"torch sets row {module.padding_idx} (padding) to zero; here it is drawn too, and its gradient is zero"
-    return Normal(std=1.0), "N(0, 1)", note
+    return Normal(std=1.0), "N(0, 1)", ""
 
 
 def _recurrent(module: Any, attribute: str, shape: _Shape) -> _Made:

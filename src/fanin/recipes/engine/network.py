@@ -50,11 +50,13 @@ class Network:
         graph: the forward pass.
         roles: by first qualified name.
         tensors: the live parameters, effective tensors for parametrized ones.
+        kept: parameters that stay as they are whatever the recipe says (frozen, loaded).
     """
 
     graph: Graph
     roles: Roles
     tensors: Mapping[str, torch.Tensor]
+    kept: frozenset[str] = frozenset()
 
     # ------------------------------------------------------------------ residual streams
     @cached_property

@@ -12,6 +12,7 @@ from fanin.graph.roles.label import roles
 from fanin.recipes.base import Choice, Chosen, Live
 from fanin.recipes.engine.draft import Draft, Made, Read
 from fanin.recipes.engine.network import Network
+from fanin.recipes.engine.refill import refilled
 from fanin.recipes.engine.settle import Settled, settle
 from fanin.recipes.step import Step
 
@@ -23,7 +24,7 @@ _EXPLODES = 10.0  # times its start: a stream of 100 unit branches on a unit sta
 def network_of(live: Live) -> Network:
     """The captured model with the role of every parameter."""
     graph = live.graph()
-    return Network(graph=graph, roles=roles(graph), tensors=live.tensors)
+    return Network(graph=graph, roles=roles(graph), tensors=live.tensors, kept=frozenset(live.kept))
 
 
 def place(
@@ -48,11 +49,13 @@ def place(
     drafts: dict[str, Draft] = {}
     unknown: dict[str, str] = {}
     for name, role in network.roles.parameters.items():
-        draft = draft_of(role)
+        draft = _stays(live.kept[name]) if name in live.kept else draft_of(role)
         if draft is None:
             unknown[name] = role.reason or f"no rule for the role {role.role!r}"
-        elif draft.action == "keep" and name in live.tensors and live.tensors[name].device.type == "meta":
-            unknown[name] = f"{draft.reason}; but a tensor on the meta device has no values to keep"
+        elif draft.action == "keep" and name in live.empty:
+            wanted, draft = draft, refilled(role, live.empty[name])
+            if draft is None:
+                unknown[name] = f"{wanted.reason}; but there is nothing to keep ({live.empty[name]})"
         drafts[name] = draft or _untouched()
     drafts.update(_derived(network, live, drafts))
     settled = settle(network, drafts)
@@ -61,9 +64,13 @@ def place(
         choices={n: _evident(settled.choices[n], drafts[n], evidence or {}) for n in placed},
         unknown=unknown,
         seen={name: role.seen for name, role in network.roles.parameters.items()},
-        warnings=(*notes, *_clones(network), *_explosions(network, settled)),
+        warnings=(*notes, *_clones(network), *(() if live.lost_buffers else _explosions(network, settled))),
         extras={**_extras(network, settled), **(extras or {})},
     )
+
+
+def _stays(why: str) -> Draft:
+    return Draft(rule="kept", reason=why, make=lambda read: Made(law=None), action="keep")
 
 
 def _untouched() -> Draft:
@@ -107,6 +114,8 @@ def _clones(network: Network) -> tuple[str, ...]:
     for name, tensor in network.tensors.items():
         role = network.roles.parameters.get(name)
         if role is None or role.role != "weight" or tensor.device.type == "meta" or tensor.numel() < 16:
+            continue
+        if name in network.kept:
             continue
         head = tensor.detach().reshape(-1)[:16]
         head = (head.real if head.is_complex() else head).float().cpu()

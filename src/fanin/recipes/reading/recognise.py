@@ -7,7 +7,7 @@ only where the numbers support it; otherwise the answer is None, with the reason
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,13 +17,17 @@ import numpy.typing as npt
 from fanin.errors import ArgumentError
 from fanin.initializers import Constant, Initializer, Normal, Ones, TruncatedNormal, Uniform, Zeros
 from fanin.layout import Layout
+from fanin.recipes.reading.departures import departures
+from fanin.recipes.reading.statistics import Summary, spread_sample, summary
 
 __all__ = ["Recognised", "named_std", "recognise"]
 
 Array = npt.NDArray[np.float64]
 _FEWEST = 24  # with fewer numbers one law cannot be distinguished from another
 _ALPHA = 1e-4  # a law is dropped where the Kolmogorov-Smirnov test gives less
-_SAMPLE = 1 << 18  # numbers that are examined; of a larger tensor, evenly spaced ones
+_SAMPLE = 1 << 18  # numbers whose distribution is looked at; mean, std and bound are of all
+_SURE = 4.5  # standard errors of a law's mean and variance that are allowed; a plan is verified at 5
+_LONG = 8  # numbers in a row whose order says something: random ones are in order 2 in 8! times
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,12 +49,19 @@ class Recognised:
     scheme: str = ""
 
 
-def recognise(values: Array, layout: Layout | None = None) -> Recognised:
+def recognise(
+    values: Array, layout: Layout | None = None, *, dtype: str = "float32", zero_rows: Sequence[int] = ()
+) -> Recognised:
     """The law that the numbers of a tensor follow.
 
+    Every number counts: a law is named only where `departures` finds none from it, so that a tensor that nobody
+    touched is always found to be as it was read.
+
     Args:
-        values: the whole tensor, float64.
+        values: the whole tensor, floating or complex.
         layout: what its axes mean; needed to find orthogonal maps.
+        dtype: of the tensor that the numbers are from; it sets the rounding that is allowed.
+        zero_rows: rows of the first axis that are zero (padding); the law is that of the others.
 
     Returns:
         The law with the parameters that were measured, or None and what was seen instead.
@@ -63,32 +74,60 @@ def recognise(values: Array, layout: Layout | None = None) -> Recognised:
         >>> type(recognise(Uniform(bound=0.1).sample((99, 99), key=fanin.key(0, "w"), dtype="float64")).law).__name__
         'Uniform'
     """
-    if values.size == 0:
+    rest = np.delete(values, list(zero_rows), axis=0) if zero_rows else values
+    if rest.size == 0:
         return Recognised(law=None, mean=0.0, std=0.0, words="an empty tensor")
-    if not np.isfinite(values).all():
+    whole = summary(rest)
+    if not whole.finite:
         return Recognised(law=None, mean=math.nan, std=math.nan, words="contains NaN or infinite numbers")
-    mean, std = float(values.mean()), float(values.std())
-    for look in (_constant, _structured, _zero_rows, _random):
+    law, words = _looked_at(rest, layout, whole)
+    if law is not None and (wrong := list(departures("", rest, law, layout, dtype, _SURE))):
+        law, words = None, f"{words}, but {wrong[0].quantity} {_shown(wrong[0].measured)} does not fit it"
+    if zero_rows:
+        words += f"; row {', '.join(map(str, zero_rows))} is zero (padding)"
+    return Recognised(law=law, mean=whole.mean, std=whole.std, words=words)
+
+
+def _shown(value: float | str) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else value
+
+
+def _looked_at(values: Array, layout: Layout | None, whole: Summary) -> tuple[Initializer | None, str]:
+    if np.iscomplexobj(values):
+        return None, f"complex numbers, mean {whole.mean:.4g}, std {whole.std:.4g}"
+    for look in (_constant, _in_order, _structured, _with_zero_rows):
         found = look(values, layout)
         if found is not None:
-            law, words = found
-            return Recognised(law=law, mean=mean, std=std, words=words)
-    raise AssertionError("_random always answers")
+            return found
+    return _random(values, whole)
 
 
 def _constant(values: Array, layout: Layout | None) -> tuple[Initializer | None, str] | None:
     first = float(values.flat[0])
-    if not (values == first).all():
+    if not (values == values.flat[0]).all():
         return None
     law = {0.0: Zeros(), 1.0: Ones()}.get(first, Constant(first))
     return law, f"every entry is {first:g}"
 
 
+def _in_order(values: Array, layout: Layout | None) -> tuple[Initializer | None, str] | None:
+    """Numbers that rise or fall all along one axis: a design (decay rates, time steps, frequencies), never a draw."""
+    for axis, size in enumerate(values.shape):
+        line = np.diff(values[tuple(slice(None) if a == axis else 0 for a in range(values.ndim))])
+        if size < _LONG or not ((line >= 0).all() or (line <= 0).all()):
+            continue
+        steps = np.diff(values.astype(np.float64), axis=axis)
+        if not ((steps >= 0).all() or (steps <= 0).all()):
+            continue
+        if values.ndim == 1 and np.ptp(steps) <= 1e-6 * np.abs(steps).max():
+            return None, "evenly spaced numbers, set by the module itself"
+        if steps.any():
+            return None, "numbers in order, set by the module itself"
+    return None
+
+
 def _structured(values: Array, layout: Layout | None) -> tuple[Initializer | None, str] | None:
     if values.ndim < 2:
-        steps = np.diff(values.ravel()) if values.size > 2 else np.array([])
-        if steps.size and np.ptp(steps) <= 1e-6 * np.abs(steps).max():
-            return None, "evenly spaced numbers, computed by the module"
         return None
     for test in _structure_tests():
         if (found := test(values, layout or Layout.default(values.ndim))) is not None:
@@ -104,75 +143,90 @@ def _structure_tests() -> Iterator[Callable[[Array, Layout], tuple[Initializer |
     yield from structures.TESTS
 
 
-def _zero_rows(values: Array, layout: Layout | None) -> tuple[Initializer | None, str] | None:
-    """An embedding with a padding row: the law of the other rows."""
+def _with_zero_rows(values: Array, layout: Layout | None) -> tuple[Initializer | None, str] | None:
+    """A table with a row or two of zeros that nobody calls padding: what the other rows are."""
     if values.ndim != 2 or len(values) < 3:
         return None
     zero = ~values.any(axis=1)
     if not 0 < zero.sum() <= 2:
         return None
-    found = _random(values[~zero], layout)
-    if found[0] is None:
-        return None
-    return None, f"{found[1]}; row {', '.join(map(str, np.flatnonzero(zero)))} is zero (padding)"
+    rest = values[~zero]
+    law, words = _random(rest, summary(rest))
+    return None if law is None else (None, f"{words}; row {', '.join(map(str, np.flatnonzero(zero)))} is zero")
 
 
-def _random(values: Array, layout: Layout | None) -> tuple[Initializer | None, str]:
-    flat = np.sort(values.ravel()[:: max(1, values.size // _SAMPLE)])
-    n = flat.size
-    mean, std = float(flat.mean()), float(flat.std())
+def _random(values: Array, whole: Summary) -> tuple[Initializer | None, str]:
+    n, mean, std = whole.count, whole.mean, whole.std
     if n < _FEWEST:
-        return None, f"{n} numbers, mean {mean:.4g}, std {std:.4g}: too few to recognise a law"
-    if len(np.unique(flat)) < min(n, 64) // 2:
+        return None, f"{n} numbers, mean {mean:.4g}, std {std:.4g}: too few to identify a law"
+    sample = np.sort(spread_sample(values, _SAMPLE))
+    if len(np.unique(sample)) < min(sample.size, 64) // 2:
         return None, f"few distinct numbers, mean {mean:.4g}, std {std:.4g}"
-    centre = 0.0 if abs(mean) < 5 * std / math.sqrt(n) else mean
-    fits = [fit for make in (_uniform, _truncated, _normal) if (fit := make(flat, centre, std)) is not None]
+    centre = 0.0 if abs(mean) < _SURE * std / math.sqrt(n) else mean
+    read = _Read(
+        sample,
+        n,
+        centre,
+        math.sqrt(whole.var_about(centre)),
+        max(whole.high - centre, centre - whole.low) * (1 + 1 / n),
+    )
+    fits = [fit for make in (_uniform, _truncated, _normal) if (fit := make(read)) is not None]
     if not fits:
-        return None, f"no law recognised: mean {mean:.4g}, std {std:.4g}, kurtosis {_kurtosis(flat):.3g}"
+        return None, f"no law recognised: mean {mean:.4g}, std {std:.4g}, kurtosis {_kurtosis(sample):.3g}"
     _, law, words = max(fits, key=lambda f: f[0])
     return law, words
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """What random numbers look like: a sorted sample, and of all of them the count, centre, spread and reach."""
+
+    sample: Array
+    count: int
+    centre: float
+    spread: float
+    bound: float
 
 
 _Fit = tuple[float, Initializer, str]
 
 
-def _uniform(x: Array, centre: float, std: float) -> _Fit | None:
-    bound = float(np.abs(x - centre).max()) * (1 + 1 / x.size)
-    p = _ks(x, lambda t: np.clip((t - centre + bound) / (2 * bound), 0, 1))
+def _uniform(x: _Read) -> _Fit | None:
+    centre, bound = x.centre, x.bound
+    p = _ks(x.sample, lambda t: np.clip((t - centre + bound) / (2 * bound), 0, 1))
     if p < _ALPHA:
         return None
     law = Uniform(bound=bound) if centre == 0 else Uniform(low=centre - bound, high=centre + bound)
-    return -x.size * math.log(2 * bound), law, f"uniform within {centre:.4g} ± {bound:.4g} (std {std:.4g})"
+    words = f"uniform within {centre:.4g} ± {bound:.4g} (std {x.spread:.4g})"
+    return -x.sample.size * math.log(2 * bound), law, words
 
 
-def _normal(x: Array, centre: float, std: float) -> _Fit | None:
+def _normal(x: _Read) -> _Fit | None:
     from scipy.special import ndtr
 
-    spread = float(np.sqrt(((x - centre) ** 2).mean()))
-    if _ks(x, lambda t: ndtr((t - centre) / spread)) < _ALPHA:
+    if _ks(x.sample, lambda t: ndtr((t - x.centre) / x.spread)) < _ALPHA:
         return None
-    likelihood = -x.size * (math.log(spread * math.sqrt(2 * math.pi)) + 0.5)
-    return likelihood, Normal(std=spread, mean=centre), f"normal with mean {centre:.4g}, std {spread:.4g}"
+    likelihood = -x.sample.size * (math.log(x.spread * math.sqrt(2 * math.pi)) + 0.5)
+    return likelihood, Normal(std=x.spread, mean=x.centre), f"normal with mean {x.centre:.4g}, std {x.spread:.4g}"
 
 
-def _truncated(x: Array, centre: float, std: float) -> _Fit | None:
+def _truncated(x: _Read) -> _Fit | None:
     from scipy.special import ndtr
 
-    bound = float(np.abs(x - centre).max()) * (1 + 1 / x.size)
-    spread = float(np.sqrt(((x - centre) ** 2).mean()))
+    centre, bound, size = x.centre, x.bound, x.sample.size
     try:
-        law = TruncatedNormal(std=spread, mean=centre, lower=centre - bound, upper=centre + bound, bounds="absolute")
+        law = TruncatedNormal(std=x.spread, mean=centre, lower=centre - bound, upper=centre + bound, bounds="absolute")
         parent, (low, high) = law.parent_std(), law.window()
     except ArgumentError:  # flatter than any truncated normal: uniform
         return None
     if high > 3.3 or high < 0.7:  # too wide to be seen in the numbers, or so narrow that they look uniform
         return None
     mass = float(ndtr(high) - ndtr(low))
-    if _ks(x, lambda t: (ndtr((t - centre) / parent) - ndtr(low)) / mass) < _ALPHA:
+    if _ks(x.sample, lambda t: (ndtr((t - centre) / parent) - ndtr(low)) / mass) < _ALPHA:
         return None
-    squares = float(((x - centre) ** 2).sum()) / (2 * parent**2)
-    likelihood = -x.size * math.log(parent * math.sqrt(2 * math.pi) * mass) - squares - 2 * math.log(x.size)
-    return likelihood, law, f"normal truncated at ± {high:.3g} parent stds ({bound:.4g}), std {spread:.4g}"
+    squares = float(((x.sample - centre) ** 2).sum()) / (2 * parent**2)
+    likelihood = -size * math.log(parent * math.sqrt(2 * math.pi) * mass) - squares - 2 * math.log(size)
+    return likelihood, law, f"normal truncated at ± {high:.3g} parent stds ({bound:.4g}), std {x.spread:.4g}"
 
 
 def _ks(x: Array, cdf: Callable[[Array], Any]) -> float:

@@ -1,0 +1,70 @@
+"""What can be said of the numbers in one tensor, whatever its class and device."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from fanin.tensors.shards import is_sharded, local_box
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["finite", "why_empty", "zero_rows_"]
+
+_PIECE = 1 << 22  # elements looked at before the whole tensor is
+
+
+def why_empty(tensor: torch.Tensor) -> str:
+    """Why a tensor holds nothing that could be kept; "" where it holds numbers.
+
+    Example:
+        >>> import torch
+        >>> why_empty(torch.tensor([1.0, float("nan")])), why_empty(torch.zeros(2)), why_empty(torch.tensor([3]))
+        ('holds NaN', '', '')
+    """
+    if tensor.device.type == "meta":
+        return "on the meta device"
+    if finite(tensor):
+        return ""
+    return "holds NaN" if bool(tensor.detach().isnan().any()) else "holds infinite numbers"
+
+
+def finite(tensor: torch.Tensor) -> bool:
+    """Whether no number is NaN or infinite.
+
+    True for integers, for quantised tensors, for fake ones, and where a tensor's class does not tell.
+    """
+    from torch._subclasses.fake_tensor import FakeTensor
+
+    floats = tensor.is_floating_point() or tensor.is_complex()
+    if not floats or tensor.device.type == "meta" or isinstance(tensor, FakeTensor):
+        return True
+    flat: Any = tensor
+    flat = flat.to_local() if is_sharded(tensor) else flat.detach()
+    try:
+        if flat.numel() > _PIECE and not bool(flat.reshape(-1)[:1024].isfinite().all()):
+            return False
+        return bool(flat.isfinite().all())
+    except (NotImplementedError, RuntimeError, TypeError):  # a class without this operation
+        return True
+
+
+def zero_rows_(tensor: Any, rows: tuple[int, ...]) -> None:
+    """Set rows of the first axis to zero, in place; of a shard, those that it holds.
+
+    Example:
+        >>> import torch
+        >>> x = torch.ones(3, 2)
+        >>> zero_rows_(x, (0, 2))
+        >>> x.tolist()
+        [[0.0, 0.0], [1.0, 1.0], [0.0, 0.0]]
+    """
+    if not rows:
+        return
+    first = 0
+    if is_sharded(tensor):
+        box = local_box(tensor)
+        first, tensor = box[0].start, tensor.to_local()
+    inside = [row - first for row in rows if 0 <= row - first < tensor.shape[0]]
+    for row in inside:
+        tensor.detach()[row].zero_()
