@@ -27,8 +27,8 @@ OPTIONS = {
     "check": MODEL
     | {"--weights", "--select", "--ignore", "--fail-on", "--seeds", "--seed", "--predict", "--config", "--baseline"}
     | {"--format", "--out"},
-    "plan": MODEL | RECIPE | {"--override", "--keep-unknown", "--out", "--format"},
-    "init": MODEL | RECIPE | {"--override", "--keep-unknown", "--out"},
+    "plan": MODEL | RECIPE | {"--override", "--keep-unknown", "--frozen", "--out", "--format"},
+    "init": MODEL | RECIPE | {"--override", "--keep-unknown", "--frozen", "--out"},
     "explain": {"name", "--input"} | RECIPE,
     "diff": {"left", "right", "--input", "--format"},
     "graph": MODEL | {"--format", "--out", "--unfold"},
@@ -38,7 +38,7 @@ OPTIONS = {
     "lab": {"name", "--out", "--full", "--seed", "--workers"},
     "demo": {"--out"},
 }
-SHARED = ("target", "--input", "--seed", "--recipe", "--option", "--override", "--meta", "--keep-unknown")
+SHARED = ("target", "--input", "--seed", "--recipe", "--option", "--override", "--meta", "--keep-unknown", "--frozen")
 
 
 def names(command) -> set[str]:
