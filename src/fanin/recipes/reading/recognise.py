@@ -158,7 +158,7 @@ def _with_zero_rows(values: Array, layout: Layout | None) -> tuple[Initializer |
 def _random(values: Array, whole: Summary) -> tuple[Initializer | None, str]:
     n, mean, std = whole.count, whole.mean, whole.std
     if n < _FEWEST:
-        return None, f"{n} numbers, mean {mean:.4g}, std {std:.4g}: too few to identify a law"
+        return None, f"{n} numbers, mean {mean:.4g}, std {std:.4g}: too few to recognise a law"
     sample = np.sort(spread_sample(values, _SAMPLE))
     if len(np.unique(sample)) < min(sample.size, 64) // 2:
         return None, f"few distinct numbers, mean {mean:.4g}, std {std:.4g}"
