@@ -6,6 +6,7 @@ import html
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 from fanin.errors import UnknownNameError, did_you_mean
 from fanin.graph.drawing.scene import Box, NodeKind, Scene, SceneNode, scene
@@ -220,9 +221,9 @@ def _svg(picture: Scene) -> str:
             f"<title>{html.escape(picture.root.title)}</title>",
             _ARROW_HEAD,
             _rect(-margin, 0.0, width, height, "#ffffff", "none", 0.0),
-            *[s for s in shapes if s.startswith('<g class="box"')],
+            *[text for kind, text in shapes if kind == "box"],
             *arrows,
-            *[s for s in shapes if not s.startswith('<g class="box"')],
+            *[text for kind, text in shapes if kind == "node"],
             "</svg>",
         ]
     )
@@ -251,16 +252,19 @@ def _box_spots(placed: _Placed, x: float, y: float) -> Iterator[_Spot]:
             yield from _box_spots(child, x, y)
 
 
-def _shapes(placed: _Placed, x: float, y: float, spots: dict[int, _Spot], depth: int) -> Iterator[str]:
+def _shapes(
+    placed: _Placed, x: float, y: float, spots: dict[int, _Spot], depth: int
+) -> Iterator[tuple[Literal["box", "node"], str]]:
+    """Every box and node as SVG, with which of the two it is: boxes are drawn below the arrows, nodes above."""
     x, y = x + placed.x, y + placed.y
     if isinstance(placed.item, SceneNode):
         spots[placed.item.index] = _Spot(x, y, placed.width, placed.height)
-        yield _node_shape(placed.item, x, y, placed.width, placed.height)
+        yield "node", _node_shape(placed.item, x, y, placed.width, placed.height)
         return
     if placed.item.path:
         fill = ("#fafafa", "#f2f4f7")[depth % 2]
         frame = _rect(x, y, placed.width, placed.height, fill, "#b8bec8", 8.0)
-        yield f'<g class="box">{frame}{_text(x + 8, y + 15, placed.item.title, _BOX_TEXT)}</g>'
+        yield "box", f'<g class="box">{frame}{_text(x + 8, y + 15, placed.item.title, _BOX_TEXT)}</g>'
     for child in placed.inside:
         yield from _shapes(child, x, y, spots, depth + 1)
 

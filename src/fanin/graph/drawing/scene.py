@@ -33,9 +33,10 @@ class SceneNode:
 
 @dataclass(slots=True)
 class Box:
-    """One module: its path, a title, and what is inside, in order of the forward pass."""
+    """One module: its path, its name in its parent, a title, and what is inside, in order of the forward pass."""
 
     path: str
+    name: str
     title: str
     children: list[Box | SceneNode] = field(default_factory=list)
 
@@ -68,7 +69,7 @@ def scene(graph: Graph, *, fold: bool = True) -> Scene:
     edges = _edges(analysis, chosen)
     nodes = {i: _node(graph, i, *shown) for i, shown in chosen.items()}
     nodes |= _ends(graph)
-    nodes, edges = _without_idle_joins(nodes, edges)
+    nodes, edges = _without_idle_joins(graph, nodes, edges)
     folded, repeats = _folds(nodes) if fold else ({}, {})
     kept = {i: n for i, n in nodes.items() if i not in folded}
     lifted = {(folded.get(a, a), folded.get(b, b)) for a, b in edges}
@@ -166,12 +167,12 @@ def _edges(analysis: Analysis, chosen: Mapping[int, Shown]) -> set[tuple[int, in
 
 
 def _without_idle_joins(
-    nodes: dict[int, SceneNode], edges: set[tuple[int, int]]
+    graph: Graph, nodes: dict[int, SceneNode], edges: set[tuple[int, int]]
 ) -> tuple[dict[int, SceneNode], set[tuple[int, int]]]:
     """Drop what joins pieces of one value (rotary embeddings) or is fed by nothing shown (tables of positions)."""
     for index in sorted(nodes):
         before = {a for a, b in edges if b == index}
-        if nodes[index].kind == "other" and nodes[index].title.endswith("cat") and len(before) < 2:
+        if nodes[index].kind == "other" and graph.ops[index].name == "cat" and len(before) < 2:
             after = {b for a, b in edges if a == index}
             edges = {e for e in edges if index not in e} | {(a, b) for a in before for b in after}
             nodes = {i: n for i, n in nodes.items() if i != index}
@@ -223,25 +224,26 @@ def _resolved(stands_for: dict[int, int]) -> dict[int, int]:
 
 def _boxes(graph: Graph, nodes: Mapping[int, SceneNode], repeats: Mapping[str, int]) -> Box:
     """The nested boxes, in order of the forward pass; a box around a single node becomes its title."""
-    root = Box("", graph.model)
+    root = Box("", graph.model, graph.model)
     opened: dict[str, Box] = {"": root}
     for index in sorted(nodes):
         node, parent = nodes[index], root
         for path in node.boxes:
             if path not in opened:
-                opened[path] = Box(path, _box_title(graph, path, parent.path, repeats))
+                opened[path] = Box(path, *_box_title(graph, path, parent.path, repeats))
                 parent.children.append(opened[path])
             parent = opened[path]
         parent.children.append(node)
     return _without_single_boxes(root)
 
 
-def _box_title(graph: Graph, path: str, parent: str, repeats: Mapping[str, int]) -> str:
+def _box_title(graph: Graph, path: str, parent: str, repeats: Mapping[str, int]) -> tuple[str, str]:
+    """The name of a module in its parent, and the title of its box."""
     plain = path.partition("#")[0]
     inner = plain.removeprefix(parent.partition("#")[0]).lstrip(".")
     info = graph.modules.get(plain)
     times = f"  x {repeats[path]}" if path in repeats else ""
-    return f"{inner}: {info.class_name}{times}" if info else inner + times
+    return (inner, f"{inner}: {info.class_name}{times}") if info else (inner + times, inner + times)
 
 
 def _without_single_boxes(box: Box) -> Box:
@@ -253,13 +255,13 @@ def _without_single_boxes(box: Box) -> Box:
                 children.append(_renamed(child, child.children[0]))
                 continue
         children.append(child)
-    return Box(box.path, box.title, children)
+    return Box(box.path, box.name, box.title, children)
 
 
 def _renamed(outer: Box, inner: Box | SceneNode) -> Box | SceneNode:
-    name = outer.title.partition(":")[0]
+    name = outer.name
     if isinstance(inner, Box):
-        return Box(inner.path, f"{name}.{inner.title}", inner.children)
+        return Box(inner.path, f"{name}.{inner.name}", f"{name}.{inner.title}", inner.children)
     title = (
         name
         if inner.title in ("weight", "")
