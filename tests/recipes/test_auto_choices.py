@@ -497,3 +497,27 @@ def test_each_choice_names_the_measurements_behind_it():
 def relu_stack_of(activation):
     hidden = [m for _ in range(4) for m in (nn.Linear(16, 16), activation())]
     return nn.Sequential(nn.Linear(8, 16), activation(), *hidden, nn.Linear(16, 4))
+
+
+class Cell(nn.Module):
+    """A cell whose biases have names of their own."""
+
+    def __init__(self):
+        super().__init__()
+        self.w, self.u = nn.Parameter(torch.randn(32, 4)), nn.Parameter(torch.randn(32, 8))
+        self.b_input, self.b_state = nn.Parameter(torch.zeros(32)), nn.Parameter(torch.zeros(32))
+
+    def forward(self, x):
+        h = (torch.zeros(len(x), 8), torch.zeros(len(x), 8))
+        return torch.lstm_cell(x, h, self.w, self.u, self.b_input, self.b_state)[0]
+
+
+@pytest.mark.parametrize(
+    ("model", "first", "second"),
+    [(nn.LSTMCell(4, 8), "bias_ih", "bias_hh"), (Cell(), "b_input", "b_state")],
+)
+@pytest.mark.parametrize("recipe", ["auto", "classic"])
+def test_the_forget_gate_starts_open_in_the_bias_of_the_input_map(model, first, second, recipe):
+    plan = fanin.plan(model, normal(3, 4), recipe=recipe)
+    assert plan[first].initializer == ForgetBias()
+    assert plan[second].initializer == Zeros()

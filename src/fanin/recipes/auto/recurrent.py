@@ -28,7 +28,7 @@ def hidden(network: Network, role: ParameterRole, options: AutoOptions) -> Draft
 def recurrent_bias(network: Network, role: ParameterRole, options: AutoOptions) -> Draft:
     """Zero; the gate that keeps the state gets 1, or chrono's times when the memory is known."""
     order = "".join(p.tag for p in role.parts)
-    if order not in _GATED or "hh" in role.name.rpartition(".")[2]:
+    if order not in _GATED or network.adds_to_state(role):
         return fixed(Zeros(), rule="recurrent bias", reason=reason("recurrent bias"))
     if options.memory is not None:
         law: Initializer = ChronoBias(t_max=float(options.memory), order=order)

@@ -188,6 +188,11 @@ class Network:
             todo = following
         return 0.0
 
+    def adds_to_state(self, role: ParameterRole) -> bool:
+        """Whether the bias of a recurrent cell belongs to the map from state to state."""
+        owner = self.roles.parameters.get(role.owner)
+        return owner is not None and owner.role == "rnn_hh"
+
     def beside(self, role: ParameterRole) -> ParameterRole | None:
         """The table of tokens that a table of positions is added to: the embedding with the longest common path."""
         tables = [r for r in self.roles.parameters.values() if r.role == "embedding"]

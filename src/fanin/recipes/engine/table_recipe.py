@@ -86,7 +86,7 @@ def _rnn_hidden(network: Network, role: ParameterRole, options: Any) -> Draft:
 
 def _rnn_bias(network: Network, role: ParameterRole, options: Any) -> Draft:
     order = "".join(p.tag for p in role.parts)
-    if order == "ifgo" and "hh" not in role.name.rpartition(".")[2]:
+    if order == "ifgo" and not network.adds_to_state(role):
         source = "Jozefowicz et al. 2015, section 2.2"
         return law(ForgetBias(order=order), role, rule="forget bias", formula="forget gates 1, others 0", source=source)
     return fixed(Zeros(), rule="recurrent bias", reason="biases start at zero")
