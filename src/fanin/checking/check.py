@@ -102,8 +102,9 @@ def _judged(
     predict: bool | None,
 ) -> CheckResult:
     """Measure and judge one job a seed; measurements, header and inline ignores are those of the first."""
-    from fanin.measure.run import Task, measure
+    from fanin.measure.run import measure
     from fanin.measure.seen import seen_before
+    from fanin.measure.task import Task
     from fanin.model.eager import eager_module
     from fanin.rules.engine import judge_all, result_of
 

@@ -8,7 +8,8 @@ import torch
 from torch import nn
 
 import fanin
-from fanin.measure.few_samples import FEW, enough_samples, first_samples, fresh, probed_jacobian
+from fanin.measure.few_samples import FEW, enough_samples, first_samples, fresh
+from fanin.measure.jacobian import probed_jacobian
 
 
 def chi_of(model, x):

@@ -1,0 +1,233 @@
+"""Passes through the model: the instrumented one, and plain ones of the virtual step."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from fanin.errors import ArgumentError, CaptureError
+from fanin.measure.few_samples import enough_samples, first_samples, fresh
+from fanin.measure.objective import Objective, objective, primary
+from fanin.measure.origins import Origin
+from fanin.measure.recorder import Recorder
+from fanin.measure.task import Task
+from fanin.measure.virtual_step import states_after_steps
+from fanin.model.calling import call
+from fanin.model.trees import named_tensors, tensors_in
+
+__all__ = ["Pass", "received", "run_pass", "states_after_virtual_steps"]
+
+Gradients = dict[str, torch.Tensor | None]
+
+
+@dataclass(slots=True)
+class Pass:
+    """What one pass gave.
+
+    Attributes:
+        recorder: what it saw.
+        objective: the number that was differentiated.
+        gradients: of the parameters, by name; None where none arrived.
+        input_gradients: of the floating inputs that were asked for one, in order.
+        output: the tensor that a loss is computed from.
+        accumulate: the model allows `.backward()` only.
+        ends: the sites that the objective and values outside torch are made of.
+        cotangents: gradient at every output, by its path in what the model returned.
+        seconds: spent, by part.
+        missing: quantity -> why it could not be measured.
+    """
+
+    recorder: Recorder
+    objective: Objective
+    gradients: Gradients
+    input_gradients: list[torch.Tensor | None]
+    output: torch.Tensor | None
+    accumulate: bool = False
+    ends: tuple[int, ...] = ()
+    cotangents: dict[str, torch.Tensor | None] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+    missing: dict[str, str] = field(default_factory=dict)
+
+
+def run_pass(task: Task) -> Pass:
+    """Run the pass; if the model refuses input gradients or needs `.backward()`, run it again without them.
+
+    Inputs are asked for a gradient only where parameters are frozen: it is what carries gradients through those, and
+    it costs as much as the first layer's forward.
+    """
+    need_grad, accumulate = not all(p.requires_grad for p in task.model.parameters()), False
+    while True:
+        try:
+            return _attempt(task, inputs_need_grad=need_grad, accumulate=accumulate)
+        except RuntimeError as error:
+            if need_grad and "requires grad" in str(error):
+                need_grad = False
+            elif not accumulate and "checkpoint" in str(error).lower():
+                accumulate = True  # reentrant checkpointing allows .backward() only
+            else:
+                raise
+
+
+def _attempt(task: Task, *, inputs_need_grad: bool, accumulate: bool) -> Pass:
+    leaves, inputs = fresh(task.inputs, inputs_need_grad)
+    recorder = Recorder(task.model, batch=_batch_size(inputs))
+    for tensor in tensors_in(inputs):
+        recorder.origins[tensor] = Origin(data=True, sites=(-1,))
+    with torch.enable_grad():
+        begun = time.perf_counter()
+        output, target = _forward(task, recorder, inputs)
+        middle = time.perf_counter()
+        result = Pass(recorder, target, {}, [], _kept(primary(output)), accumulate=accumulate)
+        found = recorder.origins[target.value].sites or recorder.origins[primary(output)].sites
+        result.ends = (*found, *recorder.escaped)
+        _watch(output, result)
+        del output
+        _backward(task, result, leaves)
+    result.seconds = {"forward": middle - begun, "backward": time.perf_counter() - middle}
+    return result
+
+
+def _watch(output: Any, result: Pass) -> None:
+    """Keep the loss' gradient at every output.
+
+    The virtual step sends it back again through fewer samples, and the backward prediction starts from it.
+    """
+    for path, tensor in _differentiable(output).items():
+        result.cotangents[path] = None
+
+        def keep(gradient: torch.Tensor, path: str = path) -> None:
+            result.cotangents[path] = gradient.detach()
+
+        tensor.register_hook(keep)  # type: ignore[no-untyped-call]
+
+
+def _kept(x: torch.Tensor | None) -> torch.Tensor | None:
+    return None if x is None else x.detach()
+
+
+def _batch_size(inputs: Any) -> int | None:
+    first = next((t for t in tensors_in(inputs) if t.dim() > 0), None)
+    if first is not None and first.shape[0] == 0:
+        raise ArgumentError(f"the batch is empty: an input has shape {tuple(first.shape)}. Give at least two samples.")
+    return None if first is None else first.shape[0]
+
+
+def _forward(task: Task, recorder: Recorder, inputs: Any) -> tuple[Any, Objective]:
+    with recorder.recording():
+        try:
+            output = call(task.model, inputs)
+        except RuntimeError as error:
+            if "requires grad" in str(error):
+                raise
+            raise _failed("the forward", recorder, error) from error
+        except (Exception, SystemExit) as error:
+            raise _failed("the forward", recorder, error) from error
+        try:
+            return output, objective(output, targets=task.targets, loss=task.loss)
+        except ArgumentError:
+            raise
+        except (Exception, SystemExit) as error:
+            raise _failed("the loss", recorder, error) from error
+
+
+def _failed(what: str, recorder: Recorder, error: BaseException) -> CaptureError:
+    where = recorder.frames.where or "the model itself"
+    return CaptureError(
+        f"{what} raised {type(error).__name__} in {where}: {error}. A check needs one forward that runs: try "
+        "model(*inputs) by itself; the model is as it was."
+    )
+
+
+def _backward(task: Task, result: Pass, leaves: list[torch.Tensor]) -> None:
+    named = {n: p for n, p in task.model.named_parameters() if p.requires_grad}
+    value = result.objective.value
+    wanted = [*named.values(), *leaves]
+    if not value.requires_grad or not wanted:
+        result.missing["gradients"] = "the loss depends on no parameter and no input that asks for a gradient"
+        result.gradients, result.input_gradients = dict.fromkeys(named), [None] * len(leaves)
+        return
+    with result.recorder.replaying():
+        gradients = _gradients(value, wanted, accumulate=result.accumulate)
+    result.gradients = dict(zip(named, gradients[: len(named)], strict=True))
+    result.input_gradients = gradients[len(named) :]
+
+
+def _gradients(value: torch.Tensor, wanted: list[torch.Tensor], *, accumulate: bool) -> list[torch.Tensor | None]:
+    """Gradients without touching `.grad`, or through it with what it held put aside and back."""
+    if not accumulate:
+        return list(torch.autograd.grad(value, wanted, allow_unused=True))
+    kept = [(w, w.grad) for w in wanted]
+    try:
+        for w in wanted:
+            w.grad = None
+        # Not value.backward(): that would pass through the function mode, which sees nothing of what it is in itself.
+        torch.autograd.backward([value])
+        return [w.grad for w in wanted]
+    finally:
+        for w, grad in kept:
+            w.grad = grad
+
+
+def states_after_virtual_steps(task: Task, done: Pass) -> dict[str, Any]:
+    """States of zero gradients after virtual steps.
+
+    On a few samples first and on the whole batch where those stay closed.
+    """
+    if "gradients" in done.missing:
+        return {}
+    few = _few_samples(task, done)
+    if few is not None:
+        inputs, cotangents = few
+        with contextlib.suppress(Exception):  # what the model does not bear is to be run with so few
+            states = states_after_steps(
+                task.model, done.gradients, lambda: _again(task, inputs, cotangents, done.accumulate)
+            )
+            if "zero" not in states.values():
+                return states
+    return states_after_steps(task.model, done.gradients, lambda: _again(task, task.inputs, None, done.accumulate))
+
+
+def _again(task: Task, inputs: Any, cotangents: Mapping[str, torch.Tensor] | None, accumulate: bool) -> Gradients:
+    """Gradients of a second pass without instruments: of the loss, or of fixed cotangents on the outputs."""
+    torch.default_generator.manual_seed(task.seed)
+    _, copies = fresh(inputs, False)
+    named = {n: p for n, p in task.model.named_parameters() if p.requires_grad}
+    with torch.enable_grad():
+        output = call(task.model, copies)
+        if cotangents is None:
+            value = objective(output, targets=task.targets, loss=task.loss).value
+        else:
+            outputs = _differentiable(output)
+            value = torch.stack([(outputs[p].double() * c.double()).sum() for p, c in cotangents.items()]).sum()
+        return dict(zip(named, _gradients(value, list(named.values()), accumulate=accumulate), strict=True))
+
+
+def _few_samples(task: Task, done: Pass) -> tuple[Any, dict[str, torch.Tensor]] | None:
+    """The first few samples and the loss' gradient at their outputs.
+
+    None where the batch is small or is not axis 0 everywhere.
+    """
+    batch, cotangents = done.recorder.batch or 0, received(done)
+    norms = (s.measured.get("norm") for s in done.recorder.sites)
+    few = enough_samples(norms, batch, least=max(1, batch // 32))
+    if batch < 2 * few or not cotangents or len(cotangents) < len(done.cotangents):
+        return None
+    if any(not c.dim() or c.shape[0] != batch for c in cotangents.values()):
+        return None
+    inputs = first_samples(task.inputs, batch, few)
+    return None if inputs is None else (inputs, {path: c[:few] for path, c in cotangents.items()})
+
+
+def received(done: Pass) -> dict[str, torch.Tensor]:
+    """The gradient that each output received, of those that received any."""
+    return {path: c for path, c in done.cotangents.items() if c is not None}
+
+
+def _differentiable(output: Any) -> dict[str, torch.Tensor]:
+    """Outputs that a gradient may reach, by their path in what the model returned."""
+    return {path: t for path, t in named_tensors(output) if t.requires_grad}

@@ -1,0 +1,40 @@
+"""What a check runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from fanin.model.roles import Seen
+
+__all__ = ["Task"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """What is run: the model on inputs, against targets or a loss, from a seed.
+
+    Attributes:
+        model: the module.
+        inputs: as `fanin.check` takes them.
+        targets: what the outputs are compared with, if no loss or together with one.
+        loss: a callable that takes the output (and the targets) and returns a scalar tensor.
+        seed: of torch's generator before each pass.
+        virtual_step: whether gradients of zero are looked at again after a step on a copy.
+        training: the mode to measure in; None leaves the model's own.
+        predict: whether the forward is captured and theory asked; None: unless it makes more than 2,000 operations.
+        seen: what an earlier check of the same model knew of its parameters, for where nothing is captured.
+    """
+
+    model: torch.nn.Module
+    inputs: Any
+    targets: Any = None
+    loss: Callable[..., Any] | None = None
+    seed: int = 0
+    virtual_step: bool = True
+    training: bool | None = None
+    predict: bool | None = None
+    seen: Mapping[str, Seen] = field(default_factory=dict)
