@@ -9,9 +9,9 @@ from typing import Any
 from fanin.errors import ShapeError
 from fanin.graph.ir import Op, Ref
 from fanin.model.trees import tensors_in
-from fanin.moments.backward import BACKWARD, attention, contractions, convolution, norms
-from fanin.moments.backward.arithmetic import chain_gradients, local_gradients
+from fanin.moments.backward import BACKWARD, attention, contractions, convolution, gathers, norms, pooling
 from fanin.moments.backward.common import added, unbroadcast
+from fanin.moments.backward.elementwise import chain_gradients, local_gradients
 from fanin.moments.frame import Frame, NoRuleError, mean_of, measured
 from fanin.moments.moments import Moments
 from fanin.moments.signal import Provenance, worst
@@ -89,7 +89,8 @@ class _Tape:
         return _Part((value, 0), 1.0, added(p.moments.scaled(p.factor) for p in by_origin.values()))
 
 
-_MIXING = frozenset((*contractions.RULES, *convolution.RULES, *attention.RULES)) - {"embedding"}
+_SUMMING = (contractions.RULES, convolution.RULES, attention.RULES, pooling.RULES)
+_MIXING = frozenset((*(name for family in _SUMMING for name in family), *gathers.ENLARGEMENTS))
 _NORMS = frozenset(norms.RULES)
 
 

@@ -10,7 +10,18 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TypeAlias
 
 from fanin.graph.ir import Op
-from fanin.moments.backward import arithmetic, attention, contractions, convolution, norms, reductions, views
+from fanin.moments.backward import (
+    arithmetic,
+    attention,
+    contractions,
+    convolution,
+    gathers,
+    lookups,
+    norms,
+    pooling,
+    reductions,
+    views,
+)
 from fanin.moments.frame import Frame
 from fanin.moments.moments import Moments
 
@@ -23,9 +34,15 @@ _FAMILIES: tuple[Mapping[str, BackwardRule], ...] = (
     attention.RULES,
     contractions.RULES,
     convolution.RULES,
+    gathers.RULES,
+    lookups.RULES,
     norms.RULES,
+    pooling.RULES,
     reductions.RULES,
     views.RULES,
 )
 
 BACKWARD: Mapping[str, BackwardRule] = {name: rule for family in _FAMILIES for name, rule in family.items()}
+
+if len(BACKWARD) != sum(map(len, _FAMILIES)):
+    raise AssertionError("an operation has two backward rules")

@@ -1,17 +1,16 @@
-"""Backward through convolutions and average pooling: the same windows, read from the other side."""
+"""Backward through convolutions: the same windows, read from the other side."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 import numpy as np
 
 from fanin.graph.ir import Op
-from fanin.moments.backward.common import received, unbroadcast
-from fanin.moments.forward.convolution import Window, averaged, convolution_windows, pooling_windows, window_sum
-from fanin.moments.frame import Frame, NoRuleError
+from fanin.moments.backward.common import received
+from fanin.moments.forward.convolution import Window, convolution_windows, window_sum
+from fanin.moments.frame import Frame
 from fanin.moments.moments import Moments
 
 __all__ = ["RULES"]
@@ -56,48 +55,4 @@ def _at(m: Moments, same_sample: bool, same_place: bool) -> float:
     return m.pair(*differ) if differ else m.second_moment
 
 
-def _pooled(frame: Frame, op: Op, grads: Sequence[Moments | None]) -> Mapping[int, Moments]:
-    g = received(grads)
-    if g is None:
-        return {}
-    shape = frame.graph.value(op.inputs[0]).shape
-    windows = pooling_windows(frame, op)
-    taps = math.prod(w.places.shape[1] for w in windows)
-    back = [w.reversed(size) for w, size in zip(windows, shape[-len(windows) :], strict=True)]
-    return {op.inputs[0]: averaged(g, back, shape).scaled(math.prod(w.places.shape[1] for w in back) / taps)}
-
-
-def _max_pooled(frame: Frame, op: Op, grads: Sequence[Moments | None]) -> Mapping[int, Moments]:
-    """Each window sends its gradient to one entry."""
-    g = received(grads)
-    if g is None:
-        return {}
-    shape = frame.graph.value(op.inputs[0]).shape
-    share = math.prod(g.shape[2:]) / math.prod(shape[2:])
-    flat = g.reshaped((*g.shape[:2], math.prod(g.shape[2:])))
-    wide = flat.resized(2, math.prod(shape[2:])) if math.prod(shape[2:]) != flat.shape[2] else flat
-    kernel = wide.kernel * share**2
-    index = (slice(None),) * (kernel.ndim - len(wide.axes(2))) + (1,) * len(wide.axes(2))
-    kernel[index] = wide.kernel[index] * share
-    return {op.inputs[0]: replace(wide, kernel=kernel, mean=0.0).reshaped(shape)}
-
-
-def _upsampled(frame: Frame, op: Op, grads: Sequence[Moments | None]) -> Mapping[int, Moments]:
-    """Nearest-neighbour enlargement by whole factors: each entry receives the sum over its copies."""
-    g = received(grads)
-    shape = frame.graph.value(op.inputs[0]).shape
-    if g is None:
-        return {}
-    if any(g.shape[d] % n for d, n in enumerate(shape) if d >= 2):
-        raise NoRuleError("not by whole factors")
-    split = [part for d, n in enumerate(shape) for part in ((n, g.shape[d] // n) if d >= 2 else (n,))]
-    wide = g.reshaped(split)
-    return {op.inputs[0]: unbroadcast(wide.summed(range(3, len(split), 2)), shape)}
-
-
-RULES = {
-    **dict.fromkeys((f"conv{t}{n}d" for t in ("", "_transpose") for n in (1, 2, 3)), _convolution),
-    **dict.fromkeys((f"{a}avg_pool{n}d" for a in ("", "adaptive_") for n in (1, 2, 3)), _pooled),
-    **dict.fromkeys((f"{a}max_pool{n}d" for a in ("", "adaptive_") for n in (1, 2, 3)), _max_pooled),
-    **dict.fromkeys((f"upsample_nearest{n}d" for n in (1, 2, 3)), _upsampled),
-}
+RULES = dict.fromkeys((f"conv{t}{n}d" for t in ("", "_transpose") for n in (1, 2, 3)), _convolution)

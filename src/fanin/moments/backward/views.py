@@ -1,4 +1,4 @@
-"""Backward through views and joins: the same entries, back in their places."""
+"""Backward through views: the same entries, back in their places."""
 
 from __future__ import annotations
 
@@ -71,20 +71,6 @@ def _indexed(frame: Frame, op: Op, grads: Sequence[Moments | None]) -> Mapping[i
     return {op.inputs[0]: g}
 
 
-def _joined(frame: Frame, op: Op, grads: Sequence[Moments | None]) -> Mapping[int, Moments]:
-    g = received(grads)
-    if g is None:
-        return {}
-    tensors = op.arg(0, "tensors")
-    dim = int(op.arg(1, "dim", 0)) % len(g.shape)
-    out: dict[int, Moments] = {}
-    for t in tensors:
-        shape = frame.graph.value(t.index).shape
-        part = g.resized(dim, 1 if op.name == "stack" else shape[dim]).reshaped(shape)
-        out[t.index] = added([out[t.index], part]) if t.index in out else part
-    return out
-
-
 def _same(frame: Frame, op: Op, grads: Sequence[Moments | None]) -> Mapping[int, Moments]:
     g = received(grads)
     return {} if g is None else {op.inputs[0]: g}
@@ -123,7 +109,6 @@ RULES = {
     **dict.fromkeys(["expand", "expand_as", "broadcast_to"], _expand),
     **dict.fromkeys(["chunk", "split", "split_with_sizes", "tensor_split", "unbind"], _pieces),
     "getitem": _indexed,
-    **dict.fromkeys(["cat", "stack"], _joined),
     **dict.fromkeys(["roll", "flip"], _same),
     "dropout": _dropout,
 }

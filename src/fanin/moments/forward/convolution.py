@@ -1,4 +1,4 @@
-"""Convolutions and average pooling: sums over taps, with the share of them that padding leaves out of bounds."""
+"""Convolutions: sums over taps, with the share of them that padding leaves out of bounds."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import numpy as np
 from fanin.graph.ir import Op
 from fanin.moments.algebra import summed_up
 from fanin.moments.forward.contractions import finished
-from fanin.moments.frame import Frame, NoRuleError
+from fanin.moments.frame import Frame
 from fanin.moments.kernel import Array
 from fanin.moments.moments import Moments
 from fanin.moments.signal import Signal
 
-__all__ = ["RULES", "Window", "averaged", "convolution_windows", "pooling_windows", "tap_counts", "window_sum"]
+__all__ = ["RULES", "Window", "convolution_windows", "each", "tap_counts", "window_sum"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +123,8 @@ def _apply(x: Array, w: Array, counts: Sequence[Array], ins: int) -> Array:
 
 
 # ---------------------------------------------------------------------- the ops
-def _tuple(value: Any, n: int) -> tuple[int, ...]:
+def each(value: Any, n: int) -> tuple[int, ...]:
+    """One number for each of n dimensions, from one number or n of them."""
     if isinstance(value, int):
         return (value,) * n
     out = tuple(int(v) for v in value)
@@ -142,7 +143,7 @@ def convolution_windows(frame: Frame, op: Op) -> list[Window]:
     before = _full(frame.graph.value(op.inputs[0]).shape, n)[2:]
     after = _full(frame.graph.value(op.output).shape, n)[2:]
     taps = frame.graph.value(op.inputs[1]).shape[2:]
-    stride, dilation = _tuple(op.arg(3, "stride", 1), n), _tuple(op.arg(7 if transposed else 5, "dilation", 1), n)
+    stride, dilation = each(op.arg(3, "stride", 1), n), each(op.arg(7 if transposed else 5, "dilation", 1), n)
     padding = _padding(op.arg(4, "padding", 0), taps, dilation)
     make = Window.of_transposed if transposed else Window.of_convolution
     return [
@@ -170,7 +171,7 @@ def _padding(padding: Any, taps: Sequence[int], dilation: Sequence[int]) -> tupl
         return (0,) * len(taps)
     if padding == "same":
         return tuple(d * (k - 1) // 2 for k, d in zip(taps, dilation, strict=True))
-    return _tuple(padding, len(taps))
+    return each(padding, len(taps))
 
 
 def _convolved(frame: Frame, op: Op, out: Moments, x: Moments, shape: tuple[int, ...], n: int) -> Signal:
@@ -182,54 +183,4 @@ def _convolved(frame: Frame, op: Op, out: Moments, x: Moments, shape: tuple[int,
     return finished(frame, op, out)
 
 
-def pooling_windows(frame: Frame, op: Op) -> list[Window]:
-    """The windows of an average pooling, one a pooled dimension."""
-    n = next(int(c) for c in op.name if c.isdigit())
-    before, after = frame.graph.value(op.inputs[0]).shape[-n:], frame.graph.value(op.output).shape[-n:]
-    if op.name.startswith("adaptive"):
-        if any(a % b for a, b in zip(before, after, strict=True)):
-            raise NoRuleError("adaptive pooling of uneven windows")
-        taps = tuple(a // b for a, b in zip(before, after, strict=True))
-        stride, padding = taps, (0,) * n
-    else:
-        taps = _tuple(op.arg(1, "kernel_size"), n)
-        stride, padding = _tuple(op.arg(2, "stride") or taps, n), _tuple(op.arg(3, "padding", 0), n)
-    return [
-        Window.of_convolution(a, b, k, stride=s, padding=p, dilation=1)
-        for a, b, k, s, p in zip(before, after, taps, stride, padding, strict=True)
-    ]
-
-
-def _avg_pool(frame: Frame, op: Op) -> Signal:
-    x = frame.moments(op.arg(0, "input"))
-    return frame.made(op, averaged(x, pooling_windows(frame, op), frame.graph.value(op.output).shape))
-
-
-def averaged(x: Moments, windows: Sequence[Window], shape: tuple[int, ...]) -> Moments:
-    """Mean over windows of the last dimensions, padding counted as zeros."""
-    n, lead = len(windows), len(shape) - len(windows)
-    x = x.merged(*range(lead, len(x.shape)))
-    lead_axes = x.axes_of(range(lead))
-    kernel = x.kernel
-    for d in range(n):
-        if x.shape[lead + d] == 1:
-            kernel = np.repeat(np.expand_dims(kernel, len(lead_axes) + d), 2, len(lead_axes) + d)
-    tables = [tap_counts(w, s) for w, s in zip(windows, x.shape[lead:], strict=True)]
-    letters = [f"{o}{p}{t}" for o, p, t in zip("xyz"[:n], "pqr"[:n], "tuv"[:n], strict=True)]
-    flat = kernel.reshape((-1, *(2,) * n))
-    summed = np.einsum(f"a{'pqr'[:n]},{','.join(letters)}->a{'xyz'[:n]}", flat, *tables)
-    kernel = summed.reshape((2,) * (len(lead_axes) + n))
-    for d in reversed(range(n)):
-        if shape[lead + d] == 1:
-            kernel = np.take(kernel, 1, axis=len(lead_axes) + d)
-    share = 1.0 / float(np.prod([w.places.shape[1] for w in windows]))
-    reads = float(np.prod([(w.places >= 0).sum() / w.places.shape[0] for w in windows]))
-    sizes = (*(x.sizes[a] for a in lead_axes), *(s for s in shape[lead:] if s != 1))
-    made = Moments(shape=shape, sizes=sizes, mean=x.mean * share * reads, kernel=np.asarray(kernel) * share**2)
-    return replace(made, width_var=x.width_var)
-
-
-RULES = {
-    **dict.fromkeys((f"conv{t}{n}d" for t in ("", "_transpose") for n in (1, 2, 3)), _convolution),
-    **dict.fromkeys((f"{a}avg_pool{n}d" for a in ("", "adaptive_") for n in (1, 2, 3)), _avg_pool),
-}
+RULES = dict.fromkeys((f"conv{t}{n}d" for t in ("", "_transpose") for n in (1, 2, 3)), _convolution)

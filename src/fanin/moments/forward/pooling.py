@@ -1,10 +1,10 @@
-"""Max pooling: the largest of a window of correlated entries, through whatever function leads to it."""
+"""Pooling: the mean of a window, and the largest of its correlated entries through whatever function leads to it."""
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,13 +12,14 @@ import numpy as np
 
 from fanin.graph.ir import Op
 from fanin.moments import kernel as kn
+from fanin.moments.forward.convolution import Window, each, tap_counts
 from fanin.moments.forward.elementwise import Function, chain_function, correlation, is_positive, region_of
 from fanin.moments.frame import Frame, NoRuleError
 from fanin.moments.kernel import Array
 from fanin.moments.moments import Moments
 from fanin.moments.signal import Signal
 
-__all__ = ["RULES", "largest_of_windows"]
+__all__ = ["RULES", "averaged", "largest_of_windows", "pooling_windows"]
 
 _PAIRS = 4096
 
@@ -92,6 +93,54 @@ def _taps(op: Op, n: int, before: tuple[int, ...], after: tuple[int, ...]) -> in
     return math.prod([int(size)] * n if isinstance(size, int) else (int(k) for k in size))
 
 
-RULES: Mapping[str, Callable[[Frame, Op], Signal]] = dict.fromkeys(
-    [f"{kind}max_pool{n}d" for kind in ("", "adaptive_") for n in (1, 2, 3)], _max_pool
-)
+def pooling_windows(frame: Frame, op: Op) -> list[Window]:
+    """The windows of an average pooling, one a pooled dimension."""
+    n = next(int(c) for c in op.name if c.isdigit())
+    before, after = frame.graph.value(op.inputs[0]).shape[-n:], frame.graph.value(op.output).shape[-n:]
+    if op.name.startswith("adaptive"):
+        if any(a % b for a, b in zip(before, after, strict=True)):
+            raise NoRuleError("adaptive pooling of uneven windows")
+        taps = tuple(a // b for a, b in zip(before, after, strict=True))
+        stride, padding = taps, (0,) * n
+    else:
+        taps = each(op.arg(1, "kernel_size"), n)
+        stride, padding = each(op.arg(2, "stride") or taps, n), each(op.arg(3, "padding", 0), n)
+    return [
+        Window.of_convolution(a, b, k, stride=s, padding=p, dilation=1)
+        for a, b, k, s, p in zip(before, after, taps, stride, padding, strict=True)
+    ]
+
+
+def _avg_pool(frame: Frame, op: Op) -> Signal:
+    x = frame.moments(op.arg(0, "input"))
+    return frame.made(op, averaged(x, pooling_windows(frame, op), frame.graph.value(op.output).shape))
+
+
+def averaged(x: Moments, windows: Sequence[Window], shape: tuple[int, ...]) -> Moments:
+    """Mean over windows of the last dimensions, padding counted as zeros."""
+    n, lead = len(windows), len(shape) - len(windows)
+    x = x.merged(*range(lead, len(x.shape)))
+    lead_axes = x.axes_of(range(lead))
+    kernel = x.kernel
+    for d in range(n):
+        if x.shape[lead + d] == 1:
+            kernel = np.repeat(np.expand_dims(kernel, len(lead_axes) + d), 2, len(lead_axes) + d)
+    tables = [tap_counts(w, s) for w, s in zip(windows, x.shape[lead:], strict=True)]
+    letters = [f"{o}{p}{t}" for o, p, t in zip("xyz"[:n], "pqr"[:n], "tuv"[:n], strict=True)]
+    flat = kernel.reshape((-1, *(2,) * n))
+    summed = np.einsum(f"a{'pqr'[:n]},{','.join(letters)}->a{'xyz'[:n]}", flat, *tables)
+    kernel = summed.reshape((2,) * (len(lead_axes) + n))
+    for d in reversed(range(n)):
+        if shape[lead + d] == 1:
+            kernel = np.take(kernel, 1, axis=len(lead_axes) + d)
+    share = 1.0 / float(np.prod([w.places.shape[1] for w in windows]))
+    reads = float(np.prod([(w.places >= 0).sum() / w.places.shape[0] for w in windows]))
+    sizes = (*(x.sizes[a] for a in lead_axes), *(s for s in shape[lead:] if s != 1))
+    made = Moments(shape=shape, sizes=sizes, mean=x.mean * share * reads, kernel=np.asarray(kernel) * share**2)
+    return replace(made, width_var=x.width_var)
+
+
+RULES: Mapping[str, Callable[[Frame, Op], Signal]] = {
+    **dict.fromkeys([f"{kind}max_pool{n}d" for kind in ("", "adaptive_") for n in (1, 2, 3)], _max_pool),
+    **dict.fromkeys([f"{kind}avg_pool{n}d" for kind in ("", "adaptive_") for n in (1, 2, 3)], _avg_pool),
+}
