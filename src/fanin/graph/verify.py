@@ -25,8 +25,8 @@ class GrammarRule:
 
 
 def _indices(graph: Graph) -> Iterator[str]:
-    yield from (f"value {v.index} lies at place {i}" for i, v in enumerate(graph.values) if v.index != i)
-    yield from (f"op {op.index} lies at place {i}" for i, op in enumerate(graph.ops) if op.index != i)
+    yield from (f"value {v.index} is at place {i}" for i, v in enumerate(graph.values) if v.index != i)
+    yield from (f"op {op.index} is at place {i}" for i, op in enumerate(graph.ops) if op.index != i)
 
 
 def _single_assignment(graph: Graph) -> Iterator[str]:

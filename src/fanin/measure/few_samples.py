@@ -19,7 +19,7 @@ from fanin.model.trees import map_tensors, tensors_in
 __all__ = ["FEW", "enough_samples", "first_samples", "fresh"]
 
 FEW = 2  # samples of the Jacobian; the virtual step takes one
-_VALUES = 16  # behind a statistic of the batch, below which the normalised signal is a matter of few samples
+_VALUES = 16  # of a statistic over the batch; with fewer, single samples decide the normalised signal
 
 
 def fresh(inputs: Any, need_grad: bool) -> tuple[list[torch.Tensor], Any]:
@@ -61,7 +61,7 @@ def first_samples(inputs: Any, batch: int | None, few: int) -> Any | None:
 
 
 def enough_samples(norms: Iterable[NormRecord | None], batch: int | None, *, least: int = FEW) -> int:
-    """How many samples it takes for every statistic over the batch to stand on 16 values, and at least so many."""
+    """How many samples every statistic over the batch needs to be taken from 16 values; at least `least`."""
     shared = [n.values_per_statistic for n in norms if n is not None and n.training and n.kind == "batch_norm"]
     if not shared or not batch:
         return least

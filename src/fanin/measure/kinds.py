@@ -20,7 +20,7 @@ REGRESSION = frozenset(("mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss"))
 
 # Exactly zero, with zero slope, on part of the line: a unit can die.
 RECTIFIERS = frozenset(("relu", "relu6", "threshold", "hardswish"))
-# name -> (low, high): outside lies the flat part, slope below 6 % of the largest (tanh: |y| > .97, slope .06; sigmoid:
+# name -> (low, high): outside is the flat part, slope below 6 % of the largest (tanh: |y| > .97, slope .06; sigmoid:
 # |x| > 4).
 BOUNDED: dict[str, tuple[float, float]] = {
     "tanh": (-0.97, 0.97),

@@ -40,11 +40,10 @@ def primary(output: Any) -> torch.Tensor | None:
 
 
 def objective(output: Any, *, targets: Any, loss: Callable[..., Any] | None) -> Objective:
-    """The loss: given, carried by the output.
+    """The number to differentiate.
 
-    Cross-entropy or squared error against targets, or a random unit cotangent.
-
-    The cotangent is v . f(x) / |v| with v ~ N(0, 1): its gradient is the vector-Jacobian product of one random
+    That is the loss as given, the loss that the output carries, cross-entropy or squared error against targets, or a
+    random unit cotangent: v . f(x) / |v| with v ~ N(0, 1), whose gradient is the vector-Jacobian product of one random
     direction.
     """
     if loss is not None:
@@ -83,7 +82,7 @@ def _against(logits: torch.Tensor | None, targets: Any) -> Objective:
     functional = torch.nn.functional
     if logits is None or not isinstance(targets, torch.Tensor):
         raise ArgumentError(
-            f"targets of type {type(targets).__name__} need a loss that knows them. "
+            f"targets of type {type(targets).__name__} have no default loss. "
             "Give loss=, a callable that takes (output, targets)."
         )
     if not targets.is_floating_point() and logits.is_floating_point():

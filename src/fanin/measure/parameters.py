@@ -27,7 +27,7 @@ def parameter_records(
     recorder: Recorder,
     leading: set[int],
 ) -> tuple[ParameterRecord, ...]:
-    """One record a parameter, in the model's order; tied names stand with the first.
+    """One record a parameter, in the model's order; tied names are in the record of the first.
 
     Args:
         reading: the model as it was read.

@@ -158,7 +158,7 @@ def _backward(task: Task, result: Pass, leaves: list[torch.Tensor]) -> None:
 
 
 def _gradients(value: torch.Tensor, wanted: list[torch.Tensor], *, accumulate: bool) -> list[torch.Tensor | None]:
-    """Gradients without touching `.grad`, or through it with what it held put aside and back."""
+    """Gradients without writing `.grad`; with `accumulate`, through `.grad`, which gets back what it held."""
     if not accumulate:
         return list(torch.autograd.grad(value, wanted, allow_unused=True))
     kept = [(w, w.grad) for w in wanted]
@@ -174,16 +174,13 @@ def _gradients(value: torch.Tensor, wanted: list[torch.Tensor], *, accumulate: b
 
 
 def states_after_virtual_steps(task: Task, done: Pass) -> dict[str, Any]:
-    """States of zero gradients after virtual steps.
-
-    On a few samples first and on the whole batch where those stay closed.
-    """
+    """States of zero gradients after virtual steps: on a few samples, then on the whole batch if some are still zero."""
     if "gradients" in done.missing:
         return {}
     few = _few_samples(task, done)
     if few is not None:
         inputs, cotangents = few
-        with contextlib.suppress(Exception):  # what the model does not bear is to be run with so few
+        with contextlib.suppress(Exception):  # the model refuses to run with so few
             states = states_after_steps(
                 task.model, done.gradients, lambda: _again(task, inputs, cotangents, done.accumulate)
             )

@@ -19,16 +19,16 @@ if TYPE_CHECKING:
 
 __all__ = ["with_predictions"]
 
-# Poole et al. 2016 and, of the way back, Schoenholz et al. 2017; errors at this width: Hanin and Rolnick 2018.
+# Poole et al. 2016 and, for gradients, Schoenholz et al. 2017; errors at this width: Hanin and Rolnick 2018.
 _FORWARD = "mean field (arXiv 1606.05340, 1803.01719)"
 _BACKWARD = "mean field from the measured gradient at the outputs (arXiv 1611.01232, 1803.01719)"
 _FAR = 5.0  # standard errors from which an assumption is said to fail
 _LEAST_SE = 0.02  # a prediction is not better than this: moments of weights are sampled, borders and batches are finite
-_ALIKE = "weights are independent of what they read, and entries of one tensor are alike"
-_INDEPENDENT = "gradients are independent of the signals that they meet on the way back, and alike in all places"
+_ALIKE = "weights are independent of what they read, and all entries of one tensor have one law"
+_INDEPENDENT = "gradients are independent of the signals that they are multiplied with, and have one law in all places"
 _SAMPLED = "operations that theory has no rule for, sampled one at a time, are independent of one another"
 _FEW_VALUES = 32
-_SHARED = 0.05  # between-sample share of the energy below which all samples stand on one draw
+_SHARED = 0.05  # between-sample share of the energy below which one draw of the weights decides all samples
 
 
 def with_predictions(
@@ -109,7 +109,7 @@ def _both(site: Site, known: TensorMoments | None, doubts: _Doubts) -> _Expected
         why = doubts.of(site) or (_SAMPLED if known.provenance == "empirical" else _ALIKE)
         forward = replace(forward, assumption=why)
     if backward is not None and abs(backward.z) >= _FAR:
-        # Where the signal itself is not as theory has it, no more can be asked of its gradient.
+        # Where theory fails for the signal itself, its prediction of the gradient fails with it.
         why = doubts.of(site) or (_ALIKE if failing else doubts.norms or _INDEPENDENT)
         backward = replace(backward, assumption=_SAMPLED if known.gradient_provenance == "empirical" else why)
     return _Expected(forward, backward)
@@ -140,8 +140,8 @@ class _Doubts:
 def _doubts(sites: Sequence[Site], copies: bool) -> _Doubts:
     shared = [s.norm.values_per_statistic for s in sites if s.norm and s.norm.training and s.norm.kind == "batch_norm"]
     few = min(shared, default=_FEW_VALUES)
-    words = f"a norm divides by the same number each time: some stand on {few} values" if few < _FEW_VALUES else ""
-    return _Doubts(copies, words)
+    words = f"a norm divides by the same number each time: some take their statistics from {few} values"
+    return _Doubts(copies, words if few < _FEW_VALUES else "")
 
 
 def _prediction(

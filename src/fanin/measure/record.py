@@ -52,7 +52,7 @@ class Histogram:
 
     `log2` histograms count binary exponents of |x|: bin i holds 2^(low + i) <= |x| < 2^(low + i + 1); `under` counts
     exact zeros. `linear` histograms count x in units of the tensor's rms: bin i is [low + i * width, low + (i + 1) *
-    width); `under` and `over` are what lies outside.
+    width); `under` and `over` count what is outside.
     """
 
     scale: Literal["log2", "linear"]
@@ -88,7 +88,7 @@ class TensorStats:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Activity:
-    """Which units of a rectifier-like activation are ever active.
+    """Which units of a rectifier-like activation are active for some sample.
 
     Attributes:
         num_units: channels (or features).
@@ -118,7 +118,7 @@ class Saturation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cosine:
-    """Likeness of samples: mean pairwise cosine, between-sample share of the energy, matrix of <= 16 samples.
+    """How similar samples are: mean pairwise cosine, between-sample share of the energy, matrix of <= 16 samples.
 
     `one_minus_mean` is 1 - mean cosine, computed without cancellation. `between_share` is E|h - mean(h)|^2 / E|h|^2.
     """
@@ -137,9 +137,9 @@ class Attention:
     Attributes:
         num_keys: visible keys T (the median over rows, where a mask hides some).
         logit_std: per head, the root mean variance of a row of logits over its visible keys.
-        condensation: per head, s^2 / ln T; above 2 a softmax over Gaussian logits sits on a few keys (random energy
-            model, s = sqrt(2 ln T)). Of the part of the logits that depends on the data: what differs between two
-            samples, so that a bias added for every position counts for nothing.
+        condensation: per head, s^2 / ln T; above 2 a softmax over Gaussian logits puts most of its weight on a few
+            keys (random energy model, s = sqrt(2 ln T)). Of the part of the logits that depends on the data: only what
+            differs between two samples counts, so a bias added for every position does not.
         entropy: per head, mean row entropy over ln T (1: uniform).
     """
 
@@ -411,10 +411,9 @@ class LossRecord:
         own_value: what that call alone gave (the loss may add several).
         reduction: its reduction.
         num_classes: size of the class axis.
-        baseline: loss of the best constant answer that knows nothing: ln K, ln 2 per label, or the variance of the
-            targets.
-        prior: loss of the best constant answer that knows how often each label occurs in the batch: the entropy of
-            the label frequencies; None where the targets are no labels.
+        baseline: loss of a constant prediction: ln K for K classes, ln 2 per label, or the variance of the targets.
+        prior: loss of the best constant prediction for the label frequencies of the batch, which is their entropy;
+            None where the targets are no labels.
         num_terms: labels that the loss averages over.
         positive_share: share of positive labels of a binary loss.
         prediction: statistics of the loss function's input (logits or predictions).

@@ -5,7 +5,7 @@ sees each operation where it happens and `Tensor.register_hook` sees its gradien
 taken inside the pass: a tensor kept for later may have been overwritten by then, and would cost its memory.
 
 The recorder keeps the order of operations, the modules that run and where tensors come from. What is measured of an
-operation stands in the table of `quantities/table.py`.
+operation is listed in `quantities/table.py`.
 """
 
 from __future__ import annotations
@@ -221,7 +221,7 @@ class Recorder(TorchFunctionMode):
         return site
 
     def _look_for_nonfinite(self, call: Call, tensor: torch.Tensor) -> None:
-        """Operations that are no site are only asked whether they are where the first NaN or infinity came from."""
+        """Of an operation that is no site: note it where it gives the first NaN or infinity."""
         if self.first_nonfinite is None and call.op not in _NO_SOURCE:
             norm = torch.linalg.vector_norm(tensor.detach())
             if not bool(torch.isfinite(norm)) and _gives_nonfinite(tensor.detach(), call.args):

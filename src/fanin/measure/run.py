@@ -41,7 +41,7 @@ def measure(task: Task) -> tuple[Measurements, dict[str, float]]:
     """Measure one forward and backward; the model is left bit for bit as found.
 
     Returns:
-        The measurements, and seconds spent in "forward", "backward", "prediction" (where theory was asked) and "total".
+        The measurements, and seconds spent in "forward", "backward", "prediction" (where theory predicted) and "total".
 
     Raises:
         CaptureError: the model or the loss raised; the message says where, the cause is chained.
@@ -154,7 +154,7 @@ def _jacobian(task: Task, done: Pass, sites: tuple[Site, ...]) -> tuple[Jacobian
     batch = done.recorder.batch
     try:
         return probed_jacobian(task.model, task.inputs, batch=batch, sites=sites, seed=task.seed)
-    except Exception as error:  # the model ran once; what it does not bear is a few samples, or a second run
+    except Exception as error:  # the model ran once, so it refuses few samples or a second run
         return None, f"a run of the first samples alone raised {type(error).__name__}: {error}"
 
 

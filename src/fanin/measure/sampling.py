@@ -1,4 +1,4 @@
-"""A few thousand elements that stand for a tensor, without copying the rest.
+"""A sample of a few thousand elements of a tensor, without copying the rest.
 
 Statistics of every element would cost more than the products that made them; 16,384 strided elements give the rms to
 0.6 % (Gaussian) for a hundredth of the price. The stride is coprime to every axis, so no channel or position is left
@@ -84,9 +84,9 @@ def thinned(x: torch.Tensor, budget: int, *, keep: tuple[int, ...] = (0,)) -> to
 
 
 def as_samples(x: torch.Tensor, batch: int | None) -> torch.Tensor | None:
-    """X with its samples on axis 0.
+    """A tensor with its samples on axis 0; None where it is unknown which axis counts them.
 
-    Itself, its axis 1 moved forward, or rows regrouped (windows of one image); None if unknown.
+    That is x itself, x with axis 1 moved forward, or with its rows regrouped (windows of one image).
     """
     if batch is None or x.dim() < 2 or batch < 2:
         return None

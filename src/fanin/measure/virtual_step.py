@@ -1,8 +1,8 @@
-"""A step taken on a copy: what tells a closed gate from a dead unit.
+"""A step taken on a copy: the gradient of a closed gate is no longer zero after it, that of a dead unit still is.
 
 A zero-initialised gate (the last scale of a residual branch, a LayerScale, the B of LoRA, a zero head) leaves
-everything behind it without gradient at step zero and opens at the first step. A network whose units are dead stays as
-it is. So: move every parameter by 1 % along its gradient and look again.
+everything behind it without gradient at step zero; after the first step there is one. Where units are dead, the
+gradient stays zero. So: move every parameter by 1 % along its gradient and look again.
 """
 
 from __future__ import annotations
@@ -86,8 +86,8 @@ def states_after_steps(
         recompute: gives name -> gradient for the values the model has when called.
 
     Returns:
-        name -> state, for names whose gradient was zero. Steps end when none is zero any more, or when a step opened
-        nothing.
+        name -> state, for names whose gradient was zero. Steps end when none is zero any more, or when a step changed
+        none of them.
     """
     live = dict(model.named_parameters())
     closed = {n for n, g in gradients.items() if gradient_state(live[n], g) == "zero"}

@@ -24,10 +24,7 @@ _DRAWS = 2
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """A contribution to a gradient.
-
-    `factor` times a tensor; parts that are multiples of one tensor add up before they are squared.
-    """
+    """A contribution to a gradient: `factor` times a tensor. Multiples of one tensor add up before they are squared."""
 
     origin: tuple[int, int]
     factor: float
@@ -35,10 +32,7 @@ class _Part:
 
 
 class _Tape:
-    """Gradients collected so far, by value.
-
-    What ops hand back, and for links of elementwise chains what enters the chain from outside.
-    """
+    """Gradients collected so far, by value; for links of elementwise chains, what enters the chain from outside."""
 
     def __init__(self) -> None:
         self.parts: dict[int, list[_Part]] = {}
@@ -142,9 +136,9 @@ _LINEAR = frozenset([
 
 
 def _linear_step(frame: Frame, op: Op, tape: _Tape, kind: Provenance) -> bool:
-    """Sums and known multiples.
+    """Send a gradient through a sum or a known multiple; False for any other operation.
 
-    Operands of the full shape receive multiples of the same tensor. False for anything else.
+    Operands of the full shape receive multiples of the same tensor.
     """
     whole = tape.whole(op.output)
     factors = _linear_factors(frame, op)
@@ -215,8 +209,8 @@ def _opaque_step(frame: Frame, op: Op, tape: _Tape, kind: Provenance) -> None:
 def _width_of(frame: Frame, op: Op, grads: Sequence[Moments | None]) -> float | None:
     """What finite width has added to the log second moment of a gradient once an op has summed it over.
 
-    As on the way forward: what it had, and the scatter of the one tensor that was summed. A norm divides by what finite
-    width made of the signal. None: the op mixes nothing.
+    As in the forward sweep: what it had, and the scatter of the one tensor that was summed. A norm divides by what
+    finite width made of the signal. None: the op mixes nothing.
     """
     received = [g for g in grads if g is not None]
     if not received:

@@ -26,7 +26,7 @@ _MAX_REPLAY_DEPTH = 60
 
 
 class NoRuleError(Exception):
-    """A rule cannot speak about this call; it is sampled instead."""
+    """A rule does not cover this call; it is sampled instead."""
 
 
 class Draw(dict[int, Any]):
@@ -132,7 +132,7 @@ class Frame:
         Args:
             op: the op.
             moments: of its result.
-            fresh: a weight of mean zero stands between the result and its operands.
+            fresh: the result is multiplied by a weight of mean zero.
             leaf: see `Signal.leaf`.
             kind: provenance of the step itself.
         """
@@ -168,7 +168,7 @@ class Frame:
     def forget(self, read_last: Mapping[int, int], now: int) -> None:
         """Drop large drawn tensors of values that nothing reads after operation `now`.
 
-        Each is drawn from a seed of its own, so where it is asked for again after all, it comes back as it was.
+        Each is drawn from a seed of its own, so one that is needed again is drawn again with the same numbers.
         """
         for env in self.ensembles:
             for value in [v for v in env.large if read_last.get(v, -1) <= now]:

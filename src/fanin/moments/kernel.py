@@ -1,4 +1,4 @@
-r"""The second moments of a random array, told apart by which axes two of its entries share.
+r"""The second moments of a random array, by which axes two of its entries share.
 
 A tensor of n axes has a *kernel* of shape (2,) * n: ``kernel[e]`` is E[x_I x_J] for two entries I, J whose indices
 agree on the axes with e = 1 and differ on those with e = 0. For activations (sample, token, feature),
@@ -22,7 +22,7 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-_SHORT = 64  # an axis that is summed slice by slice where many runs of it lie side by side
+_SHORT = 64  # an axis that is summed slice by slice where many runs of it are side by side
 
 __all__ = [
     "Array",
@@ -175,7 +175,7 @@ def _energies(values: Array, axes: tuple[int, ...]) -> Array:
 
 
 def _averaged(values: Array, axis: int) -> Array:
-    """Mean over one axis, which stays with length 1; as matrix products, which do not mind short axes."""
+    """Mean over one axis, which stays with length 1; as matrix products, which are as fast on short axes."""
     shape, size = values.shape, values.shape[axis]
     left, right = math.prod(shape[:axis]), math.prod(shape[axis + 1 :])
     x = np.ascontiguousarray(values).reshape(left, size, right)

@@ -235,7 +235,7 @@ def _axes(shape: tuple[int, ...], sizes: tuple[int, ...], dim: int) -> tuple[int
 
 
 def _fits(bound: int, edges: Sequence[int]) -> bool:
-    """Whether an axis limit lies at a whole number of rows inside the dimension that holds it."""
+    """Whether an axis limit is at a whole number of rows inside the dimension that holds it."""
     below = max((e for e in edges if e <= bound), default=1)
     above = min((e for e in edges if e >= bound), default=bound)
     return bound % below == 0 and above % bound == 0

@@ -86,7 +86,7 @@ def propagate(
         inputs: "example": the float inputs have the moments of those the graph was captured with; "standard": N(0, 1);
             or moments by value index. Integer inputs, buffers and constants are known as numbers where the graph holds
             them.
-        cotangent: what the outputs receive on the way back: None: no backward sweep; "unit": independent N(0, 1) at
+        cotangent: the gradient that the outputs receive: None: no backward sweep; "unit": independent N(0, 1) at
             the first output; "cross_entropy": the gradient of the mean cross entropy over the last dimension of the
             first output, at flat predictions; or moments by value index.
         training: whether dropout is on.

@@ -41,11 +41,11 @@ class Signal:
             from them alone).
         leaf: it is taken as a Gaussian field when what follows it is sampled; otherwise the op that made it is run
             again.
-        region: the values it is an elementwise function of; empty: it stands for itself.
-        deep: the same with sums (of few terms) taken apart; empty: it stands for itself.
+        region: the values it is an elementwise function of; empty: it is a source of its own.
+        deep: the same with sums (of few terms) taken apart; empty: it is a source of its own.
         positive: no entry is below zero; taken as log-normal where it enters a function together with its mean.
         depth: elementwise ops between it and those values.
-        atoms: the tensor as a sum of others that are uncorrelated with each other; empty: it stands for itself.
+        atoms: the tensor as a sum of others that are uncorrelated with each other; empty: it is a source of its own.
         shared: value indices whose fluctuations it inherits without a fresh weight in between (through a mean, a
             norm, a function).
         weight_only: it depends on parameters alone.

@@ -1,4 +1,4 @@
-"""What is assumed of a parameter: the moments that stand for its numbers."""
+"""What is assumed of a parameter: moments in place of its numbers."""
 
 from __future__ import annotations
 

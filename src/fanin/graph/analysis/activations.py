@@ -1,8 +1,8 @@
 """Activations, found by what they compute and not by what they are called.
 
 A region of elementwise operations on one tensor is replayed on a grid and known by value: ``x * sigmoid(1.702 x)``,
-the eight operations of a tanh-GELU, ``relu(x) ** 2``, a soft cap or a custom autograd function are all met as what
-they are. An affine region is transparent; an unknown one keeps its exact callable, so theory can integrate it.
+the eight operations of a tanh-GELU, ``relu(x) ** 2``, a soft cap or a custom autograd function are all
+recognised. An affine region is transparent; an unknown one keeps its exact callable, so theory can integrate it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _TOLERANCE = 2e-5  # relative to the largest value on the grid; models compute i
 
 @dataclass(frozen=True, slots=True)
 class Activation:
-    """A univariate function met in a graph.
+    """A univariate function found in a graph.
 
     Attributes:
         name: name of the function, "custom(op,op,...)" where unknown, "affine" for a x + b.

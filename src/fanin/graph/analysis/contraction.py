@@ -1,4 +1,4 @@
-"""Where parameters meet the signal: which operation sums over which axes of which parameter.
+"""Contractions: which operation sums products of the signal with which axes of which parameter.
 
 `contractions` reads the operations, `trace` follows a weight back through the operations that shape it (transposes,
 weight norm, standardization, selection of an expert) to the parameters it is made of, carrying along what each axis
@@ -127,7 +127,7 @@ def _convolution(graph: Graph, op: Op, dependence: Dependence) -> Iterator[Contr
 
 
 def _product(left: int, right: int, bias: int | None = None) -> Reader:
-    """Matrix products whose operands stand at two places of the call; either may be the weight."""
+    """Matrix products whose operands are at two places of the call; either may be the weight."""
 
     def read(graph: Graph, op: Op, dependence: Dependence) -> Iterator[Contraction]:
         a, b = op.ref(left), op.ref(right)

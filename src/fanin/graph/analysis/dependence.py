@@ -1,9 +1,8 @@
 """Which tensors carry the signal, which are made of parameters alone, and which are neither.
 
-A matrix product has a weight and a datum only once this is known: ``x @ W``, ``W @ x`` and a low-rank ``B @ A`` look
-alike. Latent inputs
-(learned queries, class tokens, position tables) are parameters that *become* signal where they meet a weight or the
-signal.
+Only this tells which operand of a matrix product is the weight: ``x @ W``, ``W @ x`` and a low-rank ``B @ A`` look the
+same. Latent inputs (learned queries, class tokens, position tables) are parameters that *become* signal where a weight
+is applied to them or they are combined with the signal.
 """
 
 from __future__ import annotations
@@ -49,9 +48,8 @@ class Dependence:
 def dependence(graph: Graph) -> Dependence:
     """Kinds of all values.
 
-    Products of parameters with each other or with constants are first taken for weights, then reconsidered in order:
-    what does not end
-    as a weight is signal.
+    Products of parameters with each other or with constants are first taken for weights. Then those that are used as
+    the weight of no operation become signal.
     """
     latent: frozenset[int] = frozenset()
     kinds = _propagate(graph, latent)

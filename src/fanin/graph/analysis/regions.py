@@ -51,7 +51,7 @@ _CASTS = frozenset(
 )
 _UNIVARIATE = ELEMENTWISE | _COMPARISONS | _CASTS
 _OWN_PARAMETER = frozenset({"prelu"})
-# a number that is not at hand (learned, or a buffer on meta): nn.PReLU starts at 0.25, others change nothing
+# what an unknown number counts as (learned, or a buffer on meta): nn.PReLU starts at 0.25, others change nothing
 _INITIAL: Mapping[str, float] = {"prelu": 0.25, "add": 0.0, "sub": 0.0}
 
 
@@ -175,7 +175,7 @@ def _uniform(graph: Graph, value: int) -> float | None:
 
 
 def _number_of(graph: Graph, value: int, depth: int = 0, *, reader: str = "mul") -> float | str:
-    """The number behind a one-element operand that is no part of the region; "?" where it cannot be had."""
+    """The number behind a one-element operand that is no part of the region; "?" where it is not known."""
     data = graph.data.get(value)
     if data is not None and data.numel() == 1:
         return float(data.reshape(()).item())

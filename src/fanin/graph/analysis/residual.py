@@ -69,7 +69,7 @@ def _projection(analysis: Analysis, known: Mapping[int, Residual], skip: int, br
     if start is None or not _bends(analysis, branch, start):
         return None  # a linear branch beside a map is a low-rank update of that map
     if op.index in {inside.index for inside in _branch_ops(analysis, branch, start)}:
-        return None  # both come through that map: what parts them lies behind it
+        return None  # both come through that map: they separate after it
     return skip, branch, start, "projection"
 
 

@@ -84,7 +84,7 @@ def _events_after(analysis: Analysis, value: int) -> tuple[Event, ...]:
 
 @dataclass(frozen=True, slots=True)
 class _State:
-    """Where a walk stands."""
+    """The value that a walk has reached, and what it passed on the way."""
 
     value: int
     norms: tuple[int, ...]

@@ -285,7 +285,7 @@ _BOX_TEXT = 'fill="#444" font-weight="bold"'
 
 
 def _arrow(a: _Spot, b: _Spot, others: list[_Spot]) -> str:
-    """A curve from the bottom of one node to the top of another, bent around what stands between them."""
+    """A curve from the bottom of one node to the top of another, bent around the nodes between them."""
     x1, y1, x2, y2 = a.x + a.width / 2, a.y + a.height, b.x + b.width / 2, b.y
     between = [o for o in others if o.y > y1 - 1 and o.y + o.height < y2 + 1 and o not in (a, b)]
     blocking = [o for o in between if o.x - 6 < max(x1, x2) and o.x + o.width + 6 > min(x1, x2)]

@@ -22,7 +22,7 @@ __all__ = ["Branch", "ParameterRole", "Part", "Roles", "Stream", "Use"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
-    """One of several maps that lie side by side along a weight's output axis.
+    """One of several maps side by side along a weight's output axis.
 
     Attributes:
         tag: what it is: "attn_q", "attn_k", "attn_v", "gate", "act", "i", "f", "g", "o", "r", "z", "n", ...
@@ -37,7 +37,7 @@ class Part:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Branch:
-    """Where a map stands in a residual branch.
+    """The place of a map in a residual branch.
 
     Attributes:
         stream: number of the residual stream.
@@ -74,7 +74,7 @@ class Stream:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Use:
-    """One place where a parameter meets the signal.
+    """One operation that applies a parameter to the signal.
 
     Attributes:
         op: index of the operation in the graph.
@@ -82,7 +82,7 @@ class Use:
         module: path of the module that runs it.
         tags: what its output does next: "act", "act+gate", "gate", "attn_q", "attn_k", "attn_v", "attn_bias",
             "datamul", "residual", "stream_in", "linear", "softmax", "router", "head", "embed", "loss"; in the order
-            met.
+            in which they follow.
         feeds: what the data operand comes from, one entry a summand or concatenated part ("norm", "act:gelu",
             "attn", "gate", "se_gate", "stream", "lin", "embed", "softmax", "rnn", "mix", "input", "param", "const").
         feed: the activation that feeds it, where one does.
@@ -132,7 +132,7 @@ class ParameterRole:
         fan_in: terms summed into one output; None for parameters without fans.
         fan_out: terms summed into the gradient of one input, of one part; None for parameters without fans.
         parts: maps stacked along the output axis, in order; empty where there is one.
-        uses: every place where it meets the signal, in order. The first decides the role.
+        uses: every operation that applies it to the signal, in order. The first decides the role.
         iterated: longest chain of its uses that feed each other (recurrence, layer sharing); 1 for a plain weight, 0
             if unused.
         owner: for a bias, norm shift or gain: the weight (or norm scale) that it belongs to; "" if none.

@@ -32,7 +32,7 @@ def weight_layout(use: Contraction, link: Link, p: Parameter) -> tuple[Layout, b
 
 
 def fits(layout: Layout, p: Parameter) -> bool:
-    """Whether a parameter has the shape that a layout speaks of."""
+    """Whether a layout describes the shape of a parameter."""
     try:
         layout.check(p.shape)
     except LayoutError:
@@ -41,7 +41,7 @@ def fits(layout: Layout, p: Parameter) -> bool:
 
 
 def with_parts(layout: Layout, parts: tuple[Part, ...], shape: Sequence[int]) -> Layout:
-    """The layout with the maps that lie side by side along its output axis."""
+    """The layout with the maps that its output axis holds side by side."""
     if len(parts) < 2 or len(layout.out_axes) != 1 or layout.groups > 1:
         return layout
     sizes = tuple(part.size for part in parts)

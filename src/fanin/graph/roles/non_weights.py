@@ -1,4 +1,4 @@
-"""Parameters that are no weight of a contraction: where they meet the signal, and the role that they have there."""
+"""Parameters that are no weight of a contraction: which operations read them with the signal, and their role there."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from fanin.model.operations import NORMS
 
 __all__ = ["learned_input_role", "meetings", "non_weight_role"]
 
-_MOST_MEETINGS = 8  # of a parameter's meetings with the signal, so many are asked for its role
+_MOST_MEETINGS = 8  # of the ops that read a parameter with the signal, so many are examined for its role
 
 
 def meetings(analysis: Analysis, leaf: int) -> Iterator[Meeting]:
-    """The ops where a parameter meets the signal or leaves the model, nearest first."""
+    """The ops that read a parameter together with the signal, or return it, nearest first."""
     graph, kinds = analysis.graph, analysis.dependence
     todo: deque[tuple[int, tuple[int, ...]]] = deque([(leaf, ())])
     seen = {leaf}

@@ -18,7 +18,7 @@ __all__ = ["WITH_BIAS", "FoundRole", "Meeting", "find_role"]
 
 @dataclass(frozen=True, slots=True)
 class Meeting:
-    """An op where a parameter, perhaps after some operations on it alone, meets the signal."""
+    """An op that reads a parameter (perhaps after some operations on it alone) together with the signal."""
 
     op: Op
     operand: int

@@ -50,7 +50,7 @@ def _only_output(analysis: Analysis, value: int) -> bool:
 
 
 def _is_ranked(analysis: Analysis, value: int) -> bool:
-    """Whether a value is ranked (topk, argmax) before it meets another signal."""
+    """Whether a value is ranked (topk, argmax) before it is combined with another signal."""
 
     def passed_on(v: int) -> list[int]:
         readers = analysis.graph.consumers(v)

@@ -1,4 +1,4 @@
-"""Units of a rectifier that never fire, and how many theory expects."""
+"""Units of a rectifier that are zero on the whole batch, and how many theory expects."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def _active_share(y: torch.Tensor, axis: int) -> torch.Tensor:
 
 
 def input_cosine(call: Call) -> Cosine | None:
-    """Likeness of the samples of a rectifier's input; None for other operations."""
+    """How similar the samples of a rectifier's input are; None for other operations."""
     samples = call.samples(call.input) if call.op in RECTIFIERS else None
     return None if samples is None else cosine_between(samples)
 

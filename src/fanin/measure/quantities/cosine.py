@@ -1,4 +1,4 @@
-"""How alike the samples of a batch have become, and the tokens of a sample."""
+"""How similar the samples of a batch are to each other, and the tokens of a sample."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _FEWEST = 8  # tokens, and features of a token, below which a cosine of tokens t
 
 
 def cosine(samples: torch.Tensor) -> Cosine | None:
-    """Likeness of the first 16 samples (axis 0), each as one vector; None where fewer than 2 are non-zero and finite.
+    """How similar the first 16 samples are (axis 0), each as one vector; None if fewer than 2 are non-zero and finite.
 
     With unit vectors u_i and their mean m, the mean over pairs of 1 - cos is sum |u_i - m|^2 / (n - 1): no difference
     of nearly equal numbers, so a collapse of 1e-12 is seen as such.
@@ -74,13 +74,13 @@ def cosine_of_rows(rows: torch.Tensor) -> float | None:
 
 
 def sample_cosine(call: Call) -> Cosine | None:
-    """Likeness of the samples in an output."""
+    """How similar the samples of an output are."""
     samples = call.samples(call.result)
     return None if samples is None else cosine(samples)
 
 
 def token_cosine_of(call: Call) -> float | None:
-    """Likeness of the tokens of the first sample in an output (samples, tokens, features)."""
+    """How similar the tokens of the first sample of an output are (samples, tokens, features)."""
     samples = call.samples(call.result) if call.result.dim() == 3 else None
     if samples is None or samples.dim() != 3 or min(samples.shape[1:]) < _FEWEST:
         return None

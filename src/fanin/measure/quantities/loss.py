@@ -129,7 +129,7 @@ def _class_rows(logits: torch.Tensor) -> torch.Tensor:
 
 
 def _baseline(call: LossCall, rows: torch.Tensor | None) -> float | None:
-    """Loss of the best constant answer that knows nothing: ln K, ln 2 per label, or the variance of the targets."""
+    """Loss of a constant prediction: ln K for K classes, ln 2 per label, or the variance of the targets."""
     count = _num_terms(call) if call.reduction == "sum" else 1
     if rows is not None:
         return math.log(rows.shape[1]) * count if rows.shape[1] > 1 else None
@@ -174,7 +174,7 @@ def _num_terms(call: LossCall) -> int:
 
 
 def _already(call: LossCall, rows: torch.Tensor | None) -> str:
-    """What the prediction has been through although the loss does it again."""
+    """What was applied to the prediction although the loss applies it again; "" if nothing."""
     if rows is not None and call.op == "cross_entropy" and rows.shape[1] > 1:
         if bool((rows >= 0).all()) and _near(rows.sum(1), 1.0):
             return "softmax"

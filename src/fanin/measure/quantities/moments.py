@@ -21,7 +21,7 @@ _LINEAR_LOW, _LINEAR_WIDTH, _LINEAR_BINS = -4.0, 0.25, 32
 class Packed:
     """Two numbers and a sample of one tensor, on its device, so that a GPU is not made to wait at every operation.
 
-    `unpack` brings them home.
+    `unpack` turns them into a record.
     """
 
     __slots__ = ("numel", "sample", "sizes")
@@ -50,9 +50,9 @@ def pack(x: torch.Tensor) -> Packed | TensorStats | None:
             sizes = torch.stack([norm.double(), torch.linalg.vector_norm(x, torch.inf).double()])
             return Packed(x.numel(), sizes, sample.clone())
         size = norm.item()
-        # A finite tensor can have a norm that overflows float32; only then are all elements asked.
+        # A finite tensor can have a norm that overflows float32; only then are all elements examined.
         bad = not math.isfinite(size) and not bool(torch.isfinite(x).all())
-        # Small tensors that live on between large ones would break up the CPU's heap; numbers do not.
+        # Small tensors kept between large ones would fragment the CPU's heap; numbers do not.
         return _reduced(x.numel(), size, bad, sample)
 
 
@@ -75,7 +75,7 @@ def _reduced(numel: int, norm: float, any_nonfinite: bool, sample: torch.Tensor)
         x, wide = np.where(finite, x, 0), np.where(finite, wide, 0.0)
     n = max(x.size - missing, 1)
     square, mean = float(wide.dot(wide)) / n, float(wide.sum()) / n
-    # All elements are behind the norm; where it overflows, or its squares underflow, the sample speaks.
+    # The norm is over all elements; where it overflows, or its squares underflow, the sample is used.
     known = math.isfinite(norm) and norm > 1e-18
     return TensorStats(
         numel=numel,
@@ -95,7 +95,7 @@ def _reduced(numel: int, norm: float, any_nonfinite: bool, sample: torch.Tensor)
 
 
 def _exponents(x: Any, missing: int) -> Histogram | None:
-    """Counts of binary exponents; the `missing` elements that stand as zeros are not counted."""
+    """Counts of binary exponents; the `missing` elements, which are zeros here, are not counted."""
     with np.errstate(over="ignore"):
         bits = x.astype(np.float32, copy=False).view(np.int32)
     counts = np.bincount((bits >> 23) & 255, minlength=_BINS)

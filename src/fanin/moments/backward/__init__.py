@@ -1,4 +1,4 @@
-"""The rules seen from behind: what each family of operations does to the moments of a gradient.
+"""The backward rules: what each family of operations does to the moments of a gradient.
 
 A gradient is taken as independent of the forward signal (the usual assumption of mean field theory), so its kernel
 passes through an op as the kernel of any other tensor would. A rule returns what each operand receives.

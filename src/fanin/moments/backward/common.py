@@ -1,4 +1,4 @@
-"""What several backward rules need: sums of contributions, and the way back through a broadcast or a selection."""
+"""What several backward rules need: sums of contributions, and the gradients of a broadcast and of a selection."""
 
 from __future__ import annotations
 

@@ -49,9 +49,9 @@ def _contracted(frame: Frame, op: Op, grads: Sequence[Moments | None]) -> Mappin
 
 
 def _grouped_mm(frame: Frame, op: Op, grads: Sequence[Moments | None]) -> Mapping[int, Moments]:
-    """Rows meet one expert each.
+    """Each row is multiplied by one expert's matrix.
 
-    As through one matrix; an expert receives the rows sent to it, their share on average.
+    The gradient of a row is as through one matrix; an expert receives the rows sent to it, their share on average.
     """
     g = received(grads)
     if g is None:

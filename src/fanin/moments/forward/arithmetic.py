@@ -129,7 +129,7 @@ def _entangled(frame: Frame, templates: Sequence[Any]) -> bool:
 
 
 def _is_masked(frame: Frame, value: int) -> bool:
-    """Whether a known tensor holds infinities or huge numbers that stand for them (an attention mask)."""
+    """Whether a known tensor holds infinities, or huge numbers used in their place (an attention mask)."""
     numbers = frame.signals[value].numbers
     return numbers is not None and numbers.is_floating_point() and bool((numbers.abs() > 1e4).any())
 

@@ -178,7 +178,7 @@ def _contracted(frame: Frame, op: Op) -> Signal:
 
 
 def _grouped_mm(frame: Frame, op: Op) -> Signal:
-    """Rows sent to one of several experts: each meets a matrix of the same law."""
+    """Rows sent to one of several experts: each is multiplied by a matrix of the same law."""
     x, w = op.arg(0), op.arg(1)
     if _rank(frame, x) != 2 or _rank(frame, w) != 3 or not isinstance(x, Ref):
         raise NoRuleError("grouped_mm of other ranks")

@@ -49,7 +49,8 @@ class Window:
 def tap_counts(window: Window, size: int) -> Array:
     """Mean number of pairs of (place, tap) by whether output places, input places and taps agree.
 
-    (2, 2, 2), differ first.
+    Returns:
+        Shape (2, 2, 2); index 0 where they differ, 1 where they agree.
     """
     read = window.places >= 0
     outs, taps = read.shape

@@ -1,7 +1,4 @@
-"""Functions of single entries.
-
-Any chain of elementwise ops between Gaussian tensors, by what it computes and not by its name.
-"""
+"""Functions of single entries: any chain of elementwise operations between Gaussian tensors, by what it computes."""
 
 from __future__ import annotations
 

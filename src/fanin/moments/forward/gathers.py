@@ -1,7 +1,6 @@
-"""Ops that only move entries.
+"""Operations that only move entries: cat, pad, index, unfold, repeat, write into a slice.
 
-Cat, pad, index, unfold, repeat, write into a slice. What moves where is read off by running the op on
-indices.
+Which entry moves where is found by running the operation on indices.
 """
 
 from __future__ import annotations

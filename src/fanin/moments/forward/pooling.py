@@ -27,10 +27,8 @@ _PAIRS = 4096
 def largest_of_windows(m: Moments, f: Function, taps: int, shape: tuple[int, ...]) -> Moments:
     """Moments of max f(u) over windows of `taps` entries.
 
-    M describes u, whose last dimensions are pooled away to `shape`.
-
-    Entries of one window, and of two windows, correlate as m says for entries at different places; pairs of windows
-    are drawn.
+    The argument m describes u, whose last dimensions are pooled away to `shape`. Entries of one window, and of two
+    windows, correlate as m says for entries at different places; pairs of windows are drawn.
     """
     lead = m.shape[:2]
     places = math.prod(m.shape[2:])

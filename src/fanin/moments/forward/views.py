@@ -1,4 +1,4 @@
-"""Views: the same numbers under another shape. What a view keeps, its way back keeps too."""
+"""Views: the same numbers in another shape. The gradient of a view keeps the same structure."""
 
 from __future__ import annotations
 
