@@ -8,7 +8,7 @@ import math
 from fanin.layout import Layout
 from fanin.measure.record import (
     Activity,
-    Attention,
+    AttentionRecord,
     Cosine,
     Histogram,
     InputRecord,
@@ -165,7 +165,7 @@ def vit(blocks: int = 12) -> CheckResult:
         add(f"blocks.{i}.norm1", "layer_norm", "norm", 1.0, g)
         add(f"blocks.{i}.attn.qkv", "linear", "weight", 0.9 + 0.02 * math.sin(i), g, (576, 192))
         heads = tuple(0.02 + 0.01 * h + 0.002 * i for h in range(3))
-        attention = Attention(num_keys=197, logit_std=heads, condensation=heads, entropy=(0.99, 0.98, 0.97))
+        attention = AttentionRecord(num_keys=197, logit_std=heads, condensation=heads, entropy=(0.99, 0.98, 0.97))
         add(f"blocks.{i}.attn", "scaled_dot_product_attention", "attention", 0.3, g, attention=attention)
         add(f"blocks.{i}.attn.proj", "linear", "weight", 0.25, g, (192, 192))
         add(f"blocks.{i}", "add", "merge", stream, g)

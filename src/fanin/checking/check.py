@@ -104,7 +104,7 @@ def _judged(
     """Measure and judge one job a seed; measurements, header and inline ignores are those of the first."""
     from fanin.measure.run import measure
     from fanin.measure.seen import seen_before
-    from fanin.measure.task import Task
+    from fanin.measure.task import MeasureTask
     from fanin.model.eager import eager_module
     from fanin.rules.engine import judge_all, result_of
 
@@ -112,7 +112,7 @@ def _judged(
     seen: Mapping[str, Seen] = {}
     judgements = []
     for seed, job in zip(seeds, jobs, strict=True):
-        task = Task(
+        task = MeasureTask(
             model=job.model,
             inputs=job.inputs,
             targets=job.targets,

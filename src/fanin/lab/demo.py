@@ -18,7 +18,7 @@ import fanin
 from fanin.lab import data, figures
 from fanin.lab.experiments import Settings
 from fanin.lab.models import mlp
-from fanin.lab.probe import Flow, flow
+from fanin.lab.probe import LayerSample, flow
 from fanin.lab.progress import run_shown
 from fanin.lab.split import Split
 from fanin.lab.training import Curve, accuracy, batches, make_optimizer, one_thread, train
@@ -121,7 +121,7 @@ def _trained(model: nn.Module, digits: Split) -> Curve:
 
 
 @figures.drawn
-def _draw(flows: dict[str, list[Flow]], curves: dict[str, Curve]) -> Figure:
+def _draw(flows: dict[str, list[LayerSample]], curves: dict[str, Curve]) -> Figure:
     fig, axes = figures.figure(1, 3, size=(11.0, 3.7))
     up, down, learnt = axes[0]
     for i, (name, found) in enumerate(flows.items()):

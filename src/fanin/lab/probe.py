@@ -11,13 +11,13 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-__all__ = ["Flow", "flow"]
+__all__ = ["LayerSample", "flow"]
 
 _SAMPLE = 20_000  # numbers kept per tensor for a histogram: its quantiles are then good to about 1 %
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Flow:
+class LayerSample:
     """Activations and gradients at the output of one module.
 
     Attributes:
@@ -47,7 +47,7 @@ def _summary(x: Tensor) -> tuple[npt.NDArray[np.float32], float, float]:
 
 def flow(
     model: nn.Module, inputs: Tensor, targets: Tensor, loss: Callable[[Tensor, Tensor], Tensor], names: Iterable[str]
-) -> list[Flow]:
+) -> list[LayerSample]:
     """Run one forward and backward pass and say what passed through the named modules, in their order.
 
     Parameters' gradients are computed and thrown away; hooks are removed also when the pass fails.
@@ -78,7 +78,7 @@ def flow(
         for handle in handles:
             handle.remove()
     return [
-        Flow(
+        LayerSample(
             name=name,
             activation=forward[name][0],
             gradient=backward[name][0],

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 import torch
 
-__all__ = ["Frame", "Frames"]
+__all__ = ["ModuleFrame", "ModuleFrames"]
 
 
 @dataclass(frozen=True, slots=True)
-class Frame:
+class ModuleFrame:
     """A module whose forward runs.
 
     Attributes:
@@ -24,17 +24,17 @@ class Frame:
     first_site: int = 0
 
 
-class Frames:
+class ModuleFrames:
     """The modules whose forwards run, the innermost last, and all that ran before."""
 
     def __init__(self, model: torch.nn.Module) -> None:
         self.called: set[int] = set()
         self._paths = {id(m): name for name, m in model.named_modules()}
-        self._running = [Frame("", model)]
-        self._failing: Frame | None = None
+        self._running = [ModuleFrame("", model)]
+        self._failing: ModuleFrame | None = None
 
     @property
-    def current(self) -> Frame:
+    def current(self) -> ModuleFrame:
         """The innermost module that runs."""
         return self._running[-1]
 
@@ -53,9 +53,9 @@ class Frames:
         """A forward begins."""
         self.called.add(id(module))
         self._failing = None
-        self._running.append(Frame(self._paths.get(id(module), self.current.path), module, num_sites))
+        self._running.append(ModuleFrame(self._paths.get(id(module), self.current.path), module, num_sites))
 
-    def leave(self, *, raised: bool) -> Frame | None:
+    def leave(self, *, raised: bool) -> ModuleFrame | None:
         """The innermost forward ends; None where none was entered."""
         if len(self._running) < 2:
             return None

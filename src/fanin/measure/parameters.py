@@ -10,7 +10,7 @@ from fanin.measure.quantities.moments import pack, unpack
 from fanin.measure.quantities.symmetry import identical_rows
 from fanin.measure.quantities.values import extremes, rows_apart
 from fanin.measure.record import GradientState, ParameterRecord, Site, TensorStats
-from fanin.measure.recorder import Recorder
+from fanin.measure.recorder import PassRecorder
 from fanin.measure.virtual_step import gradient_state
 from fanin.model.reading import Reading
 from fanin.model.roles import Seen, fans_or_none
@@ -24,7 +24,7 @@ def parameter_records(
     sites: tuple[Site, ...],
     gradients: Mapping[str, torch.Tensor | None],
     after: Mapping[str, GradientState],
-    recorder: Recorder,
+    recorder: PassRecorder,
     leading: set[int],
 ) -> tuple[ParameterRecord, ...]:
     """One record a parameter, in the model's order; tied names are in the record of the first.

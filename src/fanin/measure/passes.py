@@ -14,8 +14,8 @@ from fanin.errors import ArgumentError, CaptureError
 from fanin.measure.few_samples import enough_samples, first_samples, fresh
 from fanin.measure.objective import Objective, objective, primary
 from fanin.measure.origins import Origin
-from fanin.measure.recorder import Recorder
-from fanin.measure.task import Task
+from fanin.measure.recorder import PassRecorder
+from fanin.measure.task import MeasureTask
 from fanin.measure.virtual_step import states_after_steps
 from fanin.model.calling import call
 from fanin.model.trees import named_tensors, tensors_in
@@ -42,7 +42,7 @@ class Pass:
         missing: quantity -> why it could not be measured.
     """
 
-    recorder: Recorder
+    recorder: PassRecorder
     objective: Objective
     gradients: Gradients
     input_gradients: list[torch.Tensor | None]
@@ -54,7 +54,7 @@ class Pass:
     missing: dict[str, str] = field(default_factory=dict)
 
 
-def run_pass(task: Task) -> Pass:
+def run_pass(task: MeasureTask) -> Pass:
     """Run the pass; if the model refuses input gradients or needs `.backward()`, run it again without them.
 
     Inputs are asked for a gradient only where parameters are frozen: it is what carries gradients through those, and
@@ -73,9 +73,9 @@ def run_pass(task: Task) -> Pass:
                 raise
 
 
-def _attempt(task: Task, *, inputs_need_grad: bool, accumulate: bool) -> Pass:
+def _attempt(task: MeasureTask, *, inputs_need_grad: bool, accumulate: bool) -> Pass:
     leaves, inputs = fresh(task.inputs, inputs_need_grad)
-    recorder = Recorder(task.model, batch=_batch_size(inputs))
+    recorder = PassRecorder(task.model, batch=_batch_size(inputs))
     for tensor in tensors_in(inputs):
         recorder.origins[tensor] = Origin(data=True, sites=(-1,))
     with torch.enable_grad():
@@ -117,7 +117,7 @@ def _batch_size(inputs: Any) -> int | None:
     return None if first is None else first.shape[0]
 
 
-def _forward(task: Task, recorder: Recorder, inputs: Any) -> tuple[Any, Objective]:
+def _forward(task: MeasureTask, recorder: PassRecorder, inputs: Any) -> tuple[Any, Objective]:
     with recorder.recording():
         try:
             output = call(task.model, inputs)
@@ -135,7 +135,7 @@ def _forward(task: Task, recorder: Recorder, inputs: Any) -> tuple[Any, Objectiv
             raise _failed("the loss", recorder, error) from error
 
 
-def _failed(what: str, recorder: Recorder, error: BaseException) -> CaptureError:
+def _failed(what: str, recorder: PassRecorder, error: BaseException) -> CaptureError:
     where = recorder.frames.where or "the model itself"
     return CaptureError(
         f"{what} raised {type(error).__name__} in {where}: {error}. A check needs one forward that runs: try "
@@ -143,7 +143,7 @@ def _failed(what: str, recorder: Recorder, error: BaseException) -> CaptureError
     )
 
 
-def _backward(task: Task, result: Pass, leaves: list[torch.Tensor]) -> None:
+def _backward(task: MeasureTask, result: Pass, leaves: list[torch.Tensor]) -> None:
     named = {n: p for n, p in task.model.named_parameters() if p.requires_grad}
     value = result.objective.value
     wanted = [*named.values(), *leaves]
@@ -173,8 +173,8 @@ def _gradients(value: torch.Tensor, wanted: list[torch.Tensor], *, accumulate: b
             w.grad = grad
 
 
-def states_after_virtual_steps(task: Task, done: Pass) -> dict[str, Any]:
-    """States of zero gradients after virtual steps: on a few samples, then on the whole batch if some are still zero."""
+def states_after_virtual_steps(task: MeasureTask, done: Pass) -> dict[str, Any]:
+    """States of zero gradients after virtual steps: on a few samples, then on the whole batch if some stay zero."""
     if "gradients" in done.missing:
         return {}
     few = _few_samples(task, done)
@@ -189,7 +189,9 @@ def states_after_virtual_steps(task: Task, done: Pass) -> dict[str, Any]:
     return states_after_steps(task.model, done.gradients, lambda: _again(task, task.inputs, None, done.accumulate))
 
 
-def _again(task: Task, inputs: Any, cotangents: Mapping[str, torch.Tensor] | None, accumulate: bool) -> Gradients:
+def _again(
+    task: MeasureTask, inputs: Any, cotangents: Mapping[str, torch.Tensor] | None, accumulate: bool
+) -> Gradients:
     """Gradients of a second pass without instruments: of the loss, or of fixed cotangents on the outputs."""
     torch.default_generator.manual_seed(task.seed)
     _, copies = fresh(inputs, False)
@@ -204,7 +206,7 @@ def _again(task: Task, inputs: Any, cotangents: Mapping[str, torch.Tensor] | Non
         return dict(zip(named, _gradients(value, list(named.values()), accumulate=accumulate), strict=True))
 
 
-def _few_samples(task: Task, done: Pass) -> tuple[Any, dict[str, torch.Tensor]] | None:
+def _few_samples(task: MeasureTask, done: Pass) -> tuple[Any, dict[str, torch.Tensor]] | None:
     """The first few samples and the loss' gradient at their outputs.
 
     None where the batch is small or is not axis 0 everywhere.

@@ -19,7 +19,7 @@ from fanin.text.jsonable import jsonable
 __all__ = [
     "SCHEMA_VERSION",
     "Activity",
-    "Attention",
+    "AttentionRecord",
     "BufferRecord",
     "Cosine",
     "GradientState",
@@ -33,7 +33,7 @@ __all__ = [
     "ParameterRecord",
     "Prediction",
     "RowsApart",
-    "Saturation",
+    "SaturationRecord",
     "Site",
     "SiteKind",
     "TensorStats",
@@ -108,7 +108,7 @@ class Activity:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Saturation:
+class SaturationRecord:
     """Share of outputs on the flat part of a bounded activation (slope below 6 % of its largest)."""
 
     share: float
@@ -131,7 +131,7 @@ class Cosine:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Attention:
+class AttentionRecord:
     """Attention logits of one softmax, per head.
 
     Attributes:
@@ -232,10 +232,10 @@ class Site(OperationOutput):
     multiplied: bool = False
     role: str = ""
     activity: Activity | None = None
-    saturation: Saturation | None = None
+    saturation: SaturationRecord | None = None
     sample_cosine: Cosine | None = None
     token_cosine: float | None = None
-    attention: Attention | None = None
+    attention: AttentionRecord | None = None
     norm: NormRecord | None = None
     constant_channel_share: float | None = None
     predicted: Prediction | None = None

@@ -20,7 +20,7 @@ import torch
 from torch.overrides import TorchFunctionMode
 
 from fanin.measure.calls import Call
-from fanin.measure.frames import Frame, Frames
+from fanin.measure.frames import ModuleFrame, ModuleFrames
 from fanin.measure.kinds import CHANNEL_FIRST, kind_of
 from fanin.measure.origins import Origin, Origins, join
 from fanin.measure.products import Products
@@ -43,7 +43,7 @@ from fanin.model.operations import (
 )
 from fanin.model.trees import tensors_in
 
-__all__ = ["Recorder"]
+__all__ = ["PassRecorder"]
 
 _NORM_CLASS = re.compile(r"norm", re.IGNORECASE)
 # What passes values on or writes constants over them: never where a NaN or infinity came from.
@@ -51,7 +51,7 @@ _PASSES = VIEWS | DROPOUT
 _NO_SOURCE = _PASSES | MASKING | FACTORIES
 
 
-class Recorder(TorchFunctionMode):
+class PassRecorder(TorchFunctionMode):
     """Reduces every operation of a forward, and the gradients that come back.
 
     Attributes:
@@ -72,7 +72,7 @@ class Recorder(TorchFunctionMode):
         super().__init__()
         self.batch = batch
         self.origins = Origins()
-        self.frames = Frames(model)
+        self.frames = ModuleFrames(model)
         self.sites = Sites()
         self.found: dict[str, list[Any]] = {}
         self.used: set[str] = set()
@@ -122,7 +122,7 @@ class Recorder(TorchFunctionMode):
             with torch._C.DisableTorchFunction():
                 self._written_out_norm(frame, args, output)
 
-    def _written_out_norm(self, frame: Frame, args: Any, output: torch.Tensor) -> None:
+    def _written_out_norm(self, frame: ModuleFrame, args: Any, output: torch.Tensor) -> None:
         """A norm written out in elementary operations (most RMSNorms) becomes one site."""
         module = frame.module
         if not _NORM_CLASS.search(type(module).__name__) or next(module.children(), None) is not None:
@@ -213,7 +213,7 @@ class Recorder(TorchFunctionMode):
         return site
 
     def _add(
-        self, op: str, kind: SiteKind, tensor: torch.Tensor, origin: Origin, frame: Frame, *, grad_enabled: bool
+        self, op: str, kind: SiteKind, tensor: torch.Tensor, origin: Origin, frame: ModuleFrame, *, grad_enabled: bool
     ) -> OpenSite | None:
         site = self.sites.add(op, kind, tensor, origin, frame)
         if site is not None and site.which.parameters and not grad_enabled:

@@ -18,10 +18,10 @@ from fanin.measure.quantities.loss import loss_record
 from fanin.measure.quantities.moments import pack, unpack
 from fanin.measure.quantities.values import buffer_records
 from fanin.measure.record import InputRecord, JacobianRecord, Measurements, Site
-from fanin.measure.recorder import Recorder
+from fanin.measure.recorder import PassRecorder
 from fanin.measure.sampling import as_samples
 from fanin.measure.seen import captured, seen_in
-from fanin.measure.task import Task
+from fanin.measure.task import MeasureTask
 from fanin.model.calling import input_names
 from fanin.model.eager import eager, eager_module
 from fanin.model.reading import read
@@ -37,7 +37,7 @@ __all__ = ["PREDICTED_OPERATIONS", "measure"]
 PREDICTED_OPERATIONS = 2000  # about a millisecond each
 
 
-def measure(task: Task) -> tuple[Measurements, dict[str, float]]:
+def measure(task: MeasureTask) -> tuple[Measurements, dict[str, float]]:
     """Measure one forward and backward; the model is left bit for bit as found.
 
     Returns:
@@ -63,7 +63,7 @@ def measure(task: Task) -> tuple[Measurements, dict[str, float]]:
     return found, done.seconds
 
 
-def _captured(task: Task, done: Pass) -> tuple[Graph | None, str]:
+def _captured(task: MeasureTask, done: Pass) -> tuple[Graph | None, str]:
     """The forward pass as a graph, or the reason why there is none; "" where none was asked for."""
     num = done.recorder.num_operations
     if task.predict is False:
@@ -78,7 +78,7 @@ def _captured(task: Task, done: Pass) -> tuple[Graph | None, str]:
         done.seconds["prediction"] = time.perf_counter() - begun
 
 
-def _predicted(task: Task, done: Pass, found: Measurements, graph: Graph | None, why_not: str) -> Measurements:
+def _predicted(task: MeasureTask, done: Pass, found: Measurements, graph: Graph | None, why_not: str) -> Measurements:
     """The measurements with what theory expects beside them, or the reason why it was not asked."""
     from fanin.measure.prediction import with_predictions
 
@@ -92,7 +92,7 @@ def _predicted(task: Task, done: Pass, found: Measurements, graph: Graph | None,
     return replace(found, sites=sites, missing=missing)
 
 
-def _frozen(task: Task, done: Pass, after: Mapping[str, Any], seen: Mapping[str, Seen]) -> Measurements:
+def _frozen(task: MeasureTask, done: Pass, after: Mapping[str, Any], seen: Mapping[str, Seen]) -> Measurements:
     recorder = done.recorder
     sites = recorder.sites.finished(recorder.products.multiplied)
     missing = dict(done.missing)
@@ -133,7 +133,7 @@ def _leading_to(sites: tuple[Site, ...], ends: tuple[int, ...]) -> set[int]:
     return seen
 
 
-def _inputs(task: Task, done: Pass, sites: tuple[Site, ...]) -> tuple[InputRecord, ...]:
+def _inputs(task: MeasureTask, done: Pass, sites: tuple[Site, ...]) -> tuple[InputRecord, ...]:
     names = input_names(task.inputs)
     gradients = iter(done.input_gradients)
     first = next((s for s in sites if s.kind in ("weight", "norm")), None)
@@ -147,7 +147,7 @@ def _inputs(task: Task, done: Pass, sites: tuple[Site, ...]) -> tuple[InputRecor
     return tuple(r for r in found if r is not None)
 
 
-def _jacobian(task: Task, done: Pass, sites: tuple[Site, ...]) -> tuple[JacobianRecord | None, str]:
+def _jacobian(task: MeasureTask, done: Pass, sites: tuple[Site, ...]) -> tuple[JacobianRecord | None, str]:
     """The record, or why there is none."""
     if done.accumulate:
         return None, "the model allows .backward() only (reentrant checkpointing)"
@@ -158,7 +158,7 @@ def _jacobian(task: Task, done: Pass, sites: tuple[Site, ...]) -> tuple[Jacobian
         return None, f"a run of the first samples alone raised {type(error).__name__}: {error}"
 
 
-def _never_called(model: torch.nn.Module, recorder: Recorder) -> tuple[str, ...]:
+def _never_called(model: torch.nn.Module, recorder: PassRecorder) -> tuple[str, ...]:
     """Topmost modules that own parameters, of which none was read, and in which no forward ran."""
     active: set[str] = set()
     for name in (*(n for n, m in model.named_modules() if id(m) in recorder.frames.called), *recorder.used):

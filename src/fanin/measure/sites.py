@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from fanin.measure.frames import Frame
+from fanin.measure.frames import ModuleFrame
 from fanin.measure.origins import Origin
 from fanin.measure.quantities.moments import Packed, pack, unpack
 from fanin.measure.record import OperationOutput, Site, SiteKind, TensorStats
@@ -80,7 +80,7 @@ class Sites:
         records = (s.finished(multiplied=s.which.index in multiplied) for s in self._sites)
         return tuple(record for record in records if record is not None)
 
-    def add(self, op: str, kind: SiteKind, tensor: torch.Tensor, origin: Origin, frame: Frame) -> OpenSite | None:
+    def add(self, op: str, kind: SiteKind, tensor: torch.Tensor, origin: Origin, frame: ModuleFrame) -> OpenSite | None:
         """Reduce an output and watch for its gradient; None for an empty tensor."""
         packed = pack(tensor)
         if packed is None:
@@ -111,7 +111,7 @@ class Sites:
                 self._sites[index].follower = op
                 self._sites[index].follower_factor = origin.factor
 
-    def run_again(self, op: str, tensor: torch.Tensor, frame: Frame) -> None:
+    def run_again(self, op: str, tensor: torch.Tensor, frame: ModuleFrame) -> None:
         """An operation runs a second time, as checkpointing does during the backward: watch for its gradient there."""
         site = self._by_call.get((frame.path, op, self._run_again[frame.path, op]))
         if site is not None and tuple(tensor.shape) == site.which.shape:

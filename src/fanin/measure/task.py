@@ -10,11 +10,11 @@ import torch
 
 from fanin.model.roles import Seen
 
-__all__ = ["Task"]
+__all__ = ["MeasureTask"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Task:
+class MeasureTask:
     """What is run: the model on inputs, against targets or a loss, from a seed.
 
     Attributes:

@@ -7,14 +7,14 @@ samples is in them) and their gradients through a captured model. How it works, 
 
 from __future__ import annotations
 
-from fanin.moments.moments import Moments
+from fanin.moments.moments import EntryMoments
 from fanin.moments.propagate import MomentMap, TensorMoments, propagate
 from fanin.moments.signal import Provenance
 from fanin.moments.weights import WeightMoments, WeightRule, read_weights
 
 __all__ = [
+    "EntryMoments",
     "MomentMap",
-    "Moments",
     "Provenance",
     "TensorMoments",
     "WeightMoments",

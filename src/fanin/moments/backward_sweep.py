@@ -13,43 +13,49 @@ from fanin.moments.backward import BACKWARD, attention, contractions, convolutio
 from fanin.moments.backward.common import added, unbroadcast
 from fanin.moments.backward.elementwise import chain_gradients, local_gradients
 from fanin.moments.frame import Frame, NoRuleError, mean_of, measured
-from fanin.moments.moments import Moments
+from fanin.moments.moments import EntryMoments
 from fanin.moments.signal import Provenance, worst
 
 __all__ = ["Gradient", "sweep_back"]
 
-Gradient = tuple[Moments, Provenance]
+Gradient = tuple[EntryMoments, Provenance]
 _DRAWS = 2
 
 
 @dataclass(frozen=True, slots=True)
-class _Part:
+class _Share:
     """A contribution to a gradient: `factor` times a tensor. Multiples of one tensor add up before they are squared."""
 
     origin: tuple[int, int]
     factor: float
-    moments: Moments
+    moments: EntryMoments
 
 
-class _Tape:
+class _Received:
     """Gradients collected so far, by value; for links of elementwise chains, what enters the chain from outside."""
 
     def __init__(self) -> None:
-        self.parts: dict[int, list[_Part]] = {}
-        self.inside: dict[int, list[Moments]] = {}
+        self.parts: dict[int, list[_Share]] = {}
+        self.inside: dict[int, list[EntryMoments]] = {}
         self.kinds: dict[int, Provenance] = {}
         self._serial = 0
 
     def give(
-        self, value: int, g: Moments, kind: Provenance, *, origin: tuple[int, int] | None = None, factor: float = 1.0
+        self,
+        value: int,
+        g: EntryMoments,
+        kind: Provenance,
+        *,
+        origin: tuple[int, int] | None = None,
+        factor: float = 1.0,
     ) -> None:
         """Add a contribution of `factor` times a gradient, a new one where no origin is named."""
         self._serial += 1
-        part = _Part((-1, self._serial) if origin is None else origin, factor, g)
+        part = _Share((-1, self._serial) if origin is None else origin, factor, g)
         self.parts.setdefault(value, []).append(part)
         self.kinds[value] = worst(kind, self.kinds.get(value, "theory"))
 
-    def give_inside(self, value: int, g: Moments, kind: Provenance) -> None:
+    def give_inside(self, value: int, g: EntryMoments, kind: Provenance) -> None:
         """Add a contribution from a later link of the same elementwise chain.
 
         It only counts for the value's own report.
@@ -62,25 +68,25 @@ class _Tape:
         for value in values:
             self.kinds[value] = "unknown"
 
-    def entered(self, value: int) -> Moments | None:
+    def entered(self, value: int) -> EntryMoments | None:
         """The gradient that reaches a value from outside its chain."""
         part = self.whole(value)
         return None if part is None else part.moments.scaled(part.factor)
 
-    def total(self, value: int) -> Moments | None:
+    def total(self, value: int) -> EntryMoments | None:
         """All that reaches a value."""
         entered, inside = self.entered(value), self.inside.get(value, [])
         return added([*([] if entered is None else [entered]), *inside]) if inside or entered is not None else None
 
-    def whole(self, value: int) -> _Part | None:
+    def whole(self, value: int) -> _Share | None:
         """What entered as one part: still a multiple of its origin if all of it is."""
-        by_origin: dict[tuple[int, int], _Part] = {}
+        by_origin: dict[tuple[int, int], _Share] = {}
         for p in self.parts.get(value, []):
             old = by_origin.get(p.origin)
-            by_origin[p.origin] = p if old is None else _Part(p.origin, p.factor + old.factor, p.moments)
+            by_origin[p.origin] = p if old is None else _Share(p.origin, p.factor + old.factor, p.moments)
         if len(by_origin) <= 1:
             return next(iter(by_origin.values()), None)
-        return _Part((value, 0), 1.0, added(p.moments.scaled(p.factor) for p in by_origin.values()))
+        return _Share((value, 0), 1.0, added(p.moments.scaled(p.factor) for p in by_origin.values()))
 
 
 _SUMMING = (contractions.RULES, convolution.RULES, attention.RULES, pooling.RULES)
@@ -88,14 +94,14 @@ _MIXING = frozenset((*(name for family in _SUMMING for name in family), *gathers
 _NORMS = frozenset(norms.RULES)
 
 
-def sweep_back(frame: Frame, cotangents: Mapping[int, Moments]) -> dict[int, Gradient]:
+def sweep_back(frame: Frame, cotangents: Mapping[int, EntryMoments]) -> dict[int, Gradient]:
     """Gradient moments by value index.
 
     Args:
         frame: after the forward sweep.
         cotangents: what the outputs receive.
     """
-    tape = _Tape()
+    tape = _Received()
     for value, g in cotangents.items():
         tape.give(value, g, "theory")
     for op in reversed(frame.graph.ops):
@@ -115,7 +121,7 @@ def _is_weights_only(frame: Frame, op: Op) -> bool:
     return bool(read) and not any(s.from_data for s in read) and not any(s.weight_only for s in read)
 
 
-def _step(frame: Frame, op: Op, tape: _Tape) -> None:
+def _step(frame: Frame, op: Op, tape: _Received) -> None:
     kind = worst(*(tape.kinds[v] for v in op.outputs if v in tape.kinds))
     if op.name in _LINEAR and _linear_step(frame, op, tape, kind):
         return
@@ -135,7 +141,7 @@ _LINEAR = frozenset([
 ])  # fmt: skip
 
 
-def _linear_step(frame: Frame, op: Op, tape: _Tape, kind: Provenance) -> bool:
+def _linear_step(frame: Frame, op: Op, tape: _Received, kind: Provenance) -> bool:
     """Send a gradient through a sum or a known multiple; False for any other operation.
 
     Operands of the full shape receive multiples of the same tensor.
@@ -174,7 +180,7 @@ def _linear_factors(frame: Frame, op: Op) -> list[tuple[int, float]] | None:
     return [(op.inputs[0], -1.0 if op.name == "neg" else 1.0)] if op.name != "detach" else []
 
 
-def _chain_step(frame: Frame, op: Op, tape: _Tape, kind: Provenance) -> None:
+def _chain_step(frame: Frame, op: Op, tape: _Received, kind: Provenance) -> None:
     """An elementwise link: what entered from outside goes straight to the chain's sources, the rest link by link."""
     entered, total = tape.entered(op.output), tape.total(op.output)
     sources = chain_gradients(frame, op, entered) if entered is not None else {}
@@ -188,7 +194,7 @@ def _chain_step(frame: Frame, op: Op, tape: _Tape, kind: Provenance) -> None:
         tape.give(value, g, kind)
 
 
-def _opaque_step(frame: Frame, op: Op, tape: _Tape, kind: Provenance) -> None:
+def _opaque_step(frame: Frame, op: Op, tape: _Received, kind: Provenance) -> None:
     grads = [tape.total(v) for v in op.outputs]
     rule = BACKWARD.get(op.name)
     if rule is not None and all(frame.signals[v].provenance != "unknown" for v in op.inputs):
@@ -206,7 +212,7 @@ def _opaque_step(frame: Frame, op: Op, tape: _Tape, kind: Provenance) -> None:
         tape.give(value, g, worst(kind, "empirical"))
 
 
-def _width_of(frame: Frame, op: Op, grads: Sequence[Moments | None]) -> float | None:
+def _width_of(frame: Frame, op: Op, grads: Sequence[EntryMoments | None]) -> float | None:
     """What finite width has added to the log second moment of a gradient once an op has summed it over.
 
     As in the forward sweep: what it had, and the scatter of the one tensor that was summed. A norm divides by what
@@ -221,11 +227,11 @@ def _width_of(frame: Frame, op: Op, grads: Sequence[Moments | None]) -> float | 
     return max(g.width_var + g.own_var for g in received) if op.name in _MIXING else None
 
 
-def _sampled(frame: Frame, op: Op, grads: Sequence[Moments | None]) -> dict[int, Moments]:
+def _sampled(frame: Frame, op: Op, grads: Sequence[EntryMoments | None]) -> dict[int, EntryMoments]:
     """Gradients of an op without a rule: its own autograd on drawn operands and drawn gradients."""
     import torch
 
-    runs: dict[int, list[Moments]] = {}
+    runs: dict[int, list[EntryMoments]] = {}
     try:
         for env in frame.drawn(_DRAWS):
             leaves = {v: _differentiable(frame.draw(v, env)) for v in dict.fromkeys(op.inputs)}
@@ -253,7 +259,7 @@ def _outputs(frame: Frame, op: Op, leaves: Mapping[int, Any]) -> list[Any]:
 
 
 def _autograd(
-    frame: Frame, op: Op, leaves: Mapping[int, Any], outputs: Sequence[Any], grads: Sequence[Moments | None]
+    frame: Frame, op: Op, leaves: Mapping[int, Any], outputs: Sequence[Any], grads: Sequence[EntryMoments | None]
 ) -> dict[int, Any]:
     import torch
 

@@ -13,11 +13,11 @@ from fanin.graph.ir import Graph, Op, Ref, Value
 from fanin.graph.recording.replay import run
 from fanin.memory import as_array
 from fanin.moments import kernel as kn
-from fanin.moments.moments import Moments
+from fanin.moments.moments import EntryMoments
 from fanin.moments.signal import Provenance, Signal, worst
 from fanin.moments.weights import WeightMoments
 
-__all__ = ["SAMPLE_CAP", "Draw", "Frame", "NoRuleError"]
+__all__ = ["SAMPLE_CAP", "DrawnTensors", "Frame", "NoRuleError"]
 
 _LARGE = 1 << 15  # elements of a drawn tensor that is not kept for longer than it is read
 SAMPLE_CAP = 1 << 22  # elements of one tensor that may be drawn
@@ -29,7 +29,7 @@ class NoRuleError(Exception):
     """A rule does not cover this call; it is sampled instead."""
 
 
-class Draw(dict[int, Any]):
+class DrawnTensors(dict[int, Any]):
     """Tensors that were drawn together, by value index; `large` are those not worth keeping for long."""
 
     def __init__(self, number: int = 0) -> None:
@@ -61,7 +61,7 @@ class Frame:
     """
 
     graph: Graph
-    resolve: Callable[[Value, Op, Moments | None], WeightMoments]
+    resolve: Callable[[Value, Op, EntryMoments | None], WeightMoments]
     signals: MutableMapping[int, Signal] = field(default_factory=dict)
     rng: np.random.Generator = field(default_factory=lambda: np.random.default_rng(0))
     seed: int = 0
@@ -69,7 +69,7 @@ class Frame:
     notes: list[str] = field(default_factory=list)
     names: dict[Any, int] = field(default_factory=dict)
     same: dict[int, int] = field(default_factory=dict)
-    ensembles: list[Draw] = field(default_factory=list)
+    ensembles: list[DrawnTensors] = field(default_factory=list)
 
     # ------------------------------------------------------------------ asking
     def signal(self, template: Any) -> Signal:
@@ -77,10 +77,12 @@ class Frame:
         if isinstance(template, Ref):
             return self.signals[template.index]
         if isinstance(template, bool | int | float):
-            return Signal(moments=Moments.constant((), float(template)), leaf=False, weight_only=False, from_data=False)
+            return Signal(
+                moments=EntryMoments.constant((), float(template)), leaf=False, weight_only=False, from_data=False
+            )
         raise NoRuleError(f"{template!r} is neither a tensor nor a number")
 
-    def moments(self, template: Any) -> Moments:
+    def moments(self, template: Any) -> EntryMoments:
         """Moments of a tensor argument or number; those of known numbers are measured when first asked for."""
         signal = self.signal(template)
         if signal.moments is None and signal.numbers is not None and isinstance(template, Ref):
@@ -90,7 +92,7 @@ class Frame:
             raise NoRuleError("the moments of an operand are unknown")
         return signal.moments
 
-    def moments_at(self, value: int) -> Moments:
+    def moments_at(self, value: int) -> EntryMoments:
         """Moments of a value."""
         return self.moments(Ref(value))
 
@@ -125,7 +127,7 @@ class Frame:
 
     # ------------------------------------------------------------------ answering
     def made(
-        self, op: Op, moments: Moments, *, fresh: bool = False, leaf: bool = True, kind: Provenance = "theory"
+        self, op: Op, moments: EntryMoments, *, fresh: bool = False, leaf: bool = True, kind: Provenance = "theory"
     ) -> Signal:
         """Signal of an op's result: provenance and dependence are inherited from what it read.
 
@@ -159,10 +161,10 @@ class Frame:
         return [replace(s, shared=frozenset()) for s in signals]
 
     # ------------------------------------------------------------------ sampling
-    def drawn(self, count: int) -> list[Draw]:
+    def drawn(self, count: int) -> list[DrawnTensors]:
         """The first `count` draws, made as far as asked for until now."""
         while len(self.ensembles) < count:
-            self.ensembles.append(Draw(number=len(self.ensembles) + 1))
+            self.ensembles.append(DrawnTensors(number=len(self.ensembles) + 1))
         return self.ensembles[:count]
 
     def forget(self, read_last: Mapping[int, int], now: int) -> None:
@@ -175,7 +177,7 @@ class Frame:
                 env.pop(value, None)
                 env.large.discard(value)
 
-    def draw(self, value: int, env: Draw, depth: int = 0) -> Any:
+    def draw(self, value: int, env: DrawnTensors, depth: int = 0) -> Any:
         """A tensor for a value: its numbers, a Gaussian field with its kernel.
 
         Or what its op makes of drawn operands.
@@ -200,7 +202,7 @@ class Frame:
                 env[v] = tensor
         return env[value]
 
-    def _field(self, value: int, env: Draw) -> kn.Array:
+    def _field(self, value: int, env: DrawnTensors) -> kn.Array:
         m = self.signals[value].moments
         if m is None:
             raise NoRuleError("an operand of unknown moments cannot be drawn")
@@ -221,7 +223,7 @@ def _dtype(value: Value) -> Any:
     return getattr(torch, value.dtype)
 
 
-def measured(tensor: Any) -> Moments:
+def measured(tensor: Any) -> EntryMoments:
     """Moments of a torch tensor, on part of its first dimension where it is very large."""
     array = tensor.detach().cpu()
     if array.is_complex():
@@ -229,11 +231,11 @@ def measured(tensor: Any) -> Moments:
     rows = array.shape[0] if array.ndim else 1
     if array.numel() > _MEASURE_CAP and rows > 1:
         step = min(rows - 1, math.ceil(array.numel() / _MEASURE_CAP))
-        return Moments.measured(as_array(array[::step].double())).resized(0, rows)
-    return Moments.measured(as_array(array.double()))
+        return EntryMoments.measured(as_array(array[::step].double())).resized(0, rows)
+    return EntryMoments.measured(as_array(array.double()))
 
 
-def mean_of(draws: Iterable[Moments]) -> Moments:
+def mean_of(draws: Iterable[EntryMoments]) -> EntryMoments:
     """Average of the moments of several draws of one tensor."""
     all_of = list(draws)
     first = all_of[0]

@@ -47,7 +47,7 @@ _GLU_GATE = Activation("sigmoid", fn=LIBRARY["sigmoid"])  # torch's glu: one hal
 
 
 @dataclass(slots=True)
-class _Walk:
+class _WalkDown:
     """State of one walk downstream."""
 
     todo: deque[tuple[int, tuple[int, ...], int | None, bool]]  # value, norms passed, piece, whether through a gate
@@ -68,7 +68,7 @@ def downstream(analysis: Analysis, value: int) -> tuple[Event, ...]:
 
 def _events_after(analysis: Analysis, value: int) -> tuple[Event, ...]:
     graph = analysis.graph
-    walk = _Walk(deque([(value, (), None, False)]))
+    walk = _WalkDown(deque([(value, (), None, False)]))
     while walk.todo and len(walk.seen) < _MAX_STEPS:
         v, norms, piece, gated = walk.todo.popleft()
         if v in walk.seen or not graph.values[v].is_float:
@@ -92,7 +92,7 @@ class _State:
     gated: bool
 
 
-def _step(analysis: Analysis, walk: _Walk, op: Op, at: _State) -> None:
+def _step(analysis: Analysis, walk: _WalkDown, op: Op, at: _State) -> None:
     """One consumer: an event, or further on."""
     kind = _event_kind(analysis, op, at.value)
     if op.name == "glu" and not at.gated:
@@ -143,7 +143,7 @@ def _event_kind(analysis: Analysis, op: Op, v: int) -> EventKind | None:
     return None
 
 
-def _through_region(analysis: Analysis, walk: _Walk, op: Op, at: _State) -> None:
+def _through_region(analysis: Analysis, walk: _WalkDown, op: Op, at: _State) -> None:
     """To the ends of the univariate region that begins here."""
     regions = analysis.regions
     base = regions.root[op.output]

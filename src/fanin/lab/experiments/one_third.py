@@ -12,7 +12,7 @@ from fanin import initializers
 from fanin.lab import data, figures
 from fanin.lab.experiments.base import Outcome, Settings
 from fanin.lab.models import mlp
-from fanin.lab.probe import Flow, flow
+from fanin.lab.probe import LayerSample, flow
 from fanin.lab.starts import draw_weights_
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def run(settings: Settings) -> Outcome:
     """One forward and one backward pass of 300 digits through five tanh layers of 1000 units."""
     digits = data.mnist_digits()
     x, y = torch.as_tensor(digits.x[:SAMPLES]), torch.as_tensor(digits.y[:SAMPLES])
-    flows: dict[str, list[Flow]] = {}
+    flows: dict[str, list[LayerSample]] = {}
     numbers: dict[str, Any] = {"width": WIDTH, "depth": DEPTH, "samples": SAMPLES, "laws": {}}
     for i, (name, law) in enumerate(_laws().items()):
         settings.progress(name, i / 2)
@@ -86,7 +86,7 @@ def run(settings: Settings) -> Outcome:
 
 
 @figures.drawn
-def _draw(flows: dict[str, list[Flow]]) -> Figure:
+def _draw(flows: dict[str, list[LayerSample]]) -> Figure:
     fig, axes = figures.figure(2, 2, size=(9.0, 6.0))
     for row, (name, found) in enumerate(flows.items()):
         widest = max(float(np.quantile(np.abs(f.gradient), 0.999)) for f in found)

@@ -13,7 +13,7 @@ from fanin import initializers
 from fanin.lab import data, figures
 from fanin.lab.experiments.base import Outcome, Settings
 from fanin.lab.models import mlp
-from fanin.lab.probe import Flow, flow
+from fanin.lab.probe import LayerSample, flow
 from fanin.lab.starts import draw_weights_
 from fanin.lab.training import accuracy, batches, make_optimizer, train
 
@@ -44,7 +44,7 @@ def _relu_names(model: nn.Sequential) -> list[str]:
     return [name for name, module in model.named_modules() if isinstance(module, nn.ReLU)]
 
 
-def _layers(found: list[Flow]) -> list[dict[str, float]]:
+def _layers(found: list[LayerSample]) -> list[dict[str, float]]:
     return [
         {"layer": i, "activation_std": f.activation_std, "gradient_std": f.gradient_std} for i, f in enumerate(found, 1)
     ]
@@ -55,7 +55,7 @@ def run(settings: Settings) -> Outcome:
     digits = data.mnist_digits()
     x, y = torch.as_tensor(digits.x[:_PROBE]), torch.as_tensor(digits.y[:_PROBE])
     steps = 1000 if settings.full else 300
-    flows: dict[str, list[Flow]] = {}
+    flows: dict[str, list[LayerSample]] = {}
     numbers: dict[str, Any] = {"widths": list(WIDTHS), "steps": steps, "lr": _LR, "scales": {}}
     for i, (name, law) in enumerate(SCALES.items()):
         settings.progress(name, i / len(SCALES))
@@ -76,7 +76,7 @@ def run(settings: Settings) -> Outcome:
 
 
 @figures.drawn
-def _draw(flows: dict[str, list[Flow]], numbers: dict[str, Any]) -> Figure:
+def _draw(flows: dict[str, list[LayerSample]], numbers: dict[str, Any]) -> Figure:
     fig, axes = figures.figure(3, len(WIDTHS) - 2, size=(9.5, 6.4), sharey="row")
     for row, (name, found) in enumerate(flows.items()):
         # One axis for the whole row: a layer whose activations have shrunk is a spike at zero.
@@ -92,7 +92,7 @@ def _draw(flows: dict[str, list[Flow]], numbers: dict[str, Any]) -> Figure:
     return fig
 
 
-def _panel(ax: Any, row: int, f: Flow, widest: float) -> None:
+def _panel(ax: Any, row: int, f: LayerSample, widest: float) -> None:
     figures.histogram(ax, row, f.activation[f.activation > 0], edges=np.linspace(0, widest, 41), label="", filled=True)
     ax.set_yscale("log")
     ax.tick_params(axis="y", labelleft=False, length=0, which="both")

@@ -7,7 +7,7 @@ import math
 import torch
 
 from fanin.measure.calls import Call
-from fanin.measure.record import Attention
+from fanin.measure.record import AttentionRecord
 
 __all__ = ["attention_from_logits", "attention_from_qk", "attention_of"]
 
@@ -19,7 +19,7 @@ _GAP, _GAP_SHARE, _MIN_ABOVE = 20.0, 0.6, 4
 
 def attention_from_qk(
     q: torch.Tensor, k: torch.Tensor, *, mask: torch.Tensor | None, causal: bool, factor: float | None
-) -> Attention | None:
+) -> AttentionRecord | None:
     """Statistics of softmax(q k^T factor), from the first samples.
 
     Shapes: q (..., heads, rows, d), k (..., heads, keys, d).
@@ -39,7 +39,7 @@ def attention_from_qk(
     return _reduce(logits, visible, rows)
 
 
-def attention_from_logits(logits: torch.Tensor) -> Attention | None:
+def attention_from_logits(logits: torch.Tensor) -> AttentionRecord | None:
     """Statistics of softmax(logits) for logits (..., heads, rows, keys), from the first samples.
 
     Masked keys are very negative.
@@ -53,7 +53,7 @@ def attention_from_logits(logits: torch.Tensor) -> Attention | None:
         return _reduce(x, _above_the_gap(x), torch.arange(x.shape[-2], device=x.device) * step)
 
 
-def attention_of(call: Call) -> Attention | None:
+def attention_of(call: Call) -> AttentionRecord | None:
     """Statistics of the logits of a softmax over its last axis, or of an attention that torch computes at once."""
     if call.op == "softmax":
         axis = call.argument(1, "dim", -1)
@@ -139,7 +139,7 @@ def _diagonal_mean(x: torch.Tensor, visible: torch.Tensor, rows: torch.Tensor) -
     return (total / count.clamp_min(1)).gather(-1, index).view_as(x)
 
 
-def _reduce(logits: torch.Tensor, visible: torch.Tensor, rows: torch.Tensor) -> Attention | None:
+def _reduce(logits: torch.Tensor, visible: torch.Tensor, rows: torch.Tensor) -> AttentionRecord | None:
     keys = visible.sum(-1)
     long_enough = keys >= _MIN_KEYS
     if not bool(long_enough.any()):
@@ -158,7 +158,7 @@ def _reduce(logits: torch.Tensor, visible: torch.Tensor, rows: torch.Tensor) -> 
         axes = (0, 2)
         return torch.where(long_enough, values, 0.0).sum(axes) / weight.sum(axes).clamp_min(1)
 
-    return Attention(
+    return AttentionRecord(
         num_keys=int(keys[long_enough].double().median().item()),
         logit_std=tuple(per_head(var).sqrt().tolist()),
         condensation=tuple(per_head(torch.minimum(var, of_data) / log_keys).tolist()),

@@ -6,13 +6,13 @@ import torch
 
 from fanin.measure.calls import Call
 from fanin.measure.kinds import BOUNDED
-from fanin.measure.record import Saturation
+from fanin.measure.record import SaturationRecord
 from fanin.measure.sampling import strided
 
 __all__ = ["saturation", "saturation_of"]
 
 
-def saturation(y: torch.Tensor, *, low: float, high: float) -> Saturation:
+def saturation(y: torch.Tensor, *, low: float, high: float) -> SaturationRecord:
     """Share of y outside (low, high), from a strided sample.
 
     Example:
@@ -20,10 +20,10 @@ def saturation(y: torch.Tensor, *, low: float, high: float) -> Saturation:
         0.5
     """
     s = strided(y).double()
-    return Saturation(share=((s <= low) | (s >= high)).double().mean().item(), low=low, high=high)
+    return SaturationRecord(share=((s <= low) | (s >= high)).double().mean().item(), low=low, high=high)
 
 
-def saturation_of(call: Call) -> Saturation | None:
+def saturation_of(call: Call) -> SaturationRecord | None:
     """The same of a bounded activation's output; None for other operations."""
     if call.op not in BOUNDED:
         return None

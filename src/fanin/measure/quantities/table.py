@@ -29,7 +29,7 @@ class Quantity:
     """One quantity.
 
     Attributes:
-        name: the field of `Site` that holds it; for a quantity of the pass, its name in `Recorder.found`.
+        name: the field of `Site` that holds it; for a quantity of the pass, its name in `PassRecorder.found`.
         measure: gives it, once the operation has run.
         before: reads of the arguments what an operation in place would overwrite; `measure` finds it in `Call.before`
             under this quantity's name.

@@ -23,11 +23,11 @@ from fanin.moments.backward import (
     views,
 )
 from fanin.moments.frame import Frame
-from fanin.moments.moments import Moments
+from fanin.moments.moments import EntryMoments
 
 __all__ = ["BACKWARD", "BackwardRule"]
 
-BackwardRule: TypeAlias = "Callable[[Frame, Op, Sequence[Moments | None]], Mapping[int, Moments]]"
+BackwardRule: TypeAlias = "Callable[[Frame, Op, Sequence[EntryMoments | None]], Mapping[int, EntryMoments]]"
 
 _FAMILIES: tuple[Mapping[str, BackwardRule], ...] = (
     arithmetic.RULES,

@@ -8,12 +8,12 @@ from dataclasses import replace
 import numpy as np
 
 from fanin.moments.algebra import summed_up
-from fanin.moments.moments import Moments, aligned
+from fanin.moments.moments import EntryMoments, aligned
 
 __all__ = ["added", "received", "scattered", "unbroadcast"]
 
 
-def added(parts: Iterable[Moments]) -> Moments:
+def added(parts: Iterable[EntryMoments]) -> EntryMoments:
     """Sum of gradients that reach a tensor along several paths.
 
     Taken as uncorrelated (fresh weights on all but one).
@@ -22,19 +22,19 @@ def added(parts: Iterable[Moments]) -> Moments:
     return summed_up(first, *rest) if rest else first
 
 
-def received(grads: Sequence[Moments | None]) -> Moments | None:
+def received(grads: Sequence[EntryMoments | None]) -> EntryMoments | None:
     """The gradient of the first output, where there is one."""
     return grads[0] if grads else None
 
 
-def unbroadcast(g: Moments, shape: Sequence[int]) -> Moments:
+def unbroadcast(g: EntryMoments, shape: Sequence[int]) -> EntryMoments:
     """Gradient of a tensor of `shape` that was broadcast: the sum over the places it was repeated to."""
     lead = len(g.shape) - len(shape)
     dims = [*range(lead), *(lead + d for d, n in enumerate(shape) if n == 1 and g.shape[lead + d] != 1)]
     return replace(g.summed(dims, keepdim=True), spread=None).reshaped(shape) if dims else g.reshaped(shape)
 
 
-def scattered(g: Moments, dim: int, size: int) -> Moments:
+def scattered(g: EntryMoments, dim: int, size: int) -> EntryMoments:
     """Gradient of a tensor of which `g` covers a part along one dimension: zero elsewhere."""
     dim %= len(g.shape)
     part = g.shape[dim]
@@ -50,7 +50,7 @@ def scattered(g: Moments, dim: int, size: int) -> Moments:
     return replace(wide, kernel=kernel, mean=wide.mean * part / size)
 
 
-def matched(one: Moments, other: Moments) -> tuple[Moments, Moments]:
+def matched(one: EntryMoments, other: EntryMoments) -> tuple[EntryMoments, EntryMoments]:
     """Both on the same axes."""
     a, b = aligned([one, other])
     return a, b

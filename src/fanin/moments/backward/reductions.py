@@ -9,12 +9,12 @@ from fanin.graph.ir import Op
 from fanin.moments.backward.common import received
 from fanin.moments.forward.reductions import reduced_dims
 from fanin.moments.frame import Frame
-from fanin.moments.moments import Moments
+from fanin.moments.moments import EntryMoments
 
 __all__ = ["RULES"]
 
 
-def _repeated(frame: Frame, op: Op, grads: Sequence[Moments | None]) -> Mapping[int, Moments]:
+def _repeated(frame: Frame, op: Op, grads: Sequence[EntryMoments | None]) -> Mapping[int, EntryMoments]:
     g = received(grads)
     if g is None:
         return {}

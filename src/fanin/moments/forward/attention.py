@@ -15,9 +15,9 @@ from fanin.graph.recording.replay import run
 from fanin.memory import as_array
 from fanin.moments import kernel as kn
 from fanin.moments.algebra import contraction
-from fanin.moments.frame import SAMPLE_CAP, Draw, Frame, NoRuleError, mean_of
+from fanin.moments.frame import SAMPLE_CAP, DrawnTensors, Frame, NoRuleError, mean_of
 from fanin.moments.kernel import Array
-from fanin.moments.moments import Moments
+from fanin.moments.moments import EntryMoments
 from fanin.moments.signal import Signal
 
 __all__ = ["RULES", "attended", "heads_like", "operands", "softmax_moments"]
@@ -27,8 +27,8 @@ _ROWS = 48  # queries drawn of a long sequence
 
 
 def softmax_moments(
-    logits: Moments, mask: Array | None, rng: np.random.Generator, *, gradient: Moments | None = None
-) -> Moments:
+    logits: EntryMoments, mask: Array | None, rng: np.random.Generator, *, gradient: EntryMoments | None = None
+) -> EntryMoments:
     """Moments of the softmax over the last dimension of Gaussian logits (..., queries, keys), with an additive mask.
 
     Drawn on few heads and queries, since only pairs of them matter; every key is drawn, since they compete. With the
@@ -45,7 +45,7 @@ def softmax_moments(
         x = x if allowed is None else np.maximum(x + allowed, -1e30)
         x = np.exp(x - x.max(axis=-1, keepdims=True))
         p = x / x.sum(axis=-1, keepdims=True)
-        draws.append(Moments.measured(p if back is None else _pulled_back(p, back, rng)))
+        draws.append(EntryMoments.measured(p if back is None else _pulled_back(p, back, rng)))
     out = mean_of(draws)
     for d, n in enumerate(logits.shape):
         if out.shape[d] != n:
@@ -53,14 +53,14 @@ def softmax_moments(
     return out
 
 
-def _pulled_back(p: Array, gradient: Moments, rng: np.random.Generator) -> Array:
+def _pulled_back(p: Array, gradient: EntryMoments, rng: np.random.Generator) -> Array:
     g = kn.sample(gradient.covariance, gradient.sizes, rng).reshape(p.shape)
     return np.asarray(p * (g - (p * g).sum(axis=-1, keepdims=True)))
 
 
 def _shrunk(
-    logits: Moments, like: Sequence[npt.NDArray[np.int64]] | None = None
-) -> tuple[Moments, list[npt.NDArray[np.int64]]]:
+    logits: EntryMoments, like: Sequence[npt.NDArray[np.int64]] | None = None
+) -> tuple[EntryMoments, list[npt.NDArray[np.int64]]]:
     """Logits of at most two samples, two heads and some queries, spread evenly; and which ones."""
     small, picks = logits, []
     rank = len(logits.shape)
@@ -91,8 +91,8 @@ def additive(mask: Any) -> Array:
 
 
 def attended(
-    q: Moments, k: Moments, v: Moments, *, scale: float, mask: Array | None, rng: np.random.Generator
-) -> tuple[Moments, Moments]:
+    q: EntryMoments, k: EntryMoments, v: EntryMoments, *, scale: float, mask: Array | None, rng: np.random.Generator
+) -> tuple[EntryMoments, EntryMoments]:
     """Attention weights and output of independent queries, keys and values (..., tokens, features)."""
     rank = len(q.shape)
     lead = "ABCDEF"[: rank - 2]
@@ -102,11 +102,11 @@ def attended(
     return weights, replace(out, width_var=v.width_var + v.own_var)
 
 
-def _lead(a: Moments, b: Moments) -> tuple[int, ...]:
+def _lead(a: EntryMoments, b: EntryMoments) -> tuple[int, ...]:
     return tuple(max(x, y) for x, y in zip(a.shape[:-2], b.shape[:-2], strict=True))
 
 
-def operands(frame: Frame, op: Op) -> tuple[Moments, Moments, Moments, Array | None, float]:
+def operands(frame: Frame, op: Op) -> tuple[EntryMoments, EntryMoments, EntryMoments, Array | None, float]:
     """Queries, keys, values, mask and scale of a fused attention."""
     q, k, v = (frame.moments(op.arg(i, n)) for i, n in enumerate(("query", "key", "value")))
     given = op.arg(3, "attn_mask")
@@ -128,11 +128,11 @@ def _sdpa(frame: Frame, op: Op) -> Signal:
 
 def _expected_mask(frame: Frame, template: Any) -> Array:
     """A mask that depends on parameters (a relative position bias): one draw of it."""
-    drawn = frame.draw(template.index, Draw())
+    drawn = frame.draw(template.index, DrawnTensors())
     return np.asarray(drawn.double().numpy())
 
 
-def heads_like(q: Moments, k: Moments) -> Moments:
+def heads_like(q: EntryMoments, k: EntryMoments) -> EntryMoments:
     """Keys repeated over the queries of their group."""
     if len(q.shape) < 3 or k.shape[-3] in (q.shape[-3], 1):
         return k
@@ -156,9 +156,9 @@ def _softmax(frame: Frame, op: Op) -> Signal:
     repeats = max(1, min(16, _BUDGET // math.prod(m.shape)))
     draws = []
     for number in range(repeats):
-        env = Draw(number=number)
+        env = DrawnTensors(number=number)
         frame.draw(value, env)
-        draws.append(Moments.measured(run(op, env.__getitem__)[0].double().numpy()))
+        draws.append(EntryMoments.measured(run(op, env.__getitem__)[0].double().numpy()))
     return frame.made(op, mean_of(draws), leaf=False)
 
 

@@ -10,16 +10,16 @@ from typing import Any
 from fanin.graph.ir import Op, Ref
 from fanin.moments.algebra import contraction, summed_up
 from fanin.moments.frame import Frame, NoRuleError
-from fanin.moments.moments import Moments
+from fanin.moments.moments import EntryMoments
 from fanin.moments.signal import Signal
 
-__all__ = ["RULES", "SPECS", "Contraction", "finished", "matmul_equation"]
+__all__ = ["RULES", "SPECS", "EinsumCall", "finished", "matmul_equation"]
 
 _BATCH = "ABCDEFGH"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Contraction:
+class EinsumCall:
     """What an op sums: ``alpha * einsum(equation, *operands) + beta * bias``, the bias broadcast.
 
     Attributes:
@@ -57,40 +57,40 @@ def _rank(frame: Frame, template: Any) -> int:
     return len(frame.graph.value(template.index).shape)
 
 
-def _linear(frame: Frame, op: Op) -> Contraction:
+def _linear(frame: Frame, op: Op) -> EinsumCall:
     x, w = op.arg(0, "input"), op.arg(1, "weight")
     lead = _BATCH[: _rank(frame, x) - 1]
     out = "o" if _rank(frame, w) == 2 else ""
-    return Contraction(equation=f"{lead}i,{out}i->{lead}{out}", operands=(x, w), bias=op.arg(2, "bias"))
+    return EinsumCall(equation=f"{lead}i,{out}i->{lead}{out}", operands=(x, w), bias=op.arg(2, "bias"))
 
 
-def _matmul(frame: Frame, op: Op) -> Contraction:
+def _matmul(frame: Frame, op: Op) -> EinsumCall:
     a, b = op.arg(0, "input"), op.arg(1, "other" if op.name == "matmul" else "mat2")
     if b is None:
         b = op.arg(1, "vec")
-    return Contraction(equation=matmul_equation(_rank(frame, a), _rank(frame, b)), operands=(a, b))
+    return EinsumCall(equation=matmul_equation(_rank(frame, a), _rank(frame, b)), operands=(a, b))
 
 
-def _rmatmul(frame: Frame, op: Op) -> Contraction:
+def _rmatmul(frame: Frame, op: Op) -> EinsumCall:
     a, b = op.arg(1), op.arg(0)
-    return Contraction(equation=matmul_equation(_rank(frame, a), _rank(frame, b)), operands=(a, b))
+    return EinsumCall(equation=matmul_equation(_rank(frame, a), _rank(frame, b)), operands=(a, b))
 
 
-def _addmm(frame: Frame, op: Op) -> Contraction:
+def _addmm(frame: Frame, op: Op) -> EinsumCall:
     batched = op.name == "baddbmm"
     c, a, b = op.arg(0, "input"), op.arg(1, "batch1" if batched else "mat1"), op.arg(2, "batch2" if batched else "mat2")
     beta, alpha = float(op.kwargs.get("beta", 1.0)), float(op.kwargs.get("alpha", 1.0))
     equation = matmul_equation(_rank(frame, a), _rank(frame, b))
-    return Contraction(equation=equation, operands=(a, b), bias=c, alpha=alpha, beta=beta)
+    return EinsumCall(equation=equation, operands=(a, b), bias=c, alpha=alpha, beta=beta)
 
 
-def _einsum(frame: Frame, op: Op) -> Contraction:
+def _einsum(frame: Frame, op: Op) -> EinsumCall:
     equation, operands = op.arg(0), op.args[1:]
     if not isinstance(equation, str):
         raise NoRuleError("einsum in its sublist form")
     if len(operands) == 1 and isinstance(operands[0], list | tuple):
         operands = tuple(operands[0])
-    return Contraction(equation=_explicit(equation, [_rank(frame, t) for t in operands]), operands=tuple(operands))
+    return EinsumCall(equation=_explicit(equation, [_rank(frame, t) for t in operands]), operands=tuple(operands))
 
 
 def _explicit(equation: str, ranks: Sequence[int]) -> str:
@@ -115,21 +115,21 @@ def _explicit(equation: str, ranks: Sequence[int]) -> str:
     return f"{','.join(full)}->{right.replace('...', dots)}"
 
 
-def _bilinear(frame: Frame, op: Op) -> Contraction:
+def _bilinear(frame: Frame, op: Op) -> EinsumCall:
     x, y, w = op.arg(0, "input1"), op.arg(1, "input2"), op.arg(2, "weight")
     lead = _BATCH[: _rank(frame, x) - 1]
-    return Contraction(equation=f"{lead}i,{lead}j,oij->{lead}o", operands=(x, y, w), bias=op.arg(3, "bias"))
+    return EinsumCall(equation=f"{lead}i,{lead}j,oij->{lead}o", operands=(x, y, w), bias=op.arg(3, "bias"))
 
 
-def _vdot(frame: Frame, op: Op) -> Contraction:
-    return Contraction(equation="i,i->", operands=(op.arg(0), op.arg(1)))
+def _vdot(frame: Frame, op: Op) -> EinsumCall:
+    return EinsumCall(equation="i,i->", operands=(op.arg(0), op.arg(1)))
 
 
-def _outer(frame: Frame, op: Op) -> Contraction:
-    return Contraction(equation="i,j->ij", operands=(op.arg(0), op.arg(1)))
+def _outer(frame: Frame, op: Op) -> EinsumCall:
+    return EinsumCall(equation="i,j->ij", operands=(op.arg(0), op.arg(1)))
 
 
-SPECS: Mapping[str, Callable[[Frame, Op], Contraction]] = {
+SPECS: Mapping[str, Callable[[Frame, Op], EinsumCall]] = {
     "linear": _linear,
     "matmul": _matmul,
     "mm": _matmul,
@@ -154,7 +154,7 @@ def is_fresh(frame: Frame, op: Op) -> bool:
     return any(m.entry_var > 4.0 * m.mean * m.mean for m in weights)
 
 
-def finished(frame: Frame, op: Op, moments: Moments) -> Signal:
+def finished(frame: Frame, op: Op, moments: EntryMoments) -> Signal:
     """Signal of a contraction's result."""
     return frame.made(op, moments, fresh=is_fresh(frame, op))
 
@@ -199,7 +199,7 @@ def _dot(frame: Frame, op: Op) -> Signal:
     matrix = frame.moments_at(maps[0].inputs[0])
     rows, columns = matrix.shape
     largest = math.sqrt(matrix.entry_var) * (math.sqrt(rows) + math.sqrt(columns))
-    return frame.made(op, Moments.constant((), largest), leaf=False)
+    return frame.made(op, EntryMoments.constant((), largest), leaf=False)
 
 
 RULES: Mapping[str, Callable[[Frame, Op], Signal]] = {

@@ -13,40 +13,40 @@ from fanin.moments.algebra import summed_up
 from fanin.moments.forward.contractions import finished
 from fanin.moments.frame import Frame
 from fanin.moments.kernel import Array
-from fanin.moments.moments import Moments
+from fanin.moments.moments import EntryMoments
 from fanin.moments.signal import Signal
 
-__all__ = ["RULES", "Window", "convolution_windows", "each", "tap_counts", "window_sum"]
+__all__ = ["RULES", "TapWindow", "convolution_windows", "each", "tap_counts", "window_sum"]
 
 
 @dataclass(frozen=True, slots=True)
-class Window:
+class TapWindow:
     """Which input place each output place reads through which tap, along one dimension; -1: out of bounds."""
 
     places: Array  # (outputs, taps)
 
     @classmethod
-    def of_convolution(cls, size: int, out: int, taps: int, *, stride: int, padding: int, dilation: int) -> Window:
+    def of_convolution(cls, size: int, out: int, taps: int, *, stride: int, padding: int, dilation: int) -> TapWindow:
         """A convolution or pooling."""
         p = np.arange(out)[:, None] * stride - padding + np.arange(taps)[None, :] * dilation
         return cls(np.where((p >= 0) & (p < size), p, -1))
 
     @classmethod
-    def of_transposed(cls, size: int, out: int, taps: int, *, stride: int, padding: int, dilation: int) -> Window:
+    def of_transposed(cls, size: int, out: int, taps: int, *, stride: int, padding: int, dilation: int) -> TapWindow:
         """A transposed convolution."""
         p = np.arange(out)[:, None] + padding - np.arange(taps)[None, :] * dilation
         p = np.where(p % stride == 0, p // stride, -1)
         return cls(np.where((p >= 0) & (p < size), p, -1))
 
-    def reversed(self, size: int) -> Window:
+    def reversed(self, size: int) -> TapWindow:
         """The same relation seen from the input: which output place each input place feeds through which tap."""
         back = np.full((size, self.places.shape[1]), -1)
         out, tap = np.nonzero(self.places >= 0)
         back[self.places[out, tap].astype(int), tap] = out
-        return Window(back)
+        return TapWindow(back)
 
 
-def tap_counts(window: Window, size: int) -> Array:
+def tap_counts(window: TapWindow, size: int) -> Array:
     """Mean number of pairs of (place, tap) by whether output places, input places and taps agree.
 
     Returns:
@@ -77,8 +77,14 @@ def _counts(both: float, place: float, tap: float, every: float) -> Array:
 
 
 def window_sum(
-    x: Moments, weight: Moments, windows: Sequence[Window], *, groups: int, transposed: bool, out_shape: tuple[int, ...]
-) -> Moments:
+    x: EntryMoments,
+    weight: EntryMoments,
+    windows: Sequence[TapWindow],
+    *,
+    groups: int,
+    transposed: bool,
+    out_shape: tuple[int, ...],
+) -> EntryMoments:
     """Moments of the sum over channels of one group and taps.
 
     X is (batch, channels, *places), weight as torch has it.
@@ -101,11 +107,11 @@ def window_sum(
             kernel = np.take(kernel, 1, axis=d)
     reads = float(np.prod([(w.places >= 0).sum() / w.places.shape[0] for w in windows]))
     mean = x.mean * weight.mean * ins * reads
-    made = Moments(shape=shape, sizes=tuple(shape[d] for d in live), mean=mean, kernel=kernel)
+    made = EntryMoments(shape=shape, sizes=tuple(shape[d] for d in live), mean=mean, kernel=kernel)
     return made.reshaped(out_shape)
 
 
-def _full_kernel(m: Moments) -> Array:
+def _full_kernel(m: EntryMoments) -> Array:
     """The kernel with an axis for every dimension, those of size 1 too."""
     kernel = m.kernel
     for d, n in enumerate(m.shape):
@@ -137,7 +143,7 @@ def _full(shape: tuple[int, ...], n: int) -> tuple[int, ...]:
     return shape if len(shape) == n + 2 else (1, *shape)
 
 
-def convolution_windows(frame: Frame, op: Op) -> list[Window]:
+def convolution_windows(frame: Frame, op: Op) -> list[TapWindow]:
     """The windows of a (transposed) convolution, one a spatial dimension."""
     n = int(op.name[-2])
     transposed = "transpose" in op.name
@@ -146,7 +152,7 @@ def convolution_windows(frame: Frame, op: Op) -> list[Window]:
     taps = frame.graph.value(op.inputs[1]).shape[2:]
     stride, dilation = each(op.arg(3, "stride", 1), n), each(op.arg(7 if transposed else 5, "dilation", 1), n)
     padding = _padding(op.arg(4, "padding", 0), taps, dilation)
-    make = Window.of_transposed if transposed else Window.of_convolution
+    make = TapWindow.of_transposed if transposed else TapWindow.of_convolution
     return [
         make(before[d], after[d], taps[d], stride=stride[d], padding=padding[d], dilation=dilation[d]) for d in range(n)
     ]
@@ -175,7 +181,7 @@ def _padding(padding: Any, taps: Sequence[int], dilation: Sequence[int]) -> tupl
     return each(padding, len(taps))
 
 
-def _convolved(frame: Frame, op: Op, out: Moments, x: Moments, shape: tuple[int, ...], n: int) -> Signal:
+def _convolved(frame: Frame, op: Op, out: EntryMoments, x: EntryMoments, shape: tuple[int, ...], n: int) -> Signal:
     bias = op.arg(2, "bias")
     if bias is not None:
         b = frame.moments(bias)

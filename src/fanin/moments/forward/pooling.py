@@ -12,11 +12,11 @@ import numpy as np
 
 from fanin.graph.ir import Op
 from fanin.moments import kernel as kn
-from fanin.moments.forward.convolution import Window, each, tap_counts
+from fanin.moments.forward.convolution import TapWindow, each, tap_counts
 from fanin.moments.forward.elementwise import Function, chain_function, correlation, is_positive, region_of
 from fanin.moments.frame import Frame, NoRuleError
 from fanin.moments.kernel import Array
-from fanin.moments.moments import Moments
+from fanin.moments.moments import EntryMoments
 from fanin.moments.signal import Signal
 
 __all__ = ["RULES", "averaged", "largest_of_windows", "pooling_windows"]
@@ -24,7 +24,7 @@ __all__ = ["RULES", "averaged", "largest_of_windows", "pooling_windows"]
 _PAIRS = 4096
 
 
-def largest_of_windows(m: Moments, f: Function, taps: int, shape: tuple[int, ...]) -> Moments:
+def largest_of_windows(m: EntryMoments, f: Function, taps: int, shape: tuple[int, ...]) -> EntryMoments:
     """Moments of max f(u) over windows of `taps` entries.
 
     The argument m describes u, whose last dimensions are pooled away to `shape`. Entries of one window, and of two
@@ -52,11 +52,11 @@ def largest_of_windows(m: Moments, f: Function, taps: int, shape: tuple[int, ...
     for i in reversed(range(3)):
         if i not in live:
             kernel = np.take(kernel, 1, axis=i)
-    made = Moments(shape=sizes, sizes=tuple(sizes[i] for i in live), mean=mean, kernel=kernel)
+    made = EntryMoments(shape=sizes, sizes=tuple(sizes[i] for i in live), mean=mean, kernel=kernel)
     return replace(made.reshaped(shape), width_var=m.width_var)
 
 
-def _with_all_axes(kernel: Array, m: Moments) -> Array:
+def _with_all_axes(kernel: Array, m: EntryMoments) -> Array:
     for d, n in enumerate(m.shape):
         if n == 1:
             kernel = np.repeat(np.expand_dims(kernel, d), 2, d)
@@ -91,7 +91,7 @@ def _taps(op: Op, n: int, before: tuple[int, ...], after: tuple[int, ...]) -> in
     return math.prod([int(size)] * n if isinstance(size, int) else (int(k) for k in size))
 
 
-def pooling_windows(frame: Frame, op: Op) -> list[Window]:
+def pooling_windows(frame: Frame, op: Op) -> list[TapWindow]:
     """The windows of an average pooling, one a pooled dimension."""
     n = next(int(c) for c in op.name if c.isdigit())
     before, after = frame.graph.value(op.inputs[0]).shape[-n:], frame.graph.value(op.output).shape[-n:]
@@ -104,7 +104,7 @@ def pooling_windows(frame: Frame, op: Op) -> list[Window]:
         taps = each(op.arg(1, "kernel_size"), n)
         stride, padding = each(op.arg(2, "stride") or taps, n), each(op.arg(3, "padding", 0), n)
     return [
-        Window.of_convolution(a, b, k, stride=s, padding=p, dilation=1)
+        TapWindow.of_convolution(a, b, k, stride=s, padding=p, dilation=1)
         for a, b, k, s, p in zip(before, after, taps, stride, padding, strict=True)
     ]
 
@@ -114,7 +114,7 @@ def _avg_pool(frame: Frame, op: Op) -> Signal:
     return frame.made(op, averaged(x, pooling_windows(frame, op), frame.graph.value(op.output).shape))
 
 
-def averaged(x: Moments, windows: Sequence[Window], shape: tuple[int, ...]) -> Moments:
+def averaged(x: EntryMoments, windows: Sequence[TapWindow], shape: tuple[int, ...]) -> EntryMoments:
     """Mean over windows of the last dimensions, padding counted as zeros."""
     n, lead = len(windows), len(shape) - len(windows)
     x = x.merged(*range(lead, len(x.shape)))
@@ -134,7 +134,7 @@ def averaged(x: Moments, windows: Sequence[Window], shape: tuple[int, ...]) -> M
     share = 1.0 / float(np.prod([w.places.shape[1] for w in windows]))
     reads = float(np.prod([(w.places >= 0).sum() / w.places.shape[0] for w in windows]))
     sizes = (*(x.sizes[a] for a in lead_axes), *(s for s in shape[lead:] if s != 1))
-    made = Moments(shape=shape, sizes=sizes, mean=x.mean * share * reads, kernel=np.asarray(kernel) * share**2)
+    made = EntryMoments(shape=shape, sizes=sizes, mean=x.mean * share * reads, kernel=np.asarray(kernel) * share**2)
     return replace(made, width_var=x.width_var)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import ClassVar
 
-from fanin.measure.record import Saturation, Site
+from fanin.measure.record import SaturationRecord, Site
 from fanin.model.operations import LOSSES
 from fanin.rules.base import Context, Rule
 from fanin.rules.finding import Finding, Fix
@@ -17,7 +17,7 @@ _GATING = frozenset(("mul", "addcmul", "lerp"))
 _BOTH_ENDS = 0.3  # std in units of the range: a tenth of the values at one end, the rest at the other
 
 
-def _rated(context: Context) -> list[tuple[Site, Saturation]]:
+def _rated(context: Context) -> list[tuple[Site, SaturationRecord]]:
     """Bounded activations whose output another weight reads, and outputs of the model that lie on both ends: no gates.
 
     An output on one end only is a prior (a detector's bias for rare objects).
@@ -32,7 +32,7 @@ def _rated(context: Context) -> list[tuple[Site, Saturation]]:
     ]
 
 
-def _is_two_ended_output(site: Site, flat: Saturation) -> bool:
+def _is_two_ended_output(site: Site, flat: SaturationRecord) -> bool:
     ends = site.follower == "" or site.follower in LOSSES
     return ends and site.forward.std > _BOTH_ENDS * (flat.high - flat.low)
 
