@@ -24,8 +24,7 @@ from fanin.measure.frames import ModuleFrame, ModuleFrames
 from fanin.measure.kinds import CHANNEL_FIRST, kind_of
 from fanin.measure.origins import Origin, Origins, join
 from fanin.measure.products import Products
-from fanin.measure.quantities.norm import norm_of_module
-from fanin.measure.quantities.table import of_pass, of_site, read_before
+from fanin.measure.quantities.table import of_module, of_pass, of_site, read_before
 from fanin.measure.record import SiteKind
 from fanin.measure.sampling import is_signal
 from fanin.measure.sites import OpenSite, Sites
@@ -136,7 +135,7 @@ class PassRecorder(TorchFunctionMode):
         origin = Origin(parameters=names, data=True, sites=self.origins[source].sites)
         site = self._add("rms_norm", "norm", output, origin, frame, grad_enabled=torch.is_grad_enabled())
         if site is not None and source.dim() >= 2:
-            site.measured["norm"] = norm_of_module(module, source)
+            site.measured.update(of_module("norm", module, source))
             self.origins[output] = Origin(data=True, sites=(site.which.index,), axis=-1, op="rms_norm")
 
     def __torch_function__(

@@ -31,12 +31,12 @@ def reach(
         [1, 2, 3]
     """
     todo, seen = deque([(start, 0)]), {start}
-    for _ in range(limit):
+    for left in range(limit, 0, -1):
         if not todo:
             return
         value, level = todo.popleft()
         yield value
-        if level == levels:
+        if level == levels or left == 1:
             continue
         for following in step(value):
             if following not in seen:

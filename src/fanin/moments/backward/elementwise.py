@@ -11,7 +11,7 @@ import numpy as np
 from fanin.graph.ir import Op
 from fanin.moments import kernel as kn
 from fanin.moments.algebra import product
-from fanin.moments.backward.arithmetic import RULES
+from fanin.moments.backward.arithmetic import RULES as ARITHMETIC
 from fanin.moments.backward.common import unbroadcast
 from fanin.moments.forward.elementwise import (
     chain_slope,
@@ -70,7 +70,7 @@ def _through(g: EntryMoments, slope: EntryMoments, kappa: float) -> EntryMoments
 
 def local_gradients(frame: Frame, op: Op, g: EntryMoments) -> dict[int, EntryMoments]:
     """What each operand of one elementwise op receives, by the derivative of that op alone."""
-    rule = RULES.get(op.name)
+    rule = ARITHMETIC.get(op.name)
     if rule is not None:
         return dict(rule(frame, op, [g]))
     tensors = [
