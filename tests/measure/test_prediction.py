@@ -61,7 +61,7 @@ def test_a_gradient_that_is_tampered_with_is_noticed():
     model[4].register_forward_hook(lambda module, inputs, output: Leak.apply(output))
     first = sites(model, torch.randn(64, 64))[0]
     assert first.predicted_backward.z < -5
-    assert "way back" in first.predicted_backward.assumption
+    assert "gradients are independent" in first.predicted_backward.assumption
     assert first.predicted.assumption == ""
 
 

@@ -1,4 +1,4 @@
-"""The grammar of a `Graph`, as a table, and `verify`, which holds a graph against it.
+"""The grammar of a `Graph`, as a table, and `verify`, which checks a graph by it.
 
 Each rule gives the places where a graph breaks it; the table below is the whole grammar, and ``docs/graph.md`` prints
 it.

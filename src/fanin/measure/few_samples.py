@@ -1,4 +1,4 @@
-"""Further passes through the model, without instruments and through as few samples as will do.
+"""Further passes through the model, without instruments and through a few samples.
 
 The instrumented pass is the only one through the whole batch: what needs the model run again (the virtual step, the
 Jacobian) sends the first samples through it, which costs a thirty-second of a batch of 32 each.
@@ -42,7 +42,7 @@ def fresh(inputs: Any, need_grad: bool) -> tuple[list[torch.Tensor], Any]:
 def _copied(tensor: torch.Tensor) -> torch.Tensor:
     """A copy, which takes memory of its own only when it is written into, where torch can copy on write.
 
-    Not where that would copy more than the tensor, because it is a part of something larger.
+    A part of a larger tensor is copied at once: on write, torch would copy the larger one.
     """
     lazily: Callable[[torch.Tensor], torch.Tensor] | None = getattr(torch, "_lazy_clone", None)
     plain = tensor.layout is torch.strided and tensor.device.type in ("cpu", "cuda") and tensor.is_contiguous()

@@ -455,7 +455,7 @@ class JacobianRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measurements:
-    """All of it.
+    """All that was measured in one pass.
 
     `missing` says, per quantity, why it could not be measured. `first_nonfinite` is (module path, operation) of the
     first operation that made NaN or infinity and is no site.

@@ -58,7 +58,7 @@ class _Received:
     def give_inside(self, value: int, g: EntryMoments, kind: Provenance) -> None:
         """Add a contribution from a later link of the same elementwise chain.
 
-        It only counts for the value's own report.
+        It counts for this value's gradient and is not sent on.
         """
         self.inside.setdefault(value, []).append(g)
         self.kinds[value] = worst(kind, self.kinds.get(value, "theory"))

@@ -98,10 +98,10 @@ def forward(frame: Frame, op: Op) -> Sequence[Signal]:
 
 
 def _by_rule(frame: Frame, op: Op) -> Sequence[Signal] | None:
-    """Signals by the op's rule; None where it has none.
+    """Signals by the op's rule; None where it has none, or where the rule does not cover this call.
 
-    Or where it has a form of call that the rule was not written for, a second moment beyond float64 (of an exponential,
-    say), an operation that refuses float64: all of them are left to a sample.
+    A rule does not cover a form of call that it was not written for, a second moment beyond float64 (of an exponential,
+    say) and an operation that refuses float64. These are sampled.
     """
     try:
         rule = FORWARD.get(op.name)
@@ -116,10 +116,7 @@ def _by_rule(frame: Frame, op: Op) -> Sequence[Signal] | None:
 
 
 def _from_numbers(frame: Frame, op: Op) -> list[Signal] | None:
-    """The op's results as numbers.
-
-    Where all it reads is known and small and not (all) weights that a rule can follow.
-    """
+    """The op's results as numbers, if all that it reads is known, small, and not weights that a rule can follow."""
     read = [frame.signals[v] for v in dict.fromkeys(op.inputs)]
     if any(s.numbers is None for s in read) or any(s.weight_only and s.from_data for s in read):
         return None

@@ -178,10 +178,7 @@ class Frame:
                 env.large.discard(value)
 
     def draw(self, value: int, env: DrawnTensors, depth: int = 0) -> Any:
-        """A tensor for a value: its numbers, a Gaussian field with its kernel.
-
-        Or what its op makes of drawn operands.
-        """
+        """A tensor for a value: its numbers, a Gaussian field of its kernel, or what its op makes of drawn operands."""
         import torch
 
         value = self.first(value)

@@ -68,7 +68,7 @@ def attention_of(call: Call) -> AttentionRecord | None:
 
 
 def _above_the_gap(x: torch.Tensor) -> torch.Tensor:
-    """Keys that no mask pushed down: those above the widest gap of a row, where that gap is most of the row's range.
+    """Keys that no mask hides: those above the widest gap of a row, where that gap is most of the row's range.
 
     Gaussian logits of any spread have no gap of 60 % of their range with four or more keys above it.
     """

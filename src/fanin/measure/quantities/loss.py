@@ -77,7 +77,7 @@ def with_value(call: Call) -> LossCall | None:
 def loss_record(value: float, source: Any, calls: Sequence[LossCall]) -> LossRecord:
     """The record of a loss value and of the loss function that was called.
 
-    Of several, the one farthest above its baseline.
+    If several were called, the record is of the one whose loss is farthest above its baseline.
 
     Args:
         value: the whole loss.

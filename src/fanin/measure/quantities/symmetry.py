@@ -12,7 +12,7 @@ _ROWS, _COLUMNS = 4096, 256
 def identical_rows(weight: torch.Tensor) -> float | None:
     """Share of rows (axis 0, all other axes flattened) that equal another row.
 
-    Of the first 4096 (and at most 256 evenly spread columns).
+    The first 4096 rows and at most 256 evenly spread columns are compared.
 
     Rows that are all zero are left out (a gate closed by design), and so are weights of fewer than 4 rows or a single
     column, where equality says nothing.

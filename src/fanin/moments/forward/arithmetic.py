@@ -69,10 +69,7 @@ def combined(frame: Frame, op: Op, terms: Sequence[tuple[Any, float]]) -> Signal
 
 
 def _kept_apart(frame: Frame, op: Op, made: Signal) -> Signal:
-    """A sum in which known, not Gaussian numbers weigh (a spread-out bias) enters functions as its terms.
-
-    Not as one Gaussian.
-    """
+    """A sum with large known numbers in it (a spread-out bias): functions of it read its terms, not one Gaussian."""
     known = [v for v in op.inputs if frame.signals[v].numbers is not None or frame.signals[v].constant is not None]
     weighs = any(frame.moments_at(v).entry_var > _KNOWN_SHARE * made.known.entry_var for v in known)
     region = tuple(dict.fromkeys(itertools.chain.from_iterable(deep_region_of(frame, v) for v in op.inputs)))

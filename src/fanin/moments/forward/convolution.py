@@ -87,7 +87,7 @@ def window_sum(
 ) -> EntryMoments:
     """Moments of the sum over channels of one group and taps.
 
-    X is (batch, channels, *places), weight as torch has it.
+    Shapes: x (batch, channels, *places), the weight as in torch.
     """
     spatial = len(windows)
     x = x.merged(*range(2, 2 + spatial))

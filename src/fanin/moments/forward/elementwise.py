@@ -35,7 +35,7 @@ Function: TypeAlias = "Callable[[Array], Array]"
 def is_elementwise(frame: Frame, op: Op) -> bool:
     """Whether each entry of the result depends only on the entries at its own place.
 
-    Unknown ops are put to the test.
+    An unknown op is tried on numbers.
     """
     if op.name in ELEMENTWISE:
         return op.name not in _NEVER and len(op.outputs) == 1
@@ -61,10 +61,7 @@ def _passes_probe(frame: Frame, op: Op) -> bool:
 
 # ---------------------------------------------------------------------- regions
 def region_of(frame: Frame, value: int) -> tuple[int, ...]:
-    """The values that one is an elementwise function of.
-
-    Itself, none (a known number), or those its chain of ops starts from.
-    """
+    """The values that one is an elementwise function of: itself, none (a known number), or the sources of its chain."""
     s = frame.signals[value]
     if s.constant is not None or (s.numbers is not None and s.numbers.numel() == 1):
         return ()
@@ -265,10 +262,7 @@ def imaged(m: EntryMoments, image: GaussianImage) -> EntryMoments:
 def sampled_pairs(
     frame: Frame, op: Op, region: Sequence[int], shape: tuple[int, ...], *, by: int | None = None
 ) -> tuple[EntryMoments, bool]:
-    """Moments of a function of several sources (or of its derivative by one).
-
-    Its values at pairs of entries of every kind.
-    """
+    """Moments of a function of several sources (or of its derivative by one), from drawn pairs of every kind."""
     full = dict(zip(region, aligned([frame.moments_at(v) for v in region], shape), strict=True))
     template = next(iter(full.values()))
     draws = PairDraws(frame, full)

@@ -44,10 +44,7 @@ def _moves(frame: Frame, op: Op, value: int) -> bool:
 
 
 def index_map(frame: Frame, op: Op, sources: Sequence[int]) -> IndexMap:
-    """For each output entry, 1 + the number of the entry it came from, counted through all sources.
-
-    0 for a constant.
-    """
+    """For each output entry, 1 + the number of the entry it came from, counted through all sources; 0: a constant."""
     import torch
 
     env: dict[int, Any] = {}
@@ -75,10 +72,7 @@ def index_map(frame: Frame, op: Op, sources: Sequence[int]) -> IndexMap:
 
 
 def moved(index: IndexMap, sources: Sequence[EntryMoments]) -> EntryMoments:
-    """Moments of the array that `index` puts together out of independent sources.
-
-    One kind of pair at a time, on drawn pairs.
-    """
+    """Moments of the array that `index` puts together out of independent sources, from drawn pairs of each kind."""
     sizes = tuple(n for n in index.shape if n != 1)
     table = index.reshape(sizes)
     rng = np.random.default_rng(11)

@@ -1,6 +1,6 @@
 """Normalization: layer, root-mean-square, batch (with batch or running statistics), group and instance norm.
 
-Weight norm.
+Also weight norm, which divides a parameter by its own norm.
 """
 
 from __future__ import annotations

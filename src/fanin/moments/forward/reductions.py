@@ -47,7 +47,7 @@ def _mean(frame: Frame, op: Op) -> Signal:
 def _averaged_atoms(frame: Frame, template: Any, dims: Sequence[int], rank: int) -> dict[Any, Atom]:
     """The mean of a sum is the sum of the means of its terms.
 
-    Known to be averages, they can be told from fresh tensors.
+    They are marked as averages, so that they differ from fresh tensors.
     """
     if not isinstance(template, Ref):
         return {}
