@@ -25,7 +25,7 @@ from torch import nn
 
 import fanin
 from fanin import initializers, theory
-from fanin.graph.analysis.activations import Activation
+from fanin.graph.analysis.activations import FoundActivation
 from fanin.lab import data
 from fanin.lab.compare import Task, compare
 from fanin.lab.models import mlp
@@ -97,7 +97,7 @@ def critical_orthogonal(phi: str, q: float, *, unit_head: bool = False) -> Any:
 
 
 def tanh_q(depth: int) -> float:
-    return critical_q(Activation("tanh", fn=np.tanh), depth - 1)
+    return critical_q(FoundActivation("tanh", fn=np.tanh), depth - 1)
 
 
 def forward(phi: str) -> float:

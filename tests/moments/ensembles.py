@@ -10,7 +10,7 @@ import torch
 
 from fanin.graph.recording.capture import capture
 from fanin.graph.recording.replay import run_all
-from fanin.moments import EntryMoments, WeightMoments, propagate
+from fanin.moments import JointMoments, WeightMoments, propagate
 from fanin.moments.kernel import sample
 
 
@@ -22,7 +22,7 @@ class Ensemble:
     means: np.ndarray
 
     def assert_agrees(
-        self, predicted: EntryMoments, *, bias: float = 0.0, z: float = 5.0, mean_bias: float = 0.0
+        self, predicted: JointMoments, *, bias: float = 0.0, z: float = 5.0, mean_bias: float = 0.0
     ) -> None:
         """Every kind of pair within z standard errors and a stated bias (relative to the second moment)."""
         got, second = self.kernels.mean(0), self.kernels.mean(0)[(1,) * (self.kernels.ndim - 1)]
@@ -50,12 +50,12 @@ def laws_of(model: torch.nn.Module, std: float | None = None) -> dict[str, Weigh
     return out
 
 
-def draw(moments: EntryMoments, rng: np.random.Generator) -> torch.Tensor:
+def draw(moments: JointMoments, rng: np.random.Generator) -> torch.Tensor:
     field = moments.mean + sample(moments.covariance, moments.sizes, rng).reshape(moments.shape)
     return torch.from_numpy(field).float()
 
 
-def measured_kernel(tensor: torch.Tensor, like: EntryMoments) -> np.ndarray:
+def measured_kernel(tensor: torch.Tensor, like: JointMoments) -> np.ndarray:
     from fanin.moments.kernel import measure
 
     return measure(tensor.detach().double().numpy().reshape(like.sizes))

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fanin.errors import ShapeError
-from fanin.moments import EntryMoments
+from fanin.moments import JointMoments
 from fanin.moments import kernel as kn
 from fanin.moments.algebra import concatenated, contraction, normalised, product, summed_up
 from fanin.moments.moments import aligned
@@ -68,9 +68,9 @@ shapes = st.lists(st.integers(1, 4), min_size=1, max_size=4).map(tuple)
 @settings(max_examples=40, deadline=None)
 def test_views_and_permutations_keep_what_is_measured(shape, data):
     x = random_array(*shape)
-    m = EntryMoments.measured(x)
+    m = JointMoments.measured(x)
     order = data.draw(st.permutations(range(len(shape))))
-    np.testing.assert_allclose(m.permuted(order).kernel, EntryMoments.measured(x.transpose(order)).kernel, atol=1e-12)
+    np.testing.assert_allclose(m.permuted(order).kernel, JointMoments.measured(x.transpose(order)).kernel, atol=1e-12)
     flat = m.reshaped((x.size,))
     assert flat.second_moment == pytest.approx((x**2).mean())
     np.testing.assert_allclose(flat.reshaped(shape).kernel, m.kernel, atol=1e-12)  # the way back loses nothing
@@ -84,22 +84,22 @@ def test_broadcasting_follows_numpy(shape, data):
     x = random_array(*small)
     wide = np.broadcast_to(x, shape)
     np.testing.assert_allclose(
-        EntryMoments.measured(x).expanded(shape).kernel, EntryMoments.measured(wide).kernel, atol=1e-12
+        JointMoments.measured(x).expanded(shape).kernel, JointMoments.measured(wide).kernel, atol=1e-12
     )
 
 
 def test_shapes_that_do_not_broadcast_are_refused():
     with pytest.raises(ShapeError, match="do not broadcast"):
-        aligned([EntryMoments.iid((3,)), EntryMoments.iid((4,))])
+        aligned([JointMoments.iid((3,)), JointMoments.iid((4,))])
 
 
 def test_a_kernel_must_fit_its_shape():
     with pytest.raises(ShapeError, match="does not describe"):
-        EntryMoments(shape=(4,), sizes=(3,), mean=0.0, kernel=np.zeros(2))
+        JointMoments(shape=(4,), sizes=(3,), mean=0.0, kernel=np.zeros(2))
 
 
 def test_joining_parts_of_other_sizes():
-    a, b = EntryMoments.iid((3, 5), var=2.0, mean=1.0), EntryMoments.iid((3, 7), var=1.0, mean=-1.0)
+    a, b = JointMoments.iid((3, 5), var=2.0, mean=1.0), JointMoments.iid((3, 7), var=1.0, mean=-1.0)
     rng = np.random.default_rng(0)
     x = np.stack([
         kn.measure(np.concatenate([1 + 2**0.5 * rng.standard_normal((3, 5)), rng.standard_normal((3, 7)) - 1], 1))
@@ -112,14 +112,14 @@ def test_joining_parts_of_other_sizes():
 
 
 def test_sums_and_products_of_independent_tensors():
-    a, b = EntryMoments.iid((3, 5), var=2.0, mean=1.0), EntryMoments.iid((5,), var=1.0, mean=-1.0)
+    a, b = JointMoments.iid((3, 5), var=2.0, mean=1.0), JointMoments.iid((5,), var=1.0, mean=-1.0)
     assert summed_up(a, b).second_moment == pytest.approx(3.0)
     assert summed_up(a, b).pair(0) == pytest.approx(1.0)  # the row that all share
     assert product(a, b).second_moment == pytest.approx(6.0)
 
 
 def test_a_contraction_feels_the_mean_of_its_weights():
-    x, w = EntryMoments.iid((8, 16), mean=0.5), EntryMoments.iid((4, 16), var=0.1, mean=0.2)
+    x, w = JointMoments.iid((8, 16), mean=0.5), JointMoments.iid((4, 16), var=0.1, mean=0.2)
     y = contraction("bi,oi->bo", [x, w], (8, 4))
     second = 16 * 1.25 * 0.14 + 16 * 15 * 0.25 * 0.04
     assert y.second_moment == pytest.approx(second)
@@ -130,16 +130,16 @@ def test_centred_weights_do_not_see_the_mean():
     from fanin.moments import WeightMoments
 
     w = WeightMoments(var=0.1, centred=(1,)).to_moments((4, 16))
-    y = contraction("bi,oi->bo", [EntryMoments.constant((8, 16), 3.0), w], (8, 4))
+    y = contraction("bi,oi->bo", [JointMoments.constant((8, 16), 3.0), w], (8, 4))
     assert y.second_moment == pytest.approx(0.0, abs=1e-12)
 
 
 def test_normalised_tensors_have_unit_mean_square():
-    x = EntryMoments.iid((4, 8, 64), var=3.0, mean=2.0)
+    x = JointMoments.iid((4, 8, 64), var=3.0, mean=2.0)
     assert normalised(x, [2], eps=0.0, centre=True).second_moment == pytest.approx(1.0)
     assert normalised(x, [2], eps=1.0, centre=False).second_moment == pytest.approx(7.0 / 8.0)
 
 
 def test_spread_of_a_gaussian_mean_square():
-    assert EntryMoments.iid((10, 20)).own_var == pytest.approx(2.0 / 200)
-    assert EntryMoments.iid((10, 20)).log_rms_se == pytest.approx(0.5 * math.sqrt(0.01))
+    assert JointMoments.iid((10, 20)).own_var == pytest.approx(2.0 / 200)
+    assert JointMoments.iid((10, 20)).log_rms_se == pytest.approx(0.5 * math.sqrt(0.01))

@@ -10,7 +10,7 @@ from torch import nn
 
 from fanin.errors import ArgumentError
 from fanin.graph.recording.capture import capture
-from fanin.moments import EntryMoments, WeightMoments, propagate, read_weights
+from fanin.moments import JointMoments, WeightMoments, propagate, read_weights
 
 
 class Sorted(nn.Module):
@@ -145,6 +145,6 @@ def test_repeated_tokens_share_their_embedding():
 
 def test_given_input_moments_are_used():
     graph = capture(nn.Linear(64, 64, bias=False), torch.zeros(8, 64))
-    x = EntryMoments.iid((8, 64), var=4.0)
+    x = JointMoments.iid((8, 64), var=4.0)
     moments = propagate(graph, {"weight": WeightMoments(var=1 / 64)}, {graph.inputs[0]: x})
     assert moments[graph.outputs[0].value].moments.second_moment == pytest.approx(4.0)

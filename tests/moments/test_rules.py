@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from fanin.moments import EntryMoments
+from fanin.moments import JointMoments
 from tests.moments import ensembles
 
 
@@ -31,7 +31,7 @@ def tokens(t=0.3, s=0.1, mean=0.0, shape=(3, 8, 64)):
     kernel[1, 1, 1] += 1.0
     kernel[1, 0, 1] += t
     kernel[0, :, 1] += s
-    return EntryMoments(shape=shape, sizes=shape, mean=mean, kernel=kernel)
+    return JointMoments(shape=shape, sizes=shape, mean=mean, kernel=kernel)
 
 
 def images(p=0.4, mean=0.0, shape=(2, 16, 8, 8)):
@@ -39,14 +39,15 @@ def images(p=0.4, mean=0.0, shape=(2, 16, 8, 8)):
     kernel = np.full((2, 2, 2, 2), mean**2)
     kernel[1, 1] += p
     kernel[1, 1, 1, 1] += 1.0 - p
-    return EntryMoments(shape=shape, sizes=shape, mean=mean, kernel=kernel)
+    return JointMoments(shape=shape, sizes=shape, mean=mean, kernel=kernel)
 
 
 X = torch.zeros(3, 8, 64)
 LINE = torch.zeros(2, 16, 20)
 LINE = torch.zeros(2, 16, 20)
+LINE = torch.zeros(2, 16, 20)
 IMG = torch.zeros(2, 16, 8, 8)
-FLAT = EntryMoments.iid((12, 64))
+FLAT = JointMoments.iid((12, 64))
 
 
 def sdpa(m, x, causal=False):
@@ -77,7 +78,7 @@ FORWARD = {
     "conv grouped": (nn.Conv2d(16, 32, 3, groups=4), (IMG,), [images()], 0.02),
     "conv depthwise": (nn.Conv2d(16, 16, 5, padding=2, groups=16), (IMG,), [images(mean=0.5)], 0.0),
     "conv transposed": (nn.ConvTranspose2d(16, 8, 4, stride=2, padding=1), (IMG,), [images()], 0.0),
-    "conv1d": (nn.Conv1d(16, 8, 3, padding=1), (LINE,), [EntryMoments.iid(LINE.shape, mean=0.3)], 0.0),
+    "conv1d": (nn.Conv1d(16, 8, 3, padding=1), (LINE,), [JointMoments.iid(LINE.shape, mean=0.3)], 0.0),
     "average pool": (nn.AvgPool2d(2), (IMG,), [images()], 0.0),
     "global pool": (nn.AdaptiveAvgPool2d(1), (IMG,), [images()], 0.0),
     "max pool": (nn.MaxPool2d(2), (IMG,), [images(p=0.0)], 0.03),

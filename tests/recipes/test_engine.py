@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 import fanin
-from fanin.graph.analysis.activations import Activation
+from fanin.graph.analysis.activations import FoundActivation
 from fanin.graph.recording.capture import capture
 from fanin.graph.roles.data import Use
 from fanin.graph.roles.label import roles
@@ -24,7 +24,7 @@ def normal(*shape):
 
 
 def custom(fn):
-    return Activation("custom", fn=fn)
+    return FoundActivation("custom", fn=fn)
 
 
 def network(model, *inputs):
@@ -86,12 +86,12 @@ def test_a_function_saturates_at_half_its_range_over_its_slope(fn, at):
 
 
 def test_moments_are_those_of_the_function_that_is_in_the_model():
-    assert moments_of(Activation("relu", fn=lambda x: np.maximum(x, 0.0))).second == 0.5
-    twice = Activation("relu", fn=lambda x: 2.0 * np.maximum(x, 0.0), gain=2.0)
+    assert moments_of(FoundActivation("relu", fn=lambda x: np.maximum(x, 0.0))).second == 0.5
+    twice = FoundActivation("relu", fn=lambda x: 2.0 * np.maximum(x, 0.0), gain=2.0)
     assert moments_of(twice).second == pytest.approx(2.0)
-    inside = Activation("tanh", fn=lambda x: np.tanh(3.0 * x), inner=3.0)
+    inside = FoundActivation("tanh", fn=lambda x: np.tanh(3.0 * x), inner=3.0)
     assert moments_of(inside).second == pytest.approx(gaussian_moments("tanh", q=9.0).second, rel=1e-6)
-    assert moments_of(Activation("tanh", fn=np.tanh), 0.25).second == gaussian_moments("tanh", q=0.25).second
+    assert moments_of(FoundActivation("tanh", fn=np.tanh), 0.25).second == gaussian_moments("tanh", q=0.25).second
     assert moments_of(custom(lambda x: x**3)).second == pytest.approx(15.0, rel=1e-6)
 
 

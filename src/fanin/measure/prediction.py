@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import torch
 
     from fanin.graph.ir import Graph
-    from fanin.moments import EntryMoments, MomentMap, Provenance, TensorMoments
+    from fanin.moments import JointMoments, MomentMap, Provenance, TensorMoments
 
 __all__ = ["with_predictions"]
 
@@ -145,7 +145,7 @@ def _doubts(sites: Sequence[Site], copies: bool) -> _Doubts:
 
 
 def _prediction(
-    measured: TensorStats | None, moments: EntryMoments | None, provenance: Provenance, source: str
+    measured: TensorStats | None, moments: JointMoments | None, provenance: Provenance, source: str
 ) -> Prediction | None:
     if measured is None or measured.any_nonfinite or moments is None or provenance == "unknown":
         return None

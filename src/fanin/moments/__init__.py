@@ -7,13 +7,13 @@ samples is in them) and their gradients through a captured model. How it works, 
 
 from __future__ import annotations
 
-from fanin.moments.moments import EntryMoments
+from fanin.moments.moments import JointMoments
 from fanin.moments.propagate import MomentMap, TensorMoments, propagate
 from fanin.moments.signal import Provenance
 from fanin.moments.weights import WeightMoments, WeightRule, read_weights
 
 __all__ = [
-    "EntryMoments",
+    "JointMoments",
     "MomentMap",
     "Provenance",
     "TensorMoments",

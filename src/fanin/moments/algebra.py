@@ -9,16 +9,16 @@ from dataclasses import replace
 import numpy as np
 
 from fanin.moments import kernel as kn
-from fanin.moments.moments import EntryMoments, aligned, common_factors, refactor
+from fanin.moments.moments import JointMoments, aligned, common_factors, refactor
 
 __all__ = ["concatenated", "contraction", "mixed_width_var", "normalised", "product", "summed_up"]
 
 
-def summed_up(*terms: EntryMoments) -> EntryMoments:
+def summed_up(*terms: JointMoments) -> JointMoments:
     """Sum of independent tensors, broadcast.
 
     Example:
-        >>> summed_up(EntryMoments.iid((4, 8), var=1.0), EntryMoments.constant((8,), 2.0)).second_moment
+        >>> summed_up(JointMoments.iid((4, 8), var=1.0), JointMoments.constant((8,), 2.0)).second_moment
         5.0
     """
     full = aligned(terms)
@@ -27,7 +27,7 @@ def summed_up(*terms: EntryMoments) -> EntryMoments:
     return replace(full[0], mean=mean, kernel=kernel, width_var=mixed_width_var(full, kernel), spread=None)
 
 
-def mixed_width_var(terms: Sequence[EntryMoments], kernel: kn.Array) -> float:
+def mixed_width_var(terms: Sequence[JointMoments], kernel: kn.Array) -> float:
     """Width variance of a sum: that of the terms, weighted by their share, taken as moving together."""
     second = kn.diagonal(kernel)
     if second <= 0.0:
@@ -35,7 +35,7 @@ def mixed_width_var(terms: Sequence[EntryMoments], kernel: kn.Array) -> float:
     return sum(max(m.second_moment, 0.0) / second * math.sqrt(m.width_var) for m in terms) ** 2
 
 
-def product(*factors: EntryMoments) -> EntryMoments:
+def product(*factors: JointMoments) -> JointMoments:
     """Product of independent tensors, broadcast: kernels multiply."""
     full = aligned(factors)
     kernel = np.prod([m.kernel for m in full], axis=0)
@@ -43,12 +43,12 @@ def product(*factors: EntryMoments) -> EntryMoments:
     return replace(full[0], mean=mean, kernel=kernel, width_var=sum(m.width_var for m in full), spread=None)
 
 
-def contraction(equation: str, operands: Sequence[EntryMoments], shape: Sequence[int]) -> EntryMoments:
+def contraction(equation: str, operands: Sequence[JointMoments], shape: Sequence[int]) -> JointMoments:
     """An einsum of independent tensors, one letter a dimension; dimensions of size 1 broadcast.
 
     Example:
-        >>> w = EntryMoments.iid((16, 64), var=1 / 64)
-        >>> y = contraction("bti,oi->bto", [EntryMoments.iid((2, 8, 64)), w], (2, 8, 16))
+        >>> w = JointMoments.iid((16, 64), var=1 / 64)
+        >>> y = contraction("bti,oi->bto", [JointMoments.iid((2, 8, 64)), w], (2, 8, 16))
         >>> y.second_moment, y.cosine(1)
         (1.0, 0.0)
     """
@@ -69,10 +69,10 @@ def contraction(equation: str, operands: Sequence[EntryMoments], shape: Sequence
     kernel = kn.contract(f"{','.join(inputs)}->{output}", kernels, sizes)
     count = math.prod(math.prod(p) for letter, p in factors.items() if letter not in right)
     mean = math.prod(m.mean for m in operands) * count
-    return EntryMoments(shape=tuple(shape), sizes=tuple(sizes[s] for s in output), mean=mean, kernel=kernel)
+    return JointMoments(shape=tuple(shape), sizes=tuple(sizes[s] for s in output), mean=mean, kernel=kernel)
 
 
-def _factors(terms: Sequence[str], operands: Sequence[EntryMoments]) -> dict[str, tuple[int, ...]]:
+def _factors(terms: Sequence[str], operands: Sequence[JointMoments]) -> dict[str, tuple[int, ...]]:
     options: dict[str, list[tuple[int, ...]]] = {}
     for term, m in zip(terms, operands, strict=True):
         for d, letter in enumerate(term):
@@ -85,7 +85,7 @@ def _symbol(i: int) -> str:
     return "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"[i]
 
 
-def normalised(m: EntryMoments, dims: Sequence[int], *, eps: float, centre: bool) -> EntryMoments:
+def normalised(m: JointMoments, dims: Sequence[int], *, eps: float, centre: bool) -> JointMoments:
     """The tensor divided by its root mean square over dimensions (after its mean there is taken off).
 
     Each group of normalised entries gets mean square v / (v + eps) exactly, whatever its width.
@@ -98,7 +98,7 @@ def normalised(m: EntryMoments, dims: Sequence[int], *, eps: float, centre: bool
     return replace(m, mean=mean, kernel=kernel * gain, width_var=0.0, spread=0.0 if second > 0.0 else None)
 
 
-def concatenated(parts: Sequence[EntryMoments], dim: int) -> EntryMoments:
+def concatenated(parts: Sequence[JointMoments], dim: int) -> JointMoments:
     """Independent tensors joined along a dimension: kinds of pairs are averaged over the parts they fall into."""
     dim %= len(parts[0].shape)
     counts = [m.shape[dim] for m in parts]
@@ -116,5 +116,5 @@ def concatenated(parts: Sequence[EntryMoments], dim: int) -> EntryMoments:
     kernel = np.stack(((differ + cross) / (total * (total - 1)), agree), axis)
     shape = (*shapes[0][:dim], total, *shapes[0][dim + 1 :])
     sizes = tuple(total if a == axis else s for a, s in enumerate(full[0].sizes))
-    moments = EntryMoments(shape=shape, sizes=sizes, mean=first / total, kernel=np.asarray(kernel))
+    moments = JointMoments(shape=shape, sizes=sizes, mean=first / total, kernel=np.asarray(kernel))
     return replace(moments, width_var=max(m.width_var for m in parts))

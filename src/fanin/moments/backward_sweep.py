@@ -13,12 +13,12 @@ from fanin.moments.backward import BACKWARD, attention, contractions, convolutio
 from fanin.moments.backward.common import added, unbroadcast
 from fanin.moments.backward.elementwise import chain_gradients, local_gradients
 from fanin.moments.frame import Frame, NoRuleError, mean_of, measured
-from fanin.moments.moments import EntryMoments
+from fanin.moments.moments import JointMoments
 from fanin.moments.signal import Provenance, worst
 
 __all__ = ["Gradient", "sweep_back"]
 
-Gradient = tuple[EntryMoments, Provenance]
+Gradient = tuple[JointMoments, Provenance]
 _DRAWS = 2
 
 
@@ -28,7 +28,7 @@ class _Share:
 
     origin: tuple[int, int]
     factor: float
-    moments: EntryMoments
+    moments: JointMoments
 
 
 class _Received:
@@ -36,14 +36,14 @@ class _Received:
 
     def __init__(self) -> None:
         self.parts: dict[int, list[_Share]] = {}
-        self.inside: dict[int, list[EntryMoments]] = {}
+        self.inside: dict[int, list[JointMoments]] = {}
         self.kinds: dict[int, Provenance] = {}
         self._serial = 0
 
     def give(
         self,
         value: int,
-        g: EntryMoments,
+        g: JointMoments,
         kind: Provenance,
         *,
         origin: tuple[int, int] | None = None,
@@ -55,7 +55,7 @@ class _Received:
         self.parts.setdefault(value, []).append(part)
         self.kinds[value] = worst(kind, self.kinds.get(value, "theory"))
 
-    def give_inside(self, value: int, g: EntryMoments, kind: Provenance) -> None:
+    def give_inside(self, value: int, g: JointMoments, kind: Provenance) -> None:
         """Add a contribution from a later link of the same elementwise chain.
 
         It counts for this value's gradient and is not sent on.
@@ -68,12 +68,12 @@ class _Received:
         for value in values:
             self.kinds[value] = "unknown"
 
-    def entered(self, value: int) -> EntryMoments | None:
+    def entered(self, value: int) -> JointMoments | None:
         """The gradient that reaches a value from outside its chain."""
         part = self.whole(value)
         return None if part is None else part.moments.scaled(part.factor)
 
-    def total(self, value: int) -> EntryMoments | None:
+    def total(self, value: int) -> JointMoments | None:
         """All that reaches a value."""
         entered, inside = self.entered(value), self.inside.get(value, [])
         return added([*([] if entered is None else [entered]), *inside]) if inside or entered is not None else None
@@ -94,7 +94,7 @@ _MIXING = frozenset((*(name for family in _SUMMING for name in family), *gathers
 _NORMS = frozenset(norms.RULES)
 
 
-def sweep_back(frame: Frame, cotangents: Mapping[int, EntryMoments]) -> dict[int, Gradient]:
+def sweep_back(frame: Frame, cotangents: Mapping[int, JointMoments]) -> dict[int, Gradient]:
     """Gradient moments by value index.
 
     Args:
@@ -212,7 +212,7 @@ def _opaque_step(frame: Frame, op: Op, tape: _Received, kind: Provenance) -> Non
         tape.give(value, g, worst(kind, "empirical"))
 
 
-def _width_of(frame: Frame, op: Op, grads: Sequence[EntryMoments | None]) -> float | None:
+def _width_of(frame: Frame, op: Op, grads: Sequence[JointMoments | None]) -> float | None:
     """What finite width has added to the log second moment of a gradient once an op has summed it over.
 
     As in the forward sweep: what it had, and the scatter of the one tensor that was summed. A norm divides by what
@@ -227,11 +227,11 @@ def _width_of(frame: Frame, op: Op, grads: Sequence[EntryMoments | None]) -> flo
     return max(g.width_var + g.own_var for g in received) if op.name in _MIXING else None
 
 
-def _sampled(frame: Frame, op: Op, grads: Sequence[EntryMoments | None]) -> dict[int, EntryMoments]:
+def _sampled(frame: Frame, op: Op, grads: Sequence[JointMoments | None]) -> dict[int, JointMoments]:
     """Gradients of an op without a rule: its own autograd on drawn operands and drawn gradients."""
     import torch
 
-    runs: dict[int, list[EntryMoments]] = {}
+    runs: dict[int, list[JointMoments]] = {}
     try:
         for env in frame.drawn(_DRAWS):
             leaves = {v: _differentiable(frame.draw(v, env)) for v in dict.fromkeys(op.inputs)}
@@ -259,7 +259,7 @@ def _outputs(frame: Frame, op: Op, leaves: Mapping[int, Any]) -> list[Any]:
 
 
 def _autograd(
-    frame: Frame, op: Op, leaves: Mapping[int, Any], outputs: Sequence[Any], grads: Sequence[EntryMoments | None]
+    frame: Frame, op: Op, leaves: Mapping[int, Any], outputs: Sequence[Any], grads: Sequence[JointMoments | None]
 ) -> dict[int, Any]:
     import torch
 

@@ -12,7 +12,7 @@ from fanin.graph.recording.replay import run
 from fanin.moments.forward import FORWARD
 from fanin.moments.forward.elementwise import elementwise, is_elementwise
 from fanin.moments.frame import SAMPLE_CAP, Frame, NoRuleError, mean_of, measured
-from fanin.moments.moments import EntryMoments
+from fanin.moments.moments import JointMoments
 from fanin.moments.signal import Signal, worst
 
 __all__ = ["sweep"]
@@ -60,7 +60,7 @@ def settle_weights(frame: Frame, reader: Op) -> None:
         _settle(frame, value, reader, reads)
 
 
-def _settle(frame: Frame, value: int, reader: Op, reads: EntryMoments | None) -> None:
+def _settle(frame: Frame, value: int, reader: Op, reads: JointMoments | None) -> None:
     if not _pending(frame, value):
         return
     leaf = frame.graph.value(value)
@@ -75,7 +75,7 @@ def _settle(frame: Frame, value: int, reader: Op, reads: EntryMoments | None) ->
     frame.signals.setdefault(leaf.index, Signal(moments=None, provenance="unknown", weight_only=True, from_data=False))
 
 
-def _weight_signal(frame: Frame, value: int, reader: Op, reads: EntryMoments | None) -> Signal:
+def _weight_signal(frame: Frame, value: int, reader: Op, reads: JointMoments | None) -> Signal:
     import torch
 
     leaf = frame.graph.value(value)
@@ -158,7 +158,7 @@ def _as_captured(frame: Frame, op: Op, outputs: tuple[Any, ...]) -> tuple[Any, .
     return outputs
 
 
-def _moments_of(tensor: Any) -> EntryMoments | None:
+def _moments_of(tensor: Any) -> JointMoments | None:
     return measured(tensor) if tensor.is_floating_point() and tensor.numel() else None
 
 
@@ -190,7 +190,7 @@ def _from(frame: Frame, env: Mapping[int, Any]) -> Callable[[int], Any]:
 def _sampled_signal(frame: Frame, op: Op, tensors: Sequence[Any]) -> Signal:
     first = tensors[0]
     if not first.is_floating_point() or not first.numel():
-        base = frame.made(op, EntryMoments.constant((), 0.0), kind="empirical")
+        base = frame.made(op, JointMoments.constant((), 0.0), kind="empirical")
         return replace(base, moments=None, numbers=first)
     moments = mean_of(measured(t) for t in tensors)
     positive = all(bool((t >= 0).all()) for t in tensors)

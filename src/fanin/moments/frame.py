@@ -13,7 +13,7 @@ from fanin.graph.ir import Graph, Op, Ref, Value
 from fanin.graph.recording.replay import run
 from fanin.memory import as_array
 from fanin.moments import kernel as kn
-from fanin.moments.moments import EntryMoments
+from fanin.moments.moments import JointMoments
 from fanin.moments.signal import Provenance, Signal, worst
 from fanin.moments.weights import WeightMoments
 
@@ -61,7 +61,7 @@ class Frame:
     """
 
     graph: Graph
-    resolve: Callable[[Value, Op, EntryMoments | None], WeightMoments]
+    resolve: Callable[[Value, Op, JointMoments | None], WeightMoments]
     signals: MutableMapping[int, Signal] = field(default_factory=dict)
     rng: np.random.Generator = field(default_factory=lambda: np.random.default_rng(0))
     seed: int = 0
@@ -78,11 +78,11 @@ class Frame:
             return self.signals[template.index]
         if isinstance(template, bool | int | float):
             return Signal(
-                moments=EntryMoments.constant((), float(template)), leaf=False, weight_only=False, from_data=False
+                moments=JointMoments.constant((), float(template)), leaf=False, weight_only=False, from_data=False
             )
         raise NoRuleError(f"{template!r} is neither a tensor nor a number")
 
-    def moments(self, template: Any) -> EntryMoments:
+    def moments(self, template: Any) -> JointMoments:
         """Moments of a tensor argument or number; those of known numbers are measured when first asked for."""
         signal = self.signal(template)
         if signal.moments is None and signal.numbers is not None and isinstance(template, Ref):
@@ -92,7 +92,7 @@ class Frame:
             raise NoRuleError("the moments of an operand are unknown")
         return signal.moments
 
-    def moments_at(self, value: int) -> EntryMoments:
+    def moments_at(self, value: int) -> JointMoments:
         """Moments of a value."""
         return self.moments(Ref(value))
 
@@ -127,7 +127,7 @@ class Frame:
 
     # ------------------------------------------------------------------ answering
     def made(
-        self, op: Op, moments: EntryMoments, *, fresh: bool = False, leaf: bool = True, kind: Provenance = "theory"
+        self, op: Op, moments: JointMoments, *, fresh: bool = False, leaf: bool = True, kind: Provenance = "theory"
     ) -> Signal:
         """Signal of an op's result: provenance and dependence are inherited from what it read.
 
@@ -220,7 +220,7 @@ def _dtype(value: Value) -> Any:
     return getattr(torch, value.dtype)
 
 
-def measured(tensor: Any) -> EntryMoments:
+def measured(tensor: Any) -> JointMoments:
     """Moments of a torch tensor, on part of its first dimension where it is very large."""
     array = tensor.detach().cpu()
     if array.is_complex():
@@ -228,11 +228,11 @@ def measured(tensor: Any) -> EntryMoments:
     rows = array.shape[0] if array.ndim else 1
     if array.numel() > _MEASURE_CAP and rows > 1:
         step = min(rows - 1, math.ceil(array.numel() / _MEASURE_CAP))
-        return EntryMoments.measured(as_array(array[::step].double())).resized(0, rows)
-    return EntryMoments.measured(as_array(array.double()))
+        return JointMoments.measured(as_array(array[::step].double())).resized(0, rows)
+    return JointMoments.measured(as_array(array.double()))
 
 
-def mean_of(draws: Iterable[EntryMoments]) -> EntryMoments:
+def mean_of(draws: Iterable[JointMoments]) -> JointMoments:
     """Average of the moments of several draws of one tensor."""
     all_of = list(draws)
     first = all_of[0]

@@ -14,13 +14,13 @@ from fanin.errors import ShapeError
 from fanin.moments import kernel as kn
 from fanin.moments.kernel import Array
 
-__all__ = ["MAX_AXES", "EntryMoments", "aligned", "common_factors", "refactor"]
+__all__ = ["MAX_AXES", "JointMoments", "aligned", "common_factors", "refactor"]
 
 MAX_AXES = 9  # 512 numbers a tensor: a view that would need more merges its finest axes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class EntryMoments:
+class JointMoments:
     """First and second moments of a random tensor.
 
     Attributes:
@@ -33,7 +33,7 @@ class EntryMoments:
         spread: variance of the log of one tensor's own mean square given its kernel; None: that of a Gaussian tensor.
 
     Example:
-        >>> x = EntryMoments.iid((8, 16, 64), var=4.0)
+        >>> x = JointMoments.iid((8, 16, 64), var=4.0)
         >>> x.rms, x.std, x.cosine(1)
         (2.0, 1.99..., 0.0)
     """
@@ -55,23 +55,23 @@ class EntryMoments:
 
     # ------------------------------------------------------------------ made from
     @classmethod
-    def iid(cls, shape: Sequence[int], *, var: float = 1.0, mean: float = 0.0) -> EntryMoments:
+    def iid(cls, shape: Sequence[int], *, var: float = 1.0, mean: float = 0.0) -> JointMoments:
         """Independent entries of that mean and variance."""
         sizes = tuple(n for n in shape if n != 1)
         return cls(shape=tuple(shape), sizes=sizes, mean=mean, kernel=kn.iid(len(sizes), var=var, mean=mean))
 
     @classmethod
-    def constant(cls, shape: Sequence[int], value: float) -> EntryMoments:
+    def constant(cls, shape: Sequence[int], value: float) -> JointMoments:
         """All entries the same known number."""
         sizes = tuple(n for n in shape if n != 1)
         return cls(shape=tuple(shape), sizes=sizes, mean=value, kernel=kn.constant(len(sizes), value))
 
     @classmethod
-    def measured(cls, values: Array) -> EntryMoments:
+    def measured(cls, values: Array) -> JointMoments:
         """Moments of a given array: pairs are averaged, so correlations along every axis are seen.
 
         Example:
-            >>> EntryMoments.measured(np.ones((2, 3))).cosine(0)
+            >>> JointMoments.measured(np.ones((2, 3))).cosine(0)
             1.0
         """
         sizes = tuple(n for n in values.shape if n != 1)
@@ -133,7 +133,7 @@ class EntryMoments:
         """E[x_I x_J] / E[x^2] for entries that differ on one dimension: of tokens, of samples, of positions."""
         return self.pair(dim) / self.second_moment if self.second_moment > 0.0 else 0.0
 
-    def merged(self, *dims: int) -> EntryMoments:
+    def merged(self, *dims: int) -> JointMoments:
         """The same tensor with a single axis for each of these dimensions."""
         dims = tuple(d % max(len(self.shape), 1) for d in dims)
         parts = [
@@ -165,15 +165,15 @@ class EntryMoments:
         return 0.5 * math.sqrt(self.width_var + self.own_var)
 
     # ------------------------------------------------------------------ made of it
-    def scaled(self, factor: float) -> EntryMoments:
+    def scaled(self, factor: float) -> JointMoments:
         """The tensor times a known number."""
         return replace(self, mean=self.mean * factor, kernel=self.kernel * factor**2)
 
-    def with_kernel(self, kernel: Array, mean: float | None = None) -> EntryMoments:
+    def with_kernel(self, kernel: Array, mean: float | None = None) -> JointMoments:
         """The same shape with another kernel and mean."""
         return replace(self, kernel=kernel, mean=self.mean if mean is None else mean)
 
-    def reshaped(self, shape: Sequence[int]) -> EntryMoments:
+    def reshaped(self, shape: Sequence[int]) -> JointMoments:
         """Row-major view of another shape."""
         bounds = set(itertools.accumulate((n for n in shape if n != 1), lambda a, b: a * b))
         own = list(itertools.accumulate(self.sizes, lambda a, b: a * b))
@@ -182,7 +182,7 @@ class EntryMoments:
         sizes = _capped(_ratios(kept), edges)
         return replace(self, shape=tuple(shape), sizes=sizes, kernel=refactor(self.kernel, self.sizes, sizes))
 
-    def permuted(self, order: Sequence[int]) -> EntryMoments:
+    def permuted(self, order: Sequence[int]) -> JointMoments:
         """Dimensions in another order."""
         axes = self.axes_of(order)
         return replace(
@@ -192,11 +192,11 @@ class EntryMoments:
             kernel=self.kernel.transpose(axes),
         )
 
-    def expanded(self, shape: Sequence[int]) -> EntryMoments:
+    def expanded(self, shape: Sequence[int]) -> JointMoments:
         """Broadcast to a shape, as torch does it: repeated entries agree wherever the original ones do."""
         return aligned([self], shape)[0]
 
-    def resized(self, dim: int, size: int) -> EntryMoments:
+    def resized(self, dim: int, size: int) -> JointMoments:
         """The same law with another number of entries along a dimension (a slice, a chunk, a selection)."""
         m = self.merged(dim)
         dim %= len(self.shape)
@@ -211,7 +211,7 @@ class EntryMoments:
             kernel, sizes = kn.broadcast(m.kernel, start), (*m.sizes[:start], size, *m.sizes[start:])
         return replace(m, shape=shape, sizes=sizes, kernel=kernel)
 
-    def summed(self, dims: Sequence[int], *, keepdim: bool = False, mean: bool = False) -> EntryMoments:
+    def summed(self, dims: Sequence[int], *, keepdim: bool = False, mean: bool = False) -> JointMoments:
         """Sum (or mean) over dimensions."""
         dims = sorted({d % max(len(self.shape), 1) for d in dims})
         axes = self.axes_of(dims)
@@ -294,14 +294,14 @@ def common_factors(options: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
     return _ratios(bounds)
 
 
-def aligned(operands: Sequence[EntryMoments], shape: Sequence[int] | None = None) -> list[EntryMoments]:
+def aligned(operands: Sequence[JointMoments], shape: Sequence[int] | None = None) -> list[JointMoments]:
     """The operands broadcast to one shape, with one division into axes.
 
     Raises:
         ShapeError: the shapes do not broadcast.
 
     Example:
-        >>> a, b = aligned([EntryMoments.iid((8, 4)), EntryMoments.iid((4,))])
+        >>> a, b = aligned([JointMoments.iid((8, 4)), JointMoments.iid((4,))])
         >>> b.shape, b.cosine(0)
         ((8, 4), 1.0)
     """
@@ -325,7 +325,7 @@ def aligned(operands: Sequence[EntryMoments], shape: Sequence[int] | None = None
     return [_spread(m, full, factors) for m in padded]
 
 
-def _spread(m: EntryMoments, shape: tuple[int, ...], factors: Sequence[tuple[int, ...]]) -> EntryMoments:
+def _spread(m: JointMoments, shape: tuple[int, ...], factors: Sequence[tuple[int, ...]]) -> JointMoments:
     own = tuple(s for d, f in enumerate(factors) if m.shape[d] != 1 for s in f)
     kernel = refactor(m.kernel, m.sizes, own)
     axis = 0

@@ -14,14 +14,14 @@ from fanin.graph.ir import Graph, Op, Value
 from fanin.moments.backward_sweep import Gradient, sweep_back
 from fanin.moments.forward_sweep import sweep
 from fanin.moments.frame import Frame
-from fanin.moments.moments import EntryMoments
+from fanin.moments.moments import JointMoments
 from fanin.moments.signal import Provenance, Signal
 from fanin.moments.weights import PlannedWeight, WeightMoments, WeightRule, planned_moments
 
 __all__ = ["MomentMap", "TensorMoments", "cross_entropy_gradient", "propagate"]
 
-Inputs: TypeAlias = "Mapping[int, EntryMoments] | Literal['example', 'standard']"
-Cotangent: TypeAlias = "Mapping[int, EntryMoments] | Literal['unit', 'cross_entropy'] | None"
+Inputs: TypeAlias = "Mapping[int, JointMoments] | Literal['example', 'standard']"
+Cotangent: TypeAlias = "Mapping[int, JointMoments] | Literal['unit', 'cross_entropy'] | None"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +37,9 @@ class TensorMoments:
     """
 
     value: int
-    moments: EntryMoments | None
+    moments: JointMoments | None
     provenance: Provenance
-    gradient: EntryMoments | None = None
+    gradient: JointMoments | None = None
     gradient_provenance: Provenance = "unknown"
 
 
@@ -144,7 +144,7 @@ def _summary(value: int, signal: Signal, gradient: Gradient | None) -> TensorMom
     return TensorMoments(value, signal.moments, provenance, *gradient)
 
 
-def _cotangents(graph: Graph, cotangent: Cotangent) -> Mapping[int, EntryMoments]:
+def _cotangents(graph: Graph, cotangent: Cotangent) -> Mapping[int, JointMoments]:
     if isinstance(cotangent, Mapping):
         return cotangent
     first = next((graph.value(o.value) for o in graph.outputs if graph.value(o.value).is_float), None)
@@ -153,11 +153,11 @@ def _cotangents(graph: Graph, cotangent: Cotangent) -> Mapping[int, EntryMoments
             "the model returned no float tensor to start a backward sweep from; pass the cotangent by value index"
         )
     if cotangent == "unit":
-        return {first.index: EntryMoments.iid(first.shape)}
+        return {first.index: JointMoments.iid(first.shape)}
     return {first.index: cross_entropy_gradient(first.shape)}
 
 
-def cross_entropy_gradient(shape: tuple[int, ...]) -> EntryMoments:
+def cross_entropy_gradient(shape: tuple[int, ...]) -> JointMoments:
     """Gradient of the mean cross entropy by logits (..., classes), at flat predictions: (1 / K - onehot) / rows.
 
     Example:
@@ -167,7 +167,7 @@ def cross_entropy_gradient(shape: tuple[int, ...]) -> EntryMoments:
     """
     classes = shape[-1] if shape else 1
     rows = max(1, math.prod(shape[:-1]))
-    m = EntryMoments.iid(shape, var=(1.0 - 1.0 / classes) / (classes * rows**2))
+    m = JointMoments.iid(shape, var=(1.0 - 1.0 / classes) / (classes * rows**2))
     kernel = m.kernel.copy()
     for axis in m.axes(len(shape) - 1) if classes > 1 else ():
         kernel[(1,) * axis + (0,) + (1,) * (kernel.ndim - axis - 1)] = -m.second_moment / (classes - 1)
@@ -176,13 +176,13 @@ def cross_entropy_gradient(shape: tuple[int, ...]) -> EntryMoments:
 
 def _resolver(
     graph: Graph, weights: Mapping[str, WeightMoments] | Mapping[str, PlannedWeight] | WeightRule
-) -> Callable[[Value, Op, EntryMoments | None], WeightMoments]:
+) -> Callable[[Value, Op, JointMoments | None], WeightMoments]:
     if callable(weights):
         choose = weights
         return lambda value, op, reads: choose(graph.parameter(value.name), op, reads)
     table: Mapping[str, WeightMoments | PlannedWeight] = dict(weights)
 
-    def look_up(value: Value, op: Op, reads: EntryMoments | None) -> WeightMoments:
+    def look_up(value: Value, op: Op, reads: JointMoments | None) -> WeightMoments:
         parameter = graph.parameter(value.name)
         for name in (parameter.name, *parameter.aliases):
             if name in table:
@@ -208,5 +208,5 @@ def _leaf(graph: Graph, value: Value, inputs: Inputs) -> Signal:
         moments = measured(known) if known.is_floating_point() and known.numel() else None
         return Signal(moments=moments, numbers=known, from_data=from_data)
     if value.is_float:
-        return Signal(moments=EntryMoments.iid(value.shape), from_data=from_data)
+        return Signal(moments=JointMoments.iid(value.shape), from_data=from_data)
     return Signal(moments=None, from_data=from_data)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal, TypeAlias
 
-from fanin.moments.moments import EntryMoments
+from fanin.moments.moments import JointMoments
 
 __all__ = ["Atom", "AtomKey", "Provenance", "Signal", "worst"]
 
@@ -27,7 +27,7 @@ class Atom:
     """One term of a sum: a tensor, and the number it is multiplied by."""
 
     factor: float
-    moments: EntryMoments
+    moments: JointMoments
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +52,7 @@ class Signal:
         from_data: it depends on the model's inputs.
     """
 
-    moments: EntryMoments | None
+    moments: JointMoments | None
     provenance: Provenance = "theory"
     numbers: Any = None
     leaf: bool = True
@@ -85,7 +85,7 @@ class Signal:
         return self.moments is not None and math.isnan(self.moments.mean)
 
     @property
-    def known(self) -> EntryMoments:
+    def known(self) -> JointMoments:
         """The moments, of a signal whose moments are known."""
         if self.moments is None:
             raise LookupError("the moments of this signal are unknown")

@@ -14,7 +14,7 @@ from fanin.graph.ir import Op, Parameter
 from fanin.initializers.base import Initializer
 from fanin.layout import Layout
 from fanin.memory import as_array
-from fanin.moments.moments import EntryMoments
+from fanin.moments.moments import JointMoments
 from fanin.streams import key
 
 __all__ = ["PlannedWeight", "WeightMoments", "WeightRule", "planned_moments", "read_weights"]
@@ -46,7 +46,7 @@ class WeightMoments:
     centred: tuple[int, ...] = ()
     part_vars: tuple[float, ...] = ()
     values: Any = None
-    moments: EntryMoments | None = None
+    moments: JointMoments | None = None
 
     def __post_init__(self) -> None:
         if self.var < 0.0 or any(v < 0.0 for v in self.part_vars):
@@ -55,12 +55,12 @@ class WeightMoments:
                 f"pass its square."
             )
 
-    def to_moments(self, shape: tuple[int, ...]) -> EntryMoments:
+    def to_moments(self, shape: tuple[int, ...]) -> JointMoments:
         """The abstract tensor of that shape."""
         if self.moments is not None:
             return self.moments
         var = float(np.mean(self.part_vars)) if self.part_vars else self.var
-        m = EntryMoments.iid(shape, var=var, mean=self.mean)
+        m = JointMoments.iid(shape, var=var, mean=self.mean)
         kernel = m.kernel.copy()
         for dim in self.centred:
             for axis in m.axes(dim):
@@ -73,10 +73,10 @@ class WeightMoments:
         array = np.asarray(values)
         if array.size > _MEASURE_CAP and array.ndim > 1:
             step = -(-array.size // _MEASURE_CAP)
-            part = EntryMoments.measured(array[::step])
+            part = JointMoments.measured(array[::step])
             moments = part.resized(0, array.shape[0])
         else:
-            moments = EntryMoments.measured(array)
+            moments = JointMoments.measured(array)
         var = moments.second_moment - moments.mean * moments.mean
         return cls(var=max(var, 0.0), mean=moments.mean, values=values, moments=moments)
 
@@ -126,7 +126,7 @@ def planned_moments(planned: WeightMoments | PlannedWeight, shape: tuple[int, ..
     return WeightMoments(var=entry.var, mean=entry.mean)
 
 
-WeightRule: TypeAlias = "Callable[[Parameter, Op, EntryMoments | None], WeightMoments]"
+WeightRule: TypeAlias = "Callable[[Parameter, Op, JointMoments | None], WeightMoments]"
 """Chooses a weight as the sweep reaches it.
 
 Gets the parameter, the op that reads it and the moments of what it is applied to.

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import special
 
-__all__ = ["LIBRARY", "Activation", "Array", "identify"]
+__all__ = ["LIBRARY", "Array", "FoundActivation", "identify"]
 
 Array = npt.NDArray[np.float64]
 
@@ -25,7 +25,7 @@ _TOLERANCE = 2e-5  # relative to the largest value on the grid; models compute i
 
 
 @dataclass(frozen=True, slots=True)
-class Activation:
+class FoundActivation:
     """A univariate function found in a graph.
 
     Attributes:
@@ -112,7 +112,9 @@ LIBRARY: Mapping[str, Callable[[Array], Array]] = {
 }
 
 
-def identify(fn: Callable[[Array], Array], ops: tuple[str, ...] = (), constants: tuple[float, ...] = ()) -> Activation:
+def identify(
+    fn: Callable[[Array], Array], ops: tuple[str, ...] = (), constants: tuple[float, ...] = ()
+) -> FoundActivation:
     """The named function that `fn` is, up to factors on its value and argument.
 
     Args:
@@ -126,7 +128,7 @@ def identify(fn: Callable[[Array], Array], ops: tuple[str, ...] = (), constants:
         >>> identify(lambda x: np.sin(30.0 * x), constants=(30.0,)).label
         'sin(30x)'
     """
-    unknown = Activation(f"custom({','.join(dict.fromkeys(ops))})", fn=fn)
+    unknown = FoundActivation(f"custom({','.join(dict.fromkeys(ops))})", fn=fn)
     with np.errstate(all="ignore"):
         try:
             values = np.asarray(fn(_GRID), dtype=np.float64)
@@ -147,27 +149,27 @@ def _close(a: Array, b: Array) -> bool:
     return bool(np.max(np.abs(a - b)) <= _TOLERANCE * max(float(np.max(np.abs(a))), 1e-12))
 
 
-def _affine(x: Array, y: Array, fn: Callable[[Array], Array]) -> Activation | None:
+def _affine(x: Array, y: Array, fn: Callable[[Array], Array]) -> FoundActivation | None:
     slope = (y[-4] - y[0]) / (x[-4] - x[0])
-    return Activation("affine", gain=float(slope), fn=fn) if _close(y, y[0] + slope * (x - x[0])) else None
+    return FoundActivation("affine", gain=float(slope), fn=fn) if _close(y, y[0] + slope * (x - x[0])) else None
 
 
-def _leaky(x: Array, y: Array, fn: Callable[[Array], Array]) -> Activation | None:
+def _leaky(x: Array, y: Array, fn: Callable[[Array], Array]) -> FoundActivation | None:
     """Two half lines through zero: relu, leaky relu, abs."""
     up, down = y[x > 1.0][0] / x[x > 1.0][0], y[x < -1.0][0] / x[x < -1.0][0]
     if not _close(y, np.where(x > 0, up * x, down * x)):
         return None
     if up == 0.0:
-        return Activation("relu", gain=-float(down), inner=-1.0, fn=fn)
+        return FoundActivation("relu", gain=-float(down), inner=-1.0, fn=fn)
     ratio = float(down / up)
     if abs(ratio) < 1e-7:
-        return Activation("relu", gain=float(up), fn=fn)
+        return FoundActivation("relu", gain=float(up), fn=fn)
     if math.isclose(ratio, -1.0, rel_tol=1e-6):
-        return Activation("abs", gain=float(up), fn=fn)
-    return Activation(f"leaky_relu({ratio:.4g})", gain=float(up), fn=fn)
+        return FoundActivation("abs", gain=float(up), fn=fn)
+    return FoundActivation(f"leaky_relu({ratio:.4g})", gain=float(up), fn=fn)
 
 
-def _elu(x: Array, y: Array, fn: Callable[[Array], Array]) -> Activation | None:
+def _elu(x: Array, y: Array, fn: Callable[[Array], Array]) -> FoundActivation | None:
     """Alpha (exp(x / a) - 1) below zero for any alpha: elu and celu; selu is left to the library."""
     up = y[x > 1.0][0] / x[x > 1.0][0]
     low = float(y[0])
@@ -177,11 +179,13 @@ def _elu(x: Array, y: Array, fn: Callable[[Array], Array]) -> Activation | None:
     if math.isclose(alpha, 1.0, rel_tol=1e-5) or math.isclose(alpha, _SELU_ALPHA, rel_tol=1e-5):
         return None
     if _close(y, up * np.where(x > 0, x, alpha * np.expm1(np.minimum(x, 0.0)))):
-        return Activation(f"elu({alpha:.4g})", gain=float(up), fn=fn)
+        return FoundActivation(f"elu({alpha:.4g})", gain=float(up), fn=fn)
     return None
 
 
-def _from_library(x: Array, y: Array, fn: Callable[[Array], Array], constants: tuple[float, ...]) -> Activation | None:
+def _from_library(
+    x: Array, y: Array, fn: Callable[[Array], Array], constants: tuple[float, ...]
+) -> FoundActivation | None:
     for inner in _inner_factors(constants):
         for name, known in LIBRARY.items():
             z = known(inner * x)
@@ -196,10 +200,10 @@ def _from_library(x: Array, y: Array, fn: Callable[[Array], Array], constants: t
     return None
 
 
-def _named(name: str, gain: float, inner: float, fn: Callable[[Array], Array]) -> Activation:
+def _named(name: str, gain: float, inner: float, fn: Callable[[Array], Array]) -> FoundActivation:
     if name == "tanh" and inner != 1.0 and math.isclose(gain * inner, 1.0, rel_tol=1e-4):
-        return Activation("softcap", gain=gain, inner=inner, fn=fn)
-    return Activation(name, gain=gain, inner=inner, fn=fn)
+        return FoundActivation("softcap", gain=gain, inner=inner, fn=fn)
+    return FoundActivation(name, gain=gain, inner=inner, fn=fn)
 
 
 def _inner_factors(constants: tuple[float, ...]) -> list[float]:

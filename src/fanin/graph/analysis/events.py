@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from fanin.graph.analysis.activations import Activation
+from fanin.graph.analysis.activations import FoundActivation
 
 __all__ = ["Event", "EventKind"]
 
@@ -46,7 +46,7 @@ class Event:
     kind: EventKind
     op: int
     value: int
-    activation: Activation | None = None
+    activation: FoundActivation | None = None
     result: int | None = None
     norms: tuple[int, ...] = ()
     piece: int | None = None

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from fanin.graph.analysis.activations import Activation, Array, identify
+from fanin.graph.analysis.activations import Array, FoundActivation, identify
 from fanin.graph.analysis.dependence import Dependence
 from fanin.graph.ir import Graph, Op, Ref, map_template
 from fanin.graph.recording.replay import run
@@ -67,7 +67,7 @@ class Regions:
 
     root: Mapping[int, int]
     ends: Mapping[int, tuple[int, ...]]
-    functions: Mapping[int, Activation]
+    functions: Mapping[int, FoundActivation]
 
 
 def regions(graph: Graph, dependence: Dependence, inside_norms: frozenset[int] = frozenset()) -> Regions:
@@ -81,7 +81,7 @@ def regions(graph: Graph, dependence: Dependence, inside_norms: frozenset[int] =
                 root[out] = base
                 members.setdefault(base, []).append(op.index)
     ends = {base: _ends(graph, ops, root, base) for base, ops in members.items()}
-    cache: dict[Any, Activation] = {}
+    cache: dict[Any, FoundActivation] = {}
     functions = {v: _function(graph, v, base, root, cache) for base, values in ends.items() for v in values}
     return Regions(root, ends, functions)
 
@@ -127,7 +127,9 @@ def _ends(graph: Graph, ops: list[int], root: Mapping[int, int], base: int) -> t
     return tuple(found)
 
 
-def _function(graph: Graph, value: int, base: int, root: Mapping[int, int], cache: dict[Any, Activation]) -> Activation:
+def _function(
+    graph: Graph, value: int, base: int, root: Mapping[int, int], cache: dict[Any, FoundActivation]
+) -> FoundActivation:
     ops = _region_ops(graph, value, base, root)
     key = _signature(graph, ops, base)
     if key not in cache:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, field
 
-from fanin.graph.analysis.activations import LIBRARY, Activation
+from fanin.graph.analysis.activations import LIBRARY, FoundActivation
 from fanin.graph.analysis.analysis import Analysis
 from fanin.graph.analysis.bounded import reach
 from fanin.graph.analysis.events import Event, EventKind
@@ -43,7 +43,7 @@ _SPLITS = frozenset(
 _MAX_STEPS = 2_000
 _TO_GATE = 5  # views and constant factors between an activation and the product that it gates
 _FIXED_MAPS = MATRIX_PRODUCTS | CONVOLUTIONS
-_GLU_GATE = Activation("sigmoid", fn=LIBRARY["sigmoid"])  # torch's glu: one half times the sigmoid of the other
+_GLU_GATE = FoundActivation("sigmoid", fn=LIBRARY["sigmoid"])  # torch's glu: one half times the sigmoid of the other
 
 
 @dataclass(slots=True)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from fanin.errors import UnknownNameError, did_you_mean
-from fanin.graph.drawing.scene import Box, NodeKind, Scene, SceneNode, scene
+from fanin.graph.drawing.scene import ModuleBox, NodeKind, Scene, SceneNode, scene
 from fanin.graph.ir import Graph
 
 __all__ = ["FORMATS", "draw"]
@@ -80,10 +80,10 @@ def _mermaid(picture: Scene) -> str:
     return "\n".join(lines)
 
 
-def _mermaid_box(box: Box, depth: int) -> Iterator[str]:
+def _mermaid_box(box: ModuleBox, depth: int) -> Iterator[str]:
     pad = "  " * depth
     for child in box.children:
-        if isinstance(child, Box):
+        if isinstance(child, ModuleBox):
             yield f'{pad}subgraph {re.sub(r"[^0-9A-Za-z]", "_", "b_" + child.path)}["{_plain(child.title)}"]'
             yield from _mermaid_box(child, depth + 1)
             yield f"{pad}end"
@@ -113,10 +113,10 @@ def _dot(picture: Scene) -> str:
     return "\n".join([*lines, "}"])
 
 
-def _dot_box(box: Box, depth: int) -> Iterator[str]:
+def _dot_box(box: ModuleBox, depth: int) -> Iterator[str]:
     pad = "  " * depth
     for n, child in enumerate(box.children):
-        if isinstance(child, Box):
+        if isinstance(child, ModuleBox):
             yield f'{pad}subgraph "cluster_{box.path}_{n}" {{ label="{_plain(child.title)}"; color="#999999";'
             yield from _dot_box(child, depth + 1)
             yield f"{pad}}}"
@@ -136,7 +136,7 @@ _GAP, _ROW, _PAD, _TITLE, _LINE, _LETTER = 22.0, 26.0, 12.0, 20.0, 15.0, 6.4
 class _Placed:
     """A node or box with its place relative to its parent."""
 
-    item: Box | SceneNode
+    item: ModuleBox | SceneNode
     x: float
     y: float
     width: float
@@ -151,7 +151,7 @@ def _size_of(node: SceneNode) -> tuple[float, float]:
     return max(64.0, max(map(len, lines)) * _LETTER + 18.0), 14.0 + _LINE * len(lines)
 
 
-def _lay_out(item: Box | SceneNode, edges: tuple[tuple[int, int], ...]) -> _Placed:
+def _lay_out(item: ModuleBox | SceneNode, edges: tuple[tuple[int, int], ...]) -> _Placed:
     if isinstance(item, SceneNode):
         width, height = _size_of(item)
         return _Placed(item, 0.0, 0.0, width, height, [])
@@ -171,7 +171,7 @@ def _lay_out(item: Box | SceneNode, edges: tuple[tuple[int, int], ...]) -> _Plac
     return _Placed(item, 0.0, 0.0, width, y - _ROW + _PAD, placed)
 
 
-def _rows(box: Box, edges: tuple[tuple[int, int], ...]) -> list[list[int]]:
+def _rows(box: ModuleBox, edges: tuple[tuple[int, int], ...]) -> list[list[int]]:
     """Children in rows: each below all that feed it (longest path)."""
     home = {
         n.index: i
@@ -246,7 +246,7 @@ def _text(x: float, y: float, text: str, style: str) -> str:
 
 def _box_spots(placed: _Placed, x: float, y: float) -> Iterator[_Spot]:
     x, y = x + placed.x, y + placed.y
-    if isinstance(placed.item, Box):
+    if isinstance(placed.item, ModuleBox):
         yield _Spot(x, y, placed.width, placed.height)
         for child in placed.inside:
             yield from _box_spots(child, x, y)

@@ -15,7 +15,7 @@ from fanin.graph.analysis.analysis import Analysis
 from fanin.graph.ir import Graph, Op
 from fanin.model.operations import POOLS, RECURRENT, SOFTMAX
 
-__all__ = ["Box", "NodeKind", "Scene", "SceneNode", "scene"]
+__all__ = ["ModuleBox", "NodeKind", "Scene", "SceneNode", "scene"]
 
 NodeKind = Literal["input", "output", "map", "norm", "act", "add", "gate", "attention", "recurrent", "other"]
 
@@ -32,18 +32,18 @@ class SceneNode:
 
 
 @dataclass(slots=True)
-class Box:
+class ModuleBox:
     """One module: its path, its name in its parent, a title, and what is inside, in order of the forward pass."""
 
     path: str
     name: str
     title: str
-    children: list[Box | SceneNode] = field(default_factory=list)
+    children: list[ModuleBox | SceneNode] = field(default_factory=list)
 
     def nodes(self) -> Iterator[SceneNode]:
         """All nodes inside, at any depth."""
         for child in self.children:
-            if isinstance(child, Box):
+            if isinstance(child, ModuleBox):
                 yield from child.nodes()
             else:
                 yield child
@@ -53,7 +53,7 @@ class Box:
 class Scene:
     """A picture before it is drawn: the outermost box, and edges between node numbers."""
 
-    root: Box
+    root: ModuleBox
     edges: tuple[tuple[int, int], ...]
 
 
@@ -222,15 +222,15 @@ def _resolved(stands_for: dict[int, int]) -> dict[int, int]:
     return final
 
 
-def _boxes(graph: Graph, nodes: Mapping[int, SceneNode], repeats: Mapping[str, int]) -> Box:
+def _boxes(graph: Graph, nodes: Mapping[int, SceneNode], repeats: Mapping[str, int]) -> ModuleBox:
     """The nested boxes, in order of the forward pass; a box around a single node becomes its title."""
-    root = Box("", graph.model, graph.model)
-    opened: dict[str, Box] = {"": root}
+    root = ModuleBox("", graph.model, graph.model)
+    opened: dict[str, ModuleBox] = {"": root}
     for index in sorted(nodes):
         node, parent = nodes[index], root
         for path in node.boxes:
             if path not in opened:
-                opened[path] = Box(path, *_box_title(graph, path, parent.path, repeats))
+                opened[path] = ModuleBox(path, *_box_title(graph, path, parent.path, repeats))
                 parent.children.append(opened[path])
             parent = opened[path]
         parent.children.append(node)
@@ -246,22 +246,22 @@ def _box_title(graph: Graph, path: str, parent: str, repeats: Mapping[str, int])
     return (inner, f"{inner}: {info.class_name}{times}") if info else (inner + times, inner + times)
 
 
-def _without_single_boxes(box: Box) -> Box:
-    children: list[Box | SceneNode] = []
+def _without_single_boxes(box: ModuleBox) -> ModuleBox:
+    children: list[ModuleBox | SceneNode] = []
     for child in box.children:
-        if isinstance(child, Box):
+        if isinstance(child, ModuleBox):
             child = _without_single_boxes(child)
             if len(child.children) == 1:
                 children.append(_renamed(child, child.children[0]))
                 continue
         children.append(child)
-    return Box(box.path, box.name, box.title, children)
+    return ModuleBox(box.path, box.name, box.title, children)
 
 
-def _renamed(outer: Box, inner: Box | SceneNode) -> Box | SceneNode:
+def _renamed(outer: ModuleBox, inner: ModuleBox | SceneNode) -> ModuleBox | SceneNode:
     name = outer.name
-    if isinstance(inner, Box):
-        return Box(inner.path, f"{name}.{inner.name}", f"{name}.{inner.title}", inner.children)
+    if isinstance(inner, ModuleBox):
+        return ModuleBox(inner.path, f"{name}.{inner.name}", f"{name}.{inner.title}", inner.children)
     title = (
         name
         if inner.title in ("weight", "")

@@ -13,7 +13,7 @@ from functools import cached_property
 from typing import Literal
 
 from fanin.errors import UnknownNameError, did_you_mean
-from fanin.graph.analysis.activations import Activation
+from fanin.graph.analysis.activations import FoundActivation
 from fanin.layout import Layout
 from fanin.model.roles import Role, Seen
 
@@ -104,9 +104,9 @@ class Use:
     module: str
     tags: tuple[str, ...] = ()
     feeds: tuple[str, ...] = ()
-    feed: Activation | None = None
-    activation: Activation | None = None
-    activations: tuple[Activation, ...] = ()
+    feed: FoundActivation | None = None
+    activation: FoundActivation | None = None
+    activations: tuple[FoundActivation, ...] = ()
     norm_after: str = ""
     depth: int = 0
     chain: tuple[str, ...] = ()
@@ -179,7 +179,7 @@ class ParameterRole:
         return fed[0] if fed else self.uses[0].feeds if self.uses else ()
 
     @property
-    def activation(self) -> Activation | None:
+    def activation(self) -> FoundActivation | None:
         """The first activation downstream of the first use."""
         return self.uses[0].activation if self.uses else None
 
@@ -218,7 +218,7 @@ class Roles(Mapping[str, ParameterRole]):
 
     parameters: Mapping[str, ParameterRole]
     streams: tuple[Stream, ...] = ()
-    stack: tuple[tuple[str, Activation | None], ...] = ()
+    stack: tuple[tuple[str, FoundActivation | None], ...] = ()
     notes: tuple[str, ...] = field(default=())
 
     @cached_property

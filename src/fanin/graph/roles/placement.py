@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from fanin.graph.analysis.activations import Activation
+from fanin.graph.analysis.activations import FoundActivation
 from fanin.graph.analysis.analysis import Analysis, Residual
 from fanin.graph.analysis.events import Event
 from fanin.graph.analysis.walks import downstream
@@ -94,7 +94,9 @@ def _with_scale(use: Use, scales: Mapping[tuple[int, int], str]) -> Use:
     return replace(use, branch=replace(use.branch, layer_scale=scales[use.branch.stream, use.branch.index]))
 
 
-def plain_stack(analysis: Analysis, found: Mapping[str, ParameterRole]) -> tuple[tuple[str, Activation | None], ...]:
+def plain_stack(
+    analysis: Analysis, found: Mapping[str, ParameterRole]
+) -> tuple[tuple[str, FoundActivation | None], ...]:
     """The weights of a plain stack in order, each with its activation; empty for any other model."""
     weights = sorted((r for r in found.values() if r.role == "weight" and r.uses), key=lambda r: r.uses[0].op)
     plain = {"weight", "bias", "unused", "act_param", "gain"}

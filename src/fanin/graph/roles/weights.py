@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from fanin.graph.analysis.activations import Activation
+from fanin.graph.analysis.activations import FoundActivation
 from fanin.graph.analysis.analysis import Analysis, Sighting
 from fanin.graph.analysis.bounded import NEAR, reach
 from fanin.graph.analysis.contraction import Contraction
@@ -129,7 +129,7 @@ def _feeds(analysis: Analysis, use: Contraction) -> tuple[str, ...]:
     return tuple(dict.fromkeys(f for d in use.data for f in sources(analysis, d)))
 
 
-def _feed_activation(analysis: Analysis, value: int) -> Activation | None:
+def _feed_activation(analysis: Analysis, value: int) -> FoundActivation | None:
     """The activation that a data operand is the value of, through views."""
 
     def back(v: int) -> list[int]:

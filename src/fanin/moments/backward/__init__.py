@@ -23,11 +23,11 @@ from fanin.moments.backward import (
     views,
 )
 from fanin.moments.frame import Frame
-from fanin.moments.moments import EntryMoments
+from fanin.moments.moments import JointMoments
 
 __all__ = ["BACKWARD", "BackwardRule"]
 
-BackwardRule: TypeAlias = "Callable[[Frame, Op, Sequence[EntryMoments | None]], Mapping[int, EntryMoments]]"
+BackwardRule: TypeAlias = "Callable[[Frame, Op, Sequence[JointMoments | None]], Mapping[int, JointMoments]]"
 
 _FAMILIES: tuple[Mapping[str, BackwardRule], ...] = (
     arithmetic.RULES,

@@ -15,12 +15,12 @@ from fanin.moments.forward.elementwise import (
 from fanin.moments.frame import Frame
 from fanin.moments.hermite import gaussian_image
 from fanin.moments.kernel import Array
-from fanin.moments.moments import EntryMoments
+from fanin.moments.moments import JointMoments
 
 __all__ = ["RULES"]
 
 
-def _sum(frame: Frame, op: Op, grads: Sequence[EntryMoments | None]) -> Mapping[int, EntryMoments]:
+def _sum(frame: Frame, op: Op, grads: Sequence[JointMoments | None]) -> Mapping[int, JointMoments]:
     """add, sub, rsub: the gradient goes to every summand."""
     g = received(grads)
     if g is None:
@@ -28,7 +28,7 @@ def _sum(frame: Frame, op: Op, grads: Sequence[EntryMoments | None]) -> Mapping[
     alpha = float(op.kwargs.get("alpha", 1.0))
     left, right = op.arg(0), op.arg(1, "other")
     weights = {"add": (1.0, alpha), "sub": (1.0, -alpha), "rsub": (-alpha, 1.0)}[op.name]
-    out: dict[int, EntryMoments] = {}
+    out: dict[int, JointMoments] = {}
     for template, weight in zip((left, right), weights, strict=True):
         if isinstance(template, Ref):
             part = unbroadcast(g, frame.graph.value(template.index).shape).scaled(weight)
@@ -36,12 +36,12 @@ def _sum(frame: Frame, op: Op, grads: Sequence[EntryMoments | None]) -> Mapping[
     return out
 
 
-def _mul(frame: Frame, op: Op, grads: Sequence[EntryMoments | None]) -> Mapping[int, EntryMoments]:
+def _mul(frame: Frame, op: Op, grads: Sequence[JointMoments | None]) -> Mapping[int, JointMoments]:
     g = received(grads)
     if g is None:
         return {}
     left, right = op.arg(0), op.arg(1, "other")
-    out: dict[int, EntryMoments] = {}
+    out: dict[int, JointMoments] = {}
     for own, other in ((left, right), (right, left)):
         if isinstance(own, Ref) and frame.graph.value(own.index).is_float:
             part = unbroadcast(product(g, frame.moments(other)), frame.graph.value(own.index).shape)
@@ -49,7 +49,7 @@ def _mul(frame: Frame, op: Op, grads: Sequence[EntryMoments | None]) -> Mapping[
     return out
 
 
-def _glu(frame: Frame, op: Op, grads: Sequence[EntryMoments | None]) -> Mapping[int, EntryMoments]:
+def _glu(frame: Frame, op: Op, grads: Sequence[JointMoments | None]) -> Mapping[int, JointMoments]:
     """To one half g sigmoid(b), to the other g a sigmoid'(b): the average of both kinds of entries."""
     g = received(grads)
     if g is None:
@@ -69,7 +69,7 @@ def _sigmoid_slope(z: Array) -> Array:
     return np.asarray(0.25 / np.square(np.cosh(0.5 * z)))
 
 
-def _handed_on(frame: Frame, op: Op, grads: Sequence[EntryMoments | None]) -> Mapping[int, EntryMoments]:
+def _handed_on(frame: Frame, op: Op, grads: Sequence[JointMoments | None]) -> Mapping[int, JointMoments]:
     g = received(grads)
     return {} if g is None else {op.inputs[0]: unbroadcast(g, frame.graph.value(op.inputs[0]).shape)}
 

@@ -12,12 +12,12 @@ from fanin.moments.algebra import contraction
 from fanin.moments.backward.common import received, unbroadcast
 from fanin.moments.forward.attention import heads_like, operands, softmax_moments
 from fanin.moments.frame import Frame, mean_of
-from fanin.moments.moments import EntryMoments
+from fanin.moments.moments import JointMoments
 
 __all__ = ["RULES"]
 
 
-def _sdpa(frame: Frame, op: Op, grads: Sequence[EntryMoments | None]) -> Mapping[int, EntryMoments]:
+def _sdpa(frame: Frame, op: Op, grads: Sequence[JointMoments | None]) -> Mapping[int, JointMoments]:
     g = received(grads)
     if g is None:
         return {}
@@ -35,7 +35,7 @@ def _sdpa(frame: Frame, op: Op, grads: Sequence[EntryMoments | None]) -> Mapping
     return {op.inputs[0]: to_q, op.inputs[1]: _grouped(to_k, k.shape), op.inputs[2]: _grouped(to_v, v.shape)}
 
 
-def _grouped(g: EntryMoments, shape: tuple[int, ...]) -> EntryMoments:
+def _grouped(g: JointMoments, shape: tuple[int, ...]) -> JointMoments:
     """Gradient of keys or values that several query heads share."""
     if g.shape == shape:
         return g
@@ -45,7 +45,7 @@ def _grouped(g: EntryMoments, shape: tuple[int, ...]) -> EntryMoments:
     return replace(g.reshaped(split).summed([len(split) - 3]), spread=None)
 
 
-def _softmax(frame: Frame, op: Op, grads: Sequence[EntryMoments | None]) -> Mapping[int, EntryMoments]:
+def _softmax(frame: Frame, op: Op, grads: Sequence[JointMoments | None]) -> Mapping[int, JointMoments]:
     """P (g - sum p g) on the weights that were drawn in the forward sweep."""
     g = received(grads)
     if g is None:
@@ -55,7 +55,7 @@ def _softmax(frame: Frame, op: Op, grads: Sequence[EntryMoments | None]) -> Mapp
     for env in frame.drawn(max(1, min(8, (1 << 16) // max(1, math.prod(g.shape))))):
         p = frame.draw(op.output, env).double().numpy()
         noise = kn.sample(g.covariance, g.sizes, frame.rng).reshape(g.shape)
-        draws.append(EntryMoments.measured(p * (noise - (p * noise).sum(axis=dim, keepdims=True))))
+        draws.append(JointMoments.measured(p * (noise - (p * noise).sum(axis=dim, keepdims=True))))
     return {op.inputs[0]: mean_of(draws)}
 
 

@@ -8,12 +8,12 @@ from dataclasses import replace
 import numpy as np
 
 from fanin.moments.algebra import summed_up
-from fanin.moments.moments import EntryMoments, aligned
+from fanin.moments.moments import JointMoments, aligned
 
 __all__ = ["added", "received", "scattered", "unbroadcast"]
 
 
-def added(parts: Iterable[EntryMoments]) -> EntryMoments:
+def added(parts: Iterable[JointMoments]) -> JointMoments:
     """Sum of gradients that reach a tensor along several paths.
 
     Taken as uncorrelated (fresh weights on all but one).
@@ -22,19 +22,19 @@ def added(parts: Iterable[EntryMoments]) -> EntryMoments:
     return summed_up(first, *rest) if rest else first
 
 
-def received(grads: Sequence[EntryMoments | None]) -> EntryMoments | None:
+def received(grads: Sequence[JointMoments | None]) -> JointMoments | None:
     """The gradient of the first output, where there is one."""
     return grads[0] if grads else None
 
 
-def unbroadcast(g: EntryMoments, shape: Sequence[int]) -> EntryMoments:
+def unbroadcast(g: JointMoments, shape: Sequence[int]) -> JointMoments:
     """Gradient of a tensor of `shape` that was broadcast: the sum over the places it was repeated to."""
     lead = len(g.shape) - len(shape)
     dims = [*range(lead), *(lead + d for d, n in enumerate(shape) if n == 1 and g.shape[lead + d] != 1)]
     return replace(g.summed(dims, keepdim=True), spread=None).reshaped(shape) if dims else g.reshaped(shape)
 
 
-def scattered(g: EntryMoments, dim: int, size: int) -> EntryMoments:
+def scattered(g: JointMoments, dim: int, size: int) -> JointMoments:
     """Gradient of a tensor of which `g` covers a part along one dimension: zero elsewhere."""
     dim %= len(g.shape)
     part = g.shape[dim]
@@ -50,7 +50,7 @@ def scattered(g: EntryMoments, dim: int, size: int) -> EntryMoments:
     return replace(wide, kernel=kernel, mean=wide.mean * part / size)
 
 
-def matched(one: EntryMoments, other: EntryMoments) -> tuple[EntryMoments, EntryMoments]:
+def matched(one: JointMoments, other: JointMoments) -> tuple[JointMoments, JointMoments]:
     """Both on the same axes."""
     a, b = aligned([one, other])
     return a, b

@@ -9,12 +9,12 @@ from fanin.moments.algebra import contraction
 from fanin.moments.backward.common import received, unbroadcast
 from fanin.moments.forward.contractions import SPECS, EinsumCall
 from fanin.moments.frame import Frame
-from fanin.moments.moments import EntryMoments
+from fanin.moments.moments import JointMoments
 
 __all__ = ["RULES", "operand_gradient"]
 
 
-def operand_gradient(frame: Frame, spec: EinsumCall, which: int, g: EntryMoments) -> EntryMoments:
+def operand_gradient(frame: Frame, spec: EinsumCall, which: int, g: JointMoments) -> JointMoments:
     """Gradient of one operand of a contraction."""
     left, _, right = spec.equation.partition("->")
     terms = left.split(",")
@@ -34,7 +34,7 @@ def operand_gradient(frame: Frame, spec: EinsumCall, which: int, g: EntryMoments
     )
 
 
-def _contracted(frame: Frame, op: Op, grads: Sequence[EntryMoments | None]) -> Mapping[int, EntryMoments]:
+def _contracted(frame: Frame, op: Op, grads: Sequence[JointMoments | None]) -> Mapping[int, JointMoments]:
     g = received(grads)
     if g is None:
         return {}
@@ -48,7 +48,7 @@ def _contracted(frame: Frame, op: Op, grads: Sequence[EntryMoments | None]) -> M
     return out
 
 
-def _grouped_mm(frame: Frame, op: Op, grads: Sequence[EntryMoments | None]) -> Mapping[int, EntryMoments]:
+def _grouped_mm(frame: Frame, op: Op, grads: Sequence[JointMoments | None]) -> Mapping[int, JointMoments]:
     """Each row is multiplied by one expert's matrix.
 
     The gradient of a row is as through one matrix; an expert receives the rows sent to it, their share on average.
@@ -61,7 +61,7 @@ def _grouped_mm(frame: Frame, op: Op, grads: Sequence[EntryMoments | None]) -> M
     back = contraction("to,aio->ti", [g, one], frame.graph.value(x).shape)
     experts = frame.graph.value(w).shape[0]
     to_weight = contraction("ti,to->io", [frame.moments_at(x), g], frame.graph.value(w).shape[1:])
-    return {x: back, w: EntryMoments.iid(frame.graph.value(w).shape, var=to_weight.second_moment / experts)}
+    return {x: back, w: JointMoments.iid(frame.graph.value(w).shape, var=to_weight.second_moment / experts)}
 
 
 RULES = {**dict.fromkeys(SPECS, _contracted), "_grouped_mm": _grouped_mm}

@@ -11,12 +11,12 @@ from fanin.graph.ir import Op
 from fanin.moments.backward.common import received
 from fanin.moments.forward.convolution import TapWindow, convolution_windows, window_sum
 from fanin.moments.frame import Frame
-from fanin.moments.moments import EntryMoments
+from fanin.moments.moments import JointMoments
 
 __all__ = ["RULES"]
 
 
-def _convolution(frame: Frame, op: Op, grads: Sequence[EntryMoments | None]) -> Mapping[int, EntryMoments]:
+def _convolution(frame: Frame, op: Op, grads: Sequence[JointMoments | None]) -> Mapping[int, JointMoments]:
     g = received(grads)
     if g is None:
         return {}
@@ -36,8 +36,8 @@ def _convolution(frame: Frame, op: Op, grads: Sequence[EntryMoments | None]) -> 
 
 
 def _weight(
-    g: EntryMoments, x: EntryMoments, w: EntryMoments, windows: Sequence[TapWindow], groups: int
-) -> EntryMoments:
+    g: JointMoments, x: JointMoments, w: JointMoments, windows: Sequence[TapWindow], groups: int
+) -> JointMoments:
     """Gradient of a kernel: over samples and places, products of a gradient and the input that its tap reads."""
     del groups
     share = float(np.prod([(v.places >= 0).mean() for v in windows]))
@@ -48,10 +48,10 @@ def _weight(
             pairs = n * (1.0 if same_sample else n - 1.0) * places * (1.0 if same_place else places - 1.0)
             sums += pairs * _at(g, same_sample, same_place) * _at(x, same_sample, same_place)
     reads = share * math.prod(x.shape[2:]) / places if x.shape[2:] != g.shape[2:] else share
-    return EntryMoments.iid(w.shape, var=max(sums * min(reads, 1.0), 0.0))
+    return JointMoments.iid(w.shape, var=max(sums * min(reads, 1.0), 0.0))
 
 
-def _at(m: EntryMoments, same_sample: bool, same_place: bool) -> float:
+def _at(m: JointMoments, same_sample: bool, same_place: bool) -> float:
     differ = [] if same_sample else [0]
     differ += [] if same_place else [d for d in range(2, len(m.shape)) if m.shape[d] != 1][:1]
     return m.pair(*differ) if differ else m.second_moment

@@ -22,12 +22,12 @@ from fanin.moments.forward.elementwise import (
     source_image,
 )
 from fanin.moments.frame import Frame, NoRuleError
-from fanin.moments.moments import EntryMoments, aligned
+from fanin.moments.moments import JointMoments, aligned
 
 __all__ = ["chain_gradients", "local_gradients"]
 
 
-def chain_gradients(frame: Frame, op: Op, g: EntryMoments) -> dict[int, EntryMoments]:
+def chain_gradients(frame: Frame, op: Op, g: JointMoments) -> dict[int, JointMoments]:
     """What the sources of an elementwise chain receive: the gradient times the chain's whole derivative."""
     region = frame.signals[op.output].region
     shape = frame.graph.value(op.output).shape
@@ -42,7 +42,7 @@ def chain_gradients(frame: Frame, op: Op, g: EntryMoments) -> dict[int, EntryMom
 
 def _slope(
     frame: Frame, op: Op, source: int, region: Sequence[int], shape: tuple[int, ...]
-) -> tuple[EntryMoments, float]:
+) -> tuple[JointMoments, float]:
     """Moments of the derivative of a chain by one of its sources, and the relative variance of its square."""
     if len(region) == 1:
         m = frame.signals[source].known.expanded(shape)
@@ -51,7 +51,7 @@ def _slope(
     return sampled_pairs(frame, op, region, shape, by=source)[0], 0.0
 
 
-def _through(g: EntryMoments, slope: EntryMoments, kappa: float) -> EntryMoments:
+def _through(g: JointMoments, slope: JointMoments, kappa: float) -> JointMoments:
     """A gradient times a slope that is independent of it.
 
     How far finite width moved the signal says little of its slope (nothing, for a ReLU), so only the gradient's own
@@ -68,7 +68,7 @@ def _through(g: EntryMoments, slope: EntryMoments, kappa: float) -> EntryMoments
     return replace(made, width_var=g.width_var, spread=max(kn.pair_mean(scatter, made.sizes), 0.0))
 
 
-def local_gradients(frame: Frame, op: Op, g: EntryMoments) -> dict[int, EntryMoments]:
+def local_gradients(frame: Frame, op: Op, g: JointMoments) -> dict[int, JointMoments]:
     """What each operand of one elementwise op receives, by the derivative of that op alone."""
     rule = ARITHMETIC.get(op.name)
     if rule is not None:
@@ -83,7 +83,7 @@ def local_gradients(frame: Frame, op: Op, g: EntryMoments) -> dict[int, EntryMom
     return {tensors[0]: unbroadcast(_through(g, slope, kappa), frame.graph.value(tensors[0]).shape)}
 
 
-def _ratio(frame: Frame, op: Op, operand: int, shape: tuple[int, ...]) -> tuple[EntryMoments, float]:
+def _ratio(frame: Frame, op: Op, operand: int, shape: tuple[int, ...]) -> tuple[JointMoments, float]:
     """Slope of the op at its operand, which is taken as Gaussian, and the relative variance of its square."""
     m = frame.moments_at(operand).expanded(shape)
     image = source_image(frame, local_slope(frame, op, operand), operand)

@@ -7,18 +7,18 @@ from collections.abc import Mapping, Sequence
 from fanin.graph.ir import Op
 from fanin.moments.backward.common import added, received, unbroadcast
 from fanin.moments.frame import Frame, NoRuleError
-from fanin.moments.moments import EntryMoments
+from fanin.moments.moments import JointMoments
 
 __all__ = ["ENLARGEMENTS", "RULES"]
 
 
-def _joined(frame: Frame, op: Op, grads: Sequence[EntryMoments | None]) -> Mapping[int, EntryMoments]:
+def _joined(frame: Frame, op: Op, grads: Sequence[JointMoments | None]) -> Mapping[int, JointMoments]:
     g = received(grads)
     if g is None:
         return {}
     tensors = op.arg(0, "tensors")
     dim = int(op.arg(1, "dim", 0)) % len(g.shape)
-    out: dict[int, EntryMoments] = {}
+    out: dict[int, JointMoments] = {}
     for t in tensors:
         shape = frame.graph.value(t.index).shape
         part = g.resized(dim, 1 if op.name == "stack" else shape[dim]).reshaped(shape)
@@ -26,7 +26,7 @@ def _joined(frame: Frame, op: Op, grads: Sequence[EntryMoments | None]) -> Mappi
     return out
 
 
-def _upsampled(frame: Frame, op: Op, grads: Sequence[EntryMoments | None]) -> Mapping[int, EntryMoments]:
+def _upsampled(frame: Frame, op: Op, grads: Sequence[JointMoments | None]) -> Mapping[int, JointMoments]:
     """Nearest-neighbour enlargement by whole factors: each entry receives the sum over its copies."""
     g = received(grads)
     shape = frame.graph.value(op.inputs[0]).shape

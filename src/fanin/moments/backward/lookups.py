@@ -11,12 +11,12 @@ from fanin.memory import as_array
 from fanin.moments.backward.common import received
 from fanin.moments.forward.lookups import equality_kernel
 from fanin.moments.frame import Frame
-from fanin.moments.moments import EntryMoments
+from fanin.moments.moments import JointMoments
 
 __all__ = ["RULES"]
 
 
-def _embedding(frame: Frame, op: Op, grads: Sequence[EntryMoments | None]) -> Mapping[int, EntryMoments]:
+def _embedding(frame: Frame, op: Op, grads: Sequence[JointMoments | None]) -> Mapping[int, JointMoments]:
     """A row receives the gradients of all places that read it."""
     g = received(grads)
     if g is None:
@@ -35,7 +35,7 @@ def _embedding(frame: Frame, op: Op, grads: Sequence[EntryMoments | None]) -> Ma
         else 1.0 / rows
     )
     per_row = count * (flat.second_moment + (count - 1) * equal * (flat.pair(0) if count > 1 else 0.0)) / rows
-    return {weight: EntryMoments.iid((rows, features), var=max(per_row, 0.0))}
+    return {weight: JointMoments.iid((rows, features), var=max(per_row, 0.0))}
 
 
 RULES = {"embedding": _embedding}

@@ -10,12 +10,12 @@ from fanin.moments import kernel as kn
 from fanin.moments.algebra import normalised, product
 from fanin.moments.backward.common import received, unbroadcast
 from fanin.moments.frame import Frame, NoRuleError
-from fanin.moments.moments import EntryMoments
+from fanin.moments.moments import JointMoments
 
 __all__ = ["RULES"]
 
 
-def _normalised(x: EntryMoments, g: EntryMoments, dims: Sequence[int], *, eps: float, centre: bool) -> EntryMoments:
+def _normalised(x: JointMoments, g: JointMoments, dims: Sequence[int], *, eps: float, centre: bool) -> JointMoments:
     """Gradient before a norm over `dims`.
 
     (g - mean g - x_hat mean(g x_hat)) / sqrt(v + eps), the last term by its 1 / n share.
@@ -31,10 +31,10 @@ def _normalised(x: EntryMoments, g: EntryMoments, dims: Sequence[int], *, eps: f
 
 
 def _affine_parts(
-    frame: Frame, op: Op, g: EntryMoments, x_hat: EntryMoments, scale: int | None, shift: int | None, dim: int | None
-) -> tuple[EntryMoments, dict[int, EntryMoments]]:
+    frame: Frame, op: Op, g: JointMoments, x_hat: JointMoments, scale: int | None, shift: int | None, dim: int | None
+) -> tuple[JointMoments, dict[int, JointMoments]]:
     """Gradient before scale and shift, and those of scale and shift."""
-    out: dict[int, EntryMoments] = {}
+    out: dict[int, JointMoments] = {}
     tail = 0 if dim is None else len(g.shape) - dim - 1
     if shift is not None:
         shape = frame.graph.value(shift).shape
@@ -46,7 +46,7 @@ def _affine_parts(
     return g, out
 
 
-def _layer_norm(frame: Frame, op: Op, grads: Sequence[EntryMoments | None]) -> Mapping[int, EntryMoments]:
+def _layer_norm(frame: Frame, op: Op, grads: Sequence[JointMoments | None]) -> Mapping[int, JointMoments]:
     g, x = received(grads), frame.moments(op.arg(0, "input"))
     if g is None:
         return {}
@@ -60,7 +60,7 @@ def _layer_norm(frame: Frame, op: Op, grads: Sequence[EntryMoments | None]) -> M
     return out
 
 
-def _batch_norm(frame: Frame, op: Op, grads: Sequence[EntryMoments | None]) -> Mapping[int, EntryMoments]:
+def _batch_norm(frame: Frame, op: Op, grads: Sequence[JointMoments | None]) -> Mapping[int, JointMoments]:
     g, x = received(grads), frame.moments(op.arg(0, "input"))
     if g is None:
         return {}
@@ -74,7 +74,7 @@ def _batch_norm(frame: Frame, op: Op, grads: Sequence[EntryMoments | None]) -> M
     return out
 
 
-def _group_norm(frame: Frame, op: Op, grads: Sequence[EntryMoments | None]) -> Mapping[int, EntryMoments]:
+def _group_norm(frame: Frame, op: Op, grads: Sequence[JointMoments | None]) -> Mapping[int, JointMoments]:
     g, x = received(grads), frame.moments(op.arg(0, "input"))
     if g is None:
         return {}

@@ -10,12 +10,12 @@ from fanin.graph.ir import Op
 from fanin.moments.backward.common import received
 from fanin.moments.forward.pooling import averaged, pooling_windows
 from fanin.moments.frame import Frame
-from fanin.moments.moments import EntryMoments
+from fanin.moments.moments import JointMoments
 
 __all__ = ["RULES"]
 
 
-def _pooled(frame: Frame, op: Op, grads: Sequence[EntryMoments | None]) -> Mapping[int, EntryMoments]:
+def _pooled(frame: Frame, op: Op, grads: Sequence[JointMoments | None]) -> Mapping[int, JointMoments]:
     g = received(grads)
     if g is None:
         return {}
@@ -26,7 +26,7 @@ def _pooled(frame: Frame, op: Op, grads: Sequence[EntryMoments | None]) -> Mappi
     return {op.inputs[0]: averaged(g, back, shape).scaled(math.prod(w.places.shape[1] for w in back) / taps)}
 
 
-def _max_pooled(frame: Frame, op: Op, grads: Sequence[EntryMoments | None]) -> Mapping[int, EntryMoments]:
+def _max_pooled(frame: Frame, op: Op, grads: Sequence[JointMoments | None]) -> Mapping[int, JointMoments]:
     """Each window sends its gradient to one entry."""
     g = received(grads)
     if g is None:

@@ -9,12 +9,12 @@ from fanin.graph.ir import Op
 from fanin.moments.backward.common import received
 from fanin.moments.forward.reductions import reduced_dims
 from fanin.moments.frame import Frame
-from fanin.moments.moments import EntryMoments
+from fanin.moments.moments import JointMoments
 
 __all__ = ["RULES"]
 
 
-def _repeated(frame: Frame, op: Op, grads: Sequence[EntryMoments | None]) -> Mapping[int, EntryMoments]:
+def _repeated(frame: Frame, op: Op, grads: Sequence[JointMoments | None]) -> Mapping[int, JointMoments]:
     g = received(grads)
     if g is None:
         return {}

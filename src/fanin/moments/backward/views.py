@@ -11,7 +11,7 @@ from fanin.graph.ir import Op, Ref
 from fanin.moments.backward.common import added, received, scattered, unbroadcast
 from fanin.moments.forward.views import dimension_order
 from fanin.moments.frame import Frame, NoRuleError
-from fanin.moments.moments import EntryMoments
+from fanin.moments.moments import JointMoments
 
 __all__ = ["RULES"]
 
@@ -20,12 +20,12 @@ def _shape(frame: Frame, op: Op) -> tuple[int, ...]:
     return frame.graph.value(op.inputs[0]).shape
 
 
-def _reshape(frame: Frame, op: Op, grads: Sequence[EntryMoments | None]) -> Mapping[int, EntryMoments]:
+def _reshape(frame: Frame, op: Op, grads: Sequence[JointMoments | None]) -> Mapping[int, JointMoments]:
     g = received(grads)
     return {} if g is None else {op.inputs[0]: g.reshaped(_shape(frame, op))}
 
 
-def _order(frame: Frame, op: Op, grads: Sequence[EntryMoments | None]) -> Mapping[int, EntryMoments]:
+def _order(frame: Frame, op: Op, grads: Sequence[JointMoments | None]) -> Mapping[int, JointMoments]:
     g = received(grads)
     if g is None:
         return {}
@@ -33,12 +33,12 @@ def _order(frame: Frame, op: Op, grads: Sequence[EntryMoments | None]) -> Mappin
     return {op.inputs[0]: g.permuted([int(i) for i in np.argsort(order)])}
 
 
-def _expand(frame: Frame, op: Op, grads: Sequence[EntryMoments | None]) -> Mapping[int, EntryMoments]:
+def _expand(frame: Frame, op: Op, grads: Sequence[JointMoments | None]) -> Mapping[int, JointMoments]:
     g = received(grads)
     return {} if g is None else {op.inputs[0]: unbroadcast(g, _shape(frame, op))}
 
 
-def _pieces(frame: Frame, op: Op, grads: Sequence[EntryMoments | None]) -> Mapping[int, EntryMoments]:
+def _pieces(frame: Frame, op: Op, grads: Sequence[JointMoments | None]) -> Mapping[int, JointMoments]:
     shape = _shape(frame, op)
     dim = int(op.arg(1 if op.name == "unbind" else 2, "dim", 0)) % len(shape)
     parts = []
@@ -49,7 +49,7 @@ def _pieces(frame: Frame, op: Op, grads: Sequence[EntryMoments | None]) -> Mappi
     return {op.inputs[0]: added(parts)} if parts else {}
 
 
-def _indexed(frame: Frame, op: Op, grads: Sequence[EntryMoments | None]) -> Mapping[int, EntryMoments]:
+def _indexed(frame: Frame, op: Op, grads: Sequence[JointMoments | None]) -> Mapping[int, JointMoments]:
     """Slices and single entries: the gradient where they were taken, zero elsewhere."""
     g, shape, index = received(grads), _shape(frame, op), op.arg(1)
     if g is None:
@@ -71,12 +71,12 @@ def _indexed(frame: Frame, op: Op, grads: Sequence[EntryMoments | None]) -> Mapp
     return {op.inputs[0]: g}
 
 
-def _same(frame: Frame, op: Op, grads: Sequence[EntryMoments | None]) -> Mapping[int, EntryMoments]:
+def _same(frame: Frame, op: Op, grads: Sequence[JointMoments | None]) -> Mapping[int, JointMoments]:
     g = received(grads)
     return {} if g is None else {op.inputs[0]: g}
 
 
-def _dropout(frame: Frame, op: Op, grads: Sequence[EntryMoments | None]) -> Mapping[int, EntryMoments]:
+def _dropout(frame: Frame, op: Op, grads: Sequence[JointMoments | None]) -> Mapping[int, JointMoments]:
     g = received(grads)
     if g is None:
         return {}

@@ -15,7 +15,7 @@ from fanin.moments.algebra import mixed_width_var, product, summed_up
 from fanin.moments.forward.elementwise import MAX_DEPTH, MAX_REGION, deep_region_of, elementwise, imaged, region_of
 from fanin.moments.frame import Frame, NoRuleError
 from fanin.moments.hermite import gaussian_image
-from fanin.moments.moments import EntryMoments, aligned
+from fanin.moments.moments import JointMoments, aligned
 from fanin.moments.signal import Atom, AtomKey, Signal
 
 __all__ = ["RULES", "as_atoms", "combined", "passed_on"]
@@ -44,7 +44,7 @@ def combined(frame: Frame, op: Op, terms: Sequence[tuple[Any, float]]) -> Signal
     mean = 0.0
     atoms: dict[AtomKey, Atom] = {}
     seen: set[int] = set()
-    summands: list[EntryMoments] = []
+    summands: list[JointMoments] = []
     apart = True
     for template, weight in terms:
         moments = frame.moments(template)
@@ -59,7 +59,7 @@ def combined(frame: Frame, op: Op, terms: Sequence[tuple[Any, float]]) -> Signal
             old = atoms.get(key)
             atoms[key] = Atom(weight * atom.factor + (old.factor if old else 0.0), atom.moments)
     if not atoms:
-        return frame.made(op, EntryMoments.constant(shape, mean), leaf=False)
+        return frame.made(op, JointMoments.constant(shape, mean), leaf=False)
     moments = _moved_to(summed_up(*summands).expanded(shape), mean) if apart else _total(atoms, mean, shape)
     positive = all(
         w > 0.0 and (frame.signal(t).positive or (frame.signal(t).constant or -1.0) >= 0.0) for t, w in terms
@@ -80,12 +80,12 @@ def _kept_apart(frame: Frame, op: Op, made: Signal) -> Signal:
     return replace(made, leaf=False, region=region, depth=1) if weighs else replace(made, deep=region)
 
 
-def _moved_to(m: EntryMoments, mean: float) -> EntryMoments:
+def _moved_to(m: JointMoments, mean: float) -> JointMoments:
     """The tensor with a number added that makes its mean this one."""
     return m.with_kernel(m.covariance + mean * mean, mean)
 
 
-def _total(atoms: Mapping[AtomKey, Atom], mean: float, shape: tuple[int, ...]) -> EntryMoments:
+def _total(atoms: Mapping[AtomKey, Atom], mean: float, shape: tuple[int, ...]) -> JointMoments:
     keys = list(atoms)
     full = aligned([atoms[k].moments for k in keys], shape)
     factors = [atoms[k].factor for k in keys]
@@ -99,7 +99,7 @@ def _total(atoms: Mapping[AtomKey, Atom], mean: float, shape: tuple[int, ...]) -
     return replace(full[0], mean=mean, kernel=kernel, width_var=width, spread=None)
 
 
-def _cross(one: EntryMoments, other: EntryMoments, key: AtomKey, shape: tuple[int, ...]) -> kn.Array:
+def _cross(one: JointMoments, other: JointMoments, key: AtomKey, shape: tuple[int, ...]) -> kn.Array:
     """Covariance of two averages of one tensor: that of the average over the dimensions of both."""
     axes = one.axes_of([len(shape) - d for d in sorted(key[1])])
     return kn.average(one.covariance, one.sizes, axes, keep=True)

@@ -17,7 +17,7 @@ from fanin.moments import kernel as kn
 from fanin.moments.algebra import contraction
 from fanin.moments.frame import SAMPLE_CAP, DrawnTensors, Frame, NoRuleError, mean_of
 from fanin.moments.kernel import Array
-from fanin.moments.moments import EntryMoments
+from fanin.moments.moments import JointMoments
 from fanin.moments.signal import Signal
 
 __all__ = ["RULES", "attended", "heads_like", "operands", "softmax_moments"]
@@ -27,8 +27,8 @@ _ROWS = 48  # queries drawn of a long sequence
 
 
 def softmax_moments(
-    logits: EntryMoments, mask: Array | None, rng: np.random.Generator, *, gradient: EntryMoments | None = None
-) -> EntryMoments:
+    logits: JointMoments, mask: Array | None, rng: np.random.Generator, *, gradient: JointMoments | None = None
+) -> JointMoments:
     """Moments of the softmax over the last dimension of Gaussian logits (..., queries, keys), with an additive mask.
 
     Drawn on few heads and queries, since only pairs of them matter; every key is drawn, since they compete. With the
@@ -45,7 +45,7 @@ def softmax_moments(
         x = x if allowed is None else np.maximum(x + allowed, -1e30)
         x = np.exp(x - x.max(axis=-1, keepdims=True))
         p = x / x.sum(axis=-1, keepdims=True)
-        draws.append(EntryMoments.measured(p if back is None else _pulled_back(p, back, rng)))
+        draws.append(JointMoments.measured(p if back is None else _pulled_back(p, back, rng)))
     out = mean_of(draws)
     for d, n in enumerate(logits.shape):
         if out.shape[d] != n:
@@ -53,14 +53,14 @@ def softmax_moments(
     return out
 
 
-def _pulled_back(p: Array, gradient: EntryMoments, rng: np.random.Generator) -> Array:
+def _pulled_back(p: Array, gradient: JointMoments, rng: np.random.Generator) -> Array:
     g = kn.sample(gradient.covariance, gradient.sizes, rng).reshape(p.shape)
     return np.asarray(p * (g - (p * g).sum(axis=-1, keepdims=True)))
 
 
 def _shrunk(
-    logits: EntryMoments, like: Sequence[npt.NDArray[np.int64]] | None = None
-) -> tuple[EntryMoments, list[npt.NDArray[np.int64]]]:
+    logits: JointMoments, like: Sequence[npt.NDArray[np.int64]] | None = None
+) -> tuple[JointMoments, list[npt.NDArray[np.int64]]]:
     """Logits of at most two samples, two heads and some queries, spread evenly; and which ones."""
     small, picks = logits, []
     rank = len(logits.shape)
@@ -91,8 +91,8 @@ def additive(mask: Any) -> Array:
 
 
 def attended(
-    q: EntryMoments, k: EntryMoments, v: EntryMoments, *, scale: float, mask: Array | None, rng: np.random.Generator
-) -> tuple[EntryMoments, EntryMoments]:
+    q: JointMoments, k: JointMoments, v: JointMoments, *, scale: float, mask: Array | None, rng: np.random.Generator
+) -> tuple[JointMoments, JointMoments]:
     """Attention weights and output of independent queries, keys and values (..., tokens, features)."""
     rank = len(q.shape)
     lead = "ABCDEF"[: rank - 2]
@@ -102,11 +102,11 @@ def attended(
     return weights, replace(out, width_var=v.width_var + v.own_var)
 
 
-def _lead(a: EntryMoments, b: EntryMoments) -> tuple[int, ...]:
+def _lead(a: JointMoments, b: JointMoments) -> tuple[int, ...]:
     return tuple(max(x, y) for x, y in zip(a.shape[:-2], b.shape[:-2], strict=True))
 
 
-def operands(frame: Frame, op: Op) -> tuple[EntryMoments, EntryMoments, EntryMoments, Array | None, float]:
+def operands(frame: Frame, op: Op) -> tuple[JointMoments, JointMoments, JointMoments, Array | None, float]:
     """Queries, keys, values, mask and scale of a fused attention."""
     q, k, v = (frame.moments(op.arg(i, n)) for i, n in enumerate(("query", "key", "value")))
     given = op.arg(3, "attn_mask")
@@ -132,7 +132,7 @@ def _expected_mask(frame: Frame, template: Any) -> Array:
     return np.asarray(drawn.double().numpy())
 
 
-def heads_like(q: EntryMoments, k: EntryMoments) -> EntryMoments:
+def heads_like(q: JointMoments, k: JointMoments) -> JointMoments:
     """Keys repeated over the queries of their group."""
     if len(q.shape) < 3 or k.shape[-3] in (q.shape[-3], 1):
         return k
@@ -158,7 +158,7 @@ def _softmax(frame: Frame, op: Op) -> Signal:
     for number in range(repeats):
         env = DrawnTensors(number=number)
         frame.draw(value, env)
-        draws.append(EntryMoments.measured(run(op, env.__getitem__)[0].double().numpy()))
+        draws.append(JointMoments.measured(run(op, env.__getitem__)[0].double().numpy()))
     return frame.made(op, mean_of(draws), leaf=False)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from fanin.graph.ir import Op, Ref
 from fanin.moments.algebra import contraction, summed_up
 from fanin.moments.frame import Frame, NoRuleError
-from fanin.moments.moments import EntryMoments
+from fanin.moments.moments import JointMoments
 from fanin.moments.signal import Signal
 
 __all__ = ["RULES", "SPECS", "EinsumCall", "finished", "matmul_equation"]
@@ -154,7 +154,7 @@ def is_fresh(frame: Frame, op: Op) -> bool:
     return any(m.entry_var > 4.0 * m.mean * m.mean for m in weights)
 
 
-def finished(frame: Frame, op: Op, moments: EntryMoments) -> Signal:
+def finished(frame: Frame, op: Op, moments: JointMoments) -> Signal:
     """Signal of a contraction's result."""
     return frame.made(op, moments, fresh=is_fresh(frame, op))
 
@@ -199,7 +199,7 @@ def _dot(frame: Frame, op: Op) -> Signal:
     matrix = frame.moments_at(maps[0].inputs[0])
     rows, columns = matrix.shape
     largest = math.sqrt(matrix.entry_var) * (math.sqrt(rows) + math.sqrt(columns))
-    return frame.made(op, EntryMoments.constant((), largest), leaf=False)
+    return frame.made(op, JointMoments.constant((), largest), leaf=False)
 
 
 RULES: Mapping[str, Callable[[Frame, Op], Signal]] = {

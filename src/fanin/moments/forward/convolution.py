@@ -13,7 +13,7 @@ from fanin.moments.algebra import summed_up
 from fanin.moments.forward.contractions import finished
 from fanin.moments.frame import Frame
 from fanin.moments.kernel import Array
-from fanin.moments.moments import EntryMoments
+from fanin.moments.moments import JointMoments
 from fanin.moments.signal import Signal
 
 __all__ = ["RULES", "TapWindow", "convolution_windows", "each", "tap_counts", "window_sum"]
@@ -77,14 +77,14 @@ def _counts(both: float, place: float, tap: float, every: float) -> Array:
 
 
 def window_sum(
-    x: EntryMoments,
-    weight: EntryMoments,
+    x: JointMoments,
+    weight: JointMoments,
     windows: Sequence[TapWindow],
     *,
     groups: int,
     transposed: bool,
     out_shape: tuple[int, ...],
-) -> EntryMoments:
+) -> JointMoments:
     """Moments of the sum over channels of one group and taps.
 
     Shapes: x (batch, channels, *places), the weight as in torch.
@@ -107,11 +107,11 @@ def window_sum(
             kernel = np.take(kernel, 1, axis=d)
     reads = float(np.prod([(w.places >= 0).sum() / w.places.shape[0] for w in windows]))
     mean = x.mean * weight.mean * ins * reads
-    made = EntryMoments(shape=shape, sizes=tuple(shape[d] for d in live), mean=mean, kernel=kernel)
+    made = JointMoments(shape=shape, sizes=tuple(shape[d] for d in live), mean=mean, kernel=kernel)
     return made.reshaped(out_shape)
 
 
-def _full_kernel(m: EntryMoments) -> Array:
+def _full_kernel(m: JointMoments) -> Array:
     """The kernel with an axis for every dimension, those of size 1 too."""
     kernel = m.kernel
     for d, n in enumerate(m.shape):
@@ -181,7 +181,7 @@ def _padding(padding: Any, taps: Sequence[int], dilation: Sequence[int]) -> tupl
     return each(padding, len(taps))
 
 
-def _convolved(frame: Frame, op: Op, out: EntryMoments, x: EntryMoments, shape: tuple[int, ...], n: int) -> Signal:
+def _convolved(frame: Frame, op: Op, out: JointMoments, x: JointMoments, shape: tuple[int, ...], n: int) -> Signal:
     bias = op.arg(2, "bias")
     if bias is not None:
         b = frame.moments(bias)

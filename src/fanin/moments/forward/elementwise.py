@@ -18,7 +18,7 @@ from fanin.moments import kernel as kn
 from fanin.moments.frame import Frame, NoRuleError
 from fanin.moments.hermite import GaussianImage, gaussian_image
 from fanin.moments.kernel import Array
-from fanin.moments.moments import EntryMoments, aligned
+from fanin.moments.moments import JointMoments, aligned
 from fanin.moments.signal import Signal
 
 __all__ = ["elementwise", "evaluate", "image_of", "is_elementwise", "region_of"]
@@ -151,7 +151,7 @@ def elementwise(frame: Frame, op: Op) -> Signal:
     return replace(chained(frame, op, moments, region), positive=positive)
 
 
-def chained(frame: Frame, op: Op, moments: EntryMoments, region: Sequence[int]) -> Signal:
+def chained(frame: Frame, op: Op, moments: JointMoments, region: Sequence[int]) -> Signal:
     """Signal of a link of an elementwise chain; chains too long or of too many sources start anew."""
     made = frame.made(op, moments, leaf=False)
     depth = 1 + max((frame.signals[v].depth for v in op.inputs), default=0)
@@ -164,7 +164,7 @@ def _of_constants(frame: Frame, op: Op, shape: tuple[int, ...]) -> Signal:
     env: dict[int, Any] = {}
     for v in dict.fromkeys(op.inputs):
         evaluate(frame, v, env)
-    return frame.made(op, EntryMoments.constant(shape, float(applied(frame, op, env))), leaf=False)
+    return frame.made(op, JointMoments.constant(shape, float(applied(frame, op, env))), leaf=False)
 
 
 def chain_function(frame: Frame, op: Op, source: int) -> Function:
@@ -235,12 +235,12 @@ def source_image(frame: Frame, f: Function, source: int) -> GaussianImage:
     return gaussian_image(lambda z: f(np.exp(log_mean + math.sqrt(log_var) * z)), mean=0.0, var=1.0)
 
 
-def correlation(m: EntryMoments) -> Array:
+def correlation(m: JointMoments) -> Array:
     """Correlation of pairs of entries."""
     return np.clip(m.covariance / m.entry_var, -1.0, 1.0) if m.entry_var > 0.0 else np.ones_like(m.kernel)
 
 
-def image_of(frame: Frame, op: Op, source: int, shape: tuple[int, ...]) -> tuple[EntryMoments, bool]:
+def image_of(frame: Frame, op: Op, source: int, shape: tuple[int, ...]) -> tuple[JointMoments, bool]:
     """Moments of a chain over one Gaussian source, and whether it is never negative."""
     m = frame.signals[source].known.expanded(shape)
     image = source_image(frame, chain_function(frame, op, source), source)
@@ -249,7 +249,7 @@ def image_of(frame: Frame, op: Op, source: int, shape: tuple[int, ...]) -> tuple
     return imaged(m, image), image.positive
 
 
-def imaged(m: EntryMoments, image: GaussianImage) -> EntryMoments:
+def imaged(m: JointMoments, image: GaussianImage) -> JointMoments:
     """Moments of f(x), given those of x and the image of its entries under f."""
     c = correlation(m)
     kernel = image.pair(c)
@@ -261,7 +261,7 @@ def imaged(m: EntryMoments, image: GaussianImage) -> EntryMoments:
 # ---------------------------------------------------------------------- several sources
 def sampled_pairs(
     frame: Frame, op: Op, region: Sequence[int], shape: tuple[int, ...], *, by: int | None = None
-) -> tuple[EntryMoments, bool]:
+) -> tuple[JointMoments, bool]:
     """Moments of a function of several sources (or of its derivative by one), from drawn pairs of every kind."""
     full = dict(zip(region, aligned([frame.moments_at(v) for v in region], shape), strict=True))
     template = next(iter(full.values()))
@@ -301,7 +301,7 @@ def _side(frame: Frame, op: Op, env: dict[int, Any], by: int | None) -> Array:
 class PairDraws:
     """Values of several sources at two entries each, for any kind of pair; the same white noise serves all kinds."""
 
-    def __init__(self, frame: Frame, sources: Mapping[int, EntryMoments]) -> None:
+    def __init__(self, frame: Frame, sources: Mapping[int, JointMoments]) -> None:
         self._frame, self._sources = frame, sources
         rng = np.random.default_rng(7)
         self._noise = {v: rng.standard_normal((2, _PAIRS)) for v in sources}
@@ -327,7 +327,7 @@ class PairDraws:
             one[v], two[v] = torch.from_numpy(first), torch.from_numpy(second)
         return one, two
 
-    def _gauss(self, value: int, m: EntryMoments, pattern: tuple[int, ...]) -> tuple[Array, Array]:
+    def _gauss(self, value: int, m: JointMoments, pattern: tuple[int, ...]) -> tuple[Array, Array]:
         a, b = self._noise[value]
         c = float(correlation(m)[pattern])
         b = c * a + math.sqrt(max(1.0 - c * c, 0.0)) * b
@@ -338,7 +338,7 @@ class PairDraws:
         root = math.sqrt(m.entry_var)
         return m.mean + root * a, m.mean + root * b
 
-    def _known(self, value: int, m: EntryMoments, pattern: tuple[int, ...]) -> tuple[Any, Any]:
+    def _known(self, value: int, m: JointMoments, pattern: tuple[int, ...]) -> tuple[Any, Any]:
         """Entries of a known tensor, picked at places that share the axes the pattern names."""
         numbers = self._frame.signals[value].numbers.detach()
         tensor = as_array(numbers.double() if numbers.is_floating_point() else numbers)

@@ -18,7 +18,7 @@ from fanin.graph.recording.replay import run
 from fanin.memory import as_array
 from fanin.moments.algebra import concatenated
 from fanin.moments.frame import SAMPLE_CAP, Frame, NoRuleError
-from fanin.moments.moments import EntryMoments
+from fanin.moments.moments import JointMoments
 from fanin.moments.signal import Signal
 
 __all__ = ["RULES", "gathered", "moved"]
@@ -71,7 +71,7 @@ def index_map(frame: Frame, op: Op, sources: Sequence[int]) -> IndexMap:
     return np.asarray(index.astype(np.int64))
 
 
-def moved(index: IndexMap, sources: Sequence[EntryMoments]) -> EntryMoments:
+def moved(index: IndexMap, sources: Sequence[JointMoments]) -> JointMoments:
     """Moments of the array that `index` puts together out of independent sources, from drawn pairs of each kind."""
     sizes = tuple(n for n in index.shape if n != 1)
     table = index.reshape(sizes)
@@ -88,7 +88,7 @@ def moved(index: IndexMap, sources: Sequence[EntryMoments]) -> EntryMoments:
             one, two = drawn_pairs(table, pattern, rng)
             kernel[pattern] = float(np.mean(_products(one, two, offsets, sources)))
     width = max((m.width_var for m in sources), default=0.0)
-    return EntryMoments(shape=index.shape, sizes=sizes, mean=mean, kernel=kernel, width_var=width)
+    return JointMoments(shape=index.shape, sizes=sizes, mean=mean, kernel=kernel, width_var=width)
 
 
 def drawn_pairs(table: IndexMap, pattern: Sequence[int], rng: np.random.Generator) -> tuple[IndexMap, IndexMap]:
@@ -102,7 +102,7 @@ def drawn_pairs(table: IndexMap, pattern: Sequence[int], rng: np.random.Generato
 
 
 def _products(
-    one: IndexMap, two: IndexMap, offsets: npt.NDArray[Any], sources: Sequence[EntryMoments]
+    one: IndexMap, two: IndexMap, offsets: npt.NDArray[Any], sources: Sequence[JointMoments]
 ) -> npt.NDArray[np.float64]:
     """E[x_I x_J] of entries by their numbers: by kind within a source, product of means across, 0 for constants."""
     a, b = np.searchsorted(offsets, one, side="right") - 1, np.searchsorted(offsets, two, side="right") - 1

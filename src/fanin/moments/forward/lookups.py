@@ -12,7 +12,7 @@ from fanin.memory import as_array
 from fanin.moments import kernel as kn
 from fanin.moments.frame import Frame, NoRuleError
 from fanin.moments.kernel import Array
-from fanin.moments.moments import EntryMoments
+from fanin.moments.moments import JointMoments
 from fanin.moments.signal import Signal
 
 __all__ = ["RULES", "equality_kernel"]
@@ -55,7 +55,7 @@ def _equalities(frame: Frame, template: Any, rows: int) -> tuple[Array, tuple[in
     return equality_kernel(as_array(numbers.cpu())), sizes, value.shape
 
 
-def looked_up(table: EntryMoments, equal: Array, sizes: tuple[int, ...], shape: tuple[int, ...]) -> EntryMoments:
+def looked_up(table: JointMoments, equal: Array, sizes: tuple[int, ...], shape: tuple[int, ...]) -> JointMoments:
     """Moments of rows of a table, given how often two indices are equal."""
     rows = table.merged(0)
     (axis,) = rows.axes(0) or (None,)
@@ -63,7 +63,7 @@ def looked_up(table: EntryMoments, equal: Array, sizes: tuple[int, ...], shape: 
         raise NoRuleError("a table of one row")
     other, same = rows.kernel[0], rows.kernel[1]
     kernel = np.multiply.outer(equal, same) + np.multiply.outer(1.0 - equal, other)
-    return EntryMoments(
+    return JointMoments(
         shape=(*shape, *table.shape[1:]), sizes=(*sizes, *rows.sizes[1:]), mean=table.mean, kernel=np.asarray(kernel)
     )
 
@@ -95,7 +95,7 @@ def _embedding_bag(frame: Frame, op: Op) -> list[Signal]:
     sizes = tuple(n for n in (bags, size) if n != 1)
     rows = looked_up(table, equal.reshape((2,) * len(sizes)), sizes, (bags, size))
     out = rows.summed([1], mean=mode == 1)
-    return [frame.made(op, out, fresh=True)] + [frame.made(op, EntryMoments.constant((), 0.0)) for _ in op.outputs[1:]]
+    return [frame.made(op, out, fresh=True)] + [frame.made(op, JointMoments.constant((), 0.0)) for _ in op.outputs[1:]]
 
 
 def _uneven(offsets: Any, size: int) -> bool:

@@ -13,13 +13,13 @@ from typing import Any
 from fanin.graph.ir import Op
 from fanin.moments.algebra import normalised, product, summed_up
 from fanin.moments.frame import Frame, NoRuleError
-from fanin.moments.moments import EntryMoments
+from fanin.moments.moments import JointMoments
 from fanin.moments.signal import Signal
 
 __all__ = ["RULES", "affine"]
 
 
-def affine(frame: Frame, m: EntryMoments, scale: Any, shift: Any, dim: int | None = None) -> EntryMoments:
+def affine(frame: Frame, m: JointMoments, scale: Any, shift: Any, dim: int | None = None) -> JointMoments:
     """Moments after a learned scale and shift, along the last dimensions or along one."""
     for template, combine in ((scale, product), (shift, summed_up)):
         if template is None:
@@ -63,17 +63,17 @@ def _batch_norm(frame: Frame, op: Op) -> Signal:
     return frame.made(op, affine(frame, m, op.arg(1, "weight"), op.arg(2, "bias"), dim=1), leaf=False)
 
 
-def _with_running_statistics(frame: Frame, x: EntryMoments, mean: Any, var: Any, eps: float) -> EntryMoments:
+def _with_running_statistics(frame: Frame, x: JointMoments, mean: Any, var: Any, eps: float) -> JointMoments:
     tail = (1,) * (len(x.shape) - 2)
     centre, spread = frame.numbers(mean), frame.numbers(var)
     if centre is None or spread is None:
         centre_m, gain = (
-            EntryMoments.constant((x.shape[1], *tail), 0.0),
-            EntryMoments.constant((x.shape[1], *tail), (1.0 + eps) ** -0.5),
+            JointMoments.constant((x.shape[1], *tail), 0.0),
+            JointMoments.constant((x.shape[1], *tail), (1.0 + eps) ** -0.5),
         )
     else:
-        gain = EntryMoments.measured((spread.double() + eps).rsqrt().reshape(-1, *tail).numpy())
-        centre_m = EntryMoments.measured(centre.double().reshape(-1, *tail).numpy()).scaled(-1.0)
+        gain = JointMoments.measured((spread.double() + eps).rsqrt().reshape(-1, *tail).numpy())
+        centre_m = JointMoments.measured(centre.double().reshape(-1, *tail).numpy()).scaled(-1.0)
     return product(summed_up(x, centre_m), gain)
 
 
@@ -100,7 +100,7 @@ def _weight_norm(frame: Frame, op: Op) -> Signal:
     return frame.made(op, product(direction(v, [d for d in range(len(v.shape)) if d != dim]), g), leaf=False)
 
 
-def direction(v: EntryMoments, dims: Sequence[int]) -> EntryMoments:
+def direction(v: JointMoments, dims: Sequence[int]) -> JointMoments:
     """The tensor over its own Euclidean norm across dimensions."""
     count = math.prod(v.shape[d] for d in dims)
     if v.second_moment <= 0.0:

@@ -16,7 +16,7 @@ from fanin.moments.forward.convolution import TapWindow, each, tap_counts
 from fanin.moments.forward.elementwise import Function, chain_function, correlation, is_positive, region_of
 from fanin.moments.frame import Frame, NoRuleError
 from fanin.moments.kernel import Array
-from fanin.moments.moments import EntryMoments
+from fanin.moments.moments import JointMoments
 from fanin.moments.signal import Signal
 
 __all__ = ["RULES", "averaged", "largest_of_windows", "pooling_windows"]
@@ -24,7 +24,7 @@ __all__ = ["RULES", "averaged", "largest_of_windows", "pooling_windows"]
 _PAIRS = 4096
 
 
-def largest_of_windows(m: EntryMoments, f: Function, taps: int, shape: tuple[int, ...]) -> EntryMoments:
+def largest_of_windows(m: JointMoments, f: Function, taps: int, shape: tuple[int, ...]) -> JointMoments:
     """Moments of max f(u) over windows of `taps` entries.
 
     The argument m describes u, whose last dimensions are pooled away to `shape`. Entries of one window, and of two
@@ -52,11 +52,11 @@ def largest_of_windows(m: EntryMoments, f: Function, taps: int, shape: tuple[int
     for i in reversed(range(3)):
         if i not in live:
             kernel = np.take(kernel, 1, axis=i)
-    made = EntryMoments(shape=sizes, sizes=tuple(sizes[i] for i in live), mean=mean, kernel=kernel)
+    made = JointMoments(shape=sizes, sizes=tuple(sizes[i] for i in live), mean=mean, kernel=kernel)
     return replace(made.reshaped(shape), width_var=m.width_var)
 
 
-def _with_all_axes(kernel: Array, m: EntryMoments) -> Array:
+def _with_all_axes(kernel: Array, m: JointMoments) -> Array:
     for d, n in enumerate(m.shape):
         if n == 1:
             kernel = np.repeat(np.expand_dims(kernel, d), 2, d)
@@ -114,7 +114,7 @@ def _avg_pool(frame: Frame, op: Op) -> Signal:
     return frame.made(op, averaged(x, pooling_windows(frame, op), frame.graph.value(op.output).shape))
 
 
-def averaged(x: EntryMoments, windows: Sequence[TapWindow], shape: tuple[int, ...]) -> EntryMoments:
+def averaged(x: JointMoments, windows: Sequence[TapWindow], shape: tuple[int, ...]) -> JointMoments:
     """Mean over windows of the last dimensions, padding counted as zeros."""
     n, lead = len(windows), len(shape) - len(windows)
     x = x.merged(*range(lead, len(x.shape)))
@@ -134,7 +134,7 @@ def averaged(x: EntryMoments, windows: Sequence[TapWindow], shape: tuple[int, ..
     share = 1.0 / float(np.prod([w.places.shape[1] for w in windows]))
     reads = float(np.prod([(w.places >= 0).sum() / w.places.shape[0] for w in windows]))
     sizes = (*(x.sizes[a] for a in lead_axes), *(s for s in shape[lead:] if s != 1))
-    made = EntryMoments(shape=shape, sizes=sizes, mean=x.mean * share * reads, kernel=np.asarray(kernel) * share**2)
+    made = JointMoments(shape=shape, sizes=sizes, mean=x.mean * share * reads, kernel=np.asarray(kernel) * share**2)
     return replace(made, width_var=x.width_var)
 
 

@@ -13,7 +13,7 @@ from fanin.graph.ir import Op, Ref
 from fanin.moments import kernel as kn
 from fanin.moments.forward.arithmetic import as_atoms
 from fanin.moments.frame import Frame, NoRuleError
-from fanin.moments.moments import EntryMoments
+from fanin.moments.moments import JointMoments
 from fanin.moments.signal import Atom, Signal
 
 __all__ = ["RULES", "reduced_dims"]
@@ -78,7 +78,7 @@ def _spread(frame: Frame, op: Op) -> Signal:
         second *= count / (count - 1)
     value = math.sqrt(second) if op.name == "std" else second
     shape = frame.graph.value(op.output).shape
-    return replace(frame.made(op, EntryMoments.constant(shape, value), leaf=False), shared=_shared(frame, op))
+    return replace(frame.made(op, JointMoments.constant(shape, value), leaf=False), shared=_shared(frame, op))
 
 
 def _norm(frame: Frame, op: Op) -> Signal:
@@ -91,7 +91,7 @@ def _norm(frame: Frame, op: Op) -> Signal:
     count = math.prod(x.shape[d] for d in dims)
     value = math.sqrt(max(x.second_moment, 0.0) * count)
     shape = frame.graph.value(op.output).shape
-    return replace(frame.made(op, EntryMoments.constant(shape, value), leaf=False), shared=_shared(frame, op))
+    return replace(frame.made(op, JointMoments.constant(shape, value), leaf=False), shared=_shared(frame, op))
 
 
 def _shared(frame: Frame, op: Op) -> frozenset[int]:

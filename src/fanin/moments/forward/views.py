@@ -8,17 +8,17 @@ from dataclasses import replace
 
 from fanin.graph.ir import Op, Ref
 from fanin.moments.frame import Frame, NoRuleError
-from fanin.moments.moments import EntryMoments
+from fanin.moments.moments import JointMoments
 from fanin.moments.signal import Signal
 
 __all__ = ["RULES", "dimension_order"]
 
 
-def _source(frame: Frame, op: Op) -> EntryMoments:
+def _source(frame: Frame, op: Op) -> JointMoments:
     return frame.moments(op.arg(0, "input"))
 
 
-def _viewed(frame: Frame, op: Op, m: EntryMoments) -> Signal:
+def _viewed(frame: Frame, op: Op, m: JointMoments) -> Signal:
     return replace(frame.made(op, m, leaf=False), positive=frame.signals[op.inputs[0]].positive)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from fanin.graph.analysis.activations import Activation
+from fanin.graph.analysis.activations import FoundActivation
 from fanin.graph.roles.data import ParameterRole
 from fanin.initializers import Normal, Orthogonal
 from fanin.recipes.auto.evidence import CRITICAL_FROM, CRITICAL_SPREAD
@@ -34,7 +34,7 @@ def critical(stack: Stack, options: AutoOptions) -> dict[str, Draft]:
     return {**drafts, last.name: zero("zero head") if options.head == "zero" else _head(stack, last, q, options)}
 
 
-def critical_q(activation: Activation, depth: int) -> float:
+def critical_q(activation: FoundActivation, depth: int) -> float:
     """The q* at which depth (E f'^4 / (E f'^2)^2 - 1) = 1.
 
     There the squared singular values of the stack's Jacobian have a standard deviation as large as their mean, 1. A
@@ -45,7 +45,7 @@ def critical_q(activation: Activation, depth: int) -> float:
 
     Example:
         >>> import numpy as np
-        >>> round(critical_q(Activation("tanh", fn=np.tanh), 99), 3)
+        >>> round(critical_q(FoundActivation("tanh", fn=np.tanh), 99), 3)
         0.042
     """
     low, high = 1e-8, 1.0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from fanin.graph.analysis.activations import Activation
+from fanin.graph.analysis.activations import FoundActivation
 from fanin.graph.roles.data import ParameterRole
 from fanin.initializers import SirenFirst, Uniform
 from fanin.recipes.auto.evidence import SIREN_OMEGA
@@ -18,11 +18,11 @@ __all__ = ["is_siren", "siren"]
 _MEAN_SQUARE = 0.5  # of a sine over whole periods
 
 
-def is_siren(activation: Activation | None) -> bool:
+def is_siren(activation: FoundActivation | None) -> bool:
     """Whether an activation is the sine or cosine of omega x with an omega that makes a coordinate network.
 
     Example:
-        >>> is_siren(Activation("sin", inner=30.0)), is_siren(Activation("sin"))
+        >>> is_siren(FoundActivation("sin", inner=30.0)), is_siren(FoundActivation("sin"))
         (True, False)
     """
     return activation is not None and activation.name in ("sin", "cos") and abs(activation.inner) >= SIREN_OMEGA
@@ -41,7 +41,7 @@ def siren(network: Network, role: ParameterRole, options: AutoOptions) -> Draft 
     return _hidden(role, ahead if ahead is not None else behind, last=ahead is None)
 
 
-def _omega(activation: Activation | None) -> float | None:
+def _omega(activation: FoundActivation | None) -> float | None:
     return abs(activation.inner) if activation is not None and is_siren(activation) else None
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fanin.graph.analysis.activations import Activation
+from fanin.graph.analysis.activations import FoundActivation
 from fanin.graph.roles.data import ParameterRole
 from fanin.recipes.auto.inputs import input_moment
 from fanin.recipes.engine.network import Network
@@ -23,7 +23,7 @@ class Stack:
     """
 
     maps: tuple[ParameterRole, ...]
-    activation: Activation
+    activation: FoundActivation
     input_moment: float
 
     @property

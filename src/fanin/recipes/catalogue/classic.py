@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from fanin.graph.analysis.activations import Activation
+from fanin.graph.analysis.activations import FoundActivation
 from fanin.graph.roles.data import ParameterRole
 from fanin.initializers import (
     Initializer,
@@ -44,7 +44,7 @@ def weight(network: Network, role: ParameterRole, options: NoOptions) -> Draft:
     )
 
 
-def _he(activation: Activation) -> Initializer:
+def _he(activation: FoundActivation) -> Initializer:
     slope = mirror_slope(activation)
     if slope is None or slope <= 1.0:
         return he_normal()
@@ -52,15 +52,15 @@ def _he(activation: Activation) -> Initializer:
     return he_normal(gain=math.sqrt(2.0 / (1.0 + leak * leak)))
 
 
-def _logistic(activation: Activation) -> bool:
+def _logistic(activation: FoundActivation) -> bool:
     return is_bounded(activation) and not is_odd(activation)
 
 
-def _odd(activation: Activation) -> bool:
+def _odd(activation: FoundActivation) -> bool:
     return is_odd(activation)
 
 
-_Scheme = tuple[Callable[[Activation], bool], Callable[[Activation], Initializer], str, str]
+_Scheme = tuple[Callable[[FoundActivation], bool], Callable[[FoundActivation], Initializer], str, str]
 _SCHEMES: tuple[_Scheme, ...] = (
     (
         lambda a: a.name == "selu",

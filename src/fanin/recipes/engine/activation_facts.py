@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fanin.errors import FaninError
-from fanin.graph.analysis.activations import Activation
+from fanin.graph.analysis.activations import FoundActivation
 from fanin.theory.moments import Moments, gaussian_moments
 
 __all__ = ["bend", "is_bounded", "is_odd", "mirror_slope", "moments_of"]
@@ -20,11 +20,11 @@ _FAR = 40.0  # where the slope of f(x) - f(-x) is taken
 _NEARLY = 0.25  # distance from a line up to which mirroring trained better: 0.20 for Mish, 0.6 for ELU
 
 
-def moments_of(activation: Activation, q: float = 1.0) -> Moments | None:
+def moments_of(activation: FoundActivation, q: float = 1.0) -> Moments | None:
     """Gaussian moments of an activation at pre-activation variance q; None where it has none.
 
     Example:
-        >>> moments_of(Activation("relu", fn=lambda x: np.maximum(x, 0.0))).second
+        >>> moments_of(FoundActivation("relu", fn=lambda x: np.maximum(x, 0.0))).second
         0.5
     """
     plain = activation.gain == 1.0 and activation.inner == 1.0 and not activation.name.startswith("custom")
@@ -39,12 +39,12 @@ def _moments(name: str, fn: Any, q: float) -> Moments | None:
         return None
 
 
-def _values(activation: Activation) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+def _values(activation: FoundActivation) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     with np.errstate(all="ignore"):
         return np.asarray(activation.fn(_GRID)), np.asarray(activation.fn(-_GRID))
 
 
-def mirror_slope(activation: Activation) -> float | None:
+def mirror_slope(activation: FoundActivation) -> float | None:
     """The a of f(x) - f(-x) = a x, where that difference is (nearly) linear; None where it is not.
 
     1 for ReLU, GELU, SiLU, softplus and hardswish, nearly so for Mish, 1 + s for a leaky ReLU of slope s. Behind such
@@ -53,9 +53,9 @@ def mirror_slope(activation: Activation) -> float | None:
     Source: Balduzzi et al. 2017 (arXiv 1702.08591), for ReLU; the identity is elementary for the others.
 
     Example:
-        >>> mirror_slope(Activation("leaky_relu", fn=lambda x: np.where(x > 0, x, 0.2 * x)))
+        >>> mirror_slope(FoundActivation("leaky_relu", fn=lambda x: np.where(x > 0, x, 0.2 * x)))
         1.2
-        >>> mirror_slope(Activation("tanh", fn=np.tanh)) is None
+        >>> mirror_slope(FoundActivation("tanh", fn=np.tanh)) is None
         True
     """
     right, left = _values(activation)
@@ -68,22 +68,23 @@ def mirror_slope(activation: Activation) -> float | None:
     return slope if np.abs(odd - slope * _GRID).max() <= _NEARLY * abs(slope) else None
 
 
-def is_odd(activation: Activation) -> bool:
+def is_odd(activation: FoundActivation) -> bool:
     """Whether f(-x) = -f(x).
 
     Example:
-        >>> is_odd(Activation("tanh", fn=np.tanh))
+        >>> is_odd(FoundActivation("tanh", fn=np.tanh))
         True
     """
     right, left = _values(activation)
     return bool(np.abs(right + left).max() <= _EXACT * np.abs(right).max())
 
 
-def is_bounded(activation: Activation) -> bool:
+def is_bounded(activation: FoundActivation) -> bool:
     """Whether it saturates: beyond 20 it grows by less than a fifth of 1 plus its value there.
 
     Example:
-        >>> is_bounded(Activation("tanh", fn=np.tanh)), is_bounded(Activation("relu", fn=lambda x: np.maximum(x, 0)))
+        >>> relu = FoundActivation("relu", fn=lambda x: np.maximum(x, 0))
+        >>> is_bounded(FoundActivation("tanh", fn=np.tanh)), is_bounded(relu)
         (True, False)
     """
     with np.errstate(all="ignore"):
@@ -94,15 +95,15 @@ def is_bounded(activation: Activation) -> bool:
     )
 
 
-def bend(activation: Activation) -> float:
+def bend(activation: FoundActivation) -> float:
     """Input at which a function saturates: half its range over its slope at zero, 1 for tanh.
 
     1 for an activation that does not saturate, or is flat at zero. sigmoid(z) = (1 + tanh(z / 2)) / 2, so a logistic
     unit without its mean is a tanh unit that reads z / 2 and returns half: its weights are four times those of tanh.
 
     Example:
-        >>> logistic = Activation("sigmoid", fn=lambda z: 1.0 / (1.0 + np.exp(-z)))
-        >>> round(bend(logistic), 6), round(bend(Activation("tanh", fn=np.tanh)), 6)
+        >>> logistic = FoundActivation("sigmoid", fn=lambda z: 1.0 / (1.0 + np.exp(-z)))
+        >>> round(bend(logistic), 6), round(bend(FoundActivation("tanh", fn=np.tanh)), 6)
         (2.0, 1.0)
     """
     if not is_bounded(activation):
