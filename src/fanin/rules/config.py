@@ -15,6 +15,8 @@ from fanin.errors import ArgumentError, UnknownNameError, did_you_mean
 from fanin.rules.base import Rule
 from fanin.rules.finding import SEVERITIES, Severity
 from fanin.rules.table import RULES, get_rule
+from fanin.text.names import clean
+from fanin.text.reading import read_fields, shown
 
 __all__ = ["Config", "load_config", "selected"]
 
@@ -103,16 +105,17 @@ def load_config(path: str | Path | None = None, **changes: Any) -> Config:
         name = key.replace("-", "_")
         if name not in known:
             raise ArgumentError(f"[tool.fanin] has an unknown key {key!r}; {did_you_mean(name, known)}")
-        values[name] = _frozen(name, value)
-    values |= {k: _frozen(k, v) for k, v in changes.items() if v is not None}
-    return replace(Config(), **values)
+        values[name] = _listed(name, value)
+    values |= {k: _listed(k, v) for k, v in changes.items() if v is not None}
+    return replace(Config(), **read_fields(Config, values))
 
 
-def _frozen(name: str, value: Any) -> Any:
+def _listed(name: str, value: Any) -> Any:
+    """One code where several may stand, as a list of it."""
     if name in ("select", "extend_select", "ignore"):
-        return (value,) if isinstance(value, str) else tuple(value)
-    if name == "per_module_ignores":
-        return {k: (v,) if isinstance(v, str) else tuple(v) for k, v in dict(value).items()}
+        return [value] if isinstance(value, str) else value
+    if name == "per_module_ignores" and isinstance(value, Mapping):
+        return {k: [v] if isinstance(v, str) else v for k, v in value.items()}
     return value
 
 
@@ -127,12 +130,20 @@ def _table(path: Path) -> dict[str, Any]:
     try:
         with file.open("rb") as stream:
             document = tomllib.load(stream)
-    except (OSError, tomllib.TOMLDecodeError) as error:
-        raise ArgumentError(f"{file} cannot be read as TOML: {error}. Correct it, or run without it.") from error
-    return dict(document.get("tool", {}).get("fanin", {}))
+    except (OSError, ValueError, RecursionError) as error:  # not TOML, or not UTF-8
+        raise ArgumentError(
+            f"'{clean(file)}' cannot be read as TOML: {clean(error)}. Correct it, or run without it."
+        ) from error
+    tool = document.get("tool", {})
+    table = tool.get("fanin", {}) if isinstance(tool, dict) else tool
+    if not isinstance(table, dict):
+        raise ArgumentError(f"[tool.fanin] in '{clean(file)}' is a table of settings; got {shown(table)}")
+    return table
 
 
 def _find(path: Path) -> Path | None:
     if path.is_file():
         return path
+    if path.suffix == ".toml" and not path.exists():
+        raise ArgumentError(f"there is no file '{clean(path)}' to read settings from; correct its name")
     return next((f for p in (path, *path.resolve().parents) if (f := p / "pyproject.toml").is_file()), None)

@@ -83,9 +83,9 @@ def refusal(path: PathLike, error: OSError) -> OutputError:
         >>> print(refusal("a/plan.json", FileNotFoundError(errno.ENOENT, "No such file or directory")))
         'a/plan.json' cannot be written: there is no folder 'a'. Make the folder, or give a file in one that exists.
     """
-    folder = Path(os.fsdecode(path)).parent
+    folder = _folder(Path(os.fsdecode(path)))
     file = _file_among(folder) if error.errno == errno.ENOTDIR else folder
-    known = _WHY.get(error.errno or 0)
+    known = None if error.errno == errno.ENOENT and folder.is_dir() else _WHY.get(error.errno or 0)
     why, what_to_do = known or (error.strerror or str(error), "Give another place")
     if known:
         why = why.format(folder=_quoted(folder), file=_quoted(file))
@@ -96,6 +96,14 @@ def refusal(path: PathLike, error: OSError) -> OutputError:
 
 def _quoted(path: PathLike) -> str:
     return f"'{shorten(clean(os.fsdecode(path)), 300)}'"
+
+
+def _folder(path: Path) -> Path:
+    """The folder of a file, as the user named it; of a link that of the file that it leads to."""
+    try:
+        return path.resolve().parent if path.is_symlink() else path.parent
+    except (OSError, ValueError, RuntimeError):  # too long, or round in a circle
+        return path.parent
 
 
 def _file_among(folder: Path) -> Path:
