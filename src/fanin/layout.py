@@ -15,9 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from fanin.errors import ArgumentError, LayoutError
-from fanin.text.reading import read_fields
+from fanin.text.reading import read_fields, shown
 
-__all__ = ["Block", "Fans", "Layout", "fan_in", "fan_out", "fans", "from_blocks", "to_blocks"]
+__all__ = ["Block", "Fans", "Layout", "assert_layout", "fan_in", "fan_out", "fans", "from_blocks", "to_blocks"]
 
 
 class Fans(NamedTuple):
@@ -312,6 +312,16 @@ class Layout:
             raise LayoutError(f"no layout: {error}") from error
 
 
+def assert_layout(layout: object) -> None:
+    """Check that it is a layout, or None for torch's (out, in, *taps).
+
+    Raises:
+        LayoutError: it is neither.
+    """
+    if layout is not None and not isinstance(layout, Layout):
+        raise LayoutError(f"layout is None or a Layout, such as Layout.linear(); got {shown(layout)}")
+
+
 def _size(shape: Sequence[int], axes: Sequence[int]) -> int:
     return math.prod(shape[a] for a in axes)
 
@@ -336,6 +346,7 @@ def fans(shape: Sequence[int], layout: Layout | None = None) -> Fans:
         >>> fans((64, 16, 4, 4), Layout.conv_transposed(2, stride=2))
         Fans(fan_in=256.0, fan_out=256.0)
     """
+    assert_layout(layout)
     layout = Layout.default(len(shape)) if layout is None else layout
     layout.check(shape)
     if not layout.in_axes:

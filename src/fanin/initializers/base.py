@@ -11,9 +11,10 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from fanin.errors import ArgumentError, ShapeError
+from fanin.errors import ArgumentError
 from fanin.initializers import sampling
-from fanin.layout import Layout
+from fanin.layout import Layout, assert_layout
+from fanin.streams.arguments import assert_key, checked_shape
 from fanin.streams.keys import Key
 from fanin.streams.sampling import sample as streams_sample
 from fanin.streams.spec import Draw
@@ -134,6 +135,8 @@ class Initializer(abc.ABC):
             >>> Normal(std=0.5).sample((2, 2), key=fanin.key(0, "w")).dtype
             dtype('float32')
         """
+        assert_key(key)
+        assert_layout(layout)
         size = checked_shape(shape)
         name = sampling.dtype_name(dtype)
         self.check(size, layout)
@@ -197,20 +200,6 @@ class Initializer(abc.ABC):
             if f.default is MISSING or getattr(self, f.name) != f.default
         ]
         return f"{type(self).__name__}({', '.join(shown)})"
-
-
-def checked_shape(shape: Sequence[int]) -> tuple[int, ...]:
-    """The shape as a tuple of Python ints.
-
-    Raises:
-        ShapeError: an entry is not an integer >= 0.
-    """
-    if isinstance(shape, (int, np.integer)):
-        raise ShapeError(f"a shape is a sequence of sizes; got the number {shape!r}. Write ({shape},) for a vector.")
-    sizes = tuple(shape)
-    if any(isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < 0 for n in sizes):
-        raise ShapeError(f"a shape holds integers >= 0; got {sizes!r}")
-    return tuple(int(n) for n in sizes)
 
 
 _LARGEST = 1e75

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fanin.errors import ShapeError
+from fanin.streams.arguments import checked_box, checked_shape
 
 __all__ = ["Box", "strides_of"]
 
@@ -53,15 +54,10 @@ class Box:
             >>> Box.of((4, 6), (slice(1, 3), slice(0, 6, 2)))
             Box(shape=(2, 3), strides=(6, 2), start=6)
         """
-        sizes = tuple(int(n) for n in shape)
-        cuts = tuple(slices or ()) + (slice(None),) * (len(sizes) - len(slices or ()))
-        if any(n < 0 for n in sizes) or math.prod(sizes) > 1 << 63:
+        sizes = checked_shape(shape)
+        cuts = checked_box(() if slices is None else slices, len(sizes))
+        if math.prod(sizes) > 1 << 63:
             raise ShapeError(f"sizes must be >= 0 and their product at most 2**63; got shape {sizes}")
-        if len(cuts) > len(sizes) or any(cut.step is not None and cut.step < 1 for cut in cuts):
-            raise ShapeError(
-                f"a box is one slice an axis with steps >= 1; got {cuts} for shape {sizes}. Flip or permute the result "
-                "instead."
-            )
         ranges = [range(*cut.indices(n)) for cut, n in zip(cuts, sizes, strict=True)]
         steps = strides_of(sizes)
         return cls(

@@ -44,6 +44,10 @@ Progress = Callable[[int], None]
 def _kernels() -> tuple[Any, str]:
     """The module of compiled kernels, or None and the reason."""
     try:
+        from numba import config
+
+        if config.DISABLE_JIT:  # debuggers and coverage runs set it
+            return None, "NUMBA_DISABLE_JIT is set"
         from fanin.streams import numba_kernels
     except Exception as error:  # numba raises RuntimeError for a cache without a place, and whatever its imports raise
         return None, f"{type(error).__name__}: {error}"

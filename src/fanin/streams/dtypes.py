@@ -59,7 +59,7 @@ def fill_dtype(dtype: Any) -> FillDtype:
         ('bfloat16', True)
     """
     name = str(dtype).removeprefix("torch.")
-    if name not in _TABLE:
+    if name not in _TABLE and dtype is not None:  # NumPy reads None as float64
         try:
             name = np.dtype(dtype).name
         except TypeError:

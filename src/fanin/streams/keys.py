@@ -57,7 +57,8 @@ def key(seed: int, name: str, *, purpose: str = "") -> Key:
         purpose: which of the parameter's streams; "" is the one of its values.
 
     Raises:
-        ArgumentError: a seed outside its range, or a NUL byte in the name or purpose.
+        ArgumentError: a seed outside its range; a name or purpose that is no text, holds a NUL byte, or cannot be
+            written in UTF-8.
 
     Source: Saarinen and Aumasson 2015, the BLAKE2 hash (RFC 7693).
 
@@ -69,11 +70,20 @@ def key(seed: int, name: str, *, purpose: str = "") -> Key:
         raise ArgumentError(
             f"a seed is an integer with 0 <= seed < 2**64; got {seed!r}. Take int(seed) % 2**64 for others."
         )
-    if "\0" in name or "\0" in purpose:
-        raise ArgumentError(
-            f"names and purposes hold no NUL byte, it separates the two; got name={name!r}, purpose={purpose!r}"
-        )
-    message = name.encode() + (b"\0" + purpose.encode() if purpose else b"")
+    one, two = _bytes("name", name), _bytes("purpose", purpose)
+    message = one + (b"\0" + two if two else b"")
     digest = hashlib.blake2b(message, key=seed.to_bytes(8, "little"), person=_PERSON, digest_size=16).digest()
     key64, c2, c3 = (int.from_bytes(digest[a:b], "little") for a, b in ((0, 8), (8, 12), (12, 16)))
     return Key(seed, name, purpose, key64, c2, c3)
+
+
+def _bytes(what: str, text: str) -> bytes:
+    """A name or a purpose in UTF-8."""
+    if not isinstance(text, str) or "\0" in text:
+        raise ArgumentError(f"a {what} is text without NUL bytes, which separate it from what follows; got {text!r}")
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        raise ArgumentError(
+            f"a {what} is text that UTF-8 can hold; got {text!r}, with half of a surrogate pair"
+        ) from None

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from numpy.lib.stride_tricks import as_strided
 
 from fanin.errors import ShapeError
+from fanin.streams.arguments import assert_draw, assert_key, assert_target, assert_threads
 from fanin.streams.boxes import Box
 from fanin.streams.cpu import fill_memory, fill_words
 from fanin.streams.dtypes import fill_dtype, memory_dtype, numpy_dtype
@@ -33,6 +34,7 @@ def unit_words(key: Key, shape: Sequence[int], *, box: Sequence[slice] | None = 
         >>> [f"{w:08x}" for w in unit_words(key(0, "model.layers.0.self_attn.q_proj.weight"), (2,))]
         ['84388816', '50a79047']
     """
+    assert_key(key)
     where = Box.of(shape, box)
     out = np.empty(where.size, np.uint32)
     fill_words(out, key, where)
@@ -71,6 +73,8 @@ def sample(
         >>> bool((part == whole[1:3, 2:6]).all())
         True
     """
+    assert_key(key)
+    assert_draw(draw)
     out = np.empty(Box.of(shape, box).shape, numpy_dtype(fill_dtype(dtype).name))
     sample_into(out, draw, key, shape=shape, box=box)
     return out
@@ -96,7 +100,9 @@ def sample_into(
         threads: at most so many; the bits do not depend on it.
 
     Raises:
+        ArgumentError: `out` is no array, is read-only or broadcast; something that is no key, law or count of threads.
         ShapeError: `out` does not have the shape of the box.
+        DtypeError: `out` has a dtype that cannot be drawn, or another machine's byte order.
 
     Example:
         >>> from fanin.streams.keys import key
@@ -105,6 +111,10 @@ def sample_into(
         >>> bool((out == sample(Draw(kind="uniform"), key(0, "w"), (4, 6))).all())
         True
     """
+    assert_key(key)
+    assert_draw(draw)
+    assert_threads(threads)
+    assert_target(out)
     law, where = prepare(draw, out.dtype), Box.of(out.shape if shape is None else shape, box)
     if where.shape != out.shape:
         raise ShapeError(f"the array has shape {out.shape} and the box {box} has {where.shape}; they must be equal")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from numbers import Real
+from typing import Literal, get_args
 
 from fanin.errors import ArgumentError
 
@@ -42,6 +43,11 @@ class Draw:
     upper: float = math.inf
 
     def __post_init__(self) -> None:
+        if self.kind not in get_args(Kind):
+            raise ArgumentError(f"kind is one of {', '.join(map(repr, get_args(Kind)))}; got {self.kind!r}")
+        numbers = (self.width, self.shift, self.lower, self.upper)
+        if any(isinstance(n, bool) or not isinstance(n, Real) for n in numbers):
+            raise ArgumentError(f"width, shift, lower and upper are numbers; got {numbers!r}")
         if not (math.isfinite(self.width) and self.width >= 0.0 and math.isfinite(self.shift)):
             raise ArgumentError(
                 f"width must be finite and >= 0, shift finite; got width={self.width!r}, shift={self.shift!r}"

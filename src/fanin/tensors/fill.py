@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from fanin.errors import ShapeError
+from fanin.errors import ArgumentError, ShapeError
+from fanin.layout import assert_layout
 from fanin.memory import as_array
+from fanin.streams.arguments import assert_key, assert_threads, checked_shape
 from fanin.streams.boxes import Box
 from fanin.streams.cpu import Progress, fill_memory
 from fanin.streams.dtypes import fill_dtype
@@ -23,6 +25,7 @@ from fanin.streams.law import Law, parts, prepare
 from fanin.streams.spec import Draw
 from fanin.tensors.shards import is_sharded, local_box
 from fanin.tensors.writable import is_plain, refuse_hollow, refuse_unfit
+from fanin.text.reading import shown
 
 if TYPE_CHECKING:
     import torch
@@ -78,6 +81,7 @@ def fill_(
         The tensor.
 
     Raises:
+        ArgumentError: something that is no law, key or count of threads.
         FillError: the tensor has no memory of its own (meta, ZeRO-3, lazy), or shares places between its elements.
         DtypeError: weights cannot be drawn in its dtype (integers, quantised).
         ShapeError: tensor, shape and box do not fit together, or the law has no meaning for the shape.
@@ -94,6 +98,10 @@ def fill_(
     """
     import torch
 
+    assert_key(key)
+    assert_threads(threads)
+    assert_layout(layout)
+    _assert_law(law)
     place = _place(tensor, shape, box)
     writer = _writer(law, place, key, layout, threads, progress)
     with torch.no_grad():
@@ -101,6 +109,19 @@ def fill_(
         if not place.memory.is_inference():
             torch.autograd.graph.increment_version(tensor)
     return tensor
+
+
+def _assert_law(law: object) -> None:
+    """Check that it is a law, not its name or its class.
+
+    Raises:
+        ArgumentError: it is not.
+    """
+    if isinstance(law, type) or not (
+        isinstance(law, Draw) or all(hasattr(law, n) for n in ("check", "draw", "sample"))
+    ):
+        how = f"fanin.initializers.get({law!r})" if isinstance(law, str) else "he_normal() or Normal(std=0.02)"
+        raise ArgumentError(f"a law is an initializer, or a Draw; got {shown(law)}. Write {how}.")
 
 
 # ---------------------------------------------------------------------- where to write
@@ -127,7 +148,7 @@ def _place(tensor: torch.Tensor, shape: Sequence[int] | None, slices: Sequence[s
     fill_dtype(memory.dtype)
     if slices is not None and shape is None:
         raise ShapeError(f"box={slices!r} needs shape=, the shape of the whole parameter that it is cut from")
-    whole = tuple(int(n) for n in (memory.shape if shape is None else shape))
+    whole = tuple(memory.shape) if shape is None else checked_shape(shape)
     box = Box.of(whole, slices)
     if box.shape != tuple(memory.shape):
         raise ShapeError(
