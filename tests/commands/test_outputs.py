@@ -218,3 +218,21 @@ def test_a_killed_init_leaves_the_old_weights_or_the_new(tmp_path):
         assert len(held) == len(old)
         with safe_open(tmp_path / "out.safetensors", "pt") as found:
             assert len(list(found.keys())) == 4
+
+
+def test_a_full_disk_behind_standard_output_is_one_sentence(tmp_path):
+    """Only on a node of the test's own."""
+    (tmp_path / "net.py").write_text(TARGET)
+    if subprocess.run(["mknod", str(tmp_path / "full"), "c", "1", "7"], capture_output=True).returncode:
+        pytest.skip("no node may be made here")
+    env = os.environ | {"PYTHONPATH": str(Path(fanin.__file__).parents[1])}
+    words = [sys.executable, "-m", "fanin", "plan", "net.py:net", "--recipe", "torch", "--format", "json"]
+    try:
+        full = (tmp_path / "full").open("wb")
+    except OSError:
+        pytest.skip("nodes cannot be opened on this disk")
+    with full:
+        done = subprocess.run(words, cwd=tmp_path, env=env, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 2
+    assert "fanin: the results could not be printed: No space left on device" in done.stderr
+    assert "Traceback" not in done.stderr

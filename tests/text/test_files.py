@@ -194,6 +194,17 @@ def test_a_disk_is_refused(tmp_path, write):
         write(tmp_path / "disk", NEW)
 
 
+def test_a_socket_is_refused(tmp_path, write, monkeypatch):
+    import socket
+
+    monkeypatch.chdir(tmp_path)
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind("s")
+        for job in (lambda: assert_place("s"), lambda: write("s", NEW)):
+            with pytest.raises(OutputError, match="nothing reads from it"):
+                job()
+
+
 SAY = "import sys; from fanin.text.files import write_text; print('first'); write_text(sys.argv[1], 'second\\n')"
 
 

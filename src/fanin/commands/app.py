@@ -7,11 +7,12 @@ stays quick.
 
 from __future__ import annotations
 
+import errno
 import functools
 import sys
 import traceback
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -81,7 +82,17 @@ def main() -> None:
     except FaninError as error:
         typer.echo("fanin: " + "\n".join(map(clean, str(error).split("\n"))), err=True)
         sys.exit(2)
-    except Exception:  # status 1, Python's own, would say that there are findings
-        traceback.print_exc()
-        typer.echo("fanin: internal error. Please report it with the lines above.", err=True)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EPIPE):
+            _internal()
+        typer.echo(f"fanin: the results could not be printed: {error.strerror}", err=True)
         sys.exit(2)
+    except Exception:  # status 1, Python's own, would say that there are findings
+        _internal()
+
+
+def _internal() -> NoReturn:
+    """Say that the fault is fanin's, in the middle of an exception."""
+    traceback.print_exc()
+    typer.echo("fanin: internal error. Please report it with the lines above.", err=True)
+    sys.exit(2)

@@ -300,6 +300,8 @@ def _target(path: PathLike) -> Path | _Open:
         raise IsADirectoryError(errno.EISDIR, "a folder")
     if stat.S_ISBLK(found.st_mode):
         raise OSError(errno.ENOTBLK, "a disk")
+    if stat.S_ISSOCK(found.st_mode):
+        raise OSError(errno.ENXIO, "a socket")
     if not os.access(name, os.W_OK):
         raise PermissionError(errno.EACCES, "may not be written to")
     return Path(name).resolve() if stat.S_ISREG(found.st_mode) else _Open(name)
