@@ -521,3 +521,22 @@ def test_the_forget_gate_starts_open_in_the_bias_of_the_input_map(model, first, 
     plan = fanin.plan(model, normal(3, 4), recipe=recipe)
     assert plan[first].initializer == ForgetBias()
     assert plan[second].initializer == Zeros()
+
+
+def test_a_centred_map_whose_input_is_not_predicted_goes_by_the_function_alone():
+    from fanin.graph.recording.capture import capture
+    from fanin.graph.roles.label import roles
+    from fanin.recipes.auto.centred import centred
+    from fanin.recipes.auto.options import AutoOptions
+    from fanin.recipes.auto.stack import stack_of
+    from fanin.recipes.engine.draft import Read
+    from fanin.recipes.engine.network import Network
+
+    model = nn.Sequential(nn.Linear(8, 16), nn.Sigmoid(), nn.Linear(16, 16), nn.Sigmoid(), nn.Linear(16, 4))
+    graph = capture(model, normal(3, 8))
+    network = Network(graph=graph, roles=roles(graph), tensors=dict(model.named_parameters()))
+    drafts = centred(stack_of(network), AutoOptions())
+    var = fanin.theory.moments.gaussian_moments("sigmoid", q=4.0).var  # sigmoid saturates at 2
+    assert drafts["2.weight"].make(Read()).law.law.std == pytest.approx(2.0 / math.sqrt(16 * var), rel=1e-9)
+    seen = Read(second_moment=0.5, mean=0.5, known=True)
+    assert drafts["2.weight"].make(seen).law.law.std == pytest.approx(2.0 / math.sqrt(16 * 0.25), rel=1e-9)

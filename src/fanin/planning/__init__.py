@@ -1,8 +1,7 @@
-"""Plans: what every parameter of a model should start as, why, and the writing of it.
+"""Plans: the initializer of every parameter of a model, the reason for it, and how it is written into the model.
 
-Follow one weight: `build` asks a recipe for a choice per parameter, `assignment` is the answer as data, `plan` holds
-the answers,
-`apply` writes them (all or nothing), `verify` proves them on a live model, `diff` and `explain` are for the reader.
+`build` asks a recipe for a choice per parameter, `assignment` is the answer as data, `plan` holds the answers,
+`apply` writes them (all or nothing), `verify` checks them on a live model, `diff` and `explain` show them.
 """
 
 from fanin.planning.assignment import Assignment

@@ -58,8 +58,7 @@ class Verification:
     def __str__(self) -> str:
         head = (
             f"{len(self.bits)} parameters bit for bit, {len(self.law)} by law (z = {self.z:g}), "
-            f"{len(self.not_checked)} not checked, "
-            f"{len(self.mismatches)} departures"
+            f"{len(self.not_checked)} not checked, {len(self.mismatches)} departures"
         )
         return "\n".join([head, *(f"  {m}" for m in self.mismatches)])
 
