@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
@@ -10,11 +9,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from fanin.errors import ArgumentError, CoverageError, PlanError
 from fanin.initializers import FromArray, Initializer, get
-from fanin.model.owners import owners
-from fanin.model.parameters import Slot, slots_of
+from fanin.model.parameters import Slot
+from fanin.model.reading import read
 from fanin.model.roles import Seen, fans_or_none
-from fanin.model.standing import Frozen, lost_buffers, standing_of, zero_rows
-from fanin.model.wrappers import unwrapped
+from fanin.model.standing import Frozen, standing_of
 from fanin.planning.assignment import Assignment
 from fanin.planning.overrides import match_all
 from fanin.planning.plan import Plan
@@ -89,28 +87,25 @@ def plan(
         raise ArgumentError(f"on_unknown must be 'raise' or 'keep'; got {on_unknown!r}")
     chosen = recipe_named(recipe)
     settings = options_of(chosen, options)
-    slots = slots_of(model)
-    _refuse_without_parameters(model, slots)
+    reading = read(model)
+    slots = reading.slots
     wanted = match_all(_matched_names(slots), overrides or {})
     standing = standing_of(model, slots, frozen=frozen, only_uninitialised=only_uninitialised, missing=missing)
     live = Live(
-        model=model,
-        tensors={n: s.effective() for n, s in slots.items() if s.holds_values},
-        graph=functools.cache(lambda: _captured(model, inputs)),
+        reading=reading,
+        inputs=inputs,
         kept={n: why for n, why in standing.keep.items() if n not in wanted},
         empty=standing.empty,
-        lost_buffers=lost_buffers(model),
-        zero_rows=zero_rows(model, slots),
     )
     answer = chosen.choose(live, settings)
-    made = _assignments(live, slots, answer, wanted, on_unknown=on_unknown, reads=not chosen.draws)
+    made = _assignments(live, answer, wanted, on_unknown=on_unknown, reads=not chosen.draws)
     extras = dict(answer.extras)
     if standing.uninitialised is not None:
         extras["uninitialised"] = standing.uninitialised
     whole = Plan(
         recipe=recipe,
         seed=seed,
-        model=type(unwrapped(model)).__name__,
+        model=reading.class_name,
         assignments=made,
         options=asdict(settings),
         extras=extras,
@@ -154,38 +149,23 @@ def init_(
     return made
 
 
-def _refuse_without_parameters(model: Any, slots: Mapping[str, Slot]) -> None:
-    from torch.nn.parameter import UninitializedParameter
-
-    lazy = [n for n, s in slots.items() if isinstance(s.tensor, UninitializedParameter)]
-    if lazy:
-        raise PlanError(f"{lazy[0]!r} has no shape yet (a lazy module). Run the model once on an input, then plan it.")
-
-
 def _matched_names(slots: Mapping[str, Slot]) -> list[tuple[str, ...]]:
     """The names that patterns are held against: of a part of a parametrized tensor also the tensor's own."""
     return [(*s.names, s.through) if s.through else s.names for s in slots.values() if s.holds_values]
 
 
-def _captured(model: Any, inputs: Any) -> Any:
-    from fanin.graph.recording.capture import capture
-
-    return capture(model, inputs)
-
-
 def _assignments(
     live: Live,
-    slots: Mapping[str, Slot],
     answer: Chosen,
     wanted: Mapping[str, tuple[str, _Override]],
     *,
     on_unknown: str,
     reads: bool,
 ) -> dict[str, Assignment]:
-    seen = {n: o.seen for n, o in owners(live.model, list(slots)).items()} | dict(answer.seen)
+    seen = {name: owned.seen for name, owned in live.reading.owners.items()} | dict(answer.seen)
     made: dict[str, Assignment] = {}
     unknown: dict[str, str] = {}
-    for name, slot in slots.items():
+    for name, slot in live.reading.slots.items():
         if not slot.holds_values:
             made[name] = _derived(slot, answer.seen.get(name))
             continue

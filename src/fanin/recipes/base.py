@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 from fanin.initializers import Initializer
 from fanin.layout import Layout
+from fanin.model.reading import Reading
 from fanin.model.roles import Role, Seen
 from fanin.recipes.step import Step
 
 if TYPE_CHECKING:
     import torch
+
+    from fanin.graph.ir import Graph
 
 __all__ = ["Choice", "Chosen", "Live", "Recipe"]
 
@@ -65,28 +69,46 @@ class Chosen:
     extras: Mapping[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Live:
-    """The model that a recipe chooses for.
+    """The model that a recipe chooses for; a recipe never asks the model itself.
 
     Attributes:
-        model: the torch model; a recipe reads it and never writes.
-        tensors: its parameters by first qualified name, each once. Of a parametrized tensor only the parameter
-            that holds its values is here, with the effective tensor.
-        graph: gives the captured forward pass when it is asked for; a recipe that needs none never pays for one.
+        reading: the model as it was read.
+        inputs: what its forward pass is called with.
         kept: parameters that stay as they are whatever a recipe says -> why.
         empty: parameters that hold nothing which could be kept -> why ("holds NaN").
-        lost_buffers: buffers that hold no usable numbers -> why; what is predicted behind them means nothing.
-        zero_rows: rows of tables that are zero under every law (padding).
     """
 
-    model: torch.nn.Module
-    tensors: Mapping[str, torch.Tensor]
-    graph: Callable[[], Any]
+    reading: Reading
+    inputs: Any = None
     kept: Mapping[str, str] = field(default_factory=dict)
     empty: Mapping[str, str] = field(default_factory=dict)
-    lost_buffers: Mapping[str, str] = field(default_factory=dict)
-    zero_rows: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+
+    @property
+    def tensors(self) -> Mapping[str, torch.Tensor]:
+        """Its parameters by first qualified name, each once.
+
+        Of a parametrized tensor only the parameter that holds its values is here, with the effective tensor.
+        """
+        return self.reading.tensors
+
+    @property
+    def lost_buffers(self) -> Mapping[str, str]:
+        """Buffers that hold no usable numbers -> why; what is predicted behind them means nothing."""
+        return self.reading.lost_buffers
+
+    @property
+    def zero_rows(self) -> Mapping[str, tuple[int, ...]]:
+        """Rows of tables that are zero under every law (padding)."""
+        return self.reading.zero_rows
+
+    @cached_property
+    def graph(self) -> Graph:
+        """The captured forward pass; a recipe that needs none never pays for one."""
+        from fanin.graph.recording.capture import capture
+
+        return capture(self.reading.model, self.inputs)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from fanin.graph.analysis.analysis import Analysis
+from fanin.graph.analysis.analysis import Analysis, depths
 from fanin.graph.analysis.attention import attention
 from fanin.graph.analysis.axes import trace
 from fanin.graph.analysis.contraction import contractions
@@ -34,13 +34,4 @@ def analyse(graph: Graph) -> Analysis:
     )
     uses = (use for found in operations.contractions.values() for use in found)
     links = {(use.op, use.weight): trace(graph, known, use.weight, use.axes) for use in uses}
-    return replace(operations, residuals=residuals(operations), depth=_depths(operations), links=links)
-
-
-def _depths(analysis: Analysis) -> tuple[int, ...]:
-    depth = [0] * len(analysis.graph.values)
-    for op in analysis.graph.ops:
-        before = max((depth[i] for i in op.inputs), default=0)
-        for out in op.outputs:
-            depth[out] = before + analysis.has_weights(op)
-    return tuple(depth)
+    return replace(operations, residuals=residuals(operations), depth=depths(operations), links=links)

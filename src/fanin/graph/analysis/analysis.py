@@ -18,7 +18,7 @@ from fanin.graph.analysis.regions import Regions
 from fanin.graph.ir import Graph, Op
 from fanin.model.operations import RECURRENT
 
-__all__ = ["Analysis", "Residual", "Sighting"]
+__all__ = ["Analysis", "Residual", "Sighting", "depths"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,3 +157,13 @@ class Analysis:
                 for place in places_of(self.graph, op):
                     found.setdefault(place.value, []).append((op.index, place))
         return {leaf: tuple(places) for leaf, places in found.items()}
+
+
+def depths(analysis: Analysis) -> tuple[int, ...]:
+    """For each value, the operations with weights on the longest path to it."""
+    depth = [0] * len(analysis.graph.values)
+    for op in analysis.graph.ops:
+        before = max((depth[i] for i in op.inputs), default=0)
+        for out in op.outputs:
+            depth[out] = before + analysis.has_weights(op)
+    return tuple(depth)

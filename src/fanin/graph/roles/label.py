@@ -31,8 +31,10 @@ def roles(graph: Graph) -> Roles:
         (4.0, 'relu', ('act:relu',), ('head',))
     """
     analysis = analyse(graph)
-    named = with_owners(analysis, {name: _role(analysis, p) for name, p in graph.parameters.items()})
-    return Roles(named, _streams(analysis), plain_stack(analysis, named), graph.notes)
+    first = {name: _role(analysis, p) for name, p in graph.parameters.items()}
+    streams = _streams(analysis)
+    named = with_owners(analysis, first)
+    return Roles(named, streams, plain_stack(analysis, named), graph.notes)
 
 
 def _streams(analysis: Analysis) -> tuple[Stream, ...]:

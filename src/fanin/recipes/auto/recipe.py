@@ -23,8 +23,8 @@ from fanin.recipes.auto.stacks import stack_drafts
 from fanin.recipes.auto.tables import embedding
 from fanin.recipes.base import Chosen, Live, Recipe
 from fanin.recipes.engine.draft import Draft
-from fanin.recipes.engine.network import Network
-from fanin.recipes.engine.place import network_of, place
+from fanin.recipes.engine.network import Network, network_of
+from fanin.recipes.engine.place import place
 
 __all__ = ["AUTO"]
 

@@ -13,7 +13,6 @@ from typing import Any
 
 from fanin.errors import ArgumentError
 from fanin.layout import Fans, Layout
-from fanin.model.owners import owners
 from fanin.model.roles import Seen, fans_or_none
 from fanin.recipes.base import Choice, Chosen, Live, Recipe
 from fanin.recipes.reading.numbers import exact_numbers
@@ -30,7 +29,7 @@ class KeepOptions:
 
 def choose(live: Live, options: KeepOptions) -> Chosen:
     """The law of every tensor of the model, as far as it can be read."""
-    owned = owners(live.model, list(live.tensors))
+    owned = live.reading.owners
     rows = live.zero_rows
     return Chosen(
         choices={n: kept(tensor, owned[n].seen, zero_rows=rows.get(n, ())) for n, tensor in live.tensors.items()}

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fanin.initializers import Constant, Initializer, Normal, Ones, Uniform, Zeros
-from fanin.model.owners import Owned, owners, shape_of
+from fanin.model.owners import Owned, shape_of
 from fanin.recipes.base import Choice, Chosen, Live, Recipe
 from fanin.recipes.step import Step
 
@@ -28,7 +28,7 @@ class TorchOptions:
 
 def choose(live: Live, options: TorchOptions) -> Chosen:
     """The framework's own law of every parameter that a torch module owns."""
-    owned = owners(live.model, list(live.tensors))
+    owned = live.reading.owners
     choices, unknown = {}, {}
     for name, tensor in live.tensors.items():
         made = _law(owned[name], tuple(tensor.shape))

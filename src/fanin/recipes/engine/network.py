@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 from fanin.graph.ir import Graph, Op
 from fanin.graph.roles.data import Branch, ParameterRole, Roles, Use
+from fanin.graph.roles.label import roles
 from fanin.memory import as_array
+from fanin.recipes.base import Live
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["BranchInfo", "Network", "tap_share"]
+__all__ = ["BranchInfo", "Network", "network_of", "tap_share"]
 
 _MAPS = ("weight", "rnn_ih", "rnn_hh")
 
@@ -206,6 +208,11 @@ class Network:
         if tensor is None or tensor.device.type == "meta" or tensor.numel() == 0:
             return None
         return as_array(tensor.detach().float().cpu())
+
+
+def network_of(live: Live) -> Network:
+    """The captured model with the role of every parameter."""
+    return Network(graph=live.graph, roles=roles(live.graph), tensors=live.tensors, kept=frozenset(live.kept))
 
 
 def _branch_info(found: list[tuple[str, Use, Branch]], post_norm: bool) -> BranchInfo:

@@ -8,23 +8,15 @@ from dataclasses import replace
 from typing import Any
 
 from fanin.graph.roles.data import ParameterRole
-from fanin.graph.roles.label import roles
 from fanin.recipes.base import Choice, Chosen, Live
 from fanin.recipes.engine.draft import Draft, Made, Read
 from fanin.recipes.engine.network import Network
 from fanin.recipes.engine.refill import refilled
-from fanin.recipes.engine.settle import Settled, settle
+from fanin.recipes.engine.remarks import remarks, stream_sizes
+from fanin.recipes.engine.settle import settle
 from fanin.recipes.step import Step
 
-__all__ = ["network_of", "place"]
-
-_EXPLODES = 10.0  # times its start: a stream of 100 unit branches on a unit start
-
-
-def network_of(live: Live) -> Network:
-    """The captured model with the role of every parameter."""
-    graph = live.graph()
-    return Network(graph=graph, roles=roles(graph), tensors=live.tensors, kept=frozenset(live.kept))
+__all__ = ["place"]
 
 
 def place(
@@ -64,8 +56,8 @@ def place(
         choices={n: _evident(settled.choices[n], drafts[n], evidence or {}) for n in placed},
         unknown=unknown,
         seen={name: role.seen for name, role in network.roles.parameters.items()},
-        warnings=(*notes, *_clones(network), *(() if live.lost_buffers else _explosions(network, settled))),
-        extras={**_extras(network, settled), **(extras or {})},
+        warnings=(*notes, *remarks(network, settled, predicted=not live.lost_buffers)),
+        extras={**stream_sizes(network, settled), **(extras or {})},
     )
 
 
@@ -103,64 +95,3 @@ def _evident(choice: Choice, draft: Draft, evidence: Mapping[str, str]) -> Choic
         return choice
     line = Step(quantity="evidence", value=draft.evidence, formula=evidence[draft.evidence], source="docs/recipes.md")
     return replace(choice, steps=(*choice.steps, line))
-
-
-# ---------------------------------------------------------------------- for the whole network
-
-
-def _clones(network: Network) -> tuple[str, ...]:
-    """A warning that names weights which are equal now, as nn.TransformerEncoder makes them."""
-    seen: dict[tuple[Any, ...], list[str]] = {}
-    for name, tensor in network.tensors.items():
-        role = network.roles.parameters.get(name)
-        if role is None or role.role != "weight" or tensor.device.type == "meta" or tensor.numel() < 16:
-            continue
-        if name in network.kept:
-            continue
-        head = tensor.detach().reshape(-1)[:16]
-        head = (head.real if head.is_complex() else head).float().cpu()
-        if float(head.std()) > 0.0:
-            seen.setdefault((*tensor.shape, *head.tolist()), []).append(name)
-    groups = [names for names in seen.values() if len(names) > 1]
-    if not groups:
-        return ()
-    return (
-        f"{sum(map(len, groups))} weights are copies of each other now (e.g. {groups[0][0]} and {groups[0][1]}); "
-        "they are drawn independently, because equal layers train worse (docs/recipes.md, clones)",
-    )
-
-
-def _explosions(network: Network, settled: Settled) -> tuple[str, ...]:
-    """Warnings about residual streams that end far larger than they start."""
-    said = []
-    for stream in network.roles.streams:
-        known = [settled.moments.tensors.get(v) for v in (stream.start, *stream.sums)]
-        sizes = [t.moments.rms for t in known if t is not None and t.moments is not None]
-        if len(sizes) < 2 or not 0.0 < sizes[0] < math.inf:
-            continue
-        finite = [s for s in sizes if math.isfinite(s)]
-        growth = math.inf if len(finite) < len(sizes) else max(sizes) / sizes[0]
-        if growth > _EXPLODES:
-            size = "without bound" if math.isinf(growth) else f"{growth:.2g}-fold"
-            said.append(
-                f"the residual stream grows {size} over its {stream.num_branches} branches (from rms {sizes[0]:.2g}), "
-                "and training will hardly begin. Divide what the branches add by the depth, as the recipe auto does, "
-                "or normalize inside the branches"
-            )
-    return tuple(said)
-
-
-def _extras(network: Network, settled: Settled) -> dict[str, Any]:
-    """The predicted size of every residual stream, from its start to its last sum."""
-    streams = []
-    for stream in network.roles.streams:
-        last = [
-            r.uses
-            for r in network.roles.parameters.values()
-            if r.branch is not None and r.branch.stream == stream.number
-        ]
-        known = settled.moments.tensors.get(stream.start)
-        if known is None or known.moments is None or not last or not math.isfinite(known.moments.rms):
-            continue
-        streams.append({"branches": stream.num_branches, "start_rms": round(known.moments.rms, 6)})
-    return {"streams": streams} if streams else {}

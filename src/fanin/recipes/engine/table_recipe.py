@@ -11,8 +11,8 @@ from fanin.graph.roles.data import ParameterRole, Use
 from fanin.initializers import ForgetBias, Initializer, Normal, Orthogonal, VarianceScaling, Zeros
 from fanin.recipes.base import Chosen, Live, Recipe
 from fanin.recipes.engine.draft import Draft, fixed
-from fanin.recipes.engine.network import Network
-from fanin.recipes.engine.place import network_of, place
+from fanin.recipes.engine.network import Network, network_of
+from fanin.recipes.engine.place import place
 from fanin.recipes.engine.small import SMALL
 from fanin.recipes.step import Step
 
