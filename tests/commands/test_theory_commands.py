@@ -3,6 +3,8 @@
 import io
 import json
 import re
+import subprocess
+import sys
 
 import pytest
 from rich.console import Console
@@ -120,3 +122,50 @@ def test_a_dead_signal_is_drawn_as_one():
     curves = [propagate_law("relu", "classic_uniform", widths=[8] * 420)]
     assert "0" in printed(CurveTables(curves))
     curves_figure(curves, title="relu")
+
+
+@pytest.mark.parametrize("name", ["gelu", "silu", "mish", "hardswish"])
+def test_theory_of_smooth_rectifiers_shows_the_gain_and_that_q_leaves(name):
+    result = RUN.invoke(app, ["theory", "--phi", name, "--depth", "60"], env={"COLUMNS": "100"})
+    assert result.exit_code == 0, result.output
+    assert "gain²" in result.output
+    assert "not stable" in result.output
+
+
+def test_theory_refuses_what_would_not_end():
+    result = RUN.invoke(app, ["theory", "--phi", "gelu", "--depth", "100000000"])
+    assert isinstance(result.exception, TheoryError)
+    assert "100,000" in str(result.exception)
+
+
+CALLABLES = """
+import numpy as np, torch
+square_root = lambda x: np.sign(x) * np.sqrt(np.abs(x))
+swish3 = lambda x: x / (1 + np.exp(-np.clip(3 * x, -700, 700)))
+stairs = lambda x: np.floor(np.clip(x, -3, 3))
+bent = lambda x: np.where(x > 0.3, x, 0.1 * x)
+wave = lambda x: x + np.sin(3 * x)
+bump = lambda x: x * np.exp(-x * x)
+cubic = lambda x: x**3 / 10
+torch_gelu = torch.nn.functional.gelu
+torch_silu = torch.nn.functional.silu
+shifted = lambda x: np.tanh(x + 1)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("phases", [False, True])
+@pytest.mark.parametrize("name", [line.split(" = ")[0] for line in CALLABLES.splitlines() if " = " in line])
+def test_theory_of_any_callable_ends(name, phases, tmp_path):
+    """In a process of its own with 20 CPU seconds (10 and those of importing torch), 500 MB beside torch's."""
+    (tmp_path / "mine.py").write_text(CALLABLES)
+    options = ["--phase-diagram"] if phases else ["--depth", "1000"]
+    code = (
+        "import resource as r, sys; r.setrlimit(r.RLIMIT_CPU, (20, 20)); import torch; "
+        "peak = lambda: int(open('/proc/self/status').read().split('VmHWM:')[1].split()[0]); "
+        "before = peak(); from fanin.commands.app import app; "
+        f"app(['theory', '--phi', {str(tmp_path / 'mine.py') + ':' + name!r}, *{options!r}], standalone_mode=False); "
+        "assert peak() - before < 500_000"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0 or "fanin.errors.TheoryError" in done.stderr, done.stderr[-800:]

@@ -2,6 +2,8 @@
 
 import json
 import math
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +12,7 @@ import pytest
 from fanin.errors import TheoryError
 from fanin.theory import (
     activation_names,
+    bivariate_gap,
     c_map,
     c_star,
     chi_1,
@@ -18,14 +21,19 @@ from fanin.theory import (
     critical_line,
     critical_point,
     depth_scales,
+    gain,
+    gaussian_moments,
+    kept_point,
     propagate,
     propagate_law,
     q_map,
     q_star,
+    resolve,
 )
 from fanin.theory.depth_scales import layers
 from fanin.theory.fixed_points import solve_bracketed
 from fanin.theory.phase import phase_diagram
+from fanin.theory.power_laws import PowerLaw, gap_ratio, power_law, second_moment, slope_moment
 
 GOLDEN = json.loads(Path(__file__).with_name("golden.json").read_text())
 CRITICAL = [(name, b) for name, row in GOLDEN["critical"].items() for b in row]
@@ -178,7 +186,7 @@ def test_bad_questions():
         propagate("tanh", depth=0, sigma_w2=1.0)
     with pytest.raises(TheoryError, match="one per layer"):
         propagate("tanh", depth=3, sigma_w2=[1.0])
-    with pytest.raises(TheoryError, match="do not converge"):
+    with pytest.raises(TheoryError, match="overflows"):
         propagate("square", depth=40, sigma_w2=9.0)
 
 
@@ -187,3 +195,90 @@ def test_scales_of_slopes():
     assert layers(0.0) == 0.0
     assert layers(math.exp(-0.25)) == pytest.approx(4.0)
     assert solve_bracketed(lambda x: x - 0.25, 0.0, 1.0).value == pytest.approx(0.25)
+
+
+SMOOTH_RECTIFIERS = ("gelu", "silu", "mish", "hardswish", "quick_gelu")
+
+
+@pytest.mark.parametrize("name", SMOOTH_RECTIFIERS)
+def test_no_critical_point_where_signals_leave_the_origin(name):
+    with pytest.raises(TheoryError, match="keeps q"):
+        critical_point(name, sigma_b2=0.0)
+    point = kept_point(name)
+    assert not point.stable
+    assert point.sigma_w2 == pytest.approx(gain(name) ** 2)
+    # chi_q against the q-map itself, one per cent beside the kept q
+    after = q_map(name, 1.01, sigma_w2=point.sigma_w2)
+    assert (after - 1.0) / 0.01 == pytest.approx(point.chi_q, rel=0.01)
+    assert point.layers_to_e_fold == pytest.approx(1.0 / math.log(point.chi_q))
+
+
+def test_a_bounded_or_homogeneous_function_keeps_its_critical_point():
+    assert critical_point("tanh", sigma_b2=0.0).q_star == 0.0
+    assert critical_point("relu", sigma_b2=0.0).q_star == 1.0
+    assert kept_point("relu").stable
+    with pytest.raises(TheoryError, match="no weights keep"):
+        kept_point(lambda x: 0.0 * x)
+
+
+@pytest.mark.parametrize(
+    ("name", "sigma_w2"), [("tanh", 1.0), ("elu", 1.0), ("relu6", 2.0), ("gelu", 2.0), ("sin", 3.0)]
+)
+def test_interpolated_layers_are_those_computed_one_by_one(name, sigma_w2):
+    many = propagate(name, depth=160, sigma_w2=sigma_w2, c0=0.5)
+    each = propagate(name, depth=160, sigma_w2=[sigma_w2] * 158 + [sigma_w2 * (1 + 1e-12)], c0=0.5)
+    assert np.abs(np.log(many.q / each.q)).max() < 1e-4
+    assert np.abs(np.log(many.gap / each.gap)).max() < 1e-3
+    assert np.abs(np.log(many.gradient / each.gradient)).max() < 2e-3
+    wrong = propagate(name, depth=160, sigma_w2=1.001 * sigma_w2, c0=0.5)
+    assert np.abs(np.log(wrong.q / each.q)).max() > 1e-4
+
+
+@pytest.mark.parametrize(
+    ("name", "q"), [("gelu", 1e12), ("elu", 1e13), ("tanh", 1e-12), ("selu", 1e13), ("hardshrink", 1e10)]
+)
+def test_far_from_one_an_activation_is_a_power_law(name, q):
+    act = resolve(name)
+    law = power_law(act, q=q)
+    assert law is not None
+    moments = gaussian_moments(act, q=q)
+    assert second_moment(law, q=q) == pytest.approx(moments.second, rel=1e-3)
+    assert slope_moment(law, q=q) == pytest.approx(moments.dsecond, rel=1e-3)
+    assert power_law(act, q=1.0) is None
+
+
+@pytest.mark.parametrize("gap", [1e-10, 1e-3, 0.5, 1.7])
+def test_the_gap_of_power_laws(gap):
+    leaky = PowerLaw(degree=1.0, right=1.0, left=-0.2)
+    measured = bivariate_gap("leaky_relu(0.2)", gap) / gaussian_moments("leaky_relu(0.2)").second
+    assert gap_ratio(leaky, gap) == pytest.approx(measured, rel=1e-6)
+    squared = PowerLaw(degree=2.0, right=1.0, left=0.0)
+    measured = bivariate_gap("relu2", gap) / gaussian_moments("relu2").second
+    assert gap_ratio(squared, gap) == pytest.approx(measured, rel=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("depth", [10, 60, 1000])
+@pytest.mark.parametrize("name", activation_names())
+def test_curves_end_and_take_little_memory(name, depth):
+    _assert_it_ends(
+        f"from fanin.theory.overview import law_curves as f; f({name!r}, depth={depth}, width=1024, {LAWS})"
+    )
+
+
+@pytest.mark.parametrize("name", ["gelu", "silu", "elu", "hardtanh"])
+def test_deep_curves_of_common_activations_end(name):
+    _assert_it_ends(f"law_curves({name!r}, depth=1000, width=1024, {LAWS})")
+
+
+LAWS = "laws=['he', 'glorot', 'classic_uniform']"
+
+
+def _assert_it_ends(code):
+    """In a process of its own with 10 CPU seconds: the kernel ends it beyond; 500 MB at most."""
+    limited = "import resource as r; r.setrlimit(r.RLIMIT_CPU, (12, 12)); from fanin.theory.overview import law_curves"
+    peak = "open('/proc/self/status').read().split('VmHWM:')[1].split()[0]"
+    code = f"{limited}; {code}; print({peak})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-500:]
+    assert int(done.stdout) < 500_000

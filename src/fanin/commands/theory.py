@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
 from fanin.errors import TheoryError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from matplotlib.figure import Figure
     from rich.console import Console
 
     from fanin.theory.activations import Activation
+
+_T = TypeVar("_T")
 
 __all__ = ["predict", "predict_phases", "theory"]
 
@@ -75,33 +77,40 @@ def predict(
     plot: Path | None,
     console: Console,
 ) -> None:
-    """Print scales at `sigma_w2` (else at the critical point) and curves over depth; write the figure."""
+    """Print scales at `sigma_w2`, else at the critical point, else at the gain; curves over depth; the figure."""
     from rich.text import Text
 
     from fanin.report.theory_figures import curves_figure
-    from fanin.report.theory_tables import CurveTables, ScaleTable
+    from fanin.report.theory_tables import CurveTables, KeptTable, ScaleTable
     from fanin.text.names import one_line
-    from fanin.theory.critical import critical_point
+    from fanin.theory.critical import critical_point, kept_point
     from fanin.theory.depth_scales import depth_scales
     from fanin.theory.overview import law_curves
 
     curves, without = law_curves(act, depth=depth, width=width, laws=laws, sigma_b2=sigma_b2, sigma_w2=sigma_w2, c0=c0)
-    try:
-        point = critical_point(act, sigma_b2=sigma_b2)
-    except TheoryError:
-        point = None
+    point, kept = _or_none(lambda: critical_point(act, sigma_b2=sigma_b2)), _or_none(lambda: kept_point(act))
     name = one_line(act)
     console.print(Text(f"{name}, {depth} layers of {width} units, σ_b² = {sigma_b2:g}", style="bold"))
     at = sigma_w2 if sigma_w2 is not None else point.sigma_w2 if point is not None else None
     if at is not None:
         console.print(Text(f"at σ_w² = {at:g}:"))
         console.print(ScaleTable(depth_scales(act, sigma_w2=at, sigma_b2=sigma_b2), point))
+    elif kept is not None:
+        console.print(Text(f"at σ_w² = {kept.sigma_w2:.6g} = gain², which keeps q = 1 without a bias:"))
+        console.print(KeptTable(kept))
     if curves:
         console.print(CurveTables(curves))
     for line in without:
         console.print(Text(f"no curve: {one_line(line)}", style="yellow"))
     if plot is not None and curves:
         _save(curves_figure(curves, title=f"{name}: predicted over depth"), plot, console)
+
+
+def _or_none(compute: Callable[[], _T]) -> _T | None:
+    try:
+        return compute()
+    except TheoryError:
+        return None
 
 
 def predict_phases(

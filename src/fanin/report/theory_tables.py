@@ -18,13 +18,13 @@ from fanin.text.numbers import figures, fixed
 from fanin.text.sparkline import sparkline
 
 if TYPE_CHECKING:
-    from fanin.theory.critical import CriticalPoint
+    from fanin.theory.critical import CriticalPoint, KeptPoint
     from fanin.theory.depth import SignalCurves
     from fanin.theory.depth_scales import DepthScales
     from fanin.theory.overview import GainRow
     from fanin.theory.phase import PhaseDiagram
 
-__all__ = ["CurveTables", "GainTable", "PhasePicture", "ScaleTable"]
+__all__ = ["CurveTables", "GainTable", "KeptTable", "PhasePicture", "ScaleTable"]
 
 _Write = Callable[[str], str]
 _SPARK: Final = 24
@@ -144,11 +144,37 @@ class ScaleTable:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """One line a number: name, value, meaning."""
-        write = _writer(options)
-        table = Table(box=None, show_header=False, pad_edge=False)
-        for name, value, meaning in (*_scale_lines(self.scales), *_point_lines(self.point)):
-            table.add_row(Text(write(f"  {name}")), Text(write(value)), Text(write(meaning), style="dim"))
-        yield table
+        yield _lines((*_scale_lines(self.scales), *_point_lines(self.point)), _writer(options))
+
+
+@dataclass(frozen=True, slots=True)
+class KeptTable:
+    """What the gain does where an activation has no critical point.
+
+    Attributes:
+        point: the variance of the weights that keeps q, and its slopes.
+    """
+
+    point: KeptPoint
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """One line a number: name, value, meaning."""
+        yield _lines(_kept_lines(self.point), _writer(options))
+
+
+def _lines(rows: Sequence[tuple[str, str, str]], write: _Write) -> Table:
+    table = Table(box=None, show_header=False, pad_edge=False)
+    for name, value, meaning in rows:
+        table.add_row(Text(write(f"  {name}")), Text(write(value)), Text(write(meaning), style="dim"))
+    return table
+
+
+def _kept_lines(point: KeptPoint) -> tuple[tuple[str, str, str], ...]:
+    leaves = f"not stable: a deviation from q = {point.q:g} grows by e in {figures(point.layers_to_e_fold)} layers"
+    return (
+        ("χ₁", fixed(point.chi_1), "factor of the squared gradient per layer"),
+        ("χ_q", fixed(point.chi_q), "q returns after a deviation" if point.stable else leaves),
+    )
 
 
 def _scale_lines(scales: DepthScales) -> tuple[tuple[str, str, str], ...]:

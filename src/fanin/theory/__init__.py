@@ -11,7 +11,7 @@ from fanin.theory.activations import Activation, activation, activation_names
 from fanin.theory.bivariate import bivariate, bivariate_gap, bivariate_slope
 from fanin.theory.callables import resolve
 from fanin.theory.collapse import collapse_layer, dead_unit_share, variance_share
-from fanin.theory.critical import CriticalPoint, critical_line, critical_point
+from fanin.theory.critical import CriticalPoint, KeptPoint, critical_line, critical_point, kept_point
 from fanin.theory.depth import SignalCurves, propagate, propagate_law
 from fanin.theory.depth_scales import DepthScales, depth_scales
 from fanin.theory.finite_width import PairSpread, Spread, correlation_spread, kappa, log_q_var, spread
@@ -32,6 +32,7 @@ __all__ = [
     "DepthScales",
     "FixedPoint",
     "Isometry",
+    "KeptPoint",
     "Moments",
     "PairSpread",
     "Saturation",
@@ -68,6 +69,7 @@ __all__ = [
     "isometry",
     "jacobian_moments",
     "kappa",
+    "kept_point",
     "log_q_var",
     "most_distinct_units",
     "propagate",

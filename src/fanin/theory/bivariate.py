@@ -8,7 +8,7 @@ outer one is adaptive.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final, TypeAlias
@@ -22,14 +22,18 @@ from fanin.theory.callables import ActivationLike, resolve
 from fanin.theory.closed_forms import CLOSED_BIVARIATE
 from fanin.theory.moments import gaussian_moments, kinks_of
 from fanin.theory.panels import EPS
-from fanin.theory.quadrature import NODES, WEIGHTS, integrate
+from fanin.theory.quadrature import NODES, WEIGHTS, PanelRule, integrate
 
-__all__ = ["bivariate", "bivariate_gap", "bivariate_slope", "pair_fourths"]
+__all__ = ["bivariate", "bivariate_gap", "bivariate_slope", "gap_in_one_pass", "pair_fourths"]
 
 _INNER_CUT: Final = 10.0  # in deviations of y: tail mass 2e-23
 _OUTER_CUT: Final = 12.0
 _PANEL_WIDTH: Final = 2.0  # in units of z: 16 nodes then resolve what activations do near the origin
 _MAX_PANELS: Final = 256
+_FEW_PANELS: Final = 48  # enough for one pass
+_MOST_OUTER: Final = 1024  # outer panels that may be refined at once: each holds 16 inner integrals
+_NODES_AT_ONCE: Final = 1 << 20  # about 100 MB of arrays
+_LEADING: Final = 1e-8  # gap below which its leading powers are enough
 _SMALLEST_GAP: Final = 1e-13  # below it two values differ by less than rounding
 
 # (u1, u2, x, y) -> integrands, (k, ...)
@@ -136,6 +140,38 @@ def bivariate_slope(phi: ActivationLike, gap: float, *, q: float = 1.0, mean: fl
     return _gap_and_slope(resolve(phi), gap, float(q), float(mean))[1]
 
 
+def gap_in_one_pass(act: Activation, gap: float, *, q: float) -> float:
+    """`bivariate_gap` at a fifth of its cost: the panels are taken as they are, without a second look at their error.
+
+    Below 1e-8 the gap enters by its leading powers: gap, gap^(3/2) at kinks, gap^(1/2) at jumps.
+
+    Accuracy:
+        1e-5 relative for every activation of the table, q from 1e-8 to 100; 1e-3 for q to 1e8; 5e-3 for functions
+        that jump at a gap below 1e-8
+        (tests/theory/test_bivariate.py).
+
+    Example:
+        >>> from fanin.theory.activations import activation
+        >>> round(gap_in_one_pass(activation("relu"), 1e-10, q=1.0) / 0.5e-10, 4)
+        1.0
+    """
+    if gap >= _LEADING:
+        return _one_pass(act, gap, q)
+    slope = q * gaussian_moments(act, q=q).dsecond
+    rest, rest_4 = (_one_pass(act, k * _LEADING, q) - slope * k * _LEADING for k in (1.0, 4.0))
+    # what the slope leaves goes as gap^(1/2) where the function jumps, so twice as large at four times the gap
+    power = 0.5 if rest_4 < 4.0 * rest and rest > 1e-6 * slope * _LEADING else 1.5
+    return float(slope * gap + rest * (gap / _LEADING) ** power)
+
+
+@lru_cache(maxsize=4096)
+def _one_pass(act: Activation, gap: float, q: float) -> float:
+    pair = _pair(act, act, c=1.0 - gap, gap=gap, qs=(q, q), means=(0.0, 0.0))
+    integrand: _Integrand = lambda u1, u2, x, y: 0.5 * np.square(act.fn(u1) - act.fn(u2))[None]  # noqa: E731
+    rule, edges = _outer(integrand, pair, inner=_FEW_PANELS)
+    return float(rule(edges[:-1], edges[1:])[0].sum())
+
+
 @lru_cache(maxsize=4096)
 def _gap_and_slope(act: Activation, gap: float, q: float, mean: float) -> tuple[float, float]:
     if gap == 0.0:
@@ -197,13 +233,26 @@ def _pair(
 
 
 def _nested(integrand: _Integrand, pair: _Pair, *, rtol: float = 1e-12) -> tuple[float, ...]:
+    rule, edges = _outer(integrand, pair)
+    return tuple(float(v) for v in integrate(rule, edges, rtol=rtol, panels=_MOST_OUTER).values)
+
+
+def _outer(integrand: _Integrand, pair: _Pair, *, inner: int = _MAX_PANELS) -> tuple[PanelRule, Array]:
+    """The outer integral's rule, with the inner one done, and its first panels."""
     alpha, beta = math.sqrt(0.5 * (1.0 + pair.c)), math.sqrt(0.5 * pair.gap)
     # kinks in units of the standardised u1, u2
     k1 = (np.array(pair.kinks[0]) - pair.means[0]) / pair.stds[0]
     k2 = (np.array(pair.kinks[1]) - pair.means[1]) / pair.stds[1]
-    grid = _inner_grid(beta * max(pair.stds))
+    grid = _inner_grid(beta * max(pair.stds), inner)
+
+    at_once = max(1, _NODES_AT_ONCE // (NODES.size**2 * (grid.size + k1.size + k2.size)))
 
     def rule(lo: Array, hi: Array) -> tuple[Array, Array, Array]:
+        parts = [part(lo[i : i + at_once], hi[i : i + at_once]) for i in range(0, lo.size, at_once)]
+        values, sizes, noises = (np.concatenate(column) for column in zip(*parts, strict=True))
+        return values, sizes, noises
+
+    def part(lo: Array, hi: Array) -> tuple[Array, Array, Array]:
         half = 0.5 * (hi - lo)[:, None]
         x = (0.5 * (hi + lo)[:, None] + half * NODES).ravel()
         y, weight = _inner_nodes(x, alpha=alpha, beta=beta, k1=k1, k2=k2, grid=grid)
@@ -215,12 +264,11 @@ def _nested(integrand: _Integrand, pair: _Pair, *, rtol: float = 1e-12) -> tuple
         values = outer.sum(axis=-1).T
         return values, np.abs(outer).sum(axis=-1).T, np.zeros_like(values)
 
-    edges = _outer_edges(alpha, beta, max(pair.stds), k1, k2)
-    return tuple(float(v) for v in integrate(rule, edges, rtol=rtol).values)
+    return rule, _outer_edges(alpha, beta, max(pair.stds), k1, k2)
 
 
-def _inner_grid(spread: float) -> Array:
-    panels = min(_MAX_PANELS, max(8, math.ceil(2.0 * _INNER_CUT * spread / _PANEL_WIDTH)))
+def _inner_grid(spread: float, most: int) -> Array:
+    panels = min(most, max(8, math.ceil(2.0 * _INNER_CUT * spread / _PANEL_WIDTH)))
     return np.linspace(-_INNER_CUT, _INNER_CUT, panels + 1)
 
 
@@ -243,8 +291,9 @@ def _outer_edges(alpha: float, beta: float, std: float, k1: Array, k2: Array) ->
     # where two kink lines cross, the inner integral is itself not smooth; around each, the smoothing has width beta
     crossings = (0.5 * (k1[:, None] + k2[None, :])).ravel()
     spread = 3.0 * beta * np.array([-2.0, -1.0, 0.0, 1.0, 2.0])
-    points: Sequence[Array] = (base, ((crossings[:, None] + spread) / alpha).ravel(), np.array([0.0, -0.5, 0.5]) / std)
-    edges = np.concatenate(points)
+    near_origin = 2.0 ** np.arange(-1.0, max(0.0, math.log2(_OUTER_CUT * std)) + 1.0) / (alpha * std)
+    grids = (base, ((crossings[:, None] + spread) / alpha).ravel(), near_origin, -near_origin, np.zeros(1))
+    edges = np.concatenate(grids)
     return np.unique(np.clip(edges, -_OUTER_CUT, _OUTER_CUT))
 
 

@@ -16,10 +16,11 @@ from fanin.theory.fixed_points import solve_bracketed
 from fanin.theory.maps import check_variances, chi_q
 from fanin.theory.moments import gaussian_moments
 
-__all__ = ["CriticalPoint", "critical_line", "critical_point"]
+__all__ = ["CriticalPoint", "KeptPoint", "critical_line", "critical_point", "kept_point"]
 
 _SEARCHED: Final = tuple(float(q) for q in np.logspace(-6.0, 3.0, 73))
 _HOMOGENEOUS: Final = 1e-11
+_SMALL: Final = (1e-4, 1e-3, 1e-2)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +72,8 @@ def critical_point(phi: ActivationLike, *, sigma_b2: float) -> CriticalPoint:
     """The sigma_w2 with chi_1 = 1 at its own q*, for a given sigma_b2.
 
     With sigma_w2 = 1 / E phi'(z)^2 the condition q* = q reads sigma_b2 = q - E phi^2 / E phi'^2, one equation for q.
-    Of several solutions, the smallest stable q is taken.
+    Of several solutions, the smallest stable q is taken. The limit q* = 0 at sigma_b2 = 0 counts only where signals
+    settle there: tanh has it, and GELU, SiLU and their like do not, since every signal leaves it and explodes.
 
     Args:
         phi: activation.
@@ -99,7 +101,7 @@ def critical_point(phi: ActivationLike, *, sigma_b2: float) -> CriticalPoint:
     biases = [_bias_at(act, q) for q in _SEARCHED]
     if all(abs(b) <= _HOMOGENEOUS * q for b, q in zip(biases, _SEARCHED, strict=True)):
         return _homogeneous(act, sigma_b2)
-    if sigma_b2 == 0.0 and abs(biases[0]) < 1e-4 * _SEARCHED[0]:
+    if sigma_b2 == 0.0 and abs(biases[0]) < 1e-4 * _SEARCHED[0] and _dies_at_the_origin(act):
         return _at_the_origin(act)
     found = [
         solve_bracketed(lambda q: _bias_at(act, q) - sigma_b2, lo, hi)
@@ -136,6 +138,16 @@ def _at_the_origin(act: Activation) -> CriticalPoint:
     )
 
 
+def _floored(sigma_b2: float) -> float:
+    return sigma_b2 if sigma_b2 > _SEARCHED[0] else 0.0
+
+
+def _dies_at_the_origin(act: Activation) -> bool:
+    """Whether a small q shrinks towards 0 at sigma_w2 = 1 / phi'(0)^2: it does for tanh, and grows for GELU."""
+    slope2 = gaussian_moments(act, q=1e-16).dsecond
+    return all(gaussian_moments(act, q=q).second <= (1.0 + 1e-9) * slope2 * q for q in _SMALL)
+
+
 def _none(act: Activation, sigma_b2: float, biases: list[float]) -> str:
     if not biases or max(biases) < 0.0:
         return (
@@ -146,10 +158,63 @@ def _none(act: Activation, sigma_b2: float, biases: list[float]) -> str:
             "function"
         )
     return (
-        f"{act} has no critical point at sigma_b2 = {sigma_b2:g}; it has one for sigma_b2 between "
-        f"{max(min(biases), 0.0):.3g} and "
-        f"{max(biases):.3g} (searched for q from {_SEARCHED[0]:g} to {_SEARCHED[-1]:g})"
+        f"{act} has no critical point that signals settle at for sigma_b2 = {sigma_b2:g}; it has one for sigma_b2 "
+        f"between {_floored(min(biases)):.3g} and {max(biases):.3g} (searched for q from {_SEARCHED[0]:g} to "
+        f"{_SEARCHED[-1]:g}). Without a bias, use the gain: sigma_w2 = gain^2 keeps q, see kept_point"
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeptPoint:
+    """The law that keeps q by the activation's gain, and what it does to gradients and to deviations of q.
+
+    Attributes:
+        sigma_w2: gain^2 = q / E phi(z)^2.
+        q: the second moment that is kept.
+        chi_1: factor of a squared gradient per layer.
+        chi_q: factor of a deviation from q per layer; above 1 a deviation grows.
+    """
+
+    sigma_w2: float
+    q: float
+    chi_1: float
+    chi_q: float
+
+    @property
+    def stable(self) -> bool:
+        """Whether q returns after a deviation, or keeps it."""
+        return self.chi_q <= 1.0 + 1e-9
+
+    @property
+    def layers_to_e_fold(self) -> float:
+        """Layers in which a deviation of q grows or shrinks by e; infinite where it stays as it is."""
+        return math.inf if abs(self.chi_q - 1.0) <= 1e-9 else 1.0 / abs(math.log(max(self.chi_q, 1e-300)))
+
+
+def kept_point(phi: ActivationLike, *, q: float = 1.0) -> KeptPoint:
+    """The weights that keep q from layer to layer without a bias: what networks use where no critical point exists.
+
+    Args:
+        phi: activation.
+        q: second moment to keep, > 0.
+
+    Raises:
+        TheoryError: E phi^2 is 0, or does not exist.
+
+    Source:
+        He et al. 2015, arXiv 1502.01852, eq. 10, for any activation.
+
+    Example:
+        >>> point = kept_point("gelu")
+        >>> round(point.sigma_w2, 4), round(point.chi_1, 4), point.stable
+        (2.3517, 1.072, False)
+    """
+    act = resolve(phi)
+    m = gaussian_moments(act, q=q)
+    if m.second <= 0.0:
+        raise TheoryError(f"{act} gives 0 for every input that N(0, {q:g}) reaches: no weights keep its signal")
+    sigma_w2 = q / m.second
+    return KeptPoint(sigma_w2=sigma_w2, q=q, chi_1=sigma_w2 * m.dsecond, chi_q=sigma_w2 * m.second_slope)
 
 
 def critical_line(phi: ActivationLike, sigma_b2: list[float]) -> list[CriticalPoint]:

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from fanin.errors import TheoryError, UnknownNameError
 from fanin.theory.bivariate import bivariate
 from fanin.theory.callables import ActivationLike, resolve
-from fanin.theory.critical import critical_point
-from fanin.theory.depth import SignalCurves, propagate, propagate_law
+from fanin.theory.critical import critical_point, kept_point
+from fanin.theory.depth import DEEPEST, SignalCurves, propagate, propagate_law
 from fanin.theory.gains import gain, torch_gain
 from fanin.theory.laws import classic_law
 from fanin.theory.moments import gaussian_moments
@@ -105,7 +105,7 @@ def law_curves(
     q0: float = 1.0,
     c0: float = 0.5,
 ) -> tuple[list[SignalCurves], list[str]]:
-    """Curves over depth for sigma_w2 (if given), the critical point at sigma_b2 (if there is one) and classic laws.
+    """Curves over depth: sigma_w2 (if given), the critical point at sigma_b2 (else the gain, no bias), classic laws.
 
     Args:
         phi: activation.
@@ -123,10 +123,10 @@ def law_curves(
     Example:
         >>> curves, without = law_curves("relu", depth=3, width=64, laws=["he"], sigma_b2=0.1)
         >>> [c.name for c in curves], len(without)
-        (['he'], 1)
+        (['gain, σ_w² = 2', 'he'], 1)
     """
-    if depth < 1 or width < 1:
-        raise TheoryError(f"depth must be >= 1 and width >= 1, got depth={depth!r}, width={width!r}")
+    if not 1 <= depth <= DEEPEST or width < 1:
+        raise TheoryError(f"depth must be from 1 to {DEEPEST:,} and width >= 1, got depth={depth!r}, width={width!r}")
     act = resolve(phi)
     curves, without = [], []
     if sigma_w2 is not None:
@@ -139,6 +139,12 @@ def law_curves(
         curves.append(propagate(act, depth=depth, sigma_w2=at.sigma_w2, sigma_b2=sigma_b2, q0=start, c0=c0, name=name))
     except TheoryError as error:
         without.append(f"critical: {error}")
+        try:
+            kept = kept_point(act, q=q0)
+            name = f"gain, σ_w² = {kept.sigma_w2:.6g}"
+            curves.append(propagate(act, depth=depth, sigma_w2=kept.sigma_w2, q0=q0, c0=c0, name=name))
+        except TheoryError as refused:
+            without.append(f"gain: {refused}")
     for law in laws:
         classic_law(law)
         try:

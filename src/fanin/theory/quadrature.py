@@ -65,7 +65,12 @@ class Integral:
 
 
 def integrate(
-    rule: PanelRule, edges: Sequence[float] | Array, *, rtol: float = 1e-13, levels: int = MAX_LEVELS
+    rule: PanelRule,
+    edges: Sequence[float] | Array,
+    *,
+    rtol: float = 1e-13,
+    levels: int = MAX_LEVELS,
+    panels: int = _MAX_PANELS,
 ) -> Integral:
     """Integrals over [edges[0], edges[-1]], the given edges among the panel limits.
 
@@ -74,6 +79,7 @@ def integrate(
         edges: increasing panel limits; put known kinks here.
         rtol: disagreement allowed in one panel, relative to the integral of the absolute value over everything.
         levels: how often a panel may be quartered.
+        panels: how many panels may be left to refine at one level.
 
     Raises:
         TheoryError: panels multiply without end.
@@ -110,9 +116,9 @@ def integrate(
         if settled.all():
             return Integral(values=total, errors=errors, suspects=tuple(sorted(suspects)), evaluations=evaluations)
         again = np.repeat(~settled, _QUARTERS)
-        if again.sum() > _MAX_PANELS:
+        if again.sum() > panels:
             raise TheoryError(
-                f"the function is rough at more than {_MAX_PANELS // _QUARTERS} places: it draws random numbers, is "
+                f"the function is rough at more than {panels // _QUARTERS} places: it draws random numbers, is "
                 f"rounded "
                 "coarsely, or oscillates faster than quadrature can follow. Theory needs piecewise smooth functions, "
                 "computed in float32 or better"
