@@ -540,3 +540,12 @@ def test_a_centred_map_whose_input_is_not_predicted_goes_by_the_function_alone()
     assert drafts["2.weight"].make(Read()).law.law.std == pytest.approx(2.0 / math.sqrt(16 * var), rel=1e-9)
     seen = Read(second_moment=0.5, mean=0.5, known=True)
     assert drafts["2.weight"].make(seen).law.law.std == pytest.approx(2.0 / math.sqrt(16 * 0.25), rel=1e-9)
+
+
+def test_maps_that_no_activation_feeds_count_on_an_input_of_rms_1():
+    model = nn.Sequential(
+        nn.Linear(16, 64), exact_norm(), nn.Linear(64, 64), nn.BatchNorm1d(64), nn.ReLU(), nn.Linear(64, 4)
+    )
+    assert fanin.plan(model, normal(8, 16))["2.weight"].std == pytest.approx(1 / 8, rel=1e-6)
+    linear = Stream([nn.Sequential(nn.Linear(64, 64), nn.Linear(64, 64)) for _ in range(4)])
+    assert fanin.plan(linear, normal(8, 16))["bodies.0.1.weight"].std == pytest.approx(0.5 / 8, rel=1e-6)
