@@ -112,8 +112,7 @@ def _text(numbers: dict[str, Any]) -> str:
     ]
     return (
         "Share of the grid of weight std and learning rate in which a short training passes 50 % held-out accuracy, "
-        "without "
-        f"and with BatchNorm: {' and '.join(parts)}. A normalised layer gives the same output for any scale of its "
-        "weights; "
-        "the scale still sets the effective learning rate, which is why very large weights learn slowly."
+        f"without and with BatchNorm: {' and '.join(parts)}. A normalised layer gives the same output for any scale "
+        "of its weights; the scale still sets the effective learning rate, which is why very large weights learn "
+        "slowly."
     )

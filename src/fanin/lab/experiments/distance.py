@@ -91,6 +91,5 @@ def _text(numbers: dict[str, Any]) -> str:
         f"How far the second layer has travelled after {numbers['steps']} steps: {said(small)}; {said(he)}; "
         f"{said(large)}. From small weights a network must build its features and travels many times its first norm; "
         f"around He's scale ({least['factor']:g} times it here) it changes least of what was drawn; from larger ones "
-        "the "
-        "first gradients are so large that the weights are thrown far, and accuracy falls."
+        "the first gradients are so large that the weights are thrown far, and accuracy falls."
     )

@@ -88,9 +88,8 @@ def _text(result: Comparison) -> str:
         "A ReLU halves the second moment and only He's factor two gives it back, so under Glorot's law the signal of "
         f"{DEPTHS[1]} layers has shrunk to 2⁻¹⁵ of its size. Held-out accuracy with {DEPTHS[0]} layers: Glorot "
         f"{held(glorot, shallow)}, He {held(he, shallow)}, orthogonal {held(orthogonal, shallow)}, fanin's automatic "
-        "recipe "
-        f"{held(auto, shallow)}; with {DEPTHS[1]} layers {held(glorot, deep)} (chance is 10%), {held(he, deep)}, "
-        f"{held(orthogonal, deep)} and {held(auto, deep)}. He's scale keeps the gradient alive but not the difference "
-        "between inputs, which a ReLU stack forgets layer by layer; the mirrored start of the automatic recipe keeps "
-        "both."
+        f"recipe {held(auto, shallow)}; with {DEPTHS[1]} layers {held(glorot, deep)} (chance is 10%), "
+        f"{held(he, deep)}, {held(orthogonal, deep)} and {held(auto, deep)}. He's scale keeps the gradient alive but "
+        "not the difference between inputs, which a ReLU stack forgets layer by layer; the mirrored start of the "
+        "automatic recipe keeps both."
     )

@@ -93,6 +93,6 @@ def _text(result: Comparison) -> str:
         "The first layer's gradient carries the input's scale and offset. At its own best learning rate each: "
         + "; ".join(said(t) for t in result.tasks)
         + ". Raw pixels need a rate orders of magnitude smaller for the first layer's sake, and all other layers "
-        "then learn at "
-        "that pace; whitening gives every direction of the input the same speed, the rare and noisy ones too."
+        "then learn at that pace; whitening gives every direction of the input the same speed, the rare and noisy "
+        "ones too."
     )

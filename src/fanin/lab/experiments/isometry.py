@@ -144,11 +144,8 @@ def _text(numbers: dict[str, Any], results: list[Comparison]) -> str:
     return (
         "Both starts are critical: the mean squared singular value of the input-output Jacobian is 1 by design "
         f"({deep['orthogonal']['mean_square']:.2f} and {deep['gaussian']['mean_square']:.2f} at 100 layers). But the "
-        "values "
-        f"of the orthogonal stack lie between {deep['orthogonal']['smallest']:.2g} and "
-        f"{deep['orthogonal']['largest']:.2g}, "
-        f"those of the Gaussian one between {deep['gaussian']['smallest']:.1g} and "
-        f"{deep['gaussian']['largest']:.2g}: nearly "
-        "all directions are lost. After the same number of steps, each at its own best rate, held-out accuracy is "
-        f"{scores}."
+        f"values of the orthogonal stack lie between {deep['orthogonal']['smallest']:.2g} and "
+        f"{deep['orthogonal']['largest']:.2g}, those of the Gaussian one between {deep['gaussian']['smallest']:.1g} "
+        f"and {deep['gaussian']['largest']:.2g}: nearly all directions are lost. After the same number of steps, each "
+        f"at its own best rate, held-out accuracy is {scores}."
     )

@@ -148,8 +148,8 @@ def _draw(numbers: dict[str, Any]) -> Figure:
 
 def _text(numbers: dict[str, Any]) -> str:
     said = "; ".join(
-        f"{name}: best at {m['best']:g}, basin {m['basin'][0]:g} to {m['basin'][1]:g}"
-        f"{'' if m['one_is_inside'] else ' (1 lies outside)'}"
+        f"{name}: best at {m['best']:g}, basin {m['basin'][0]:g} to "
+        f"{m['basin'][1]:g}{'' if m['one_is_inside'] else ' (1 lies outside)'}"
         for name, m in numbers["models"].items()
     )
     return (

@@ -110,12 +110,10 @@ def _text(numbers: dict[str, Any]) -> str:
 
     return (
         f"Under U(±1/√n) each map multiplies the second moment of what it reads by {classic['forward']:.3f} on the "
-        "way up and "
-        f"that of gradients by {classic['backward']:.3f} on the way down: a third, since n Var(w) = n (1/√n)² / 3. "
-        "Activations "
-        f"fall from std {fall(classic, 'activation_std')} over the layers, and gradients grow towards the top from "
-        f"{fall(classic, 'gradient_std')}, so the first layers learn least. Under Glorot's law the factors are "
-        f"{glorot['forward']:.3f} and {glorot['backward']:.3f}; gradients keep their size "
+        f"way up and that of gradients by {classic['backward']:.3f} on the way down: a third, since n Var(w) = n "
+        f"(1/√n)² / 3. Activations fall from std {fall(classic, 'activation_std')} over the layers, and gradients "
+        f"grow towards the top from {fall(classic, 'gradient_std')}, so the first layers learn least. Under Glorot's "
+        f"law the factors are {glorot['forward']:.3f} and {glorot['backward']:.3f}; gradients keep their size "
         f"({fall(glorot, 'gradient_std')}) and activations fall only by tanh's own squeezing "
         f"({fall(glorot, 'activation_std')})."
     )

@@ -92,11 +92,9 @@ def _text(result: Comparison, numbers: dict[str, Any]) -> str:
     many, few = result.tasks
     return (
         f"Every start has {numbers['updates_in_all']} updates; pre-training spends "
-        f"{numbers['updates_of_pretraining']} of "
-        f"them before it sees a label. Held-out accuracy with {many}: {scores(many)}. With {few} (all digits, "
-        "without their "
-        f"labels, still serve pre-training): {scores(few)}. The better pre-training against the better random start: "
-        f"{gain(many)} with {many}, {gain(few)} with {few}. What pre-training gave in 2006 was a scale at which deep "
-        "logistic "
-        "networks learn at all; a random start at the right scale gives that for nothing."
+        f"{numbers['updates_of_pretraining']} of them before it sees a label. Held-out accuracy with {many}: "
+        f"{scores(many)}. With {few} (all digits, without their labels, still serve pre-training): {scores(few)}. The "
+        f"better pre-training against the better random start: {gain(many)} with {many}, {gain(few)} with {few}. What "
+        "pre-training gave in 2006 was a scale at which deep logistic networks learn at all; a random start at the "
+        "right scale gives that for nothing."
     )

@@ -129,13 +129,10 @@ def _text(numbers: dict[str, Any]) -> str:
     plain, four = numbers["four_times"].values()
     return (
         f"The derivative of a logistic unit is {d['0']:.3g} at 0, {d['2']:.3g} at 2 and {d['10']:.2g} at 10: beyond "
-        "|z| = 4 "
-        "almost nothing is learnt. With weights of std 1/√784 the pre-activations of the first layer have std "
-        f"{stds['standardised']:.2f} for standardised digits, {stds['unit']:.2f} for digits in [0, 1] and "
+        "|z| = 4 almost nothing is learnt. With weights of std 1/√784 the pre-activations of the first layer have "
+        f"std {stds['standardised']:.2f} for standardised digits, {stds['unit']:.2f} for digits in [0, 1] and "
         f"{stds['raw']:.0f} for raw 0..255, where nearly every unit is saturated from the start (points measured, "
-        "lines the "
-        "exact normal tail). A logistic function has slope 1/4 at 0, so a stack under Glorot's law loses the "
-        "differences "
-        f"between inputs by that factor per layer: their std falls to {plain[-1]:.1e} in {len(plain)} layers, and to "
-        f"{four[-1]:.2g} under four times Glorot's law."
+        "lines the exact normal tail). A logistic function has slope 1/4 at 0, so a stack under Glorot's law loses "
+        f"the differences between inputs by that factor per layer: their std falls to {plain[-1]:.1e} in {len(plain)} "
+        f"layers, and to {four[-1]:.2g} under four times Glorot's law."
     )

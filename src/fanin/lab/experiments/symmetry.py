@@ -118,13 +118,11 @@ def _draw(weights: dict[str, tuple[Any, Any]], numbers: dict[str, Any]) -> Figur
 def _text(numbers: dict[str, Any]) -> str:
     zeros, constant, plain, zero_head = numbers["starts"].values()
     return (
-        f"With all zeros, or all weights equal, the {HIDDEN} hidden units are one unit: {zeros['distinct_before']} and "
-        f"{constant['distinct_before']} distinct before, {zeros['distinct_after']} and {constant['distinct_after']} "
-        "after "
-        f"{numbers['steps']} steps, since equal units get equal gradients; accuracy {zeros['held_out_accuracy']:.0%} "
-        "and "
-        f"{constant['held_out_accuracy']:.0%}. One random matrix is enough: {plain['distinct_after']} distinct units "
-        "and "
-        f"{plain['held_out_accuracy']:.0%}. Zero biases cost nothing, and zero output weights neither "
-        f"({zero_head['distinct_after']} distinct, {zero_head['held_out_accuracy']:.0%})."
+        f"With all zeros, or all weights equal, the {HIDDEN} hidden units are one unit: {zeros['distinct_before']} "
+        f"and {constant['distinct_before']} distinct before, {zeros['distinct_after']} and "
+        f"{constant['distinct_after']} after {numbers['steps']} steps, since equal units get equal gradients; "
+        f"accuracy {zeros['held_out_accuracy']:.0%} and {constant['held_out_accuracy']:.0%}. One random matrix is "
+        f"enough: {plain['distinct_after']} distinct units and {plain['held_out_accuracy']:.0%}. Zero biases cost "
+        f"nothing, and zero output weights neither ({zero_head['distinct_after']} distinct, "
+        f"{zero_head['held_out_accuracy']:.0%})."
     )

@@ -119,8 +119,7 @@ def _text(numbers: dict[str, Any]) -> str:
     return (
         f"From the first to the fifth layer the std of the activations goes from {span(small, 'activation_std')} with "
         f"weights that are too small, {span(he, 'activation_std')} with He's, {span(large, 'activation_std')} with "
-        "weights "
-        f"that are too large; that of the gradients from {span(small, 'gradient_std')}, {span(he, 'gradient_std')} and "
-        f"{span(large, 'gradient_std')}. After {numbers['steps']} steps of SGD the first {outcome(small)}, He's "
-        f"{outcome(he)}, the last {outcome(large)}."
+        f"weights that are too large; that of the gradients from {span(small, 'gradient_std')}, "
+        f"{span(he, 'gradient_std')} and {span(large, 'gradient_std')}. After {numbers['steps']} steps of SGD the "
+        f"first {outcome(small)}, He's {outcome(he)}, the last {outcome(large)}."
     )

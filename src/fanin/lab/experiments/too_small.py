@@ -124,7 +124,6 @@ def _text(numbers: dict[str, Any]) -> str:
         f"0.01·√(128/2) = 0.08. With {small[0]['depth']} layers the first one gets a gradient of "
         f"{small[0]['gradient_over_weight'][0]:.1e} of its weights' norm, with {small[-1]['depth']} layers "
         f"{small[-1]['gradient_over_weight'][0]:.1e} (He: {he[-1]['gradient_over_weight'][0]:.1e}). Until the first "
-        "layer has "
-        f"moved by 1 %, SGD takes {moved(small[0])} with {small[0]['depth']} layers and {moved(small[-1])} with "
-        f"{small[-1]['depth']} (He: {moved(he[-1])})."
+        f"layer has moved by 1 %, SGD takes {moved(small[0])} with {small[0]['depth']} layers and {moved(small[-1])} "
+        f"with {small[-1]['depth']} (He: {moved(he[-1])})."
     )
