@@ -248,5 +248,6 @@ def test_where_theory_fails_the_assumption_is_named():
         sites[place] = dataclasses.replace(sites[place], predicted=far)
     result = dataclasses.replace(result, measurements=dataclasses.replace(result.measurements, sites=tuple(sites)))
     text = " ".join(to_text(result).split())
-    assert "part at layers.{1..2}.fc (z up to -16); it fails that <weights> are independent" in text
+    assert "values differ at layers.{1..2}.fc, by up to 16 standard errors." in text
+    assert "Assumption that does not hold there: <weights> are independent" in text
     assert "&lt;weights&gt; are independent" in to_html(result)

@@ -46,25 +46,25 @@ def check(
     baseline: str | Path | None = None,
     target: str = "",
 ) -> Report:
-    """Run one forward and backward, measure everything on the way, and judge it.
+    """Run one forward and one backward pass, measure every operation, and report what is wrong.
 
     The model is left bit for bit as found.
 
     Args:
         model: a module, or a factory that gives one (or `(model, inputs)`, `(model, inputs, targets or loss)`); with
-            `seeds` above 1 a factory is called once per seed, so that findings say in how many draws they hold.
+            `seeds` above 1 a factory is called once per seed, and a finding gives the number of draws that have it.
         inputs: a tensor, a tuple of positional arguments, or a dict of keyword arguments.
         targets: class indices (cross-entropy) or values (squared error), or the second argument of `loss`.
         loss: a callable of the model's output, or of (output, targets). With neither loss nor targets the output's own
             `.loss` is used, and else a random unit cotangent on the outputs.
         optimizer: what will train the model; adds the rules on step size and eps.
-        seed: for dropout and the like; all generators are put back afterwards.
+        seed: of random operations such as dropout; all generators are put back afterwards.
         seeds: how many draws to check.
         training: run in this mode instead of the model's own.
-        predict: capture the graph and put what theory expects of every operation, forward and backward, beside what
+        predict: capture the graph and compare what theory expects of every operation, forward and backward, with what
             was measured. None: where the forward makes at most 2,000 operations (it takes about a millisecond each).
-        select: codes, prefixes or names of the rules to run.
-        ignore: of the rules not to run.
+        select: codes, prefixes ("S2") or names of the rules to run.
+        ignore: likewise, the rules not to run.
         per_module_ignores: glob over module paths -> codes to ignore there.
         thresholds: code -> threshold -> value.
         fail_on: severity from which the report is not ok ("warning").
@@ -76,7 +76,7 @@ def check(
         The report.
 
     Raises:
-        ArgumentError: something that cannot be checked.
+        ArgumentError: an argument that a check cannot use; the message names it.
         CaptureError: the model or the loss raised.
         MissingDependencyError: torch is not installed.
     """
@@ -155,7 +155,7 @@ def _settings(
 
 
 def _with_inline_ignores(config: Config, model: torch.nn.Module) -> Config:
-    """A module's `_fanin_ignore` (codes) keeps the rules quiet in it and below."""
+    """A module's `_fanin_ignore` (codes) lists rules that are ignored in it and below."""
     scoped = dict(config.per_module_ignores)
     for name, module in model.named_modules():
         codes = getattr(module, "_fanin_ignore", None)

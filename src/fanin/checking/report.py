@@ -58,7 +58,7 @@ class Report:
 
     @property
     def verdict(self) -> str:
-        """One sentence."""
+        """One sentence: healthy, or how many findings of which severity."""
         return self.result.verdict
 
     def show(self) -> None:
@@ -68,7 +68,7 @@ class Report:
         terminal.show(self.result)
 
     def save(self, path: str | Path) -> Path:
-        """Write the report; the suffix says how (.html, .json, .sarif, .xml for JUnit, .md, .txt).
+        """Write the report; the suffix gives the format (.html, .json, .sarif, .xml for JUnit, .md, .txt).
 
         Returns:
             The path written.
@@ -85,7 +85,7 @@ class Report:
         return self.result.to_dict()
 
     def raise_for_findings(self, fail_on: Severity | None = None) -> None:
-        """Raise where anything was found at or above a severity; for a test suite.
+        """Raise if anything was found at or above a severity; for a test suite.
 
         Args:
             fail_on: "note", "warning" or "error"; the severity given to `check` where None.

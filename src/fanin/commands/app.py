@@ -87,7 +87,7 @@ def main() -> None:
             _internal()
         typer.echo(f"fanin: the results could not be printed: {error.strerror}", err=True)
         sys.exit(2)
-    except Exception:  # status 1, Python's own, would say that there are findings
+    except Exception:  # status 1, Python's own, would mean findings
         _internal()
 
 

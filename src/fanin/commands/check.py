@@ -88,7 +88,7 @@ def check_target(
 ) -> Report:
     """Check what a command-line target gives.
 
-    What the model prints goes to stderr, and it finds no standard input to wait for.
+    What the model prints goes to stderr, and reading standard input fails at once.
 
     Args:
         target: "file.py:callable" or "package.module:callable"; called once per seed.

@@ -180,7 +180,7 @@ def _from_package(place: str) -> Any:
 
 @contextlib.contextmanager
 def _beside(folder: Path) -> Iterator[None]:
-    """The folder on the import path, so that a target can import what lies beside it."""
+    """The folder on the import path, so that a target can import the files beside it."""
     sys.path.insert(0, str(folder))
     try:
         yield
@@ -200,7 +200,7 @@ def _importing(place: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """What the target prints goes to stderr, and it finds no standard input to wait for."""
+    """What the target prints goes to stderr, and reading standard input fails at once."""
     old = sys.stdin
     sys.stdin = io.StringIO()
     try:

@@ -171,14 +171,12 @@ def compare(
     workers: int | None = None,
     progress: bool | Callable[[str, float], None] = True,
 ) -> Comparison:
-    """Train the same model from different starts and say which is better, with what certainty.
+    """Train the same model from different starts, and report which is better and how certain that is.
 
     Runs are paired: under one seed every init sees the same batches in the same order, and laws drawn by fanin use
-    the same
-    stream, so that differences are those of the inits. The learning rate is tuned for each init on the same grid: an
-    init is
-    judged at its own best rate (smallest mean final loss over the seeds). Each run uses one thread, so the losses of
-    a seed are the same in one process, with joblib and on Ray.
+    the same stream, so that differences are those of the inits. The learning rate is tuned for each init on the same
+    grid: an init is judged at its own best rate (smallest mean final loss over the seeds). Each run uses one thread, so
+    the losses of a seed are the same in one process, with joblib and on Ray.
 
     Args:
         model: callable that builds the model; with `data` it makes the one task of the comparison.

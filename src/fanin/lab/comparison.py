@@ -23,7 +23,7 @@ class Comparison(ComparisonData):
         runs: every run.
         inits: names in the order given; the first is the one that others are tested against.
         tasks: names in the order given.
-        target: the loss that `steps_to_target` speaks of.
+        target: the loss that `steps_to_target` counts to.
     """
 
     __slots__ = ()

@@ -129,8 +129,8 @@ def _draw(flows: dict[str, list[LayerSample]], curves: dict[str, Curve]) -> Figu
         figures.series(up, i, layers, [f.activation_rms for f in found], name)
         figures.series(down, i, layers, [f.gradient_rms for f in found], name)
         figures.series(learnt, i, range(len(curves[name].loss)), figures.smooth(curves[name].loss, 10), name)
-    up.set(yscale="log", xlabel="layer", ylabel="rms", title="signal on the way up")
-    down.set(yscale="log", xlabel="layer", ylabel="rms", title="gradient on the way down")
-    learnt.set(xlabel="update", ylabel="training loss (mean of 10)", title="what is learnt")
+    up.set(yscale="log", xlabel="layer", ylabel="rms", title="signal, forward")
+    down.set(yscale="log", xlabel="layer", ylabel="rms", title="gradient, backward")
+    learnt.set(xlabel="update", ylabel="training loss (mean of 10)", title="training loss")
     learnt.legend()
     return fig

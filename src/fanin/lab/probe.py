@@ -48,7 +48,7 @@ def _summary(x: Tensor) -> tuple[npt.NDArray[np.float32], float, float]:
 def flow(
     model: nn.Module, inputs: Tensor, targets: Tensor, loss: Callable[[Tensor, Tensor], Tensor], names: Iterable[str]
 ) -> list[LayerSample]:
-    """Run one forward and backward pass and say what passed through the named modules, in their order.
+    """Run one forward and one backward pass; activations and gradients of the named modules, in their order.
 
     Parameters' gradients are computed and thrown away; hooks are removed also when the pass fails.
 

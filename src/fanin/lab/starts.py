@@ -1,4 +1,4 @@
-"""Ways to start a model: what the `inits` of a comparison may be, and how each is carried out."""
+"""Ways to start a model: what the `inits` of a comparison may be, and what each does to a model."""
 
 from __future__ import annotations
 

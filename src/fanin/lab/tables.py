@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
+
+from fanin.text.names import clean
 
 if TYPE_CHECKING:
     from fanin.lab.verdicts import ComparisonData, Verdict
@@ -30,10 +32,10 @@ def _reached(value: float | None, spec: str) -> str:
     return "-" if value is None else "never" if math.isinf(value) else format(value, spec)
 
 
-def _row(v: Verdict, *, first: bool, target: bool) -> list[str]:
+def _row(v: Verdict, *, first: bool, target: bool) -> list[str | Text]:
     loss = number(v.final_loss) + ("" if math.isnan(v.final_loss_std) else f" ± {v.final_loss_std:.3f}")
     against = "(compared with)" if first else number(v.difference, "+.3f")
-    row = [escape(v.init), f"{v.lr:g}", number(v.initial_loss), loss, number(v.score), against]
+    row: list[str | Text] = [Text(clean(v.init)), f"{v.lr:g}", number(v.initial_loss), loss, number(v.score), against]
     row.append("" if first or v.p_value is None else f"{v.p_value:.2g}")
     if target:
         row += [_reached(v.steps_to_target, ".0f"), _reached(v.seconds_to_target, ".1f")]
@@ -55,7 +57,7 @@ def comparison_table(result: ComparisonData) -> Table:
     for verdict in result.verdicts:
         if many and verdict.task != last:
             table.add_section()
-            table.add_row(f"[bold]{escape(verdict.task)}[/]")
+            table.add_row(Text(clean(verdict.task), style="bold"))
             last = verdict.task
         table.add_row(*_row(verdict, first=verdict.init == result.inits[0], target=result.target is not None))
     return table

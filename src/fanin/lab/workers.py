@@ -1,4 +1,4 @@
-"""Where the runs of a comparison are carried out: this process, all cores, or a Ray cluster.
+"""Where the runs of a comparison run: this process, all cores, or a Ray cluster.
 
 A worker gets a pure function and its arguments and returns a result; only the calling process writes. So a killed
 worker loses one run, which is done again, and nothing is ever counted twice.

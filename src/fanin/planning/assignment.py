@@ -1,4 +1,4 @@
-"""What a plan says about one parameter."""
+"""One parameter of a model in a plan."""
 
 from __future__ import annotations
 

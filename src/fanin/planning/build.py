@@ -1,4 +1,4 @@
-"""`plan` and `init_`: from a model and a recipe to a plan, and on into the weights."""
+"""`plan` and `init_`: from a model and a recipe to a plan and to weights."""
 
 from __future__ import annotations
 
@@ -44,13 +44,13 @@ def plan(
     on_unknown: Literal["raise", "keep"] = "raise",
     **options: Any,
 ) -> Plan:
-    """Choose an initializer for every parameter of a model and say why; nothing in the model changes.
+    """Choose an initializer, with its reason, for every parameter of a model; nothing in the model changes.
 
     Args:
         model: any ``torch.nn.Module``; its parameters may be real, fake or on the meta device.
         inputs: a tensor, a tuple of positional arguments or a dict of keyword arguments for its forward pass; only
-            shapes, integer values and the second moment of a float input matter. Where none are given they are made
-            up for models that say what they take.
+            shapes, integer values and the second moment of a float input matter. Where none are given, inputs
+            are made for models whose class or configuration fixes their shape.
         recipe: a name in ``fanin.recipes.RECIPES``.
         seed: of the streams, 0 <= seed < 2**64.
         overrides: glob on the qualified name -> an initializer, its name, or None to keep the tensor; the first
@@ -150,7 +150,7 @@ def init_(
 
 
 def _matched_names(slots: Mapping[str, Slot]) -> list[tuple[str, ...]]:
-    """The names that patterns are held against: of a part of a parametrized tensor also the tensor's own."""
+    """The names that patterns are matched with: of a part of a parametrized tensor also the tensor's own."""
     return [(*s.names, s.through) if s.through else s.names for s in slots.values() if s.holds_values]
 
 
@@ -256,7 +256,7 @@ def _derived(slot: Slot, seen: Seen | None) -> Assignment:
         action="derive",
         through=slot.through,
         rule="derived",
-        reason=f"set together with {slot.holder}, so that {slot.through} is what its law says",
+        reason=f"set together with {slot.holder}, so that {slot.through} follows its law",
     )
 
 

@@ -35,8 +35,8 @@ class PlanData(Mapping[str, Assignment]):
         model: class name of the model.
         assignments: by first qualified name, in the order of the model.
         options: the recipe's options as they were used.
-        warnings: what concerns the whole model.
-        extras: what else the recipe has to say, JSON-ready (learning-rate groups of mup, the predicted stream).
+        warnings: about the model as a whole.
+        extras: other results of the recipe, JSON-ready (learning-rate groups of mup, the predicted stream).
 
     Example:
         >>> kept = Assignment(

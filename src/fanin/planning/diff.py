@@ -1,4 +1,4 @@
-"""What two plans do differently, or where a live model departs from a plan, as data with a view."""
+"""Differences between two plans, or between a plan and a live model, as data that rich can print."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ def _shown(value: Any) -> str:
 
 
 def diff_plans(left: PlanData, right: PlanData) -> PlanDiff:
-    """What two plans say differently about each parameter, and the settings of the plans themselves."""
+    """Differences between two plans: of each parameter, and of the settings of the plans."""
     names = list(dict.fromkeys((*left.assignments, *right.assignments)))
     found: list[Difference] = []
     if left.seed != right.seed:
@@ -143,7 +143,7 @@ def diff_plans(left: PlanData, right: PlanData) -> PlanDiff:
 
 
 def diff_with_model(plan: PlanData, model: torch.nn.Module) -> PlanDiff:
-    """Where a live model departs from a plan, beyond five standard errors."""
+    """Differences between a plan and a live model, beyond five standard errors."""
     verification = verify(plan, model)
     rows = tuple(
         Difference(name=m.name, field=m.quantity, left=m.expected, right=m.measured) for m in verification.mismatches

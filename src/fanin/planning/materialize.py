@@ -1,4 +1,4 @@
-"""Give a model built on the meta device its memory, weights and buffers, and say where the buffers came from."""
+"""Give a model built on the meta device memory, weights and buffers, and report the source of each buffer."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def _buffer_values(model: torch.nn.Module, given: Mapping[str, Any]) -> tuple[di
     if unknown:
         shown = "\n  ".join(f"{n}: {why}" for n, why in list(unknown.items())[:12])
         raise PlanError(
-            f"the values of {len(unknown)} buffers cannot be known; nothing was changed:\n  {shown}\nPass them with "
+            f"the values of {len(unknown)} buffers are not known; nothing was changed:\n  {shown}\nPass them with "
             "buffers={name: tensor}, or build those modules on the CPU."
         )
     return values, how

@@ -26,8 +26,8 @@ class Plan(PlanData):
         model: class name of the model.
         assignments: by first qualified name, in the order of the model.
         options: the recipe's options as they were used.
-        warnings: what concerns the whole model.
-        extras: what else the recipe has to say, JSON-ready (learning-rate groups of mup, the predicted stream).
+        warnings: about the model as a whole.
+        extras: other results of the recipe, JSON-ready (learning-rate groups of mup, the predicted stream).
 
     Example:
         >>> import fanin, torch
@@ -57,10 +57,10 @@ class Plan(PlanData):
         return explain_text(self, self[name])
 
     def diff(self, other: PlanData | torch.nn.Module) -> PlanDiff:
-        """What another plan does differently, or where a live model departs from this plan.
+        """Differences from another plan, or between this plan and a live model.
 
         Args:
-            other: a plan, or a model whose tensors are held against this one.
+            other: a plan, or a model whose tensors are compared with this plan.
         """
         from fanin.planning.diff import diff_plans, diff_with_model
 
@@ -69,7 +69,7 @@ class Plan(PlanData):
     def verify(self, model: torch.nn.Module, *, z: float = 5.0, bits: bool = False) -> Verification:
         """Whether a model's tensors are what the plan says.
 
-        A tensor is compared with its stream first. Where it holds other numbers, all of them are held against the
+        A tensor is compared with its stream first. Where it holds other numbers, all of them are compared with the
         law: mean and variance, bound, orthogonality, and rows of zeros or equal rows where the law makes every unit
         its own. NaN and infinity are departures, also in what the plan keeps; so is a tie that the model has lost.
 
@@ -117,10 +117,10 @@ class Plan(PlanData):
         Args:
             model: a model with tensors on "meta"; it is changed in place.
             device: where the tensors go.
-            buffers: values for buffers that cannot be known, by qualified name.
+            buffers: values of buffers that the model's classes do not fix, by qualified name.
 
         Raises:
-            PlanError: the plan does not fit, or buffers cannot be known (named); nothing was changed.
+            PlanError: the plan does not fit, or values of buffers are not known (named); nothing was changed.
         """
         from fanin.planning.materialize import materialize
 

@@ -1,4 +1,4 @@
-"""A plan as a table: parameters that repeat over blocks on one line, each reason said once below.
+"""A plan as a table: parameters that repeat over blocks on one line, each reason once below.
 
 The same table in a terminal, through a pipe and by `print`: in colour only where a terminal shows it.
 """

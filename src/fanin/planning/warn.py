@@ -32,7 +32,7 @@ def law_warnings(a: Assignment, *, output: bool = False) -> tuple[str, ...]:
 
 
 def plan_warnings(plan: PlanData) -> tuple[str, ...]:
-    """What concerns the model as a whole."""
+    """Warnings about the model as a whole."""
     return tuple(_kept_unknown(plan))
 
 

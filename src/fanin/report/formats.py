@@ -62,7 +62,7 @@ def render(result: CheckResult, format: str) -> str:
 
 
 def format_of(path: str | Path) -> str:
-    """The format that the ending of a file's name says (`ENDINGS`).
+    """The format that the ending of a file's name gives (`ENDINGS`).
 
     Raises:
         ArgumentError: the ending names no format.
@@ -99,13 +99,13 @@ def assert_output(format: str, path: str | Path | None) -> None:
 
 
 def save(result: CheckResult, path: str | Path) -> Path:
-    """Write the report to a file whose ending says the format (`ENDINGS`).
+    """Write the report to a file whose ending gives the format (`ENDINGS`).
 
     The text is made first and written last: an error leaves an existing file as it was.
 
     Raises:
         ArgumentError: the ending names no format.
-        OutputError: the file cannot be written; what was there stands.
+        OutputError: the file cannot be written; what was there is kept.
     """
     write_text(path, render(result, format_of(path)))
     return Path(path)

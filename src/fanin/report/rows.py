@@ -1,4 +1,4 @@
-"""What the views show of a result: selections and groups of its rows, no new numbers."""
+"""Selections and groups of a result's rows for the views; no new numbers."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def _name(site: Site, shared: bool) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Departure:
-    """Operations that lie far from what theory expects, for one reason: the worst of them and its distance.
+    """Operations whose measured values differ from what theory expects, for one reason, with the largest difference.
 
     `what` is "signals" or "gradients".
     """
@@ -116,7 +116,7 @@ class Departure:
 
 
 def departures(sites: Sequence[Site]) -> tuple[Departure, ...]:
-    """Where theory and measurement part, by the assumption that fails there."""
+    """Where measured and predicted values differ, by the assumption that does not hold there."""
     far: dict[tuple[str, bool], list[tuple[Site, float]]] = {}
     for site in sites:
         for predicted, backward in ((site.predicted, False), (site.predicted_backward, True)):
@@ -163,7 +163,7 @@ def _together(paths: Sequence[str], width: int | None) -> str:
 
 
 def limit_of(finding: Finding) -> str:
-    """Value, unit and limit in words; empty where the fault is a fact and not a number.
+    """Value, unit and limit in words; empty where the fault has no number.
 
     Example:
         >>> from fanin.rules.finding import Fix

@@ -1,4 +1,4 @@
-"""What the rules say of themselves, for the views that list or explain rules."""
+"""Names, pages and limits of the rules, for the views that list or explain rules."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class RuleText:
         name: "forward-vanishing".
         title: the first line of its page.
         why: why it matters.
-        measured: what is measured, and where the limits lie.
+        measured: what is measured, and its limits.
         fix: what to do in general.
     """
 
@@ -58,7 +58,7 @@ def rule_text(code: str, name: str = "") -> RuleText:
 
 
 def rule_texts(result: CheckResult) -> tuple[RuleText, ...]:
-    """The rules that a result speaks of, in the order of their codes."""
+    """The rules that a result names, in the order of their codes."""
     names = {code: code for code in result.checked}
     for finding in (*result.findings, *result.consequences, *result.ignored):
         names[finding.code] = finding.name

@@ -49,7 +49,7 @@ def to_text(result: CheckResult, *, width: int = WIDTH, max_layers: int | None =
 
 
 def show(result: CheckResult, *, console: Console | None = None, max_layers: int | None = 24) -> None:
-    """Print the report: in colour on a terminal, plain through a pipe; NO_COLOR, FORCE_COLOR and COLUMNS are heeded."""
+    """Print the report: in colour on a terminal, plain through a pipe; NO_COLOR, FORCE_COLOR and COLUMNS work."""
     (console or standard_console()).print(TerminalReport(result, max_layers=max_layers))
 
 
@@ -105,7 +105,7 @@ def _header(result: CheckResult, width: int, write: _Write) -> RenderableType:
 
 
 def _facts(facts: Sequence[tuple[str, str]], width: int, write: _Write) -> list[Text]:
-    """Name and value pairs, as many on a line as fit: a pair is never torn."""
+    """Name and value pairs, as many on a line as fit; a pair stays on one line."""
     lines = [Text()]
     for name, value in facts:
         pair = Text.assemble((f"{name} ", "dim"))
@@ -223,8 +223,8 @@ def _layers(result: CheckResult, limit: int | None, width: int, write: _Write) -
     yield table
     for part in departures(sites):
         words = (
-            f"{part.what}: theory and measurement part at {part.where} (z up to {part.z:+.0f}); it fails that "
-            f"{part.assumption}"
+            f"{part.what}: measured and predicted values differ at {part.where}, by up to {abs(part.z):.0f} standard "
+            f"errors. Assumption that does not hold there: {part.assumption}"
         )
         yield Text(write(words), style="dim")
     if len(shown) < len(sites):
@@ -254,7 +254,7 @@ class _Column:
         return MISSING if value is None else self.format(value)
 
 
-# Expected sizes stand in the page and in Markdown; here z, their distance from the measured ones in standard errors.
+# Expected sizes are in the page and in Markdown; here z, their distance from the measured ones in standard errors.
 _COLUMNS = (
     _Column("rms", lambda r: size_of(r.site.forward)),
     _Column("z", lambda r: r.site.predicted.z if r.site.predicted else None, standard_errors),

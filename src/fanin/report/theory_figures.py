@@ -51,7 +51,7 @@ def _line(axes: Axes, x: NDArray[np.int64], values: NDArray[np.float64], name: s
 
 
 def _widen(axes: Axes) -> None:
-    """At least one decade, so that rounding is not drawn as drama."""
+    """At least one decade, so that rounding errors do not look like a trend."""
     low, high = axes.get_ylim()
     if high / low < 10.0:
         middle = (low * high) ** 0.5

@@ -14,7 +14,7 @@ def jsonable(value: Any) -> Any:
     """The value as dicts, lists, strings, numbers, booleans and None.
 
     JSON has no NaN and no infinity: they become the strings "nan", "inf" and "-inf", so nothing is lost and every
-        parser reads it.
+    parser reads it.
 
     Example:
         >>> jsonable({"a": (1, float("inf"))})

@@ -47,7 +47,7 @@ def sentence(text: object) -> str:
 
 
 def shorten(text: str, width: int, *, ellipsis: str = "…") -> str:
-    """The text in at most `width` characters: a long one loses its middle, because the end of a path tells most.
+    """The text in at most `width` characters: a long one loses its middle, as the end of a path identifies it best.
 
     Example:
         >>> shorten("encoder.layers.11.attention.output.dense", 24)

@@ -1,4 +1,4 @@
-"""Qualified names, grouped: what repeats over blocks is said once.
+"""Qualified names, grouped: names that repeat over blocks under one pattern.
 
 A name is split at its dots; a part of digits alone is an index. Names that differ in indices only share a pattern.
 """
@@ -29,13 +29,13 @@ class PathGroup:
 
 
 def group_paths(paths: Iterable[str], key: Callable[[str], Hashable] | None = None) -> tuple[PathGroup, ...]:
-    """Names that differ in indices only, under patterns that say exactly which.
+    """Names that differ in indices only, under patterns that give exactly these names.
 
-    A pattern never stands for a name that was not given: indices that are no full grid get several patterns.
+    A pattern covers no name that was not given: indices that are no full grid get several patterns.
 
     Args:
         paths: qualified names.
-        key: names are put together only where this agrees (the initializer of a parameter, say).
+        key: names are put together only where this is equal (for example the initializer of a parameter).
 
     Returns:
         The groups, each at the place of its first member.

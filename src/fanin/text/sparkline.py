@@ -11,7 +11,7 @@ __all__ = ["sparkline"]
 
 _BLOCKS = "▁▂▃▄▅▆▇█"
 _PLAIN = "_.-~=+*#"
-# A healthy network stays within a decade: less than two decades over the height would draw noise as drama.
+# A healthy network stays within a decade: a smaller range would make noise look like a trend.
 _LEAST_DECADES = 2.0
 
 

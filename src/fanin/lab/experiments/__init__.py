@@ -12,7 +12,7 @@ __all__ = ["EXPERIMENTS", "Experiment", "Outcome", "Settings", "load", "run"]
 
 # name on the command line -> (module, what it shows)
 EXPERIMENTS: dict[str, tuple[str, str]] = {
-    "three-scales": ("three_scales", "five ReLU layers: activations choked, right, exploding"),
+    "three-scales": ("three_scales", "five ReLU layers: activations vanish, keep their size, explode"),
     "one-third": ("one_third", "tanh under U(±1/√n) and Glorot: the per-layer factor 1/3 against 1"),
     "he-depth": ("he_depth", "22 and 30 ReLU layers: Glorot stalls where He trains"),
     "symmetry": ("symmetry", "zeros and constants: the number of distinct hidden units stays one"),
@@ -40,5 +40,5 @@ def load(name: str) -> Experiment:
 
 
 def run(name: str, settings: Settings | None = None) -> Outcome:
-    """Carry out the experiment of that name."""
+    """Run the experiment of that name."""
     return load(name).run(settings or Settings())

@@ -109,8 +109,8 @@ def _text(numbers: dict[str, Any]) -> str:
         return f"{law[what][0]:.2g} to {law[what][-1]:.2g}"
 
     return (
-        f"Under U(±1/√n) each map multiplies the second moment of what it reads by {classic['forward']:.3f} on the "
-        f"way up and that of gradients by {classic['backward']:.3f} on the way down: a third, since n Var(w) = n "
+        f"Under U(±1/√n) each map multiplies the second moment of what it reads by {classic['forward']:.3f} forward "
+        f"and that of gradients by {classic['backward']:.3f} backward: a third, since n Var(w) = n "
         f"(1/√n)² / 3. Activations fall from std {fall(classic, 'activation_std')} over the layers, and gradients "
         f"grow towards the top from {fall(classic, 'gradient_std')}, so the first layers learn least. Under Glorot's "
         f"law the factors are {glorot['forward']:.3f} and {glorot['backward']:.3f}; gradients keep their size "

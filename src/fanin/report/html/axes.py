@@ -32,7 +32,7 @@ class LogScale:
     end: float
 
     def __call__(self, value: float) -> float:
-        """The pixel of a value; what lies outside, zero and what is not finite go to the nearer end."""
+        """The pixel of a value; zero, values outside and values that are not finite go to the nearer end."""
         return self.place(value)[0]
 
     def place(self, value: float) -> tuple[float, Place]:
@@ -130,7 +130,7 @@ class DepthAxis:
         return self.left + (column + 0.5) * self.slot
 
     def legs(self, y: float) -> tuple[Markup, float]:
-        """What stands under a plot whose lower edge is `y`: the blocks, the numbers, and where it all ends."""
+        """What is under a plot whose lower edge is `y`: the blocks, the numbers, and its lower end."""
         strip, ticks = self.strip(y), self.index_ticks(y + (32 if self._sections() else 14))
         return strip + ticks, y + (20 if self._sections() else 0) + (18 if ticks else 0)
 
@@ -173,7 +173,7 @@ class DepthAxis:
         return el("g", *columns, aria_hidden="true")
 
     def index_ticks(self, y: float) -> Markup:
-        """Numbers of the columns, where the blocks say too little."""
+        """Numbers of the columns, where the names of blocks are too few."""
         if len(self._sections()) > 3 or len(self._sections()) == len(self.names):
             return Markup("")
         step = nice_step(len(self.names), 12)

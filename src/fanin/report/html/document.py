@@ -65,7 +65,7 @@ _SECTIONS = (
 def to_html(result: CheckResult, *, max_bytes: int = MAX_BYTES) -> str:
     """One page, complete in itself, at most `max_bytes` long.
 
-    Embedded data give way first, then operations and findings, the least telling first; the page says what is missing.
+    Embedded data give way first, then operations and findings, the least telling first; the page lists what is missing.
     """
     for limit in _LIMITS:
         sites = page_sites(result, limit)
@@ -229,7 +229,7 @@ def _loss_facts(result: CheckResult) -> list[tuple[str, str]]:
     if math.isfinite(loss.value) and loss.source != "cotangent":
         facts.append(("loss at the start", figures(loss.value)))
     if loss.baseline is not None:
-        facts.append(("loss of knowing nothing", figures(loss.baseline)))
+        facts.append(("loss of a constant prediction", figures(loss.baseline)))
     if loss.logit_std is not None:
         facts.append(("std of the logits", figures(loss.logit_std)))
     if measured.output_cosine is not None:

@@ -1,4 +1,4 @@
-"""One page that stands alone: styles, script and data inside, nothing fetched, no script but ours allowed to run."""
+"""One complete page: styles, script and data inside, nothing fetched, no script but ours allowed to run."""
 
 from __future__ import annotations
 

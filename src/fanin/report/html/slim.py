@@ -25,7 +25,7 @@ _STEPS: tuple[tuple[str, frozenset[str]], ...] = (
 def slim(document: Mapping[str, Any], left_out: Iterable[str] = ()) -> Iterator[dict[str, Any]]:
     """The document with numbers to five figures, texts to 400 characters and no empty fields, then with less and less.
 
-    `left_out` says what is missing.
+    `left_out` lists what is missing.
 
     Args:
         document: plain JSON values.

@@ -24,7 +24,7 @@ KIND_NAMES: Mapping[str, str] = MappingProxyType(
     }
 )
 
-# Relative path data on a circle of radius 1, drawn from the middle; told apart by shape and by filled or hollow.
+# Relative path data on a circle of radius 1, drawn from the middle; distinguished by shape and by filled or hollow.
 _SHAPES: Mapping[str, tuple[tuple[str, float, float], ...]] = MappingProxyType(
     {
         "norm": (("m", 0, -1.25), ("l", 1.25, 1.25), ("l", -1.25, 1.25), ("l", -1.25, -1.25)),

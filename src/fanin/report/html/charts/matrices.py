@@ -81,7 +81,7 @@ def _matrix(matrix: Matrix, x: float) -> Markup:
 
 
 def mean_note(one_minus_mean: float) -> str:
-    """The mean cosine, or its distance from 1 where that says more.
+    """The mean cosine, or its distance from 1 where that shows more.
 
     Example:
         >>> mean_note(0.4), mean_note(3e-5)
