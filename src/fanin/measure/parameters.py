@@ -14,6 +14,7 @@ from fanin.measure.recorder import PassRecorder
 from fanin.measure.virtual_step import gradient_state
 from fanin.model.reading import Reading
 from fanin.model.roles import Seen, fans_or_none
+from fanin.tensors.values import readable
 
 __all__ = ["parameter_records"]
 
@@ -87,7 +88,7 @@ def _measured(parameter: torch.Tensor, gradient: torch.Tensor | None) -> tuple[T
     """Statistics of a parameter and of its gradient; None for one that holds no floating numbers."""
     if not parameter.is_floating_point():
         return None
-    weight = unpack(pack(parameter))
+    weight = unpack(pack(parameter)) if readable(parameter) else None
     if weight is None:
         return None
     reduced = None if gradient is None or gradient.layout is not torch.strided else unpack(pack(gradient))

@@ -160,14 +160,14 @@ def _backward(task: MeasureTask, result: Pass, leaves: list[torch.Tensor]) -> No
 def _gradients(value: torch.Tensor, wanted: list[torch.Tensor], *, accumulate: bool) -> list[torch.Tensor | None]:
     """Gradients without writing `.grad`; with `accumulate`, through `.grad`, which gets back what it held."""
     if not accumulate:
-        return list(torch.autograd.grad(value, wanted, allow_unused=True))
+        return [_dense(g) for g in torch.autograd.grad(value, wanted, allow_unused=True)]
     kept = [(w, w.grad) for w in wanted]
     try:
         for w in wanted:
             w.grad = None
         # Not value.backward(): that would pass through the function mode, which sees nothing of what it is in itself.
         torch.autograd.backward([value])
-        return [w.grad for w in wanted]
+        return [_dense(w.grad) for w in wanted]
     finally:
         for w, grad in kept:
             w.grad = grad
@@ -230,3 +230,8 @@ def received(done: Pass) -> dict[str, torch.Tensor]:
 def _differentiable(output: Any) -> dict[str, torch.Tensor]:
     """Outputs that a gradient may reach, by their path in what the model returned."""
     return {path: t for path, t in named_tensors(output) if t.requires_grad}
+
+
+def _dense(gradient: torch.Tensor | None) -> torch.Tensor | None:
+    """A gradient with all its zeros: that of an ``Embedding(sparse=True)`` holds only the rows that were read."""
+    return gradient.to_dense() if gradient is not None and gradient.is_sparse else gradient

@@ -35,6 +35,11 @@ def eager_module(model: Any) -> torch.nn.Module:
 
 
 def _refuse_without_values(module: torch.nn.Module) -> None:
+    if not hasattr(module, "training"):
+        raise ArgumentError(
+            f"{type(module).__name__} was frozen (torch.jit.freeze): its weights are constants of its code, and none "
+            "is left to measure. Check the model before it is frozen."
+        )
     tensors = [*module.named_parameters(), *module.named_buffers()]
     lazy = [
         n

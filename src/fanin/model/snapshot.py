@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 import torch
 
 from fanin.model import untouched as traceless
+from fanin.tensors.values import readable
 
 __all__ = ["untouched"]
 
@@ -48,7 +49,7 @@ def _same_bits(a: torch.Tensor, b: torch.Tensor) -> bool:
 
 
 def _plain(x: torch.Tensor) -> bool:
-    return x.layout is torch.strided and x.device.type != "meta" and not x.is_quantized
+    return x.device.type != "meta" and readable(x)
 
 
 def _values(model: torch.nn.Module) -> Callable[[], None]:

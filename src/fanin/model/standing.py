@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from fanin.errors import ArgumentError, PlanError, did_you_mean
 from fanin.model.parameters import Slot
 from fanin.model.wrappers import join, named_buffers, named_modules
-from fanin.tensors.values import finite, why_empty
+from fanin.tensors.values import finite, readable, why_empty
 
 if TYPE_CHECKING:
     import torch
@@ -91,6 +91,8 @@ def _named(slots: Mapping[str, Slot], missing: Sequence[str]) -> dict[str, str]:
 
 
 def _not_drawn(tensor: torch.Tensor) -> str:
+    if tensor.device.type != "meta" and not readable(tensor) and type(tensor).__name__ != "FakeTensor":
+        return f"its numbers are kept in a way of their own ({type(tensor).__name__}, {tensor.layout}), never drawn"
     if tensor.is_floating_point() or tensor.is_complex():
         return ""
     return f"its dtype {str(tensor.dtype).removeprefix('torch.')} is never drawn"

@@ -87,6 +87,8 @@ def _weight_signal(frame: Frame, value: int, reader: Op, reads: JointMoments | N
 # ---------------------------------------------------------------------- one op
 def forward(frame: Frame, op: Op) -> Sequence[Signal]:
     """Signals of an op's outputs."""
+    if any(frame.graph.value(v).numel == 0 for v in (*op.inputs, *op.outputs)):
+        return [Signal(moments=None, provenance="unknown") for _ in op.outputs]  # nothing has no moments
     known = _from_numbers(frame, op)
     if known is not None:
         return known

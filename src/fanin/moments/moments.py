@@ -289,8 +289,8 @@ def common_factors(options: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
         ((4, 2, 8), (12,))
     """
     bounds = sorted({b for sizes in options for b in itertools.accumulate(sizes, lambda a, b: a * b)})
-    if any(b % a for a, b in itertools.pairwise(bounds)):
-        return (bounds[-1],)
+    if bounds[0] == 0 or any(b % a for a, b in itertools.pairwise(bounds)):
+        return (math.prod(options[0]),)
     return _ratios(bounds)
 
 

@@ -12,7 +12,7 @@ from fanin.model.parametrized import Parametrized
 from fanin.planning.assignment import Assignment
 from fanin.recipes.reading.departures import Mismatch, departures
 from fanin.recipes.reading.numbers import exact_numbers
-from fanin.tensors.values import finite
+from fanin.tensors.values import finite, readable
 
 if TYPE_CHECKING:
     import torch
@@ -139,6 +139,8 @@ def _held(case: _Case) -> tuple[str, list[Mismatch]]:
         return "law", case.differs("values", "finite", "NaN or infinite")
     if a.initializer is None:
         return "not_checked", []
+    if not readable(slot.tensor):
+        return "law", case.differs("values", str(a.initializer), f"kept by a {type(slot.tensor).__name__}, not read")
     if slot.behind is not None and a.action == "draw":
         return "bits", _through(case, slot.behind)
     tensor = slot.effective().detach()

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from fanin.tensors.shards import is_sharded, local_box
+from fanin.tensors.writable import is_plain
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["finite", "why_empty", "zero_rows_"]
+__all__ = ["finite", "readable", "why_empty", "zero_rows_"]
 
 _PIECE = 1 << 22  # elements looked at before the whole tensor is
 
@@ -27,6 +28,12 @@ def why_empty(tensor: torch.Tensor) -> str:
     if finite(tensor):
         return ""
     return "holds NaN" if bool(tensor.detach().isnan().any()) else "holds infinite numbers"
+
+
+def readable(tensor: torch.Tensor) -> bool:
+    """Whether the numbers of a tensor can be read and compared: it is dense, and keeps them as torch does."""
+    dense = tensor.layout is not None and str(tensor.layout) == "torch.strided" and not tensor.is_nested
+    return dense and not tensor.is_quantized and (is_plain(tensor) or is_sharded(tensor))
 
 
 def finite(tensor: torch.Tensor) -> bool:

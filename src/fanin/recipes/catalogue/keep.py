@@ -11,13 +11,13 @@ import math
 from dataclasses import dataclass, replace
 from typing import Any
 
-from fanin.errors import ArgumentError
 from fanin.layout import Fans, Layout
 from fanin.model.roles import Seen, fans_or_none
 from fanin.recipes.base import Choice, Chosen, Live, Recipe
 from fanin.recipes.reading.numbers import exact_numbers
 from fanin.recipes.reading.recognise import Recognised, named_std, recognise
 from fanin.recipes.step import Step
+from fanin.tensors.values import readable
 
 __all__ = ["KEEP", "KeepOptions", "kept", "rows_of_zeros"]
 
@@ -92,11 +92,10 @@ def _steps(shape: tuple[int, ...], layout: Layout | None, got: Recognised) -> tu
 def _recognised(tensor: Any, layout: Layout | None, zero_rows: tuple[int, ...]) -> Recognised:
     if type(tensor).__name__ == "FakeTensor":
         return Recognised(law=None, mean=math.nan, std=math.nan, words="a fake tensor: there are no numbers to read")
-    try:
-        values = exact_numbers(tensor)
-    except (RuntimeError, TypeError, NotImplementedError, ArgumentError) as error:
-        words = f"its numbers cannot be read ({type(error).__name__})"
+    if not readable(tensor):
+        words = f"numbers that cannot be read ({type(tensor).__name__}, {tensor.layout})"
         return Recognised(law=None, mean=math.nan, std=math.nan, words=words)
+    values = exact_numbers(tensor)
     return recognise(values, layout, dtype=str(tensor.dtype).removeprefix("torch."), zero_rows=zero_rows)
 
 

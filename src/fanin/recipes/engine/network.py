@@ -14,6 +14,7 @@ from fanin.graph.roles.data import Branch, ParameterRole, Roles, Use
 from fanin.graph.roles.label import roles
 from fanin.memory import as_array
 from fanin.recipes.base import Live
+from fanin.tensors.values import readable
 
 if TYPE_CHECKING:
     import torch
@@ -205,7 +206,7 @@ class Network:
     def live(self, name: str) -> Any | None:
         """The numbers of a parameter as a NumPy array; None on the meta device."""
         tensor = self.tensors.get(name)
-        if tensor is None or tensor.device.type == "meta" or tensor.numel() == 0:
+        if tensor is None or tensor.device.type == "meta" or tensor.numel() == 0 or not readable(tensor):
             return None
         return as_array(tensor.detach().float().cpu())
 
