@@ -9,26 +9,18 @@ import torch
 from torch import nn
 
 from fanin.errors import ArgumentError
-from fanin.layout import Layout
+from fanin.model.owners import owners
 from fanin.streams.keys import key
 
 if TYPE_CHECKING:
     from fanin.initializers.base import Initializer
 
-__all__ = ["Init", "draw_weights_", "start_", "weight_layout"]
+__all__ = ["Init", "draw_weights_", "start_"]
 
 # None keeps what the constructor drew; a string names a recipe; a law is drawn for every weight; a callable of
 # (model, seed) does what it likes and may return the number of updates it has already spent.
 Init = Any
-
-
-def weight_layout(module: nn.Module) -> Layout | None:
-    """What the axes of ``module.weight`` mean, for the layers that hold a matrix or a kernel; None for all others."""
-    if isinstance(module, nn.Linear):
-        return Layout.linear()
-    if isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d):
-        return Layout.conv(len(module.kernel_size), groups=module.groups, stride=module.stride)
-    return None
+_DRAWN = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 
 def draw_weights_(model: nn.Module, law: Initializer, *, seed: int = 0) -> None:
@@ -39,15 +31,16 @@ def draw_weights_(model: nn.Module, law: Initializer, *, seed: int = 0) -> None:
         law: any initializer.
         seed: of the streams; each weight's key is its qualified name.
     """
-    for name, module in model.named_modules():
-        layout = weight_layout(module)
-        if layout is None:
+    owned = owners(model, [name for name, _ in model.named_parameters()])
+    for name, found in owned.items():
+        if not isinstance(found.module, _DRAWN):
             continue
-        path = f"{name}.weight" if name else "weight"
-        law.fill_(module.weight, key=key(seed, path), layout=layout)
-        if module.bias is not None:
+        tensor = getattr(found.module, found.attribute)
+        if found.role == "weight" and found.layout is not None:
+            law.fill_(tensor, key=key(seed, name), layout=found.layout)
+        elif found.role == "bias":
             with torch.no_grad():
-                module.bias.zero_()
+                tensor.zero_()
 
 
 def start_(model: nn.Module, init: Init, *, seed: int, inputs: Any) -> int:
