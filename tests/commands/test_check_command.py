@@ -15,7 +15,7 @@ from fanin.checking.compare import compare_reports
 from fanin.commands.app import app, main
 from fanin.commands.check import check_target
 from fanin.commands.explain import page
-from fanin.errors import ArgumentError, CaptureError, TargetError
+from fanin.errors import ArgumentError, CaptureError, TargetError, UnknownNameError
 from fanin.rules.table import RULES
 
 SOURCE = """
@@ -215,3 +215,31 @@ def test_empty_parameters_are_no_error():
             return self.layer(x) + self.empty.sum()
 
     assert fanin.check(Net(), torch.randn(8, 4)).ok
+
+
+def test_the_optimizer_reaches_the_rules_on_steps(target):
+    def found(*options):
+        result = run("check", target("good"), "--format", "json", "--no-predict", *options)
+        return result.exit_code, json.loads(result.stdout)
+
+    status, report = found("--optimizer", "adamw", "--lr", "1")
+    assert (status, report["findings"][0]["code"]) == (1, "O901")
+    assert "AdamW" in report["findings"][0]["message"]
+    status, report = found("--optimizer", "AdamW", "--lr", "1e-3")
+    assert status == 0
+    assert "O901" in report["checked"]
+    assert "O901" not in found()[1]["checked"]
+
+
+@pytest.mark.parametrize(
+    ("options", "kind", "words"),
+    [
+        (("--optimizer", "adamm"), UnknownNameError, "did you mean 'adam"),
+        (("--lr", "0.1"), ArgumentError, "needs --optimizer"),
+        (("--optimizer", "sgd", "--lr", "-1"), ArgumentError, "learning rate"),
+    ],
+)
+def test_an_optimizer_that_does_not_exist_is_refused(target, options, kind, words):
+    result = run("check", target("good"), *options)
+    assert isinstance(result.exception, kind)
+    assert words in str(result.exception)

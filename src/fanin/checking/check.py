@@ -37,6 +37,7 @@ def check(
     seeds: int = 1,
     training: bool | None = None,
     predict: bool | None = None,
+    trial: bool = True,
     select: Iterable[str] | None = None,
     ignore: Iterable[str] | None = None,
     per_module_ignores: Mapping[str, Iterable[str]] | None = None,
@@ -63,6 +64,8 @@ def check(
         training: run in this mode instead of the model's own.
         predict: capture the graph and compare what theory expects of every operation, forward and backward, with what
             was measured. None: where the forward makes at most 2,000 operations (it takes about a millisecond each).
+        trial: where a finding that fails recommends other initial values, try `fanin.init_` on a copy and say whether
+            the finding is gone. It costs a copy of the model and one more pass, only where something was found.
         select: codes, prefixes ("S2") or names of the rules to run.
         ignore: likewise, the rules not to run.
         per_module_ignores: glob over module paths -> codes to ignore there.
@@ -87,7 +90,8 @@ def check(
     jobs = (job_of(model, inputs, targets, loss, n) for n in range(seed, seed + seeds))
     trainer = optimizer_of(optimizer)
     draws = range(seed, seed + seeds)
-    return Report(_judged(jobs, draws, settings, trainer, known, target, training=training, predict=predict))
+    judged = _judged(jobs, draws, settings, trainer, known, target, training=training, predict=predict, trial=trial)
+    return Report(judged)
 
 
 def _judged(
@@ -100,15 +104,17 @@ def _judged(
     *,
     training: bool | None,
     predict: bool | None,
+    trial: bool,
 ) -> CheckResult:
     """Measure and judge one job a seed; measurements, header and inline ignores are those of the first."""
+    from fanin.checking.trial import with_trial
     from fanin.measure.run import measure
     from fanin.measure.seen import seen_before
     from fanin.measure.task import MeasureTask
     from fanin.model.eager import eager_module
     from fanin.rules.engine import judge_all, result_of
 
-    first: tuple[Header, Measurements] | None = None
+    first: tuple[Header, Measurements, MeasureTask] | None = None
     seen: Mapping[str, Seen] = {}
     judgements = []
     for seed, job in zip(seeds, jobs, strict=True):
@@ -126,12 +132,14 @@ def _judged(
         if first is None:
             module = eager_module(job.model)
             config = _with_inline_ignores(config, module)
-            first = header_of(module, found, seconds, seeds, target), found
+            first = header_of(module, found, seconds, seeds, target), found, task
             seen = seen_before(found.parameters)
         judgements.append(judge_all(found, config, optimizer))
     if first is None:
         raise ArgumentError("there is nothing to check: no seeds")
-    return result_of(*first, judgements, config, known)
+    header, measurements, task = first
+    result = result_of(header, measurements, judgements, config, known)
+    return with_trial(result, task, config=config, optimizer=optimizer, wanted=trial)
 
 
 def _settings(

@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from fanin.commands.options import InputShape, Seed, Target
-from fanin.errors import TargetError
+from fanin.errors import ArgumentError, TargetError, UnknownNameError, did_you_mean
 from fanin.text.names import clean
 
 if TYPE_CHECKING:
+    import torch
+
     from fanin.checking.report import Report
 
-__all__ = ["ReportFormat", "check", "check_target"]
+__all__ = ["ReportFormat", "check", "check_target", "named_optimizer"]
 
 ReportFormat = Literal["terminal", "json", "sarif", "github", "junit", "markdown", "html"]
 
@@ -36,6 +38,15 @@ def check(
         int, typer.Option(help="Number of draws to check; a finding shows in how many of them it was found.")
     ] = 1,
     seed: Seed = 0,
+    optimizer: Annotated[
+        str | None,
+        typer.Option(help="Optimizer that will train the model, as torch.optim names it: adamw, sgd, ... Adds O901."),
+    ] = None,
+    lr: Annotated[float | None, typer.Option("--lr", help="Its learning rate; torch's default if left out.")] = None,
+    trial: Annotated[
+        bool,
+        typer.Option("--trial/--no-trial", help="Try fanin.init_ on a copy where a finding recommends another start."),
+    ] = True,
     predict: Annotated[
         bool | None,
         typer.Option(
@@ -69,6 +80,8 @@ def check(
         fail_on=fail_on,
         seeds=seeds,
         seed=seed,
+        optimizer=named_optimizer(optimizer, lr),
+        trial=trial,
         predict=predict,
         config=config,
         baseline=baseline,
@@ -81,6 +94,35 @@ def check(
         typer.echo(reports.render(found.result, form))
     if not found.ok:
         raise typer.Exit(1)
+
+
+def named_optimizer(name: str | None, lr: float | None) -> torch.optim.Optimizer | None:
+    """The optimizer of torch.optim with this name, in any case, over one number; None where none is named.
+
+    Only its settings are read: how it moves weights, its learning rate and its eps.
+
+    Raises:
+        ArgumentError: no optimizer has this name, it refuses the learning rate, or a rate comes without an optimizer.
+    """
+    if name is None:
+        if lr is not None:
+            raise ArgumentError(f"--lr {lr:g} needs --optimizer: say which optimizer has this learning rate.")
+        return None
+    import torch
+
+    known = {
+        key.lower(): kind
+        for key, kind in vars(torch.optim).items()
+        if isinstance(kind, type) and issubclass(kind, torch.optim.Optimizer) and kind is not torch.optim.Optimizer
+    }
+    kind = known.get(name.lower())
+    if kind is None:
+        raise UnknownNameError(f"torch.optim has no optimizer {name!r}; {did_you_mean(name.lower(), known)}")
+    settings: dict[str, Any] = {} if lr is None else {"lr": lr}
+    try:
+        return kind([torch.nn.Parameter(torch.zeros(1))], **settings)
+    except (TypeError, ValueError) as error:
+        raise ArgumentError(f"--optimizer {name} with --lr {lr}: {error}") from error
 
 
 def check_target(

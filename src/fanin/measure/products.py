@@ -12,6 +12,7 @@ from fanin.model.operations import CONTRACTIONS
 __all__ = ["Products"]
 
 _ANGLES = frozenset(("sin", "cos", "polar"))
+_ADDED_FIRST = frozenset(("addmm", "baddbmm", "addbmm", "addmv", "addcmul"))
 _PRODUCTS = frozenset(("mul", "div", "addcmul", "lerp", "exp", "pow"))
 
 
@@ -36,11 +37,16 @@ class Products:
         if call.op not in _PRODUCTS and call.op not in CONTRACTIONS:
             return joined
         if joined.data:
-            self.factors |= joined.buffers
+            self.factors.update(*(o.buffers for o in _operands(call.op, origins) if not o.parameters))
         if call.op == "exp" or (call.op in _PRODUCTS and len(origins) > 1):
             self.multiplied.update(s for o in origins for s in o.sites if s >= 0)
         number = _plain_number(call) if len(origins) == 1 and len(joined.sites) <= 1 else None
         return replace(joined, factor=joined.factor * number) if number is not None else joined
+
+
+def _operands(op: str, origins: Sequence[Origin]) -> Sequence[Origin]:
+    """The two tensors that are multiplied: not what is added to their product (a bias, the first of addmm)."""
+    return origins[1:3] if op in _ADDED_FIRST else origins[:2]
 
 
 def _plain_number(call: Call) -> float | None:

@@ -14,6 +14,7 @@ from fanin.report.rows import (
     names_of,
     not_run_by_reason,
     size_of,
+    trial_rows,
     where,
 )
 from fanin.rules.finding import Finding
@@ -43,6 +44,7 @@ def to_markdown(result: CheckResult) -> str:
         lines += _finding(finding)
     if result.consequences:
         lines += ["## Consequences", "", *(_consequence(f) for f in result.consequences), ""]
+    lines += _trial(result)
     lines += _layers(result)
     if result.not_run:
         lines += ["## Not run", ""]
@@ -50,6 +52,15 @@ def to_markdown(result: CheckResult) -> str:
             lines.append(f"- {', '.join(f'{_prose(r.code)} {_prose(r.name)}' for r in rules)}: {_prose(reason)}")
         lines.append("")
     return "\n".join(lines)
+
+
+def _trial(result: CheckResult) -> Iterator[str]:
+    rows = trial_rows(result)
+    if rows:
+        yield from ("## fanin.init_ on a copy", "", "| | before | after |", "| --- | --- | --- |")
+        for row in rows:
+            yield f"| {' | '.join(_prose(cell) for cell in row)} |"
+        yield ""
 
 
 def _finding(finding: Finding) -> Iterator[str]:

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 from fanin.measure.record import ParameterRecord, Site, TensorStats
 from fanin.rules.finding import SEVERITIES, Finding, NotRun
-from fanin.rules.result import Header
+from fanin.rules.result import CheckResult, Header
 from fanin.text.names import clean, one_line, shorten
-from fanin.text.numbers import big, count, seconds
+from fanin.text.numbers import big, count, figures, seconds
 from fanin.text.paths import group_paths
 
 __all__ = [
@@ -28,6 +28,7 @@ __all__ = [
     "ratio_of",
     "sites_of",
     "size_of",
+    "trial_rows",
     "where",
 ]
 
@@ -201,3 +202,18 @@ def header_facts(header: Header) -> tuple[tuple[str, str], ...]:
     if "total" in header.seconds:
         facts.append(("time", seconds(header.seconds["total"])))
     return tuple(facts)
+
+
+def trial_rows(result: CheckResult) -> list[tuple[str, str, str]]:
+    """What `fanin.init_` would change: (what, before, after); empty where it was not tried."""
+    trial = result.trial
+    if trial is None:
+        return []
+    if trial.reason:
+        return [("not possible", "", one_line(trial.reason))]
+    found = (*result.findings, *result.consequences)
+    before = sorted({f.code for f in found if f.severity != "note"})
+    rows = [("verdict", result.verdict, trial.verdict)]
+    if result.measurements.loss.source != "cotangent":
+        rows.append(("first loss", figures(trial.loss_before), figures(trial.loss_after)))
+    return [*rows, ("found", " ".join(map(clean, before)), " ".join(map(clean, trial.found)) or "nothing")]

@@ -25,6 +25,7 @@ from fanin.report.rows import (
     parameters_by_site,
     ratio_of,
     size_of,
+    trial_rows,
     where,
 )
 from fanin.rules.finding import Finding
@@ -90,6 +91,7 @@ class TerminalReport:
             *_depth(self.result, width, options.ascii_only),
             *_findings(self.result, width, write),
             *_layers(self.result, self.max_layers, width, write),
+            *_trial(self.result, write),
             *_verdict(self.result, write),
         )
         yield from console.render(parts, options.update(width=width, highlight=False))
@@ -265,6 +267,20 @@ _COLUMNS = (
     ),
     _Column("1 − cos", lambda r: r.site.sample_cosine.one_minus_mean if r.site.sample_cosine else None),
 )
+
+
+def _trial(result: CheckResult, write: _Write) -> Iterator[RenderableType]:
+    """What `fanin.init_` would change, before and after."""
+    rows = trial_rows(result)
+    if not rows:
+        return
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False, show_edge=False, header_style="dim")
+    for title in ("fanin.init_ on a copy", "before", "after"):
+        table.add_column(Text(title))
+    for row in rows:
+        table.add_row(*(Text(write(cell)) for cell in row))
+    yield table
+    yield Text()
 
 
 def _verdict(result: CheckResult, write: _Write) -> Iterator[RenderableType]:

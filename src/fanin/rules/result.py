@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,7 +11,7 @@ from fanin.measure.record import Measurements
 from fanin.rules.finding import SEVERITIES, Finding, NotRun, Severity
 from fanin.text.jsonable import jsonable
 
-__all__ = ["SCHEMA_VERSION", "CheckResult", "Header"]
+__all__ = ["SCHEMA_VERSION", "CheckResult", "Header", "Trial"]
 
 SCHEMA_VERSION = 1
 
@@ -39,6 +40,27 @@ class Header:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Trial:
+    """What `fanin.init_` would change, tried on a copy of the model.
+
+    Attributes:
+        verdict: of the same rules after it, "" where it could not be tried.
+        loss_before: the first loss of the model as it is.
+        loss_after: that of the copy.
+        gone: codes that the model has and the copy does not have.
+        found: codes of the warnings and errors of the copy.
+        reason: why it could not be tried, "" where it was.
+    """
+
+    verdict: str = ""
+    loss_before: float = math.nan
+    loss_after: float = math.nan
+    gone: tuple[str, ...] = ()
+    found: tuple[str, ...] = ()
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CheckResult:
     """Findings with everything they rest on.
 
@@ -50,6 +72,7 @@ class CheckResult:
         not_run: rules that could not run, with the reason.
         checked: codes of the rules that ran.
         fail_on: the lowest severity that makes `ok` False.
+        trial: what `fanin.init_` would change; None where nothing recommends it or it was not asked for.
     """
 
     header: Header
@@ -61,6 +84,7 @@ class CheckResult:
     not_run: tuple[NotRun, ...] = ()
     checked: tuple[str, ...] = ()
     fail_on: Severity = "warning"
+    trial: Trial | None = None
     schema_version: int = SCHEMA_VERSION
 
     @property

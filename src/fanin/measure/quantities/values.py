@@ -15,6 +15,7 @@ __all__ = ["BEYOND", "HUGE", "buffer_record", "buffer_records", "extremes", "row
 
 BEYOND = 1e3  # times the rms of the rest
 HUGE = 1e6
+_SAMPLE = 4096
 _NEAR = 100.0  # times the median of the non-zero elements: the rest
 _SMALLEST_NORMAL = 2.0**-126  # of float32 and bfloat16
 _ROW_FACTOR = 5.0
@@ -33,10 +34,10 @@ def extremes(x: torch.Tensor) -> Values | None:
         ((1, 2), 1, 0.5)
     """
     x = x.detach()
-    largest = float(torch.linalg.vector_norm(x, math.inf)) if x.numel() else math.nan
+    largest = _largest(x) if x.numel() else math.nan
     if not math.isfinite(largest):
         return None
-    sample = np.abs(strided(x).double().cpu().numpy())
+    sample = np.abs(strided(x, _SAMPLE).double().cpu().numpy())
     alive = sample[sample > 0]
     if not alive.size:
         return Values(largest=largest) if largest <= HUGE else _far_out(x, largest, 0.0, 0.0)
@@ -46,6 +47,12 @@ def extremes(x: torch.Tensor) -> Values | None:
     if largest <= HUGE and (largest <= BEYOND * rest or x.numel() < 8):
         return Values(largest=largest, rest_rms=rest, subnormal_share=low)
     return _far_out(x, largest, _NEAR * middle, low)
+
+
+def _largest(x: torch.Tensor) -> float:
+    """Largest absolute value; NaN where there is any."""
+    low, high = torch.aminmax(x)
+    return float(torch.maximum(low.abs(), high.abs()))
 
 
 def _far_out(x: torch.Tensor, largest: float, near: float, subnormal_share: float) -> Values:
@@ -109,7 +116,7 @@ def buffer_records(
 def buffer_record(name: str, x: torch.Tensor, *, as_angle: bool = False, as_factor: bool = False) -> BufferRecord:
     """What a buffer holds that it should not: NaN, infinities, nothing but zeros."""
     x = x.detach()
-    size = float(torch.linalg.vector_norm(x, math.inf))
+    size = _largest(x)
     nan = plus = minus = 0
     if not math.isfinite(size):
         nan = int(x.isnan().sum())

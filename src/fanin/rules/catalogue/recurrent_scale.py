@@ -85,7 +85,8 @@ class RecurrentScale(Rule):
     """Recurrent weights that blow a state up, or saturate it, over the steps.
 
     What it does:
-        Compares the scale of the matrices of RNN, GRU and LSTM with what their non-linearity bears.
+        Compares the scale of the matrices of RNN, GRU and LSTM with the largest at which their states neither grow nor
+        saturate.
 
     Why:
         A state meets the same matrix at every step. Behind a ReLU its second moment grows by r^2 / 2 a step, r =

@@ -36,10 +36,10 @@ class SampleCollapse(Rule):
 
     What is measured:
         1 - mean cosine and between-sample energy share of the last weighted output: warning where both are below 1e-3,
-        error below 1e-5. Where the head reads an average over P positions, what differs between samples may average out
-        (in noise it does, by a factor of P; in pictures it does not): it counts P times, up to what it was before the
-        average. A zero output (a head closed by design) is left out. Where a multiplicative gate almost closes the
-        branches (LayerScale), the network opens as the gates grow: a note.
+        error below 1e-5. Where the head reads an average over P positions, which can hide differences, the value is
+        multiplied by P, at most up to its value before the average. A zero output (a head closed by design) is left
+        out. Where a multiplicative gate almost closes the branches (LayerScale), the network opens as the gates grow: a
+        note.
 
     Example:
         >>> import torch, fanin

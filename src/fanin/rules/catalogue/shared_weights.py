@@ -27,8 +27,8 @@ class SharedWeights(Rule):
 
     What is measured:
         A map that several names hold and that is applied more than once in one forward, the same way round, none of
-        them a lookup table. A warning where some of the maps are shared and others of the same shape are not, or where
-        the layers that share a weight have biases of their own; a note where all of them are shared.
+        them a lookup table. A warning where the layers that share a weight have biases of their own; a note where one
+        whole module has several names.
 
     Example:
         >>> import torch, fanin
@@ -63,7 +63,7 @@ class SharedWeights(Rule):
         ]
         if not shared:
             return
-        slip = [p for p in shared if _stands_out(context.measurements, p)]
+        slip = [p for p in shared if _has_own_parameters(context.measurements, p)]
         shown = slip or shared
         yield self.finding(
             "warning" if slip else "note",
@@ -87,15 +87,9 @@ def _is_hidden(measurements: Measurements, parameter: ParameterRecord) -> bool:
     return len({s.shape[-1] if s.op == "linear" else s.op for s in sites}) == 1
 
 
-def _stands_out(measurements: Measurements, parameter: ParameterRecord) -> bool:
-    """The owner has other parameters of its own, or maps of this shape exist that nobody shares."""
+def _has_own_parameters(measurements: Measurements, parameter: ParameterRecord) -> bool:
+    """One of the layers that share the weight has a parameter (a bias) that the others do not have."""
+    records = {name: p.path for p in measurements.parameters for name in (p.path, *p.tied)}
     owners = [name.rpartition(".")[0] for name in (parameter.path, *parameter.tied)]
-    names = {n for p in measurements.parameters for n in (p.path, *p.tied)}
-    records = {n: p for p in measurements.parameters for n in (p.path, *p.tied)}
-    own = [{id(records[n]) for n in names if n.rpartition(".")[0] == o} for o in owners]
-    if any(len(mine - others) > 0 for mine, others in ((own[0], o) for o in own[1:])):
-        return True
-    return any(
-        p.shape == parameter.shape and p.is_map and not p.tied and p.owner_class == parameter.owner_class
-        for p in measurements.parameters
-    )
+    held = [{path for name, path in records.items() if name.rpartition(".")[0] == owner} for owner in owners]
+    return any(one != held[0] for one in held)

@@ -25,7 +25,7 @@ class ZeroGradient(Rule):
 
     What is measured:
         Gradient exactly zero on all elements at step zero and after up to three virtual steps of 1 % taken on a copy.
-        A note for recurrent weights that only ever meet a zero initial state.
+        A note for recurrent weights of which only the first time step is used, where the state is zero.
 
     Example:
         >>> import torch, fanin
@@ -73,7 +73,8 @@ class ZeroGradient(Rule):
         yield self.finding(
             "warning" if alone else "error",
             [p.path for p in stuck],
-            f"{len(stuck)} of {total} parameters have zero gradient, and virtual steps do not open them{why}.",
+            f"{len(stuck)} of {total} parameters have zero gradient, still after up to three trial updates on a copy"
+            f"{why}.",
             Fix(
                 text="give the weights a random start; look upstream for dead units",
                 code=INIT,
@@ -87,8 +88,8 @@ class ZeroGradient(Rule):
         return self.finding(
             "note",
             [p.path for p in idle],
-            f"{len(idle)} recurrent weights meet only their zero initial state: the output reads the first step of "
-            "this direction alone (the last token, of a direction that starts there).",
+            f"{len(idle)} recurrent weights get no gradient: the output uses only the first time step of this "
+            "direction, where the state is still zero.",
             Fix(text="read the other end of the reverse direction too", code="torch.cat([h[-2], h[-1]], -1)"),
             value=float(len(idle)),
             unit="parameters",

@@ -18,7 +18,7 @@ _PERIODIC = frozenset(("sin", "cos"))
 _RECURRENT = ("lstm", "gru", "rnn_")
 _LOOKUPS = frozenset(("embedding", "embedding_bag"))
 _GAP_HIGH, _GAP_LOW = math.log(4.0), math.log(8.0)
-_LEAST_HIGH, _MOST_LOW = 2.5, 0.1
+_LEAST_HIGH, _LEAST_HIGH_BRANCH, _MOST_LOW = 5.0, 2.5, 0.1
 _ALWAYS_HIGH = 10.0
 _WITNESS = 0.5  # of the excess (in logarithms) that the measured signal shows as well; of the size, where it falls
 _REST = 1 / 3  # of the maps, at least, are right where the others are called outliers
@@ -34,6 +34,7 @@ class MapSize:
         wanted: rms(W) sqrt(fan_in) that keeps the signal: the gain of the activation behind it, 1 where there is none.
         ratio: rms(W) sqrt(fan_in), times the plain number behind it, over `wanted`.
         seen: rms of the output over rms of the input as measured, over `wanted`; None where the input is not known.
+        ends_branch: its output is added to another signal.
     """
 
     parameter: ParameterRecord
@@ -41,6 +42,7 @@ class MapSize:
     wanted: float
     ratio: float
     seen: float | None
+    ends_branch: bool = False
 
     @property
     def witnessed(self) -> bool:
@@ -91,7 +93,7 @@ def map_sizes(measurements: Measurements) -> list[MapSize]:
         seen = _amplification(site, by_index, measurements)
         if size > 0:
             seen = None if seen is None else seen * abs(site.follower_factor) / wanted
-            found[weight.path] = MapSize(weight, site, wanted, size / wanted, seen)
+            found[weight.path] = MapSize(weight, site, wanted, size / wanted, seen, reader.kind == "merge")
     return list(found.values())
 
 
@@ -112,20 +114,21 @@ def _amplification(site: Site, by_index: dict[int, Site], measurements: Measurem
 def far_off(sizes: Sequence[MapSize]) -> tuple[list[MapSize], bool]:
     """Weights whose scale is far off, worst first, and whether they are a minority beside others that are right.
 
-    A group far above the rest (a factor of 4 apart, 2.5 and more above what is wanted) or far below it (a factor of 8
+    A group far above the rest (a factor of 4 apart, 5 and more above what is wanted, 2.5 at the
+    end of a branch) or far below it (a factor of 8
     apart, a tenth or less, before an activation); and any weight ten times too large. Only what the measured signal
     shows as well counts: a weight that is scaled down again on its way does no harm.
     """
     ordered = sorted(sizes, key=lambda s: -s.ratio)
     high = _group([s.ratio for s in ordered], _GAP_HIGH)
-    top = [s for s in ordered[:high] if s.ratio >= _LEAST_HIGH]
+    top = [s for s in ordered[:high] if s.ratio >= (_LEAST_HIGH_BRANCH if s.ends_branch else _LEAST_HIGH)]
     top += [s for s in ordered if s.ratio >= _ALWAYS_HIGH and s not in top]
     low = _group([1.0 / s.ratio for s in reversed(ordered)], _GAP_LOW)
     bottom = [s for s in ordered[len(ordered) - low :] if s.ratio <= _MOST_LOW and s.site.follower in RATED]
     off = [s for s in (*top, *bottom) if s.witnessed]
     off.sort(key=lambda s: (-_steps(s.ratio), s.site.index))
     rest = [s.ratio for s in sizes if s not in off]
-    apart = len(rest) >= _REST * len(sizes) and bool(rest) and 0.05 < median(rest) < _LEAST_HIGH * 2
+    apart = len(rest) >= _REST * len(sizes) and bool(rest) and 0.05 < median(rest) < _LEAST_HIGH
     return off, apart
 
 

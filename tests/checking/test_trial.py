@@ -1,0 +1,64 @@
+"""The recommended start is tried on a copy before it is recommended."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+import fanin
+
+
+def stack(act, depth=10, std=None):
+    torch.manual_seed(0)
+    layers = [m for _ in range(depth) for m in (nn.Linear(64, 64), act())]
+    for layer in layers[::2]:
+        if std is not None:
+            nn.init.normal_(layer.weight, std=std)
+    model = nn.Sequential(*layers, nn.Linear(64, 10))
+    return {"model": model, "inputs": torch.randn(64, 64), "targets": torch.randint(0, 10, (64,)), "predict": False}
+
+
+@pytest.mark.parametrize("act", [nn.Sigmoid, nn.ReLU, nn.Tanh])
+def test_a_fix_says_that_it_was_tried_and_what_it_changed(act):
+    case = stack(act, std=None if act is nn.Sigmoid else 0.01)
+    before = [p.clone() for p in case["model"].parameters()]
+    report = fanin.check(**case)
+    assert all(torch.equal(p, q) for p, q in zip(before, case["model"].parameters(), strict=True))
+    assert "this finding is gone" in report.findings[0].fix.text
+    assert report.findings[0].fix.code.startswith("fanin.init_(model, inputs)")
+    trial = report.result.trial
+    assert trial.verdict.startswith("healthy")
+    assert report.findings[0].code in trial.gone
+    assert trial.found == ()
+    fanin.init_(case["model"], case["inputs"])
+    again = fanin.check(**case)
+    assert again.verdict == trial.verdict
+    assert again.measurements.loss.value == pytest.approx(trial.loss_after, rel=1e-6)
+    assert "fanin.init_ on a copy" in str(report)
+    assert "fanin.init_ on a copy" not in str(again)
+
+
+def test_a_start_that_does_not_help_is_called_unproven(monkeypatch):
+    monkeypatch.setattr("fanin.planning.build.init_", lambda model, inputs, seed: None)
+    report = fanin.check(**stack(nn.ReLU, std=0.01))
+    assert "unproven: after fanin.init_ on a copy this finding is still there" in report.findings[0].fix.text
+    assert report.findings[0].code in report.result.trial.found
+
+
+class Uncopied(nn.Sequential):
+    def __deepcopy__(self, memo):
+        raise RuntimeError("one of a kind")
+
+
+def test_a_model_that_cannot_be_copied_is_named_as_unproven():
+    case = stack(nn.ReLU, std=0.01)
+    report = fanin.check(**{**case, "model": Uncopied(*case["model"])})
+    assert report.result.trial.reason == "RuntimeError: one of a kind"
+    assert "unproven: the trial on a copy ended with: RuntimeError" in report.findings[0].fix.text
+
+
+def test_without_a_trial_the_fix_says_so():
+    report = fanin.check(**stack(nn.ReLU, std=0.01), trial=False)
+    assert report.result.trial is None
+    assert report.findings[0].fix.text.endswith("(not tried)")

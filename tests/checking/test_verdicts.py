@@ -1,0 +1,78 @@
+"""Generated faults and what must stay silent: a fixed part in every run, all of them in the slow run."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+import fanin
+from zoo.health.verdict_cases import CASES, Case, checked, judged
+
+# one of each kind that public reports showed, with its fixed twin
+SHOWN = (
+    "relu 2 x30", "cnn 6 x0.0333", "relu three x200", "blocks embedding 50.0", "blocks branches x20",
+    "(in, out) (1024, 256, 64, 16, 10) True", "(in, out) (1024, 256, 64, 16, 10) False", "graph attention with 3e30",
+    "graph attention", "rotary nan", "rotary 0.0", "masks and extremes", "rows 200:211 x50 tied", "tied table",
+    "relu frozen 2", "relu only the head", "relu with adapters", "relu tied ('2', '6')", "lost tie",
+    "equilibrium of 12 steps", "alibi 64 tokens, 8 samples", "alibi 64 tokens, 1 samples",
+    "alibi and large queries, 8 samples", "time steps from 0.001", "softplus at -6", "siren 5", "prior of 0.01",
+    "no prior for 0.01", "queries 0.01 apart", "policy False", "relu of one sample", "field 8",
+)  # fmt: skip
+
+
+def assert_right(name: str) -> None:
+    report = checked(CASES[name])
+    assert judged(CASES[name], report), f"{name}: wanted {CASES[name].codes or 'silence'}\n{report}"
+
+
+@pytest.mark.parametrize("name", SHOWN)
+def test_the_shown_cases_and_their_twins(name):
+    assert_right(name)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [n for n in CASES if n not in SHOWN])
+def test_all_others(name):
+    assert_right(name)
+
+
+def test_a_right_case_can_be_judged_wrong():
+    torch.manual_seed(0)
+    report = fanin.check(**CASES["relu 2 x30"].make(), predict=False, trial=False)
+    make = CASES["relu"].make
+    assert not judged(Case(kind="", make=make, codes=("P502",), path="6"), report)
+    assert not judged(Case(kind="", make=make, codes=("L801",), path="2"), report)
+    assert not judged(Case(kind="", make=make), report)
+
+
+def test_there_are_enough_of_them():
+    assert len(CASES) >= 150
+
+
+def test_the_prior_of_rare_labels_is_named_in_a_note():
+    torch.manual_seed(0)
+    report = fanin.check(**CASES["no prior for 0.01"].make(), predict=False)
+    (found,) = (f for f in report.findings if f.code == "L801")
+    assert found.severity == "note"
+    assert "ln(p / (1 - p)) = -4.57" in found.fix.text
+
+
+def test_a_mask_is_not_where_the_first_infinity_came_from():
+    torch.manual_seed(0)
+    report = fanin.check(**CASES["masks and extremes"].make(), predict=False)
+    assert report.measurements.first_nonfinite is None
+    log = torch.nn.Sequential(torch.nn.Linear(8, 8), torch.nn.ReLU())
+    case = {"inputs": torch.randn(8, 8), "loss": lambda y: y.log().sum()}
+    assert fanin.check(log, **case, predict=False).measurements.first_nonfinite == ("", "log")
+
+
+def test_the_output_sigmoid_of_a_field_is_no_culprit():
+    from zoo.health.verdict_cases import Field, vectors
+
+    torch.manual_seed(0)
+    model = Field(10)
+    for layer in model.layers:
+        layer.reset_parameters()  # torch's default, under which ten layers collapse
+    report = fanin.check(**{**vectors(model), "targets": torch.rand(64, 4)}, predict=False, trial=False)
+    assert not report.ok
+    assert "sigmoid" not in " ".join(f.fix.text + f.message for f in report.findings)
