@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
@@ -52,11 +52,13 @@ def assert_sound(findings, split=split_consequences):
     assert worst(roots) == worst((*roots, *rest)) == worst(findings)
 
 
+@settings(deadline=None)
 @given(found)
 def test_every_consequence_has_a_root_and_the_worst_root_is_the_worst_finding(findings):
     assert_sound(findings)
 
 
+@settings(deadline=None)
 @given(found, st.data())
 def test_a_table_that_runs_in_circles_still_leaves_the_worst_finding(findings, data):
     """Whatever somebody writes into the table of causes."""
