@@ -105,16 +105,14 @@ def test_a_missing_jacobian_has_a_reason(model, inputs, why):
     assert (found.jacobian is None) == (why is not None)
 
 
-def test_a_copy_takes_memory_when_it_is_written_into():
-    x = torch.randn(1000, 100)
-    place, before = x.data_ptr(), x.clone()
+def test_a_copy_shares_no_memory_with_the_input_however_long_it_lives():
+    array = np.ones((4, 3), np.float32)
+    x = torch.from_numpy(array)
     _, copy = fresh(x, False)
-    assert torch._C._data_address(copy) == place  # nothing was copied yet
     copy.mul_(2.0)
-    assert torch.equal(copy, before * 2.0)
-    assert torch.equal(x, before)
-    del copy
-    assert x.data_ptr() == place  # not even a write would move it now
+    x.add_(1.0)  # while the copy is alive
+    assert array.tolist() == [[2.0] * 3] * 4
+    assert copy.tolist() == [[2.0] * 3] * 4
 
 
 def test_a_numpy_view_of_a_copy_is_its_own():
@@ -122,15 +120,6 @@ def test_a_numpy_view_of_a_copy_is_its_own():
     _, copy = fresh(x, False)
     copy.numpy()[:] = 3.0
     assert x.tolist() == [1.0] * 8
-
-
-@pytest.mark.parametrize(
-    "x", [torch.from_numpy(np.ones((4, 3), np.float32)), torch.ones(64, 3)[:4], torch.ones(1, 3).expand(4, 3)]
-)
-def test_memory_that_cannot_be_shared_is_copied(x):
-    _, copy = fresh(x, False)
-    assert torch._C._data_address(copy) != torch._C._data_address(x)
-    assert torch.equal(copy, x)
 
 
 def test_a_gradient_passes_through_a_copy_that_is_written_into():

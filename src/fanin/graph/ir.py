@@ -240,6 +240,7 @@ class Graph:
         outputs: the tensors that the model returned.
         mode: "fake" where no number was computed, "real" where a real forward pass had to be run.
         notes: what had to be assumed to get through the forward pass, in words.
+        traces: what the forward pass changed that could not be put back, in words; empty as a rule.
         data: real tensors of leaves where known (inputs, buffers, constants), by value index.
     """
 
@@ -252,6 +253,7 @@ class Graph:
     outputs: tuple[Output, ...]
     mode: Literal["fake", "real"] = "fake"
     notes: tuple[str, ...] = ()
+    traces: tuple[str, ...] = ()
     data: Mapping[int, Any] = field(default_factory=dict, repr=False, compare=False)
     _readers: Mapping[int, tuple[int, ...]] = field(init=False, repr=False, compare=False)
     _live: frozenset[int] = field(init=False, repr=False, compare=False)

@@ -6,9 +6,8 @@ Jacobian) sends the first samples through it, which costs a thirty-second of a b
 
 from __future__ import annotations
 
-import contextlib
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -31,25 +30,12 @@ def fresh(inputs: Any, need_grad: bool) -> tuple[list[torch.Tensor], Any]:
 
     def copy(tensor: torch.Tensor, path: str) -> torch.Tensor:
         if not ((need_grad or tensor.requires_grad) and tensor.is_floating_point()):
-            return _copied(tensor.detach())
+            return tensor.detach().clone()
         leaf = tensor.detach().requires_grad_()
         leaves.append(leaf)
-        return _copied(leaf)
+        return leaf.clone()
 
     return leaves, map_tensors(inputs, copy)
-
-
-def _copied(tensor: torch.Tensor) -> torch.Tensor:
-    """A copy, which takes memory of its own only when it is written into, where torch can copy on write.
-
-    A part of a larger tensor is copied at once: on write, torch would copy the larger one.
-    """
-    lazily: Callable[[torch.Tensor], torch.Tensor] | None = getattr(torch, "_lazy_clone", None)
-    plain = tensor.layout is torch.strided and tensor.device.type in ("cpu", "cuda") and tensor.is_contiguous()
-    if lazily is not None and plain and tensor.untyped_storage().nbytes() == tensor.numel() * tensor.itemsize:
-        with contextlib.suppress(RuntimeError):  # memory that is not torch's own, say NumPy's
-            return lazily(tensor)
-    return tensor.clone()
 
 
 def first_samples(inputs: Any, batch: int | None, few: int) -> Any | None:

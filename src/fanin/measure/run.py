@@ -26,7 +26,8 @@ from fanin.model.calling import input_names
 from fanin.model.eager import eager, eager_module
 from fanin.model.reading import read
 from fanin.model.roles import Seen
-from fanin.model.snapshot import untouched
+from fanin.model.settings import seed_generators
+from fanin.model.untouched import untouched
 from fanin.model.wrappers import unwrap_children
 
 if TYPE_CHECKING:
@@ -41,26 +42,36 @@ def measure(task: MeasureTask) -> tuple[Measurements, dict[str, float]]:
     """Measure one forward and backward; the model is left bit for bit as found.
 
     Returns:
-        The measurements, and seconds spent in "forward", "backward", "prediction" (where theory predicted) and "total".
+        The measurements (`missing["untouched"]` names what the forward changed for good), and seconds spent in
+        "forward", "backward", "prediction" (where theory predicted) and "total".
 
     Raises:
         CaptureError: the model or the loss raised; the message says where, the cause is chained.
     """
     start = time.perf_counter()
     task = replace(task, model=eager_module(task.model))
-    model = task.model
-    with untouched(model, seed=task.seed), eager():
-        unwrap_children(model)
+    others = (task.inputs, task.targets, task.loss)
+    (found, seconds, traces), left = untouched(task.model, lambda: _measured(task), values=True, others=others)
+    seconds["total"] = time.perf_counter() - start
+    if traces or left:
+        found = replace(found, missing={**found.missing, "untouched": "; ".join(dict.fromkeys((*left, *traces)))})
+    return found, seconds
+
+
+def _measured(task: MeasureTask) -> tuple[Measurements, dict[str, float], tuple[str, ...]]:
+    """The measurements, from a model that `untouched` puts back afterwards; seconds; what the capture left behind."""
+    seed_generators(task.seed)
+    with eager():
+        unwrap_children(task.model)
         if task.training is not None:
-            model.train(task.training)
+            task.model.train(task.training)
         done = run_pass(task)
         after = states_after_virtual_steps(task, done) if task.virtual_step else {}
         graph, why_not = _captured(task, done)
         seen = {**task.seen, **({} if graph is None else seen_in(graph))}
         found = _frozen(task, done, after, seen)
-        found = _predicted(task, done, found, graph, why_not)
-    done.seconds["total"] = time.perf_counter() - start
-    return found, done.seconds
+        traces = () if graph is None else graph.traces
+        return _predicted(task, done, found, graph, why_not), done.seconds, traces
 
 
 def _captured(task: MeasureTask, done: Pass) -> tuple[Graph | None, str]:

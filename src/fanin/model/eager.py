@@ -12,7 +12,7 @@ import torch
 from fanin.errors import ArgumentError
 from fanin.model.wrappers import unwrapped
 
-__all__ = ["eager", "eager_module", "open_functions"]
+__all__ = ["composite_questions", "eager", "eager_module", "open_functions"]
 
 _SPACES = (torch.nn.functional, torch.functional)
 _QUESTIONS = ("has_torch_function", "has_torch_function_unary", "has_torch_function_variadic")
@@ -66,6 +66,12 @@ def eager() -> Iterator[None]:
         yield
 
 
+def composite_questions(*, gradients: bool) -> list[tuple[Any, str]]:
+    """Where torch's composite functions ask whether somebody watches: (namespace, name of the question)."""
+    spaces = (*_SPACES, torch.autograd) if gradients else _SPACES
+    return [(space, name) for space in spaces for name in _QUESTIONS if hasattr(space, name)]
+
+
 @contextlib.contextmanager
 def open_functions(*, gradients: bool = False) -> Iterator[None]:
     """Let the bodies of composite functions (attention, normalize, ...) run, so that each of their parts is seen.
@@ -73,8 +79,7 @@ def open_functions(*, gradients: bool = False) -> Iterator[None]:
     Args:
         gradients: open ``torch.autograd.grad`` too; closed, a gradient taken inside a forward is one operation.
     """
-    spaces = (*_SPACES, torch.autograd) if gradients else _SPACES
-    before = [(space, name, getattr(space, name)) for space in spaces for name in _QUESTIONS if hasattr(space, name)]
+    before = [(space, name, getattr(space, name)) for space, name in composite_questions(gradients=gradients)]
     fast = torch.backends.mha.get_fastpath_enabled()
     try:
         for space, name, _ in before:

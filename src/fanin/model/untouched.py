@@ -1,102 +1,155 @@
-"""Leave a model and the process bit for bit as they were, whatever happens in between."""
+"""Run something on a model and leave the model and the process bit for bit as they were, however it ends.
+
+What is put back: every Python object that the forward can reach (attributes, containers at any depth, caches,
+closures, defaults, globals, class attributes, slots; see `reachable`), the state of generators, NumPy arrays, tensors
+where `values` asks for it, and the settings and generators of the process. Context variables change in a copy of the
+context only.
+"""
 
 from __future__ import annotations
 
-import random
-import sys
-from collections import OrderedDict, deque
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from typing import Any
+import contextvars
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, TypeVar
 
-__all__ = ["untouched"]
+import torch
 
-_CONTAINERS = (dict, OrderedDict, list, set, deque)
+from fanin.errors import FaninWarning
+from fanin.model.interrupts import run_then
+from fanin.model.kept_objects import PutBack, keep_namespace, keep_object
+from fanin.model.kept_values import keep_generator, keep_memory, keep_tensor, keep_values_of_array
+from fanin.model.reachable import Reachable
+from fanin.model.settings import kept_generators, kept_settings
+from fanin.model.whereabouts import whereabouts
+
+__all__ = ["not_put_back", "untouched"]
+
+T = TypeVar("T")
+_LARGEST_ARRAY = 1 << 30  # bytes of a NumPy array that is copied
 
 
-@contextmanager
-def untouched(model: Any) -> Iterator[None]:
-    """Undo, on leaving, whatever happened to the model's modules and to the random number generators.
+def untouched(
+    model: torch.nn.Module, work: Callable[[], T], *, values: bool, others: Iterable[Any] = ()
+) -> tuple[T, tuple[str, ...]]:
+    """What `work` gives, and what it changed that could not be put back, in words.
 
-    Restored: every module's attributes (training flags, caches, hooks, parameters and buffers *by identity*, one level
-        of lists and
-    dicts), buffers and flags of TorchScript modules by value, the generators of Python, NumPy and torch (all devices in
-    use), the
-    switches that a capture turns. Values of parameters and buffers need no copy: the recorder hands out stand-ins.
+    Args:
+        model: the module that `work` runs; lazily made state of its own is undone, too.
+        work: called once.
+        values: whether `work` may write into tensors. Then each tensor that can be reached is copied and compared,
+            which costs its memory once; work on stand-ins needs no copies.
+        others: further objects that `work` can reach and change: inputs, targets, a loss function.
+
+    Raises:
+        Exception: whatever `work` raises, when everything is back; a `FaninWarning` then names what is not.
     """
-    with ExitStack() as stack:
-        for restore in (*_module_states(model), *_generators(), *_switches()):
-            stack.callback(restore)
-        yield
+    state = _State(model, others, values)
+    context = contextvars.copy_context()
+    left: list[str] = []
+    try:
+        result = run_then(lambda: context.run(work), lambda: left.extend(state.put_back()))
+    except BaseException:
+        for sentence in left:
+            warnings.warn(sentence, FaninWarning, stacklevel=2)
+        raise
+    return result, tuple(left)
 
 
-def _module_states(model: Any) -> Iterator[Callable[[], None]]:
-    import torch
+def not_put_back(what: str) -> str:
+    """The sentence that names something which stays changed.
 
-    for module in model.modules():
-        if isinstance(module, torch.jit.ScriptModule):
-            yield _script_state(module)
-        else:
-            yield _plain_state(module)
-
-
-def _plain_state(module: Any) -> Callable[[], None]:
-    attributes = dict(module.__dict__)
-    contents = [(c, _copy(c)) for c in attributes.values() if type(c) in _CONTAINERS]
-
-    def restore() -> None:
-        module.__dict__.clear()
-        module.__dict__.update(attributes)
-        for container, content in contents:
-            container.clear()
-            container.extend(content) if isinstance(container, (list, deque)) else container.update(content)
-
-    return restore
+    Example:
+        >>> not_put_back("Net.words")
+        'this forward changes Net.words; fanin could not put it back'
+    """
+    return f"this forward changes {what}; fanin could not put it back"
 
 
-def _copy(container: Any) -> Any:
-    return deque(container, container.maxlen) if isinstance(container, deque) else type(container)(container)
+class _State:
+    """Everything as it is when this is made."""
+
+    def __init__(self, model: Any, others: Iterable[Any], values: bool) -> None:
+        self._reachable = Reachable([model, *others, *_hooks_of_torch(), *_of_the_context()])
+        self._kept: list[tuple[Any, PutBack]] = []
+        self._unseen: list[Any] = []
+        for thing in self._reachable.things:
+            try:
+                self._kept += [(thing, put_back) for put_back in _keepers(thing, values)]
+            except Exception:  # an object that raises when it is read has nothing that could be kept
+                self._unseen.append(thing)
+        for space, names in self._reachable.namespaces.values():
+            used = names | (self._reachable.used & space.keys())
+            self._kept.append((space, keep_namespace(space, used)))
+        self._process = [*kept_settings(), *kept_generators()]
+
+    def put_back(self) -> list[str]:
+        """Make everything as it was; gives a sentence for each thing that could not be."""
+        left: list[str] = []
+        torch.clear_autocast_cache()
+        with torch._C.DisableTorchFunction(), torch.no_grad():
+            for name, restore in self._process[: _num_modes(self._process)]:
+                left += [] if _done(restore) else [not_put_back(name)]
+        with torch.no_grad():
+            for thing, again in self._kept:
+                if not _done(again):
+                    left.append(not_put_back(whereabouts(self._reachable, thing)))
+        for name, restore in self._process:
+            left += [] if _done(restore) else [not_put_back(name)]
+        return list(dict.fromkeys(left))
 
 
-def _script_state(module: Any) -> Callable[[], None]:
-    import torch
+def _num_modes(process: list[tuple[str, Any]]) -> int:
+    """Settings that must be back before any tensor is touched: torch's modes, which come first."""
+    return next(i for i, (name, _) in enumerate(process) if name == "torch's mode stacks") + 1
 
+
+def _done(restore: Callable[[], Any]) -> bool:
+    try:
+        return restore() is not False
+    except Exception:
+        return False
+
+
+def _keepers(thing: Any, values: bool) -> Iterator[PutBack]:
+    if isinstance(thing, torch.jit.ScriptModule):
+        yield from _script_state(thing)
+    elif isinstance(thing, torch.Tensor):
+        yield from keep_tensor(thing) if values else keep_memory(thing)
+    elif type(thing).__module__ == "numpy" and hasattr(thing, "nbytes") and hasattr(thing, "flags"):
+        kept = keep_values_of_array(thing, most=_LARGEST_ARRAY)
+        if kept is not None:
+            yield kept
+    else:
+        generator = keep_generator(thing)
+        if generator is not None:
+            yield generator
+        yield from keep_object(thing)
+
+
+def _script_state(module: Any) -> Iterator[PutBack]:
+    """Flag and buffers of a TorchScript module, which live in C++ and are found by no walk."""
     training = module.training
     buffers = [(b, b.clone()) for b in module.buffers(recurse=False) if not b.is_meta]
 
-    def restore() -> None:
+    def put_back() -> bool:
         if module.training != training:
             module.training = training
-        with torch.no_grad():
-            for buffer, content in buffers:
-                if not torch.equal(buffer, content):
-                    buffer.copy_(content)
+        for buffer, content in buffers:
+            if not torch.equal(buffer, content):
+                buffer.copy_(content)
+        return True
 
-    return restore
-
-
-def _generators() -> Iterator[Callable[[], None]]:
-    import torch
-
-    python, cpu = random.getstate(), torch.get_rng_state()
-    yield lambda: random.setstate(python)
-    yield lambda: torch.set_rng_state(cpu)
-    if "numpy" in sys.modules:
-        import numpy as np
-
-        legacy = np.random.get_state()  # noqa: NPY002 (the legacy generator is the one that models draw from)
-        yield lambda: np.random.set_state(legacy)  # noqa: NPY002
-    if torch.cuda.is_available() and torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
-        states = torch.cuda.get_rng_state_all()
-        yield lambda: torch.cuda.set_rng_state_all(states)
+    yield put_back
 
 
-def _switches() -> Iterator[Callable[[], None]]:
-    import torch
+def _hooks_of_torch() -> Iterator[Any]:
+    """Tables of hooks on all modules, which belong to no module."""
+    for name, table in vars(torch.nn.modules.module).items():
+        if name.startswith("_global_") and isinstance(table, dict):
+            yield table
 
-    fast, dtype = torch.backends.mha.get_fastpath_enabled(), torch.get_default_dtype()
-    deterministic = torch.are_deterministic_algorithms_enabled()
-    yield lambda: torch.backends.mha.set_fastpath_enabled(fast)
-    yield lambda: torch.set_default_dtype(dtype)
-    if deterministic:
-        yield lambda: torch.use_deterministic_algorithms(True)
+
+def _of_the_context() -> Iterator[Any]:
+    """Values of context variables: those of a copied context are the same objects."""
+    return iter(contextvars.copy_context().values())

@@ -113,7 +113,8 @@ def plan(
     first = (*lost_warnings(live.lost_buffers), *(frozen_warnings(whole, standing.frozen) if chosen.draws else ()))
     on_meta = {n for n in standing.empty if slots[n].tensor.device.type == "meta"}
     empty = empty_warnings(whole, standing.empty, on_meta)
-    return replace(whole, warnings=(*first, *empty, *answer.warnings, *plan_warnings(whole)))
+    traces = live.graph.traces if "graph" in vars(live) else ()  # only where the recipe asked for it
+    return replace(whole, warnings=(*first, *empty, *answer.warnings, *plan_warnings(whole), *traces))
 
 
 def init_(

@@ -289,6 +289,8 @@ def _verdict(result: CheckResult, write: _Write) -> Iterator[RenderableType]:
         yield Text(write(f"not run: {names}: {one_line(reason)}"), style="dim")
     if "prediction" in result.measurements.missing:
         yield Text(write(f"no expected values: {one_line(result.measurements.missing['prediction'])}"), style="dim")
+    if "untouched" in result.measurements.missing:
+        yield Text(write(one_line(result.measurements.missing["untouched"])), style="yellow")
     if result.ignored:
         codes = ", ".join(sorted({clean(f.code) for f in result.ignored}))
         yield Text(f"ignored: {len(result.ignored)} findings ({codes})", style="dim")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import logging
 import warnings
+import weakref
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -15,8 +16,10 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from fanin.errors import CaptureError, FaninWarning
 from fanin.graph.ir import Graph, ModuleInfo, Output, Parameter, ValueKind
+from fanin.graph.recording.constants import Constants
 from fanin.graph.recording.fallbacks import Rescue
 from fanin.graph.recording.recorder import GapFill, Recorder, dtype_name, module_scopes
+from fanin.graph.recording.survivors import forget_variables, take_out_survivors
 from fanin.model.calling import Call, call_arguments
 from fanin.model.eager import eager, open_functions
 from fanin.model.examples import example_calls, how_to_give_inputs
@@ -38,6 +41,23 @@ class _Attempt:
     grad: bool = False
     norms_train: bool = True
     gaps: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """A forward pass that ran, and how many of its tensors no recorded call had made."""
+
+    graph: Graph
+    gaps: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Failed:
+    """A forward pass that raised, and the module in which it did."""
+
+    attempt: _Attempt
+    where: str
+    error: Exception
 
 
 def capture(model: Any, inputs: Any = None, *, mode: Mode = "auto") -> Graph:
@@ -79,26 +99,51 @@ def capture(model: Any, inputs: Any = None, *, mode: Mode = "auto") -> Graph:
 
 def _capture_call(model: Any, call: Call, mode: Mode) -> Graph:
     attempt: _Attempt | None = _Attempt(fake=mode != "real", gaps=_has_script(model))
-    failures: list[tuple[_Attempt, str, Exception]] = []
+    failures: list[_Failed] = []
     while attempt is not None:
-        recorder = None
-        try:
-            with untouched(model):
-                unwrap_children(model)
-                recorder = _recorder(model, attempt)
-                graph = _forward(model, call, attempt, recorder)
-        except Exception as error:
-            where = (recorder.failed_in if recorder is not None else None) or ""
-            failures.append((attempt, where, error))
-            attempt = _next_attempt(attempt, error, mode, model)
-            continue
-        if recorder.gaps and not attempt.gaps:
+        done = _attempted(model, call, attempt)
+        if isinstance(done, _Failed):
+            failures.append(done)
+            attempt = _next_attempt(attempt, done.error, mode, model)
+        elif done.gaps and not attempt.gaps:
             attempt = replace(attempt, gaps=True)
-            continue
-        if mode == "auto" and not attempt.fake:
-            _warn_of_real_forward(model, failures)
-        return graph
+        else:
+            if mode == "auto" and not attempt.fake:
+                _warn_of_real_forward(model, failures)
+            return done.graph
     raise _failure(model, failures)
+
+
+def _attempted(model: Any, call: Call, attempt: _Attempt) -> _Read | _Failed:
+    """One forward pass, after which nothing of it is left in the model or anywhere that its code can reach."""
+    done, left, born = _one_pass(model, call, attempt)
+    if isinstance(done, _Failed):
+        forget_variables(done.error)
+    left = (*left, *take_out_survivors(born))
+    if isinstance(done, _Read):
+        return replace(done, graph=replace(done.graph, traces=left)) if left else done
+    for sentence in left:
+        warnings.warn(sentence, FaninWarning, stacklevel=5)
+    return done
+
+
+def _one_pass(
+    model: Any, call: Call, attempt: _Attempt
+) -> tuple[_Read | _Failed, tuple[str, ...], list[weakref.ref[Any]]]:
+    """A forward pass; what it changed for good, in words; and its tensors, to ask later whether any is alive."""
+    recorders: list[Recorder] = []
+
+    def forward() -> Graph:
+        unwrap_children(model)
+        recorders.append(_recorder(model, attempt))
+        return _forward(model, call, attempt, recorders[0])
+
+    try:
+        graph, left = untouched(model, forward, values=_has_script(model), others=call)
+        return _Read(graph, recorders[0].gaps), left, recorders[0].release()
+    except Exception as error:
+        where = next((r.failed_in for r in recorders), None) or ""
+        return _Failed(attempt, where, error), (), [born for r in recorders for born in r.release()]
 
 
 def _next_attempt(attempt: _Attempt, error: Exception, mode: Mode, model: Any) -> _Attempt | None:
@@ -127,17 +172,22 @@ def _recorder(model: Any, attempt: _Attempt) -> Recorder:
     owned = _owned(model)
     if not attempt.fake:
         return Recorder(stand_in=_real_stand_in, owned=owned)
-    fake_mode = FakeTensorMode(allow_non_fake_inputs=True)
+    fake_mode, constants = FakeTensorMode(allow_non_fake_inputs=True), Constants()
     device = next((p.device for p in parameters.values() if not p.is_meta), torch.device("cpu"))
     recorder = Recorder(
-        stand_in=_fake_stand_in(fake_mode, device, attempt.grad), owned=owned, rescue=Rescue(fake_mode, parameters)
+        stand_in=_fake_stand_in(fake_mode, constants, device, attempt.grad),
+        owned=owned,
+        rescue=Rescue(fake_mode, parameters),
+        constants=constants,
     )
     recorder.fake_mode = fake_mode
     return recorder
 
 
-def _fake_stand_in(fake_mode: Any, device: Any, grad: bool) -> Any:
+def _fake_stand_in(fake_mode: Any, constants: Constants, device: Any, grad: bool) -> Any:
     def stand_in(tensor: Any, kind: str) -> Any:
+        if kind == "constant" and (copy := constants.stand_in(tensor)) is not None:
+            return copy
         where = device if tensor.is_meta else tensor.device
         with fake_mode:
             if tensor.layout is not torch.strided:
@@ -157,6 +207,7 @@ def _real_stand_in(tensor: Any, kind: str) -> Any:
 
 def _forward(model: Any, call: Call, attempt: _Attempt, recorder: Recorder) -> Graph:
     paths = {id(m): path for path, m in reversed(list(model.named_modules()))}
+    named = list(model.named_parameters(remove_duplicate=False))  # as it is now: the forward may replace some
     _set_flags(model, attempt)
     with ExitStack() as stack:
         stack.enter_context(torch.set_grad_enabled(attempt.grad))
@@ -175,7 +226,7 @@ def _forward(model: Any, call: Call, attempt: _Attempt, recorder: Recorder) -> G
             stack.enter_context(GapFill(recorder))
         stack.enter_context(recorder)
         result = model(*args, **kwargs)
-    return _graph(model, recorder, result, "fake" if attempt.fake else "real")
+    return _graph(model, recorder, named, result, "fake" if attempt.fake else "real")
 
 
 def _set_flags(model: Any, attempt: _Attempt) -> None:
@@ -213,7 +264,9 @@ def _uncollected() -> Iterator[None]:
 
 
 # ---------------------------------------------------------------------- the result
-def _graph(model: Any, recorder: Recorder, result: Any, mode: Literal["fake", "real"]) -> Graph:
+def _graph(
+    model: Any, recorder: Recorder, named: list[tuple[str, Any]], result: Any, mode: Literal["fake", "real"]
+) -> Graph:
     tape = recorder.tape
     outputs = tuple(Output(path=path, value=recorder.ref(recorder.swap(t)).index) for path, t in named_tensors(result))
     calls: dict[str, int] = {}
@@ -224,7 +277,7 @@ def _graph(model: Any, recorder: Recorder, result: Any, mode: Literal["fake", "r
         model=type(model).__name__,
         ops=tuple(tape.ops),
         values=tuple(tape.values),
-        parameters=_parameters(model, recorder),
+        parameters=_parameters(named, recorder),
         modules={p: _module_info(p, m, calls.get(p, 0)) for p, m in model.named_modules()},
         inputs=tuple(v.index for v in tape.values if v.kind == "input"),
         outputs=outputs,
@@ -234,10 +287,10 @@ def _graph(model: Any, recorder: Recorder, result: Any, mode: Literal["fake", "r
     )
 
 
-def _parameters(model: Any, recorder: Recorder) -> Mapping[str, Parameter]:
+def _parameters(named: list[tuple[str, Any]], recorder: Recorder) -> Mapping[str, Parameter]:
     names: dict[int, list[str]] = {}
     tensors: dict[int, Any] = {}
-    for name, p in model.named_parameters(remove_duplicate=False):
+    for name, p in named:
         names.setdefault(id(p), []).append(name)
         tensors[id(p)] = p
     return {
@@ -279,14 +332,11 @@ def _refuse_lazy(model: Any) -> None:
         )
 
 
-def _failure(model: Any, failures: list[tuple[_Attempt, str, Exception]]) -> CaptureError:
-    _, where, error = failures[-1]
+def _failure(model: Any, failures: list[_Failed]) -> CaptureError:
+    where, error = failures[-1].where, failures[-1].error
+    first_error = failures[0].error
     place = f"in module '{where}' ({_class_at(model, where)})" if where else f"in {type(model).__name__}.forward"
-    first = (
-        f" (on fake tensors: {failures[0][2]!s:.200})"
-        if len(failures) > 1 and str(failures[0][2]) != str(error)
-        else ""
-    )
+    first = f" (on fake tensors: {first_error!s:.200})" if len(failures) > 1 and str(first_error) != str(error) else ""
     raised = CaptureError(
         f"the forward pass of {type(model).__name__} fails {place}: {type(error).__name__}: {error}{first}. It must "
         f"run on the inputs given: "
@@ -302,8 +352,8 @@ def _class_at(model: Any, path: str) -> str:
     return type(modules[path]).__name__ if path in modules else "made during the forward pass"
 
 
-def _warn_of_real_forward(model: Any, failures: list[tuple[_Attempt, str, Exception]]) -> None:
-    _, where, error = failures[0]
+def _warn_of_real_forward(model: Any, failures: list[_Failed]) -> None:
+    where, error = failures[0].where, failures[0].error
     warnings.warn(
         f"{type(model).__name__} could not be read on fake tensors ({where or 'forward'}: {type(error).__name__}: "
         f"{error!s:.200}); "

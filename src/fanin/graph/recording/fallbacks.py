@@ -91,7 +91,8 @@ class Rescue:
         values = self._evaluate(recorder.tape, tuple(refs_in(template)), parameters_too=name in _READS)
         if values is None:
             return False, None
-        real_args, real_kwargs = map_template(template, lambda r: values[r.index])
+        # copies: numpy() and tolist() may give the memory of the model's own tensors to code that writes
+        real_args, real_kwargs = map_template(template, lambda r: _own_copy(values[r.index]))
         try:
             with _disable_current_modes():
                 result = func(*real_args, **real_kwargs)
@@ -207,6 +208,11 @@ class Rescue:
             if elements > _MAX_ELEMENTS or len(ops) > _MAX_OPS:
                 return None
         return sorted(ops)
+
+
+def _own_copy(tensor: Any) -> Any:
+    with _disable_current_modes():
+        return tensor.detach().clone()
 
 
 def _stand_in(value: Value, *, distinct: bool) -> Any:

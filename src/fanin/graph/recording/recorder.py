@@ -7,15 +7,18 @@ is run), so no tensor of the model is ever written to, and nothing is allocated 
 from __future__ import annotations
 
 import sys
+import weakref
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import torch
+from torch._subclasses.fake_tensor import FakeTensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from fanin.graph.ir import Op, Ref, Value, ValueKind, refs_in
+from fanin.graph.recording.constants import Constants, is_real
 from fanin.model.operations import canonical_name, is_inplace
 from fanin.model.trees import tensors_in
 
@@ -101,6 +104,7 @@ class Recorder(TorchFunctionMode):
         stand_in: Callable[[Any, str], Any],
         owned: Mapping[int, tuple[ValueKind, str]],
         rescue: Rescuer | None = None,
+        constants: Constants | None = None,
     ) -> None:
         """Make a recorder.
 
@@ -108,6 +112,7 @@ class Recorder(TorchFunctionMode):
             stand_in: gives, for a tensor of the outside world and its kind, the tensor that torch will work on.
             owned: kind and name of the model's tensors, by ``id``.
             rescue: asked before an operation whose fake kernel is too strict, and after one that failed.
+            constants: runs for real what depends on constants alone, where the rest runs on fake tensors.
         """
         super().__init__()
         self.tape = Tape()
@@ -116,7 +121,8 @@ class Recorder(TorchFunctionMode):
         self.gaps = 0
         self.failed_in: str | None = None
         self.fake_mode: Any = None
-        self._make_stand_in, self._owned, self._rescue = stand_in, owned, rescue
+        self._make_stand_in, self._owned, self._rescue, self._constants = stand_in, owned, rescue, constants
+        self._faded: dict[int, Any] = {}  # id of a constant's storage -> the fake memory that took its place
         self._stand_ins: dict[int, Any] = {}
         self._leaves: dict[int, int] = {}
         self._bound: dict[
@@ -125,6 +131,8 @@ class Recorder(TorchFunctionMode):
         self._writes: dict[int, list[_Write]] = {}  # id of storage -> writes in order
         self._last: dict[int, int] = {}  # id of storage -> value last bound to it
         self._alive: list[Any] = []
+        self._outside: list[Any] = []  # tensors of the model and the caller, which are never written to
+        self.poisoned: list[Any] = []  # real tensors whose numbers are no longer those that they should hold
         self.known: dict[
             int, Any
         ] = {}  # id(result tensor) -> its numbers, where a rescue had to assume or compute them
@@ -139,7 +147,7 @@ class Recorder(TorchFunctionMode):
         index = self.tape.leaf(stand_in, kind, name, None if kind == "parameter" else tensor)
         self._stand_ins[id(tensor)] = stand_in
         self._leaves[id(tensor)] = index
-        self._alive += [tensor, stand_in]
+        self._outside.append(tensor)
         self._bind(stand_in, index)
         return stand_in
 
@@ -162,10 +170,10 @@ class Recorder(TorchFunctionMode):
         return tree
 
     def _swap_tensor(self, tensor: Any) -> Any:
-        if id(tensor) in self._bound:
-            return tensor
         if id(tensor) in self._stand_ins:
             return self._stand_ins[id(tensor)]
+        if id(tensor) in self._bound:
+            return self._fade(tensor) if self._faded and is_real(tensor) and _storage(tensor) in self._faded else tensor
         if id(tensor) in self._owned:
             return self.add_leaf(tensor, *self._owned[id(tensor)])
         if _is_wrapped(tensor) or self._is_known_storage(tensor) or self.makes(tensor):
@@ -174,10 +182,54 @@ class Recorder(TorchFunctionMode):
 
     def makes(self, tensor: Any) -> bool:
         """Whether a tensor can only come from an operation (and so must not be taken for a constant)."""
-        return isinstance(tensor, torch._subclasses.FakeTensor)
+        return isinstance(tensor, FakeTensor)
 
     def _is_known_storage(self, tensor: Any) -> bool:
         return _storage(tensor) in self._writes
+
+    # ------------------------------------------------------------------ constants
+    def _fade(self, tensor: Any) -> Any:
+        """A fake tensor in the place of a constant into which the signal is written: its numbers are not known now.
+
+        All tensors that share its memory get stand-ins that share memory, so that each sees what the others write.
+        """
+        value, storage = self.ref(tensor), _storage(tensor)
+        base = self._faded.get(storage)
+        with self.fake_mode:
+            if base is None:
+                size = tensor.untyped_storage().nbytes()
+                base = self._faded[storage] = torch.empty(size, dtype=torch.uint8, device=tensor.device)
+                self._writes[_storage(base)] = self._writes.setdefault(storage, [])
+                if storage in self._last:
+                    self._last[_storage(base)] = self._last[storage]
+            whole = base.view(tensor.dtype) if base.numel() else base.to(tensor.dtype)
+            stand_in = whole.as_strided(tensor.shape, tensor.stride(), tensor.storage_offset())
+        self._bound[id(stand_in)] = (value.index, self._serial(stand_in))
+        self._stand_ins[id(tensor)] = stand_in
+        self._alive += [tensor, stand_in]
+        self.poisoned.append(tensor)
+        return stand_in
+
+    def _fade_targets(
+        self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """The arguments with a constant that is about to be overwritten (the first one, or ``out``) made fake."""
+        if self._constants is None:
+            return args, kwargs
+        if args and isinstance(args[0], torch.Tensor) and is_real(args[0]) and is_inplace(func):
+            args = (self._fade(args[0]), *args[1:])
+        out = kwargs.get("out")
+        if isinstance(out, torch.Tensor) and is_real(out):
+            kwargs = {**kwargs, "out": self._fade(out)}
+        return args, kwargs
+
+    def release(self) -> list[weakref.ref[Any]]:
+        """Let go of every tensor; gives its own without true numbers, to be asked later whether they are alive."""
+        fake = [t for t in self._alive if isinstance(t, FakeTensor) and t.fake_mode is self.fake_mode]
+        born = {id(t): weakref.ref(t) for t in (*fake, *self.poisoned)}
+        for table in (self._alive, self._outside, self.poisoned, self._stand_ins, self._faded, self.known):
+            table.clear()
+        return list(born.values())
 
     # ------------------------------------------------------------------ identity
     def _bind(self, tensor: Any, value: int) -> None:
@@ -280,7 +332,10 @@ class Recorder(TorchFunctionMode):
         args, kwargs = self.swap(tuple(args)), self.swap(dict(kwargs))
         self.in_flight += 1
         try:
-            result = self._run(func, args, kwargs)
+            done, result = (False, None) if self._constants is None else self._constants.run(func, args, kwargs)
+            if not done:
+                args, kwargs = self._fade_targets(func, args, kwargs)
+                result = self._run(func, args, kwargs)
         except Exception:
             self.failed_in = self.scope[-1][0] if self.failed_in is None else self.failed_in
             raise
@@ -318,6 +373,8 @@ class Recorder(TorchFunctionMode):
             return self.ref(tree)
         if isinstance(tree, torch.Size):
             return tuple(tree)
+        if isinstance(tree, torch.Generator):
+            return tree.clone_state()  # whoever runs the operation again must not draw from the model's own
         if type(tree) in (tuple, list):
             return type(tree)(self.template(t) for t in tree)
         if isinstance(tree, tuple) and hasattr(tree, "_fields"):

@@ -1,0 +1,287 @@
+"""Every Python object that a forward pass can reach and change: a walk from the model through its state and its code.
+
+From an object the walk goes to its attributes, slots and elements and to its class; from a function to its closure,
+its defaults and the globals that its code names; from a class or an imported module to the members whose names occur
+in code that was reached. The code of torch, NumPy and the standard library is not entered: their caches hold no
+tensors of a model.
+"""
+
+from __future__ import annotations
+
+import dis
+import functools
+import gc
+import sys
+import types
+import weakref
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
+from typing import Any
+
+import torch
+
+__all__ = ["LRU_CACHE", "Reachable", "is_library", "own_attributes"]
+
+LRU_CACHE = type(functools.lru_cache(lambda: None))
+_MOST = 400_000  # objects; a walk that meets more ends there and says so
+_LONG = 20_000  # elements of a container, above which it is walked only if its first elements are no plain data
+
+_LIBRARIES = frozenset(sys.stdlib_module_names) - {"__main__"} | {
+    *("torch", "functorch", "torchgen", "triton", "numpy", "scipy", "sympy", "numba", "llvmlite", "jax", "jaxlib"),
+    *("fanin", "pytest", "_pytest", "pluggy", "hypothesis", "IPython", "ipykernel", "rich"),
+}
+# instances of library classes that hold a user's state in their attributes
+_STATEFUL = (
+    *("torch.nn", "torch.optim", "torch.distributions", "torch.utils", "torch.amp", "torch.ao", "torch._dynamo"),
+    *("collections", "types", "argparse", "functools", "weakref", "queue", "threading", "_thread", "_threading_local"),
+    *("builtins", "itertools", "_collections", "numpy.random", "contextlib", "abc", "_weakrefset", "_weakref", "copy"),
+)
+_OPAQUE = (
+    "threading.Thread",
+    "threading._MainThread",
+    "threading._DummyThread",
+    "builtins.frame",
+    "builtins.traceback",
+)
+_ATOMS = frozenset(
+    {
+        *(str, int, float, bool, type(None), bytes, complex, type(...), type(NotImplemented), range),
+        *(torch.dtype, torch.device, torch.Size, torch.layout, torch.memory_format, torch.finfo, torch.iinfo),
+        *(types.BuiltinFunctionType, types.MethodDescriptorType, types.WrapperDescriptorType, types.CodeType),
+        *(types.GetSetDescriptorType, types.MemberDescriptorType, types.MethodWrapperType, types.FrameType),
+        *(types.ClassMethodDescriptorType, types.TracebackType),
+    }
+)
+_CODE = (types.FunctionType, staticmethod, classmethod, property, functools.cached_property)
+_NOT_CALLED = frozenset({"__init__", "__new__", "__init_subclass__", "__reduce__", "__getstate__", "__setstate__"})
+_IMPORT = dis.opmap["IMPORT_NAME"]
+
+
+@functools.lru_cache(maxsize=4096)
+def is_library(module: str) -> bool:
+    """Whether a module (by name) belongs to a library whose code is not entered.
+
+    Example:
+        >>> is_library("torch.nn.functional"), is_library("transformers.models.llama.modeling_llama")
+        (True, False)
+    """
+    return module.partition(".")[0] in _LIBRARIES
+
+
+def own_attributes(thing: Any) -> dict[str, Any] | None:
+    """The dictionary of an object's attributes, asked past whatever its class makes of ``__dict__``."""
+    try:
+        found = object.__getattribute__(thing, "__dict__")
+    except (AttributeError, TypeError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+class Reachable:
+    """The objects found, each once, with the one through which it was found.
+
+    Attributes:
+        things: everything found, in the order in which it was met.
+        holders: index of the thing through which each was found, -1 for where the walk started.
+        namespaces: dicts of modules of which code was reached -> the names that this code uses.
+        ended_early: whether there was more than the walk looks at.
+    """
+
+    def __init__(self, roots: Iterable[Any]) -> None:
+        self.things: list[Any] = []
+        self.holders: list[int] = []
+        self.namespaces: dict[int, tuple[dict[str, Any], set[str]]] = {}
+        self.ended_early = False
+        self._index: dict[int, int] = {}
+        self._readers: dict[type, Callable[[Any], Iterable[Any]]] = {}
+        self._used: set[str] = set()
+        self._waiting: dict[str, list[tuple[Any, int]]] = {}
+        self._at = -1
+        for root in roots:
+            self._meet(root)
+        self._walk()
+
+    def index_of(self, thing: Any) -> int | None:
+        """Where a thing is in `things`, None if the walk did not meet it."""
+        return self._index.get(id(thing))
+
+    # ------------------------------------------------------------------ the walk
+    def _meet(self, thing: Any) -> None:
+        if type(thing) not in _ATOMS and id(thing) not in self._index:
+            self._index[id(thing)] = len(self.things)
+            self.things.append(thing)
+            self.holders.append(self._at)
+
+    def _walk(self) -> None:
+        index, things, readers = self._index, self.things, self._readers
+        at = 0
+        while at < len(things):
+            if at > _MOST:
+                self.ended_early = True
+                return
+            thing, self._at = things[at], at
+            kind = type(thing)
+            for child in (readers.get(kind) or self._reader(kind))(thing):
+                if type(child) not in _ATOMS and id(child) not in index:
+                    index[id(child)] = len(things)
+                    things.append(child)
+                    self.holders.append(at)
+            at += 1
+
+    def _reader(self, kind: type) -> Callable[[Any], Iterable[Any]]:
+        reader = self._reader_of(kind)
+        self._readers[kind] = reader
+        return reader
+
+    def _reader_of(self, kind: type) -> Callable[[Any], Iterable[Any]]:
+        for kinds, reader in (
+            (types.FunctionType, self._function),
+            (type, self._class),
+            (types.ModuleType, self._module),
+            (torch.Tensor, _tensor),
+            (LRU_CACHE, gc.get_referents),
+            ((dict, list, tuple, set, frozenset, deque), _container),
+            ((weakref.ref, weakref.ProxyType), _weak),
+        ):
+            if issubclass(kind, kinds):
+                return reader
+        name = f"{kind.__module__}.{kind.__qualname__}"
+        if name.startswith(_OPAQUE) or (is_library(str(kind.__module__)) and not name.startswith(_STATEFUL)):
+            return _nothing
+        return _instance
+
+    # ------------------------------------------------------------------ code
+    def _function(self, function: types.FunctionType) -> Iterator[Any]:
+        yield from function.__closure__ or ()
+        yield from function.__defaults__ or ()
+        if function.__kwdefaults__:
+            yield function.__kwdefaults__
+        yield function.__dict__
+        space = function.__globals__
+        if is_library(str(space.get("__name__", ""))):
+            return
+        names: set[str] = set()
+        imports = _names_in(function.__code__, names)
+        _, seen = self.namespaces.setdefault(id(space), (space, set()))
+        fresh = names - seen
+        seen |= fresh
+        yield from (space[name] for name in fresh if name in space)
+        if imports:
+            yield from _imported(space, names)
+        yield from self._named(names)
+
+    def _named(self, names: set[str]) -> Iterator[Any]:
+        """Members of classes and modules met before that only now are named by code."""
+        for name in names - self._used:
+            self._used.add(name)
+            for member, holder in self._waiting.pop(name, ()):
+                if id(member) not in self._index:
+                    self._index[id(member)] = len(self.things)
+                    self.things.append(member)
+                    self.holders.append(holder)
+        return iter(())
+
+    def _class(self, cls: type) -> Iterator[Any]:
+        if is_library(str(cls.__module__)):
+            return
+        yield from cls.__mro__[1:]
+        yield type(cls)
+        skip_init = issubclass(cls, torch.nn.Module)
+        for name, member in list(vars(cls).items()):
+            if not isinstance(member, _CODE):
+                yield member
+            elif name in _NOT_CALLED and (skip_init or name != "__init__"):
+                continue
+            elif name in self._used or (name.startswith("__") and name.endswith("__")) or name == "forward":
+                yield member
+            elif type(member) not in _ATOMS:
+                self._waiting.setdefault(name, []).append((member, self._at))
+
+    def _module(self, module: types.ModuleType) -> Iterator[Any]:
+        name = str(getattr(module, "__name__", ""))
+        if not name or is_library(name):
+            return
+        space = vars(module)
+        self.namespaces.setdefault(id(space), (space, set()))
+        for key, member in list(space.items()):
+            if key in self._used:
+                yield member
+            elif type(member) not in _ATOMS and not key.startswith("__"):
+                self._waiting.setdefault(key, []).append((member, self._at))
+
+    @property
+    def used(self) -> set[str]:
+        """Every name that occurs in code that was reached."""
+        return self._used
+
+
+def _names_in(code: types.CodeType, names: set[str]) -> bool:
+    """Collect what a function's code (and the functions inside it) names; whether it imports anything."""
+    names.update(code.co_names)
+    imports = _IMPORT in code.co_code[::2]
+    for constant in code.co_consts:
+        if type(constant) is str:
+            if constant.isidentifier():
+                names.add(constant)  # getattr(self, "name")
+        elif type(constant) is types.CodeType:
+            imports |= _names_in(constant, names)
+    return imports
+
+
+def _imported(space: dict[str, Any], names: set[str]) -> Iterator[Any]:
+    """Modules that a function imports in its body, if they are loaded."""
+    package = str(space.get("__package__") or "")
+    parents = [package.rsplit(".", i)[0] for i in range(min(3, package.count(".") + 1))] if package else []
+    for name in names:
+        for full in (name, *(f"{parent}.{name}" for parent in parents)):
+            module = sys.modules.get(full)
+            if module is not None and not is_library(full):
+                yield module
+
+
+# ---------------------------------------------------------------------- data
+def _container(thing: Any) -> Iterable[Any]:
+    if len(thing) > _LONG:
+        first = list(_elements(thing, 200))
+        if all(type(x) in _ATOMS for x in first):
+            return ()
+    own = type(thing) in (dict, list, tuple, set, frozenset, deque, OrderedDict)
+    return gc.get_referents(thing) if own else _instance(thing)
+
+
+def _elements(thing: Any, count: int) -> Iterator[Any]:
+    for position, item in enumerate(dict.values(thing) if isinstance(thing, dict) else thing):
+        if position >= count:
+            return
+        yield item
+
+
+def _instance(thing: Any) -> Iterable[Any]:
+    own = own_attributes(thing)
+    referents = gc.get_referents(thing)
+    return referents if own is None else chain((own,), referents)
+
+
+def _tensor(tensor: torch.Tensor) -> Iterator[Any]:
+    if type(tensor) not in (torch.Tensor, torch.nn.Parameter):
+        yield type(tensor)
+    own = own_attributes(tensor)  # made by this question where there is none yet, so that new attributes are seen
+    if own is not None:
+        yield own
+    yield from gc.get_referents(tensor)
+    if tensor.is_leaf and tensor.grad is not None:
+        yield tensor.grad
+
+
+def _weak(reference: Any) -> Iterator[Any]:
+    target = reference() if isinstance(reference, weakref.ref) else None
+    if target is not None:
+        yield target
+    own = own_attributes(reference)
+    if own:
+        yield own
+
+
+def _nothing(thing: Any) -> Iterable[Any]:
+    return ()

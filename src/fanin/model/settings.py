@@ -1,0 +1,181 @@
+"""Settings and generators of the whole process, read so that they can be put back."""
+
+from __future__ import annotations
+
+import gc
+import os
+import random
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.utils._python_dispatch import _get_current_dispatch_mode_stack, _pop_mode
+
+from fanin.model.eager import composite_questions
+
+__all__ = ["Setting", "kept_generators", "kept_settings", "seed_generators"]
+
+_AUTOCAST = ("cpu", "cuda", "xpu", "mps")
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One setting of the process: how to read it and how to set it."""
+
+    name: str
+    read: Callable[[], Any]
+    write: Callable[[Any], Any]
+
+
+def kept_settings() -> Iterator[tuple[str, Callable[[], None]]]:
+    """Name of each setting of the process, and what puts it back as it is now (without effect where it is)."""
+    device = Setting("default device", _default_device, torch.set_default_device)
+    yield device.name, _putter(device, _default_device())  # itself a mode, so before the others
+    yield "torch's mode stacks", _kept_modes()
+    for setting in (*_settings(), *_autocast(), *_composites(), *_of_python(), *_of_numpy()):
+        try:
+            value = setting.read()
+        except Exception:  # a mix of torch's old and new switches refuses to be read; it refuses to be set, too
+            continue
+        yield setting.name, _putter(setting, value)
+
+
+def _putter(setting: Setting, value: Any) -> Callable[[], None]:
+    def put_back() -> None:
+        if setting.read() != value:
+            setting.write(value)
+
+    return put_back
+
+
+def _kept_modes() -> Callable[[], None]:
+    """Function and dispatch modes that were entered and, because of an interrupt, not left."""
+    functions, dispatch = torch._C._len_torch_function_stack(), _get_current_dispatch_mode_stack()
+
+    def put_back() -> None:
+        while torch._C._len_torch_function_stack() > functions:
+            torch._C._pop_torch_function_stack()
+        for mode in reversed(_get_current_dispatch_mode_stack()):
+            if not any(mode is m for m in dispatch):
+                _pop_mode(getattr(mode, "_mode_key", None))
+
+    return put_back
+
+
+def _settings() -> tuple[Setting, ...]:
+    backends = torch.backends
+    return (
+        Setting("grad mode", torch.is_grad_enabled, torch._C._set_grad_enabled),
+        Setting("default dtype", torch.get_default_dtype, torch.set_default_dtype),
+        Setting("number of threads", torch.get_num_threads, torch.set_num_threads),
+        Setting("deterministic algorithms", _deterministic, _set_deterministic),
+        Setting("matmul precision", torch.get_float32_matmul_precision, torch.set_float32_matmul_precision),
+        Setting("cuDNN benchmark", torch._C._get_cudnn_benchmark, torch._C._set_cudnn_benchmark),
+        Setting("cuDNN deterministic", torch._C._get_cudnn_deterministic, torch._C._set_cudnn_deterministic),
+        Setting("cuDNN", torch._C._get_cudnn_enabled, torch._C._set_cudnn_enabled),
+        Setting("TF32 in cuDNN", torch._C._get_cudnn_allow_tf32, torch._C._set_cudnn_allow_tf32),
+        Setting("flash attention", torch._C._get_flash_sdp_enabled, torch._C._set_sdp_use_flash),
+        Setting("efficient attention", torch._C._get_mem_efficient_sdp_enabled, torch._C._set_sdp_use_mem_efficient),
+        Setting("plain attention", torch._C._get_math_sdp_enabled, torch._C._set_sdp_use_math),
+        Setting("attention's fast path", backends.mha.get_fastpath_enabled, backends.mha.set_fastpath_enabled),
+        Setting("anomaly detection", torch.is_anomaly_enabled, torch.autograd.set_detect_anomaly),
+    )
+
+
+def _default_device() -> Any:
+    context = getattr(torch._GLOBAL_DEVICE_CONTEXT, "device_context", None)
+    return None if context is None else context.device
+
+
+def _deterministic() -> tuple[bool, bool, bool]:
+    fill: bool = torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
+    warn = torch.is_deterministic_algorithms_warn_only_enabled()
+    return torch.are_deterministic_algorithms_enabled(), warn, fill
+
+
+def _set_deterministic(value: tuple[bool, bool, bool]) -> None:
+    torch.use_deterministic_algorithms(value[0], warn_only=value[1])
+    torch.utils.deterministic.fill_uninitialized_memory = value[2]  # type: ignore[attr-defined]
+
+
+def _autocast() -> Iterator[Setting]:
+    yield Setting("autocast's cache", torch.is_autocast_cache_enabled, torch.set_autocast_cache_enabled)
+    for device in _AUTOCAST:
+        yield Setting(
+            f"autocast on {device}",
+            lambda d=device: (torch.is_autocast_enabled(d), torch.get_autocast_dtype(d)),  # type: ignore[misc]
+            lambda v, d=device: _set_autocast(d, *v),  # type: ignore[misc]
+        )
+
+
+def _set_autocast(device: str, enabled: bool, dtype: torch.dtype) -> None:
+    torch.set_autocast_enabled(device, enabled)
+    torch.set_autocast_dtype(device, dtype)
+
+
+def _composites() -> Iterator[Setting]:
+    """What `eager.open_functions` replaces for a while."""
+    for space, name in composite_questions(gradients=True):
+        yield Setting(
+            f"{space.__name__}.{name}",
+            lambda s=space, n=name: getattr(s, n),  # type: ignore[misc]
+            lambda v, s=space, n=name: setattr(s, n, v),  # type: ignore[misc]
+        )
+
+
+def _of_python() -> Iterator[Setting]:
+    yield Setting("garbage collection", gc.isenabled, lambda on: gc.enable() if on else gc.disable())
+    yield Setting("recursion limit", sys.getrecursionlimit, sys.setrecursionlimit)
+    yield Setting("environment variables", lambda: dict(os.environ), _set_environment)
+    yield Setting("warning filters", lambda: list(warnings.filters), _set_filters)
+
+
+def _set_environment(value: dict[str, str]) -> None:
+    for name in [n for n in os.environ if n not in value]:
+        del os.environ[name]
+    os.environ.update({n: v for n, v in value.items() if os.environ.get(n) != v})
+
+
+def _set_filters(value: list[Any]) -> None:
+    warnings.filters[:] = value  # type: ignore[index]
+    changed = getattr(warnings, "_filters_mutated", None) or getattr(warnings, "_filters_mutated_lock_held", None)
+    if changed is not None:
+        changed()
+
+
+def _of_numpy() -> Iterator[Setting]:
+    if "numpy" in sys.modules:
+        import numpy as np
+
+        yield Setting("NumPy's error state", np.geterr, lambda value: np.seterr(**value))
+
+
+def kept_generators() -> Iterator[tuple[str, Callable[[], None]]]:
+    """Name of each random generator of the process, and what puts its state back."""
+    python, cpu = random.getstate(), torch.default_generator.get_state()
+    yield "Python's random generator", lambda: random.setstate(python)
+    yield "torch's generator", lambda: torch.set_rng_state(cpu)
+    if "numpy" in sys.modules:
+        import numpy as np
+
+        legacy = np.random.get_state()  # noqa: NPY002 (the legacy generator is the one that models draw from)
+        yield "NumPy's generator", lambda: np.random.set_state(legacy)  # noqa: NPY002
+    if torch.cuda.is_available() and torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        states = torch.cuda.get_rng_state_all()
+        yield "CUDA's generators", lambda: torch.cuda.set_rng_state_all(states)
+
+
+def seed_generators(seed: int) -> None:
+    """Start every random generator of the process from a seed."""
+    # Not torch.manual_seed: with CUDA not yet initialised it would leave a seed waiting for that moment.
+    torch.default_generator.manual_seed(seed)
+    if torch.cuda.is_available() and torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        torch.cuda.manual_seed_all(seed)
+    random.seed(seed)
+    if "numpy" in sys.modules:
+        import numpy as np
+
+        np.random.seed(seed % 2**32)  # noqa: NPY002 (the legacy generator is the one that models draw from)

@@ -1,0 +1,178 @@
+"""A second, slow and obvious look at everything a model and the process hold, to compare before with after."""
+
+from __future__ import annotations
+
+import collections
+import contextvars
+import functools
+import gc
+import os
+import random
+import threading
+import types
+import warnings
+import weakref
+
+import numpy as np
+import torch
+from torch._subclasses.fake_tensor import FakeTensor
+
+LRU = type(functools.lru_cache(lambda: None))
+
+
+def bits(tensor):
+    return tensor.detach().clone().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+
+
+class Group(list):
+    """Parts that the observer puts together itself; its identity says nothing."""
+
+    __slots__ = ()
+
+
+class Observer:
+    """What is reachable, as text by path: identities of objects, contents of containers, bits of numbers."""
+
+    def __init__(self, roots):
+        self.found, self.alive = {}, []
+        self._seen = set()
+        for name, root in roots.items():
+            self._look(name, root)
+
+    def _look(self, path, thing):
+        if isinstance(thing, (str, bytes, int, float, bool, complex, type(None), types.ModuleType)):
+            self.found[path] = repr(thing)
+            return
+        self.found[path] = f"{type(thing).__name__} {0 if type(thing) is Group else id(thing)}"
+        if isinstance(thing, torch.Size):
+            self.found[path] = repr(thing)
+            return
+        if id(thing) in self._seen:
+            return
+        self._seen.add(id(thing))
+        self.alive.append(thing)
+        for name, child in self._parts(thing):
+            self._look(f"{path}.{name}", child)
+
+    def _parts(self, thing):
+        if isinstance(thing, torch.Tensor):
+            yield from self._of_tensor(thing)
+        elif isinstance(thing, np.ndarray):
+            yield "values", Group(thing.flat if thing.dtype == object else (thing.tobytes(), thing.ctypes.data))
+        elif isinstance(thing, dict):
+            yield from ((f"[{i}:{k!r:.30}]", Group((k, v))) for i, (k, v) in enumerate(list(thing.items())))
+        elif isinstance(thing, (list, tuple, collections.deque)):
+            yield from ((f"[{i}]", v) for i, v in enumerate(thing))
+        elif isinstance(thing, (set, frozenset)):
+            yield "ids", Group(sorted(map(id, thing)))
+        elif isinstance(thing, LRU):
+            yield "entries", Group(sorted(id(r) for r in gc.get_referents(thing) if not isinstance(r, (dict, type))))
+            yield "size", thing.cache_info().currsize
+            yield from ((f"dict{i}", d) for i, d in enumerate(gc.get_referents(thing)) if type(d) is dict)
+        elif isinstance(thing, torch.Generator):
+            yield "state", bits(thing.get_state())
+        elif isinstance(thing, np.random.Generator):
+            yield "state", repr(thing.bit_generator.state)
+        elif isinstance(thing, np.random.RandomState):
+            yield "state", repr([str(s) for s in thing.get_state()])
+        elif isinstance(thing, random.Random):
+            yield "state", repr(thing.getstate())
+        elif isinstance(thing, functools.partial):
+            yield "args", thing.args
+        elif isinstance(thing, types.MethodType):
+            yield "self", thing.__self__
+        elif isinstance(thing, weakref.ref):
+            yield "target", thing()
+        elif isinstance(thing, contextvars.ContextVar):
+            yield "value", thing.get("nothing")
+        elif isinstance(thing, types.FunctionType):
+            yield "closure", Group(self._cell(c) for c in thing.__closure__ or ())
+            yield "defaults", Group((thing.__defaults__, thing.__kwdefaults__))
+        elif isinstance(thing, bytearray):
+            yield "bytes", bytes(thing)
+        elif type(thing).__name__ == "list_iterator":
+            yield "left", thing.__length_hint__()
+        yield from self._attributes(thing)
+
+    @staticmethod
+    def _cell(cell):
+        try:
+            return cell.cell_contents
+        except ValueError:
+            return "empty"
+
+    def _attributes(self, thing):
+        if isinstance(thing, type):
+            if thing.__module__.startswith("stateful"):
+                skip = ("__dict__", "__weakref__", "__doc__", "__abstractmethods__", "_abc_impl")
+                yield from ((k, v) for k, v in vars(thing).items() if k not in skip)
+            return
+        if isinstance(thing, (torch.Tensor, np.ndarray)) or type(thing).__module__ in ("builtins", "_thread"):
+            if isinstance(thing, types.FunctionType):
+                yield "own", thing.__dict__
+            if not isinstance(thing, threading.local):
+                return
+        own = getattr(thing, "__dict__", None)
+        if isinstance(own, dict):
+            yield "dict", own
+        for cls in type(thing).__mro__:
+            for slot in vars(cls).get("__slots__", ()):
+                if slot not in ("__dict__", "__weakref__"):
+                    yield slot, getattr(thing, slot, "unset")
+
+    def _of_tensor(self, tensor):
+        if isinstance(tensor, FakeTensor) or tensor.is_meta:
+            yield "bits", "none"
+        else:
+            yield "bits", bits(tensor)
+            yield "place", Group((tensor.data_ptr(), str(tensor.shape), str(tensor.stride()), str(tensor.dtype)))
+        yield "autograd", Group((tensor.requires_grad, id(tensor.grad_fn) if tensor.grad_fn is not None else 0))
+        yield "version", tensor._version
+        yield "hooks", len(tensor._backward_hooks or ())
+        if tensor.is_leaf:
+            yield "grad", tensor.grad
+
+
+def process():
+    """Settings and generators of the process."""
+    return {
+        "rng": (bits(torch.get_rng_state()), random.getstate(), str(np.random.get_state())),  # noqa: NPY002
+        "threads": torch.get_num_threads(),
+        "deterministic": torch.are_deterministic_algorithms_enabled(),
+        "precision": torch.get_float32_matmul_precision(),
+        "autocast": [(torch.is_autocast_enabled(d), torch.get_autocast_dtype(d)) for d in ("cpu", "cuda")],
+        "dtype": torch.get_default_dtype(),
+        "grad": torch.is_grad_enabled(),
+        "modes": (torch._C._len_torch_function_stack(), torch._C._len_torch_dispatch_stack()),
+        "numpy errors": np.geterr(),
+        "filters": list(warnings.filters),
+        "environment": dict(os.environ),
+        "hooks": (
+            len(torch.nn.modules.module._global_forward_hooks),
+            len(torch.nn.modules.module._global_forward_pre_hooks),
+        ),
+        "questions": (torch.nn.functional.has_torch_function, torch.autograd.has_torch_function),
+        "fast path": torch.backends.mha.get_fastpath_enabled(),
+        "collects": gc.isenabled(),
+        "signals": __import__("signal").getsignal(2),
+    }
+
+
+def observe(space, model, *more):
+    """Everything of a case: its module's globals, its model, the process."""
+    names = {k: v for k, v in vars(space).items() if not k.startswith("__") and k != "LATEST"}
+    seen = Observer({"model": model, **names, **{f"more{i}": m for i, m in enumerate(more)}})
+    return {"names": sorted(names), **seen.found, **{f"process {k}": repr(v) for k, v in process().items()}}, seen.alive
+
+
+def differences(before, after):
+    """Paths at which two observations differ."""
+    return sorted(k for k in before.keys() | after.keys() if before.get(k) != after.get(k))
+
+
+def fakes():
+    """Fake tensors that are alive anywhere in the process."""
+    gc.collect()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return [o for o in gc.get_objects() if type(o) is FakeTensor]
