@@ -171,8 +171,9 @@ def differences(before, after):
 
 
 def fakes():
-    """Fake tensors that are alive anywhere in the process."""
+    """Fake tensors that are alive anywhere in the process and that some Python object refers to."""
     gc.collect()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return [o for o in gc.get_objects() if type(o) is FakeTensor]
+        found = [weakref.ref(o) for o in gc.get_objects() if type(o) is FakeTensor]
+    return [r for r in found if gc.get_referrers(r())]

@@ -185,12 +185,13 @@ class Heard(nn.Module):
         self.layer = nn.Linear(4, 3)
 
     def note(self, *args, **kwargs):
-        HEARD.append(described((args, kwargs)))
+        hear(described((args, kwargs)))
         found = [t for _, t in named_tensors((args, kwargs)) if t.is_floating_point()]
         return self.layer(sum(found))
 
 
 HEARD: list[Any] = []
+hear = HEARD.append  # the list itself would be as before after every verb
 
 
 class One(Heard):

@@ -127,7 +127,13 @@ def propagate(
         seed=seed,
         training=training,
     )
-    with np.errstate(all="ignore"):  # a signal that overflows is reported as infinite, not warned about
+    import torch
+
+    # Sampled operations may draw from torch's generator, which is the caller's.
+    with (
+        torch.random.fork_rng(devices=[]),
+        np.errstate(all="ignore"),
+    ):  # a signal that overflows is reported as infinite, not warned about
         for value in graph.values:
             if value.kind in ("input", "buffer", "constant"):
                 signals[value.index] = _leaf(graph, value, inputs)

@@ -32,10 +32,14 @@ def take_out_survivors(born: list[weakref.ref[Any]]) -> tuple[str, ...]:
     Args:
         born: tensors of a capture whose recorder is gone.
     """
-    if not _alive(born):
+    if all(reference() is None for reference in born):
         return ()
     gc.collect()  # an exception, or a module that refers to itself, keeps some until now
-    found = dict.fromkeys(sentence for tensor in _alive(born) for sentence in _taken_out(tensor, _LEVELS, set()))
+    found: dict[str, None] = {}
+    for reference in born:
+        tensor = reference()
+        if tensor is not None:
+            found |= dict.fromkeys(_taken_out(tensor, _LEVELS, set()))
     return tuple(found)
 
 
@@ -63,10 +67,6 @@ def _empty_cells(frame: types.FrameType) -> None:
         with contextlib.suppress(ValueError):  # empty
             if any(isinstance(t, FakeTensor) for t in tensors_in(cell.cell_contents, 4)):
                 del cell.cell_contents
-
-
-def _alive(born: list[weakref.ref[Any]]) -> list[Any]:
-    return [tensor for reference in born if (tensor := reference()) is not None]
 
 
 def _taken_out(thing: Any, levels: int, seen: set[int]) -> Iterator[str]:
