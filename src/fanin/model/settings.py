@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import random
@@ -16,7 +17,7 @@ from torch.utils._python_dispatch import _get_current_dispatch_mode_stack, _pop_
 
 from fanin.model.eager import composite_questions
 
-__all__ = ["Setting", "kept_generators", "kept_settings", "seed_generators"]
+__all__ = ["Setting", "generators_kept", "kept_generators", "kept_settings", "seed_generators"]
 
 _AUTOCAST = ("cpu", "cuda", "xpu", "mps")
 
@@ -166,6 +167,17 @@ def kept_generators() -> Iterator[tuple[str, Callable[[], None]]]:
     if torch.cuda.is_available() and torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         states = torch.cuda.get_rng_state_all()
         yield "CUDA's generators", lambda: torch.cuda.set_rng_state_all(states)
+
+
+@contextlib.contextmanager
+def generators_kept() -> Iterator[None]:
+    """Random generators of the process are afterwards where they were."""
+    kept = list(kept_generators())
+    try:
+        yield
+    finally:
+        for _, put_back in kept:
+            put_back()
 
 
 def seed_generators(seed: int) -> None:

@@ -97,7 +97,10 @@ def plan(
         kept={n: why for n, why in standing.keep.items() if n not in wanted},
         empty=standing.empty,
     )
-    answer = chosen.choose(live, settings)
+    from fanin.model.settings import generators_kept  # needs torch, which a plan alone does not
+
+    with generators_kept():  # theory samples some operations, which may draw
+        answer = chosen.choose(live, settings)
     made = _assignments(live, answer, wanted, on_unknown=on_unknown, reads=not chosen.draws)
     extras = dict(answer.extras)
     if standing.uninitialised is not None:

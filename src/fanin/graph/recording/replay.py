@@ -16,8 +16,6 @@ def run(op: Op, tensor_of: Callable[[int], Any]) -> tuple[Any, ...]:
 
     An operation that writes in place works on a copy, so the given tensors are never changed.
     """
-    import torch
-
     fetch = tensor_of
     if op.inplace:
         first = op.inputs[0]
@@ -28,11 +26,7 @@ def run(op: Op, tensor_of: Callable[[int], Any]) -> tuple[Any, ...]:
 
     args = map_template(op.args, lambda r: fetch(r.index))
     kwargs = map_template(dict(op.kwargs), lambda r: fetch(r.index))
-    state = torch.default_generator.get_state()  # the caller's: an operation that draws leaves it where it was
-    try:
-        result = op.func(*args, **kwargs)
-    finally:
-        torch.default_generator.set_state(state)
+    result = op.func(*args, **kwargs)
     return (args[0],) if op.inplace else tuple(tensors_in(result))
 
 
