@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from fanin.graph.ir import Graph
     from fanin.moments import JointMoments, MomentMap, Provenance, TensorMoments
+    from fanin.moments.frame import Defect
 
 __all__ = ["with_predictions"]
 
@@ -27,6 +28,7 @@ _LEAST_SE = 0.02  # a prediction is not better than this: moments of weights are
 _ALIKE = "weights are independent of what they read, and all entries of one tensor have one law"
 _INDEPENDENT = "gradients are independent of the signals that they are multiplied with, and have one law in all places"
 _SAMPLED = "operations that theory has no rule for, sampled one at a time, are independent of one another"
+_PLEASE = "please report it with this text"
 _FEW_VALUES = 32
 _SHARED = 0.05  # between-sample share of the energy below which one draw of the weights decides all samples
 
@@ -38,7 +40,7 @@ def with_predictions(
     *,
     cotangents: Mapping[str, torch.Tensor] | None = None,
     copies: bool = False,
-) -> tuple[tuple[Site, ...], str]:
+) -> tuple[tuple[Site, ...], dict[str, str]]:
     """The sites with `predicted` and `predicted_backward` filled in where theory knows them, and why not elsewhere.
 
     The graph was captured without running the model's arithmetic; weights enter by their mean and variance, inputs and
@@ -54,14 +56,16 @@ def with_predictions(
         copies: some weights are copies of others, which theory takes to be independent.
 
     Returns:
-        The sites, and "" or the reason why nothing was predicted.
+        The sites, and what is missing with its reason: "prediction" where nothing was predicted, "prediction of some
+        operations" where a formula of fanin's own raised an error.
     """
     try:
         moments = _followed(model, graph, cotangents or {})
     except FaninError as error:
-        return tuple(sites), str(error)
-    except Exception as error:
-        return tuple(sites), f"theory could not follow the model ({type(error).__name__}: {error})"
+        return tuple(sites), {"prediction": str(error)}
+    except Exception as error:  # a fault of fanin's own, which must not cost the user the measurements
+        return tuple(sites), {"prediction": f"an error in fanin ({type(error).__name__}: {error}); {_PLEASE}"}
+    missing = {"prediction of some operations": _faults(moments.defects)} if moments.defects else {}
     expected = _by_call(moments)
     calls: dict[tuple[str, str], list[Site]] = defaultdict(list)
     for site in sites:
@@ -74,10 +78,17 @@ def with_predictions(
             for site, output in zip(seen, outputs, strict=True):
                 found[site.index] = _both(site, moments.tensors.get(output), doubts)
     if not any(e.forward or e.backward for e in found.values()):
-        return tuple(sites), "no operation was matched"
+        return tuple(sites), {**missing, "prediction": "no operation was matched"}
     none = _Expected(None, None)
     both = ((s, found.get(s.index, none)) for s in sites)
-    return tuple(replace(s, predicted=e.forward, predicted_backward=e.backward) for s, e in both), ""
+    return tuple(replace(s, predicted=e.forward, predicted_backward=e.backward) for s, e in both), missing
+
+
+def _faults(defects: Sequence[Defect]) -> str:
+    """Which formulas raised an error of fanin's own, at most three of them spelled out."""
+    shown = [f"the {d.direction} formula for {d.op} in {d.module or 'the model'} raised {d.error}" for d in defects[:3]]
+    more = [f"{len(defects) - len(shown)} more"] if len(defects) > len(shown) else []
+    return f"an error in fanin: {'; '.join([*shown, *more])}. These were sampled instead; {_PLEASE}"
 
 
 def _followed(model: torch.nn.Module, graph: Graph, cotangents: Mapping[str, torch.Tensor]) -> MomentMap:

@@ -97,10 +97,9 @@ def _predicted(task: MeasureTask, done: Pass, found: Measurements, graph: Graph 
         return replace(found, missing={**found.missing, "prediction": why_not}) if why_not else found
     begun = time.perf_counter()
     copies = any(p.same_as for p in found.parameters)
-    sites, reason = with_predictions(task.model, graph, found.sites, cotangents=received(done), copies=copies)
+    sites, unpredicted = with_predictions(task.model, graph, found.sites, cotangents=received(done), copies=copies)
     done.seconds["prediction"] += time.perf_counter() - begun
-    missing = {**found.missing, "prediction": reason} if reason else found.missing
-    return replace(found, sites=sites, missing=missing)
+    return replace(found, sites=sites, missing={**found.missing, **unpredicted})
 
 
 def _frozen(task: MeasureTask, done: Pass, after: Mapping[str, Any], seen: Mapping[str, Seen]) -> Measurements:

@@ -117,6 +117,8 @@ def sweep_back(frame: Frame, cotangents: Mapping[int, JointMoments]) -> dict[int
 
 
 def _is_weights_only(frame: Frame, op: Op) -> bool:
+    if any(v not in frame.signals for v in op.inputs):
+        return True  # parameters that nothing with a signal reads, such as a penalty on weights
     read = [frame.signals[v] for v in op.inputs]
     return bool(read) and not any(s.from_data for s in read) and not any(s.weight_only for s in read)
 
@@ -132,6 +134,8 @@ def _step(frame: Frame, op: Op, tape: _Received) -> None:
             return
         except (NoRuleError, ShapeError, RuntimeError):
             pass
+        except Exception as error:  # a fault of the rule: the report names it, and the op is sampled
+            frame.failed(op, "backward", error)
     _opaque_step(frame, op, tape, kind)
 
 
@@ -205,6 +209,8 @@ def _opaque_step(frame: Frame, op: Op, tape: _Received, kind: Provenance) -> Non
             return
         except (NoRuleError, ShapeError):
             pass
+        except Exception as error:  # a fault of the rule: the report names it, and the op is sampled
+            frame.failed(op, "backward", error)
     found = _sampled(frame, op, grads)
     if not found:
         tape.lose(op.inputs)

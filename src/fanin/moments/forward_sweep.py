@@ -87,8 +87,8 @@ def _weight_signal(frame: Frame, value: int, reader: Op, reads: JointMoments | N
 # ---------------------------------------------------------------------- one op
 def forward(frame: Frame, op: Op) -> Sequence[Signal]:
     """Signals of an op's outputs."""
-    if any(frame.graph.value(v).numel == 0 for v in (*op.inputs, *op.outputs)):
-        return [Signal(moments=None, provenance="unknown") for _ in op.outputs]  # nothing has no moments
+    if all(frame.graph.value(v).numel == 0 for v in op.outputs):
+        return [Signal(moments=None) for _ in op.outputs]  # nothing has no moments, and hides nothing
     known = _from_numbers(frame, op)
     if known is not None:
         return known
@@ -114,6 +114,8 @@ def _by_rule(frame: Frame, op: Op) -> Sequence[Signal] | None:
             return [elementwise(frame, op)]
     except (NoRuleError, ShapeError, OverflowError, RuntimeError):
         pass
+    except Exception as error:  # a fault of the rule: the report names it, and the op is sampled
+        frame.failed(op, "forward", error)
     return None
 
 

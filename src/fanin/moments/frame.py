@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from fanin.moments.moments import JointMoments
 from fanin.moments.signal import Provenance, Signal, worst
 from fanin.moments.weights import WeightMoments
 
-__all__ = ["SAMPLE_CAP", "DrawnTensors", "Frame", "NoRuleError"]
+__all__ = ["SAMPLE_CAP", "Defect", "DrawnTensors", "Frame", "NoRuleError"]
 
 _LARGE = 1 << 15  # elements of a drawn tensor that is not kept for longer than it is read
 SAMPLE_CAP = 1 << 22  # elements of one tensor that may be drawn
@@ -27,6 +27,23 @@ _MAX_REPLAY_DEPTH = 60
 
 class NoRuleError(Exception):
     """A rule does not cover this call; it is sampled instead."""
+
+
+@dataclass(frozen=True, slots=True)
+class Defect:
+    """An error of fanin's own in the formula of one operation.
+
+    Attributes:
+        op: name of the operation.
+        module: qualified name of the module that calls it; "" for the model itself.
+        direction: whether the signal or the gradient was being computed.
+        error: type and message of the exception.
+    """
+
+    op: str
+    module: str
+    direction: Literal["forward", "backward"]
+    error: str
 
 
 class DrawnTensors(dict[int, Any]):
@@ -55,6 +72,7 @@ class Frame:
         seed: of the tensors that are drawn for values, each from a generator of its own.
         training: whether dropout is on.
         notes: what could not be followed, in words.
+        defects: rules that raised an error nobody foresaw; those ops were sampled instead.
         names: the first value that was made by a given selection of entries of a given value.
         same: that value, for every later one that selects the same entries.
         ensembles: tensors drawn so far, one dictionary a draw, so that what is drawn together stays together.
@@ -67,6 +85,7 @@ class Frame:
     seed: int = 0
     training: bool = False
     notes: list[str] = field(default_factory=list)
+    defects: list[Defect] = field(default_factory=list)
     names: dict[Any, int] = field(default_factory=dict)
     same: dict[int, int] = field(default_factory=dict)
     ensembles: list[DrawnTensors] = field(default_factory=list)
@@ -159,6 +178,10 @@ class Frame:
             if first != value:
                 self.same[value] = first
         return [replace(s, shared=frozenset()) for s in signals]
+
+    def failed(self, op: Op, direction: Literal["forward", "backward"], error: Exception) -> None:
+        """Keep in mind that the rule of an op raised an error that no rule should raise."""
+        self.defects.append(Defect(op.name, op.module, direction, f"{type(error).__name__}: {error}"))
 
     # ------------------------------------------------------------------ sampling
     def drawn(self, count: int) -> list[DrawnTensors]:

@@ -13,7 +13,7 @@ from fanin.errors import ArgumentError
 from fanin.graph.ir import Graph, Op, Value
 from fanin.moments.backward_sweep import Gradient, sweep_back
 from fanin.moments.forward_sweep import sweep
-from fanin.moments.frame import Frame
+from fanin.moments.frame import Defect, Frame
 from fanin.moments.moments import JointMoments
 from fanin.moments.signal import Provenance, Signal
 from fanin.moments.weights import PlannedWeight, WeightMoments, WeightRule, planned_moments
@@ -51,11 +51,13 @@ class MomentMap(Mapping[int, TensorMoments]):
         graph: the graph that was followed.
         tensors: what is known of each value.
         notes: what could not be followed, in words.
+        defects: errors of fanin's own in the formulas of operations, which were sampled instead.
     """
 
     graph: Graph
     tensors: Mapping[int, TensorMoments]
     notes: tuple[str, ...] = field(default=())
+    defects: tuple[Defect, ...] = field(default=())
 
     def __getitem__(self, value: int) -> TensorMoments:
         return self.tensors[value]
@@ -140,7 +142,7 @@ def propagate(
         sweep(frame)
         gradients = sweep_back(frame, _cotangents(graph, cotangent)) if cotangent is not None else {}
     tensors = {v: _summary(v, s, gradients.get(v)) for v, s in signals.items()}
-    return MomentMap(graph, tensors, tuple(dict.fromkeys(frame.notes)))
+    return MomentMap(graph, tensors, tuple(dict.fromkeys(frame.notes)), tuple(dict.fromkeys(frame.defects)))
 
 
 def _summary(value: int, signal: Signal, gradient: Gradient | None) -> TensorMoments:

@@ -20,6 +20,8 @@ def _joined(frame: Frame, op: Op, grads: Sequence[JointMoments | None]) -> Mappi
     dim = int(op.arg(1, "dim", 0)) % len(g.shape)
     out: dict[int, JointMoments] = {}
     for t in tensors:
+        if not frame.graph.value(t.index).numel:
+            continue  # an empty cache, of whatever rank
         shape = frame.graph.value(t.index).shape
         part = g.resized(dim, 1 if op.name == "stack" else shape[dim]).reshaped(shape)
         out[t.index] = added([out[t.index], part]) if t.index in out else part

@@ -1,0 +1,106 @@
+"""Every stock family gets expected values in both directions; a fault of fanin's own in one of them is named."""
+
+from __future__ import annotations
+
+import warnings
+
+import pytest
+import torch
+from torch import nn
+
+import fanin
+from fanin.moments import backward_sweep, forward_sweep
+from zoo import zoo
+from zoo.stock import stock
+
+SOON = ("gpt2", "lora")
+# recurrences and state spaces, whose ops are sampled one at a time: most of their operations have no formula
+NO_FORMULA = {"mamba2", "xlnet", "longformer", "hf_rwkv", "hf_xlstm", "hf_mamba", "hf_fnet", "hf_resnet"}
+LATER = {
+    **{n: b for n, b in stock().items() if n not in SOON},
+    **{n: b for n, b in zoo().items() if n.startswith(("hf_", "timm_"))},
+}
+
+
+def measured(build):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what the libraries say while they build a model
+        torch.manual_seed(0)
+        model, inputs = build()
+        return fanin.check(model, inputs, predict=True).measurements
+
+
+def holes(found):
+    """What is missing of the predictions, and the weight operations that have none forward."""
+    missing = {k: v for k, v in found.missing.items() if k.startswith("prediction")}
+    weights = [
+        s for s in found.sites if s.kind == "weight" and s.forward and s.forward.rms > 0 and not s.forward.any_nonfinite
+    ]
+    forward = [s for s in weights if s.predicted is None]
+    return missing, len(forward) / max(len(weights), 1)
+
+
+@pytest.mark.parametrize("name", SOON)
+def test_families_that_people_use_have_no_holes(name):
+    found = measured(stock()[name])
+    missing, forward = holes(found)
+    assert missing == {}
+    assert forward <= 0.1
+    assert sum(s.predicted_backward is not None for s in found.sites) >= 0.6 * len(found.sites)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(LATER))
+def test_no_family_has_holes(name):
+    missing, forward = holes(measured(LATER[name]))
+    assert missing == {}
+    assert forward <= (1.0 if name in NO_FORMULA else 0.2)
+
+
+class Joined(nn.Module):
+    """Joins an empty cache of another rank to what it has."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.last = nn.Linear(16, 32), nn.Linear(32, 4)
+
+    def forward(self, x):
+        return self.last(torch.cat([x.new_tensor([]), torch.relu(self.first(x))], dim=-1))
+
+
+def test_an_empty_cache_hides_nothing():
+    found = fanin.check(Joined(), torch.randn(8, 16)).measurements
+    assert all(s.predicted and s.predicted_backward for s in found.sites if s.kind == "weight")
+
+
+class Penalised(nn.Module):
+    """Returns a term made of a parameter that nothing else reads, as a penalty on weights is."""
+
+    def __init__(self):
+        super().__init__()
+        self.table, self.head = nn.Embedding(20, 16), nn.Linear(16, 4)
+        self.scale = nn.Parameter(torch.ones(8))
+
+    def forward(self, ids):
+        return self.head(self.table(ids)), (2.0 * self.scale).square().sum()
+
+
+def test_a_penalty_on_weights_is_no_hole():
+    found = fanin.check(Penalised(), torch.randint(0, 20, (8, 5))).measurements
+    assert "prediction" not in found.missing
+    assert [s.path for s in found.sites if s.predicted and s.predicted_backward] == ["table", "head"]
+
+
+@pytest.mark.parametrize(
+    ("table", "direction"), [(forward_sweep.FORWARD, "forward"), (backward_sweep.BACKWARD, "backward")]
+)
+def test_an_error_of_our_own_is_named_with_its_operation(monkeypatch, table, direction):
+    def broken(*_):
+        raise IndexError("tuple index out of range")
+
+    monkeypatch.setitem(table, "linear", broken)
+    report = fanin.check(nn.Sequential(nn.Linear(16, 16), nn.ReLU(), nn.Linear(16, 4)), torch.randn(8, 16))
+    said = report.measurements.missing["prediction of some operations"]
+    assert f"the {direction} formula for linear in 0 raised IndexError: tuple index out of range" in said
+    assert "an error in fanin" in " ".join(str(report).split())
+    assert all(s.predicted for s in report.measurements.sites)  # sampled instead
