@@ -12,6 +12,7 @@ from typing import Any
 
 __all__ = [
     "ALIASES",
+    "COMPARISONS",
     "CONTRACTIONS",
     "CONVOLUTIONS",
     "DROPOUT",
@@ -154,6 +155,11 @@ ELEMENTWISE = _words(
     "maximum minimum fmax fmin where lerp addcmul addcdiv floor ceil round trunc frac fmod remainder nan_to_num "
     "heaviside xlogy logaddexp atan2 hypot lgamma digamma masked_fill polar complex view_as_real view_as_complex "
     "rand_like bernoulli masked_scatter float_power conj conj_physical angle deg2rad rad2deg erfinv i0 copysign"
+)
+# functions of single entries that give a mask
+COMPARISONS = _words(
+    "gt lt ge le eq ne greater less greater_equal less_equal not_equal isnan isinf isfinite isposinf isneginf isclose "
+    "signbit logical_and logical_or logical_not logical_xor bitwise_and bitwise_or bitwise_not bitwise_xor"
 )
 REDUCTIONS = _words(
     "sum mean var std var_mean std_mean norm logsumexp amax amin max min prod median nansum cumsum cumprod "

@@ -11,7 +11,7 @@ from fanin.graph.ir import Op, Ref
 from fanin.model.trees import tensors_in
 from fanin.moments.backward import BACKWARD, attention, contractions, convolution, gathers, norms, pooling
 from fanin.moments.backward.common import added, unbroadcast
-from fanin.moments.backward.elementwise import chain_gradients, local_gradients
+from fanin.moments.backward.elementwise import chain_gradients, inner_gradients, local_gradients
 from fanin.moments.frame import Frame, NoRuleError, mean_of, measured
 from fanin.moments.moments import JointMoments
 from fanin.moments.signal import Provenance, worst
@@ -186,16 +186,32 @@ def _linear_factors(frame: Frame, op: Op) -> list[tuple[int, float]] | None:
 
 def _chain_step(frame: Frame, op: Op, tape: _Received, kind: Provenance) -> None:
     """An elementwise link: what entered from outside goes straight to the chain's sources, the rest link by link."""
+    region = frame.signals[op.output].region
     entered, total = tape.entered(op.output), tape.total(op.output)
     sources = chain_gradients(frame, op, entered) if entered is not None else {}
-    links = local_gradients(frame, op, total) if total is not None else {}
+    links = _links(frame, op, total, alone=len(region) == 1)
+    if entered is not None and len(region) == 1:
+        links.update(inner_gradients(frame, op, entered))
     for value, g in links.items():
         if frame.signals[value].weight_only:
             tape.give(value, g, kind)
-        elif value not in frame.signals[op.output].region:
+        elif value not in region:
             tape.give_inside(value, g, kind)
     for value, g in sources.items():
         tape.give(value, g, kind)
+
+
+def _links(frame: Frame, op: Op, total: JointMoments | None, *, alone: bool) -> dict[int, JointMoments]:
+    """What the operands of one link receive by its own slope: of a chain of one source, only its parameters."""
+    if total is None or (alone and not any(frame.signals[v].weight_only for v in op.inputs)):
+        return {}
+    try:
+        links = local_gradients(frame, op, total)
+    except NoRuleError:
+        if alone:
+            return {}
+        raise
+    return {v: g for v, g in links.items() if not alone or frame.signals[v].weight_only}
 
 
 def _opaque_step(frame: Frame, op: Op, tape: _Received, kind: Provenance) -> None:

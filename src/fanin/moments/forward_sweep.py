@@ -10,6 +10,7 @@ from fanin.errors import ShapeError
 from fanin.graph.ir import Op
 from fanin.graph.recording.replay import run
 from fanin.moments.forward import FORWARD
+from fanin.moments.forward.comparisons import as_function
 from fanin.moments.forward.elementwise import elementwise, is_elementwise
 from fanin.moments.frame import SAMPLE_CAP, Frame, NoRuleError, mean_of, measured
 from fanin.moments.moments import JointMoments
@@ -95,7 +96,9 @@ def forward(frame: Frame, op: Op) -> Sequence[Signal]:
     found = _by_rule(frame, op)
     masked = any(frame.signals[v].is_masked for v in op.inputs)
     if found is None or (masked and any(s.is_lost for s in found)):
-        return sampled(frame, op)  # infinities have no moments, but a maximum or an exponential of them has
+        return as_function(
+            frame, op, sampled(frame, op)
+        )  # infinities have no moments, but a maximum or an exponential of them has
     return found
 
 
@@ -122,7 +125,7 @@ def _by_rule(frame: Frame, op: Op) -> Sequence[Signal] | None:
 def _from_numbers(frame: Frame, op: Op) -> list[Signal] | None:
     """The op's results as numbers, if all that it reads is known, small, and not weights that a rule can follow."""
     read = [frame.signals[v] for v in dict.fromkeys(op.inputs)]
-    if any(s.numbers is None for s in read) or any(s.weight_only and s.from_data for s in read):
+    if any(s.numbers is None or s.region for s in read) or any(s.weight_only and s.from_data for s in read):
         return None
     if any(s.weight_only for s in read) and any(not s.weight_only and s.from_data for s in read):
         return None

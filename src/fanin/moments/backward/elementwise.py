@@ -17,6 +17,8 @@ from fanin.moments.forward.elementwise import (
     chain_slope,
     correlation,
     imaged,
+    inner_slope,
+    inner_values,
     local_slope,
     sampled_pairs,
     source_image,
@@ -24,7 +26,7 @@ from fanin.moments.forward.elementwise import (
 from fanin.moments.frame import Frame, NoRuleError
 from fanin.moments.moments import JointMoments, aligned
 
-__all__ = ["chain_gradients", "local_gradients"]
+__all__ = ["chain_gradients", "inner_gradients", "local_gradients"]
 
 
 def chain_gradients(frame: Frame, op: Op, g: JointMoments) -> dict[int, JointMoments]:
@@ -37,6 +39,17 @@ def chain_gradients(frame: Frame, op: Op, g: JointMoments) -> dict[int, JointMom
             continue
         slope, kappa = _slope(frame, op, source, region, shape)
         out[source] = unbroadcast(_through(g, slope, kappa), frame.graph.value(source).shape)
+    return out
+
+
+def inner_gradients(frame: Frame, op: Op, g: JointMoments) -> dict[int, JointMoments]:
+    """What the values inside a chain of one source receive from its end, each by one slope of the whole rest."""
+    (source,) = frame.signals[op.output].region
+    out = {}
+    for value in inner_values(frame, op, source):
+        m = frame.signals[source].known.expanded(g.shape)
+        image = source_image(frame, inner_slope(frame, op, source, value), source)
+        out[value] = unbroadcast(_through(g, imaged(m, image), image.kappa), frame.graph.value(value).shape)
     return out
 
 

@@ -24,7 +24,7 @@ from fanin.moments.signal import Signal
 __all__ = ["elementwise", "evaluate", "image_of", "is_elementwise", "region_of"]
 
 MAX_REGION = 6
-MAX_DEPTH = 40
+MAX_DEPTH = 160
 _PAIRS = 4096
 _NEVER = frozenset({"bernoulli", "rand_like", "masked_scatter", "view_as_real", "view_as_complex", "polar", "complex"})
 _PROBE_CAP = 1 << 16
@@ -63,7 +63,7 @@ def _passes_probe(frame: Frame, op: Op) -> bool:
 def region_of(frame: Frame, value: int) -> tuple[int, ...]:
     """The values that one is an elementwise function of: itself, none (a known number), or the sources of its chain."""
     s = frame.signals[value]
-    if s.constant is not None or (s.numbers is not None and s.numbers.numel() == 1):
+    if s.constant is not None or (s.numbers is not None and s.numbers.numel() == 1 and not s.region):
         return ()
     return s.region or (frame.first(value),)
 
@@ -122,10 +122,11 @@ def evaluate(frame: Frame, value: int, env: dict[int, Any]) -> Any:
     if value in env:
         return env[value]
     s = frame.signals[value]
-    if s.numbers is not None and (s.numbers.numel() == 1 or s.constant is not None):
+    if s.numbers is not None and not s.region and (s.numbers.numel() == 1 or s.constant is not None):
         env[value] = s.numbers.reshape(-1)[0]
     elif s.constant is not None:
-        env[value] = torch.tensor(s.constant, dtype=torch.float64)
+        mask = frame.graph.value(value).dtype == "bool"
+        env[value] = torch.tensor(s.constant, dtype=torch.bool if mask else torch.float64)
     else:
         op = frame.graph.producer(value)
         if op is None:
@@ -181,6 +182,41 @@ def chain_function(frame: Frame, op: Op, source: int) -> Function:
         return np.asarray(out.double().expand(z.shape).numpy())
 
     return f
+
+
+def inner_values(frame: Frame, op: Op, source: int) -> list[int]:
+    """The values of a chain between its one source and its end, whose gradients the chain alone decides."""
+    found: dict[int, None] = {}
+    todo = list(op.inputs)
+    while todo:
+        value = frame.first(todo.pop())
+        s = frame.signals[value]
+        made = frame.graph.producer(value)
+        if value in found or value == source or made is None or s.region != (source,):
+            continue
+        found[value] = None
+        todo.extend(made.inputs)
+    return [v for v in found if frame.graph.value(v).is_float]
+
+
+def inner_slope(frame: Frame, op: Op, source: int, inner: int) -> Function:
+    """Derivative of a chain by one of its inner values, as a function of its source."""
+
+    def df(z: Array) -> Array:
+        import torch
+
+        env: dict[int, Any] = {source: torch.from_numpy(z)}
+        with torch.no_grad():
+            env[inner] = evaluate(frame, inner, env).detach().expand(z.shape).clone()
+        env = {source: env[source], inner: env[inner].requires_grad_()}
+        with torch.enable_grad():
+            for v in dict.fromkeys(op.inputs):
+                evaluate(frame, v, env)
+            out = applied(frame, op, env).expand(z.shape)
+            (slope,) = torch.autograd.grad(out.sum(), env[inner], allow_unused=True) if out.requires_grad else (None,)
+        return np.zeros_like(z) if slope is None else np.asarray(slope.numpy())
+
+    return df
 
 
 def chain_slope(frame: Frame, op: Op, source: int) -> Function:

@@ -138,10 +138,27 @@ def _where(frame: Frame, op: Op) -> Signal:
     from fanin.moments.forward.elementwise import elementwise
 
     mask = op.inputs[0]
-    if frame.signals[mask].numbers is None or len(op.args) < 3 or not all(isinstance(a, Ref) for a in op.args[1:]):
+    if (
+        frame.signals[mask].numbers is None
+        or frame.signals[mask].region
+        or len(op.args) < 3
+        or not all(isinstance(a, Ref) for a in op.args[1:])
+    ):
         return elementwise(frame, op)
     if any(_infinite(frame, a) for a in op.args[1:]):
         return elementwise(frame, op)
+    return gathered(frame, op)
+
+
+def _written(frame: Frame, op: Op) -> Signal:
+    """Numbers written where a mask of the signal's own entries holds are elementwise; all else moves entries."""
+    from fanin.moments.forward.elementwise import elementwise
+
+    index = op.arg(1)
+    if isinstance(index, Ref) and frame.signals[index.index].region and not isinstance(op.arg(2), Ref):
+        shapes = {frame.graph.value(v).shape for v in (op.inputs[0], index.index)}
+        if len(shapes) == 1 and frame.graph.value(index.index).dtype == "bool":
+            return elementwise(frame, op)
     return gathered(frame, op)
 
 
@@ -157,9 +174,9 @@ RULES: Mapping[str, Callable[[Frame, Op], Signal]] = {
     "cat": _cat,
     "stack": _cat,
     "where": _where,
+    "setitem": _written,
     **dict.fromkeys(
         [
-            "setitem",
             "pad",
             "constant_pad_nd",
             "gather",
