@@ -1,14 +1,17 @@
 # Everything is set up in .venv from nothing but Python and make.
 #   make demo   the main job on real data           make check  lint, types, import contracts, tests
-#   make test   the tests                           make bench  side-by-side runs against peers
+#   make test   the tests                           make bench  speed in short (minutes); results in build/bench/
+#   make docs   pages that are made from the code   make bench-all  every benchmark in full (hours); benchmarks/results/
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c constraints.txt
 # Two workers on two cores; one thread each, so that they do not fight over them.
+BENCH := OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks
+RESULTS := benchmarks/results
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(or $(JOBS),2) --dist loadfile
 
-.PHONY: demo test test-all check lint types contracts bench docs clean
+.PHONY: demo test test-all check lint types contracts bench bench-all docs clean
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
@@ -41,8 +44,28 @@ contracts: $(VENV)/.dev
 
 check: lint types contracts test
 
+# Two models suffice to see whether a check became slower; bench-all measures all of them.
 bench: $(VENV)/.dev
-	for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
+	$(BENCH).speed.fill --quick --rounds 3 --out build/bench/fill
+	$(BENCH).speed.check_cost --case 'MLP 64-128-10' --case ResNet-18 --out build/bench/check_cost.md
+
+bench-all: $(VENV)/.dev
+	$(BENCH).speed.fill
+	$(BENCH).speed.check_cost
+	$(BENCH).accuracy.graph_zoo
+	$(BENCH).accuracy.moments_zoo --seeds 1 2 3 --out $(RESULTS)/moments_zoo.json
+	$(BENCH).accuracy.prediction_zoo --out $(RESULTS)/prediction_zoo.md
+	$(BENCH).accuracy.plan_zoo --out $(RESULTS)/plan_zoo.json
+	$(BENCH).accuracy.check_peers
+	$(BENCH).training.race
+	$(BENCH).training.study
+	$(BENCH).training.mirrored
+
+# Figures of the lab are committed: python -m tools.lab_page runs the experiments again.
+docs: $(VENV)/.dev
+	$(BIN)/python -m tools.rule_pages docs/rules
+	$(BIN)/python -m tools.recipe_page
+	$(BIN)/python -m tools.lab_page --page
 
 clean:
 	rm -rf $(VENV) demo-out build dist .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -1,28 +1,32 @@
 """Head to head on the health zoo: healthy models flagged, broken ones caught, and the time each tool takes.
 
-Run from the repository's root: ``OMP_NUM_THREADS=1 PYTHONPATH=src:. python -m benchmarks.accuracy.check_peers``. Needs
-torch-audit, torchmortem and torchlens beside fanin. Every tool sees the same model, batch, loss and seed, with its own
-defaults; a model is flagged where a tool reports anything of severity warning or above (TorchLens: any finding in the
-audit of its trace). torchmortem judges runs, not steps: it gets ten SGD steps at a
-learning rate of 1e-3.
+    OMP_NUM_THREADS=1 python -m benchmarks.accuracy.check_peers
+
+The other tools are torch-audit, torchmortem and torchlens; one that is not installed is left out. Every tool sees the
+same model, batch, loss and seed, with its own defaults; a model is flagged where a tool reports anything of severity
+warning or above (TorchLens: any finding in the audit of its trace). torchmortem judges runs, not steps: it gets ten
+SGD steps at a learning rate of 1e-3. The tools run in a temporary folder, because some of them write files.
 """
 
 from __future__ import annotations
 
 import argparse
-import datetime
+import atexit
 import logging
-import subprocess
+import os
+import shutil
+import tempfile
 import time
 import warnings
-from collections.abc import Callable
-from importlib.metadata import version
+from collections.abc import Callable, Iterable
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import torch
 
 import fanin
+from benchmarks.common import RESULTS, header, in_words
 from zoo.health.broken_held_out import BROKEN_HELD_OUT
 from zoo.health.public import BROKEN, HEALTHY
 
@@ -89,6 +93,25 @@ TOOLS: dict[str, Callable[[Any, Any, Any], bool]] = {
 }
 
 
+def present(names: Iterable[str]) -> list[str]:
+    """The tools that are installed; a line on each other one."""
+    found = []
+    for name in names:
+        try:
+            version(name) if name != "fanin" else fanin.__version__
+            found.append(name)
+        except PackageNotFoundError:
+            print(f"{name} is left out: it is not installed (python -m pip install {name})")
+    return found
+
+
+def work_in_temporary_folder() -> None:
+    """Make a temporary folder the working folder until the process ends: tools write there, also when it exits."""
+    folder = tempfile.mkdtemp(prefix="check-peers-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)  # the first to be registered is the last to run
+    os.chdir(folder)
+
+
 def public(make: Callable[[], Any]) -> Case:
     """A case of the public zoo."""
     model, inputs, loss, _ = make()
@@ -139,32 +162,44 @@ def score(name: str, skip: set[str]) -> str:
 
 def main() -> None:
     """Run every tool and write the table."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--out", type=Path, default=Path("benchmarks/results/check_peers.md"))
-    parser.add_argument("--tool", action="append", choices=list(TOOLS))
-    parser.add_argument("--skip", action="append", default=[])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=RESULTS / "check_peers.md")
+    parser.add_argument("--tool", action="append", choices=list(TOOLS), help="tool to run; may be repeated")
+    parser.add_argument("--skip", action="append", default=[], help="model of the health zoo to leave out")
     arguments = parser.parse_args()
+    made, out = header(), arguments.out.resolve()
+    tools = present(arguments.tool or TOOLS)
+    work_in_temporary_folder()
+    rows = run(tools, set(arguments.skip))
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(page(made, rows), encoding="utf-8")
+    print(out.read_text(encoding="utf-8"))
+
+
+def run(tools: Iterable[str], skip: set[str]) -> list[str]:
+    """One row of the table for each tool."""
     logging.disable(logging.WARNING)
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
-    rows = [score(name, set(arguments.skip)) for name in arguments.tool or TOOLS]
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
+    return [score(name, skip) for name in tools]
+
+
+def page(made: dict[str, Any], rows: list[str]) -> str:
+    """The result as Markdown."""
     text = [
         "# Head to head on the health zoo",
         "",
         "Flagged healthy models (fewer is better) and caught faults (more is better): warnings and errors, each tool",
         "with its own defaults on the same models, batches, losses and seed. Wall time over all models.",
-        f"Command: `python -m benchmarks.accuracy.check_peers`. Commit {commit}, torch {torch.__version__}, "
-        f"{datetime.date.today()}.",
+        "",
+        in_words(made),
         "",
         "| tool | healthy flagged | broken caught | held-out faults caught | wall time | version |",
         "|---|---|---|---|---|---|",
         *rows,
         "",
     ]
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    arguments.out.write_text("\n".join(text), encoding="utf-8")
-    print("\n".join(text))
+    return "\n".join(text)
 
 
 if __name__ == "__main__":

@@ -1,17 +1,14 @@
 """Capture and label every architecture of the zoo, three ways, and two very large ones on meta; write the table.
 
-Run from the repository's root: ``PYTHONPATH=src:. python -m benchmarks.accuracy.graph_zoo``.
+Run from the repository's root: ``python -m benchmarks.accuracy.graph_zoo``.
 """
 
 from __future__ import annotations
 
 import argparse
-import datetime
 import logging
-import platform
 import resource
 import statistics
-import subprocess
 import sys
 import time
 import warnings
@@ -21,13 +18,16 @@ from typing import Any
 
 import torch
 
+from benchmarks.common import RESULTS, header, in_words, module_process
 from fanin.graph.ir import Graph
 from fanin.graph.recording.capture import capture
 from fanin.graph.roles.data import Roles
 from fanin.graph.roles.label import roles
 from fanin.graph.verify import verify
-from tests.graph.test_zoo import LABELS, argued, disagreements
-from zoo import zoo
+from zoo import reviewed_labels, zoo
+from zoo.review import argued, disagreements
+
+LABELS = reviewed_labels()
 
 WAYS = ("real", "fake", "meta")
 LLAMA_70B = {
@@ -116,8 +116,7 @@ def large(name: str) -> str:
 
 
 def in_own_process(name: str) -> str:
-    command = [sys.executable, __file__, "--large", name]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip().splitlines()[-1]
+    return module_process("benchmarks.accuracy.graph_zoo", "--large", name).strip().splitlines()[-1]
 
 
 def report(rows: list[str], big: list[str]) -> str:
@@ -131,11 +130,11 @@ def report(rows: list[str], big: list[str]) -> str:
         [
             "# Capture and roles over the zoo",
             "",
-            "`PYTHONPATH=src:. python -m benchmarks.accuracy.graph_zoo`; "
-            f"torch {torch.__version__}, Python {platform.python_version()}, {platform.machine()}, one thread, "
-            f"{datetime.date.today().isoformat()}. Seconds are CPU seconds of capture, verification and roles. "
+            in_words(header()),
+            "",
+            "One thread. Seconds are CPU seconds of capture, verification and roles. "
             '"differ" counts fields that differ from the reviewed labels, in brackets those argued in '
-            "`tests/graph/test_zoo.py`. Wall seconds of the large models were taken on a busy machine.",
+            "`zoo/review.py`. Wall seconds of the large models were taken on a busy machine.",
             "",
             *summary,
             "",
@@ -154,9 +153,9 @@ def report(rows: list[str], big: list[str]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--large", choices=sorted(LARGE))
-    parser.add_argument("--out", type=Path, default=Path(__file__).parents[1] / "results" / "graph_zoo.md")
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--large", choices=sorted(LARGE), help="only this large model, in this process")
+    parser.add_argument("--out", type=Path, default=RESULTS / "graph_zoo.md")
     options = parser.parse_args()
     warnings.simplefilter("ignore")
     logging.disable(logging.WARNING)
@@ -165,7 +164,7 @@ def main() -> None:
         print(large(options.large))
         return
     big = [in_own_process(name) for name in LARGE]
-    options.out.parent.mkdir(exist_ok=True)
+    options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text(report(list(zoo_rows()), big))
     print(f"wrote {options.out}")
 

@@ -4,7 +4,7 @@ Each architecture is built at its default initialization, captured (norms as in 
 one batch; the same graph is followed by `fanin.moments.propagate`. The error of an op is
 |log2(predicted std / measured std)|.
 
-    python -m benchmarks.moments_zoo --seeds 1 2 3 --out benchmarks/results/moments_zoo.json
+    python -m benchmarks.accuracy.moments_zoo --seeds 1 2 3 --out benchmarks/results/moments_zoo.json
 
 "live": propagation reads the kernels of the live weights (and may use small known ones as numbers); "laws": it is
 told the mean and variance of each parameter and nothing else.
@@ -19,8 +19,6 @@ import argparse
 import json
 import logging
 import math
-import platform
-import subprocess
 import time
 import warnings
 from pathlib import Path
@@ -28,6 +26,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from benchmarks.common import header
 from fanin.graph.analysis.analyse import analyse
 from fanin.graph.recording.capture import capture
 from fanin.graph.recording.replay import run_all
@@ -121,12 +120,6 @@ def summary(rows):
     return out
 
 
-def machine():
-    """What the numbers were made with."""
-    head = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
-    return {"commit": head.stdout.strip(), "torch": torch.__version__, "python": platform.python_version()}
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("models", nargs="*", help="names of the zoo; all by default")
@@ -149,7 +142,7 @@ def main():
                     f"{mode} {seed} {name:24s} {r['ops']:4d} ops  median {r['median']:.3f}  p90 {r['p90']:.3f}{flag}",
                     flush=True,
                 )
-    result = {"wanted": WANTED, "summary": summary(rows), "made_with": machine(), "rows": rows}
+    result = {"wanted": WANTED, "summary": summary(rows), "made_with": header(), "rows": rows}
     print(json.dumps(result["summary"], indent=1))
     if args.out:
         head = {k: v for k, v in result.items() if k != "rows"}

@@ -5,7 +5,7 @@ step), for three seeds;
 then per weight operation the ratio of measured to planned rms of its output, the growth of every residual stream
 over its whole depth, and the initial loss on random targets where the model has logits, also with head="calm".
 
-    PYTHONPATH=src:. python -m benchmarks.accuracy.plan_zoo [--out benchmarks/results/plan_zoo.json] [MODEL ...]
+    python -m benchmarks.accuracy.plan_zoo [--out benchmarks/results/plan_zoo.json] [MODEL ...]
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ import dataclasses
 import json
 import logging
 import math
-import platform
 import statistics
 import sys
 import time
@@ -25,6 +24,7 @@ from pathlib import Path
 import torch
 
 import fanin
+from benchmarks.common import header
 from fanin.graph.analysis.analyse import analyse
 from fanin.graph.recording.capture import capture
 from fanin.graph.recording.replay import run_all
@@ -256,8 +256,8 @@ def table(rows: dict) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("models", nargs="*")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("models", nargs="*", help="names of the zoo; all by default")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     warnings.filterwarnings("ignore")
@@ -273,13 +273,7 @@ def main() -> None:
     print(table(rows))
     print(json.dumps(verdict(rows), indent=1))
     if options.out:
-        about = {
-            "torch": torch.__version__,
-            "python": platform.python_version(),
-            "machine": platform.machine(),
-            "seeds": SEEDS,
-        }
-        text = json.dumps({"about": about, "verdict": verdict(rows), "models": rows}, indent=1)
+        text = json.dumps({"made_with": header(), "seeds": SEEDS, "verdict": verdict(rows), "models": rows}, indent=1)
         options.out.write_text(text + "\n")
 
 

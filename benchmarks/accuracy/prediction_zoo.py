@@ -1,19 +1,17 @@
 """Predicted against measured size of every weighted output and every sum, forward and backward, over the zoo.
 
-Each architecture is built at its default initialization and checked once in training mode on the zoo's batch, against
-a random cotangent: what stands beside the measurements in a report is compared with them. The error of an operation is
-|log2(predicted rms / measured rms)|; a prediction is far off where it is more than five standard errors away.
+Each architecture is built at its default initialization and checked once in training mode on the zoo's batch, with a
+random cotangent. Predictions are compared with the measurements beside which a report shows them. The error of an
+operation is |log2(predicted rms / measured rms)|; "far" are predictions more than five standard errors away.
 
-    OMP_NUM_THREADS=1 PYTHONPATH=src:. python -m benchmarks.accuracy.prediction_zoo --out FILE.md
+    OMP_NUM_THREADS=1 python -m benchmarks.accuracy.prediction_zoo --out FILE.md
 """
 
 from __future__ import annotations
 
 import argparse
-import datetime
 import logging
 import math
-import subprocess
 import warnings
 from pathlib import Path
 
@@ -21,6 +19,7 @@ import numpy as np
 import torch
 
 import fanin
+from benchmarks.common import header, in_words
 from zoo import zoo
 
 HEAD = (
@@ -80,12 +79,10 @@ def main():
         f"0.5 in {sum(e <= 0.5 for e in m)} of {len(m)}."
         for way, m in medians.items()
     ]
-    head = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
-    made = f"Commit {head}, torch {torch.__version__}, seed {args.seed}, {datetime.date.today()}."
     text = "\n".join(
         [
             f"# Predicted beside measured\n\n{__doc__.strip()}\n",
-            made,
+            f"{in_words(header())} Seed {args.seed}.",
             "",
             *(f"- {x}" for x in lines),
             "",

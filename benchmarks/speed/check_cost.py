@@ -9,15 +9,11 @@ is, it keeps some, and processes that do the same differ by 10 %.
 from __future__ import annotations
 
 import argparse
-import datetime
 import gc
 import json
-import os
-import platform
 import resource
-import subprocess
-import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +24,7 @@ from torch import nn
 
 import fanin
 import zoo.health.public  # noqa: F401 (makes torchvision importable)
+from benchmarks.common import RESULTS, header, in_words, module_process
 
 BATCH = 32
 TURNS = 3  # others on the machine only ever add time
@@ -93,18 +90,17 @@ RETURNING = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536
 
 def fresh(*arguments: str, **environment: str) -> Any:
     """`seconds` or `peak_mb` in a process of its own."""
-    command = [sys.executable, __file__, "--one", *arguments]
-    done = subprocess.run(command, check=True, capture_output=True, text=True, env=os.environ | environment)
-    return json.loads(done.stdout.splitlines()[-1])
+    printed = module_process("benchmarks.speed.check_cost", "--one", *arguments, **environment)
+    return json.loads(printed.splitlines()[-1])
 
 
-def table() -> str:
+def table(cases: Iterable[str]) -> str:
     """The table in Markdown."""
     rows = [
         "| model | bare s | without predictions | check s | time | bare MB | check MB | memory |",
         "|---|---|---|---|---|---|---|---|",
     ]
-    for case in CASES:
+    for case in cases:
         took = fresh(case)
         none, bare, check = (fresh(case, mode, **RETURNING) for mode in MODES)
         ratio = {mode: took[mode] / took["bare"] for mode in took}
@@ -118,23 +114,21 @@ def table() -> str:
 
 def main() -> None:
     """Measure and write."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--one", nargs="+")
-    parser.add_argument("--out", type=Path, default=Path("benchmarks/results/check_cost.md"))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--one", nargs="+", help=argparse.SUPPRESS)
+    parser.add_argument("--case", action="append", choices=list(CASES), help="model to measure; may be repeated")
+    parser.add_argument("--out", type=Path, default=RESULTS / "check_cost.md")
     arguments = parser.parse_args()
     if arguments.one:
         print(json.dumps((peak_mb if len(arguments.one) == 2 else seconds)(*arguments.one)))
         return
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
     head = (
         f"# Cost of a check\n\nBatch {BATCH}, 224 px, one thread, CPU time, least of {TURNS} in turns, each after a "
         "bare step;\nmemory over a process that only builds the model, where malloc returns what is freed.\n"
-        "Command: `OMP_NUM_THREADS=1 PYTHONPATH=src:. python -m benchmarks.speed.check_cost`. "
-        f"Commit {commit}, torch {torch.__version__},\ntimm {timm.__version__}, Python {platform.python_version()}, "
-        f"{platform.machine()}, {datetime.date.today()}.\n\n"
+        f"{in_words(header())}\n\n"
     )
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    arguments.out.write_text(head + table() + "\n", encoding="utf-8")
+    arguments.out.write_text(head + table(arguments.case or CASES) + "\n", encoding="utf-8")
     print(arguments.out.read_text(encoding="utf-8"))
 
 

@@ -5,6 +5,7 @@ interleaved medians hold where absolute times do not. The CPU time of the proces
 processes disturb less.
 
     python -m benchmarks.speed.fill                 # everything; about ten minutes
+    python -m benchmarks.speed.fill --quick         # every suite on small sizes; about a minute
     python -m benchmarks.speed.fill elementwise --rounds 9
 """
 
@@ -14,14 +15,11 @@ import argparse
 import json
 import math
 import os
-import platform
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -34,11 +32,11 @@ import numpy as np  # noqa: E402
 import torch  # noqa: E402
 
 import fanin  # noqa: E402
+from benchmarks.common import RESULTS, header, in_words, program_process  # noqa: E402
 from fanin.initializers import Orthogonal, Sparse, sparse_torch  # noqa: E402
 from fanin.streams import Draw  # noqa: E402
 from fanin.tensors.fill import fill_  # noqa: E402
 
-RESULTS = Path(__file__).parents[1] / "results"
 KEY = fanin.key(0, "layers.0.weight")
 STD = 0.02
 DRAWS = {
@@ -154,7 +152,7 @@ def rows(case: dict[str, Any], elements: int, found: dict[str, Timing]) -> dict[
 
 def elementwise(rounds: int, quick: bool) -> Iterator[dict[str, Any]]:
     """Uniform, normal and truncated normal, at every size, dtype and thread count."""
-    for size, shape in SIZES.items():
+    for size, shape in list(SIZES.items())[: 1 if quick else None]:
         for dtype in (torch.float32, torch.bfloat16):
             w = torch.empty(shape, dtype=dtype)
             for law in DRAWS:
@@ -164,7 +162,7 @@ def elementwise(rounds: int, quick: bool) -> Iterator[dict[str, Any]]:
                         continue
                     torch.set_num_threads(threads)
                     turns = max(1, rounds // 4) if slow else rounds
-                    runs = contenders(law, w, threads, others=size == "4096 x 4096" and threads == 1 and not quick)
+                    runs = contenders(law, w, threads, others=size == "4096 x 4096" and threads == 1)
                     case = {"law": law, "size": size, "dtype": str(w.dtype)[6:], "threads": threads}
                     yield rows(case, w.numel(), interleaved(runs, turns))
     torch.set_num_threads(1)
@@ -172,18 +170,19 @@ def elementwise(rounds: int, quick: bool) -> Iterator[dict[str, Any]]:
 
 def threads(rounds: int, quick: bool) -> Iterator[dict[str, Any]]:
     """One thread against two, fanin alone, in memory that was written before."""
+    size = "1M" if quick else "64M"
     for dtype in (torch.float32, torch.bfloat16):
-        w = torch.empty(SIZES["64M"], dtype=dtype).fill_(0)
+        w = torch.empty(SIZES[size], dtype=dtype).fill_(0)
         for law in ("uniform", "normal"):
             one, two = (lambda n=n, law=law, w=w: fill_(w, DRAWS[law], key=KEY, threads=n) for n in (1, 2))
             found = interleaved({"fanin": two, "one thread": one}, rounds)
-            yield rows({"law": law, "size": "64M", "dtype": str(dtype)[6:], "threads": 2}, w.numel(), found)
+            yield rows({"law": law, "size": size, "dtype": str(dtype)[6:], "threads": 2}, w.numel(), found)
 
 
 def structured(rounds: int, quick: bool) -> Iterator[dict[str, Any]]:
     """Orthogonal and sparse matrices."""
     torch.set_num_threads(1)
-    for shape in ((1024, 1024), (2048, 2048), (4096, 1024), (4096, 4096)):
+    for shape in ((1024, 1024), (2048, 2048), (4096, 1024), (4096, 4096))[: 1 if quick else None]:
         w = torch.empty(shape)
         runs: dict[str, Run] = {
             "fanin": lambda w=w: fill_(w, Orthogonal(), key=KEY),
@@ -195,7 +194,7 @@ def structured(rounds: int, quick: bool) -> Iterator[dict[str, Any]]:
             w.numel(),
             interleaved(runs, turns),
         )
-    for n in (1024, 4096):
+    for n in (1024,) if quick else (1024, 4096):
         w = torch.empty(n, n)
         for law, name in (
             (Sparse(kept=0.1, std=STD), "sparse, per unit"),
@@ -222,7 +221,7 @@ def llama_shapes() -> list[tuple[int, ...]]:
 
 def model(rounds: int, quick: bool) -> Iterator[dict[str, Any]]:
     """A whole model in bfloat16, memory allocated tensor by tensor (page faults included), one and two threads."""
-    shapes = llama_shapes()[: 20 if quick else None]
+    shapes = llama_shapes()[1:8] if quick else llama_shapes()
     elements = sum(math.prod(s) for s in shapes)
 
     def build(write: Callable[[torch.Tensor, int], object]) -> Run:
@@ -247,11 +246,6 @@ def model(rounds: int, quick: bool) -> Iterator[dict[str, Any]]:
     yield {**rows(case, elements, found), "seconds": {n: round(t.wall, 2) for n, t in found.items()}}
 
 
-def fresh(program: str) -> str:
-    """What a program prints in a process of its own."""
-    return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
-
-
 MEMORY_RUNS = {
     "fanin normal, 1 thread": "fill_(w, DRAWS['normal'], key=KEY, threads=1)",
     "fanin truncated, 2 threads": "fill_(w, DRAWS['truncated (2 sigma)'], key=KEY, threads=2)",
@@ -263,12 +257,10 @@ MEMORY_RUNS = {
     "torch orthogonal_": "torch.nn.init.orthogonal_(v)",
 }
 MEMORY_PROGRAM = """
-import sys
+from benchmarks.speed.fill import DRAWS, KEY, STD, Orthogonal, Sparse, fill_, torch
 def peak():  # not ru_maxrss, which a process begins with its parent's of
     return int(next(line for line in open("/proc/self/status") if line.startswith("VmHWM")).split()[1])
-sys.path.insert(0, {folder!r})
-from fill import *
-w, v = torch.empty(8192, 8192, dtype=torch.{dtype}).fill_(0), torch.empty(4096, 4096).fill_(0)
+w, v = torch.empty({side}, {side}, dtype=torch.{dtype}).fill_(0), torch.empty({side} // 2, {side} // 2).fill_(0)
 fill_(torch.empty(1 << 19, dtype=w.dtype), DRAWS["normal"], key=KEY, threads=2)
 fill_(torch.empty(64, 64), Orthogonal(), key=KEY), fill_(torch.empty(600, 600), Sparse(kept=0.1), key=KEY)
 torch.nn.init.orthogonal_(torch.empty(64, 64))
@@ -280,12 +272,13 @@ print(peak() - before)
 
 def memory(rounds: int, quick: bool) -> Iterator[dict[str, Any]]:
     """Growth of the resident set while 8192 x 8192 (structured laws: 4096 x 4096) is written, in a fresh process."""
+    side = 2048 if quick else 8192
     for dtype in ("float32", "bfloat16"):
         for name, run in MEMORY_RUNS.items():
             if dtype == "bfloat16" and ("orthogonal" in name or "sparse" in name):
                 continue
-            program = MEMORY_PROGRAM.format(folder=str(Path(__file__).parent), dtype=dtype, run=run)
-            yield {"run": name, "dtype": dtype, "extra_mib": round(int(fresh(program)) / 1024, 1)}
+            program = MEMORY_PROGRAM.format(side=side, dtype=dtype, run=run)
+            yield {"run": name, "dtype": dtype, "extra_mib": round(int(program_process(program)) / 1024, 1)}
 
 
 FIRST_PROGRAM = """
@@ -305,7 +298,7 @@ def first(rounds: int, quick: bool) -> Iterator[dict[str, Any]]:
     """Import and first fill of a million numbers in a fresh process, the compiled kernels in the cache."""
     for dtype in ("float32", "bfloat16"):
         program = FIRST_PROGRAM.format(dtype=dtype)
-        answers = [fresh(program).split() for _ in range(max(3, rounds // 2))]
+        answers = [program_process(program).split() for _ in range(max(3, rounds // 2))]
         ran = [[float(x) for x in answer] for answer in answers]
         torch_s, ours_s = (statistics.median(r[k] for r in ran) for k in (0, 1))
         yield {"dtype": dtype, "import_torch_s": round(torch_s, 2), "fanin_import_and_first_fill_s": round(ours_s, 2)}
@@ -315,24 +308,6 @@ SUITES = {f.__name__: f for f in (elementwise, threads, structured, model, memor
 
 
 # ---------------------------------------------------------------------- report
-def machine() -> dict[str, Any]:
-    """Versions and hardware."""
-    known = Path("/proc/cpuinfo")
-    lines = known.read_text().splitlines() if known.exists() else []
-    cpu = next((line.split(":")[1].strip() for line in lines if "model name" in line), platform.processor())
-    packages = ("numpy", "numba", "torch", "jax", "keras", "scipy")
-    return {
-        "command": " ".join(["python", "benchmarks/fill.py", *sys.argv[1:]]),
-        "date": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
-        "cpu": cpu,
-        "cores": os.cpu_count(),
-        "load_average": [round(x, 2) for x in os.getloadavg()],
-        "python": platform.python_version(),
-        **{p: version(p) for p in packages},
-        "fanin": fanin.__version__,
-    }
-
-
 def markdown(found: dict[str, dict[str, Any]]) -> str:
     """The tables that people read."""
     lines = ["# Filling weights", "", "x: how many times faster fanin is, from interleaved medians of wall time "
@@ -340,7 +315,7 @@ def markdown(found: dict[str, dict[str, Any]]) -> str:
     for suite, part in found.items():
         lines += [f"## {suite}", "", " ".join((SUITES[suite].__doc__ or "").split()), ""]
         lines += table(part["rows"])
-        lines += ["; ".join(f"{k}: {v}" for k, v in part["about"].items()), ""]
+        lines += [in_words(part["about"]), ""]
     return "\n".join(lines)
 
 
@@ -368,7 +343,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("suites", nargs="*", choices=[*SUITES, []], help="which; all where none is named")
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--quick", action="store_true", help="leave out JAX, Keras and most of the model")
+    parser.add_argument("--quick", action="store_true", help="small sizes, without JAX and Keras")
     parser.add_argument(
         "--out",
         type=Path,
@@ -380,12 +355,12 @@ def main() -> None:
     known = stem.with_suffix(".json")
     found = json.loads(known.read_text()) if known.exists() else {}
     for name in args.suites or SUITES:
-        about, entries = machine(), []
+        about, entries = header(), []
         for entry in SUITES[name](args.rounds, args.quick):
             entries.append(entry)
             print(json.dumps(entry), file=sys.stderr, flush=True)
         found[name] = {
-            "about": {**about, "load_average_after": [round(x, 2) for x in os.getloadavg()]},
+            "about": {**about, "load_after": round(os.getloadavg()[0], 1)},
             "rows": entries,
         }
     found = {name: found[name] for name in SUITES if name in found}

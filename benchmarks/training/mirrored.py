@@ -1,6 +1,6 @@
 """Where mirroring pays: depth of a plain ReLU stack, and the kernel form of mirrored convolutions.
 
-    PYTHONPATH=src:. python -m benchmarks.training.mirrored [depth|kernel]
+    python -m benchmarks.training.mirrored [depth|kernel]
 
 5,000 MNIST digits at 14 x 14, 4,000 for training; every start sees the same batches; the loss is the mean of the
 last 20 steps at the best learning rate, over three seeds (two for the kernels). Results in
@@ -9,21 +9,21 @@ benchmarks/results/mirrored_{depth,kernel}.json.
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import json
 import statistics
 import sys
 import warnings
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 import fanin
+from benchmarks.common import RESULTS, header
 from fanin.initializers import MirroredOrthogonal
 
-RESULTS = Path(__file__).parents[1] / "results"
 RATES = {"sgd": (1e-3, 3e-3, 1e-2), "adam": (3e-4, 1e-3, 3e-3)}
 
 
@@ -123,13 +123,16 @@ def by_kernel(x, y) -> dict:
 
 
 def main() -> None:
+    studies = {"depth": by_depth, "kernel": by_kernel}
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("studies", nargs="*", choices=[*studies, []], help="which; both where none is named")
+    given = parser.parse_args()
     warnings.filterwarnings("ignore")
     torch.set_num_threads(1)
     x, y = digits()
-    studies = {"depth": by_depth, "kernel": by_kernel}
-    for name in sys.argv[1:] or studies:
-        rows = studies[name](x, y)
-        text = json.dumps({"torch": torch.__version__, "runs": rows}, indent=1)
+    for name in given.studies or studies:
+        made, rows = header(), studies[name](x, y)
+        text = json.dumps({"made_with": made, "runs": rows}, indent=1)
         (RESULTS / f"mirrored_{name}.json").write_text(text + "\n")
 
 

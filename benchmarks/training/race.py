@@ -18,7 +18,6 @@ import argparse
 import functools
 import json
 import math
-import platform
 import sys
 import time
 from collections.abc import Callable
@@ -32,13 +31,13 @@ import torch.nn.functional as F
 from torch import nn
 
 import fanin
+from benchmarks.common import RESULTS, header, in_words
 from benchmarks.training import race_models as zoo
 from fanin.lab import data
 from fanin.lab.compare import Task, compare
 from fanin.lab.models import mlp, plain_cnn
 from fanin.lab.training import accuracy, batches
 
-RESULTS = Path(__file__).parents[1] / "results"
 SEEDS = 5
 
 
@@ -310,12 +309,13 @@ def verdict(line: dict[str, Any]) -> str:
 
 
 def markdown(results: dict[str, Any]) -> str:
-    about = next(iter(results.values()))
+    newest = max((line["made_with"] for line in results.values()), key=lambda made: made["date"])
     lines = [
         "# The race",
         "",
-        f"`python -m benchmarks.training.race`, {about['date']}; torch {about['torch']}, Python {about['python']}, "
-        f"{platform.machine()}, one thread. Each start at its own best rate of a common grid, {SEEDS} seeds: mean of "
+        f"Newest line: {in_words(newest)} Each file of a line says how that line was made.",
+        "",
+        f"One thread. Each start at its own best rate of a common grid, {SEEDS} seeds: mean of "
         "the final training loss (siren: held-out squared error) ± std over seeds, in brackets the held-out score "
         "(accuracy, or minus "
         "the loss). Won, tied or lost against the best of the three others, where the difference exceeds the seeds' "
@@ -347,12 +347,11 @@ def main() -> None:
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
     for name in given.lines or LINES:
-        begin = time.perf_counter()
+        made, begin = header(), time.perf_counter()
         file = given.out / f"{name}.json"
         recorded = json.loads(file.read_text()) if given.only else None
         line = race(name, share=given.steps, seeds=given.seeds, only=given.only, recorded=recorded)
-        about = {"date": time.strftime("%Y-%m-%d"), "torch": torch.__version__, "python": platform.python_version()}
-        file.write_text(json.dumps({**about, **line}, indent=1) + "\n")
+        file.write_text(json.dumps({"made_with": made, **line}, indent=1) + "\n")
         print(f"{name}: {verdict(line)} ({time.perf_counter() - begin:.0f} s)", file=sys.stderr, flush=True)
     done = {n: json.loads((given.out / f"{n}.json").read_text()) for n in LINES if (given.out / f"{n}.json").exists()}
     given.out.with_suffix(".md").write_text(markdown(done))

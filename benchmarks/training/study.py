@@ -13,9 +13,7 @@ import argparse
 import functools
 import json
 import math
-import platform
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +22,7 @@ import torch
 from torch import nn
 
 import fanin
+from benchmarks.common import RESULTS, header, in_words
 from fanin import initializers, theory
 from fanin.graph.analysis.activations import FoundActivation
 from fanin.lab import data
@@ -32,7 +31,6 @@ from fanin.lab.models import mlp
 from fanin.lab.training import accuracy, batches
 from fanin.recipes.auto.critical import critical_q
 
-RESULTS = Path(__file__).parents[1] / "results"
 RATES = (1e-4, 3e-4, 1e-3, 3e-3)
 STEPS = 300
 
@@ -180,11 +178,11 @@ def answer(phi: str, depth: int, width: int, inits: dict[str, Any], *, seeds: in
 
 
 def markdown(results: dict[str, Any]) -> str:
-    command = f"python -m benchmarks.training.study {' '.join(results['questions'])}"
     lines = [
         "# Which rule starts a plain stack best",
         "",
-        f"`{command}` on {results['date']}; torch {results['torch']}, Python {results['python']}; "
+        in_words(results["made_with"]),
+        "",
         f"{results['seeds']} seeds. Mean final training loss ± std over seeds, held-out accuracy in brackets.",
         "",
         "| network | start | best rate | loss | held-out |",
@@ -209,9 +207,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=RESULTS / "study.json")
     given = parser.parse_args()
     results = {
-        "date": time.strftime("%Y-%m-%d"),
-        "torch": torch.__version__,
-        "python": platform.python_version(),
+        "made_with": header(),
         "seeds": given.seeds,
         "questions": json.loads(given.out.read_text())["questions"] if given.out.exists() else {},
     }
