@@ -57,6 +57,8 @@ bench-all: $(VENV)/.dev
 	$(BENCH).accuracy.prediction_zoo --out $(RESULTS)/prediction_zoo.md
 	$(BENCH).accuracy.plan_zoo --out $(RESULTS)/plan_zoo.json
 	$(BENCH).accuracy.check_peers
+	$(BENCH).accuracy.verdicts
+	$(BENCH).accuracy.stock_verdicts
 	$(BENCH).training.race
 	$(BENCH).training.study
 	$(BENCH).training.mirrored

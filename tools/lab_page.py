@@ -1,8 +1,8 @@
 """Run the lab's experiments and write what docs/lab.md shows.
 
-python docs/build_lab.py                     # all of them
-python docs/build_lab.py one-third symmetry  # some, then the page
-python docs/build_lab.py --page              # the page alone, from the committed numbers
+python -m tools.lab_page                     # all of them
+python -m tools.lab_page one-third symmetry  # some, then the page
+python -m tools.lab_page --page              # the page alone, from the committed numbers
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 
 from fanin.lab.experiments import EXPERIMENTS, Settings, run
 
-DOCS = Path(__file__).parent
+DOCS = Path(__file__).parents[1] / "docs"
 HEAD = """# The lab
 
 The experiments that the field's folklore rests on, on data that comes with a package. Each writes a figure, its

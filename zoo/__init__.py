@@ -37,7 +37,7 @@ FAST = (
 
 def zoo() -> dict[str, Builder]:
     """All builders; transformers and timm are imported where a model of theirs is built."""
-    _make_torchvision_importable()
+    make_torchvision_importable()
     from zoo import plain_models, timm_models, transformers_models  # noqa: F401
 
     return BUILDERS
@@ -53,7 +53,7 @@ def reviewed_labels() -> dict[str, dict[str, dict[str, Any]]]:
     return {model: {p: dict(zip(keys, row, strict=False)) for p, row in rows.items()} for model, rows in table.items()}
 
 
-def _make_torchvision_importable() -> None:
+def make_torchvision_importable() -> None:
     """A CUDA build of torchvision beside a CPU torch fails to import unless its operators are declared first."""
     import torch
 

@@ -1,4 +1,4 @@
-"""Verdicts on stock models at their own initialization: ``python -m benchmarks.accuracy.stock_verdicts [name part]``.
+"""Verdicts on stock models at their own initialization: ``python -m benchmarks.accuracy.stock_verdicts [part]``.
 
 Models of timm and transformers are built from their configurations, without downloads, and checked as they come; text
 models at 64 and at 512 tokens. A model with anything above a note counts as flagged, and is listed with its findings.
@@ -6,18 +6,17 @@ models at 64 and at 512 tokens. A model with anything above a note counts as fla
 
 from __future__ import annotations
 
-import sys
+import argparse
 import warnings
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import torch
 
 import fanin
-from zoo import _make_torchvision_importable
+from benchmarks.common import RESULTS, header, in_words
+from zoo import make_torchvision_importable
 
-RESULTS = Path(__file__).parents[1] / "results" / "stock_verdicts.md"
 VOCAB, LENGTHS = 512, (64, 512)
 
 TIMM = [
@@ -215,11 +214,14 @@ def _checked(make: Callable[[], tuple[torch.nn.Module, dict[str, Any]]]) -> Any:
     return fanin.check(model, inputs, targets=labels if image else None, predict=False, trial=False)
 
 
-def main(part: str = "") -> None:
+def main() -> None:
     """Check all of them and write the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("part", nargs="?", default="", help="check models with this in their name, and write no file")
+    part, made = parser.parse_args().part, header()
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
-    _make_torchvision_importable()
+    make_torchvision_importable()
     models, flagged, lines, unbuilt = set[str](), set[str](), list[str](), list[str]()
     for name, make in cases():
         if part not in name:
@@ -239,9 +241,9 @@ def main(part: str = "") -> None:
             found = "; ".join(f"{f.code} {f.severity}: {f.message}" for f in report.findings if f.severity != "note")
             lines.append(f"- {name}: {found}")
             print(lines[-1], flush=True)
-    head = "# Stock models at their own initialization\n\n`python -m benchmarks.accuracy.stock_verdicts`; torch "
+    head = f"# Stock models at their own initialization\n\n{in_words(made)}\n\n"
     text = (
-        f"{head}{torch.__version__}, CPU, one thread.\n\n{len(models)} models checked (text models at 64 and 512 "
+        f"{head}CPU, one thread.\n\n{len(models)} models checked (text models at 64 and 512 "
         f"tokens), {len(flagged)} flagged ({len(flagged) / max(len(models), 1):.1%}).\n\nFlagged:\n\n"
         + "\n".join(lines or ["none"])
         + "\n\nNot built or not run here:\n\n"
@@ -250,8 +252,8 @@ def main(part: str = "") -> None:
     )
     print(text)
     if not part:
-        RESULTS.write_text(text, encoding="utf-8")
+        (RESULTS / "stock_verdicts.md").write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main()

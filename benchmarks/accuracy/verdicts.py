@@ -1,4 +1,4 @@
-"""Right verdicts over generated faults: ``python -m benchmarks.accuracy.verdicts [name part]``.
+"""Right verdicts over generated faults: ``python -m benchmarks.accuracy.verdicts [part]``.
 
 Every case of `zoo.health.verdict_cases` is checked once; a verdict is right where the first finding has the right code
 and names the right parameter, or where nothing above a note is found and that is right. Wrong ones are listed.
@@ -6,16 +6,14 @@ and names the right parameter, or where nothing above a note is found and that i
 
 from __future__ import annotations
 
-import sys
+import argparse
 import warnings
 from collections import Counter
-from pathlib import Path
 
 import torch
 
+from benchmarks.common import RESULTS, header, in_words
 from zoo.health.verdict_cases import CASES, checked, judged
-
-RESULTS = Path(__file__).parents[1] / "results" / "verdicts.md"
 
 
 def table(right: Counter[str], total: Counter[str], wrong: list[str]) -> str:
@@ -27,8 +25,11 @@ def table(right: Counter[str], total: Counter[str], wrong: list[str]) -> str:
     return "\n".join([*lines, "Wrong:" if wrong else "None wrong.", "", *wrong, ""])
 
 
-def main(part: str = "") -> None:
+def main() -> None:
     """Check all cases and write the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("part", nargs="?", default="", help="check cases with this in their name, and write no file")
+    part, made = parser.parse_args().part, header()
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
     right, total, wrong = Counter[str](), Counter[str](), list[str]()
@@ -46,11 +47,9 @@ def main(part: str = "") -> None:
     text = table(right, total, wrong)
     print(text)
     if not part:
-        head = (
-            f"# Verdicts\n\n`python -m benchmarks.accuracy.verdicts`; torch {torch.__version__}, CPU, one thread.\n\n"
-        )
-        RESULTS.write_text(head + text, encoding="utf-8")
+        head = f"# Verdicts\n\n{in_words(made)}\n\nCPU, one thread.\n\n"
+        (RESULTS / "verdicts.md").write_text(head + text, encoding="utf-8")
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main()

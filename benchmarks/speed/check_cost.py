@@ -17,14 +17,13 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import timm
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 import fanin
-import zoo.health.public  # noqa: F401 (makes torchvision importable)
 from benchmarks.common import RESULTS, header, in_words, module_process
+from zoo import make_torchvision_importable
 
 BATCH = 32
 TURNS = 3  # others on the machine only ever add time
@@ -37,6 +36,9 @@ def tiny() -> tuple[nn.Module, torch.Tensor]:
 
 def image(name: str, **options: Any) -> tuple[nn.Module, torch.Tensor]:
     """A timm model and a batch of 224 px images."""
+    make_torchvision_importable()  # timm imports it
+    import timm
+
     return timm.create_model(name, num_classes=1000, **options), torch.randn(BATCH, 3, 224, 224)
 
 

@@ -60,7 +60,7 @@ def test_a_broken_graph_is_refused_with_the_rule(graph):
 
 
 def test_the_docs_print_the_grammar():
-    page = Path(__file__).parents[2].joinpath("docs/graph.md").read_text()
+    page = Path(__file__).parents[2].joinpath("docs/science/graph.md").read_text()
     assert all(f"| {r.name} | {r.says} |" in page for r in GRAMMAR)
 
 

@@ -13,11 +13,11 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from zoo import _make_torchvision_importable
+from zoo import make_torchvision_importable
 
 __all__ = ["BROKEN", "HEALTHY"]
 
-_make_torchvision_importable()
+make_torchvision_importable()
 
 
 def lg(o):

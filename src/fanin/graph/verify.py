@@ -1,7 +1,7 @@
 """The grammar of a `Graph`, as a table, and `verify`, which checks a graph by it.
 
-Each rule gives the places where a graph breaks it; the table below is the whole grammar, and ``docs/graph.md`` prints
-it.
+Each rule gives the places where a graph breaks it; the table below is the whole grammar, and
+``docs/science/graph.md`` prints it.
 """
 
 from __future__ import annotations

@@ -64,6 +64,11 @@ def make_optimizer(
     return OPTIMIZERS[optimizer](params, lr)
 
 
+def _copied(values: Any) -> Tensor:
+    """A tensor of its own: workers may hold read-only arrays, and the caller's tensors stay as they are."""
+    return values.detach().clone() if isinstance(values, Tensor) else torch.tensor(values)
+
+
 def batches(x: Any, y: Any, *, size: int, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
     """Endless shuffled batches; the same seed gives the same batches to every run.
 
@@ -74,7 +79,7 @@ def batches(x: Any, y: Any, *, size: int, seed: int) -> Iterator[tuple[Tensor, T
     """
     if not 1 <= size <= len(x):
         raise ArgumentError(f"a batch holds between 1 and {len(x)} samples; got size={size}")
-    xs, ys = torch.tensor(x), torch.tensor(y)  # copies: workers may hold read-only arrays
+    xs, ys = _copied(x), _copied(y)
     rng = np.random.default_rng(seed)
     while True:
         order = torch.from_numpy(rng.permutation(len(xs)))
@@ -146,7 +151,7 @@ def accuracy(model: nn.Module, x: Any, y: Any) -> float:
     model.eval()
     try:
         with torch.no_grad():
-            right = model(torch.tensor(x)).argmax(dim=-1) == torch.tensor(y)
+            right = model(_copied(x)).argmax(dim=-1) == _copied(y)
         return float(right.double().mean())
     finally:
         model.train(was_training)

@@ -2,7 +2,7 @@
 
 `propagate` follows mean, second moments (by which axes two entries share, so the correlation of tokens, positions and
 samples is in them) and their gradients through a captured model. How it works, and what it cannot see:
-``docs/moments.md``.
+``docs/science/moments.md``.
 """
 
 from __future__ import annotations

@@ -12,8 +12,7 @@ def rbm_gaussian(*, std: float = 0.01) -> Normal:
 
     Small enough for all hidden units to start near probability 1/2, random enough to differ. Hidden biases 0, visible
     biases log(p / (1 - p)). The published deep autoencoder code starts from std 0.1. Not for backpropagation through
-    many
-    layers: see `glorot_logistic`.
+    many layers: see `glorot_logistic`.
 
     Args:
         std: 0.01 (the guide) or 0.1 (the autoencoder code).

@@ -31,9 +31,8 @@ class InputScale(Rule):
 
     What is measured:
         rms of the input; warning outside [0.05, 5], error for raw bytes. Where the first weighted operation is followed
-        by a normalisation
-        the scale cancels: raw bytes become a warning (they also carry an offset), other scales a note. Sparse inputs
-            are judged by their non-zero values; small side inputs (an adjacency matrix) are a note.
+        by a normalisation the scale cancels: raw bytes become a warning (they also have an offset), other scales a
+        note. Sparse inputs are judged by their non-zero values; small side inputs (an adjacency matrix) are a note.
 
     Example:
         >>> import torch, fanin

@@ -1,0 +1,72 @@
+"""Every example of the guide and of the README is executed, and prints what the page says."""
+
+from __future__ import annotations
+
+import sys
+from importlib.metadata import entry_points
+from pathlib import Path
+
+import pytest
+
+from tests.docs.blocks import blocks, run_page
+
+pytest_plugins = ["pytester"]
+
+ROOT = Path(__file__).parents[2]
+# name -> number of examples at least, so that none gets lost in a change of the fences
+PAGES = {
+    "docs/guide/check.md": 6,
+    "docs/guide/command-line.md": 1,
+    "docs/guide/compare.md": 2,
+    "docs/guide/configuration.md": 1,
+    "docs/guide/diff-and-explain.md": 4,
+    "docs/guide/init.md": 5,
+    "docs/guide/plan.md": 1,
+    "docs/recipes.md": 1,
+    "docs/initializers.md": 3,
+    "README.md": 3,
+}
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_the_examples_run(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    assert run_page((ROOT / page).read_text(encoding="utf-8"), tmp_path) >= PAGES[page]
+
+
+def test_every_page_of_the_guide_is_executed():
+    pages = {str(p.relative_to(ROOT)) for p in (ROOT / "docs" / "guide").glob("*.md")}
+    assert pages - set(PAGES) == {"docs/guide/pytest-and-ci.md"}, "its test file runs in a pytest of its own, below"
+
+
+@pytest.mark.slow
+def test_the_test_file_of_the_pytest_page_passes(pytester, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(ROOT / "src"))
+    page = (ROOT / "docs" / "guide" / "pytest-and-ci.md").read_text(encoding="utf-8")
+    pytester.makepyfile(**{b.file.removesuffix(".py"): b.text for b in blocks(page) if b.file})
+    installed = any(entry.name == "fanin" for entry in entry_points(group="pytest11"))
+    plugin = [] if installed else ["-p", "fanin.integrations.pytest"]
+    pytester.runpytest_subprocess(*plugin, "-p", "no:randomly", "--fanin-html", "reports").assert_outcomes(passed=1)
+    assert len(list(pytester.path.glob("reports/*.html"))) == 1
+
+
+@pytest.mark.parametrize(
+    ("page", "why"),
+    [
+        ("```console\n$ fanin gain relu\nno such table\n```\n", "the page says"),
+        ("```console\n$ fanin explain S999\nanything ...\n```\n", "ends with status 2"),
+        ("```console\n$ rm -r x\n```\n", "only fanin's own commands"),
+        ("```python\n>>> 1 + 1\n3\n\n```\n", "differ"),
+        ("```python\nassert False, 'as written'\n```\n", "as written"),
+    ],
+)
+def test_an_example_that_does_not_hold_is_found(page, why, tmp_path, capsys):
+    with pytest.raises(AssertionError, match=why):
+        run_page(page, tmp_path)
+
+
+def test_a_file_of_a_page_is_there_for_its_examples(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    program = "from pathlib import Path\nassert Path('pyproject.toml').is_file()"
+    assert run_page(f"```toml pyproject.toml\n[tool]\n```\n\n```python\n{program}\n```\n", tmp_path) == 1
