@@ -30,6 +30,12 @@ def test_the_shown_cases_and_their_twins(name):
     assert_right(name)
 
 
+@pytest.mark.parametrize("name", [n for n in SHOWN if n.startswith(("(in, out)", "graph attention"))])
+def test_the_graph_leads_to_the_same_verdict_on_bare_parameters(name):
+    report = checked(CASES[name], predict=None)
+    assert judged(CASES[name], report), str(report)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [n for n in CASES if n not in SHOWN])
 def test_all_others(name):
@@ -76,3 +82,38 @@ def test_the_output_sigmoid_of_a_field_is_no_culprit():
     report = fanin.check(**{**vectors(model), "targets": torch.rand(64, 4)}, predict=False, trial=False)
     assert not report.ok
     assert "sigmoid" not in " ".join(f.fix.text + f.message for f in report.findings)
+
+
+class BareAttention(torch.nn.Module):
+    """Attention whose maps are bare parameters, used as x @ W."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.query, self.key, self.value = (torch.nn.Parameter(torch.randn(64, 64) / 8) for _ in range(3))
+        self.head = torch.nn.Linear(64, 10)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        scores = x @ self.query @ (x @ self.key).transpose(1, 2) / 8
+        return self.head((scores.softmax(-1) @ (x @ self.value)).mean(1))
+
+
+@pytest.mark.parametrize("predict", [None, False])
+def test_condensed_attention_names_the_parameter_that_is_too_large(predict):
+    torch.manual_seed(0)
+    model = BareAttention()
+    with torch.no_grad():
+        model.key.mul_(12)
+    case = {"inputs": torch.randn(8, 16, 64), "targets": torch.randint(0, 10, (8,))}
+    report = fanin.check(model, **case, predict=predict, trial=False, select=["T701"])
+    assert report.findings[0].paths == ("key",)
+
+
+@pytest.mark.parametrize("predict", [None, False])
+def test_a_steep_jacobian_names_the_bare_parameters_behind_it(predict):
+    torch.manual_seed(0)
+    model = BareAttention()
+    with torch.no_grad():
+        model.value.mul_(1e5)
+    case = {"inputs": torch.randn(8, 16, 64), "targets": torch.randint(0, 10, (8,))}
+    report = fanin.check(model, **case, predict=predict, trial=False, select=["S206"])
+    assert report.findings[0].paths == ("value",)

@@ -25,7 +25,7 @@ def with_trial(
     """The result with what `fanin.init_` would change, where a finding that fails recommends another start.
 
     A copy of the model is initialised with the recipe "auto" and checked by the same rules; the model itself is not
-    touched. Every fix that recommends a start says whether its finding was gone, or that it was not tried.
+    touched. Every fix that recommends values says whether its finding was gone, or that it was not tried.
     """
     found = (*result.findings, *result.consequences)
     advised = any(f.fix.recommends_start and f.severity != "note" for f in found)
@@ -67,9 +67,13 @@ def _first_line(error: BaseException) -> str:
 
 
 def _with_proof(finding: Finding, trial: Trial | None) -> Finding:
-    if not finding.fix.recommends_start:
+    if finding.fix.recommends_edit:
+        proof = "unproven: not tried"
+    elif finding.fix.recommends_start:
+        proof = _proof(finding, trial)
+    else:
         return finding
-    return replace(finding, fix=replace(finding.fix, text=f"{finding.fix.text} ({_proof(finding, trial)})"))
+    return replace(finding, fix=replace(finding.fix, text=f"{finding.fix.text} ({proof})"))
 
 
 def _proof(finding: Finding, trial: Trial | None) -> str:

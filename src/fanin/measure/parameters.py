@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import torch
 
@@ -32,7 +33,8 @@ def parameter_records(
 
     Args:
         reading: the model as it was read.
-        seen: what the captured graph says of each parameter; the module that owns it tells of those that are missing.
+        seen: what the captured graph says of each parameter; the module that owns it, or the operation that reads it,
+            tells of those that are missing.
         sites: what was measured.
         gradients: by first qualified name.
         after: state of the gradient after a virtual step, where one was taken.
@@ -48,7 +50,7 @@ def parameter_records(
         if measured is None:
             continue
         weight, gradient = measured
-        known = seen.get(name) or reading.owners[name].seen
+        known = seen.get(name) or _without_graph(name, reading, recorder)
         fans = fans_or_none(reading.shape(name), known.layout)
         reader = readers.get(name)
         found.append(
@@ -82,6 +84,15 @@ def parameter_records(
             )
         )
     return tuple(found)
+
+
+def _without_graph(name: str, reading: Reading, recorder: PassRecorder) -> Seen:
+    """By the module that owns it; of a bare parameter by the operation that reads it, and no layout where none tells."""
+    owned = reading.owners[name].seen
+    if owned.role != "unknown":
+        return owned
+    bare = replace(owned, layout=owned.layout if len(reading.shape(name)) < 2 else None)
+    return recorder.seen.get(name, bare)
 
 
 def _measured(parameter: torch.Tensor, gradient: torch.Tensor | None) -> tuple[TensorStats, TensorStats | None] | None:

@@ -319,8 +319,8 @@ class ParameterRecord:
         identical_rows: share of rows (units) that equal another row, non-zero rows of more than one column only; None
             where not defined.
         role: what it does, as a plan of the same model says.
-        role_from: who says the role and the layout: "graph", the captured forward pass, or "module", the module that
-            owns the parameter (where the forward was not captured).
+        role_from: who says the role and the layout: "graph", the captured forward pass; where it was not captured,
+            "module", the module that owns the parameter, or, of a bare parameter, "call", the operation that reads it.
         layout: what its axes mean; None where it has none, or where they are not known.
         fan_in: terms summed into one output; None without an input axis.
         fan_out: terms summed into one input's gradient.

@@ -22,6 +22,7 @@ from torch.overrides import TorchFunctionMode
 from fanin.measure.calls import Call
 from fanin.measure.frames import ModuleFrame, ModuleFrames
 from fanin.measure.kinds import CHANNEL_FIRST, kind_of
+from fanin.measure.layouts import seen_in_call
 from fanin.measure.origins import Origin, Origins, join
 from fanin.measure.products import Products
 from fanin.measure.quantities.table import of_module, of_pass, of_site, read_before
@@ -40,6 +41,7 @@ from fanin.model.operations import (
     is_attribute,
     unordered_name,
 )
+from fanin.model.roles import Seen
 from fanin.model.trees import tensors_in
 
 __all__ = ["PassRecorder"]
@@ -62,6 +64,7 @@ class PassRecorder(TorchFunctionMode):
         used: parameters that an operation read together with the signal.
         gates: those of them that multiply the signal.
         products: which buffers and sites multiply what.
+        seen: role and layout of parameters, as the operations that read them tell.
         escaped: sites whose values left torch.
         first_nonfinite: module and operation of the first NaN or infinity that no site shows.
         num_operations: calls of torch in the forward.
@@ -77,6 +80,8 @@ class PassRecorder(TorchFunctionMode):
         self.used: set[str] = set()
         self.gates: set[str] = set()
         self.products = Products()
+        self.seen: dict[str, Seen] = {}
+        self._parameters = dict(model.named_parameters())
         self.escaped: set[int] = set()
         self.first_nonfinite: tuple[str, str] | None = None
         self.num_operations = 0
@@ -180,6 +185,8 @@ class PassRecorder(TorchFunctionMode):
             for quantity, value in of_pass(replace(call, output=output)) if call.before else ():
                 self.found.setdefault(quantity, []).append(value)
         joined = self.products.note(call, origins, joined)
+        if kind == "weight":
+            self._note_layouts(call)
         if kind == "weight" and not joined.data:
             joined = Origin(parameters=joined.parameters, data=True)
         if joined.parameters and joined.data:
@@ -200,6 +207,17 @@ class PassRecorder(TorchFunctionMode):
             self.origins[tensor] = own if joined.data else constant
         if name == "setitem" and call.args and isinstance(call.args[0], torch.Tensor):
             self.origins[call.args[0]] = replace(joined, scores=False, op="")
+
+    def _note_layouts(self, call: Call) -> None:
+        """What the axes of the parameters mean that an operation sums over."""
+        for tensor in tensors_in((call.args, call.kwargs)):
+            origin = self.origins[tensor]
+            names = () if origin.data or tensor.dim() < 2 else origin.parameters
+            name = next(iter(names), "") if len(names) == 1 else ""
+            if name and name not in self.seen:
+                seen = seen_in_call(call, tensor, self._parameters[name])
+                if seen is not None:
+                    self.seen[name] = seen
 
     def _reduced(self, call: Call, tensor: torch.Tensor, origin: Origin, *, grad_enabled: bool) -> OpenSite | None:
         """The site of an output, None where the operation makes none."""

@@ -31,7 +31,7 @@ Role = Literal[
     "unknown",
 ]
 ROLES: tuple[Role, ...] = get_args(Role)
-Source = Literal["graph", "module"]
+Source = Literal["graph", "module", "call"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +41,8 @@ class Seen:
     Attributes:
         role: what it does.
         layout: what its axes mean; None where it has none, or where they are not known.
-        source: "graph": read off the captured forward pass. "module": told by the module that owns it.
+        source: "graph": read off the captured forward pass. "module": told by the module that owns it. "call": told by
+            the operation that reads it.
         output: whether it makes the outputs of the network; False where only its module is known.
     """
 

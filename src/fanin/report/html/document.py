@@ -25,6 +25,7 @@ from fanin.report.rows import (
     limit_of,
     not_run_by_reason,
     sites_of,
+    trial_rows,
     where,
 )
 from fanin.report.rulebook import RuleText, rule_text
@@ -51,6 +52,7 @@ _PLOT_NAMES = {
 _SECTIONS = (
     ("signal", "Signal"),
     ("findings", "Findings"),
+    ("trial", "Before and after"),
     ("magnitudes", "Distributions"),
     ("gradients", "Gradients"),
     ("unit-activity", "Units"),
@@ -82,7 +84,7 @@ def to_html(result: CheckResult, *, max_bytes: int = MAX_BYTES) -> str:
 def _writer(result: CheckResult, sites: Sequence[Site], *, max_findings: int) -> Callable[[Mapping[str, Any]], str]:
     """A function from the data to embed to the page."""
     plots = all_figures(result, sites)
-    present = _present(plots)
+    present = _present(plots, with_trial=result.trial is not None)
     context = _context(result, sites, plots, max_findings)
     nav = [section for section in _SECTIONS if section[0] in present]
     title = f"{result.verdict} · {shorten(clean(result.header.model_class), 80)} · fanin check"
@@ -130,7 +132,7 @@ def data_of(page: str) -> Mapping[str, Any]:
     return dict(json.loads(found[1]))
 
 
-def _present(plots: Mapping[str, Figure]) -> frozenset[str]:
+def _present(plots: Mapping[str, Figure], *, with_trial: bool) -> frozenset[str]:
     by_plot = {
         "signal": ("depth",),
         "magnitudes": ("heat-forward", "heat-backward", "ridges-forward", "ridges-backward"),
@@ -140,7 +142,8 @@ def _present(plots: Mapping[str, Figure]) -> frozenset[str]:
         "heads": ("attention",),
     }
     drawn = {section for section, ids in by_plot.items() if any(plot in plots for plot in ids)}
-    return frozenset({*drawn, "findings", "layers", "not-run", "reading"})
+    trial = {"trial"} if with_trial else set()
+    return frozenset({*drawn, *trial, "findings", "layers", "not-run", "reading"})
 
 
 def _context(
@@ -159,6 +162,7 @@ def _context(
         "departures": departures(sites),
         "findings": [_finding(f, n, result, sites, plots) for n, f in enumerate(findings, start=1)],
         "num_hidden": len(everything) - len(findings),
+        "trial": [tuple(shorten(cell, 400) for cell in row) for row in trial_rows(result)],
         "plots": plots,
         "heads": heads,
         "table": rows,

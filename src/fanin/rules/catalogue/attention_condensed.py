@@ -2,15 +2,34 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import ClassVar
 
+from fanin.measure.record import Measurements, Site
 from fanin.rules.base import Context, Rule
 from fanin.rules.finding import Finding, Fix
+from fanin.rules.shared.places import places, weights_of
+from fanin.rules.shared.upstream import nearest_weights
 
 __all__ = ["AttentionCondensed"]
 
 _NEARLY_ONE_HOT = 0.3  # of the entropy of uniform attention
+
+
+def _places(attention: Site, measurements: Measurements) -> list[str]:
+    """Weights of query and key, those at least half as large as the largest; the attention where there are none."""
+    fused = attention.op != "softmax" and len(attention.inputs) > 2  # query, key, value
+    read = attention.inputs[:2] if fused else attention.inputs
+    rated = [(_size(s, measurements), s) for s in nearest_weights(read, measurements)]
+    most = max((size for size, _ in rated), default=0.0)
+    return places((s for size, s in rated if size >= most / 2), measurements) or [
+        attention.path or attention.module_class
+    ]
+
+
+def _size(site: Site, measurements: Measurements) -> float:
+    return max((w.weight.rms * math.sqrt(w.fan_in or 1.0) for w in weights_of(site, measurements)), default=0.0)
 
 
 def _how_many(entropy: float) -> str:
@@ -71,7 +90,7 @@ class AttentionCondensed(Rule):
         keys, entropy = (seen.num_keys, min(seen.entropy)) if seen is not None else (0, 0.0)
         yield self.finding(
             "error" if severe else "warning",
-            dict.fromkeys(s.path or s.module_class for _, s in hot),
+            dict.fromkeys(p for _, s in hot for p in _places(s, context.measurements)),
             f"attention logits have s^2 / ln T = {value:.3g} over {keys} keys: the softmax has {entropy:.0%} of the "
             f"entropy of uniform attention{_how_many(entropy)}.",
             Fix(

@@ -85,7 +85,11 @@ class ClonedWeights(Rule):
             "warning",
             [p.path for pair in ties for p in pair],
             f"{head.path} equals {table.path} and is not tied to it: a lost tie? The first step will part them.",
-            Fix(text="tie them again, or draw one of them anew", code=f"model.{head.path} = model.{table.path}"),
+            Fix(
+                text="tie them again, or draw one of them anew",
+                code=f"model.{head.path} = model.{table.path}",
+                recommends_edit=True,
+            ),
             value=float(len(ties)),
             unit="weights",
         )

@@ -9,6 +9,7 @@ from typing import ClassVar
 from fanin.measure.record import Activity, Measurements, Site
 from fanin.rules.base import Context, Rule
 from fanin.rules.finding import Finding, Fix
+from fanin.rules.shared.gains import INIT
 
 __all__ = ["DeadUnits"]
 
@@ -90,7 +91,8 @@ class DeadUnits(Rule):
             f"samples{chance}.",
             Fix(
                 text="zero the biases before it, use He's gain, centre the inputs; or use LeakyReLU or GELU",
-                code="torch.nn.init.zeros_(layer.bias)",
+                code=INIT,
+                recommends_start=True,
             ),
             value=seen.dead_share,
             threshold=self.limit(context, "all" if severe else "excess")

@@ -192,6 +192,7 @@ class InitialLoss(Rule):
             Fix(
                 text=f"where the batch is typical, start the last bias at ln(p / (1 - p)) = {bias:.3g}",
                 code=f"torch.nn.init.constant_(head.bias, {bias:.3g})",
+                recommends_edit=True,
             ),
             value=own / loss.prior,
             threshold=self.limit(context, "warning"),

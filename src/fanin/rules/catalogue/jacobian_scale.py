@@ -2,14 +2,36 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import ClassVar
 
+from fanin.measure.record import Measurements
 from fanin.rules.base import Context, Rule
 from fanin.rules.finding import Finding, Fix
-from fanin.rules.shared.gains import CLOSED_GATE
+from fanin.rules.shared.gains import CLOSED_GATE, INIT
+from fanin.rules.shared.places import places
+from fanin.rules.shared.sizes import map_sizes
 
 __all__ = ["JacobianScale"]
+
+
+_MOST_PLACES = 3
+_FACTOR = 2.0
+_SEE_DRIFTS = Fix(text="see S201 to S204 for the layers in which the factor arises")
+_DRAW_AGAIN = Fix(
+    text="draw the named weights, which change the signal most, with std gain / sqrt(fan_in)",
+    code=INIT,
+    recommends_start=True,
+)
+
+
+def _largest_factors(measurements: Measurements, *, growing: bool) -> list[str]:
+    """Where the signal grows (or shrinks) most beside what the activation behind needs, the worst first."""
+    sign = 1.0 if growing else -1.0
+    rated = [(sign * math.log(s.seen), s.site) for s in map_sizes(measurements) if s.seen]
+    worst = sorted((r for r in rated if r[0] > math.log(_FACTOR)), key=lambda r: (-r[0], r[1].index))
+    return places((site for _, site in worst[:_MOST_PLACES]), measurements)
 
 
 class JacobianScale(Rule):
@@ -39,7 +61,7 @@ class JacobianScale(Rule):
         'jacobian-scale'
 
     Fix:
-        See the drift rules (S201 to S204): they say in which layers the factor arises.
+        Draw the weights that it names with std gain / sqrt(fan_in); the drift rules (S201 to S204) show the layers.
 
     References:
         Pennington, Schoenholz and Ganguli 2017 (arXiv 1711.04735).
@@ -69,12 +91,13 @@ class JacobianScale(Rule):
             p.gate and p.weight.rms <= CLOSED_GATE for p in context.measurements.parameters
         )
         side = "high" if jacobian.chi > 1 else "low"
+        found = _largest_factors(context.measurements, growing=jacobian.chi > 1)
         yield self.finding(
             "warning" if bad and not gated else "note",
-            [""],
+            found or [""],
             f"a small change of the input changes the output by a factor of {jacobian.chi**0.5:.2g} (chi = "
             f"{jacobian.chi:.2g}).",
-            Fix(text="see S201 to S204 for the layers in which the factor arises"),
+            _DRAW_AGAIN if found else _SEE_DRIFTS,
             value=jacobian.chi,
             threshold=self.limit(context, side if bad else f"note_{side}"),
             unit="mean squared singular value",

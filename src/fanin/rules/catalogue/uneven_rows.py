@@ -77,6 +77,7 @@ class UnevenRows(Rule):
             Fix(
                 text="draw these rows as the others were, or set them to the mean of the others",
                 code="weight[new] = weight[old].mean(0)",
+                recommends_edit=True,
             ),
             value=apart.ratio,
             threshold=self.limit(context, "ratio"),

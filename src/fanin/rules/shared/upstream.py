@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from fanin.measure.record import Measurements, ParameterRecord, Site
 
-__all__ = ["ancestors", "maps_with_sites"]
+__all__ = ["ancestors", "maps_with_sites", "nearest_weights"]
 
 
 def maps_with_sites(measurements: Measurements) -> list[tuple[ParameterRecord, Site]]:
@@ -27,3 +27,23 @@ def ancestors(indices: Iterable[int], measurements: Measurements) -> set[int]:
             seen.add(index)
             todo.extend(i for i in inputs.get(index, ()) if i >= 0)
     return seen
+
+
+def nearest_weights(indices: Iterable[int], measurements: Measurements) -> list[Site]:
+    """The weighted operations that these sites are, or that lead to them with no other one between, in execution order.
+
+    What attention mixes is not followed: behind an attention its own weights are the nearest.
+    """
+    by_index = {s.index: s for s in measurements.sites}
+    seen, found = set[int](), list[Site]()
+    todo = [i for i in indices if i in by_index]
+    while todo:
+        site = by_index[todo.pop()]
+        if site.index in seen:
+            continue
+        seen.add(site.index)
+        if site.kind == "weight":
+            found.append(site)
+        elif site.kind != "attention":
+            todo += [i for i in site.inputs if i in by_index]
+    return sorted(found, key=lambda s: s.index)
