@@ -87,7 +87,7 @@ def parameter_records(
 
 
 def _without_graph(name: str, reading: Reading, recorder: PassRecorder) -> Seen:
-    """By the module that owns it; of a bare parameter by the operation that reads it, and no layout where none tells."""
+    """By the module that owns it, of a bare parameter by the operation that reads it; no layout where none tells."""
     owned = reading.owners[name].seen
     if owned.role != "unknown":
         return owned

@@ -33,7 +33,7 @@ class Fix:
         text: one sentence.
         code: the same as code, "" where there is none.
         recommends_start: it recommends other initial values (a scale, a law, `fanin.init_`), which can be tried.
-        recommends_edit: it recommends values for single rows or biases that `fanin.init_` does not set; no trial is made.
+        recommends_edit: it recommends values for single rows or biases that `fanin.init_` does not set: not tried.
     """
 
     text: str
