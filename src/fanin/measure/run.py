@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from fanin.measure.idle import never_called
 from fanin.measure.jacobian import probed_jacobian
 from fanin.measure.parameters import parameter_records
 from fanin.measure.passes import Pass, received, run_pass, states_after_virtual_steps
@@ -18,7 +19,6 @@ from fanin.measure.quantities.loss import loss_record
 from fanin.measure.quantities.moments import pack, unpack
 from fanin.measure.quantities.values import buffer_records
 from fanin.measure.record import InputRecord, JacobianRecord, Measurements, Site
-from fanin.measure.recorder import PassRecorder
 from fanin.measure.sampling import as_samples
 from fanin.measure.seen import captured, seen_in
 from fanin.measure.task import MeasureTask
@@ -121,7 +121,7 @@ def _frozen(task: MeasureTask, done: Pass, after: Mapping[str, Any], seen: Mappi
         output=None if output is None else unpack(pack(output)),
         output_cosine=None if samples is None else cosine(samples),
         jacobian=jacobian,
-        never_called=_never_called(task.model, recorder),
+        never_called=never_called(task, recorder),
         batch_size=recorder.batch,
         first_nonfinite=recorder.first_nonfinite,
         buffers=buffer_records(task.model.named_buffers(), recorder.products.angles, recorder.products.factors),
@@ -166,19 +166,3 @@ def _jacobian(task: MeasureTask, done: Pass, sites: tuple[Site, ...]) -> tuple[J
         return probed_jacobian(task.model, task.inputs, batch=batch, sites=sites, seed=task.seed)
     except Exception as error:  # the model ran once, so it refuses few samples or a second run
         return None, f"a run of the first samples alone raised {type(error).__name__}: {error}"
-
-
-def _never_called(model: torch.nn.Module, recorder: PassRecorder) -> tuple[str, ...]:
-    """Topmost modules that own parameters, of which none was read, and in which no forward ran."""
-    active: set[str] = set()
-    for name in (*(n for n, m in model.named_modules() if id(m) in recorder.frames.called), *recorder.used):
-        active.update(_prefixes(name))
-    owners = dict.fromkeys(p for name, _ in model.named_parameters() for p in _prefixes(name)[:-1])
-    idle = dict.fromkeys(p for p in owners if p not in active)
-    return tuple(p for p in idle if not any(a in idle for a in _prefixes(p)[:-1]))
-
-
-def _prefixes(name: str) -> list[str]:
-    """All heads of a dotted name, itself last."""
-    parts = name.split(".")
-    return [".".join(parts[: i + 1]) for i in range(len(parts))]

@@ -29,8 +29,9 @@ class NoGradient(Rule):
 
     What is measured:
         Error where an operation read the parameter and its output leads to the loss, yet no gradient came back. Warning
-        for whole modules that were never called. Note for single parameters that this forward does not read (mask
-        tokens) and for outputs that the loss does not use.
+        for whole modules that were never called, neither here nor in evaluation. Note for modules that training skips
+        (layer drop), for single parameters that this forward does not read (mask tokens), and for outputs that the loss
+        does not use.
 
     Example:
         >>> import torch, fanin
