@@ -7,8 +7,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import torch
-
 from fanin.measure.idle import never_called
 from fanin.measure.jacobian import probed_jacobian
 from fanin.measure.parameters import parameter_records

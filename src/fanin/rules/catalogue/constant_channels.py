@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import ClassVar
 
+from fanin.model.operations import LOOKUPS
 from fanin.rules.base import Context, Rule
 from fanin.rules.finding import Finding, Fix
 
@@ -59,7 +60,7 @@ class ConstantChannels(Rule):
         rated = [
             (s.constant_channel_share or 0.0, s)
             for s in context.measurements.weight_sites()
-            if s.forward.rms > 0 and not s.op.startswith("embedding")
+            if s.forward.rms > 0 and s.op not in LOOKUPS
         ]
         flat = sorted((r for r in rated if limit < r[0] < 1), key=lambda r: -r[0])
         if flat:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
@@ -15,7 +14,7 @@ from fanin.rules.shared.gains import INIT
 
 __all__ = ["RecurrentScale"]
 
-_LAYER = re.compile(r"weight_ih(?:_l(\d+))?(?:_reverse)?$")
+_RELU = frozenset(("rnn_relu", "rnn_relu_cell"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +33,7 @@ class _Loop:
 
     @property
     def is_bounded(self) -> bool:
-        return not self.site.op.startswith("rnn_relu")
+        return self.site.op not in _RELU
 
     @property
     def is_recurrent(self) -> bool:
@@ -60,7 +59,7 @@ def _loops(measurements: Measurements) -> list[_Loop]:
     found = []
     for name, sites in calls.items():
         last = sites[-1]
-        reads = last.forward.rms if matrices[name].role == "rnn_hh" else _input_rms(measurements, last, name)
+        reads = _input_rms(measurements, last) if name in _first_layer(measurements, last) else last.forward.rms
         if reads is not None and math.isfinite(reads) and not last.forward.any_nonfinite:
             found.append(_Loop(matrices[name], last, _steps(sites, measurements.batch_size or 1), reads))
     return found
@@ -70,11 +69,19 @@ def _steps(sites: list[Site], batch: int) -> int:
     return sum(max(1, math.prod(s.shape[:-1]) // batch) for s in sites)
 
 
-def _input_rms(measurements: Measurements, site: Site, name: str) -> float | None:
-    """Rms of what an input matrix reads, None where it is unknown; above the first layer of a stack, a state's."""
-    layer = _LAYER.search(name)
-    if layer is not None and layer[1] not in (None, "0"):
-        return site.forward.rms
+def _first_layer(measurements: Measurements, site: Site) -> set[str]:
+    """The matrices that read the input of the operation, one a direction; those of later layers read states.
+
+    A layer with two directions gives twice as many numbers as one of its states has.
+    """
+    read = [p for p in measurements.parameters if p.path in site.parameters and p.is_recurrent]
+    states = [p.shape[1] for p in read if p.role == "rnn_hh"]
+    directions = site.shape[-1] // states[0] if states else 1
+    return {p.path for p in [p for p in read if p.role == "rnn_ih"][: max(directions, 1)]}
+
+
+def _input_rms(measurements: Measurements, site: Site) -> float | None:
+    """Rms of what the operation reads from outside, None where it is unknown."""
     by_index = {s.index: s for s in measurements.sites}
     read = [s.forward.rms for i in site.inputs if (s := by_index.get(i)) is not None and s.path != site.path]
     given = [i.stats.rms for i in measurements.inputs if i.floating]

@@ -20,6 +20,7 @@ _SCALE = "initialize at the activation's gain with zero biases, or add normalisa
 _DRAW = "draw {} at random: zeros pass no signal on, and no gradient back"
 _ONES = "set {} to ones: a norm of scale zero passes no signal on, and no gradient back"
 _NEARLY_ALL = 0.75
+_SHIFTS = frozenset(("bias", "norm_shift", "shift", "rnn_bias", "attn_bias"))
 
 
 class SampleCollapse(Rule):
@@ -146,7 +147,7 @@ def _zeros_before(measurements: Measurements, begins: Site) -> list[str]:
     norms = [s for i in begins.inputs if (s := by_index.get(i)) is not None and s.kind == "norm"]
     starts = [s for s in measurements.weight_sites() if max(s.inputs, default=-1) < 0 and s.forward.rms == 0]
     maps = _zero_weights(measurements)
-    scales = {p.path for p in measurements.parameters if p.weight.rms == 0 and "bias" not in p.path.rpartition(".")[2]}
+    scales = {p.path for p in measurements.parameters if p.weight.rms == 0 and p.role not in _SHIFTS}
     found = [(s, maps) for s in (begins, *starts)] + [(s, scales) for s in norms]
     return [name for site, zero in found for name in site.parameters if name in zero]
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 
 from fanin.measure.record import Measurements, Site
+from fanin.model.operations import CONVOLUTIONS
 from fanin.rules.base import Context, Rule
 from fanin.rules.finding import Finding, Fix, Severity
 from fanin.rules.shared.depth import Drift, drift, finite_width_std
@@ -66,7 +67,7 @@ def judge(
 def _width(site: Site) -> float:
     if len(site.shape) < 2:
         return 1.0
-    return float(site.shape[1] if site.op.startswith("conv") else site.shape[-1])
+    return float(site.shape[1] if site.op in CONVOLUTIONS else site.shape[-1])
 
 
 def _worst(sites: list[Site], values: list[float], measurements: Measurements) -> list[str]:

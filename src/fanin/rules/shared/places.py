@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from fanin.measure.record import Measurements, ParameterRecord, Site
+from fanin.model.operations import RECURRENT
 
 __all__ = ["place", "places", "weights_of"]
 
@@ -22,7 +23,7 @@ def place(site: Site, measurements: Measurements) -> str:
     kept elsewhere; the module, or the class of the model, for operations without a weight.
     """
     weights = weights_of(site, measurements)
-    if not weights or site.op.startswith(("lstm", "gru", "rnn_")):
+    if not weights or site.op in RECURRENT:
         return site.path or site.module_class
     weight = weights[0].path
     owner = weight.rpartition(".")[0]

@@ -9,14 +9,12 @@ from statistics import median
 
 from fanin.measure.kinds import KINDS
 from fanin.measure.record import Measurements, ParameterRecord, Site
-from fanin.model.operations import LOSSES
+from fanin.model.operations import LOOKUPS, LOSSES, RECURRENT
 from fanin.rules.shared.gains import RATED, gain_of
 
 __all__ = ["MapSize", "TableSize", "far_off", "first_readers", "large_tables", "map_sizes"]
 
 _PERIODIC = frozenset(("sin", "cos"))
-_RECURRENT = ("lstm", "gru", "rnn_")
-_LOOKUPS = frozenset(("embedding", "embedding_bag"))
 _GAP_HIGH, _GAP_LOW = math.log(4.0), math.log(8.0)
 _LEAST_HIGH, _LEAST_HIGH_BRANCH, _MOST_LOW = 5.0, 2.5, 0.1
 _ALWAYS_HIGH = 10.0
@@ -98,7 +96,7 @@ def map_sizes(measurements: Measurements) -> list[MapSize]:
 
 
 def _is_rated(site: Site, reader: Site) -> bool:
-    if site.op in _LOOKUPS or site.op.startswith(_RECURRENT) or (site.forward.any_nonfinite and site.forward.rms == 0):
+    if site.op in LOOKUPS | RECURRENT or (site.forward.any_nonfinite and site.forward.rms == 0):
         return False
     frequencies = reader.op in _PERIODIC and max(site.inputs, default=-1) < 0
     return KINDS.get(reader.op) not in ("norm", "attention") and reader.op not in LOSSES and not frequencies
@@ -157,7 +155,7 @@ def _only_normed(index: int, readers: dict[int, list[Site]], sums: set[int]) -> 
 def large_tables(measurements: Measurements, limit: float) -> list[TableSize]:
     """Lookup tables of a larger rms than `limit` whose rows no normalisation reads first."""
     by_path = {p.path: p for p in measurements.parameters}
-    lookups = {s.index for s in measurements.sites if s.op in _LOOKUPS}
+    lookups = {s.index for s in measurements.sites if s.op in LOOKUPS}
     readers: dict[int, list[Site]] = {}
     for site in measurements.sites:
         for index in site.inputs:
@@ -165,7 +163,7 @@ def large_tables(measurements: Measurements, limit: float) -> list[TableSize]:
     found: dict[str, TableSize] = {}
     for site in measurements.weight_sites():
         weight = next((p for n in site.parameters if (p := by_path.get(n)) and len(p.shape) == 2), None)
-        if site.op not in _LOOKUPS or weight is None:
+        if site.op not in LOOKUPS or weight is None:
             continue
         rms = weight.weight.rms * abs(site.follower_factor)
         if rms > limit and not _only_normed(site.index, readers, lookups):
