@@ -119,17 +119,17 @@ def test_the_page_carries_its_data_once():
 
 def test_the_trial_is_on_the_page_before_and_after():
     tried = Trial(verdict="healthy: 25 checks", loss_before=2.5, loss_after=2.25, gone=("S201",))
-    page = to_html(dataclasses.replace(mlp(4), trial=tried))
+    page = to_html(dataclasses.replace(vit(1), trial=tried))
     html5lib.HTMLParser(strict=True).parse(page)
     (table,) = re.findall(r'<table class="trial">.*?</table>', page, re.DOTALL)
     assert "healthy: 25 checks" in table
     assert re.search(r"first loss</th><td[^>]*>2.50</td><td[^>]*>2.25<", table)
     assert 'href="#trial"' in page
-    refused = to_html(dataclasses.replace(mlp(4), trial=Trial(reason="RuntimeError: <b>one of a kind")))
+    refused = to_html(dataclasses.replace(vit(1), trial=Trial(reason="RuntimeError: <b>one of a kind")))
     html5lib.HTMLParser(strict=True).parse(refused)
     assert "could not be tried on a copy of the model: RuntimeError: &lt;b&gt;one of a kind" in refused
     assert 'class="trial"' not in refused
-    assert 'id="trial"' not in to_html(mlp(4))
+    assert 'id="trial"' not in to_html(vit(1))
 
 
 def test_data_of_something_else_is_refused():
