@@ -33,7 +33,8 @@ class GaussianImage:
         mean: E f.
         second: E f^2.
         fourth: E f^4.
-        energies: a_k^2 for k = 0, 1, ...; what is left of E f^2 comes last.
+        energies: a_k^2 for k = 0, 1, ...; what is left of E f^2 comes last, its even and its odd part, so that pairs
+            of correlation -1 are exact as those of correlation 1 are.
         first_order: a_1, so that Cov(f(z), z) = a_1 * std(z).
         positive: f is nowhere negative.
         lost: share of the Gaussian on which f is not finite; the moments are those of the rest.
@@ -92,7 +93,7 @@ def gaussian_image(f: Callable[[Array], Array], *, mean: float, var: float) -> G
     lost = float(weights[~finite].sum())
     if lost >= 1.0 - 1e-12:
         nan = float("nan")
-        return GaussianImage(nan, nan, nan, np.full(_ORDER + 1, nan), nan, 1.0)
+        return GaussianImage(nan, nan, nan, np.full(_ORDER + 2, nan), nan, 1.0)
     values = np.where(finite, values, 0.0)
     kept = 1.0 - lost
     first = float(values @ weights) / kept
@@ -100,7 +101,8 @@ def gaussian_image(f: Callable[[Array], Array], *, mean: float, var: float) -> G
     coefficients = basis @ values
     second = float(np.square(values) @ weights)
     energies = np.square(coefficients)
-    rest = max(second - float(energies.sum()), 0.0)
+    mirror = float((values * values[::-1]) @ weights)  # E f(z) f(-z): the even energies less the odd ones
+    rest = [max(0.5 * (second + s * mirror) - float(energies[k::2].sum()), 0.0) for k, s in ((0, 1.0), (1, -1.0))]
     with np.errstate(over="ignore"):
         fourth = float(values**4 @ weights)
     positive = bool((values >= 0.0).all())

@@ -14,6 +14,7 @@ from fanin.graph.ir import Op, Parameter
 from fanin.initializers.base import Initializer
 from fanin.layout import Layout
 from fanin.memory import as_array
+from fanin.moments.halves import halved_axes, measured_in_halves
 from fanin.moments.moments import JointMoments
 from fanin.streams import key
 
@@ -69,9 +70,14 @@ class WeightMoments:
 
     @classmethod
     def measured(cls, values: Any) -> WeightMoments:
-        """Moments of live numbers (a NumPy array), large ones on an even slice of their rows."""
+        """Moments of live numbers (a NumPy array), large ones on an even slice of their rows.
+
+        Mirrored and copied halves are seen, and kept as such.
+        """
         array = np.asarray(values)
-        if array.size > _MEASURE_CAP and array.ndim > 1:
+        if halved := halved_axes(array):
+            moments = measured_in_halves(array, halved, _MEASURE_CAP)
+        elif array.size > _MEASURE_CAP and array.ndim > 1:
             step = -(-array.size // _MEASURE_CAP)
             part = JointMoments.measured(array[::step])
             moments = part.resized(0, array.shape[0])

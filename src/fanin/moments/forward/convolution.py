@@ -93,14 +93,17 @@ def window_sum(
     x = x.merged(*range(2, 2 + spatial))
     weight = weight.merged(*range(2, 2 + spatial))
     batch = x.shape[0]
-    xs = x.reshaped((batch, groups, x.shape[1] // groups, *x.shape[2:])).merged(*range(3 + spatial))
-    ws = weight.reshaped((groups, weight.shape[0] // groups, *weight.shape[1:])).merged(*range(3 + spatial))
-    ins, outs = (ws.shape[1], ws.shape[2]) if transposed else (ws.shape[2], ws.shape[1])
+    rows, columns = (_halves(weight, d, groups) for d in (0, 1))
+    dims = (groups, rows, weight.shape[0] // groups // rows, columns, weight.shape[1] // columns)
+    ws = weight.reshaped((*dims, *weight.shape[2:])).merged(*range(5 + spatial))
+    into, out = (dims[1:3], dims[3:5]) if transposed else (dims[3:5], dims[1:3])
+    xs = x.reshaped((batch, groups, *into, *x.shape[2:])).merged(*range(4 + spatial))
+    ins = into[0] * into[1]
     xk, wk = _full_kernel(xs), _full_kernel(ws)
     if transposed:
-        wk = np.swapaxes(wk, 1, 2)
-    kernel = _apply(xk, wk, [tap_counts(w, n) for w, n in zip(windows, x.shape[2:], strict=True)], ins)
-    shape = (batch, groups, outs, *out_shape[2:])
+        wk = np.moveaxis(wk, (1, 2), (3, 4))
+    kernel = _apply(xk, wk, [tap_counts(w, n) for w, n in zip(windows, x.shape[2:], strict=True)], into)
+    shape = (batch, groups, *out, *out_shape[2:])
     live = [d for d, n in enumerate(shape) if n != 1]
     for d in reversed(range(len(shape))):
         if d not in live:
@@ -109,6 +112,12 @@ def window_sum(
     mean = x.mean * weight.mean * ins * reads
     made = JointMoments(shape=shape, sizes=tuple(shape[d] for d in live), mean=mean, kernel=kernel)
     return made.reshaped(out_shape)
+
+
+def _halves(weight: JointMoments, dim: int, groups: int) -> int:
+    """2 where the weight's units along a dimension are two halves that repeat one another, else 1."""
+    sizes = weight.dim_sizes(dim)
+    return 2 if groups == 1 and len(sizes) == 2 and sizes[0] == 2 else 1
 
 
 def _full_kernel(m: JointMoments) -> Array:
@@ -120,13 +129,13 @@ def _full_kernel(m: JointMoments) -> Array:
     return kernel
 
 
-def _apply(x: Array, w: Array, counts: Sequence[Array], ins: int) -> Array:
-    """Sum over input channels and taps: x (batch, group, in, *places), w (group, out, in, *taps)."""
+def _apply(x: Array, w: Array, counts: Sequence[Array], into: Sequence[int]) -> Array:
+    """Sum over input channels and taps: x (batch, group, half, in, *places), w (group, half, out, half, in, *taps)."""
     places, taps, outs = "pqr"[: len(counts)], "tuv"[: len(counts)], "xyz"[: len(counts)]
     tables = [f"{o}{p}{t}" for o, p, t in zip(outs, places, taps, strict=True)]
-    equation = f"ngi{places},goi{taps},i,{','.join(tables)}->ngo{outs}"
-    channels = np.array([ins * (ins - 1.0), float(ins)])
-    return np.asarray(np.einsum(equation, x, w, channels, *counts))
+    equation = f"nghi{places},gkohi{taps},h,i,{','.join(tables)}->ngko{outs}"
+    halves, channels = (np.array([n * (n - 1.0), float(n)]) for n in into)
+    return np.asarray(np.einsum(equation, x, w, halves, channels, *counts))
 
 
 # ---------------------------------------------------------------------- the ops

@@ -1,0 +1,69 @@
+"""Mirrored weights: theory sees the two halves, and is exact on signals, their likeness and gradients."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import fanin
+from fanin.lab.models import mlp
+from fanin.moments import weights
+from fanin.moments.halves import halved_axes
+from fanin.moments.hermite import gaussian_image
+
+
+def deep(act):
+    return nn.Sequential(*[m for _ in range(16) for m in (nn.Linear(64, 64), act())], nn.Linear(64, 10))
+
+
+def convolutional():
+    layers = [m for n in (3, 16, 16, 16, 16, 16) for m in (nn.Conv2d(n, 16, 3), nn.ReLU())]
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 10))
+
+
+NETS = {
+    "demo": (lambda: mlp([784, *[128] * 19, 10]), (64, 784)),
+    "gelu": (lambda: deep(nn.GELU), (64, 64)),
+    "leaky relu": (lambda: deep(nn.LeakyReLU), (64, 64)),
+    "convolutions": (convolutional, (32, 3, 16, 16)),
+}
+
+
+def started(name):
+    build, shape = NETS[name]
+    torch.manual_seed(0)
+    model, x = build(), torch.randn(shape)
+    fanin.init_(model, x)
+    assert any(halved_axes(p.detach().numpy()) for p in model.parameters())
+    report = fanin.check(model, x, targets=torch.randint(0, 10, shape[:1]))
+    return [s for s in report.measurements.sites if s.kind in ("weight", "activation")]
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_mirrored_layers_lie_where_theory_says(name):
+    found = started(name)
+    for site in found:
+        assert abs(site.predicted.z) <= 4
+        assert abs(site.predicted_backward.z) <= 4
+    for site in found[:-1]:  # the head has ten outputs, which scatter
+        assert site.predicted.rms == pytest.approx(site.forward.rms, rel=0.1)
+
+
+def test_halves_taken_as_independent_are_noticed(monkeypatch):
+    monkeypatch.setattr(weights, "halved_axes", lambda array: ())
+    assert max(abs(site.predicted.z) for site in started("demo")) > 10
+
+
+def test_independent_halves_are_not_taken_for_mirrored():
+    rng = np.random.default_rng(0)
+    assert not any(halved_axes(rng.normal(size=(n, m))) for n in range(8, 40) for m in (1, 2, 8, 31))
+
+
+@pytest.mark.parametrize("f", [np.sign, np.exp, lambda z: np.maximum(z, 0), lambda z: (z > 0) * 1.0])
+def test_opposite_arguments_are_exact(f):
+    image = gaussian_image(f, mean=0.0, var=1.0)
+    z = np.random.default_rng(0).normal(size=400_000)
+    drawn = f(z) * f(-z)
+    assert image.pair(np.array(-1.0)) == pytest.approx(drawn.mean(), abs=5 * drawn.std() / 400_000**0.5 + 1e-4)
