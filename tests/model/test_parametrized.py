@@ -10,8 +10,8 @@ from torch import nn
 from torch.nn.utils import parametrizations, parametrize, prune
 
 import fanin
-from fanin.errors import FillError, PlanError
-from fanin.initializers import Normal, Zeros
+from fanin.errors import CoverageError, FillError, PlanError
+from fanin.initializers import Constant, Normal, Zeros
 from fanin.model.parametrized import Kept, parametrized_tensors
 
 X = torch.randn(8, 6, generator=torch.Generator().manual_seed(0))
@@ -202,6 +202,114 @@ def test_an_inverse_that_cannot_be_used_is_a_sentence():
         plan.apply_(model)
     assert [m.quantity for m in plan.verify(model).mismatches][:1] == ["values"]
     assert everything(model) == before
+
+
+@pytest.mark.parametrize("law", [Zeros(), Constant(1.0)], ids=str)
+def test_values_that_no_orthogonal_map_comes_out_of_are_refused(law):
+    model = nn.Sequential(parametrizations.orthogonal(nn.Linear(6, 6)), nn.Linear(6, 3))
+    before = everything(model)
+    plan = fanin.plan(model, recipe="torch", overrides={"0.weight": law})
+    with pytest.raises(FillError, match=r"0\.weight is parametrized to be orthogonal, and cannot be that"):
+        plan.apply_(model)
+    assert everything(model) == before
+    fanin.init_(model, recipe="torch", overrides={"0.weight": Normal(std=0.1)})  # the twin: a random law
+    assert torch.allclose(model[0].weight @ model[0].weight.T, torch.eye(6), atol=1e-5)
+
+
+class Scaled(nn.Module):
+    """A parametrization with a parameter of its own, which no value of the tensor changes."""
+
+    def __init__(self):
+        super().__init__()
+        self.k = nn.Parameter(torch.tensor(2.0))
+
+    def forward(self, x):
+        return x * self.k
+
+    def right_inverse(self, w):
+        return w / self.k
+
+
+def scaled(layer):
+    parametrize.register_parametrization(layer, "weight", Scaled())
+    return layer
+
+
+def test_a_parameter_of_the_parametrization_stays_and_says_so():
+    model = nn.Sequential(scaled(nn.Linear(6, 32)), nn.Linear(32, 3))
+    plan = fanin.init_(model, recipe="torch", overrides={"0.weight": Normal(std=0.5)})
+    own = plan["0.parametrizations.weight.0.k"]
+    assert (own.action, own.reason) == ("keep", "stays as it is: it belongs to what computes 0.weight")
+    assert model[0].parametrizations.weight[0].k.item() == 2.0
+    assert plan["0.weight"].initializer == Normal(std=0.5)
+    assert 0.4 < model[0].weight.std().item() < 0.6
+    assert plan.verify(model).ok
+    with torch.no_grad():
+        model[0].parametrizations.weight[0].k.fill_(float("nan"))
+    with pytest.raises(CoverageError, match=r"k: it belongs to what computes 0\.weight and holds NaN"):
+        fanin.plan(model, recipe="torch")
+
+
+@pytest.mark.parametrize("pattern", ["*.original0", "0.parametrizations.weight.0.k"])
+def test_a_pattern_for_a_part_alone_says_which_name_to_take(pattern):
+    first = scaled if pattern.endswith("k") else parametrizations.weight_norm
+    model = nn.Sequential(first(nn.Linear(6, 4)), nn.Linear(4, 3))
+    with pytest.raises(PlanError, match=r"a part of what computes 0\.weight.*overrides=\{'0\.weight': law\}"):
+        fanin.plan(model, recipe="torch", overrides={pattern: Normal(std=0.5)})
+    fanin.plan(model, recipe="torch", overrides={"0.parametrizations*": Normal(std=0.5)})
+
+
+def test_a_module_of_the_users_that_is_called_parametrizations_is_a_module():
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.parametrizations = nn.ModuleDict({"weight": nn.Linear(6, 4)})
+
+        def forward(self, x):
+            return self.parametrizations["weight"](x)
+
+    plan = fanin.init_(Net(), X)
+    assert list(plan) == ["parametrizations.weight.weight", "parametrizations.weight.bias"]
+    assert not any(a.through for a in plan.values())
+
+
+def test_names_that_are_only_spelled_like_parts_are_parameters_of_their_own():
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight_v, self.weight_orig = nn.Parameter(torch.randn(4, 6)), nn.Parameter(torch.randn(3, 4))
+
+        def forward(self, x):
+            return torch.relu(x @ self.weight_v.t()) @ self.weight_orig.t()
+
+    plan = fanin.init_(Net(), X)
+    assert {a.action for a in plan.values()} == {"draw"}
+    assert not any(w for a in plan.values() for w in a.warnings if "parametrization" in w)
+
+
+@pytest.mark.parametrize("recipe", ["auto", "orthogonal"])
+@pytest.mark.parametrize("way", ["weight norm", "old weight norm", "orthogonal"])
+def test_a_recurrent_weight_behind_a_parametrization_is_seen_as_its_module_has_it(way, recipe):
+    class Net(nn.Module):
+        def __init__(self, wrap):
+            super().__init__()
+            self.cell, self.out = nn.LSTM(6, 8), nn.Linear(8, 3)
+            wrap(self.cell)
+
+        def forward(self, x):
+            return self.out(self.cell(x)[0])
+
+    function = {
+        "weight norm": parametrizations.weight_norm,
+        "old weight norm": old(lambda m: nn.utils.weight_norm(m, "weight_hh_l0")),
+        "orthogonal": parametrizations.orthogonal,
+    }[way]
+    wrap = function if way.startswith("old") else lambda m: function(m, "weight_hh_l0")
+    model = Net(wrap)
+    plan, plain = fanin.init_(model, X, recipe=recipe), fanin.plan(Net(lambda m: m), X, recipe=recipe)
+    mine, theirs = plan["cell.weight_hh_l0"], plain["cell.weight_hh_l0"]
+    assert (mine.role, mine.layout, mine.initializer) == (theirs.role, theirs.layout, theirs.initializer)
+    assert plan.verify(model).ok
 
 
 def test_kept_tables_can_fail():

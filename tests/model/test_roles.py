@@ -10,6 +10,7 @@ import fanin
 from fanin.errors import PlanError
 from fanin.initializers import Constant
 from fanin.model.owners import owners
+from fanin.model.parameters import slots_of
 from fanin.model.roles import ROLES
 from fanin.planning.assignment import Assignment
 from fanin.text.roles import ROLE_WORDS
@@ -35,7 +36,7 @@ def test_an_assignment_has_no_other_role():
     ],
 )
 def test_modules_give_the_roles_of_the_graph(module, roles):
-    found = owners(module, list(roles))
+    found = owners(module, {n: s for n, s in slots_of(module).items() if n in roles})
     assert {name: owned.role for name, owned in found.items()} == roles
 
 

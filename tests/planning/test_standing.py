@@ -56,6 +56,32 @@ def test_frozen_and_loaded_parameters_keep_their_bits_and_are_counted_once(recip
     assert not any(torch.equal(before[n], model.get_parameter(n)) for n in stay)
 
 
+@pytest.mark.parametrize("part", ["original0", "original1"])
+def test_a_tensor_with_a_frozen_part_is_kept_whole(part):
+    model = nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Linear(8, 16)), nn.Linear(16, 4))
+    model[0].get_parameter(f"parametrizations.weight.{part}").requires_grad_(False)
+    before = bits(model)
+    plan = fanin.init_(model, X)
+    moved = {n for n, p in model.named_parameters() if not torch.equal(before[n], p)}
+    assert moved == {"0.bias", "1.weight"} | ({"1.bias"} & moved)
+    assert "it is frozen (requires_grad=False)" in plan["0.weight"].reason
+    assert "frozen or loaded" in plan.warnings[0]
+    fanin.init_(model, X, frozen="draw")  # the twin
+    assert not torch.equal(before["0.parametrizations.weight.original1"], model[0].parametrizations.weight.original1)
+
+
+@pytest.mark.parametrize("how", [{"only_uninitialised": True}, {"missing": ["*.original0"]}], ids=str)
+def test_a_part_that_holds_nothing_makes_the_whole_be_drawn(how):
+    model = nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Linear(8, 16)), nn.Linear(16, 4))
+    with torch.no_grad():
+        model[0].parametrizations.weight.original0[3] = NAN
+    before = bits(model)
+    plan = fanin.init_(model, X, **how)
+    assert model[0].weight.isfinite().all()
+    assert torch.equal(before["1.weight"], model[1].weight)
+    assert plan.verify(model).ok
+
+
 def test_an_override_draws_a_frozen_parameter():
     model = mlp().requires_grad_(False)
     before = bits(model)
@@ -207,6 +233,28 @@ def test_the_padding_row_is_zero_and_no_other_bit_differs(recipe, table, row, ov
         mine[row, 3] = 0.1
     assert [m.quantity for m in plan.verify(padded, bits=True).mismatches] == ["bits"]
     assert "rows" in [m.quantity for m in plan.verify(padded).mismatches]
+
+
+class Functional(nn.Module):
+    """A table of the user's own that is read by torch's functions."""
+
+    def __init__(self, read, row):
+        super().__init__()
+        self.table, self.out = nn.Parameter(torch.randn(21, 16)), nn.Linear(16, 4)
+        self.read, self.row = read, row
+
+    def forward(self, ids):
+        return self.out(self.read(ids, self.table, padding_idx=self.row))
+
+
+@pytest.mark.parametrize("row", [0, 5, -1, None])
+@pytest.mark.parametrize("read", [nn.functional.embedding, nn.functional.embedding_bag])
+def test_the_padding_of_a_functional_lookup_is_seen(read, row):
+    model = Functional(read, row)
+    plan = fanin.init_(model, IDS)
+    assert plan["table"].zero_rows == (() if row is None else (row % 21,))
+    assert [i for i in range(21) if not model.table[i].any()] == list(plan["table"].zero_rows)
+    assert plan.verify(model, bits=True).ok
 
 
 def test_a_given_array_is_written_as_it_is():

@@ -6,11 +6,12 @@ in, *taps) as the documented default. The captured graph knows more; see `fanin.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from fanin.layout import Layout
+from fanin.model.parameters import Slot
 from fanin.model.parametrized import computed
 from fanin.model.roles import Role, Seen
 from fanin.model.wrappers import own_module
@@ -50,20 +51,14 @@ class Owned:
         return Seen(role=self.role, layout=self.layout, source="module")
 
 
-def owners(model: torch.nn.Module, names: Iterator[str] | list[str]) -> dict[str, Owned]:
-    """Owner of each parameter by name; ``a.parametrizations.weight.original1`` belongs to the tensor ``a.weight``."""
-    return {name: _owner(model, name) for name in names}
+def owners(model: torch.nn.Module, slots: Mapping[str, Slot]) -> dict[str, Owned]:
+    """Owner of each parameter by first name; a part of a parametrized tensor belongs to that tensor's module."""
+    return {name: _owner(model, slot) for name, slot in slots.items()}
 
 
-def _owner(model: torch.nn.Module, name: str) -> Owned:
-    path, _, attribute = name.rpartition(".")
-    if ".parametrizations." in f".{name}":
-        path, _, rest = f".{name}".rpartition(".parametrizations.")
-        path, attribute = path.removeprefix("."), rest.split(".")[0]
+def _owner(model: torch.nn.Module, slot: Slot) -> Owned:
+    path, _, attribute = (slot.through or slot.name).rpartition(".")
     module = own_module(model, path)
-    for suffix in ("_v", "_g", "_orig"):
-        if attribute.endswith(suffix) and attribute.removesuffix(suffix) in ("weight", "in_proj_weight"):
-            attribute = attribute.removesuffix(suffix)
     shape = shape_of(module, attribute)
     role, layout = _describe(module, attribute, shape)
     return Owned(module=module, path=path, attribute=attribute, role=role, layout=layout)

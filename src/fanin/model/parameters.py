@@ -48,6 +48,11 @@ class Slot:
         return self.holder == self.name
 
     @property
+    def is_set_with_holder(self) -> bool:
+        """Whether it changes when the parametrized tensor that it is a part of is written."""
+        return self.behind is not None and self.name in self.behind.written
+
+    @property
     def dtype(self) -> str:
         """Its dtype without the ``torch.`` prefix."""
         return str(self.tensor.dtype).removeprefix("torch.")

@@ -36,6 +36,18 @@ class _Way(Protocol):
     def parts(self) -> tuple[str, ...]:
         """Names of its parameters inside the module, the one that holds the values first."""
 
+    @property
+    def written(self) -> tuple[str, ...]:
+        """Those of `parts` that a new value changes."""
+
+    @property
+    def exact(self) -> bool:
+        """Whether the tensor is computed to be the very value that was written; False where that is not known."""
+
+    @property
+    def orthogonal(self) -> bool:
+        """Whether the tensor must come out orthogonal."""
+
     def value(self) -> torch.Tensor:
         """The tensor as it is now."""
 
@@ -71,8 +83,21 @@ class Parametrized:
     @property
     def parts(self) -> tuple[str, ...]:
         """Qualified names of its parameters, the one that holds the values first."""
+        return self._qualified(self.way.parts)
+
+    @property
+    def written(self) -> tuple[str, ...]:
+        """Those of `parts` that a new value changes; the others belong to the parametrization, and stay."""
+        return self._qualified(self.way.written)
+
+    @property
+    def exact(self) -> bool:
+        """Whether the tensor is computed to be the very value that is written; False where that is not known."""
+        return self.way.exact
+
+    def _qualified(self, names: tuple[str, ...]) -> tuple[str, ...]:
         path = self.name[: len(self.name) - len(self.attribute)]
-        return tuple(path + part for part in self.way.parts)
+        return tuple(path + name for name in names)
 
     def value(self) -> torch.Tensor:
         """The tensor as the forward pass would find it; computed on a copy, so nothing in the model moves."""
@@ -123,10 +148,16 @@ class Parametrized:
         with _apart():
             _copy_parts(self.way, dict(self.way.parts_for(value)))
             self.way.refresh()
-        if value.isfinite().all() and not self.value().isfinite().all():
+        made = self.value()
+        if value.isfinite().all() and not made.isfinite().all():
             raise FillError(
                 f"{self.name} is computed to be NaN or infinite from the values drawn for it (spectral norm divides by "
                 "0 where all are zero). Choose another law with an override, or None to keep it"
+            )
+        if self.way.orthogonal and not _is_orthogonal(made):
+            raise FillError(
+                f"{self.name} is parametrized to be orthogonal, and cannot be that from the values drawn for it: they "
+                "are all zero, or of too low a rank. Choose a random law with an override, or None to keep it"
             )
 
     def keep(self) -> Kept:
@@ -200,6 +231,25 @@ class Kept:
 
 
 # ---------------------------------------------------------------------- torch.nn.utils.parametrize
+_WEIGHT_NORM, _SPECTRAL_NORM, _ORTHOGONAL = "_WeightNorm", "_SpectralNorm", "_Orthogonal"
+_FAR_FROM_ORTHOGONAL = 0.1  # rounding in half precision is far below, a row of zeros far above
+
+
+def _is(step: Any, name: str) -> bool:
+    """Whether a step of a chain is one of torch's own."""
+    return any((k.__module__, k.__qualname__) == ("torch.nn.utils.parametrizations", name) for k in type(step).__mro__)
+
+
+def _is_orthogonal(value: torch.Tensor) -> bool:
+    """Whether the columns of a matrix, or of each of a stack of matrices, or their rows, are orthonormal."""
+    import torch
+
+    tall = value if value.shape[-2] >= value.shape[-1] else value.mT
+    tall = tall if tall.dtype.itemsize >= 4 else tall.float()
+    eye = torch.eye(tall.shape[-1], dtype=tall.dtype, device=tall.device)
+    return not tall.numel() or bool((tall.mH @ tall - eye).abs().max() < _FAR_FROM_ORTHOGONAL)
+
+
 class _Chain:
     """A tensor behind ``torch.nn.utils.parametrize``."""
 
@@ -208,6 +258,26 @@ class _Chain:
 
     @property
     def parts(self) -> tuple[str, ...]:
+        own = self._own()
+        return self._placed((*own, *(n for n, _ in self.chain.named_parameters() if n not in own)))
+
+    @property
+    def written(self) -> tuple[str, ...]:
+        return self._placed(tuple(self._own()))
+
+    @property
+    def exact(self) -> bool:
+        return all(_is(step, _WEIGHT_NORM) for step in self.chain)
+
+    @property
+    def orthogonal(self) -> bool:
+        return _is(self.chain[-1], _ORTHOGONAL)
+
+    def _placed(self, names: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(f"parametrizations.{self.attribute}.{n}" for n in names)
+
+    def _own(self) -> list[str]:
+        """The originals, the one that holds the values first."""
         own = [n for n, _ in self.chain.named_parameters(recurse=False)]
         if len(own) > 1:
             with _apart():
@@ -215,8 +285,7 @@ class _Chain:
             # weight_norm keeps the magnitude in original0 and the direction, of the weight's shape, in original1
             own.reverse()
             own.sort(key=lambda n: tuple(getattr(self.chain, n).shape) != shape)
-        extra = [n for n, _ in self.chain.named_parameters() if n not in own]
-        return tuple(f"parametrizations.{self.attribute}.{n}" for n in (*own, *extra))
+        return own
 
     def value(self) -> torch.Tensor:
         value: torch.Tensor = self.chain()
@@ -231,13 +300,13 @@ class _Chain:
         if not isinstance(made, (tuple, list)):
             return {place: made}
         parts = {f"{place}{i}": part for i, part in enumerate(made)}
-        if type(self.chain[0]).__name__ == "_WeightNorm":
+        if _is(self.chain[0], _WEIGHT_NORM):
             return _any_direction_of_zero(parts, f"{place}0", f"{place}1")
         return parts
 
     def refresh(self) -> None:
         """Let spectral norm find the largest singular value of the new weight."""
-        if not any("SpectralNorm" in type(step).__name__ for step in self.chain):
+        if not any(_is(step, _SPECTRAL_NORM) for step in self.chain):
             return
         flags = [m.training for m in self.chain.modules()]
         try:
@@ -267,8 +336,8 @@ def refuse_one_way(module: Any, attribute: str) -> None:
     Raises:
         FillError: it has no ``right_inverse``; the message names it.
     """
-    lists = module._modules.get("parametrizations")
-    for step in lists[attribute] if lists is not None and attribute in lists else ():
+    steps = next((chain.chain for name, chain in _chained(module) if name == attribute), ())
+    for step in steps:
         if not hasattr(step, "right_inverse"):
             raise FillError(
                 f"{type(step).__name__} has no right_inverse, so no value can be written through it. Give it one, or "
@@ -291,9 +360,19 @@ class _Hook:
     def __init__(self, module: Any, attribute: str, hook: Any, kind: _HookKind) -> None:
         self.module, self.attribute, self.hook, self.kind = module, attribute, hook, kind
 
+    orthogonal = False
+
     @property
     def parts(self) -> tuple[str, ...]:
         return tuple(self.attribute + suffix for suffix in self.kind.suffixes)
+
+    @property
+    def written(self) -> tuple[str, ...]:
+        return self.parts
+
+    @property
+    def exact(self) -> bool:
+        return self.kind.exact
 
     def value(self) -> torch.Tensor:
         value: torch.Tensor = self.kind.value(self.hook, self.module)
@@ -321,12 +400,13 @@ class _Hook:
 
 @dataclass(frozen=True, slots=True)
 class _HookKind:
-    """One sort of hook: the suffixes of its parameters, and how it computes."""
+    """One sort of hook: the suffixes of its parameters, how it computes, and whether it changes what is written."""
 
     suffixes: tuple[str, ...]
     value: Callable[[Any, Any], Any]
     parts_for: Callable[[Any, str, Any], Mapping[str, Any]]
     refresh: Callable[[Any, Any], None] = lambda hook, module: None
+    exact: bool = False
 
 
 def _norm_parts(hook: Any, attribute: str, value: Any) -> dict[str, Any]:
@@ -347,7 +427,7 @@ def _original(hook: Any, attribute: str, value: Any) -> dict[str, Any]:
 
 _HOOKS: Mapping[tuple[str, str], _HookKind] = {
     ("torch.nn.utils.weight_norm", "WeightNorm"): _HookKind(
-        ("_v", "_g"), lambda hook, module: hook.compute_weight(module), _norm_parts
+        ("_v", "_g"), lambda hook, module: hook.compute_weight(module), _norm_parts, exact=True
     ),
     ("torch.nn.utils.spectral_norm", "SpectralNorm"): _HookKind(
         ("_orig",), lambda hook, module: hook.compute_weight(module, do_power_iteration=False), _original, _iterate
@@ -368,10 +448,12 @@ def _hooked(module: Any) -> Iterator[tuple[str, _Hook]]:
 
 
 def _chained(module: Any) -> Iterator[tuple[str, _Chain]]:
-    from torch.nn.utils import parametrize
+    from torch import nn
+    from torch.nn.utils.parametrize import ParametrizationList
 
-    if parametrize.is_parametrized(module):
-        for name, chain in module.parametrizations.items():
+    lists = getattr(module, "parametrizations", None)
+    for name, chain in lists.items() if isinstance(lists, nn.ModuleDict) else ():
+        if isinstance(chain, ParametrizationList):  # an attribute of the user's may have the same name
             yield name, _Chain(module, name, chain)
 
 

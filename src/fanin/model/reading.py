@@ -64,7 +64,7 @@ def read(model: torch.nn.Module) -> Reading:
     return Reading(
         model=model,
         slots=slots,
-        owners=owners(model, list(slots)),
+        owners=owners(model, slots),
         tensors={name: slot.effective() for name, slot in slots.items() if slot.holds_values},
         zero_rows=zero_rows(model, slots),
         lost_buffers=lost_buffers(model),

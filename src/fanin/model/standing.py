@@ -63,19 +63,33 @@ def standing_of(
     """
     if frozen not in ("keep", "draw"):
         raise ArgumentError(f"frozen must be 'keep' or 'draw'; got {frozen!r}")
-    empty = {n: why for n, s in slots.items() if (why := why_empty(s.tensor))}
-    named = _named(slots, missing)
+    empty = _with_wholes(slots, {n: why for n, s in slots.items() if (why := why_empty(s.tensor))})
+    named = _with_wholes(slots, _named(slots, missing))
     free = {*empty, *named}
     held = {n: why for n, s in slots.items() if n not in free and (why := _not_drawn(s.tensor))}
     stays = {}
     if frozen == "keep":
-        stays = {n: why for n, why in _frozen(model, slots) if n not in free and n not in held}
+        found = _with_wholes(slots, dict(_frozen(model, slots)))
+        stays = {n: why for n, why in found.items() if n not in free and n not in held}
     fresh = None
     if only_uninitialised or missing:
         fresh = {n: named.get(n) or empty[n] for n in slots if n in free}
         held = {n: "it holds values already" for n in slots if n not in free}
         stays = {}
     return Standing(empty=empty, keep={**stays, **held}, frozen=tuple(stays), uninitialised=fresh)
+
+
+def _with_wholes(slots: Mapping[str, Slot], found: Mapping[str, str]) -> dict[str, str]:
+    """What was found, and of a part that is set with others also under the part that holds the values.
+
+    A parametrized tensor is written whole or not at all.
+    """
+    wholes = {
+        slots[n].holder: f"its part {n}: {why}"
+        for n, why in found.items()
+        if slots[n].is_set_with_holder and slots[n].holder not in found
+    }
+    return {n: {**found, **wholes}[n] for n in slots if n in found or n in wholes}
 
 
 def _named(slots: Mapping[str, Slot], missing: Sequence[str]) -> dict[str, str]:

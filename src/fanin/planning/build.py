@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import fnmatch
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -89,6 +90,7 @@ def plan(
     settings = options_of(chosen, options)
     reading = read(model)
     slots = reading.slots
+    _refuse_parts(slots, overrides or {})
     wanted = match_all(_matched_names(slots), overrides or {})
     standing = standing_of(model, slots, frozen=frozen, only_uninitialised=only_uninitialised, missing=missing)
     live = Live(
@@ -101,6 +103,7 @@ def plan(
 
     with generators_kept():  # theory samples some operations, which may draw
         answer = chosen.choose(live, settings)
+    live = replace(live, reading=replace(reading, zero_rows={**answer.zero_rows, **reading.zero_rows}))
     made = _assignments(live, answer, wanted, on_unknown=on_unknown, reads=not chosen.draws)
     extras = dict(answer.extras)
     if standing.uninitialised is not None:
@@ -158,6 +161,22 @@ def _matched_names(slots: Mapping[str, Slot]) -> list[tuple[str, ...]]:
     return [(*s.names, s.through) if s.through else s.names for s in slots.values() if s.holds_values]
 
 
+def _refuse_parts(slots: Mapping[str, Slot], patterns: Iterable[str]) -> None:
+    """Raise for a pattern that matches parts of parametrized tensors alone: a law is for the whole tensor."""
+    names = {n for group in _matched_names(slots) for n in group}
+    parts = {n: s for s in slots.values() if not s.holds_values for n in s.names}
+    for pattern in patterns:
+        part = next((n for n in parts if fnmatch.fnmatchcase(n, pattern)), None)
+        if part is None or any(fnmatch.fnmatchcase(n, pattern) for n in names):
+            continue
+        slot = parts[part]
+        what = f"is set together with {slot.holder}" if slot.is_set_with_holder else "stays as it is"
+        raise PlanError(
+            f"the pattern {pattern!r} matches only {part!r}, a part of what computes {slot.through}: it {what}. Give "
+            f"the law to the whole tensor: overrides={{{slot.through!r}: law}}."
+        )
+
+
 def _assignments(
     live: Live,
     answer: Chosen,
@@ -172,6 +191,8 @@ def _assignments(
     for name, slot in live.reading.slots.items():
         if not slot.holds_values:
             made[name] = _derived(slot, answer.seen.get(name))
+            if made[name].action == "keep" and name in live.empty and not reads:
+                unknown[name] = f"it belongs to what computes {slot.through} and {live.empty[name]}"
             continue
         choice = _chosen(live, name, seen[name], answer, wanted.get(name), reads)
         if choice is None:
@@ -244,9 +265,14 @@ def _with_padding(choice: Choice, rows: tuple[int, ...]) -> str:
 
 
 def _derived(slot: Slot, seen: Seen | None) -> Assignment:
-    """A part that is set with the one that holds the values; only the forward pass knows what it does."""
+    """A part beside the one that holds the values: set together with it, or left as it is.
+
+    Only the forward pass knows what it does.
+    """
     seen = seen or Seen(role="unknown", source="module")
     fans = fans_or_none(slot.shape, seen.layout)
+    derived = slot.is_set_with_holder
+    together = f"set together with {slot.holder}, so that {slot.through} follows its law"
     return Assignment(
         name=slot.name,
         aliases=slot.aliases,
@@ -257,10 +283,10 @@ def _derived(slot: Slot, seen: Seen | None) -> Assignment:
         fan_out=fans.fan_out if fans else None,
         shape=slot.shape,
         dtype=slot.dtype,
-        action="derive",
-        through=slot.through,
-        rule="derived",
-        reason=f"set together with {slot.holder}, so that {slot.through} follows its law",
+        action="derive" if derived else "keep",
+        through=slot.through if derived else "",
+        rule="derived" if derived else "kept",
+        reason=together if derived else f"stays as it is: it belongs to what computes {slot.through}",
     )
 
 
@@ -296,4 +322,5 @@ def _assignment(slot: Slot, choice: Choice, seen: Seen, shape: tuple[int, ...], 
         predicted_rms=choice.predicted_rms,
         understood=choice.understood,
     )
-    return replace(made, warnings=(*made.warnings, *law_warnings(made, output=seen.output)))
+    exact = slot.behind is None or slot.behind.exact
+    return replace(made, warnings=(*made.warnings, *law_warnings(made, output=seen.output, exact=exact)))

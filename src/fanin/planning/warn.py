@@ -20,15 +20,16 @@ __all__ = ["empty_warnings", "frozen_warnings", "law_warnings", "lost_warnings",
 _NO_CUT = 6.3  # parent standard deviations; the streams reach 6.338, so wider bounds never apply
 
 
-def law_warnings(a: Assignment, *, output: bool = False) -> tuple[str, ...]:
+def law_warnings(a: Assignment, *, output: bool = False, exact: bool = True) -> tuple[str, ...]:
     """What is wrong with one parameter's law, in words.
 
     Args:
         a: the parameter with its law.
         output: it makes the outputs of the network, whose units get different gradients whatever they start as.
+        exact: the network uses the very values that the law draws; False where a parametrization may change them.
     """
     symmetric = () if output else tuple(_symmetric(a))
-    return (*symmetric, *_never_truncates(a), *_rescaled(a))
+    return (*symmetric, *_never_truncates(a), *(() if exact else _rescaled(a)))
 
 
 def plan_warnings(plan: PlanData) -> tuple[str, ...]:
@@ -115,9 +116,7 @@ def _never_truncates(a: Assignment) -> Iterator[str]:
 
 
 def _rescaled(a: Assignment) -> Iterator[str]:
-    if not a.through or a.action != "draw":
-        return
-    if a.through and a.name.endswith((".original", "_orig")):
+    if a.action == "draw":
         yield (
             f"a parametrization computes {a.through} from these values and may rescale them (spectral norm divides by "
             "the largest singular value), so the network can see another std than that of this initializer"

@@ -58,6 +58,7 @@ class Chosen:
         choices: by first qualified name. A parameter that is missing here is one that the recipe cannot place.
         unknown: parameters it cannot place -> why.
         seen: what each parameter is, where the recipe read the forward pass; by first qualified name.
+        zero_rows: rows of tables that the forward pass reads as padding, by first qualified name.
         warnings: what concerns the whole network.
         extras: JSON-ready facts beside the laws (learning-rate groups, the predicted stream).
     """
@@ -65,6 +66,7 @@ class Chosen:
     choices: Mapping[str, Choice]
     unknown: Mapping[str, str] = field(default_factory=dict)
     seen: Mapping[str, Seen] = field(default_factory=dict)
+    zero_rows: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     extras: Mapping[str, Any] = field(default_factory=dict)
 

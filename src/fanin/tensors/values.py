@@ -10,7 +10,7 @@ from fanin.tensors.writable import is_plain
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["finite", "readable", "why_empty", "zero_rows_"]
+__all__ = ["finite", "readable", "why_empty", "wide_enough", "zero_rows_"]
 
 _PIECE = 1 << 22  # elements looked at before the whole tensor is
 
@@ -27,13 +27,25 @@ def why_empty(tensor: torch.Tensor) -> str:
         return "on the meta device"
     if finite(tensor):
         return ""
-    return "holds NaN" if bool(tensor.detach().isnan().any()) else "holds infinite numbers"
+    return "holds NaN" if bool(wide_enough(tensor.detach()).isnan().any()) else "holds infinite numbers"
 
 
 def readable(tensor: torch.Tensor) -> bool:
     """Whether the numbers of a tensor can be read and compared: it is dense, and keeps them as torch does."""
     dense = tensor.layout is not None and str(tensor.layout) == "torch.strided" and not tensor.is_nested
     return dense and not tensor.is_quantized and (is_plain(tensor) or is_sharded(tensor))
+
+
+def wide_enough(tensor: torch.Tensor) -> torch.Tensor:
+    """The same numbers in a dtype that torch computes with: floats of 8 bits in float32, all others as they are.
+
+    Example:
+        >>> import torch
+        >>> wide_enough(torch.ones(2, dtype=torch.float8_e4m3fn)).dtype, wide_enough(torch.ones(2).half()).dtype
+        (torch.float32, torch.float16)
+    """
+    narrow = tensor.is_floating_point() and tensor.dtype.itemsize == 1
+    return tensor.float() if narrow else tensor
 
 
 def finite(tensor: torch.Tensor) -> bool:
@@ -49,6 +61,7 @@ def finite(tensor: torch.Tensor) -> bool:
     flat: Any = tensor
     flat = flat.to_local() if is_sharded(tensor) else flat.detach()
     try:
+        flat = wide_enough(flat)
         if flat.numel() > _PIECE and not bool(flat.reshape(-1)[:1024].isfinite().all()):
             return False
         return bool(flat.isfinite().all())

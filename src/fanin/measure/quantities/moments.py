@@ -11,6 +11,7 @@ import torch
 from fanin.measure.record import Histogram, TensorStats
 from fanin.measure.sampling import strided
 from fanin.memory import as_array
+from fanin.tensors.values import wide_enough
 
 __all__ = ["Packed", "pack", "unpack"]
 
@@ -43,7 +44,7 @@ def pack(x: torch.Tensor) -> Packed | TensorStats | None:
     if x.numel() == 0:
         return None
     with torch.no_grad():
-        x = x.detach()
+        x = wide_enough(x.detach())
         norm = torch.linalg.vector_norm(x, dtype=torch.float32 if x.dtype.itemsize < 4 else None)
         sample = strided(x)
         if x.is_cuda:

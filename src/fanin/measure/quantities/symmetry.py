@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import torch
 
+from fanin.tensors.values import wide_enough
+
 __all__ = ["identical_rows"]
 
 _ROWS, _COLUMNS = 4096, 256
@@ -24,7 +26,7 @@ def identical_rows(weight: torch.Tensor) -> float | None:
     if weight.dim() < 2 or weight.shape[0] < 4 or weight.numel() == 0:
         return None
     with torch.no_grad():
-        rows = weight.detach().flatten(1)[:_ROWS]
+        rows = wide_enough(weight.detach()).flatten(1)[:_ROWS]
         if rows.shape[1] < 2:
             return None
         rows = rows[:, :: -(-rows.shape[1] // _COLUMNS)]

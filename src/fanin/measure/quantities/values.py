@@ -10,6 +10,7 @@ import torch
 
 from fanin.measure.record import BufferRecord, RowsApart, Values
 from fanin.measure.sampling import strided
+from fanin.tensors.values import wide_enough
 
 __all__ = ["BEYOND", "HUGE", "buffer_record", "buffer_records", "extremes", "rows_apart"]
 
@@ -33,7 +34,7 @@ def extremes(x: torch.Tensor) -> Values | None:
         >>> extremes(w).index, extremes(w).num_beyond, extremes(w).rest_rms
         ((1, 2), 1, 0.5)
     """
-    x = x.detach()
+    x = wide_enough(x.detach())
     largest = _largest(x) if x.numel() else math.nan
     if not math.isfinite(largest):
         return None
@@ -87,7 +88,9 @@ def rows_apart(x: torch.Tensor) -> RowsApart | None:
     """
     if x.dim() != 2 or x.shape[0] < _MIN_ROWS or x.shape[1] < _MIN_COLUMNS:
         return None
-    rms = (torch.linalg.vector_norm(x.detach(), dim=1, dtype=torch.float32) / math.sqrt(x.shape[1])).cpu().numpy()
+    x = wide_enough(x.detach())
+    wide = torch.float32 if x.dtype.itemsize < 4 else None
+    rms = (torch.linalg.vector_norm(x, dim=1, dtype=wide) / math.sqrt(x.shape[1])).cpu().numpy()
     alive = rms > 0
     if alive.sum() < _MIN_ROWS or not np.isfinite(rms).all():
         return None
@@ -115,7 +118,7 @@ def buffer_records(
 
 def buffer_record(name: str, x: torch.Tensor, *, as_angle: bool = False, as_factor: bool = False) -> BufferRecord:
     """What a buffer holds that it should not: NaN, infinities, nothing but zeros."""
-    x = x.detach()
+    x = wide_enough(x.detach())
     size = _largest(x)
     nan = plus = minus = 0
     if not math.isfinite(size):

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from fanin.graph.ir import Graph, Op
 from fanin.graph.roles.data import Branch, ParameterRole, Roles, Use
 from fanin.graph.roles.label import roles
+from fanin.layout import fans
 from fanin.memory import as_array
 from fanin.recipes.base import Live
 from fanin.tensors.values import readable
@@ -213,7 +214,21 @@ class Network:
 
 def network_of(live: Live) -> Network:
     """The captured model with the role of every parameter."""
-    return Network(graph=live.graph, roles=roles(live.graph), tensors=live.tensors, kept=frozenset(live.kept))
+    found = roles(live.graph)
+    found = replace(found, parameters={name: _as_owned(live, role) for name, role in found.parameters.items()})
+    return Network(graph=live.graph, roles=found, tensors=live.tensors, kept=frozenset(live.kept))
+
+
+def _as_owned(live: Live, role: ParameterRole) -> ParameterRole:
+    """The role, of a parametrized weight of a recurrent module as the module tells it.
+
+    The fused operation takes what is computed from the parameter, so its place there does not tell the axes.
+    """
+    slot, owned = live.reading.slots[role.name], live.reading.owners[role.name]
+    if not slot.through or not slot.holds_values or owned.role not in ("rnn_ih", "rnn_hh") or owned.layout is None:
+        return role
+    counted = fans(live.reading.shape(role.name), owned.layout)
+    return replace(role, role=owned.role, layout=owned.layout, fan_in=counted.fan_in, fan_out=counted.fan_out)
 
 
 def _branch_info(found: list[tuple[str, Use, Branch]], post_norm: bool) -> BranchInfo:

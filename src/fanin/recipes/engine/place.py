@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
+from fanin.graph.analysis.padding import padding_rows
 from fanin.graph.roles.data import ParameterRole
 from fanin.recipes.base import Choice, Chosen, Live
 from fanin.recipes.engine.draft import Draft, Made, Read
@@ -41,6 +42,9 @@ def place(
     drafts: dict[str, Draft] = {}
     unknown: dict[str, str] = {}
     for name, role in network.roles.parameters.items():
+        if not live.reading.slots[name].holds_values:
+            drafts[name] = _stays("a part of what computes another tensor")
+            continue
         draft = _stays(live.kept[name]) if name in live.kept else draft_of(role)
         if draft is None:
             unknown[name] = role.reason or f"no rule for the role {role.role!r}"
@@ -56,6 +60,7 @@ def place(
         choices={n: _evident(settled.choices[n], drafts[n], evidence or {}) for n in placed},
         unknown=unknown,
         seen={name: role.seen for name, role in network.roles.parameters.items()},
+        zero_rows=padding_rows(network.graph),
         warnings=(*notes, *remarks(network, settled, predicted=not live.lost_buffers)),
         extras={**stream_sizes(network, settled), **(extras or {})},
     )
@@ -72,10 +77,9 @@ def _untouched() -> Draft:
 def _derived(network: Network, live: Live, drafts: Mapping[str, Draft]) -> dict[str, Draft]:
     """Drafts for the magnitudes of weight norm: the length of a row of the direction under its own law."""
     found = {}
-    for name in network.roles.parameters:
-        place = name.rpartition(".original")[0]
-        holder = next((n for n in live.tensors if place and n.startswith(f"{place}.original")), None)
-        if name in live.tensors or holder is None:
+    for name, slot in live.reading.slots.items():
+        holder = slot.holder
+        if slot.holds_values or not slot.is_set_with_holder or name not in network.roles.parameters:
             continue
         role = network.roles.parameters[holder]
         length = math.sqrt(max(math.prod(role.shape) / max(math.prod(network.roles.parameters[name].shape), 1), 1.0))
