@@ -10,6 +10,7 @@ from torch import nn
 
 from fanin.errors import ArgumentError
 from fanin.model.owners import owners
+from fanin.model.parameters import slots_of
 from fanin.streams.keys import key
 
 if TYPE_CHECKING:
@@ -31,8 +32,7 @@ def draw_weights_(model: nn.Module, law: Initializer, *, seed: int = 0) -> None:
         law: any initializer.
         seed: of the streams; each weight's key is its qualified name.
     """
-    owned = owners(model, [name for name, _ in model.named_parameters()])
-    for name, found in owned.items():
+    for name, found in owners(model, slots_of(model)).items():
         if not isinstance(found.module, _DRAWN):
             continue
         tensor = getattr(found.module, found.attribute)
