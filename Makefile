@@ -67,6 +67,7 @@ bench-all: $(VENV)/.dev
 docs: $(VENV)/.dev
 	$(BIN)/python -m tools.rule_pages docs/rules
 	$(BIN)/python -m tools.recipe_page
+	$(BIN)/python -m tools.reference_pages
 	$(BIN)/python -m tools.lab_page --page
 
 clean:
