@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import shlex
 import subprocess
 import sys
 import time
@@ -66,7 +67,7 @@ def in_words(made: Mapping[str, Any]) -> str:
 def command() -> str:
     """What was typed to start this process, without the machine's own paths."""
     spec = getattr(sys.modules["__main__"], "__spec__", None)
-    return " ".join(["python", "-m", spec.name if spec else Path(sys.argv[0]).name, *sys.argv[1:]])
+    return shlex.join(["python", "-m", spec.name if spec else Path(sys.argv[0]).name, *sys.argv[1:]])
 
 
 def commit() -> str:
