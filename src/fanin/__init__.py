@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from fanin.layout import Layout as Layout
     from fanin.layout import fans as fans
     from fanin.planning.assignment import Assignment as Assignment
-    from fanin.planning.build import init_ as init_
     from fanin.planning.build import plan as plan
+    from fanin.planning.initialise import init_ as init_
     from fanin.planning.plan import Plan as Plan
     from fanin.streams.keys import key as key
     from fanin.theory.gains import gain as gain
@@ -50,7 +50,7 @@ _HOME: dict[str, str] = {
     "compare": "fanin.lab.compare",
     "fans": "fanin.layout",
     "gain": "fanin.theory.gains",
-    "init_": "fanin.planning.build",
+    "init_": "fanin.planning.initialise",
     "initializers": "fanin.initializers",
     "key": "fanin.streams.keys",
     "plan": "fanin.planning.build",

@@ -30,6 +30,7 @@ __all__ = [
     "TargetError",
     "TheoryError",
     "UnknownNameError",
+    "WorseStartError",
     "did_you_mean",
 ]
 
@@ -104,6 +105,10 @@ class MissingFileError(InputError, FileNotFoundError):
 
 class OutputError(FaninError, OSError):
     """A file that cannot be written; what was there before stands. `errno` is the operating system's."""
+
+
+class WorseStartError(PlanError):
+    """A planned start that measures worse than what the model holds; nothing was written."""
 
 
 class CheckFailedError(FaninError, AssertionError):

@@ -40,7 +40,7 @@ def test_a_fix_says_that_it_was_tried_and_what_it_changed(act):
 
 
 def test_a_start_that_does_not_help_is_called_unproven(monkeypatch):
-    monkeypatch.setattr("fanin.planning.build.init_", lambda model, inputs, seed: None)
+    monkeypatch.setattr("fanin.planning.initialise.init_", lambda model, inputs, **rest: None)
     report = fanin.check(**stack(nn.ReLU, std=0.01))
     assert "unproven: after fanin.init_ on a copy this finding is still there" in report.findings[0].fix.text
     assert report.findings[0].code in report.result.trial.found

@@ -26,9 +26,9 @@ RECIPE = {"--recipe", "--option", "--seed", "--meta"}
 OPTIONS = {
     "check": MODEL
     | {"--weights", "--select", "--ignore", "--fail-on", "--seeds", "--seed", "--predict", "--config", "--baseline"}
-    | {"--format", "--out"},
-    "plan": MODEL | RECIPE | {"--override", "--keep-unknown", "--frozen", "--out", "--format"},
-    "init": MODEL | RECIPE | {"--override", "--keep-unknown", "--frozen", "--out"},
+    | {"--format", "--out", "--optimizer", "--lr", "--trial"},
+    "plan": MODEL | RECIPE | {"--override", "--keep-unknown", "--frozen", "--trial", "--out", "--format"},
+    "init": MODEL | RECIPE | {"--override", "--keep-unknown", "--frozen", "--trial", "--out"},
     "explain": {"name", "--input"} | RECIPE,
     "diff": {"left", "right", "--input", "--format"},
     "graph": MODEL | {"--format", "--out", "--unfold"},

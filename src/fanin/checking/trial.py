@@ -39,11 +39,11 @@ def _tried(result: CheckResult, task: MeasureTask, config: Config, optimizer: Op
     from fanin.measure.run import measure
     from fanin.measure.seen import seen_before
     from fanin.model.eager import eager_module
-    from fanin.planning.build import init_
+    from fanin.planning.initialise import init_
 
     try:
         twin = copy.deepcopy(eager_module(task.model))
-        init_(twin, task.inputs, seed=task.seed)
+        init_(twin, task.inputs, seed=task.seed, trial=False)
         seen = seen_before(result.measurements.parameters)
         measured, _ = measure(replace(task, model=twin, predict=False, seen=seen))
     except FaninError as error:

@@ -7,10 +7,21 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fanin.commands.options import Frozen, InputShape, KeepUnknown, Meta, Override, Recipe, RecipeOption, Seed, Target
+from fanin.commands.options import (
+    Frozen,
+    InputShape,
+    KeepUnknown,
+    Meta,
+    Override,
+    Recipe,
+    RecipeOption,
+    Seed,
+    Target,
+    Trial,
+)
 from fanin.commands.plan import planned
 from fanin.errors import ArgumentError, OutputError
-from fanin.text.names import clean
+from fanin.text.names import clean, one_line
 
 if TYPE_CHECKING:
     import torch
@@ -31,8 +42,11 @@ def init(
     meta: Meta = False,
     keep_unknown: KeepUnknown = False,
     frozen: Frozen = "keep",
+    trial: Trial = True,
 ) -> None:
     """Plan a model, draw its weights, write them to a file."""
+    from fanin.planning.trial_line import trial_line
+
     assert_weights_file(out)
     model, made = planned(
         target,
@@ -44,7 +58,12 @@ def init(
         meta=meta,
         keep_unknown=keep_unknown,
         frozen=frozen,
+        trial=trial,
+        strict=True,
     )
+    for warning in made.warnings:
+        typer.echo(f"warning: {one_line(warning)}", err=True)
+    typer.echo(one_line(trial_line(made.extras["trial"])), err=True)
     typer.echo(write_weights(made, model, out), err=True)
 
 

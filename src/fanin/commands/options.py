@@ -18,6 +18,7 @@ __all__ = [
     "TableFormat",
     "TableOrJson",
     "Target",
+    "Trial",
 ]
 
 TableOrJson = Literal["table", "json"]
@@ -53,5 +54,9 @@ Frozen = Annotated[
 ]
 KeepUnknown = Annotated[
     bool, typer.Option("--keep-unknown", help="Leave parameters as they are that the recipe cannot place.")
+]
+Trial = Annotated[
+    bool,
+    typer.Option("--trial/--no-trial", help="Measure the plan beside the weights that the model has, on its inputs."),
 ]
 TableFormat = Annotated[TableOrJson, typer.Option("--format", help="How to print.")]

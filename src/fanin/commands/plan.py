@@ -20,6 +20,7 @@ from fanin.commands.options import (
     Seed,
     TableFormat,
     Target,
+    Trial,
 )
 from fanin.errors import ArgumentError
 
@@ -41,6 +42,7 @@ def plan(
     meta: Meta = False,
     keep_unknown: KeepUnknown = False,
     frozen: Frozen = "keep",
+    trial: Trial = True,
     out: Annotated[Path | None, typer.Option(help="Also write the plan to this file, as JSON.")] = None,
     form: TableFormat = "table",
 ) -> None:
@@ -61,6 +63,7 @@ def plan(
         meta=meta,
         keep_unknown=keep_unknown,
         frozen=frozen,
+        trial=trial,
     )
     if out is not None:
         made.save(out)
@@ -81,6 +84,8 @@ def planned(
     meta: bool = False,
     keep_unknown: bool = False,
     frozen: Literal["keep", "draw"] = "keep",
+    trial: bool = True,
+    strict: bool = False,
 ) -> tuple[torch.nn.Module, Plan]:
     """The model of a target and its plan.
 
@@ -94,16 +99,22 @@ def planned(
         meta: build the model on the meta device.
         keep_unknown: keep parameters that the recipe cannot place.
         frozen: "keep" what is frozen or loaded, or "draw" it.
+        trial: measure the plan beside what the model holds, where the target gives inputs.
+        strict: raise where the plan is worse than what the model holds, and cannot be repaired.
     """
     from fanin.commands.targets import load_target
-    from fanin.planning.build import plan as plan_model
+    from fanin.planning.initialise import tried_plan
 
     laws = {glob: None if law == "keep" else law for glob, law in parse_pairs(overrides, "--override").items()}
     given = _values(parse_pairs(options, "--option"))
     loaded = load_target(target, input_shape=input_shape, meta=meta)
-    made = plan_model(
+    made = tried_plan(
         loaded.model,
         loaded.inputs,
+        targets=loaded.targets,
+        loss=loaded.loss,
+        trial=trial,
+        strict=strict,
         recipe=recipe,
         seed=seed,
         overrides=laws,

@@ -1,4 +1,4 @@
-"""`plan` and `init_`: from a model and a recipe to a plan and to weights."""
+"""`plan`: from a model and a recipe to a law for every parameter."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from fanin.streams import key as stream_key
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["init_", "plan"]
+__all__ = ["plan"]
 
 _Override = Initializer | str | None
 
@@ -121,39 +121,6 @@ def plan(
     empty = empty_warnings(whole, standing.empty, on_meta)
     traces = live.graph.traces if "graph" in vars(live) else ()  # only where the recipe asked for it
     return replace(whole, warnings=(*first, *empty, *answer.warnings, *plan_warnings(whole), *traces))
-
-
-def init_(
-    model: torch.nn.Module,
-    inputs: Any = None,
-    *,
-    recipe: str = "auto",
-    seed: int = 0,
-    progress: bool = False,
-    **arguments: Any,
-) -> Plan:
-    """Plan a model and write the plan into it: `plan` and `Plan.apply_` in one call.
-
-    Args:
-        model: the model; its parameters are overwritten in place.
-        inputs: as in `plan`.
-        recipe: as in `plan`.
-        seed: as in `plan`.
-        progress: show a bar on stderr.
-        arguments: everything else that `plan` takes.
-
-    Returns:
-        The plan that was written.
-
-    Example:
-        >>> import torch
-        >>> model = torch.nn.Linear(784, 10)
-        >>> init_(model, recipe="torch").verify(model).ok
-        True
-    """
-    made = plan(model, inputs, recipe=recipe, seed=seed, **arguments)
-    made.apply_(model, progress=progress)
-    return made
 
 
 def _matched_names(slots: Mapping[str, Slot]) -> list[tuple[str, ...]]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
 
 from fanin.planning.data import PlanData
 
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from fanin.planning.diff import PlanDiff
     from fanin.planning.materialize import Materialized
+    from fanin.planning.trial import Trial
     from fanin.planning.verify import Verification
 
 __all__ = ["Plan"]
@@ -82,6 +83,33 @@ class Plan(PlanData):
         from fanin.planning.verify import verify
 
         return verify(self, model, z=z, bits=bits)
+
+    def trial(
+        self,
+        model: torch.nn.Module,
+        inputs: Any,
+        targets: Any = None,
+        loss: Callable[..., Any] | None = None,
+    ) -> Trial:
+        """Measure the model as found and as this plan would start it, on the same batch; nothing in it changes.
+
+        Worse is: NaN or infinity where there was none, a first loss more than ln 2 above the found one, a chi above 10
+        that is more than 10 times the found one, or a finding (warning or error) that was not there. It costs at
+        most two checks.
+
+        Args:
+            model: the live model, with real tensors.
+            inputs: as in `fanin.check`.
+            targets: as in `fanin.check`. Without targets and loss the first loss is that of labels drawn at random.
+            loss: as in `fanin.check`.
+
+        Raises:
+            PlanError: the plan does not fit the model.
+            CaptureError: the model or the loss raises as found.
+        """
+        from fanin.planning.trial import trial
+
+        return trial(self, model, inputs, targets, loss)
 
     def apply_(self, model: torch.nn.Module, *, progress: bool = False, rollback: bool = True) -> torch.nn.Module:
         """Write the plan into a model: all or nothing.

@@ -15,6 +15,7 @@ from rich.text import Text
 
 from fanin.planning.data import PlanData
 from fanin.planning.rows import PlanRow, rows
+from fanin.planning.trial_line import trial_line
 from fanin.text.ascii import to_ascii
 from fanin.text.columns import Column, columns
 from fanin.text.console import WIDTH, plain_text
@@ -77,6 +78,7 @@ class PlanView:
             Text(),
             *(_reasons(reasons, write) if self.why else ()),
             *_warnings(self.plan.warnings, write),
+            *_trial(self.plan, write),
         )
         yield from console.render(parts, options.update(width=width, highlight=False))
 
@@ -115,3 +117,9 @@ def _warnings(warnings: Sequence[str], write: _Write) -> list[RenderableType]:
         line = Text.assemble(("warning: ", "bold yellow"))
         lines.append(Padding(line.append(write(one_line(warning))), (0, 0, 0, 1)))
     return list(lines)
+
+
+def _trial(plan: PlanData, write: _Write) -> list[RenderableType]:
+    """The line that compares the start as found with the planned one, of a plan that says something of a trial."""
+    data = plan.extras.get("trial")
+    return [Text(write(one_line(trial_line(data))))] if isinstance(data, Mapping) else []

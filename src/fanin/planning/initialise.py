@@ -1,0 +1,178 @@
+"""`init_`: plan a model, try the plan beside what the model holds, and write the better one into it."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from fanin.errors import WorseStartError
+from fanin.planning.build import plan
+from fanin.planning.plan import Plan
+
+if TYPE_CHECKING:
+    import torch
+
+    from fanin.planning.trial import Trial
+
+__all__ = ["init_", "tried_plan"]
+
+
+def init_(
+    model: torch.nn.Module,
+    inputs: Any = None,
+    *,
+    recipe: str = "auto",
+    seed: int = 0,
+    progress: bool = False,
+    trial: bool = True,
+    targets: Any = None,
+    loss: Callable[..., Any] | None = None,
+    **arguments: Any,
+) -> Plan:
+    """Plan a model, try the plan, and write it into the model: never a start worse than the one the model has.
+
+    The trial measures the model as found and as planned on the given inputs. Where the planned start is worse (see
+    `Plan.trial`), the found values stay where the two part, and the rest is planned and tried once more. The plan says
+    so in `warnings`, and all numbers are in ``extras["trial"]``. Without inputs, or on the meta device, there is
+    nothing to measure, and ``extras["trial"]`` says that no trial ran.
+
+    Args:
+        model: the model; its parameters are overwritten in place.
+        inputs: as in `plan`; the trial runs on them.
+        recipe: as in `plan`.
+        seed: as in `plan`.
+        progress: show a bar on stderr.
+        trial: False writes the plan without a trial.
+        targets: what the outputs are compared with, for the first loss of the trial.
+        loss: likewise, a callable of the output, or of (output, targets).
+        arguments: everything else that `plan` takes.
+
+    Returns:
+        The plan that was written.
+
+    Raises:
+        WorseStartError: the planned start is worse, also with the found values where the two part; nothing was written.
+
+    Example:
+        >>> import torch
+        >>> model = torch.nn.Linear(784, 10)
+        >>> init_(model, recipe="torch").verify(model).ok
+        True
+    """
+    made = tried_plan(model, inputs, targets=targets, loss=loss, trial=trial, recipe=recipe, seed=seed, **arguments)
+    made.apply_(model, progress=progress)
+    return made
+
+
+def tried_plan(
+    model: torch.nn.Module,
+    inputs: Any = None,
+    *,
+    targets: Any = None,
+    loss: Callable[..., Any] | None = None,
+    trial: bool = True,
+    strict: bool = True,
+    overrides: Mapping[str, Any] | None = None,
+    **arguments: Any,
+) -> Plan:
+    """A plan that was tried, and repaired where it was worse than what the model holds; the model is not changed.
+
+    Args:
+        model: the model.
+        inputs: as in `plan`.
+        targets: for the first loss.
+        loss: likewise.
+        trial: False only plans.
+        strict: raise where no better plan was found; else give the first plan, with what is worse in its warnings.
+        overrides: as in `plan`.
+        arguments: everything else that `plan` takes.
+
+    Raises:
+        WorseStartError: see `init_`.
+    """
+    made = plan(model, inputs, overrides=overrides, **arguments)
+    if why := _no_trial(made, model, inputs, trial):
+        return _untried(made, why)
+    try:
+        first = made.trial(model, inputs, targets, loss)
+    except Exception as error:  # the model cannot be measured as found, so there is nothing to compare with
+        return _untried(made, f"the model as found cannot be measured: {type(error).__name__}: {_line(error)}")
+    if first.ok:
+        return _with_trial(made, first)
+    region = {} if first.where is None else dict.fromkeys(_known(made, first.where.parameters))
+    second: Trial | None = None
+    if region:
+        repaired = plan(model, inputs, overrides={**region, **_others(made, region, overrides or {})}, **arguments)
+        second = repaired.trial(model, inputs, targets, loss)
+        if second.ok:
+            return _with_trial(repaired, second, (_repaired(first, tuple(region)),))
+    if strict:
+        raise WorseStartError(_refused(made, first, second, tuple(region)))
+    return _with_trial(made, first, (f"this start is worse than the one the model has: {_worse(first)}",))
+
+
+def _no_trial(made: Plan, model: torch.nn.Module, inputs: Any, trial: bool) -> str:
+    from fanin.planning.trial import cannot_try
+
+    if not trial:
+        return "not asked for (trial=False)"
+    if not any(a.action == "draw" for a in made.assignments.values()):
+        return "nothing is drawn"
+    return cannot_try(model, inputs)
+
+
+def _known(made: Plan, names: tuple[str, ...]) -> tuple[str, ...]:
+    """The first names of these parameters, each once."""
+    known = dict.fromkeys(made[n].name for n in names if n in made)
+    return tuple(sorted(known, key=lambda n: made[n].fan_in is None))  # maps before their biases
+
+
+def _others(made: Plan, region: Mapping[str, None], overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """The overrides that still match something outside the region."""
+    outside = [n for a in made.assignments.values() if a.name not in region for n in (*a.names, a.through) if n]
+    return {glob: law for glob, law in overrides.items() if any(fnmatch.fnmatchcase(n, glob) for n in outside)}
+
+
+def _untried(made: Plan, why: str) -> Plan:
+    return replace(made, extras={**made.extras, "trial": {"ran": False, "why": why}})
+
+
+def _with_trial(made: Plan, done: Trial, warnings: tuple[str, ...] = ()) -> Plan:
+    return replace(made, extras={**made.extras, "trial": done.to_dict()}, warnings=(*warnings, *made.warnings))
+
+
+def _line(error: Exception) -> str:
+    return (str(error).splitlines() or [""])[0]
+
+
+def _worse(trial: Trial) -> str:
+    return "; ".join(w.text.rstrip(".") for w in trial.worse)
+
+
+def _repaired(first: Trial, kept: tuple[str, ...]) -> str:
+    return (
+        f"the planned start was worse than the one the model has: {_worse(first)}. They part {first.where}. So the "
+        f"values found in {_names(kept)} stay, and the rest is planned around them; this start was tried and is not "
+        "worse. trial=False draws all"
+    )
+
+
+def _refused(made: Plan, first: Trial, second: Trial | None, kept: tuple[str, ...]) -> str:
+    lines = [f"the planned start of {made.model} is worse than the one it has, so nothing was written:"]
+    lines += [f"  {w.text}" for w in first.worse]
+    if first.where is not None:
+        lines.append(f"  They part {first.where}.")
+    if second is not None:
+        lines.append(f"  With the values found in {_names(kept)} it is still worse: {_worse(second)}.")
+    name = kept[0] if kept else next(iter(made))
+    lines.append(
+        f"Keep or choose laws there (overrides={{{name!r}: None}} keeps, an initializer draws), leave the model as it "
+        f"is (recipe='keep'), or write this start all the same (trial=False)."
+    )
+    return "\n".join(lines)
+
+
+def _names(names: tuple[str, ...]) -> str:
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
