@@ -38,9 +38,8 @@ def rbm_pretrain_(
     """Greedy contrastive divergence (CD-1), layer by layer from the input; the output layer keeps its own law.
 
     Each hidden layer is the weight of a machine with Bernoulli units: h ~ sigma(W v + b), v' = sigma(W^T h + a); the
-    update
-    is lr (h v^T - h' v'^T) / batch. Weights begin as N(0, 0.01^2), biases as 0. The first machine reads x scaled to
-    [0, 1] as probabilities, the next ones the hidden probabilities below.
+    update is lr (h v^T - h' v'^T) / batch. Weights begin as N(0, 0.01^2), biases as 0. The first machine reads x scaled
+    to [0, 1] as probabilities, the next ones the hidden probabilities below.
 
     Args:
         model: a multilayer perceptron of logistic units, changed in place.

@@ -1,10 +1,8 @@
 """Values of buffers that a model built on the meta device has lost, where they can be known.
 
-Three ways, tried in this order, each of which can be argued for: the caller gave the value; torch's own module says
-what its buffer
-starts as (batch norm statistics); or the module is built once more on the CPU from the ``config`` it was made with,
-and what that gives twice over, in the same shape and dtype, is the value (rotary frequencies, position ids, causal
-masks).
+Three ways, tried in this order: the caller gave the value; torch's own module says what its buffer starts as (batch
+norm statistics); or the module is built twice on the CPU from the ``config`` it was made with, and both give the same
+value in the right shape and dtype (rotary frequencies, position ids, causal masks).
 """
 
 from __future__ import annotations

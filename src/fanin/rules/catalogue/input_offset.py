@@ -20,10 +20,9 @@ class InputOffset(Rule):
         another, and counts features that are constant over the batch.
 
     Why:
-        A common offset makes all samples point the same way: their cosine starts near one, gradients of a unit's
-            weights share one sign,
-        and whole units die together. Features a thousand times wider than others decide alone what the first layer
-        sees.
+        A common offset makes all samples point the same way: their cosine starts near one, the gradients of a unit's
+        weights have one sign, and whole units die together. Features a thousand times wider than others decide alone
+        what the first layer sees.
 
     What is measured:
         |mean| / std > 3; largest over smallest feature std > 1000; share of constant features > 0.5. A normalisation
