@@ -2,6 +2,7 @@
 #   make demo   the main job on real data           make check  lint, types, import contracts, tests
 #   make test   the tests                           make bench  speed in short (minutes); results in build/bench/
 #   make docs   pages that are made from the code   make bench-all  every benchmark in full (hours); benchmarks/results/
+#   make mutants  small changes of the source, and whether the tests notice them (hours)
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -11,7 +12,7 @@ BENCH := OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks
 RESULTS := benchmarks/results
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(or $(JOBS),2) --dist loadfile
 
-.PHONY: demo test test-all check lint types contracts bench bench-all docs clean
+.PHONY: demo test test-all check lint types contracts bench bench-all mutants docs clean
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
@@ -69,6 +70,10 @@ docs: $(VENV)/.dev
 	$(BIN)/python -m tools.recipe_page
 	$(BIN)/python -m tools.reference_pages
 	$(BIN)/python -m tools.lab_page --page
+
+# Hours for a whole sample; the session is in .mutants, and a second call goes on where the first stopped.
+mutants: $(VENV)/.dev
+	OMP_NUM_THREADS=1 PYTHONPATH=src:. $(BIN)/python -m tools.mutants --sample 200 --seed 1 --out $(RESULTS)/mutants.md
 
 clean:
 	rm -rf $(VENV) demo-out build dist .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -2,7 +2,7 @@
 
 python -m tools.mutants --sample 200 --seed 1 --out benchmarks/results/mutants.md   # draw, run, write the table
 python -m tools.mutants --packages moments,rules --limit 40                         # the next 40 of these packages
-python -m tools.mutants --again                                                     # survivors, against tests added since
+python -m tools.mutants --again                                                     # survivors, against newer tests
 
 cosmic-ray lists the mutants, makes them and keeps the session; this file draws the sample and chooses the tests:
 
@@ -24,23 +24,20 @@ import json
 import os
 import random
 import re
-import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import date
 from importlib.metadata import version
 from pathlib import Path
 from types import CodeType, FrameType
 from typing import Any
 
-import parso
 from cosmic_ray.ast import ast_nodes, get_ast
 from cosmic_ray.mutating import _make_diff, use_mutation
 from cosmic_ray.plugins import get_operator, operator_names
@@ -54,10 +51,11 @@ HEAVY = ("torch", "numpy", "scipy.stats", "scipy.special", "numba", "mpmath", "h
 ARITHMETIC = {"Add", "Sub", "Mul", "Div", "FloorDiv", "Mod", "Pow"}
 PLAIN = ("AddNot", "ReplaceTrueWithFalse", "ReplaceFalseWithTrue", "ReplaceAndWithOr", "ReplaceOrWithAnd")
 PLAIN += ("ReplaceBreakWithContinue", "ReplaceContinueWithBreak", "NumberReplacer", "ZeroIterationForLoop")
+AGAIN = "killed by a test written since"
 EXPRESSIONS = {"arith_expr", "term", "power"}  # cosmic-ray also takes the star of `def f(*, x)` for a product
 
 
-# --- drawing the sample ------------------------------------------------------------------------------------------
+# --- drawing the sample ---------------------------------------------------------------------------
 
 
 def families() -> dict[str, list[tuple[str, int]]]:
@@ -79,19 +77,17 @@ def _sensible(kind: str, old: str, new: str) -> bool:
         return {old, new} <= ARITHMETIC
     if kind == "Comparison":
         return (old in ("Is", "IsNot")) == (new in ("Is", "IsNot"))
-    return old in ("USub", "Delete") and new not in ("Not", "Invert") or (old, new) == ("Delete", "Not")
+    return (old in ("USub", "Delete") and new not in ("Not", "Invert")) or (old, new) == ("Delete", "Not")
 
 
 def runs(node: Any) -> bool:
     """Whether a node is code that runs: no annotation, no star of a signature."""
     inner, outer = node, node.parent
     while outer is not None:
-        if outer.type == "annassign" and inner is outer.children[1]:
+        kind = outer.type
+        if kind == "annassign" and inner is outer.children[1]:
             return False
-        if outer.type in ("tfpdef", "param") and inner.type != "param" and inner is not getattr(outer, "default", None):
-            if inner is getattr(outer, "annotation", None) or outer.type == "tfpdef":
-                return False
-        if outer.type == "funcdef" and inner is outer.annotation:
+        if kind in ("param", "funcdef") and inner is outer.annotation:
             return False
         inner, outer = outer, outer.parent
     return True
@@ -136,14 +132,14 @@ def _item(number: int, file: str, first: str, seen: int, choice: tuple[str, int]
     return WorkItem.single(job_id=f"{number:04d}", mutation=spec)
 
 
-# --- a copy of the tree, and processes that already have the heavy libraries ------------------------------------------
+# --- a copy of the tree, and processes that already have the heavy libraries ----------------------
 
 
 @contextmanager
-def copied_tree() -> Iterator[Path]:
-    """The committed tree in a temporary folder, gone afterwards."""
+def copied_tree(commit: str) -> Iterator[Path]:
+    """The tree of a commit in a temporary folder, gone afterwards."""
     with tempfile.TemporaryDirectory(prefix="mutants-") as folder:
-        subprocess.run(f"git archive HEAD | tar -x -C {folder}", shell=True, check=True, cwd=ROOT)
+        subprocess.run(f"git archive {commit} | tar -x -C {folder}", shell=True, check=True, cwd=ROOT)
         yield Path(folder)
 
 
@@ -170,7 +166,17 @@ def _in_child(tree: Path, arguments: Sequence[str], log: int, plugin: object) ->
         os.environ["PYTHONPATH"] = f"{tree / 'src'}:{tree}"
         import pytest
 
-        fixed = ["-n0", "-x", "-q", "-m", "not slow", "-p", "no:randomly", "-W", "ignore::pytest.PytestAssertRewriteWarning"]
+        fixed = [
+            "-n0",
+            "-x",
+            "-q",
+            "-m",
+            "not slow",
+            "-p",
+            "no:randomly",
+            "-W",
+            "ignore::pytest.PytestAssertRewriteWarning",
+        ]
         code = int(pytest.main([*fixed, *arguments], plugins=[plugin] if plugin else []))
         sys.stdout.flush()
     except BaseException:
@@ -192,7 +198,7 @@ def _wait(child: int, limit: float) -> int | None:
     return None
 
 
-# --- which tests enter which function --------------------------------------------------------------------------------
+# --- which tests enter which function -------------------------------------------------------------
 
 
 class Tracing:
@@ -217,6 +223,7 @@ class Tracing:
         self.seen.add(id(code))
 
     def pytest_runtest_protocol(self, item: Any, nextitem: Any) -> bool:
+        """One test under the trace."""
         from _pytest.runner import runtestprotocol
 
         self.seen, self.spawned, begin = set(), False, time.monotonic()
@@ -235,12 +242,13 @@ class Tracing:
         return True
 
     def pytest_sessionfinish(self) -> None:
+        """Write what was seen."""
         self.out.write_text(json.dumps(self.tests), encoding="utf-8")
 
 
-def package_tests(package: str) -> list[str]:
+def package_tests(tree: Path, package: str) -> list[str]:
     """What pytest is given for a package: its folder of tests, or its one file."""
-    folder = ROOT / "tests" / package
+    folder = tree / "tests" / package
     return [f"tests/{package}"] if folder.is_dir() else [f"tests/test_{package}.py"]
 
 
@@ -248,10 +256,10 @@ def traced(tree: Path, package: str) -> dict[str, dict[str, Any]]:
     """The tests of a package as `Tracing` saw them, kept in the session."""
     out = STORE / f"tests-{package}.json"
     if not out.exists():
-        if not (ROOT / package_tests(package)[0]).exists():
+        if not (tree / package_tests(tree, package)[0]).exists():
             return {}
         begin = time.monotonic()
-        ended, text = run_pytest(tree, ["--maxfail=1000", *package_tests(package)], 3000, Tracing(tree, out))
+        ended, text = run_pytest(tree, ["--maxfail=1000", *package_tests(tree, package)], 3000, Tracing(tree, out))
         if not out.exists():
             raise RuntimeError(f"the unchanged tests of {package} did not end ({ended}):\n{text}")
         print(f"traced the tests of {package} in {time.monotonic() - begin:.0f} s", file=sys.stderr, flush=True)
@@ -277,10 +285,10 @@ def _last_line(code: CodeType) -> int:
     return max([code.co_firstlineno, *(n for *_, n in code.co_lines() if n), *inner])
 
 
-def chosen_tests(spec: MutationSpec, tests: Mapping[str, Mapping[str, Any]]) -> tuple[list[str], float]:
+def chosen_tests(tree: Path, spec: MutationSpec, tests: Mapping[str, Mapping[str, Any]]) -> tuple[list[str], float]:
     """The tests that can notice a mutant, likely ones first, and the seconds they take when nothing is changed."""
     file = str(spec.module_path)
-    first = enclosing((ROOT / file).read_text(encoding="utf-8"), spec.start_pos[0])
+    first = enclosing((tree / file).read_text(encoding="utf-8"), spec.start_pos[0])
     inside = file.removeprefix("src/fanin/")
 
     def enters(test: Mapping[str, Any]) -> bool:
@@ -293,7 +301,7 @@ def chosen_tests(spec: MutationSpec, tests: Mapping[str, Mapping[str, Any]]) -> 
     return ordered, sum(float(tests[n]["seconds"]) for n in ordered)
 
 
-# --- running ------------------------------------------------------------------------------------------------------------
+# --- running --------------------------------------------------------------------------------------
 
 
 def package_of(file: str) -> str:
@@ -302,7 +310,7 @@ def package_of(file: str) -> str:
 
 @contextmanager
 def mutated(tree: Path, spec: MutationSpec) -> Iterator[str]:
-    """The diff of a mutant, while it is in the tree. Its time stamp is new, so that no compiled file is taken for it."""
+    """The diff of a mutant while it is in the tree, with a new time stamp, so that no older compiled file is used."""
     path = tree / spec.module_path
     stamp = path.stat()
     with use_mutation(path, get_operator(spec.operator_name)(), spec.occurrence) as (old, new):
@@ -314,7 +322,7 @@ def mutated(tree: Path, spec: MutationSpec) -> Iterator[str]:
 
 
 def judge(tree: Path, spec: MutationSpec, tests: Mapping[str, Mapping[str, Any]]) -> WorkResult:
-    names, seconds = chosen_tests(spec, tests)
+    names, seconds = chosen_tests(tree, spec, tests)
     with mutated(tree, spec) as diff:
         ended, text = run_pytest(tree, [str(spec.module_path)], 120)  # doctests of the file
         if ended == "passed" and names:
@@ -323,16 +331,19 @@ def judge(tree: Path, spec: MutationSpec, tests: Mapping[str, Mapping[str, Any]]
     return WorkResult(worker_outcome=WorkerOutcome.NORMAL, output=text, test_outcome=outcome, diff=diff)
 
 
-def run_pending(db: WorkDB, packages: Sequence[str], limit: int | None) -> None:
+def pending(db: WorkDB, packages: Sequence[str]) -> list[WorkItem]:
+    """Mutants that were not run yet, in the order of the packages; of all packages where none is named."""
     done = {job for job, _ in db.results}
-    wanted = [
-        item
-        for item in sorted(db.work_items, key=lambda i: i.job_id)
-        if item.job_id not in done and (not packages or package_of(str(item.mutations[0].module_path)) in packages)
-    ][:limit]
-    wanted.sort(key=lambda i: (packages.index(p) if (p := package_of(str(i.mutations[0].module_path))) in packages else 0))
-    with copied_tree() as tree:
-        for item in wanted:
+    left = [(package_of(str(i.mutations[0].module_path)), i) for i in db.work_items if i.job_id not in done]
+    left = [(p, i) for p, i in left if not packages or p in packages]
+    return [i for _, i in sorted(left, key=lambda pair: (packages.index(pair[0]) if packages else 0, pair[1].job_id))]
+
+
+def run_pending(db: WorkDB, commit: str, packages: Sequence[str], limit: int | None) -> None:
+    with copied_tree(commit) as tree:
+        for item in pending(db, packages)[:limit]:
+            if item.job_id in {job for job, _ in db.results}:
+                continue  # a second process was faster
             spec, begin = item.mutations[0], time.monotonic()
             result = judge(tree, spec, traced(tree, package_of(str(spec.module_path))))
             db.set_result(item.job_id, result)
@@ -342,25 +353,25 @@ def run_pending(db: WorkDB, packages: Sequence[str], limit: int | None) -> None:
                 print(result.diff, flush=True)
 
 
-def run_again(db: WorkDB, commit: str) -> None:
+def run_again(db: WorkDB, commit: str, packages: Sequence[str]) -> None:
     """Survivors against the test files of their package that changed since the session began."""
-    changed = _git("diff", "--name-only", commit, "HEAD", "--", "tests").split()
-    with copied_tree() as tree:
+    changed = _git("diff", "--name-only", "--diff-filter=d", commit, "HEAD", "--", "tests").split()
+    with copied_tree("HEAD") as tree:
         for item, result in survivors(db):
             file = str(item.mutations[0].module_path)
-            own = [t for t in changed if t.startswith(f"tests/{package_of(file)}/") and Path(t).name.startswith("test_")]
-            own = [t for t in own if (tree / t).exists()]
-            patch = ["patch", "-p1", "--no-backup-if-mismatch", "-r", "-"]
-            if not own:
+            own = [t for t in changed if Path(t).match(f"tests/{package_of(file)}/test_*.py")]
+            if not own or (packages and package_of(file) not in packages):
                 continue
-            if subprocess.run(patch, input=result.diff + "\n", text=True, cwd=tree, capture_output=True).returncode:
-                print(f"{item.job_id} {file}: its lines are written differently now")
-            elif run_pytest(tree, [file, *own], 900)[0] != "passed":
-                db.set_result(item.job_id, WorkResult(WorkerOutcome.NORMAL, "again", TestOutcome.KILLED, result.diff))
-                print(f"{item.job_id} killed now {file}", flush=True)
-            else:
+            patch = ["patch", "-p1", "--no-backup-if-mismatch", "-r", "-"]
+            diff = {"input": f"{result.diff}\n", "text": True, "cwd": tree, "capture_output": True}
+            if subprocess.run(patch, **diff).returncode:
+                print(f"{item.job_id} {file}: its lines are written differently now", flush=True)
+            elif run_pytest(tree, [file, *own], 900)[0] == "passed":
                 print(f"{item.job_id} survives {file}", flush=True)
-            shutil.copyfile(ROOT / file, tree / file)
+            else:
+                db.set_result(item.job_id, WorkResult(WorkerOutcome.NORMAL, AGAIN, TestOutcome.KILLED, result.diff))
+                print(f"{item.job_id} killed now {file}", flush=True)
+            (tree / file).write_text(_git("show", f"HEAD:{file}") + "\n", encoding="utf-8")
 
 
 def survivors(db: WorkDB) -> list[tuple[WorkItem, WorkResult]]:
@@ -368,17 +379,7 @@ def survivors(db: WorkDB) -> list[tuple[WorkItem, WorkResult]]:
     return [(item, result) for item, result in pairs if result.test_outcome is TestOutcome.SURVIVED]
 
 
-# --- the table ----------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Count:
-    """How the mutants of one package ended."""
-
-    drawn: int
-    killed: int
-    equivalent: int
-    survived: int
+# --- the table ------------------------------------------------------------------------------------
 
 
 def changed_line(diff: str) -> str:
@@ -395,37 +396,56 @@ def reasons() -> dict[str, str]:
 
 
 def page(db: WorkDB, head: str) -> str:
-    known = reasons()
-    results = dict(db.results)
+    """The table of a session, its survivors, and why some of them are equivalent."""
+    known, results = reasons(), dict(db.results)
     rows: dict[str, list[str]] = {}
-    left, equal, cured = [], [], []
+    named: dict[str, list[str]] = {"survived": [], "killed since": [], "equivalent": []}
     for item in sorted(db.work_items, key=lambda i: i.job_id):
-        file, result = str(item.mutations[0].module_path), results.get(item.job_id)
-        kind = "pending" if result is None else str(result.test_outcome.value)
-        key = f"{file}: {changed_line(result.diff or '')}" if result else ""
-        if kind == "survived":
-            kind = "equivalent" if key in known else kind
-            (equal if key in known else left).append(key)
-        elif result and result.output == "again":
-            cured.append(key)
+        file = str(item.mutations[0].module_path)
+        kind, key = _ended(file, results.get(item.job_id), known)
         rows.setdefault(package_of(file), []).append(kind)
+        if kind in named:
+            named[kind].append(f"- `{key.replace('`', chr(39))}`" + (f": {known[key]}" if kind == "equivalent" else ""))
     rows = {**dict(sorted(rows.items())), "all": [k for r in rows.values() for k in r]}
-    lines = [head, "", "| package | drawn | run | killed | equivalent | survived | killed of those not equivalent |", "|---|---|---|---|---|---|---|"]
-    lines += [_row(name, kinds) for name, kinds in rows.items()]
-    for title, keys in (("Survivors", left), ("Survived first, killed by a test written since", cured)):
-        lines += ["", f"## {title}", "", *([f"- `{k.replace('`', chr(39))}`" for k in keys] or ["None."])]
-    lines += ["", "## Equivalent, and why", "", *([f"- `{k.replace('`', chr(39))}`: {known[k]}" for k in equal] or ["None."])]
-    return "\n".join(lines) + "\n"
+    columns = ("package", "drawn", "run", "killed", "equivalent", "survived", "killed of those not equivalent")
+    table = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|", *(_row(n, kinds) for n, kinds in rows.items())]
+    return (
+        "\n".join(
+            [
+                head,
+                "",
+                *table,
+                *_section("Survivors", named["survived"]),
+                *_section("Survived first, killed by a test written since", named["killed since"]),
+                *_section("Equivalent, and why", named["equivalent"]),
+            ]
+        )
+        + "\n"
+    )
+
+
+def _ended(file: str, result: WorkResult | None, known: Mapping[str, str]) -> tuple[str, str]:
+    """How a mutant ended, and the key that its reason would be filed under."""
+    if result is None:
+        return "pending", ""
+    key = f"{file}: {changed_line(result.diff or '')}"
+    if result.test_outcome is TestOutcome.SURVIVED:
+        return ("equivalent" if key in known else "survived"), key
+    return ("killed since" if result.output == AGAIN else "killed"), key
+
+
+def _section(title: str, lines: Sequence[str]) -> list[str]:
+    return ["", f"## {title}", "", *(lines or ["None."])]
 
 
 def _row(name: str, kinds: Sequence[str]) -> str:
     run = [k for k in kinds if k != "pending"]
-    killed, equal = run.count("killed"), run.count("equivalent")
+    killed, equal = run.count("killed") + run.count("killed since"), run.count("equivalent")
     share = f"{killed / (len(run) - equal):.0%}" if len(run) > equal else ""
     return f"| {name} | {len(kinds)} | {len(run)} | {killed} | {equal} | {run.count('survived')} | {share} |"
 
 
-# --- the command --------------------------------------------------------------------------------------------------------
+# --- the command ----------------------------------------------------------------------------------
 
 
 def _git(*words: str) -> str:
@@ -435,8 +455,8 @@ def _git(*words: str) -> str:
 def _head(about: Mapping[str, Any]) -> str:
     versions = ", ".join(f"{name} {version(name)}" for name in ("cosmic-ray", "pytest", "torch", "numpy"))
     return (
-        "# Mutants\n\nSmall changes of the source, each run against the tests of its own package; how, says the head of\n"
-        "`tools/mutants.py`.\n"
+        "# Mutants\n\nSmall changes of the source, each run against the tests of its own package; the head of\n"
+        "`tools/mutants.py` says how.\n"
         f"Command: `make mutants` (`python -m tools.mutants --sample {about['sample']} --seed {about['seed']}`, then "
         f"`--again` after tests were written).\nDrawn at commit {about['commit'][:7]}, table of commit "
         f"{_git('rev-parse', '--short', 'HEAD')}, {versions}, Python {sys.version.split()[0]}, {date.today()}."
@@ -467,10 +487,11 @@ def main(words: Sequence[str]) -> None:
     db, about = session(options.sample, options.seed)
     for name in HEAVY:
         __import__(name)
+    packages = [p for p in options.packages.split(",") if p]
     if options.again:
-        run_again(db, about["commit"])
+        run_again(db, about["commit"], packages)
     elif options.limit != 0:
-        run_pending(db, [p for p in options.packages.split(",") if p], options.limit)
+        run_pending(db, about["commit"], packages, options.limit)
     text = page(db, _head(about))
     print(text)
     if options.out:
