@@ -10,9 +10,9 @@ from fanin.errors import ShapeError
 from fanin.graph.ir import Op
 from fanin.graph.recording.replay import run
 from fanin.moments.forward import FORWARD
-from fanin.moments.forward.comparisons import as_function
 from fanin.moments.forward.elementwise import elementwise, is_elementwise
 from fanin.moments.frame import SAMPLE_CAP, Frame, NoRuleError, mean_of, measured
+from fanin.moments.masks import as_function
 from fanin.moments.moments import JointMoments
 from fanin.moments.signal import Signal, worst
 
