@@ -10,6 +10,7 @@ import numpy as np
 
 from fanin.moments import kernel as kn
 from fanin.moments.moments import JointMoments, aligned, common_factors, refactor
+from fanin.moments.places import Places, joined, mixed, multiplied
 
 __all__ = ["concatenated", "contraction", "mixed_width_var", "normalised", "product", "summed_up"]
 
@@ -24,7 +25,9 @@ def summed_up(*terms: JointMoments) -> JointMoments:
     full = aligned(terms)
     mean = sum(m.mean for m in full)
     kernel = np.asarray(sum(m.covariance for m in full) + mean * mean)
-    return replace(full[0], mean=mean, kernel=kernel, width_var=mixed_width_var(full, kernel), spread=None)
+    places = mixed([(m.second_moment, m.places) for m in full])
+    width = mixed_width_var(full, kernel)
+    return replace(full[0], mean=mean, kernel=kernel, width_var=width, spread=None, places=places)
 
 
 def mixed_width_var(terms: Sequence[JointMoments], kernel: kn.Array) -> float:
@@ -38,9 +41,11 @@ def mixed_width_var(terms: Sequence[JointMoments], kernel: kn.Array) -> float:
 def product(*factors: JointMoments) -> JointMoments:
     """Product of independent tensors, broadcast: kernels multiply."""
     full = aligned(factors)
-    kernel = np.prod([m.kernel for m in full], axis=0)
+    gain, places = multiplied([m.places for m in full])
+    kernel = gain * np.prod([m.kernel for m in full], axis=0)
     mean = math.prod(m.mean for m in full)
-    return replace(full[0], mean=mean, kernel=kernel, width_var=sum(m.width_var for m in full), spread=None)
+    width = sum(m.width_var for m in full)
+    return replace(full[0], mean=mean, kernel=kernel, width_var=width, spread=None, places=places)
 
 
 def contraction(equation: str, operands: Sequence[JointMoments], shape: Sequence[int]) -> JointMoments:
@@ -69,7 +74,17 @@ def contraction(equation: str, operands: Sequence[JointMoments], shape: Sequence
     kernel = kn.contract(f"{','.join(inputs)}->{output}", kernels, sizes)
     count = math.prod(math.prod(p) for letter, p in factors.items() if letter not in right)
     mean = math.prod(m.mean for m in operands) * count
-    return JointMoments(shape=tuple(shape), sizes=tuple(sizes[s] for s in output), mean=mean, kernel=kernel)
+    made = JointMoments(shape=tuple(shape), sizes=tuple(sizes[s] for s in output), mean=mean, kernel=kernel)
+    return replace(made, places=_kept_places(terms, operands, right))
+
+
+def _kept_places(terms: Sequence[str], operands: Sequence[JointMoments], right: str) -> Places | None:
+    """Places along a dimension that only one operand has, and that is not summed over."""
+    for term, m in zip(terms, operands, strict=True):
+        letter = "" if m.places is None else term[m.places.dim]
+        if letter and letter in right and "".join(terms).count(letter) == 1:
+            return m.places and m.places.moved(right.index(letter))
+    return None
 
 
 def _factors(terms: Sequence[str], operands: Sequence[JointMoments]) -> dict[str, tuple[int, ...]]:
@@ -95,7 +110,9 @@ def normalised(m: JointMoments, dims: Sequence[int], *, eps: float, centre: bool
     second = max(kn.diagonal(kernel), 0.0)
     gain = 1.0 / (second + eps) if second + eps > 0.0 else 0.0
     mean = 0.0 if centre else m.mean * math.sqrt(gain)
-    return replace(m, mean=mean, kernel=kernel * gain, width_var=0.0, spread=0.0 if second > 0.0 else None)
+    places = m.places if m.places is not None and m.places.dim in {d % len(m.shape) for d in dims} else None
+    spread = 0.0 if second > 0.0 else None
+    return replace(m, mean=mean, kernel=kernel * gain, width_var=0.0, spread=spread, places=places)
 
 
 def concatenated(parts: Sequence[JointMoments], dim: int) -> JointMoments:
@@ -117,4 +134,5 @@ def concatenated(parts: Sequence[JointMoments], dim: int) -> JointMoments:
     shape = (*shapes[0][:dim], total, *shapes[0][dim + 1 :])
     sizes = tuple(total if a == axis else s for a, s in enumerate(full[0].sizes))
     moments = JointMoments(shape=shape, sizes=sizes, mean=first / total, kernel=np.asarray(kernel))
-    return replace(moments, width_var=max(m.width_var for m in parts))
+    places = joined(dim, [(n, m.second_moment, m.places) for n, m in zip(counts, parts, strict=True)])
+    return replace(moments, width_var=max(m.width_var for m in parts), places=places)

@@ -13,6 +13,7 @@ import numpy as np
 from fanin.errors import ShapeError
 from fanin.moments import kernel as kn
 from fanin.moments.kernel import Array
+from fanin.moments.places import Places
 
 __all__ = ["MAX_AXES", "JointMoments", "aligned", "common_factors", "refactor"]
 
@@ -31,6 +32,7 @@ class JointMoments:
         kernel: E[x_I x_J] by which axes I and J share; see `fanin.moments.kernel`.
         width_var: variance of the log of the second moment that finite width upstream has caused (sum of kappa / n).
         spread: variance of the log of one tensor's own mean square given its kernel; None: that of a Gaussian tensor.
+        places: how the mean square is divided over one dimension whose places are unlike; None: they are alike.
 
     Example:
         >>> x = JointMoments.iid((8, 16, 64), var=4.0)
@@ -44,6 +46,7 @@ class JointMoments:
     kernel: Array
     width_var: float = 0.0
     spread: float | None = None
+    places: Places | None = None
 
     def __post_init__(self) -> None:
         if self.kernel.shape != (2,) * len(self.sizes) or math.prod(self.sizes) != math.prod(self.shape):
@@ -154,7 +157,8 @@ class JointMoments:
             return 0.0
         cov = self.covariance / self.second_moment  # relative, so that an exploding signal does not overflow
         mean_share = self.mean / self.second_moment * self.mean
-        return max(kn.pair_mean(2.0 * np.square(cov) + 4.0 * mean_share * cov, self.sizes), 0.0)
+        unlike = 1.0 if self.places is None else float(np.square(self.places.energies).mean())  # fewer places count
+        return unlike * max(kn.pair_mean(2.0 * np.square(cov) + 4.0 * mean_share * cov, self.sizes), 0.0)
 
     @property
     def log_rms_se(self) -> float:
@@ -180,7 +184,9 @@ class JointMoments:
         edges = sorted(bounds)
         kept = sorted(bounds | {b for b in own if _fits(b, edges)})
         sizes = _capped(_ratios(kept), edges)
-        return replace(self, shape=tuple(shape), sizes=sizes, kernel=refactor(self.kernel, self.sizes, sizes))
+        places = self.places if tuple(shape) == self.shape else None
+        kernel = refactor(self.kernel, self.sizes, sizes)
+        return replace(self, shape=tuple(shape), sizes=sizes, kernel=kernel, places=places)
 
     def permuted(self, order: Sequence[int]) -> JointMoments:
         """Dimensions in another order."""
@@ -190,6 +196,7 @@ class JointMoments:
             shape=tuple(self.shape[d] for d in order),
             sizes=tuple(self.sizes[a] for a in axes),
             kernel=self.kernel.transpose(axes),
+            places=self.places and self.places.moved(tuple(order).index(self.places.dim)),
         )
 
     def expanded(self, shape: Sequence[int]) -> JointMoments:
@@ -209,7 +216,7 @@ class JointMoments:
             kernel, sizes = m.kernel, tuple(size if a in axes else s for a, s in enumerate(m.sizes))
         else:
             kernel, sizes = kn.broadcast(m.kernel, start), (*m.sizes[:start], size, *m.sizes[start:])
-        return replace(m, shape=shape, sizes=sizes, kernel=kernel)
+        return replace(m, shape=shape, sizes=sizes, kernel=kernel, places=None)
 
     def summed(self, dims: Sequence[int], *, keepdim: bool = False, mean: bool = False) -> JointMoments:
         """Sum (or mean) over dimensions."""
@@ -224,6 +231,7 @@ class JointMoments:
             sizes=tuple(s for a, s in enumerate(self.sizes) if a not in axes),
             kernel=kernel,
             mean=self.mean * (1.0 if mean else count),
+            places=None,
         )
 
 
@@ -313,7 +321,7 @@ def aligned(operands: Sequence[JointMoments], shape: Sequence[int] | None = None
             f"the shapes {[m.shape for m in operands]} do not broadcast to {shape or 'one shape'}; each dimension "
             f"must be equal or 1"
         ) from error
-    padded = [replace(m, shape=(1,) * (len(full) - len(m.shape)) + m.shape) for m in operands]
+    padded = [_padded(m, len(full)) for m in operands]
     factors = [
         common_factors([m.dim_sizes(d) for m in padded if m.shape[d] != 1] or [(n,)]) if n != 1 else ()
         for d, n in enumerate(full)
@@ -323,6 +331,13 @@ def aligned(operands: Sequence[JointMoments], shape: Sequence[int] | None = None
         *rest, a, b = factors[widest]
         factors[widest] = (*rest, a * b)
     return [_spread(m, full, factors) for m in padded]
+
+
+def _padded(m: JointMoments, rank: int) -> JointMoments:
+    """The tensor with dimensions of size 1 in front."""
+    lead = rank - len(m.shape)
+    places = m.places and m.places.moved(m.places.dim + lead)
+    return replace(m, shape=(1,) * lead + m.shape, places=places)
 
 
 def _spread(m: JointMoments, shape: tuple[int, ...], factors: Sequence[tuple[int, ...]]) -> JointMoments:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from fanin.graph.ir import Op
 from fanin.moments import kernel as kn
@@ -11,6 +12,7 @@ from fanin.moments.algebra import normalised, product
 from fanin.moments.backward.common import received, unbroadcast
 from fanin.moments.frame import Frame, NoRuleError
 from fanin.moments.moments import JointMoments
+from fanin.moments.places import divided
 
 __all__ = ["RULES"]
 
@@ -27,7 +29,10 @@ def _normalised(x: JointMoments, g: JointMoments, dims: Sequence[int], *, eps: f
     own = g.axes_of(dims)
     back = kn.centred(g.kernel, g.sizes, own) if centre else g.kernel
     kept = 1.0 - 1.0 / max(count - 1.0, 1.0) if centre else 1.0 - 1.0 / count
-    return g.with_kernel(back * (kept / second), 0.0)
+    if x.places is None or x.places.dim in {d % len(x.shape) for d in dims}:
+        return g.with_kernel(back * (kept / second), 0.0)
+    gain, places = divided(g.places, x.places, eps / max(second - eps, 1e-300))
+    return replace(g.with_kernel(back * (gain * kept / second), 0.0), places=places)
 
 
 def _affine_parts(

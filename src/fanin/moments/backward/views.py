@@ -12,6 +12,7 @@ from fanin.moments.backward.common import added, received, scattered, unbroadcas
 from fanin.moments.forward.views import dimension_order
 from fanin.moments.frame import Frame, NoRuleError
 from fanin.moments.moments import JointMoments
+from fanin.moments.places import only
 
 __all__ = ["RULES"]
 
@@ -59,15 +60,22 @@ def _indexed(frame: Frame, op: Op, grads: Sequence[JointMoments | None]) -> Mapp
         raise NoRuleError("indexing by a tensor")
     used = sum(i is not None and i is not Ellipsis for i in index)
     kept, dim = list(shape), 0
+    starts = [0] * len(shape)
     for item in index:
         if item is Ellipsis:
             dim += len(shape) - used
         elif item is not None:
-            kept[dim] = 1 if isinstance(item, int) else len(range(*item.indices(shape[dim])))
+            taken = range(shape[dim])[item]
+            kept[dim] = 1 if isinstance(taken, int) else len(taken)
+            starts[dim] = taken if isinstance(taken, int) else min(taken, default=0)
             dim += 1
     g = g.reshaped(kept)
     for d, n in enumerate(shape):
         g = scattered(g, d, n)
+    cut = [d for d, n in enumerate(shape) if kept[d] != n]
+    if len(cut) == 1:
+        (d,) = cut
+        g = replace(g, places=only(d, shape[d], starts[d], kept[d]))
     return {op.inputs[0]: g}
 
 

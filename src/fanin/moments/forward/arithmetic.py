@@ -16,6 +16,7 @@ from fanin.moments.forward.elementwise import MAX_DEPTH, MAX_REGION, deep_region
 from fanin.moments.frame import Frame, NoRuleError
 from fanin.moments.hermite import gaussian_image
 from fanin.moments.moments import JointMoments, aligned
+from fanin.moments.places import mixed
 from fanin.moments.signal import Atom, AtomKey, Signal
 
 __all__ = ["RULES", "as_atoms", "combined", "passed_on"]
@@ -96,7 +97,8 @@ def _total(atoms: Mapping[AtomKey, Atom], mean: float, shape: tuple[int, ...]) -
                 cov = cov + 2.0 * factors[i] * factors[j] * _cross(full[i], full[j], keys[j], shape)
     kernel = cov + mean * mean
     width = mixed_width_var([m.scaled(f) for m, f in zip(full, factors, strict=True)], kernel)
-    return replace(full[0], mean=mean, kernel=kernel, width_var=width, spread=None)
+    places = mixed([(f * f * m.second_moment, m.places) for f, m in zip(factors, full, strict=True)])
+    return replace(full[0], mean=mean, kernel=kernel, width_var=width, spread=None, places=places)
 
 
 def _cross(one: JointMoments, other: JointMoments, key: AtomKey, shape: tuple[int, ...]) -> kn.Array:

@@ -291,7 +291,7 @@ def imaged(m: JointMoments, image: GaussianImage) -> JointMoments:
     kernel = image.pair(c)
     kernel[(1,) * kernel.ndim] = image.second
     spread = kn.pair_mean(np.square(c), m.sizes) * image.kappa if math.isfinite(image.kappa) else None
-    return replace(m, mean=image.mean, kernel=kernel, spread=spread)
+    return replace(m, mean=image.mean, kernel=kernel, spread=spread, places=None)
 
 
 # ---------------------------------------------------------------------- several sources
@@ -315,7 +315,7 @@ def sampled_pairs(
                 mean, positive = float(np.mean(sides[0])), bool((sides[0] >= 0.0).all())
         kernel[pattern] = known[kind]
     width = sum(m.width_var for m in full.values())
-    return replace(template, mean=mean, kernel=kernel, width_var=width, spread=None), positive
+    return replace(template, mean=mean, kernel=kernel, width_var=width, spread=None, places=None), positive
 
 
 def _side(frame: Frame, op: Op, env: dict[int, Any], by: int | None) -> Array:
