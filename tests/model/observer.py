@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import array
 import collections
 import contextvars
+import ctypes
 import functools
 import gc
 import os
+import pathlib
+import queue
 import random
+import sys
 import threading
 import types
 import warnings
@@ -58,6 +63,7 @@ class Observer:
         if isinstance(thing, torch.Tensor):
             yield from self._of_tensor(thing)
         elif isinstance(thing, np.ndarray):
+            yield "mask", repr(getattr(thing, "_mask", None))
             yield "values", Group(thing.flat if thing.dtype == object else (thing.tobytes(), thing.ctypes.data))
         elif isinstance(thing, dict):
             yield from ((f"[{i}:{k!r:.30}]", Group((k, v))) for i, (k, v) in enumerate(list(thing.items())))
@@ -68,7 +74,8 @@ class Observer:
         elif isinstance(thing, LRU):
             yield "entries", Group(sorted(id(r) for r in gc.get_referents(thing) if not isinstance(r, (dict, type))))
             yield "size", thing.cache_info().currsize
-            yield from ((f"dict{i}", d) for i, d in enumerate(gc.get_referents(thing)) if type(d) is dict)
+            # keys of its table only: the values are links, and new links may hold the same entries
+            yield from ((f"dict{i}", Group(d)) for i, d in enumerate(gc.get_referents(thing)) if type(d) is dict)
         elif isinstance(thing, torch.Generator):
             yield "state", bits(thing.get_state())
         elif isinstance(thing, np.random.Generator):
@@ -88,8 +95,12 @@ class Observer:
         elif isinstance(thing, types.FunctionType):
             yield "closure", Group(self._cell(c) for c in thing.__closure__ or ())
             yield "defaults", Group((thing.__defaults__, thing.__kwdefaults__))
-        elif isinstance(thing, bytearray):
+        elif isinstance(thing, (bytearray, array.array, ctypes.Array)):
             yield "bytes", bytes(thing)
+        elif isinstance(thing, queue.SimpleQueue):
+            yield "size", thing.qsize()
+            waiting = next(x for x in gc.get_referents(thing) if type(x) is list)
+            yield "waiting", Group(waiting[-thing.qsize() :])
         elif type(thing).__name__ == "list_iterator":
             yield "left", thing.__length_hint__()
         yield from self._attributes(thing)
@@ -144,6 +155,9 @@ def process():
         "dtype": torch.get_default_dtype(),
         "grad": torch.is_grad_enabled(),
         "modes": (torch._C._len_torch_function_stack(), torch._C._len_torch_dispatch_stack()),
+        "folder": str(pathlib.Path.cwd()),
+        "output": sys.stdout,
+        "print options": (dict(vars(torch._tensor_str.PRINT_OPTS)), np.get_printoptions()),
         "numpy errors": np.geterr(),
         "filters": list(warnings.filters),
         "environment": dict(os.environ),

@@ -175,7 +175,7 @@ PLACES = {
 }
 
 _SOURCE = """
-import collections, contextvars, dataclasses, functools, random, threading, types, warnings, weakref
+import array, collections, contextvars, ctypes, dataclasses, functools, queue, random, threading, types, warnings, weakref
 import numpy as np
 import torch
 from torch import nn
@@ -289,6 +289,19 @@ CHANGES = {
     "hooks_added_in_the_forward": ("", "", "self.e.register_forward_hook(lambda *a: None)\nt = 0"),
     "counter": ("COUNT = 0\n", "self.n = 0", "global COUNT\nCOUNT += 1\nself.n += 1\nt = COUNT"),
     "bytearray": ("", "self.b = bytearray(3)", "self.b[0] += 1\nt = 0"),
+    "masked_array": ("", "self.a = np.ma.zeros(4)", "self.a[1] = np.ma.masked\nt = 0"),
+    "array_of_numbers": ("", "self.a = array.array('f', [0.0])", "self.a[0] += 1\nself.a.append(2)\nt = self.a[0]"),
+    "memory_of_ctypes": ("", "self.a = (ctypes.c_float * 3)()", "self.a[0] += 1\nt = self.a[0]"),
+    "class_of_a_module": (
+        "class Other(nn.Linear):\n    pass\n",
+        "",
+        "self.o.__class__ = Other\nt = 0",
+    ),
+    "working_folder": ("import os\n", "", "os.chdir('/')\nt = 0"),
+    "print_options": ("", "", "torch.set_printoptions(precision=2)\nnp.set_printoptions(precision=3)\nt = 0"),
+    "standard_output": ("import io, sys\n", "", "sys.stdout = io.StringIO()\nt = 0"),
+    "simple_queue": ("", "self.q = queue.SimpleQueue()\nself.q.put(1)", "self.q.put(h)\nself.q.get()\nt = 0"),
+    "logger": ("import logging\nLOG = logging.Logger('stateful')\n", "", "LOG.last = h\nt = 0"),
     "list_iterator": ("", "self.i = iter([1, 2, 3, 4, 5, 6, 7, 8, 9])", "t = next(self.i)"),
     "growing_cache_with_gradient": (
         "class K:\n    def __init__(self):\n        self.k = []\n",

@@ -12,6 +12,7 @@ from torch import nn
 
 import fanin
 from fanin.graph.recording.capture import capture
+from fanin.model.kept_objects import keep_object
 from fanin.model.memo import lru_entries, set_lru_entries
 from tests.model.observer import fakes
 
@@ -114,8 +115,91 @@ def test_the_plan_says_what_could_not_be_put_back():
     model.turns = (1.0 + i for i in range(100))
     plan = fanin.plan(model, torch.randn(2, 4))
     assert any(w.startswith("this forward changes Turns.turns") for w in plan.warnings)
+    model.turns = (1.0 + i for i in range(100))
     missing = fanin.check(model, torch.randn(2, 4)).measurements.missing
     assert missing["untouched"].startswith("this forward changes Turns.turns")
+
+
+def test_a_generator_that_waits_at_the_same_yield_is_put_back():
+    class Turns(nn.Linear):
+        def forward(self, x):
+            return super().forward(x) * next(self.turns)
+
+    model = Turns(4, 4)
+    model.turns = (1.0 + i for i in range(100))
+    assert next(model.turns) == 1.0
+    plan, report = fanin.plan(model, torch.randn(2, 4)), fanin.check(model, torch.randn(2, 4))
+    assert not any("forward" in w for w in plan.warnings)
+    assert "untouched" not in report.measurements.missing
+    assert next(model.turns) == 2.0
+
+
+def test_a_generator_keeps_no_tensor_of_a_capture():
+    def echo():
+        h = yield 0
+        while True:
+            h = yield h
+
+    class Sends(nn.Linear):
+        def forward(self, x):
+            return self.echo.send(super().forward(x))
+
+    model = Sends(4, 4)
+    model.echo = echo()
+    next(model.echo)
+    plan = fanin.plan(model, torch.randn(2, 4))
+    assert any(w.startswith("this forward changes Sends.echo") for w in plan.warnings)
+    assert not fakes()
+
+
+def test_a_walk_that_ends_early_says_so(monkeypatch):
+    import fanin.model.reachable
+
+    model = nn.Linear(4, 4)
+    assert not fanin.plan(model, torch.randn(2, 4)).warnings
+    monkeypatch.setattr(fanin.model.reachable, "MOST_OBJECTS", 3)
+    said = "this forward can reach more than 400,000 Python objects"
+    assert any(w.startswith(said) for w in fanin.plan(model, torch.randn(2, 4)).warnings)
+    assert fanin.check(model, torch.randn(2, 4)).measurements.missing["untouched"].startswith(said)
+
+
+def test_a_traced_graph_is_put_back_like_a_module():
+    model = torch.fx.symbolic_trace(nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4)))
+    before = model.get_submodule("1").running_mean.clone()
+    fanin.check(model, torch.randn(6, 4))
+    assert torch.equal(model.get_submodule("1").running_mean, before)
+    model(torch.randn(6, 4))
+    assert not torch.equal(model.get_submodule("1").running_mean, before)
+
+
+def test_bytes_of_a_storage_are_put_back():
+    class Writes(nn.Linear):
+        def forward(self, x):
+            self.memory[0] = 7
+            return super().forward(x)
+
+    model = Writes(4, 4)
+    model.memory = torch.zeros(4).untyped_storage()
+    fanin.check(model, torch.randn(2, 4), predict=False)
+    assert model.memory[0] == 0
+
+
+@pytest.mark.parametrize("bound", [None, 2, 128])
+def test_a_cache_that_was_filled_before_can_be_used_afterwards(bound):
+    @functools.lru_cache(bound)
+    def memo(n):
+        return {n: n}
+
+    memo(1)
+    before, (again,) = memo(1), keep_object(memo)
+    for n in range(2, 6):
+        memo(n)
+    assert again()
+    assert memo(1) is before
+    assert lru_entries(memo) == [(1, {1: 1})]
+    for n in range(200):  # written wrongly, the links of the cache end the process here
+        memo(n)
+        memo(n // 2)
 
 
 @pytest.mark.parametrize("fails", [False, True])

@@ -6,9 +6,14 @@ to keep. Contents are compared by identity, and only what differs is written.
 
 from __future__ import annotations
 
+import array
 import collections
+import ctypes
+import gc
 import io
 import itertools
+import queue
+import sys
 import types
 import warnings
 import weakref
@@ -17,6 +22,8 @@ from collections.abc import Callable, Iterator
 from operator import is_
 from typing import Any
 
+import torch
+
 from fanin.model.memo import keep_lru_cache
 from fanin.model.reachable import LRU_CACHE, is_library, own_attributes
 
@@ -24,19 +31,19 @@ __all__ = ["PutBack", "keep_namespace", "keep_object"]
 
 PutBack = Callable[[], bool]
 _MISSING = object()
+_MOST_BYTES = 1 << 30  # of one piece of memory that is copied
 _OF_THE_CLASS = frozenset({"__dict__", "__weakref__", "__abstractmethods__", "_abc_impl", "__annotations__", "__doc__"})
 
 
 def keep_object(thing: Any) -> Iterator[PutBack]:
     """What puts one object back as it is: its contents, its slots, its position, its attributes' dictionary."""
-    for kinds, keeper in _TABLE:
-        if isinstance(thing, kinds):
-            kept = keeper(thing)
-            if kept is not None:
-                yield kept
-            break
+    keeper = next((keeper for kinds, keeper in _TABLE if isinstance(thing, kinds)), _keep_memory)
+    kept = keeper(thing)
+    if kept is not None:
+        yield kept
     kind = type(thing)
-    if not is_library(str(kind.__module__)) and not isinstance(thing, (type, types.FunctionType, types.ModuleType)):
+    holds_state = isinstance(thing, torch.nn.Module) or not is_library(str(kind.__module__))
+    if holds_state and not isinstance(thing, (type, types.FunctionType, types.ModuleType)):
         own = own_attributes(thing)
         if own is not None:
             yield _attributes(thing, own)
@@ -52,7 +59,7 @@ def _keep_dict(live: dict[Any, Any]) -> PutBack | None:
     saved = dict(kind.items(live))
 
     def put_back() -> bool:
-        if len(live) == len(saved) and (not saved or _same(kind, live, saved)):
+        if _same(kind, live, saved):
             return True
         kind.clear(live)
         kind.update(live, {k: v for k, v in saved.items() if _alive(k) and _alive(v)})
@@ -62,7 +69,8 @@ def _keep_dict(live: dict[Any, Any]) -> PutBack | None:
 
 
 def _same(kind: Any, live: dict[Any, Any], saved: dict[Any, Any]) -> bool:
-    return all(map(is_, kind.values(live), saved.values())) and all(map(is_, kind.keys(live), saved))
+    equal = len(live) == len(saved) and all(map(is_, kind.values(live), saved.values()))
+    return equal and all(map(is_, kind.keys(live), saved))
 
 
 def _alive(thing: Any) -> bool:
@@ -105,14 +113,59 @@ def _keep_set(live: set[Any]) -> PutBack:
 
 
 def _keep_bytes(live: Any) -> PutBack:
-    saved = bytes(live) if isinstance(live, bytearray) else live[:]
+    saved = live[:]
 
     def put_back() -> bool:
-        if live != saved:
-            live[:] = saved
+        if len(live) != len(saved):
+            live[:] = saved  # refused while other code looks at the same memory
+        return _keep_memory_of(live, bytes(saved))()
+
+    return put_back
+
+
+def _keep_memory(live: Any) -> PutBack | None:
+    """Memory that an object lets others write: an `mmap`, a `ctypes` array, a `memoryview`."""
+    try:
+        with memoryview(live) as view:
+            known = not view.readonly and view.c_contiguous and view.nbytes <= _MOST_BYTES
+            return _keep_memory_of(live, bytes(view)) if known else None
+    except (TypeError, ValueError, BufferError):  # no memory of that kind
+        return None
+
+
+def _keep_memory_of(live: Any, saved: bytes) -> PutBack:
+    def put_back() -> bool:
+        with memoryview(live) as view:
+            if bytes(view) != saved and view.nbytes:
+                view.cast("B")[:] = saved
         return True
 
     return put_back
+
+
+def _keep_simple_queue(live: Any) -> PutBack:
+    saved = _queued(live)
+
+    def put_back() -> bool:
+        now = _queued(live)
+        if now is None or saved is None:
+            return now is saved
+        if len(now) != len(saved) or not all(map(is_, now, saved)):
+            for _ in now:
+                live.get_nowait()
+            for item in saved:
+                live.put(item)
+        return True
+
+    return put_back
+
+
+def _queued(live: Any) -> list[Any] | None:
+    """What waits in a `queue.SimpleQueue`, without taking it out; None where Python does not show it."""
+    found, count = [r for r in gc.get_referents(live) if r is not type(live)], live.qsize()
+    if len(found) == 1 and type(found[0]) is list:
+        found = found[0][len(found[0]) - count :]
+    return found if len(found) == count else None
 
 
 def _keep_buffer(live: Any) -> PutBack | None:
@@ -135,9 +188,12 @@ def _keep_buffer(live: Any) -> PutBack | None:
 
 # ---------------------------------------------------------------------- attributes
 def _attributes(thing: Any, own: dict[str, Any]) -> PutBack:
-    """The dictionary itself: code may bind another in its place."""
+    """The class and the dictionary itself: code may bind others in their place."""
+    kind = type(thing)
 
     def put_back() -> bool:
+        if type(thing) is not kind:
+            object.__setattr__(thing, "__class__", kind)
         if own_attributes(thing) is not own:
             object.__setattr__(thing, "__dict__", own)
         return True
@@ -255,6 +311,36 @@ def _is_definition(thing: Any) -> bool:
 
 
 # ---------------------------------------------------------------------- iterators
+def _keep_running(generator: Any) -> PutBack | None:
+    """A Python generator that waits at a ``yield``: its variables, and whether it waits at the same one.
+
+    One that waits elsewhere cannot be sent back. Its variables are put back all the same, so that none holds a
+    tensor of the pass.
+    """
+    frame = generator.gi_frame
+    if frame is None or frame.f_code.co_filename.startswith("<frozen"):
+        return None
+    saved, place = dict(frame.f_locals), frame.f_lasti
+
+    def put_back() -> bool:
+        now = generator.gi_frame
+        if now is None:
+            return False
+        if not _same(dict, dict(now.f_locals), saved):
+            _set_variables(now, saved)
+        return bool(now.f_lasti == place and _same(dict, dict(now.f_locals), saved))
+
+    return put_back
+
+
+def _set_variables(frame: types.FrameType, values: dict[str, Any]) -> None:
+    """Make these the variables of a frame that waits, and others None; Python 3.11 writes them through a copy."""
+    shown = frame.f_locals
+    shown.update({**dict.fromkeys(shown), **values})
+    if sys.version_info < (3, 13):
+        ctypes.pythonapi.PyFrame_LocalsToFast(ctypes.py_object(frame), ctypes.c_int(0))
+
+
 def _keep_iterator(iterator: Any) -> PutBack | None:
     """The position of an iterator; only some kinds of iterator can be set back."""
     saved = _position(iterator)
@@ -273,9 +359,6 @@ def _keep_iterator(iterator: Any) -> PutBack | None:
 
 
 def _position(iterator: Any) -> list[Any] | None:
-    if isinstance(iterator, types.GeneratorType):
-        frame = iterator.gi_frame
-        return [] if frame is None else [frame.f_lasti, *map(id, frame.f_locals.values())]
     if isinstance(iterator, itertools.count):
         return [repr(iterator)]
     try:
@@ -303,9 +386,11 @@ _TABLE: tuple[tuple[Any, Callable[[Any], PutBack | None]], ...] = (
     (set, _keep_set),
     (deque, _keep_deque),
     (LRU_CACHE, keep_lru_cache),
-    (bytearray, _keep_bytes),
+    ((bytearray, array.array), _keep_bytes),
+    (queue.SimpleQueue, _keep_simple_queue),
     ((io.StringIO, io.BytesIO), _keep_buffer),
-    ((types.GeneratorType, itertools.count), _keep_iterator),
+    (types.GeneratorType, _keep_running),
+    (itertools.count, _keep_iterator),
     (
         collections.abc.Iterator,
         lambda i: _keep_iterator(i) if type(i).__module__ in ("builtins", "itertools") else None,

@@ -98,7 +98,7 @@ def _keep_autograd(tensor: torch.Tensor) -> PutBack:
 
 def _keep_numbers(tensor: torch.Tensor) -> PutBack:
     own = tensor.detach()  # shares the memory, and so keeps it alive
-    geometry, size = _geometry(own), own.untyped_storage().nbytes()
+    geometry, size, address = _geometry(own), own.untyped_storage().nbytes(), _address(own)
     saved = own.clone()
     quantised = tensor.is_quantized
 
@@ -111,9 +111,13 @@ def _keep_numbers(tensor: torch.Tensor) -> PutBack:
             tensor.data = own
         if not (torch.equal(own, saved) if quantised else same_bits(own, saved)):
             own.copy_(saved)
-        return True
+        return _address(own) == address  # memory that was resized is now wherever torch finds some
 
     return put_back
+
+
+def _address(tensor: torch.Tensor) -> int:
+    return tensor.data_ptr() if tensor.layout is torch.strided and tensor.untyped_storage().nbytes() else 0
 
 
 def _geometry(tensor: torch.Tensor) -> tuple[Any, ...]:

@@ -10,8 +10,9 @@ import types
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ["keep_lru_cache", "lru_entries", "set_lru_entries"]
+__all__ = ["LRU_CACHE", "keep_lru_cache", "lru_entries", "lru_table", "set_lru_entries"]
 
+LRU_CACHE = type(functools.lru_cache(lambda: None))
 _MOST_CALLS = 100_000  # of the cached function, without running it, to make the counts of hits and misses as they were
 Entry = tuple[Any, Any]
 
@@ -46,23 +47,29 @@ def lru_entries(cache: Any) -> list[Entry] | None:
         >>> lru_entries(square)
         [(3, 9), (4, 16)]
     """
-    table = _table(cache)
+    table = lru_table(cache)
     if table is None:
         return None
     if cache.cache_parameters()["maxsize"] is None:
         return list(table.items())
-    found = gc.get_referents(cache)
-    keys = {id(k): k for k in table}
-    return [
-        (keys[id(k)], found[i + 1]) for i, k in enumerate(found[:-1]) if id(k) in keys and found[i + 1] is not table
-    ]
+    links = _links(gc.get_referents(cache), type(cache), len(table))
+    return links if {id(k) for k, _ in links} == set(map(id, table)) else None
 
 
-def _table(cache: Any) -> dict[Any, Any] | None:
-    """The cache's own dictionary: the one of the two it refers to that does not hold its attributes."""
+def _links(found: list[Any], kind: type, count: int) -> list[Entry]:
+    """Key and value of each link, of which a cache tells the garbage collector first, with the type of the link."""
+    found = found[1:] if found[:1] == [kind] else found
+    step = 3 if getattr(found[2], "__name__", "") == "_lru_list_elem" else 2
+    return [(found[i * step], found[i * step + 1]) for i in range(count)]
+
+
+def lru_table(cache: Any) -> dict[Any, Any] | None:
+    """The dictionary inside a cache; of the dictionaries that it refers to, cached ones come before it.
+
+    Where the cache has a bound its values are links of a list in C: written from outside, they end the process.
+    """
     found = [r for r in gc.get_referents(cache) if type(r) is dict and r is not cache.__dict__]
-    size = cache.cache_info().currsize
-    return next((d for d in found if len(d) == size), None)
+    return found[-1] if found and len(found[-1]) == cache.cache_info().currsize else None
 
 
 def set_lru_entries(cache: Any, entries: list[Entry], *, hits: int, misses: int) -> bool:
@@ -71,15 +78,15 @@ def set_lru_entries(cache: Any, entries: list[Entry], *, hits: int, misses: int)
     Without entries the cache is cleared. A cache without bound is a dictionary and is written. One with a bound is
     cleared and asked for each key again, while its function gives the value that is to be cached instead of running.
     """
-    table = _table(cache)
+    table = lru_table(cache)
+    if not entries:
+        cache.cache_clear()
+        return True
     if cache.cache_parameters()["maxsize"] is None and table is not None:
         table.clear()
         table.update(entries)
         return True
     function = getattr(cache, "__wrapped__", None)
-    if not entries:
-        cache.cache_clear()
-        return True
     if not isinstance(function, types.FunctionType):
         return _drop_new(table, entries)
     cache.cache_clear()

@@ -21,10 +21,11 @@ from typing import Any
 
 import torch
 
-__all__ = ["LRU_CACHE", "Reachable", "is_library", "own_attributes"]
+from fanin.model.memo import LRU_CACHE, lru_table
 
-LRU_CACHE = type(functools.lru_cache(lambda: None))
-_MOST = 400_000  # objects; a walk that meets more ends there and says so
+__all__ = ["LRU_CACHE", "MOST_OBJECTS", "Reachable", "is_library", "own_attributes"]
+
+MOST_OBJECTS = 400_000  # objects; a walk that meets more ends there and says so
 _LONG = 20_000  # elements of a container, above which it is walked only if its first elements are no plain data
 
 _LIBRARIES = frozenset(sys.stdlib_module_names) - {"__main__"} | {
@@ -34,8 +35,7 @@ _LIBRARIES = frozenset(sys.stdlib_module_names) - {"__main__"} | {
 # instances of library classes that hold a user's state in their attributes
 _STATEFUL = (
     *("torch.nn", "torch.optim", "torch.distributions", "torch.utils", "torch.amp", "torch.ao", "torch._dynamo"),
-    *("collections", "types", "argparse", "functools", "weakref", "queue", "threading", "_thread", "_threading_local"),
-    *("builtins", "itertools", "_collections", "numpy.random", "contextlib", "abc", "_weakrefset", "_weakref", "copy"),
+    *("torch.fx", "torch.export", "numpy.random"),
 )
 _OPAQUE = (
     "threading.Thread",
@@ -117,7 +117,7 @@ class Reachable:
         index, things, readers = self._index, self.things, self._readers
         at = 0
         while at < len(things):
-            if at > _MOST:
+            if at > MOST_OBJECTS:
                 self.ended_early = True
                 return
             thing, self._at = things[at], at
@@ -140,14 +140,19 @@ class Reachable:
             (type, self._class),
             (types.ModuleType, self._module),
             (torch.Tensor, _tensor),
-            (LRU_CACHE, gc.get_referents),
+            (LRU_CACHE, _cached),
+            (torch.nn.Module, _instance),
             ((dict, list, tuple, set, frozenset, deque), _container),
             ((weakref.ref, weakref.ProxyType), _weak),
         ):
             if issubclass(kind, kinds):
                 return reader
+        if "numpy" in sys.modules and issubclass(kind, sys.modules["numpy"].ndarray):
+            return _array
         name = f"{kind.__module__}.{kind.__qualname__}"
-        if name.startswith(_OPAQUE) or (is_library(str(kind.__module__)) and not name.startswith(_STATEFUL)):
+        package = str(kind.__module__).partition(".")[0]
+        stateful = package in sys.stdlib_module_names or name.startswith(_STATEFUL)
+        if name.startswith(_OPAQUE) or (is_library(package) and not stateful):
             return _nothing
         return _instance
 
@@ -272,6 +277,26 @@ def _tensor(tensor: torch.Tensor) -> Iterator[Any]:
     yield from gc.get_referents(tensor)
     if tensor.is_leaf and tensor.grad is not None:
         yield tensor.grad
+
+
+def _cached(cache: Any) -> Iterator[Any]:
+    """Without the cache's own table: its values are links of a list in C, which only the cache itself may write."""
+    table = lru_table(cache)
+    yield from (found for found in gc.get_referents(cache) if found is not table)
+
+
+def _array(array: Any) -> Iterator[Any]:
+    own = own_attributes(array)
+    if own:
+        yield own
+    if array.base is not None:
+        yield array.base
+    if array.dtype.hasobject and array.dtype.names is None and array.size <= _LONG:
+        yield from array.flat
+    if not type(array).__module__.startswith("numpy"):
+        yield type(array)
+    if hasattr(array, "_mask"):  # of a masked array
+        yield array._mask
 
 
 def _weak(reference: Any) -> Iterator[Any]:

@@ -10,9 +10,11 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
+from torch._tensor_str import PRINT_OPTS
 from torch.utils._python_dispatch import _get_current_dispatch_mode_stack, _pop_mode
 
 from fanin.model.eager import composite_questions
@@ -82,6 +84,9 @@ def _settings() -> tuple[Setting, ...]:
         Setting("efficient attention", torch._C._get_mem_efficient_sdp_enabled, torch._C._set_sdp_use_mem_efficient),
         Setting("plain attention", torch._C._get_math_sdp_enabled, torch._C._set_sdp_use_math),
         Setting("attention's fast path", backends.mha.get_fastpath_enabled, backends.mha.set_fastpath_enabled),
+        Setting("oneDNN", torch._C._get_mkldnn_enabled, torch._C._set_mkldnn_enabled),
+        Setting("warnings each time", torch.is_warn_always_enabled, torch.set_warn_always),
+        Setting("torch's print options", lambda: dict(vars(PRINT_OPTS)), lambda v: vars(PRINT_OPTS).update(v)),
         Setting("anomaly detection", torch.is_anomaly_enabled, torch.autograd.set_detect_anomaly),
     )
 
@@ -131,6 +136,10 @@ def _of_python() -> Iterator[Setting]:
     yield Setting("garbage collection", gc.isenabled, lambda on: gc.enable() if on else gc.disable())
     yield Setting("recursion limit", sys.getrecursionlimit, sys.setrecursionlimit)
     yield Setting("environment variables", lambda: dict(os.environ), _set_environment)
+    yield Setting("working folder", os.getcwd, os.chdir)
+    for name in ("stdin", "stdout", "stderr", "excepthook", "displayhook"):
+        yield Setting(f"sys.{name}", partial(getattr, sys, name), partial(setattr, sys, name))
+    yield Setting("sys.path", lambda: list(sys.path), lambda value: sys.path.__setitem__(slice(None), value))
     yield Setting("warning filters", lambda: list(warnings.filters), _set_filters)
 
 
@@ -151,6 +160,8 @@ def _of_numpy() -> Iterator[Setting]:
     if "numpy" in sys.modules:
         import numpy as np
 
+        options = Setting("NumPy's print options", np.get_printoptions, lambda value: np.set_printoptions(**value))
+        yield options
         yield Setting("NumPy's error state", np.geterr, lambda value: np.seterr(**value))
 
 

@@ -4,11 +4,17 @@ What is put back: every Python object that the forward can reach (attributes, co
 closures, defaults, globals, class attributes, slots; see `reachable`), the state of generators, NumPy arrays, tensors
 where `values` asks for it, and the settings and generators of the process. Context variables change in a copy of the
 context only.
+
+The order of things: walk to everything that can be reached and keep each thing as it is (`_State`); run the work;
+close the gate to signals (`interrupts`); put back torch's modes, so that no tensor that is touched next is recorded;
+then every thing, in the order of the walk, and once more those that depend on a later one; the settings and generators
+of the process last, because putting things back may use them. Only then do waiting signals get through.
 """
 
 from __future__ import annotations
 
 import contextvars
+import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
@@ -19,13 +25,17 @@ from fanin.errors import FaninWarning
 from fanin.model.interrupts import run_then
 from fanin.model.kept_objects import PutBack, keep_namespace, keep_object
 from fanin.model.kept_values import keep_generator, keep_memory, keep_tensor, keep_values_of_array
-from fanin.model.reachable import Reachable
+from fanin.model.reachable import MOST_OBJECTS, Reachable
 from fanin.model.settings import kept_generators, kept_settings
 from fanin.model.whereabouts import whereabouts
 
 __all__ = ["not_put_back", "untouched"]
 
 T = TypeVar("T")
+_TOO_MANY = (
+    f"this forward can reach more than {MOST_OBJECTS:,} Python objects; fanin looked after the first ones only, and "
+    "does not know whether it changes others"
+)
 _LARGEST_ARRAY = 1 << 30  # bytes of a NumPy array that is copied
 
 
@@ -85,15 +95,16 @@ class _State:
 
     def put_back(self) -> list[str]:
         """Make everything as it was; gives a sentence for each thing that could not be."""
-        left: list[str] = []
+        left: list[str] = [_TOO_MANY] if self._reachable.ended_early else []
         torch.clear_autocast_cache()
         with torch._C.DisableTorchFunction(), torch.no_grad():
             for name, restore in self._process[: _num_modes(self._process)]:
                 left += [] if _done(restore) else [not_put_back(name)]
         with torch.no_grad():
-            for thing, again in self._kept:
-                if not _done(again):
-                    left.append(not_put_back(whereabouts(self._reachable, thing)))
+            # once more: an iterator is as before only when the list under it is
+            failed = [(thing, again) for thing, again in self._kept if not _done(again)]
+            failed = [(thing, again) for thing, again in failed if not _done(again)]
+            left += [not_put_back(whereabouts(self._reachable, thing)) for thing, _ in failed]
         for name, restore in self._process:
             left += [] if _done(restore) else [not_put_back(name)]
         return list(dict.fromkeys(left))
@@ -116,7 +127,9 @@ def _keepers(thing: Any, values: bool) -> Iterator[PutBack]:
         yield from _script_state(thing)
     elif isinstance(thing, torch.Tensor):
         yield from keep_tensor(thing) if values else keep_memory(thing)
-    elif type(thing).__module__ == "numpy" and hasattr(thing, "nbytes") and hasattr(thing, "flags"):
+    elif isinstance(thing, torch.UntypedStorage):
+        yield from keep_tensor(torch.empty(0, dtype=torch.uint8, device=thing.device).set_(thing))
+    elif (arrays := sys.modules.get("numpy")) is not None and isinstance(thing, arrays.ndarray):
         kept = keep_values_of_array(thing, most=_LARGEST_ARRAY)
         if kept is not None:
             yield kept

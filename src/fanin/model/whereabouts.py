@@ -56,6 +56,10 @@ def _labels(holder: Any, thing: Any) -> Iterator[str]:
                 )
     elif isinstance(holder, (list, tuple)):
         yield from (f"[{i}]" for i, value in enumerate(holder) if value is thing)
+    elif isinstance(holder, types.FunctionType) and isinstance(thing, types.CellType):
+        yield from (
+            f"'s {n}" for n, c in zip(holder.__code__.co_freevars, holder.__closure__ or (), strict=True) if c is thing
+        )
     else:
         own = own_attributes(holder)
         if own is not None and own is not thing:
