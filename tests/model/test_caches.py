@@ -156,7 +156,7 @@ def test_a_walk_that_ends_early_says_so(monkeypatch):
     import fanin.model.reachable
 
     model = nn.Linear(4, 4)
-    assert not fanin.plan(model, torch.randn(2, 4)).warnings
+    assert not any("forward" in w for w in fanin.plan(model, torch.randn(2, 4)).warnings)
     monkeypatch.setattr(fanin.model.reachable, "MOST_OBJECTS", 3)
     said = "this forward can reach more than 400,000 Python objects"
     assert any(w.startswith(said) for w in fanin.plan(model, torch.randn(2, 4)).warnings)

@@ -103,6 +103,7 @@ def plan(
 
     with generators_kept():  # theory samples some operations, which may draw
         answer = chosen.choose(live, settings)
+    traces = live.graph.traces if "graph" in vars(live) else ()  # only where the recipe asked for it
     live = replace(live, reading=replace(reading, zero_rows={**answer.zero_rows, **reading.zero_rows}))
     made = _assignments(live, answer, wanted, on_unknown=on_unknown, reads=not chosen.draws)
     extras = dict(answer.extras)
@@ -119,7 +120,6 @@ def plan(
     first = (*lost_warnings(live.lost_buffers), *(frozen_warnings(whole, standing.frozen) if chosen.draws else ()))
     on_meta = {n for n in standing.empty if slots[n].tensor.device.type == "meta"}
     empty = empty_warnings(whole, standing.empty, on_meta)
-    traces = live.graph.traces if "graph" in vars(live) else ()  # only where the recipe asked for it
     return replace(whole, warnings=(*first, *empty, *answer.warnings, *plan_warnings(whole), *traces))
 
 
