@@ -319,9 +319,9 @@ OTHERS: dict[str, Callable[[], tuple[torch.nn.Module, dict[str, Any]]]] = {
 
 def stock() -> dict[str, Builder]:
     """Builders of (model, keyword arguments of one call) by name."""
-    from zoo import _make_torchvision_importable
+    from zoo import make_torchvision_importable
 
-    _make_torchvision_importable()
+    make_torchvision_importable()
     return {
         **{name: _text(*how) for name, how in TEXT.items()},
         **{name: _vision(*how) for name, how in VISION.items()},

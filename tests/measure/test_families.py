@@ -32,7 +32,7 @@ def measured(build):
 
 def holes(found):
     """What is missing of the predictions, and the weight operations that have none forward."""
-    missing = {k: v for k, v in found.missing.items() if k.startswith("prediction")}
+    missing = {k: v for k, v in found.missing.items() if k in ("prediction", "prediction of some operations")}
     weights = [
         s for s in found.sites if s.kind == "weight" and s.forward and s.forward.rms > 0 and not s.forward.any_nonfinite
     ]

@@ -156,3 +156,14 @@ def test_what_theory_cannot_follow_is_said():
     report = fanin.check(Odd(), torch.randn(8, 8), predict=True)
     assert report.ok
     assert all(s.predicted is None for s in report.measurements.sites) or report.measurements.missing == {}
+
+
+@pytest.mark.parametrize(("batch", "expected"), [(4, False), (64, True)])
+def test_no_gradient_is_predicted_through_a_batch_norm_of_few_values(batch, expected):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(32, 64), nn.BatchNorm1d(64), nn.ReLU(), nn.Linear(64, 64))
+    report = fanin.check(model, torch.randn(batch, 32), predict=True)
+    first, *_, last = report.measurements.sites
+    assert (first.predicted_backward is not None) == expected
+    assert last.predicted_backward is not None
+    assert ("prediction of gradients" in report.measurements.missing) != expected

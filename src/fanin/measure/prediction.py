@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from fanin.errors import FaninError
-from fanin.measure.record import Prediction, Site, TensorStats
+from fanin.measure.record import NormRecord, Prediction, Site, TensorStats
 
 if TYPE_CHECKING:
     import torch
@@ -25,6 +25,7 @@ _FORWARD = "mean field (arXiv 1606.05340, 1803.01719)"
 _BACKWARD = "mean field from the measured gradient at the outputs (arXiv 1611.01232, 1803.01719)"
 _FAR = 5.0  # standard errors from which an assumption is said to fail
 _LEAST_SE = 0.02  # a prediction is not better than this: moments of weights are sampled, borders and batches are finite
+_LEAST_SE_BACKWARD = 0.05  # nor a gradient's: what joins and norms add to its error is not followed
 _ALIKE = "weights are independent of what they read, and all entries of one tensor have one law"
 _INDEPENDENT = "gradients are independent of the signals that they are multiplied with, and have one law in all places"
 _SAMPLED = "operations that theory has no rule for, sampled one at a time, are independent of one another"
@@ -57,7 +58,8 @@ def with_predictions(
 
     Returns:
         The sites, and what is missing with its reason: "prediction" where nothing was predicted, "prediction of some
-        operations" where a formula of fanin's own raised an error.
+        operations" where a formula of fanin's own raised an error, "prediction of gradients" where a batch norm
+        takes its statistics from too few values.
     """
     try:
         moments = _followed(model, graph, cotangents or {})
@@ -71,6 +73,12 @@ def with_predictions(
     for site in sites:
         calls[site.path, site.op].append(site)
     doubts = _doubts(sites, copies)
+    if doubts.few:
+        missing["prediction of gradients"] = (
+            f"no formula gives a gradient through a batch norm of so few values: some take their statistics from "
+            f"{doubts.few}, and below {_FEW_VALUES} the number that a norm divides by is random. "
+            "A larger batch has expected gradients"
+        )
     found: dict[int, _Expected] = {}
     for key, seen in calls.items():
         outputs = expected.get(key, [])
@@ -113,15 +121,17 @@ def _both(site: Site, known: TensorMoments | None, doubts: _Doubts) -> _Expected
     """The two predictions of a site."""
     if known is None:
         return _Expected(None, None)
-    forward = _prediction(site.forward, known.moments, known.provenance, _FORWARD)
-    backward = _prediction(site.backward, known.gradient, known.gradient_provenance, _BACKWARD)
+    forward = _prediction(site.forward, known.moments, known.provenance, _FORWARD, _LEAST_SE)
+    backward = _prediction(site.backward, known.gradient, known.gradient_provenance, _BACKWARD, _LEAST_SE_BACKWARD)
+    if site.index <= doubts.last_few:
+        backward = None
     failing = forward is not None and abs(forward.z) >= _FAR
     if forward is not None and failing:
         why = doubts.of(site) or (_SAMPLED if known.provenance == "empirical" else _ALIKE)
         forward = replace(forward, assumption=why)
     if backward is not None and abs(backward.z) >= _FAR:
         # Where theory fails for the signal itself, its prediction of the gradient fails with it.
-        why = doubts.of(site) or (_ALIKE if failing else doubts.norms or _INDEPENDENT)
+        why = doubts.of(site) or (_ALIKE if failing else _INDEPENDENT)
         backward = replace(backward, assumption=_SAMPLED if known.gradient_provenance == "empirical" else why)
     return _Expected(forward, backward)
 
@@ -137,7 +147,8 @@ class _Doubts:
     """What is known to fail in a model before anything is compared."""
 
     copies: bool
-    norms: str
+    few: int
+    last_few: int
 
     def of(self, site: Site) -> str:
         """The assumption that fails at a site whatever the direction, "" if none is known to."""
@@ -149,18 +160,20 @@ class _Doubts:
 
 
 def _doubts(sites: Sequence[Site], copies: bool) -> _Doubts:
-    shared = [s.norm.values_per_statistic for s in sites if s.norm and s.norm.training and s.norm.kind == "batch_norm"]
-    few = min(shared, default=_FEW_VALUES)
-    words = f"a norm divides by the same number each time: some take their statistics from {few} values"
-    return _Doubts(copies, words if few < _FEW_VALUES else "")
+    few = {s.index: s.norm.values_per_statistic for s in sites if s.norm and s.norm.training and _is_few(s.norm)}
+    return _Doubts(copies, min(few.values(), default=0), max(few, default=-1))
+
+
+def _is_few(norm: NormRecord) -> bool:
+    return norm.kind == "batch_norm" and norm.values_per_statistic < _FEW_VALUES
 
 
 def _prediction(
-    measured: TensorStats | None, moments: JointMoments | None, provenance: Provenance, source: str
+    measured: TensorStats | None, moments: JointMoments | None, provenance: Provenance, source: str, least: float
 ) -> Prediction | None:
     if measured is None or measured.any_nonfinite or moments is None or provenance == "unknown":
         return None
-    rms, error = moments.rms, max(moments.log_rms_se, _LEAST_SE)
+    rms, error = moments.rms, max(moments.log_rms_se, least)
     if not (math.isfinite(rms) and rms > 0 and measured.rms > 0 and math.isfinite(error)):
         return None
     return Prediction(

@@ -287,7 +287,7 @@ def _verdict(result: CheckResult, write: _Write) -> Iterator[RenderableType]:
     for reason, rules in not_run_by_reason(result.not_run):
         names = ", ".join(f"{clean(rule.code)} {clean(rule.name)}" for rule in rules)
         yield Text(write(f"not run: {names}: {one_line(reason)}"), style="dim")
-    for what in ("prediction", "prediction of some operations"):
+    for what in ("prediction", "prediction of some operations", "prediction of gradients"):
         if what in result.measurements.missing:
             yield Text(write(f"no {what}: {one_line(result.measurements.missing[what])}"), style="dim")
     if "untouched" in result.measurements.missing:
