@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from fanin.errors import ArgumentError
+from fanin.model.sharding import refuse_flat, refuse_spread
 from fanin.model.wrappers import unwrapped
 
 __all__ = ["composite_questions", "eager", "eager_module", "open_functions"]
@@ -22,13 +23,16 @@ def eager_module(model: Any) -> torch.nn.Module:
     """The module to run: itself, or the user's behind `torch.compile` and other wrappers.
 
     Raises:
-        ArgumentError: not a module, or a module that cannot be run (lazy or on the meta device).
+        ArgumentError: not a module, or a module that cannot be run (lazy, on the meta device, or spread over
+            processes).
     """
     if not isinstance(model, torch.nn.Module):
         raise ArgumentError(
             f"model is a {type(model).__name__}; a torch.nn.Module is needed. Wrap a function in a Module, or pass "
             "the module it uses."
         )
+    refuse_flat(model)
+    refuse_spread(model)
     module: torch.nn.Module = unwrapped(model)
     _refuse_without_values(module)
     return module

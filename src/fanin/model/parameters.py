@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from fanin.model.parametrized import Parametrized, parametrized_tensors
+from fanin.model.sharding import refuse_flat
 from fanin.model.wrappers import named_parameters
 
 if TYPE_CHECKING:
@@ -71,13 +72,15 @@ def slots_of(model: torch.nn.Module) -> dict[str, Slot]:
     """All parameters of a model by first qualified name, each once, in the order of the model.
 
     Raises:
-        PlanError: two parameters have the same name once the prefixes of wrappers are left out.
+        PlanError: two parameters have the same name once the prefixes of wrappers are left out, or FSDP keeps them as
+            pieces of one flat tensor.
 
     Example:
         >>> import torch
         >>> list(slots_of(torch.nn.DataParallel(torch.nn.Linear(2, 3))))
         ['weight', 'bias']
     """
+    refuse_flat(model)
     names: dict[int, list[str]] = {}
     tensors: dict[int, torch.Tensor] = {}
     for name, tensor in named_parameters(model):

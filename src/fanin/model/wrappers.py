@@ -50,14 +50,10 @@ def unwrapped(model: Any) -> Any:
 
 
 def unwrap_children(model: torch.nn.Module) -> None:
-    """Put what wrappers hold in their place, in every module of a model; whoever calls it puts the wrappers back.
-
-    FSDP stays: only its own forward pass gathers the weights.
-    """
+    """Put what wrappers hold in their place, in every module of a model; whoever calls it puts the wrappers back."""
     for module in list(model.modules()):
         for name, child in list(module._modules.items()):
-            inside = wraps(child) if child is not None else ""
-            if inside and inside != "_fsdp_wrapped_module":
+            if child is not None and wraps(child):
                 module._modules[name] = unwrapped(child)
 
 

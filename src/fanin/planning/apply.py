@@ -17,6 +17,7 @@ from fanin.errors import FaninError, FillError, PlanError
 from fanin.model.parameters import Slot, slots_of
 from fanin.planning.assignment import Assignment
 from fanin.streams import key as stream_key
+from fanin.tensors.shards import is_sharded
 from fanin.tensors.values import zero_rows_
 from fanin.tensors.writable import why_not_writable
 
@@ -180,7 +181,8 @@ def _overlaps(slots: Iterable[Slot]) -> list[str]:
     """Different parameters that share memory: writing one would change the other."""
     spans: dict[int, list[tuple[int, int, str]]] = {}
     for s in slots:
-        t = s.tensor
+        t: Any = s.tensor
+        t = t.to_local() if is_sharded(t) else t
         if t.numel() == 0:
             continue
         reach = sum((int(n) - 1) * abs(int(k)) for n, k in zip(t.shape, t.stride(), strict=True)) + 1
@@ -199,10 +201,13 @@ def _overlaps(slots: Iterable[Slot]) -> list[str]:
 
 # ---------------------------------------------------------------------- one tensor
 def drawn(plan: PlanData, a: Assignment, like: torch.Tensor, shape: tuple[int, ...] | None = None) -> torch.Tensor:
-    """A new tensor with the values of an assignment, on the device and in the dtype of another."""
+    """A new tensor with the values of an assignment, on the device and in the dtype of another; spread as that is."""
     import torch
 
-    made = torch.empty(a.shape if shape is None else shape, dtype=like.dtype, device=like.device)
+    if is_sharded(like):
+        made = torch.empty_like(like)
+    else:
+        made = torch.empty(a.shape if shape is None else shape, dtype=like.dtype, device=like.device)
     _draw_into(made, plan, a)
     return made
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fanin.errors import FillError, PlanError
 from fanin.model.parameters import Slot, slots_of
@@ -12,6 +12,7 @@ from fanin.model.parametrized import Parametrized
 from fanin.planning.assignment import Assignment
 from fanin.recipes.reading.departures import Mismatch, departures
 from fanin.recipes.reading.numbers import exact_numbers
+from fanin.tensors.shards import whole_here
 from fanin.tensors.values import finite, readable
 
 if TYPE_CHECKING:
@@ -144,6 +145,10 @@ def _held(case: _Case) -> tuple[str, list[Mismatch]]:
     if slot.behind is not None and a.action == "draw":
         return "bits", _through(case, slot.behind)
     tensor = slot.effective().detach()
+    whole = whole_here(tensor)
+    if whole is None:
+        return _held_in_part(case, tensor)
+    tensor = whole
     if a.action == "draw" and (case.bits or tensor.numel() <= _BITS_LIMIT):
         other = _other_bits(case, tensor)
         if not other:
@@ -155,13 +160,26 @@ def _held(case: _Case) -> tuple[str, list[Mismatch]]:
     return "law", list(departures(case.name, values, law, a.layout, slot.dtype, case.z, zero_rows=rows))
 
 
+def _held_in_part(case: _Case, tensor: Any) -> tuple[str, list[Mismatch]]:
+    """A tensor that is spread over processes: the part that is here is compared with its part of the stream."""
+    if case.a.action != "draw":
+        return "not_checked", []
+    from fanin.planning.apply import drawn
+
+    other = _unequal(drawn(case.plan, case.a, tensor).to_local(), tensor.to_local(), signs=case.bits)
+    return "bits", case.differs("bits", "as drawn", f"{other} of the part in this process") if other else []
+
+
 def _other_bits(case: _Case, tensor: torch.Tensor) -> str:
     """How a tensor's bits are not those of its stream; "" where they are."""
     from fanin.planning.apply import drawn
 
-    want = drawn(case.plan, case.a, tensor)
+    return _unequal(drawn(case.plan, case.a, tensor), tensor, signs=case.bits)
+
+
+def _unequal(want: torch.Tensor, tensor: torch.Tensor, *, signs: bool) -> str:
     wrong = want != tensor
-    if case.bits:
+    if signs:
         wrong = wrong | _other_signs(want, tensor)
     count = int(wrong.sum())
     if not count:

@@ -6,12 +6,26 @@ from typing import Any
 
 from fanin.errors import FillError
 
-__all__ = ["is_sharded", "local_box"]
+__all__ = ["is_sharded", "local_box", "whole_here"]
 
 
 def is_sharded(tensor: Any) -> bool:
     """Whether a tensor is a DTensor, which holds one part of a whole on each rank."""
     return hasattr(tensor, "device_mesh") and hasattr(tensor, "placements")
+
+
+def whole_here(tensor: Any) -> Any | None:
+    """A tensor as a plain one where this process holds all of it; None where a part of it is elsewhere.
+
+    Example:
+        >>> import torch
+        >>> whole_here(torch.ones(2))
+        tensor([1., 1.])
+    """
+    if not is_sharded(tensor):
+        return tensor
+    local = tensor.to_local()
+    return local if tuple(local.shape) == tuple(tensor.shape) else None
 
 
 def local_box(tensor: Any) -> tuple[slice, ...]:

@@ -23,6 +23,7 @@ from fanin.graph.recording.survivors import forget_variables, take_out_survivors
 from fanin.model.calling import Call, call_arguments
 from fanin.model.eager import eager, open_functions
 from fanin.model.examples import example_calls, how_to_give_inputs
+from fanin.model.sharding import without_gathering
 from fanin.model.trees import map_tensors, named_tensors
 from fanin.model.untouched import untouched
 from fanin.model.wrappers import unwrap_children, unwrapped
@@ -136,7 +137,8 @@ def _one_pass(
     def forward() -> Graph:
         unwrap_children(model)
         recorders.append(_recorder(model, attempt))
-        return _forward(model, call, attempt, recorders[0])
+        with without_gathering(model):
+            return _forward(model, call, attempt, recorders[0])
 
     try:
         graph, left = untouched(model, forward, values=_has_script(model), others=call)

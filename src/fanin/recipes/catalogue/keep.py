@@ -17,6 +17,7 @@ from fanin.recipes.base import Choice, Chosen, Live, Recipe
 from fanin.recipes.reading.numbers import exact_numbers
 from fanin.recipes.reading.recognise import Recognised, named_std, recognise
 from fanin.recipes.step import Step
+from fanin.tensors.shards import whole_here
 from fanin.tensors.values import readable
 
 __all__ = ["KEEP", "KeepOptions", "kept", "rows_of_zeros"]
@@ -95,7 +96,11 @@ def _recognised(tensor: Any, layout: Layout | None, zero_rows: tuple[int, ...]) 
     if not readable(tensor):
         words = f"numbers that cannot be read ({type(tensor).__name__}, {tensor.layout})"
         return Recognised(law=None, mean=math.nan, std=math.nan, words=words)
-    values = exact_numbers(tensor)
+    whole = whole_here(tensor)
+    if whole is None:
+        words = "numbers that are spread over processes: no law is read from a part of them"
+        return Recognised(law=None, mean=math.nan, std=math.nan, words=words)
+    values = exact_numbers(whole)
     return recognise(values, layout, dtype=str(tensor.dtype).removeprefix("torch."), zero_rows=zero_rows)
 
 
@@ -103,7 +108,8 @@ def rows_of_zeros(tensor: Any, rows: tuple[int, ...]) -> tuple[int, ...]:
     """Those of the rows that are zero now."""
     if tensor.device.type == "meta" or type(tensor).__name__ == "FakeTensor":
         return ()
-    return tuple(row for row in rows if not bool(tensor.detach()[row].any()))
+    tensor = whole_here(tensor)
+    return () if tensor is None else tuple(row for row in rows if not bool(tensor.detach()[row].any()))
 
 
 KEEP = Recipe(

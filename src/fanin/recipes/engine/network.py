@@ -15,6 +15,7 @@ from fanin.graph.roles.label import roles
 from fanin.layout import fans
 from fanin.memory import as_array
 from fanin.recipes.base import Live
+from fanin.tensors.shards import whole_here
 from fanin.tensors.values import readable
 
 if TYPE_CHECKING:
@@ -205,8 +206,8 @@ class Network:
         return near if near is not None and near.role == "embedding" else None
 
     def live(self, name: str) -> Any | None:
-        """The numbers of a parameter as a NumPy array; None on the meta device."""
-        tensor = self.tensors.get(name)
+        """The numbers of a parameter as a NumPy array; None on the meta device, or where they are spread."""
+        tensor = whole_here(self.tensors.get(name))
         if tensor is None or tensor.device.type == "meta" or tensor.numel() == 0 or not readable(tensor):
             return None
         return as_array(tensor.detach().float().cpu())

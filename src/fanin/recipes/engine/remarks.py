@@ -7,6 +7,7 @@ from typing import Any
 
 from fanin.recipes.engine.network import Network
 from fanin.recipes.engine.settle import Settled
+from fanin.tensors.shards import whole_here
 
 __all__ = ["remarks", "stream_sizes"]
 
@@ -27,9 +28,15 @@ def remarks(network: Network, settled: Settled, *, predicted: bool = True) -> tu
 def _clones(network: Network) -> tuple[str, ...]:
     """A warning that names weights which are equal now, as nn.TransformerEncoder makes them."""
     seen: dict[tuple[Any, ...], list[str]] = {}
-    for name, tensor in network.tensors.items():
-        role = network.roles.parameters.get(name)
-        if role is None or role.role != "weight" or tensor.device.type == "meta" or tensor.numel() < 16:
+    for name, found in network.tensors.items():
+        role, tensor = network.roles.parameters.get(name), whole_here(found)
+        if (
+            role is None
+            or tensor is None
+            or role.role != "weight"
+            or tensor.device.type == "meta"
+            or tensor.numel() < 16
+        ):
             continue
         if name in network.kept:
             continue
