@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import types
 from importlib.metadata import entry_points
 from pathlib import Path
 
 import pytest
 
 import fanin
+from fanin.integrations.pytest import _fail
 
 pytest_plugins = ["pytester"]
 
@@ -75,3 +77,28 @@ def test_the_projects_settings_count(project):
 def test_fail_on_is_an_option(project):
     result = run(project, "--fanin-fail-on", "error", "-k", "broken")
     assert outcome(result) == {"test_broken"}
+
+
+class Answer:
+    """A report with a given verdict."""
+
+    def __init__(self, ok, failing=(), consequences=()):
+        self.ok, self.result = ok, types.SimpleNamespace(failing=failing, failing_consequences=consequences)
+
+    def __str__(self):
+        return "the whole report"
+
+
+FINDING = types.SimpleNamespace(code="S201", name="x", severity="error", pattern="0", message="y")
+
+
+@pytest.mark.parametrize("kind", ["failing", "consequences", "no rule ran"])
+def test_a_report_that_is_not_ok_fails_the_test(kind):
+    class Request:
+        def getfixturevalue(self, name):
+            raise pytest.FixtureLookupError.__new__(pytest.FixtureLookupError)  # its own __init__ needs a real request
+
+    given = {} if kind == "no rule ran" else {kind: (FINDING,)}
+    with pytest.raises(pytest.fail.Exception, match="the whole report"):
+        _fail(Request(), Answer(False, **given))
+    assert _fail(Request(), Answer(True)) is None

@@ -68,13 +68,13 @@ def fanin_check(request: pytest.FixtureRequest) -> Callable[..., Report]:
 
 
 def _fail(request: pytest.FixtureRequest, report: Report) -> None:
-    """One sub-failure a failing rule, the last with the whole report.
+    """One sub-failure a failing finding, the last with the whole report; fails wherever the report is not ok.
 
     One failure with everything where there are no sub-tests.
     """
-    failing = report.result.failing
-    if not failing:
+    if report.ok:
         return
+    failing = (*report.result.failing, *report.result.failing_consequences)
     lines = [f"{f.code} {f.name} [{f.severity}] {f.pattern}: {f.message}" for f in failing]
     try:
         subtests = request.getfixturevalue("subtests")

@@ -12,6 +12,7 @@ from fanin.model.buffers import known_buffer
 from fanin.model.parameters import slots_of
 from fanin.model.wrappers import named_buffers, named_parameters, own_module
 from fanin.planning.apply import apply_, put_back
+from fanin.text.names import clean
 
 if TYPE_CHECKING:
     import torch
@@ -35,7 +36,7 @@ class Materialized:
 
     def __str__(self) -> str:
         lines = [f"{len(self.parameters)} parameters and {len(self.buffers)} buffers materialised"]
-        return "\n".join([*lines, *(f"  {name}: {how}" for name, how in self.buffers.items())])
+        return "\n".join([*lines, *(f"  {clean(name)}: {clean(how)}" for name, how in self.buffers.items())])
 
 
 def materialize(

@@ -14,6 +14,7 @@ from fanin.recipes.reading.departures import Mismatch, departures
 from fanin.recipes.reading.numbers import exact_numbers
 from fanin.tensors.shards import whole_here
 from fanin.tensors.values import finite, readable
+from fanin.text.names import clean
 
 if TYPE_CHECKING:
     import torch
@@ -53,7 +54,7 @@ class Verification:
     def raise_for_mismatches(self) -> None:
         """Raise `PlanError` with every mismatch, if there is one."""
         if self.mismatches:
-            lines = "\n  ".join(map(str, self.mismatches[:20]))
+            lines = "\n  ".join(clean(m) for m in self.mismatches[:20])
             raise PlanError(f"{len(self.mismatches)} departures from the plan:\n  {lines}")
 
     def __str__(self) -> str:
@@ -61,7 +62,10 @@ class Verification:
             f"{len(self.bits)} parameters bit for bit, {len(self.law)} by law (z = {self.z:g}), "
             f"{len(self.not_checked)} not checked, {len(self.mismatches)} departures"
         )
-        return "\n".join([head, *(f"  {m}" for m in self.mismatches)])
+        law = [
+            "  by law: its moments, bounds and rows agree, as in any draw of it; bits=True asks for the very numbers"
+        ]
+        return "\n".join([head, *(law if self.law else ()), *(f"  {clean(m)}" for m in self.mismatches)])
 
 
 def verify(plan: PlanData, model: torch.nn.Module, *, z: float = 5.0, bits: bool = False) -> Verification:

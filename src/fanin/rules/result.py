@@ -93,9 +93,14 @@ class CheckResult:
         return tuple(f for f in self.findings if self._fails(f))
 
     @property
+    def failing_consequences(self) -> tuple[Finding, ...]:
+        """Findings that a root cause explains and that are at or above `fail_on`."""
+        return tuple(f for f in self.consequences if self._fails(f))
+
+    @property
     def ok(self) -> bool:
         """A rule ran, and neither a finding nor a consequence is at or above `fail_on`."""
-        return bool(self.checked) and not any(self._fails(f) for f in (*self.findings, *self.consequences))
+        return bool(self.checked) and not self.failing and not self.failing_consequences
 
     def _fails(self, finding: Finding) -> bool:
         return SEVERITIES.index(finding.severity) >= SEVERITIES.index(self.fail_on)
