@@ -312,6 +312,14 @@ def test_a_recurrent_weight_behind_a_parametrization_is_seen_as_its_module_has_i
     assert plan.verify(model).ok
 
 
+def test_a_tensor_that_cannot_be_computed_is_a_sentence():
+    model = nn.Sequential(parametrizations.spectral_norm(nn.Linear(6, 6)))
+    parametrizations.orthogonal(model[0])  # torch accepts it, and its forward pass fails
+    for recipe in ("auto", "torch", "keep"):
+        with pytest.raises(PlanError, match=r"0\.weight cannot be computed: its parametrization raises TypeError"):
+            fanin.plan(model, X, recipe=recipe)
+
+
 def test_kept_tables_can_fail():
     layer = nn.BatchNorm1d(2)
     before = everything(layer)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from fanin.errors import FillError
+from fanin.errors import FillError, PlanError
 from fanin.model.wrappers import join, named_modules
 
 if TYPE_CHECKING:
@@ -100,9 +100,19 @@ class Parametrized:
         return tuple(path + name for name in names)
 
     def value(self) -> torch.Tensor:
-        """The tensor as the forward pass would find it; computed on a copy, so nothing in the model moves."""
-        with _apart():
-            return self.way.copied().value().detach()
+        """The tensor as the forward pass would find it; computed on a copy, so nothing in the model moves.
+
+        Raises:
+            PlanError: what computes it raises an error.
+        """
+        try:
+            with _apart():
+                return self.way.copied().value().detach()
+        except Exception as error:
+            raise PlanError(
+                f"{self.name} cannot be computed: its parametrization raises {type(error).__name__}: {error}. The "
+                "forward pass of the model needs it too: mend or remove the parametrization first."
+            ) from error
 
     def with_value(self, value: torch.Tensor) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
         """What the parts and the tensor become when `value` is written, found on a copy.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from fanin.errors import FillError, PlanError
 from fanin.model.parameters import Slot, slots_of
@@ -12,7 +12,7 @@ from fanin.model.parametrized import Parametrized
 from fanin.planning.assignment import Assignment
 from fanin.recipes.reading.departures import Mismatch, departures
 from fanin.recipes.reading.numbers import exact_numbers
-from fanin.tensors.shards import whole_here
+from fanin.tensors.shards import local_part, whole_here
 from fanin.tensors.values import finite, readable
 from fanin.text.names import clean
 
@@ -164,13 +164,14 @@ def _held(case: _Case) -> tuple[str, list[Mismatch]]:
     return "law", list(departures(case.name, values, law, a.layout, slot.dtype, case.z, zero_rows=rows))
 
 
-def _held_in_part(case: _Case, tensor: Any) -> tuple[str, list[Mismatch]]:
+def _held_in_part(case: _Case, tensor: torch.Tensor) -> tuple[str, list[Mismatch]]:
     """A tensor that is spread over processes: the part that is here is compared with its part of the stream."""
     if case.a.action != "draw":
         return "not_checked", []
     from fanin.planning.apply import drawn
 
-    other = _unequal(drawn(case.plan, case.a, tensor).to_local(), tensor.to_local(), signs=case.bits)
+    want, here = (local_part(t) for t in (drawn(case.plan, case.a, tensor), tensor))
+    other = _unequal(want, here, signs=case.bits)
     return "bits", case.differs("bits", "as drawn", f"{other} of the part in this process") if other else []
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from fanin.errors import FillError
 
-__all__ = ["is_sharded", "local_box", "whole_here"]
+__all__ = ["is_sharded", "local_box", "local_part", "whole_here"]
 
 
 def is_sharded(tensor: Any) -> bool:
@@ -24,8 +24,13 @@ def whole_here(tensor: Any) -> Any | None:
     """
     if not is_sharded(tensor):
         return tensor
-    local = tensor.to_local()
+    local = local_part(tensor)
     return local if tuple(local.shape) == tuple(tensor.shape) else None
+
+
+def local_part(tensor: Any) -> Any:
+    """What this process holds of a tensor, as a plain one."""
+    return tensor.to_local() if is_sharded(tensor) else tensor
 
 
 def local_box(tensor: Any) -> tuple[slice, ...]:
