@@ -59,7 +59,7 @@ def owners(model: torch.nn.Module, slots: Mapping[str, Slot]) -> dict[str, Owned
 def _owner(model: torch.nn.Module, slot: Slot) -> Owned:
     path, _, attribute = (slot.through or slot.name).rpartition(".")
     module = own_module(model, path)
-    shape = shape_of(module, attribute)
+    shape = tuple(slot.effective().shape)
     role, layout = _describe(module, attribute, shape)
     return Owned(module=module, path=path, attribute=attribute, role=role, layout=layout)
 
