@@ -9,7 +9,7 @@ from fanin.graph.roles.data import ParameterRole
 from fanin.recipes.auto.evidence import INPUT_RANGE, LARGE_INPUT
 from fanin.recipes.engine.network import Network
 
-__all__ = ["input_moment", "input_scale", "input_warnings"]
+__all__ = ["input_moment", "input_scale", "input_warnings", "second_moment"]
 
 
 def input_scale(moment: float) -> float:
@@ -25,7 +25,12 @@ def input_scale(moment: float) -> float:
 def input_moment(network: Network, first: ParameterRole) -> float:
     """E x² of the input that a map reads; 1 where it is not known, not finite or zero."""
     operand = network.data_operand(network.graph.ops[first.uses[0].op])
-    known = network.graph.data.get(operand) if operand is not None else None
+    return 1.0 if operand is None else second_moment(network, operand)
+
+
+def second_moment(network: Network, value: int) -> float:
+    """E x² of a value that is an input, or a view of one; 1 where it is not known, not finite or zero."""
+    known = network.graph.data.get(value)
     if known is None or not known.is_floating_point() or not known.numel():
         return 1.0
     moment = _second_moment(known)

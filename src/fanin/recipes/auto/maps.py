@@ -27,6 +27,7 @@ def forward(
     options: AutoOptions,
     *,
     factor: float = 1.0,
+    how: str = "",
     adds: tuple[str, ...] = (),
     rule: str = "",
     evidence: str | None = None,
@@ -39,6 +40,7 @@ def forward(
         role: the map.
         options: of the recipe; `balance` mixes in the gradient's rule.
         factor: multiplies the std (a depth factor).
+        how: key of the factor's line where it is no depth factor; then the read E x² counts as it is.
         adds: reasons to add to the sentence.
         rule: name of the rule, where another one uses this one.
         evidence: likewise its code.
@@ -48,7 +50,7 @@ def forward(
     shown = evidence if evidence is not None else "first-layer" if _is_first(role) else _evidence(role)
     return draft(
         rule or first,
-        lambda read: _forward_numbers(role, options, read, factor),
+        lambda read: _forward_numbers(role, options, read, factor, how),
         reasons=(first, *adds),
         evidence=shown,
         **_words(role),
@@ -68,9 +70,11 @@ def _is_first(role: ParameterRole) -> bool:
     return role.use is not None and set(role.use.feeds) == {"input"}
 
 
-def _forward_numbers(role: ParameterRole, options: AutoOptions, read: Read, factor: float) -> tuple[Number, ...]:
+def _forward_numbers(
+    role: ParameterRole, options: AutoOptions, read: Read, factor: float, how_factor: str = ""
+) -> tuple[Number, ...]:
     first, share = _is_first(role), _share(role, role.use)
-    taken = None if first else _taken(role.use, factor, read)
+    taken = None if first else _taken(role.use, 1.0 if how_factor else factor, read)
     second = input_scale(read.second_moment) if first else read.second_moment if taken is None else taken.value
     var = 1.0 / (float(role.fan_in or 1.0) * share * float(second))
     taps = share != 1.0
@@ -83,7 +87,7 @@ def _forward_numbers(role: ParameterRole, options: AutoOptions, read: Read, fact
         *((Number("share", share),) if taps else ()),
         Number("var", var, how),
         *balanced,
-        *((Number("factor", factor),) if factor != 1.0 else ()),
+        *((Number("factor", factor, how_factor),) if factor != 1.0 else ()),
         Number("std", std, "factor" if factor != 1.0 else "sqrt(var)"),
     )
 

@@ -14,9 +14,12 @@ from fanin.graph.roles.data import ParameterRole
 from fanin.recipes.auto import maps, recurrent
 from fanin.recipes.auto.branches import residual
 from fanin.recipes.auto.evidence import EVIDENCE, sentence
+from fanin.recipes.auto.exponents import exponent
 from fanin.recipes.auto.heads import head
 from fanin.recipes.auto.inputs import input_warnings
+from fanin.recipes.auto.made import made_weight
 from fanin.recipes.auto.options import AutoOptions
+from fanin.recipes.auto.sharp import sharp
 from fanin.recipes.auto.siren import siren
 from fanin.recipes.auto.small import SMALL
 from fanin.recipes.auto.stacks import stack_drafts
@@ -35,8 +38,11 @@ _MAP_RULES: tuple[_MapRule, ...] = (
     maps.rescaled,
     siren,
     maps.looped,
+    exponent,
+    made_weight,
     head,
     residual,
+    sharp,
     maps.entry,
     maps.forward,
 )

@@ -91,6 +91,8 @@ def token(network: Network, role: ParameterRole, options: AutoOptions) -> Draft:
     """A learned token: small beside its position; of rms 1 where a stream starts from it (queries, latents)."""
     if network.starts_stream(role):
         return _query()
+    if role.uses and all(network.graph.ops[u.op].output in network.weight_only for u in role.uses):
+        return fixed(Normal(std=1.0), rule="code", reason=reason("code"))
     return fixed(Normal(std=TOKEN_STD), rule="token", reason=reason("token", std=TOKEN_STD))
 
 

@@ -119,6 +119,8 @@ _LORA = "Hu et al. 2021, arXiv 2106.09685, section 4.1"
 _BALDUZZI = "Balduzzi et al. 2017, arXiv 1702.08591, section 4"
 _PENNINGTON = "Pennington et al. 2017, arXiv 1711.04735, eq. 22; Schoenholz et al. 2017, arXiv 1611.01232, eq. 5"
 _SAXE = "Saxe et al. 2013, arXiv 1312.6120, section 3"
+_SCHOENHOLZ = "Schoenholz et al. 2017, arXiv 1611.01232, eq. 5"
+_CHANG = "Chang et al. 2020 (principled weight initialization for hypernetworks), section 4"
 _SITZMANN = "Sitzmann et al. 2020, arXiv 2006.09661, section 3.2"
 
 # ---------------------------------------------------------------------- the lines of a derivation
@@ -158,6 +160,18 @@ LINES: Mapping[tuple[str, str], Line] = {
     # depth
     ("factor", ""): Line(
         quantity="factor", formula="{branches} branches without norm: the maps of a branch share 1/{branches}"
+    ),
+    ("factor", "chi"): Line(
+        quantity="factor",
+        formula="sqrt(q), q = {q:.3g}: pre-activations of that variance, where chi_1 to the power of {layers} "
+        "layers is at most 4",
+        source=_SCHOENHOLZ,
+    ),
+    ("factor", "exponent"): Line(quantity="factor", formula="1 / {count}: outputs of rms 1 / {count}"),
+    ("factor", "made"): Line(
+        quantity="factor",
+        formula="1 / sqrt({terms:g} E x²): the std of a weight that sums {terms:g} terms of what it is applied to",
+        source=_CHANG,
     ),
     ("branches", ""): Line(quantity="branches", formula="branches that are added to this residual stream"),
     ("stream", "post-norm"): Line(quantity="stream rms", formula="1 after a norm"),
@@ -249,9 +263,20 @@ REASONS: Mapping[str, str] = {
     "looped": "applied to its own output {times} times; an orthogonal matrix keeps the state's length at every step",
     "adapter": "second factor of a low-rank adapter (LoRA), zero as its module sets it: at step 0 the output is that "
     "of the base layer",
+    "sharp": "{activation} is sharp: at unit variance each layer multiplies small differences by chi_1 = {chi:.3g}; "
+    "pre-activations of variance {q:.3g} keep all {layers} layers from chaos",
+    "exponent": "its outputs go through an exponential that multiplies a signal; zero, so at step 0 it multiplies by 1",
+    "small exponent": "some of its outputs go through an exponential that multiplies a signal: rms 1/{count}, at most "
+    "1 over the number of such maps, so the product of all stays finite",
+    "beside exponent": "shift beside such a scale: rms 1/{count}, so all shifts together add no more than the "
+    "signal had",
+    "made weight": "its outputs are used as a weight that sums {terms:g} terms: they get the rms that such a weight "
+    "needs, 1 / sqrt(terms E x²)",
+    "designed head": "output layer that its module starts at {times:.2g} times the usual size by design: kept",
     # heads
     "head": "output layer: std chosen so that the outputs have rms 1 for the input it receives",
     "calm head": "output layer, calm: outputs so small that the loss starts at ln C",
+    "designed zero head": "output layer that its module starts at zero by design: kept, equal outputs at step 0",
     "zero head": "zero, as the option head asks: equal outputs, and an initial loss of exactly ln C",
     # residual branches
     "zero last map": "last map of its branch, zero as the option last_map asks: at step 0 the branch adds nothing",
@@ -279,6 +304,7 @@ REASONS: Mapping[str, str] = {
     "position": "position table with the std of what it is added to",
     "position beside": "position table with the std of the tokens it is added to ({table})",
     "attention bias": "added to attention scores: zero, so at step 0 no distance is preferred",
+    "code": "learned code that maps turn into weights: std 1, so the maps read an input of rms 1",
     "query": "learned queries or latents that a residual stream starts from: std 1, so the stream starts at rms 1",
     "token": "learned token: N(0, {std:g}²); most of its size comes from the position added to it",
     # sines

@@ -1,0 +1,57 @@
+"""Maps that end in an exponential which multiplies a signal: affine couplings, log scales, exponential gates."""
+
+from __future__ import annotations
+
+from fanin.graph.roles.data import ParameterRole
+from fanin.initializers import Zeros
+from fanin.recipes.auto.maps import forward
+from fanin.recipes.auto.options import AutoOptions
+from fanin.recipes.auto.wording import draft
+from fanin.recipes.engine.draft import Draft
+from fanin.recipes.engine.network import Network
+
+__all__ = ["exponent"]
+
+_NOT_ADDED = frozenset({"act", "act+gate", "attn_q", "attn_k", "attn_v", "datamul", "softmax", "router", "embed"})
+_LEAST = 4  # a single exponential of a Gaussian of std 1 has second moment e² already
+
+
+def exponent(network: Network, role: ParameterRole, options: AutoOptions) -> Draft | None:
+    """The last map before an exponential that multiplies a signal: zero; small where it also feeds other things.
+
+    Source: Kingma and Dhariwal 2018 (Glow), arXiv 1807.03039, section 3.3.
+    """
+    ends = _ends_in_exp(role)
+    if not ends and not _is_beside(network, role):
+        return None
+    if ends and not role.parts:
+        return draft("exponent", lambda read: (), lambda values: Zeros())
+    count = max(_LEAST, sum(_ends_in_exp(other) for other in network.roles.parameters.values()))
+    return forward(
+        network,
+        role,
+        options,
+        factor=1.0 / count,
+        how="exponent",
+        adds=("small exponent" if ends else "beside exponent",),
+        rule="exponent",
+        evidence="",
+        count=count,
+    )
+
+
+def _is_beside(network: Network, role: ParameterRole) -> bool:
+    """Whether it reads what such a map reads and is added to the signal: the shift of an affine coupling."""
+    use = role.use
+    if use is None or role.role != "weight" or _NOT_ADDED & set(use.tags):
+        return False
+    reads = network.data_operand(network.graph.ops[use.op])
+    others = (r for r in network.roles.parameters.values() if _ends_in_exp(r))
+    return any(network.data_operand(network.graph.ops[o.uses[0].op]) == reads for o in others)
+
+
+def _ends_in_exp(role: ParameterRole) -> bool:
+    use = role.use
+    if use is None or role.role != "weight" or "act+gate" not in use.tags:
+        return False
+    return any(a.name == "exp" for a in (*use.activations, *((use.activation,) if use.activation else ())))

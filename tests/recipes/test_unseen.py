@@ -1,0 +1,206 @@
+"""Starts once far worse than torch's default: sharp activations, made weights, exponentials; designed heads."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+import fanin
+from fanin.graph.analysis.activations import FoundActivation
+from fanin.recipes.auto.sharp import calm_variance, chi_1
+
+
+class Do(nn.Module):
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+
+    def forward(self, x):
+        return self.function(x)
+
+
+def stack(function, depth=3, width=64):
+    layers = [layer for _ in range(depth) for layer in (nn.Linear(width, width), Do(function))]
+    return nn.Sequential(*layers, nn.Linear(width, 10))
+
+
+class Hyper(nn.Module):
+    """One or two layers whose weights a map makes from the input."""
+
+    def __init__(self, hidden=0):
+        super().__init__()
+        self.hidden = hidden
+        self.enc, self.make = nn.Linear(64, 32), nn.Linear(32, 64 * hidden + 10 * hidden if hidden else 640)
+
+    def forward(self, x):
+        made = self.make(torch.relu(self.enc(x)))
+        if not self.hidden:
+            return torch.bmm(x[:, None], made.view(-1, 64, 10))[:, 0]
+        first, last = made.split([64 * self.hidden, 10 * self.hidden], -1)
+        h = torch.relu(torch.bmm(x[:, None], first.reshape(-1, 64, self.hidden)))
+        return torch.bmm(h, last.reshape(-1, self.hidden, 10))[:, 0]
+
+
+class Learned(nn.Module):
+    """Layers whose weights a network makes from learned codes."""
+
+    def __init__(self, layers=3):
+        super().__init__()
+        self.codes = nn.Parameter(torch.randn(layers, 16))
+        self.make = nn.Sequential(nn.Linear(16, 32), nn.ReLU(), nn.Linear(32, 64 * 64))
+        self.head = nn.Linear(64, 10)
+
+    def forward(self, x):
+        for code in self.codes:
+            x = torch.relu(functional.linear(x, self.make(code).view(64, 64)))
+        return self.head(x)
+
+
+class Kernels(nn.Module):
+    """A convolution whose kernel is made from a learned code."""
+
+    def __init__(self):
+        super().__init__()
+        self.code, self.make, self.head = nn.Parameter(torch.randn(16)), nn.Linear(16, 8 * 4 * 9), nn.Linear(8, 10)
+
+    def forward(self, x):
+        x = x.view(-1, 4, 4, 4)
+        kernel = self.make(self.code).view(8, 4, 3, 3)
+        return self.head(functional.conv2d(x, kernel, padding=1).mean((2, 3)))
+
+
+class Couplings(nn.Module):
+    """Affine couplings x2 exp(s(x1)) + t(x1): one map for both s and t, or one each."""
+
+    def __init__(self, num=12, width=16, joined=True):
+        super().__init__()
+        half = width // 2
+        self.nets = nn.ModuleList(
+            nn.Sequential(nn.Linear(half, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU()) for _ in range(num)
+        )
+        sizes = [width] if joined else [half, half]
+        self.ends = nn.ModuleList(nn.ModuleList(nn.Linear(64, n) for n in sizes) for _ in range(num))
+
+    def forward(self, x):
+        for net, ends in zip(self.nets, self.ends, strict=True):
+            a, b = x.chunk(2, -1)
+            h = net(a)
+            scale, shift = ends[0](h).chunk(2, -1) if len(ends) == 1 else (ends[0](h), ends[1](h))
+            x = torch.cat([b * torch.exp(scale) + shift, a], -1)
+        return x
+
+
+SHARP = {
+    "sin(2x), 4 layers": lambda: stack(lambda x: torch.sin(2 * x), 4),
+    "sin(3x)": lambda: stack(lambda x: torch.sin(3 * x)),
+    "x exp(-x²)": lambda: stack(lambda x: x * torch.exp(-x * x)),
+    "tanh(5x)": lambda: stack(lambda x: torch.tanh(5 * x)),
+    "erf(4x), 5 layers": lambda: stack(lambda x: torch.erf(4 * x), 5),
+}
+MADE = {
+    "hypernetwork": Hyper,
+    "hypernetwork of two layers": lambda: Hyper(32),
+    "weights from codes": Learned,
+    "kernels from a code": Kernels,
+}
+EXPONENTIALS = {"couplings": Couplings, "couplings with two maps": lambda: Couplings(joined=False)}
+CASES = {**SHARP, **MADE, **EXPONENTIALS}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_auto_starts_where_the_default_does_or_better(name):
+    torch.manual_seed(0)
+    model = CASES[name]()
+    x = torch.randn(64, 16 if name in EXPONENTIALS else 64)
+    done = fanin.plan(model, x).trial(model, x)
+    assert done.ok, str(done)
+    assert done.planned.finite
+    assert done.planned.loss <= done.found.loss + math.log(2.0)
+    assert done.planned.chi <= 10.0 * max(1.0, done.found.chi)
+
+
+@pytest.mark.parametrize("name", [*SHARP, "hypernetwork", "couplings"])
+def test_the_forward_rule_alone_is_worse(name, monkeypatch):
+    """The twin: without these rules the trial sees what was wrong."""
+    rules = tuple(
+        r for r in fanin.recipes.auto.recipe._MAP_RULES if r.__name__ not in ("sharp", "made_weight", "exponent")
+    )
+    monkeypatch.setattr("fanin.recipes.auto.recipe._MAP_RULES", rules)
+    torch.manual_seed(0)
+    model = CASES[name]()
+    x = torch.randn(64, 16 if name in EXPONENTIALS else 64)
+    assert not fanin.plan(model, x).trial(model, x).ok
+
+
+def test_made_weights_get_the_std_of_a_weight_with_their_fan_in():
+    torch.manual_seed(0)
+    model, x = Hyper(), torch.randn(4000, 64)
+    fanin.init_(model, x, trial=False)
+    made = model.make(torch.relu(model.enc(x)))
+    moment = float(x.square().mean())
+    assert float(made.detach().square().mean()) * 64 * moment == pytest.approx(1.0, rel=0.25)  # 32 units: 5 x 0.05
+
+
+def test_a_zero_map_ends_each_coupling_that_has_one_of_its_own():
+    plan = fanin.plan(Couplings(joined=False), torch.randn(8, 16))
+    assert plan["ends.0.0.weight"].rule == "exponent"
+    assert plan["ends.0.0.weight"].std == 0.0
+    assert "shift" in plan["ends.0.1.weight"].reason
+    assert plan["nets.0.2.weight"].rule == "forward"
+
+
+def test_chi_1_of_the_sine_is_its_closed_form():
+    for omega in (1.0, 3.0):
+        sine = FoundActivation("sin", fn=lambda x, w=omega: np.sin(w * x), inner=omega)
+        for q in (0.1, 1.0):
+            v = omega**2 * q
+            assert chi_1(sine, q) == pytest.approx(v / math.tanh(v), rel=1e-6)
+
+
+def test_the_calm_variance_keeps_chi_over_the_depth_at_four():
+    sine = FoundActivation("sin", fn=lambda x: np.sin(3 * x), inner=3.0)
+    for depth in (2, 5, 20):
+        q = calm_variance(sine, depth)
+        assert chi_1(sine, q) ** depth <= 4.0
+        assert chi_1(sine, q * 1.3) ** depth > 4.0
+
+
+def test_smooth_activations_are_left_to_the_forward_rule():
+    for function in (torch.tanh, torch.sin, functional.gelu, functional.silu, functional.elu):
+        plan = fanin.plan(stack(function), torch.randn(8, 64))
+        assert not any(a.rule == "sharp" for a in plan.values())
+
+
+# ---------------------------------------------------------------------- designed heads
+class ActorCritic(nn.Module):
+    def __init__(self, gain):
+        super().__init__()
+        self.body = nn.Sequential(nn.Linear(64, 64), nn.Tanh())
+        self.policy, self.value = nn.Linear(64, 4), nn.Linear(64, 1)
+        nn.init.orthogonal_(self.policy.weight, gain)
+
+    def forward(self, x):
+        h = self.body(x)
+        return self.policy(h), self.value(h)
+
+
+@pytest.mark.parametrize("gain", [0.0, 0.01])
+def test_a_designed_head_stays_with_the_reason(gain):
+    model, x = ActorCritic(gain), torch.randn(16, 64)
+    before = model.policy.weight.detach().clone()
+    plan = fanin.init_(model, x)
+    assert torch.equal(model.policy.weight, before)
+    assert plan["policy.weight"].action == "keep"
+    assert "by design" in plan["policy.weight"].reason
+    assert plan["value.weight"].action == "draw"
+
+
+def test_an_ordinary_head_is_drawn_and_an_option_draws_a_designed_one():
+    x = torch.randn(16, 64)
+    assert fanin.plan(ActorCritic(1.0), x)["policy.weight"].action == "draw"
+    assert fanin.plan(ActorCritic(0.01), x, head="calm")["policy.weight"].action == "draw"
