@@ -28,7 +28,7 @@ __all__ = ["Trial", "Worsening", "cannot_try", "trial"]
 CHI_LIMIT = 10.0  # a chi above this, and this many times above the found one, is worse
 CHI_OF_A_CURE = 100.0  # the same, of a plan that cures an error: a dead network is no measure of sensitivity
 LOSS_LIMIT = math.log(2.0)  # a first loss so far above the found one is worse
-_NOISE = 0.25  # relative, between two draws of one law, of a loss that no labels were given for
+_NOISE = 0.25  # relative, of a loss that no labels were given for; two draws of one law differ so much
 _ERROR = SEVERITIES.index("error")
 
 
@@ -216,7 +216,7 @@ def _is_worse_loss(found: MeasuredStart, planned: MeasuredStart) -> bool:
         return False
     if found.expected_loss is None or planned.expected_loss is None:
         return True
-    limit = LOSS_LIMIT if found.loss_from == "targets" else max(LOSS_LIMIT, _NOISE * found.expected_loss)
+    limit = LOSS_LIMIT if found.loss_from == "targets" else max(2.0 * LOSS_LIMIT, _NOISE * found.expected_loss)
     return planned.expected_loss > found.expected_loss + limit
 
 
