@@ -38,6 +38,7 @@ from pathlib import Path
 from types import CodeType, FrameType
 from typing import Any
 
+import pytest
 from cosmic_ray.ast import ast_nodes, get_ast
 from cosmic_ray.mutating import _make_diff, use_mutation
 from cosmic_ray.plugins import get_operator, operator_names
@@ -51,6 +52,7 @@ HEAVY = ("torch", "numpy", "scipy.stats", "scipy.special", "numba", "mpmath", "h
 ARITHMETIC = {"Add", "Sub", "Mul", "Div", "FloorDiv", "Mod", "Pow"}
 PLAIN = ("AddNot", "ReplaceTrueWithFalse", "ReplaceFalseWithTrue", "ReplaceAndWithOr", "ReplaceOrWithAnd")
 PLAIN += ("ReplaceBreakWithContinue", "ReplaceContinueWithBreak", "NumberReplacer", "ZeroIterationForLoop")
+_LONG = 200.0  # seconds of a test file, above which it is not run whole
 AGAIN = "killed by a test written since"
 EXPRESSIONS = {"arith_expr", "term", "power"}  # cosmic-ray also takes the star of `def f(*, x)` for a product
 
@@ -210,6 +212,7 @@ class Tracing:
         self.seen: set[int] = set()
         self.tests: dict[str, dict[str, Any]] = {}
         self.spawned = False
+        self.made: dict[object, set[int]] = {}
         sys.addaudithook(self._hook)
 
     def _hook(self, event: str, _: object) -> None:
@@ -222,6 +225,14 @@ class Tracing:
             self.codes[id(code)] = code
         self.seen.add(id(code))
 
+    @pytest.hookimpl(hookwrapper=True)
+    def pytest_fixture_setup(self, fixturedef: Any) -> Iterator[None]:
+        """What a fixture enters counts for every test that uses it, not for the first alone."""
+        before, self.seen = self.seen, set()
+        yield
+        self.made.setdefault(fixturedef, set()).update(self.seen)
+        self.seen |= before
+
     def pytest_runtest_protocol(self, item: Any, nextitem: Any) -> bool:
         """One test under the trace."""
         from _pytest.runner import runtestprotocol
@@ -232,6 +243,8 @@ class Tracing:
             reports = runtestprotocol(item, nextitem=nextitem)
         finally:
             sys.settrace(None)
+        for definitions in item._fixtureinfo.name2fixturedefs.values():
+            self.seen = self.seen.union(*(self.made.get(d, set()) for d in definitions))
         inside = [c for c in map(self.codes.__getitem__, self.seen) if c.co_filename.startswith(self.src)]
         self.tests[item.nodeid] = {
             "seconds": time.monotonic() - begin,
@@ -267,17 +280,17 @@ def traced(tree: Path, package: str) -> dict[str, dict[str, Any]]:
     return {name: test for name, test in tests.items() if test["passed"]}
 
 
-def enclosing(source: str, line: int) -> int | None:
-    """First line of the innermost named function around a line, None outside of every function."""
-    best: int | None = None
+def enclosing(source: str, line: int) -> frozenset[int]:
+    """First lines of the innermost named function around a line and of what has no name inside it; none at the top."""
+    found: list[CodeType] = []
     stack = [compile(source, "x", "exec", dont_inherit=True)]
     while stack:
         code = stack.pop()
         stack.extend(c for c in code.co_consts if isinstance(c, CodeType))
-        named = code.co_flags & 2 and not code.co_name.startswith("<")  # 2: a function, no module and no class body
-        if named and code.co_firstlineno <= line <= _last_line(code) and (best is None or code.co_firstlineno > best):
-            best = code.co_firstlineno
-    return best
+        if code.co_flags & 2 and code.co_firstlineno <= line <= _last_line(code):  # 2: no module and no class body
+            found.append(code)
+    named = max((c.co_firstlineno for c in found if not c.co_name.startswith("<")), default=0)
+    return frozenset(c.co_firstlineno for c in found if c.co_firstlineno >= named)
 
 
 def _last_line(code: CodeType) -> int:
@@ -285,18 +298,24 @@ def _last_line(code: CodeType) -> int:
     return max([code.co_firstlineno, *(n for *_, n in code.co_lines() if n), *inner])
 
 
+def entering(tree: Path, spec: MutationSpec, tests: Mapping[str, Mapping[str, Any]]) -> set[str]:
+    """The tests that enter the changed function; at the top of a file those that enter any function of it."""
+    file = str(spec.module_path)
+    inside = file.removeprefix("src/fanin/")
+    lines = enclosing((tree / file).read_text(encoding="utf-8"), spec.start_pos[0])
+    wanted = {f"{inside}:{line}" for line in lines}
+    return {
+        name
+        for name, test in tests.items()
+        if any(f in wanted if lines else f.startswith(f"{inside}:") for f in test["functions"])
+    }
+
+
 def chosen_tests(tree: Path, spec: MutationSpec, tests: Mapping[str, Mapping[str, Any]]) -> tuple[list[str], float]:
     """The tests that can notice a mutant, likely ones first, and the seconds they take when nothing is changed."""
-    file = str(spec.module_path)
-    first = enclosing((tree / file).read_text(encoding="utf-8"), spec.start_pos[0])
-    inside = file.removeprefix("src/fanin/")
-
-    def enters(test: Mapping[str, Any]) -> bool:
-        prefix = f"{inside}:" if first is None else f"{inside}:{first}"
-        return any(f.startswith(prefix) if first is None else f == prefix for f in test["functions"])
-
-    direct = {n for n, t in tests.items() if enters(t)}
-    others = {n for n, t in tests.items() if n not in direct and (first is None or t["spawned"])}
+    at_top = not enclosing((tree / spec.module_path).read_text(encoding="utf-8"), spec.start_pos[0])
+    direct = entering(tree, spec, tests)
+    others = {n for n, t in tests.items() if n not in direct and (at_top or t["spawned"])}
     ordered = [n for group in (direct, others) for n in sorted(group, key=lambda n: float(tests[n]["seconds"]))]
     return ordered, sum(float(tests[n]["seconds"]) for n in ordered)
 
@@ -353,13 +372,23 @@ def run_pending(db: WorkDB, commit: str, packages: Sequence[str], limit: int | N
                 print(result.diff, flush=True)
 
 
+def _entered_files(spec: MutationSpec) -> list[str]:
+    """Whole test files with a test that enters the changed function, while they take few minutes."""
+    trace = STORE / f"tests-{package_of(str(spec.module_path))}.json"
+    tests = json.loads(trace.read_text(encoding="utf-8")) if trace.exists() else {}
+    found = {name.partition("::")[0] for name in entering(ROOT, spec, tests)}
+    seconds = {f: sum(float(t["seconds"]) for n, t in tests.items() if n.startswith(f"{f}::")) for f in found}
+    return [f for f in sorted(found, key=lambda f: seconds[f]) if seconds[f] < _LONG]
+
+
 def run_again(db: WorkDB, commit: str, packages: Sequence[str]) -> None:
-    """Survivors against the test files of their package that changed since the session began."""
+    """Survivors against changed test files of their package, and the whole files that enter what they change."""
     changed = _git("diff", "--name-only", "--diff-filter=d", commit, "HEAD", "--", "tests").split()
     with copied_tree("HEAD") as tree:
         for item, result in survivors(db):
             file = str(item.mutations[0].module_path)
             own = [t for t in changed if Path(t).match(f"tests/{package_of(file)}/test_*.py")]
+            own += [t for t in _entered_files(item.mutations[0]) if t not in own and (tree / t).exists()]
             if not own or (packages and package_of(file) not in packages):
                 continue
             patch = ["patch", "-p1", "--no-backup-if-mismatch", "-r", "-"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -11,6 +12,7 @@ from torch import nn
 from fanin.errors import ArgumentError
 from fanin.graph.recording.capture import capture
 from fanin.moments import JointMoments, WeightMoments, propagate, read_weights
+from fanin.moments.algebra import mixed_width_var
 
 
 class Sorted(nn.Module):
@@ -148,3 +150,33 @@ def test_given_input_moments_are_used():
     x = JointMoments.iid((8, 64), var=4.0)
     moments = propagate(graph, {"weight": WeightMoments(var=1 / 64)}, {graph.inputs[0]: x})
     assert moments[graph.outputs[0].value].moments.second_moment == pytest.approx(4.0)
+
+
+class Late(nn.Module):
+    """Many layers, and at their end an op without a rule."""
+
+    def __init__(self, depth):
+        super().__init__()
+        self.layers = nn.ModuleList(nn.Linear(16, 16, bias=False) for _ in range(depth))
+
+    def forward(self, x):
+        for layer in self.layers:
+            x = layer(x)
+        return torch.sort(x, dim=-1).values
+
+
+def test_an_op_without_a_rule_is_sampled_however_deep_it_is():
+    graph = capture(Late(400), torch.zeros(8, 16))
+    moments = propagate(graph, lambda p, op, reads: WeightMoments(var=1.0 / 16), "standard")
+    last = moments[graph.outputs[0].value]
+    assert last.provenance == "empirical", moments.notes
+    assert last.moments.second_moment == pytest.approx(1.0, rel=0.3)
+
+
+@pytest.mark.parametrize("shares", [(1.0,), (0.5, 0.5), (0.25, 0.75)])
+def test_terms_that_width_moves_together_move_their_sum_as_far(shares):
+    """Parts of one signal: their sum is that signal, and so is how far finite width moves it."""
+    whole = replace(JointMoments.iid((4, 8), var=2.0), width_var=0.09)
+    kernel = np.asarray(whole.kernel)
+    parts = [replace(whole, kernel=kernel * share) for share in shares]
+    assert mixed_width_var(parts, kernel) == pytest.approx(0.09)

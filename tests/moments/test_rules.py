@@ -56,6 +56,12 @@ def sdpa(m, x, causal=False):
     return out.transpose(1, 2).reshape(3, 8, 64)
 
 
+def grouped(m, x):
+    """Four query heads, two heads of keys and values."""
+    q, k, v = (f(x).view(3, 8, -1, 16).transpose(1, 2) for f in (m.q, m.k, m.v))
+    return F.scaled_dot_product_attention(q, k, v, enable_gqa=True).transpose(1, 2).reshape(3, 8, 64)
+
+
 def by_hand(m, x):
     q, k, v = m.qkv(x).view(3, 8, 3, 4, 16).unbind(2)
     a = torch.einsum("bqhd,bkhd->bhqk", q, k) / 4.0
@@ -128,6 +134,15 @@ FORWARD = {
     "slice": (Fn(lambda m, x: x[:, 2:5, ::2]), (X,), [tokens()], 0.0),
     "unfold": (Fn(lambda m, x: x.unfold(1, 4, 2)), (X,), [tokens()], 0.03),
     "bilinear": (nn.Bilinear(64, 64, 8), (FLAT.mean * torch.zeros(12, 64), torch.zeros(12, 64)), [FLAT, FLAT], 0.0),
+    "shared keys": (Fn(grouped, q=nn.Linear(64, 64, bias=False), k=nn.Linear(64, 32, bias=False),
+        v=nn.Linear(64, 32, bias=False)), (X,), [tokens(s=0.0)], 0.03),
+    "addmm": (Fn(lambda m, x: torch.addmm(m.a.bias, x, m.a.weight.t(), beta=0.5, alpha=2.0), a=nn.Linear(64, 32)),
+        (FLAT.mean * torch.zeros(12, 64),), [FLAT], 0.0),
+    "x minus half of x": (Fn(lambda m, x: x + torch.neg(0.5 * x)), (X,), [tokens()], 0.0),
+    "max pool of one image": (nn.MaxPool2d(2), (IMG[:1],), [JointMoments.iid((1, 16, 8, 8))], 0.03),
+    "max pool of lines": (nn.MaxPool1d(2), (LINE,), [JointMoments.iid(LINE.shape)], 0.03),
+    "relu of a scaled input": (Fn(lambda m, x: F.relu(x * m.scale), scale=torch.tensor(0.5)), (X,), [tokens()], 0.001),
+    "half a table": (Fn(lambda m, x: x * m.table.chunk(2)[1], table=torch.full((16, 64), 3.0)), (X,), [tokens()], 0.0),
     "recurrent": (Fn(lambda m, x: m.r(x)[0], r=nn.LSTM(64, 32, batch_first=True)), (X,), [tokens(s=0.0)], 0.1),
 }  # fmt: skip
 
@@ -182,6 +197,12 @@ BACKWARD = {
     "group norm": 0.06,
     "attention": 0.05,
     "causal attention": 0.06,
+    "shared keys": 0.05,
+    "addmm": 0.0,
+    "x minus half of x": 0.0,
+    "max pool of one image": 0.01,
+    "max pool of lines": 0.01,
+    "relu of a scaled input": 0.001,
     "view and back": 0.001,
     "cat": 0.0,
     "stack": 0.0,

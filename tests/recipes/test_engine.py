@@ -15,6 +15,7 @@ from fanin.graph.roles.label import roles
 from fanin.initializers import Constant, ForgetBias, Ones, Orthogonal, VarianceScaling, Zeros
 from fanin.recipes.engine.activation_facts import bend, is_bounded, is_odd, mirror_slope, moments_of
 from fanin.recipes.engine.network import Network, tap_share
+from fanin.recipes.step import Step
 from fanin.theory.moments import gaussian_moments
 
 
@@ -347,6 +348,18 @@ def test_equal_weights_are_named_as_copies(values, noise, said):
     plan = fanin.plan(clones(values, noise=noise), normal(3, 4))
     assert sum(w.startswith("2 weights are copies") and "0.weight and 2.weight" in w for w in plan.warnings) == said
     assert any("copies" in w for w in plan.warnings) == said
+
+
+def test_copies_behind_a_kept_weight_are_named_too():
+    copies = clones(torch.arange(16.0).reshape(4, 4))
+    model = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), *copies)
+    plan = fanin.plan(model, normal(3, 4), overrides={"0.weight": "keep"})
+    assert any("2.weight and 4.weight" in w for w in plan.warnings)
+
+
+def test_a_step_ends_with_its_source_where_it_has_one():
+    assert str(Step(quantity="gain", value=1.5, source="He 2015")).endswith("[He 2015]")
+    assert "[" not in str(Step(quantity="gain", value=1.5))
 
 
 class Residual(nn.Module):

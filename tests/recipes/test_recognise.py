@@ -5,6 +5,7 @@ import pytest
 
 import fanin
 from fanin import initializers as laws
+from fanin.recipes.reading.departures import departures
 from fanin.recipes.reading.recognise import named_std, recognise
 
 KEYS = [fanin.key(s, "w") for s in (0, 1, 2)]
@@ -85,3 +86,20 @@ def test_the_scheme_of_a_std_is_data_and_not_a_piece_of_a_sentence():
     assert {s.quantity: s.formula for s in choice.steps}["gain"] == "std * sqrt(fan_in); He's sqrt(2 / fan_in)"
     odd = kept(1.2 * w, Seen(role="weight", layout=Layout.default(2), source="module"))
     assert "its std is" not in odd.reason
+
+
+def test_an_empty_tensor_has_no_law_and_does_not_vary():
+    got = recognise(np.zeros((0, 3)))
+    assert (got.law, got.mean, got.std) == (None, 0.0, 0.0)
+
+
+@pytest.mark.parametrize(("errors", "found"), [(5.3, True), (4.7, False)])
+def test_the_variance_of_a_law_without_tails_is_held_to_its_own_standard_error(errors, found):
+    """Of uniform numbers the square varies less than of normal ones: sqrt(0.8 / n), not sqrt(2 / n)."""
+    n = 10_000
+    grid = np.linspace(-1.0, 1.0, n)
+    law = laws.Uniform(bound=1.0)
+    var = law.moments((100, 100)).var * (1.0 - errors * np.sqrt(0.8 / n))
+    values = np.random.default_rng(0).permutation(grid * np.sqrt(var / np.square(grid).mean())).reshape(100, 100)
+    said = [m.quantity for m in departures("w", values, law, None, "float32", 5.0)]
+    assert ("variance" in said) == found

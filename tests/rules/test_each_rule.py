@@ -508,3 +508,8 @@ def test_input_weights_of_a_cell_read_what_comes_before_it():
     assert "P506" not in [f.code for f in everything(fanin.check(**case(Model(1.0), tokens)))]
     (found,) = (f for f in fanin.check(**case(Model(100.0), tokens)).findings if f.code == "P506")
     assert found.paths == ("cell.weight_ih",)
+
+
+def test_a_relu_state_with_zero_weights_does_not_grow():
+    torch.manual_seed(0)
+    assert "P506" not in [f.code for f in everything(fanin.check(**recurrence(nn.RNN, 0.0, nonlinearity="relu")))]
