@@ -513,3 +513,24 @@ def test_input_weights_of_a_cell_read_what_comes_before_it():
 def test_a_relu_state_with_zero_weights_does_not_grow():
     torch.manual_seed(0)
     assert "P506" not in [f.code for f in everything(fanin.check(**recurrence(nn.RNN, 0.0, nonlinearity="relu")))]
+
+
+def test_the_first_copy_is_named_with_what_it_copies():
+    torch.manual_seed(0)
+    model = net(depth=4)
+    edited(model, lambda m: [m[i].weight.copy_(m[2].weight) for i in (4, 6)])
+    (found,) = (f for f in everything(fanin.check(**case(model))) if f.code == "P505")
+    assert "first 4.weight of 2.weight" in found.message
+    assert found.value == 2
+
+
+@pytest.mark.parametrize(("factor", "found"), [(1 / 8.5, True), (1 / 7.5, False)])
+def test_one_weight_stands_apart_from_a_factor_of_eight_on(factor, found):
+    """Among equal ones, all of them a little small, so that a tenth of the right size is reached first."""
+    torch.manual_seed(0)
+    model = nn.Sequential(*[m for _ in range(5) for m in (nn.Linear(64, 64, bias=False), nn.ReLU())], nn.Linear(64, 10))
+    for layer in model[:-1:2]:
+        nn.init.orthogonal_(layer.weight, 0.7 * 2**0.5)
+    edited(model, lambda m: m[4].weight.mul_(factor))
+    said = [f for f in everything(fanin.check(**case(model, torch.randn(64, 64)))) if f.code == "P502"]
+    assert any(f.paths == ("4.weight",) and "other weights are near it" in f.message for f in said) == found

@@ -157,3 +157,18 @@ def test_kinks_are_found(name, std):
 
 def test_elementwise_gives_back_the_function():
     np.testing.assert_array_equal(elementwise(np.tanh)(GRID), np.tanh(GRID))
+
+
+def test_a_partial_over_an_array_is_read_afresh():
+    """The array may change between two calls; a cached answer would be that of the old numbers."""
+    from functools import partial
+
+    slopes = np.array([1.0, 1.0])
+    steep = partial(_scaled_by, slopes=slopes)
+    before = gaussian_moments(steep, q=1.0).second
+    slopes[:] = 2.0
+    assert gaussian_moments(steep, q=1.0).second == pytest.approx(4.0 * before)
+
+
+def _scaled_by(x, slopes):
+    return slopes[0] * np.tanh(x)
