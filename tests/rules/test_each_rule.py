@@ -534,17 +534,3 @@ def test_one_weight_stands_apart_from_a_factor_of_eight_on(factor, found):
     edited(model, lambda m: m[4].weight.mul_(factor))
     said = [f for f in everything(fanin.check(**case(model, torch.randn(64, 64)))) if f.code == "P502"]
     assert any(f.paths == ("4.weight",) and "other weights are near it" in f.message for f in said) == found
-
-
-def test_a_buffer_of_zeros_that_is_added_is_no_fault():
-    class Added(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.register_buffer("offset", torch.zeros(32))
-            self.head = nn.Linear(32, 10)
-
-        def forward(self, h):
-            return self.head(h + self.offset)
-
-    torch.manual_seed(0)
-    assert "P509" not in [f.code for f in everything(fanin.check(**case(Added())))]
