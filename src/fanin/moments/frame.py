@@ -245,7 +245,7 @@ def _dtype(value: Value) -> Any:
 
 def measured(tensor: Any) -> JointMoments:
     """Moments of a torch tensor, on part of its first dimension where it is very large."""
-    array = tensor.detach().cpu()
+    array = tensor.detach().cpu().to_dense()  # sparse tensors as the numbers they stand for
     if array.is_complex():
         raise NoRuleError("complex numbers have no moments here")
     rows = array.shape[0] if array.ndim else 1
