@@ -17,6 +17,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from zoo.health.held_hosts import HELD, Held
+
 __all__ = ["CASES", "Case", "checked", "judged"]
 
 WIDTH, VOCAB, TOKENS = 64, 100, 16
@@ -618,8 +620,22 @@ def silent() -> Iterator[tuple[str, Case]]:
         yield f"alibi and large queries, {n} samples", Case(kind="condensed", make=hot, codes=("T701",))
 
 
+def unseen() -> Iterator[tuple[str, Case]]:
+    """Kinds of models that no rule was tuned on, healthy and with one fault each."""
+    for name, held in HELD.items():
+        yield f"healthy {name}", Case(kind="silent, unseen", make=held.make)
+
+        def broken(held: Held = held) -> dict[str, Any]:
+            case = held.make()
+            with torch.no_grad():
+                held.fault(case["model"])
+            return case
+
+        yield name, Case(kind="unseen", make=broken, codes=held.codes, path=held.path)
+
+
 CASES: dict[str, Case] = {
     name: case
-    for family in (scales, swapped, values, forgotten, rows, buffers, trained, overflow, silent)
+    for family in (scales, swapped, values, forgotten, rows, buffers, trained, overflow, silent, unseen)
     for name, case in family()
 }

@@ -44,7 +44,7 @@ CAUSES: dict[str, frozenset[str]] = {
     "L801": _START | {"S202", "A302"},
     "O901": frozenset(("S202", "S204", "D101", "D104", "P502")) | _VALUES,
     "O902": frozenset(("S202", "S204", "S201", "S203", "D101", "P502")) | _VALUES,
-    "S207": frozenset(("D103", "P504", "D101", "S202")) | _VALUES,
+    "S207": frozenset(("D103", "P504", "D101", "S202", "P502", "P506")) | _VALUES,
 }
 # Two that go together (chi_1 < 1 shows in both; a norm that divides by eps lets the signal vanish, and a vanished
 # signal meets eps): the worse one leads, the first of the pair where they are equally bad.

@@ -162,7 +162,7 @@ class FanMismatch(Rule):
             threshold=low if ratio < 1 else high,
             unit="Var(W) fan_in / gain^2",
             evidence={
-                "systematic": not outweighed,
+                "systematic": not outweighed and not (large and len(off) == 1),
                 "accounts": _accounts(context.measurements, [math.log(r) / 2 for r, _ in off]),
             },
         )

@@ -25,8 +25,8 @@ class GarbageValues(Rule):
 
     What is measured:
         Error for an element beyond 1e6. Warning for an element beyond 1,000 times the rms of the elements up to 100
-        times the median, and where more than half of the non-zero elements are below 1.2e-38 (not in float16, where
-        ordinary weights are). A normal law reaches 8 standard deviations in 1e15 draws.
+        times the median, and where more than one in twenty non-zero elements are below 1.2e-38 (not in float16,
+        where ordinary weights are). A normal law reaches 8 standard deviations in 1e15 draws.
 
     Example:
         >>> import torch, fanin
@@ -47,7 +47,7 @@ class GarbageValues(Rule):
 
     code: ClassVar[str] = "P507"
     name: ClassVar[str] = "garbage-values"
-    thresholds: ClassVar[dict[str, float]] = {"huge": 1e6, "beyond": 1e3, "subnormal": 0.5}
+    thresholds: ClassVar[dict[str, float]] = {"huge": 1e6, "beyond": 1e3, "subnormal": 0.05}
     source: ClassVar[str] = "torch.empty documentation"
 
     def check(self, context: Context) -> Iterator[Finding]:

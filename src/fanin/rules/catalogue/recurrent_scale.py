@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from fanin.measure.record import Measurements, ParameterRecord, Site
@@ -14,6 +14,7 @@ from fanin.rules.shared.gains import INIT
 
 __all__ = ["RecurrentScale"]
 
+_USUAL = 2.0  # of rms(W) sqrt(fan_in); torch's default has 0.58, an orthogonal start 1
 _RELU = frozenset(("rnn_relu", "rnn_relu_cell"))
 
 
@@ -186,7 +187,13 @@ class RecurrentScale(Rule):
             value=worst.added_std,
             threshold=error if severe else warning,
             unit="std of a pre-activation",
+            evidence={"signal": all(x.ratio <= _USUAL for x in off)},
         )
+
+    def beside(self, finding: Finding, others: Mapping[str, Severity]) -> Finding | None:
+        """Where the matrices are of usual size and what they read is too large, its own cause leads."""
+        upstream = any(others.get(code, "note") != "note" for code in ("D101", "P502"))
+        return replace(finding, severity="note") if finding.evidence.get("signal") and upstream else finding
 
 
 def _severity(severe: bool) -> Severity:

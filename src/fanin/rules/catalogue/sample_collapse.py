@@ -184,7 +184,8 @@ def _before_pooling(measurements: Measurements, head: Site, value: float) -> flo
         return value
     last = earlier[-1]
     units, positions = _units(last)
-    if positions < 2 or fan_in != units or last.sample_cosine is None:
+    pooled = fan_in is not None and fan_in <= units  # or gated; flattened, it would be units times positions
+    if positions < 2 or not pooled or last.sample_cosine is None:
         return value
     before = max(last.sample_cosine.one_minus_mean, last.sample_cosine.between_share)
     return max(value, min(before, value * positions))

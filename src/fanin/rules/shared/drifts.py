@@ -46,6 +46,7 @@ def judge(
     trend = drift(values)
     band = rule.limit(context, "bands") * finite_width_std([_width(s) for s in sites])
     size = trend.log_factor if growing else -trend.log_factor
+    size = min(size, math.log(max(values) / min(values)))  # a slope over few sites can promise more than is there
     least = rule.limit(context, "normalised" if capped else "warning")
     if size <= max(math.log(least), band) or abs(trend.tau) <= rule.limit(context, "tau"):
         return

@@ -62,11 +62,16 @@ class TableSize:
 
 
 def first_readers(measurements: Measurements) -> dict[int, Site]:
-    """Site index -> the first site that reads its output; pooling is looked through."""
+    """Site index -> the first site that reads its output, a norm only where all are norms; pooling is looked through.
+
+    What a norm and a sum read (the stem of a pre-norm network) goes on at its own scale in the sum.
+    """
     first: dict[int, Site] = {}
     for site in measurements.sites:
         for index in site.inputs:
-            first.setdefault(index, site)
+            known = first.setdefault(index, site)
+            if known.kind == "norm" and site.kind == "merge":
+                first[index] = site
     return {i: _behind_pools(s, first) for i, s in first.items()}
 
 
