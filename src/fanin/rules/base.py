@@ -68,7 +68,7 @@ class Rule(ABC):
         """What the rule has to say."""
 
     def beside(self, finding: Finding, others: Mapping[str, Severity]) -> Finding | None:
-        """A finding of this rule as it is told beside all that was found; None where it is not told at all.
+        """A finding of this rule as it is reported, given all that was found; None where it is left out.
 
         Args:
             finding: one of this rule.

@@ -1,4 +1,4 @@
-"""Root causes first: which finding explains which, and which are left when the explained ones step back."""
+"""Root causes first: which finding explains which, and which findings no other explains."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ CAUSES: dict[str, frozenset[str]] = {
     "S207": frozenset(("D103", "P504", "D101", "S202", "P502", "P506")) | _VALUES,
 }
 # Two that go together (chi_1 < 1 shows in both; a norm that divides by eps lets the signal vanish, and a vanished
-# signal meets eps): the worse one leads, the first of the pair where they are equally bad.
+# signal meets eps): the worse one is the cause, the first of the pair where both are equally bad.
 _PAIRS = (("S203", "S205"), ("N602", "S201"))
 _ORDER = {rule.code: i for i, rule in enumerate(RULES)}
 

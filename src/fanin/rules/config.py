@@ -111,7 +111,7 @@ def load_config(path: str | Path | None = None, **changes: Any) -> Config:
 
 
 def _listed(name: str, value: Any) -> Any:
-    """One code where several may stand, as a list of it."""
+    """A single code as a list of one."""
     if name in ("select", "extend_select", "ignore"):
         return [value] if isinstance(value, str) else value
     if name == "per_module_ignores" and isinstance(value, Mapping):

@@ -19,7 +19,7 @@ __all__ = ["Judgement", "judge_all", "result_of"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Judgement:
-    """What the rules say about one set of measurements, before causes are told from consequences."""
+    """What the rules say about one set of measurements, before causes and consequences are separated."""
 
     findings: tuple[Finding, ...]
     ignored: tuple[Finding, ...]
@@ -58,8 +58,8 @@ def _by_code(config: Config) -> dict[str, dict[str, float]]:
 def _accompanied(found: list[Finding]) -> list[Finding]:
     """Each finding as its rule tells it beside the others."""
     ordered = sorted(found, key=lambda f: SEVERITIES.index(f.severity))
-    told = (get_rule(f.code).beside(f, {f.code: f.severity for f in ordered}) for f in found)
-    return [f for f in told if f is not None]
+    reported = (get_rule(f.code).beside(f, {f.code: f.severity for f in ordered}) for f in found)
+    return [f for f in reported if f is not None]
 
 
 def _per_module(found: Iterable[Finding], config: Config) -> tuple[list[Finding], list[Finding], set[str]]:
@@ -108,7 +108,7 @@ def result_of(
 ) -> CheckResult:
     """One result from the judgements of one or more seeds; the measurements are those of the first.
 
-    A finding of fewer than half of the seeds becomes a note. Fingerprints in `baseline` are known and step aside.
+    A finding of fewer than half of the seeds becomes a note. Fingerprints in `baseline` are known and are left out.
     """
     merged = _merged(judgements)
     known = set(baseline)
@@ -135,7 +135,7 @@ def result_of(
 def _with_their_roots(
     consequences: Iterable[Finding], roots: Iterable[Finding], known: Container[str]
 ) -> tuple[tuple[Finding, ...], tuple[Finding, ...]]:
-    """(consequences that something shown explains, those that step aside with the known findings behind them)."""
+    """(consequences that something shown explains, those left out with the known findings that explain them)."""
     shown: list[Finding] = []
     hidden: list[Finding] = []
     seen = {f.code for f in roots}
@@ -156,7 +156,7 @@ def _merged(judgements: Sequence[Judgement]) -> list[Finding]:
     first_of: dict[tuple[str, bool], Finding] = {}
     count: dict[tuple[str, bool], int] = {}
     for judgement in judgements:
-        # Severities of one rule within one seed are told apart only by being a note or not: numbers move between seeds.
+        # Severities of one rule within one seed count as equal unless one is a note: numbers move between seeds.
         for f in {(f.code, f.severity == "note", f.severity): f for f in judgement.findings}.values():
             key = (f.code + f.severity if total == 1 else f.code, f.severity == "note")
             first_of.setdefault(key, f)

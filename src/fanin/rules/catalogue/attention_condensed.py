@@ -44,8 +44,9 @@ class AttentionCondensed(Rule):
         data: a bias that is added for every position (ALiBi, relative positions, masks) counts for nothing.
 
     Why:
-        Softmax over Gaussian logits sits on a few keys once s exceeds sqrt(2 ln T) (the freezing point of the random
-        energy model). There gradients to query and key vanish, and training is known to be unstable.
+        Softmax over Gaussian logits gives nearly all its weight to a few keys once s exceeds sqrt(2 ln T) (the freezing
+        point of the random energy model). There gradients to query and key vanish, and training is known to be
+        unstable.
 
     What is measured:
         s^2 / ln T of the worst head, where 2 s^2 is the variance of what differs between two samples (of a single

@@ -84,7 +84,7 @@ class ClonedWeights(Rule):
         return self.finding(
             "warning",
             [p.path for pair in ties for p in pair],
-            f"{head.path} equals {table.path} and is not tied to it: a lost tie? The first step will part them.",
+            f"{head.path} equals {table.path} and is not tied to it: a lost tie? After the first step they differ.",
             Fix(
                 text="tie them again, or draw one of them anew",
                 code=f"model.{head.path} = model.{table.path}",

@@ -1,4 +1,4 @@
-"""A303: channels that carry one number."""
+"""A303: channels that hold one number."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ __all__ = ["ConstantChannels"]
 
 
 class ConstantChannels(Rule):
-    """Channels that carry one number.
+    """Channels that hold one number.
 
     What it does:
         Counts output channels of weighted operations whose value is the same at every sample and position.
 
     Why:
-        A channel that never changes carries no information; it is a masked weight, a zero row, or a unit fed by dead
+        A channel that never changes gives no information; it is a masked weight, a zero row, or a unit fed by dead
         units.
 
     What is measured:

@@ -15,7 +15,7 @@ __all__ = ["DeadUnits"]
 
 
 def _fed(measurements: Measurements) -> list[Site]:
-    """Sites whose input is not zero altogether: without a signal no unit is to blame."""
+    """Sites whose input is not zero altogether: where no signal arrives, the units are not the cause."""
     rms = {s.index: s.forward.rms for s in measurements.sites}
     return [s for s in measurements.sites if not s.inputs or any(rms.get(i, 1.0) > 0 for i in s.inputs)]
 

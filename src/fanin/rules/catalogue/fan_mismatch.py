@@ -86,7 +86,7 @@ class FanMismatch(Rule):
         return None if found or tables else "no weight meets a known activation directly"
 
     def beside(self, finding: Finding, others: Mapping[str, Severity]) -> Finding | None:
-        """A trend is named by its own rule and weights that are all off are its reason; alone they are no fault."""
+        """Weights that are all off explain a trend, which has its own rule; without a trend they are no fault."""
         if not finding.evidence.get("systematic"):
             return finding
         if others.keys() & _DRIFTS:

@@ -93,7 +93,7 @@ def _names(trained: list[tuple[ParameterRecord, Site]]) -> str:
 def _between(
     measurements: Measurements, frozen: list[tuple[ParameterRecord, Site]], trained: list[tuple[ParameterRecord, Site]]
 ) -> list[ParameterRecord]:
-    """Frozen maps with a trained map before and one behind them on the way of the signal."""
+    """Frozen maps with a trained map before and one behind them on the path of the signal."""
     learned = {s.index for _, s in trained}
     behind = set[int]()
     for _, site in trained:

@@ -43,7 +43,7 @@ class JacobianScale(Rule):
 
     Why:
         chi = |J^T v|^2 / |v|^2 is the mean squared singular value that a small change of the input meets. Far below one
-        the output does not depend on the input, far above it the loss is a cliff.
+        the output does not depend on the input, far above it a small step changes the loss by a large factor.
 
     What is measured:
         chi over Gaussian v and two samples (more where a batch norm needs them). Note outside [0.001, 1000], warning

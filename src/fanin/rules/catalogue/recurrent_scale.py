@@ -191,7 +191,7 @@ class RecurrentScale(Rule):
         )
 
     def beside(self, finding: Finding, others: Mapping[str, Severity]) -> Finding | None:
-        """Where the matrices are of usual size and what they read is too large, its own cause leads."""
+        """A note where the matrices are of usual size and another finding says why what they read is too large."""
         upstream = any(others.get(code, "note") != "note" for code in ("D101", "P502"))
         return replace(finding, severity="note") if finding.evidence.get("signal") and upstream else finding
 

@@ -45,9 +45,9 @@ class SaturatedUnits(Rule):
         slope is below 6 % of its largest.
 
     Why:
-        Where a bounded activation is flat, gradients do not pass, and the layer is a bank of switches. Gates (outputs
-        that are multiplied into a signal) are meant to switch and are left out, and so are final outputs at one end, a
-        prior; a final output at both ends is sure of what it cannot know yet.
+        Where a bounded activation is flat, its slope is nearly zero, so almost no gradient reaches the layers before
+        it. Gates (outputs that are multiplied into a signal) are meant to switch and are left out, and so are final
+        outputs at one end, a prior; a final output at both ends claims certainty that no training has given it.
 
     What is measured:
         Share of |tanh| > 0.97, of sigmoid outside (0.018, 0.982). Warning above 0.5, note above 0.2. A Gaussian

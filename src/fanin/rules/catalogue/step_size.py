@@ -22,8 +22,8 @@ class StepSize(Rule):
         gone after the first step.
 
     What is measured:
-        SGD: lr rms(g) / rms(W). Adam and its kin move every element by lr at first: lr / rms(W). Warning above 0.5,
-        error above 2, note where every matrix moves by less than 1e-6. Needs optimizer=.
+        SGD: lr rms(g) / rms(W). Adam and similar optimizers move every element by lr at first: lr / rms(W). Warning
+        above 0.5, error above 2, note where every matrix moves by less than 1e-6. Needs optimizer=.
 
     Example:
         >>> import torch, fanin

@@ -1,4 +1,4 @@
-"""T702: all tokens carry the same vector."""
+"""T702: all tokens have the same vector."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ def _stream(measurements: Measurements) -> list[tuple[Site, float]]:
 
 
 class TokenCollapse(Rule):
-    """All tokens carry the same vector.
+    """All tokens have the same vector.
 
     What it does:
         Follows the mean cosine between the tokens of one sample along the residual stream.
 
     Why:
         Attention averages tokens; without enough skip connection they converge to one vector (rank collapse), and a
-        head that reads tokens cannot tell them apart.
+        head that reads tokens cannot distinguish them.
 
     What is measured:
         Token cosine at the last site of the stream above 0.99 and above the first one, in a stack of attention layers:
@@ -83,8 +83,8 @@ class TokenCollapse(Rule):
         yield self.finding(
             "warning" if bad else "note",
             [site.path or site.module_class],
-            f"tokens of one sample have cosine {last:.4f} at {site.name} ({first:.2f} at the start): they carry "
-            "the same vector.",
+            f"tokens of one sample have cosine {last:.4f} at {site.name} ({first:.2f} at the start): they are "
+            "nearly the same vector.",
             Fix(
                 text="skip connections around attention, 1 / sqrt(depth) on branches, a positional signal",
                 code="x = x + attention(norm(x))",

@@ -20,8 +20,8 @@ class UnevenRows(Rule):
         Compares the rms of the rows of every lookup table and output layer.
 
     Why:
-        Rows for new tokens, drawn at another scale than the table they were appended to, win every softmax: the first
-        loss is many times too high although nearly all rows are right.
+        Rows for new tokens, drawn at another scale than the table they were appended to, get nearly all the weight of
+        every softmax: the first loss is many times too high although nearly all rows are right.
 
     What is measured:
         Rows whose rms is 5 times that of the median row or more, or a fifth or less; up to a third of at least 16 rows

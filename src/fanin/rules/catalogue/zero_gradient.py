@@ -38,8 +38,8 @@ class ZeroGradient(Rule):
         'zero-gradient'
 
     Fix:
-        Give at most one factor of a product a zero start: a zero last scale is fine, zero weights before it as well are
-        a deadlock.
+        Give at most one factor of a product a zero start: a zero last scale is fine, but not zero weights before it
+        as well: then neither ever gets a gradient.
 
     References:
         Zhang, Dauphin and Ma 2019 (arXiv 1901.09321) for zero-init that works; Goyal et al. 2017 (arXiv 1706.02677),

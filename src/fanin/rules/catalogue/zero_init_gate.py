@@ -19,7 +19,7 @@ class ZeroInitGate(Rule):
 
     Why:
         Zero last scales of residual branches, LayerScale, the B of LoRA, zero heads: the branch behind opens after the
-        first step. This is a choice, not a fault; it is listed so that nobody wonders.
+        first step. This is a choice, not a fault; it is listed so that the zero gradients are explained.
 
     What is measured:
         Gradient exactly zero on all elements at step zero, not after up to three virtual steps of 1 % taken on a copy.

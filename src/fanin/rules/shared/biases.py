@@ -25,7 +25,7 @@ class BiasedMap:
     def share_beyond(self, stds: float) -> float:
         """Share of the biases beyond so many standard deviations of W x.
 
-        Also beyond as many times rms(W) sqrt(fan_in), so that a signal which has vanished upstream blames no bias.
+        Also beyond as many times rms(W) sqrt(fan_in), so that no bias is named where the signal vanished before it.
         """
         spread = math.sqrt(max(self.site.forward.rms**2 - self.bias.weight.rms**2, 0.0))
         reach = max(spread, self.weight.weight.rms * math.sqrt(self.weight.fan_in or 1.0))

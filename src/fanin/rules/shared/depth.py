@@ -24,7 +24,7 @@ class Drift:
     Attributes:
         log_factor: ln of the whole change from the first site to the last, by the median slope.
         tau: Kendall's rank correlation with depth.
-        num_sites: sites that carry it.
+        num_sites: sites that it was taken over.
     """
 
     log_factor: float

@@ -46,7 +46,9 @@ def judge(
     trend = drift(values)
     band = rule.limit(context, "bands") * finite_width_std([_width(s) for s in sites])
     size = trend.log_factor if growing else -trend.log_factor
-    size = min(size, math.log(max(values) / min(values)))  # a slope over few sites can promise more than is there
+    size = min(
+        size, math.log(max(values) / min(values))
+    )  # over few sites the median slope can exceed what was measured from end to end
     least = rule.limit(context, "normalised" if capped else "warning")
     if size <= max(math.log(least), band) or abs(trend.tau) <= rule.limit(context, "tau"):
         return

@@ -26,7 +26,7 @@ CLOSED_GATE = 1e-2
 @functools.cache
 def gain_of(activation: str) -> float:
     """1 / sqrt(E[phi(z)^2]) for z ~ N(0, 1): sqrt(2) for ReLU (He et al. 2015, arXiv 1502.01852, eq. 10)."""
-    from fanin.theory import gain  # loads SciPy, which is not to be had in memory while the model runs
+    from fanin.theory import gain  # loads SciPy: imported here, so that its memory is not taken while the model runs
 
     return gain(activation)
 

@@ -1,4 +1,4 @@
-"""How large each weight is beside what its place asks for, and which of them stand apart from the others."""
+"""The scale of each weight over the scale that keeps the signal, and which weights differ most from the others."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ def _steps(ratio: float) -> int:
 
 
 def _group(falling: Sequence[float], gap: float) -> int:
-    """How many of the first stand apart from the rest: up to the widest gap, where it is wide enough."""
+    """How many of the first are far from the rest: all before the widest gap, if that gap is wide enough."""
     most = math.floor(len(falling) * (1 - _REST))
     gaps = [(math.log(falling[i - 1] / falling[i]), i) for i in range(1, most + 1) if i < len(falling)]
     widest, count = max(gaps, default=(0.0, 0))
