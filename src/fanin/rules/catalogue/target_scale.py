@@ -20,7 +20,7 @@ class TargetScale(Rule):
 
     Why:
         A network at initialization predicts numbers of order one. Targets a hundred times larger make the first
-        the gradients show nothing but the offset, and the last layer has to grow by that factor before anything else is
+        gradients show nothing but the offset, and the last layer has to grow by that factor before anything else is
         learned.
 
     What is measured:
