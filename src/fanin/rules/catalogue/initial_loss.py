@@ -61,13 +61,13 @@ class InitialLoss(Rule):
         of an answer that knows the frequencies.
 
     What is measured:
-        L0 against H0 (ln K, ln 2 per label). A softmax over Gaussian logits of std s has L0 = ln K + s^2 / 2 and
-        puts nearly all its weight on one class at s^2 = 2 ln K, where L0 = 2 H0. Warning above 2.5 H0 (past that point
-        in every draw), error above 4 H0, note above 1.5 H0 + 0.5; of the loss of few labels, what is left after three
-        standard errors counts. A note below half of the entropy of the label frequencies of the batch, which a constant prediction can
-        reach, and for binary labels of which at most a tenth are positive where the loss is 2.5 times that entropy.
-        Squared, absolute and Huber losses: warning where the rms of the predictions is above 100 and above 100 times
-        that of the targets.
+        L0 against H0 (ln K, ln 2 per label). A softmax over Gaussian logits of std s has L0 = ln K + s^2 / 2 and puts
+        nearly all its weight on one class at s^2 = 2 ln K, where L0 = 2 H0. Warning above 2.5 H0 (past that point in
+        every draw), error above 4 H0, note above 1.5 H0 + 0.5; of the loss of few labels, what is left after three
+        standard errors counts. A note below half of the entropy of the label frequencies of the batch, which a constant
+        prediction can reach, and for binary labels of which at most a tenth are positive where the loss is 2.5 times
+        that entropy. Squared, absolute and Huber losses: warning where the rms of the predictions is above 100 and
+        above 100 times that of the targets.
 
     Example:
         >>> import torch, fanin
