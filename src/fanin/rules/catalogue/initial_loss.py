@@ -66,8 +66,8 @@ class InitialLoss(Rule):
         every draw), error above 4 H0, note above 1.5 H0 + 0.5; of the loss of few labels, what is left after three
         standard errors counts. A note below half of the entropy of the label frequencies of the batch, which a constant
         prediction can reach, and for binary labels of which at most a tenth are positive where the loss is 2.5 times
-        that entropy. Squared, absolute and Huber losses: warning where the rms of the predictions is above 100 and
-        above 100 times that of the targets.
+        that entropy. Squared, absolute and Huber losses: warning where the rms of the predictions is above 10 and
+        above 10 times that of the targets.
 
     Example:
         >>> import torch, fanin
@@ -94,7 +94,7 @@ class InitialLoss(Rule):
         "warning": 2.5,
         "error": 4.0,
         "leak": 0.5,
-        "predictions": 100.0,
+        "predictions": 10.0,
     }
     source: ClassVar[str] = "Karpathy 2019, A recipe for training neural networks"
 
