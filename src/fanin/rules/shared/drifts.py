@@ -16,6 +16,7 @@ from fanin.rules.shared.places import places
 __all__ = ["DRIFT_THRESHOLDS", "MIN_SITES", "judge", "too_few"]
 
 MIN_SITES = 4
+_FEW_SITES = 6
 DRIFT_THRESHOLDS = {"warning": 100.0, "error": 1e4, "tau": 0.6, "bands": 3.0}
 
 
@@ -46,9 +47,8 @@ def judge(
     trend = drift(values)
     band = rule.limit(context, "bands") * finite_width_std([_width(s) for s in sites])
     size = trend.log_factor if growing else -trend.log_factor
-    size = min(
-        size, math.log(max(values) / min(values))
-    )  # over few sites the median slope can exceed what was measured from end to end
+    if len(values) < _FEW_SITES:  # the median slope of so few can exceed what was measured from end to end
+        size = min(size, math.log(max(values) / min(values)))
     least = rule.limit(context, "normalised" if capped else "warning")
     if size <= max(math.log(least), band) or abs(trend.tau) <= rule.limit(context, "tau"):
         return
