@@ -26,7 +26,7 @@ ARGUED = {
     "does not bring it to unit scale: the signal enters the first block at rms 0.02",
     "hf MT5": "its untied output layer is drawn with std 1, so logits have std sqrt(d_model): the first loss is six "
     "times ln K",
-    "timm convmixer_768_32": "batch norm after GELU in 32 blocks, half of each outside the skip: the gradient grows by "
+    "timm convmixer_768_32": "batch norm after ReLU in 32 blocks, half of each outside the skip: the gradient grows by "
     "15 % per layer over 66 layers",
     "timm inception_v3": "94 batch norms in a row without skips: each amplifies small differences (pi / (pi - 1) per "
     "ReLU layer), so a small change of the input grows by 1.4e3; just above the limit of 1e3",
