@@ -11,10 +11,7 @@ standard deviation of z near 1.
 from __future__ import annotations
 
 import argparse
-import datetime
 import logging
-import platform
-import subprocess
 import warnings
 from pathlib import Path
 
@@ -23,6 +20,7 @@ import torch
 from torch import nn
 
 import fanin
+from benchmarks.common import header, in_words
 from zoo import zoo
 from zoo.stock import stock
 
@@ -122,8 +120,7 @@ def main():
             if found:
                 rows.append(row(group, start, found))
                 print(rows[-1], flush=True)
-    head = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
-    made = f"Commit {head}, torch {torch.__version__}, {platform.machine()}, seed {args.seed}, {datetime.date.today()}."
+    made = f"{in_words(header())} Seed {args.seed}."
     parts = [f"# Calibration of predictions\n\n{__doc__.strip()}\n", made, "", TARGETS, "", HEAD, *rows, ""]
     parts += ["Standard deviation of z on plain stacks, forward and backward:", "", *stacks(), ""]
     parts += ["Models with more than 5 % of their operations far off:", "", *(far or ["- none"]), ""]

@@ -214,6 +214,8 @@ def _cures(found: tuple[Finding, ...], planned: tuple[Finding, ...]) -> int:
 def _is_worse_loss(found: MeasuredStart, planned: MeasuredStart) -> bool:
     if found.loss is None or planned.loss is None or planned.loss <= found.loss + LOSS_LIMIT:
         return False
+    if _cures(found.findings, planned.findings) == _ERROR:
+        return False  # a dead network's loss is that of a constant: no measure; L801 judges the planned one by itself
     if found.expected_loss is None or planned.expected_loss is None:
         return True
     limit = LOSS_LIMIT if found.loss_from == "targets" else max(2.0 * LOSS_LIMIT, _NOISE * found.expected_loss)
