@@ -56,7 +56,7 @@ class LayoutError(ShapeError):
 
 
 class DtypeError(FaninError, TypeError):
-    """A dtype in which the asked values cannot be represented honestly."""
+    """A dtype that cannot hold the asked values."""
 
 
 class UnknownNameError(FaninError, LookupError):
@@ -104,7 +104,7 @@ class MissingFileError(InputError, FileNotFoundError):
 
 
 class OutputError(FaninError, OSError):
-    """A file that cannot be written; what was there before stands. `errno` is the operating system's."""
+    """A file that cannot be written; the file that was there is unchanged. `errno` is the operating system's."""
 
 
 class WorseStartError(PlanError):

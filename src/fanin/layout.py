@@ -236,7 +236,7 @@ class Layout:
     # ------------------------------------------------------------------ facts
     @property
     def rank(self) -> int:
-        """Number of axes that the layout speaks of."""
+        """Number of axes that the layout describes."""
         return len(self.out_axes) + len(self.in_axes) + len(self.tap_axes) + len(self.batch_axes)
 
     def check(self, shape: Sequence[int]) -> None:

@@ -16,7 +16,7 @@ from fanin.report.html.page import embed, stand_alone
 from fanin.report.html.slim import slim
 from fanin.report.json_view import to_document
 from fanin.rules.finding import Fix, NotRun
-from fanin.rules.result import Trial
+from fanin.rules.result import TriedStart
 from tests.report.samples import SAMPLES, hostile, mlp, vit
 
 PAGES = {**SAMPLES, "deep_vit": lambda: vit(60), "mlp_500": lambda: mlp(500, factor=0.98)}
@@ -118,14 +118,14 @@ def test_the_page_carries_its_data_once():
 
 
 def test_the_trial_is_on_the_page_before_and_after():
-    tried = Trial(verdict="healthy: 25 checks", loss_before=2.5, loss_after=2.25, gone=("S201",))
+    tried = TriedStart(verdict="healthy: 25 checks", loss_before=2.5, loss_after=2.25, gone=("S201",))
     page = to_html(dataclasses.replace(vit(1), trial=tried))
     html5lib.HTMLParser(strict=True).parse(page)
     (table,) = re.findall(r'<table class="trial">.*?</table>', page, re.DOTALL)
     assert "healthy: 25 checks" in table
     assert re.search(r"first loss</th><td[^>]*>2.50</td><td[^>]*>2.25<", table)
     assert 'href="#trial"' in page
-    refused = to_html(dataclasses.replace(vit(1), trial=Trial(reason="RuntimeError: <b>one of a kind")))
+    refused = to_html(dataclasses.replace(vit(1), trial=TriedStart(reason="RuntimeError: <b>one of a kind")))
     html5lib.HTMLParser(strict=True).parse(refused)
     assert "could not be tried on a copy of the model: RuntimeError: &lt;b&gt;one of a kind" in refused
     assert 'class="trial"' not in refused

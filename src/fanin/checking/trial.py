@@ -11,7 +11,7 @@ from fanin.rules.base import Optimizer
 from fanin.rules.config import Config
 from fanin.rules.engine import judge_all, result_of
 from fanin.rules.finding import Finding
-from fanin.rules.result import CheckResult, Trial
+from fanin.rules.result import CheckResult, TriedStart
 
 if TYPE_CHECKING:
     from fanin.measure.task import MeasureTask
@@ -35,7 +35,7 @@ def with_trial(
     return replace(result, trial=trial, findings=findings, consequences=consequences)
 
 
-def _tried(result: CheckResult, task: MeasureTask, config: Config, optimizer: Optimizer | None) -> Trial:
+def _tried(result: CheckResult, task: MeasureTask, config: Config, optimizer: Optimizer | None) -> TriedStart:
     from fanin.measure.run import measure
     from fanin.measure.seen import seen_before
     from fanin.model.eager import eager_module
@@ -47,13 +47,13 @@ def _tried(result: CheckResult, task: MeasureTask, config: Config, optimizer: Op
         seen = seen_before(result.measurements.parameters)
         measured, _ = measure(replace(task, model=twin, predict=False, seen=seen))
     except FaninError as error:
-        return Trial(reason=_first_line(error))
+        return TriedStart(reason=_first_line(error))
     except Exception as error:  # a model that cannot be copied, or that raises with other weights
-        return Trial(reason=f"{type(error).__name__}: {_first_line(error)}")
+        return TriedStart(reason=f"{type(error).__name__}: {_first_line(error)}")
     after = result_of(result.header, measured, [judge_all(measured, config, optimizer)], config)
     there = (*after.findings, *after.consequences)
     before = {f.code for f in (*result.findings, *result.consequences)}
-    return Trial(
+    return TriedStart(
         verdict=after.verdict,
         loss_before=result.measurements.loss.value,
         loss_after=measured.loss.value,
@@ -66,7 +66,7 @@ def _first_line(error: BaseException) -> str:
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
-def _with_proof(finding: Finding, trial: Trial | None) -> Finding:
+def _with_proof(finding: Finding, trial: TriedStart | None) -> Finding:
     if finding.fix.recommends_edit:
         proof = "unproven: not tried"
     elif finding.fix.recommends_start:
@@ -76,7 +76,7 @@ def _with_proof(finding: Finding, trial: Trial | None) -> Finding:
     return replace(finding, fix=replace(finding.fix, text=f"{finding.fix.text} ({proof})"))
 
 
-def _proof(finding: Finding, trial: Trial | None) -> str:
+def _proof(finding: Finding, trial: TriedStart | None) -> str:
     if trial is None:
         return "not tried"
     if trial.reason:

@@ -20,6 +20,22 @@ if TYPE_CHECKING:
 
 __all__ = ["ReportFormat", "check", "check_target", "named_optimizer"]
 
+OptimizerName = Annotated[
+    str | None,
+    typer.Option(help="Optimizer that will train the model, as torch.optim names it: adamw, sgd, ... Adds O901."),
+]
+LearningRate = Annotated[float | None, typer.Option("--lr", help="Its learning rate; torch's default if left out.")]
+TryCure = Annotated[
+    bool,
+    typer.Option("--trial/--no-trial", help="Try fanin.init_ on a copy where a finding recommends another start."),
+]
+Predict = Annotated[
+    bool | None,
+    typer.Option(
+        "--predict/--no-predict",
+        help="Show what theory expects beside what was measured; by default up to 2,000 operations.",
+    ),
+]
 ReportFormat = Literal["terminal", "json", "sarif", "github", "junit", "markdown", "html"]
 
 
@@ -38,22 +54,10 @@ def check(
         int, typer.Option(help="Number of draws to check; a finding shows in how many of them it was found.")
     ] = 1,
     seed: Seed = 0,
-    optimizer: Annotated[
-        str | None,
-        typer.Option(help="Optimizer that will train the model, as torch.optim names it: adamw, sgd, ... Adds O901."),
-    ] = None,
-    lr: Annotated[float | None, typer.Option("--lr", help="Its learning rate; torch's default if left out.")] = None,
-    trial: Annotated[
-        bool,
-        typer.Option("--trial/--no-trial", help="Try fanin.init_ on a copy where a finding recommends another start."),
-    ] = True,
-    predict: Annotated[
-        bool | None,
-        typer.Option(
-            "--predict/--no-predict",
-            help="Show what theory expects beside what was measured; by default up to 2,000 operations.",
-        ),
-    ] = None,
+    optimizer: OptimizerName = None,
+    lr: LearningRate = None,
+    trial: TryCure = True,
+    predict: Predict = None,
     config: Annotated[
         Path, typer.Option(help="File or folder with the settings: pyproject.toml, searched for upwards.")
     ] = Path(),

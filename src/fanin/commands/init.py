@@ -17,7 +17,7 @@ from fanin.commands.options import (
     RecipeOption,
     Seed,
     Target,
-    Trial,
+    TrialOption,
 )
 from fanin.commands.plan import planned
 from fanin.errors import ArgumentError, OutputError
@@ -42,7 +42,7 @@ def init(
     meta: Meta = False,
     keep_unknown: KeepUnknown = False,
     frozen: Frozen = "keep",
-    trial: Trial = True,
+    trial: TrialOption = True,
 ) -> None:
     """Plan a model, draw its weights, write them to a file."""
     from fanin.planning.trial_line import trial_line
@@ -89,7 +89,7 @@ def write_weights(plan: Plan, model: torch.nn.Module, out: Path) -> str:
 
     Raises:
         ArgumentError: the ending of the file is not .safetensors.
-        OutputError: the file cannot be written; what was there stands.
+        OutputError: the file cannot be written; the old file is unchanged.
     """
     from fanin.text.files import whole_file
 
@@ -120,6 +120,6 @@ def _save(model: torch.nn.Module, place: Path, out: Path, *, note: str) -> None:
         save_model(model, str(place), metadata={"fanin": note})
     except (SafetensorError, RuntimeError, ValueError, TypeError) as error:
         raise OutputError(
-            f"'{clean(out)}' cannot be written: {clean(error)}. What was there stands. Look for room on the disk, and "
-            "for tensors that safetensors cannot hold."
+            f"'{clean(out)}' cannot be written: {clean(error)}. The old file is unchanged. Look for room on the disk, "
+            "and for tensors that safetensors cannot hold."
         ) from error

@@ -18,7 +18,7 @@ __all__ = [
     "TableFormat",
     "TableOrJson",
     "Target",
-    "Trial",
+    "TrialOption",
 ]
 
 TableOrJson = Literal["table", "json"]
@@ -55,7 +55,7 @@ Frozen = Annotated[
 KeepUnknown = Annotated[
     bool, typer.Option("--keep-unknown", help="Leave parameters as they are that the recipe cannot place.")
 ]
-Trial = Annotated[
+TrialOption = Annotated[
     bool,
     typer.Option("--trial/--no-trial", help="Measure the plan beside the weights that the model has, on its inputs."),
 ]

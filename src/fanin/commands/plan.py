@@ -20,7 +20,7 @@ from fanin.commands.options import (
     Seed,
     TableFormat,
     Target,
-    Trial,
+    TrialOption,
 )
 from fanin.errors import ArgumentError
 
@@ -42,7 +42,7 @@ def plan(
     meta: Meta = False,
     keep_unknown: KeepUnknown = False,
     frozen: Frozen = "keep",
-    trial: Trial = True,
+    trial: TrialOption = True,
     out: Annotated[Path | None, typer.Option(help="Also write the plan to this file, as JSON.")] = None,
     form: TableFormat = "table",
 ) -> None:

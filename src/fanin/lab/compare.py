@@ -1,4 +1,4 @@
-"""An honest way to compare initializations: the same batches, coupled draws, tuned learning rates, several seeds."""
+"""Compare initializations fairly: the same batches, coupled draws, tuned learning rates, several seeds."""
 
 from __future__ import annotations
 

@@ -198,7 +198,7 @@ class RunStore:
             while rest:
                 rest = rest[os.write(self._handle, rest) :]
             os.fsync(self._handle)
-        except OSError as error:  # a full disk: the runs that were there stand
+        except OSError as error:  # a full disk: the runs that were there are kept
             with contextlib.suppress(OSError):
                 os.ftruncate(self._handle, size)
             raise refusal(self.path, error) from error

@@ -31,7 +31,7 @@ class Owned:
         path: the module's qualified path.
         attribute: name of the parameter (or of the parametrized tensor) in the module.
         role: what it does; "unknown" where the table does not know the module.
-        layout: what its axes mean; None where the role has no axes to speak of.
+        layout: what its axes mean; None where the role has no axes.
     """
 
     module: Any

@@ -111,7 +111,7 @@ class Parametrized:
         except Exception as error:
             raise PlanError(
                 f"{self.name} cannot be computed: its parametrization raises {type(error).__name__}: {error}. The "
-                "forward pass of the model needs it too: mend or remove the parametrization first."
+                "forward pass of the model needs it too: fix or remove the parametrization first."
             ) from error
 
     def with_value(self, value: torch.Tensor) -> tuple[dict[str, torch.Tensor], torch.Tensor]:

@@ -180,7 +180,7 @@ class Frame:
         return [replace(s, shared=frozenset()) for s in signals]
 
     def failed(self, op: Op, direction: Literal["forward", "backward"], error: Exception) -> None:
-        """Keep in mind that the rule of an op raised an error that no rule should raise."""
+        """Record that the rule of an op raised an error that no rule should raise."""
         self.defects.append(Defect(op.name, op.module, direction, f"{type(error).__name__}: {error}"))
 
     # ------------------------------------------------------------------ sampling

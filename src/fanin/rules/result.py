@@ -11,7 +11,7 @@ from fanin.measure.record import Measurements
 from fanin.rules.finding import SEVERITIES, Finding, NotRun, Severity
 from fanin.text.jsonable import jsonable
 
-__all__ = ["SCHEMA_VERSION", "CheckResult", "Header", "Trial"]
+__all__ = ["SCHEMA_VERSION", "CheckResult", "Header", "TriedStart"]
 
 SCHEMA_VERSION = 1
 
@@ -40,7 +40,7 @@ class Header:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Trial:
+class TriedStart:
     """What `fanin.init_` would change, tried on a copy of the model.
 
     Attributes:
@@ -84,7 +84,7 @@ class CheckResult:
     not_run: tuple[NotRun, ...] = ()
     checked: tuple[str, ...] = ()
     fail_on: Severity = "warning"
-    trial: Trial | None = None
+    trial: TriedStart | None = None
     schema_version: int = SCHEMA_VERSION
 
     @property

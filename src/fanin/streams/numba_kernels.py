@@ -77,7 +77,7 @@ _as_f64 = _bitcast(types.float64, ir.DoubleType())
 
 @intrinsic
 def _lines_before(typingctx: Any, array: Any, at: Any) -> Any:
-    """How many elements of a flat array stand between its element `at` and the next cache line's beginning."""
+    """How many elements of a flat array are between its element `at` and the next cache line's beginning."""
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         kind, size = signature.args[0], ir.IntType(64)
@@ -129,7 +129,7 @@ _fill = njit(cache=True, nogil=True, error_model="numpy")
 
 @_inline
 def _round(x0: Any, x1: Any, x2: Any, x3: Any, k0: Any, k1: Any) -> Any:
-    # Only the factors are cut to 32 bits; what else stands in the upper halves never reaches a result.
+    # Only the factors are cut to 32 bits; what else is in the upper halves never reaches a result.
     p0 = (x0 & uint64(0xFFFFFFFF)) * uint64(0xD2511F53)
     p1 = (x2 & uint64(0xFFFFFFFF)) * uint64(0xCD9E8D57)
     return (p1 >> uint64(32)) ^ x1 ^ k0, p1, (p0 >> uint64(32)) ^ x3 ^ k1, p0

@@ -1,4 +1,4 @@
-"""How every file is written: complete, or not at all; the file that was there stands until the new one is on the disk.
+"""How every file is written: complete, or not at all; the old file is kept until the new one is on the disk.
 
 A regular file is written to a temporary file beside it, flushed to the disk, and renamed. What is no regular file (a
 pipe, a terminal, ``/dev/stdout``) is written to as it is, and a symbolic link stays a link: the file it leads to is
@@ -44,7 +44,7 @@ PathLike = str | os.PathLike[str]
 _FIGURES = ("png", "svg", "pdf")
 _NOT_SYNCED = frozenset({errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EROFS, errno.EACCES, errno.EPERM})
 
-# errno -> what is wrong, what to do. {folder} is the folder of the file, {file} what stands in its place.
+# errno -> what is wrong, what to do. {folder} is the folder of the file, {file} what is in its place.
 _WHY = MappingProxyType(
     {
         errno.ENOSPC: ("the disk of {folder} is full", "Free some space, or give a place on another disk"),
@@ -60,7 +60,7 @@ _WHY = MappingProxyType(
         errno.EPERM: ("you are not allowed to write there", "Change the permissions, or give another place"),
         errno.EROFS: ("the disk of {folder} can only be read", "Give a place on another disk"),
         errno.ENAMETOOLONG: ("its name is too long", "Give a shorter name"),
-        errno.ELOOP: ("its symbolic links lead round in a circle", "Give the name of a file, or mend the link"),
+        errno.ELOOP: ("its symbolic links lead round in a circle", "Give the name of a file, or fix the link"),
         errno.EBUSY: ("it is in use as a mount and cannot be replaced", "Give another name"),
         errno.EPIPE: ("whoever read from it has stopped", "Start the reader again, or give the name of a file"),
         errno.ENXIO: ("nothing reads from it", "Give the name of a file or of a pipe"),
@@ -107,7 +107,7 @@ def _folder(path: Path) -> Path:
 
 
 def _file_among(folder: Path) -> Path:
-    """The file that stands where a folder should be."""
+    """The file that is where a folder should be."""
     return next((p for p in (folder, *folder.parents) if p.exists() and not p.is_dir()), folder)
 
 
@@ -141,7 +141,7 @@ def assert_place(path: PathLike, num_bytes: int = 1) -> None:
 def whole_file(path: PathLike) -> Iterator[Path]:
     """A file to write to in the block; it becomes `path` when the block has ended without an exception.
 
-    It is for libraries that take a name and not bytes. After an exception, Ctrl-C included, the old file stands and
+    It is for libraries that take a name and not bytes. After an exception, Ctrl-C included, the old file is kept and
     nothing else is left.
 
     Args:
@@ -178,7 +178,7 @@ def write_bytes(path: PathLike, data: bytes) -> None:
         data: the content.
 
     Raises:
-        OutputError: the file cannot be written; what was there stands.
+        OutputError: the file cannot be written; the old file is unchanged.
     """
     with _said_about(path):
         target = _target(path)

@@ -1,4 +1,4 @@
-"""The two types that every file of this package speaks in."""
+"""The two types that every file of this package uses."""
 
 from __future__ import annotations
 

@@ -122,7 +122,7 @@ def _wrapped(phi: ScalarFunction) -> Activation:
 def _identity(phi: Any) -> Hashable:
     """What a cache may know the callable by: itself if calling it cannot have changed meaning, else a fresh object.
 
-    Modules, closures and objects with state are told apart from their own earlier selves, so nothing stale is ever
+    Modules, closures and objects with state are compared with their own earlier state, so nothing stale is ever
     read.
     """
     if isinstance(phi, np.ufunc | types.BuiltinFunctionType):

@@ -82,7 +82,7 @@ def chi_1(phi: ActivationLike, *, q: float, sigma_w2: float) -> float:
     """Slope of the c-map at c = 1: sigma_w2 E phi'(z)^2.
 
     Also the mean squared singular value of the layer's Jacobian, and the factor by which a gradient's square norm
-    changes per layer on its way back. Below 1 two inputs become alike and gradients vanish; above 1 they part and
+    changes per layer in the backward pass. Below 1 two inputs become alike and gradients vanish; above 1 they part and
     gradients explode.
 
     Source:
