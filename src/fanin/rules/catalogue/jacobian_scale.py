@@ -12,6 +12,7 @@ from fanin.rules.finding import Finding, Fix
 from fanin.rules.shared.gains import CLOSED_GATE, INIT
 from fanin.rules.shared.places import places
 from fanin.rules.shared.sizes import map_sizes
+from fanin.theory.effects import batch_norm_growth
 
 __all__ = ["JacobianScale"]
 
@@ -19,6 +20,13 @@ __all__ = ["JacobianScale"]
 _MOST_PLACES = 3
 _FACTOR = 2.0
 _SEE_DRIFTS = Fix(text="see S201 to S204 for the layers in which the factor arises")
+_NORMED = (
+    " No weight is larger than its activation needs: each batch norm behind a ReLU multiplies a small change by up to "
+    "1.2, whatever the weights are."
+)
+_FEWER_NORMS = Fix(
+    text="no initialization changes this; residual connections around the batch norms, or fewer of them, lower it"
+)
 _DRAW_AGAIN = Fix(
     text="draw the named weights, which change the signal most, with std gain / sqrt(fan_in)",
     code=INIT,
@@ -32,6 +40,12 @@ def _largest_factors(measurements: Measurements, *, growing: bool) -> list[str]:
     rated = [(sign * math.log(s.seen), s.site) for s in map_sizes(measurements) if s.seen]
     worst = sorted((r for r in rated if r[0] > math.log(_FACTOR)), key=lambda r: (-r[0], r[1].index))
     return places((site for _, site in worst[:_MOST_PLACES]), measurements)
+
+
+def _without_batch_norms(chi: float, measurements: Measurements) -> float:
+    """Chi over what the batch norms of the model give by themselves, behind ReLU: (pi / (pi - 1))^count."""
+    count = sum(s.norm is not None and s.norm.kind == "batch_norm" for s in measurements.sites)
+    return math.exp(math.log(chi) - count * math.log(batch_norm_growth("relu")))
 
 
 class JacobianScale(Rule):
@@ -48,7 +62,8 @@ class JacobianScale(Rule):
     What is measured:
         chi over Gaussian v and two samples (more where a batch norm needs them). Note outside [0.001, 1000], warning
         outside [1e-8, 1e6]; healthy networks lie in 1e-4 to 1e4, those with almost closed gates (LayerScale) lower: a
-        note. Needs a floating input.
+        note. A note too where no weight is larger than its activation needs and chi over (pi / (pi - 1))^n, the growth
+        of n batch norms at any scale of the weights, is at most 1e6. Needs a floating input.
 
     Example:
         >>> import torch, fanin
@@ -64,7 +79,7 @@ class JacobianScale(Rule):
         Draw the weights that it names with std gain / sqrt(fan_in); the drift rules (S201 to S204) show the layers.
 
     References:
-        Pennington, Schoenholz and Ganguli 2017 (arXiv 1711.04735).
+        Pennington, Schoenholz and Ganguli 2017 (arXiv 1711.04735); Yang et al. 2019 (arXiv 1902.08129) for batch norm.
     """
 
     code: ClassVar[str] = "S206"
@@ -92,12 +107,14 @@ class JacobianScale(Rule):
         )
         side = "high" if jacobian.chi > 1 else "low"
         found = _largest_factors(context.measurements, growing=jacobian.chi > 1)
+        own = jacobian.chi if found else _without_batch_norms(jacobian.chi, context.measurements)
+        normed = bad and own < jacobian.chi > 1 and own <= self.limit(context, "high")
         yield self.finding(
-            "warning" if bad and not gated else "note",
+            "warning" if bad and not gated and not normed else "note",
             found or [""],
             f"a small change of the input changes the output by a factor of {jacobian.chi**0.5:.2g} (chi = "
-            f"{jacobian.chi:.2g}).",
-            _DRAW_AGAIN if found else _SEE_DRIFTS,
+            f"{jacobian.chi:.2g}).{_NORMED if normed else ''}",
+            _DRAW_AGAIN if found else _FEWER_NORMS if normed else _SEE_DRIFTS,
             value=jacobian.chi,
             threshold=self.limit(context, side if bad else f"note_{side}"),
             unit="mean squared singular value",

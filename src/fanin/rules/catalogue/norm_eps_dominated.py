@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from fanin.rules.base import Context, Rule
 from fanin.rules.finding import Finding, Fix
+from fanin.rules.shared.depth import NORMS
 
 __all__ = ["NormEpsDominated"]
 
@@ -24,8 +25,9 @@ class NormEpsDominated(Rule):
     What is measured:
         Median variance (mean square for RMSNorm) over statistics against eps: the output has rms sqrt(v / (v + eps)).
         Warning below eps / 10 (output rms below 0.3), error where more than half of the normalisations are, note below
-        eps. At the end of a residual branch a small output is
-        a gate, not a fault: a note. Inputs that are exactly zero (closed gates) are left out.
+        eps. At the end of a residual branch a small output is a gate, and in front of a second normalisation it is
+        brought to unit scale (if that one's own eps allows it): a note. Inputs that are exactly zero (closed gates) are
+        left out.
 
     Example:
         >>> import torch, fanin
@@ -59,7 +61,7 @@ class NormEpsDominated(Rule):
     def check(self, context: Context) -> Iterator[Finding]:
         """At most one finding."""
         rated = sorted(
-            (s.norm.input_var / s.norm.eps, s.path or s.module_class, s.follower == "add")
+            (s.norm.input_var / s.norm.eps, s.path or s.module_class, s.follower == "add" or s.follower in NORMS)
             for s in context.measurements.sites
             if s.norm is not None
             and s.norm.eps > 0
