@@ -53,7 +53,7 @@ class Embedded(nn.Module):
 
 
 @pytest.mark.parametrize(
-    "second, severities",
+    ("second", "severities"),
     [
         (nn.LayerNorm(64), ["note"]),
         (nn.Identity(), ["warning"]),
