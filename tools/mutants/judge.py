@@ -1,0 +1,190 @@
+"""Run mutants: pending ones against the tests of the sample's commit, survivors against newer tests."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cosmic_ray.mutating import _make_diff, use_mutation
+from cosmic_ray.plugins import get_operator
+from cosmic_ray.work_db import WorkDB
+from cosmic_ray.work_item import MutationSpec, TestOutcome, WorkerOutcome, WorkItem, WorkResult
+
+from tools.mutants.processes import copied_tree, run_pytest
+from tools.mutants.reach import STORE, Trace, chosen_tests, package_of, read_trace, traced
+from tools.mutants.sample import ROOT
+
+AGAIN = "killed by a test written since"
+_LONG = 200.0  # seconds of a test file, above which it is not run whole
+
+
+class Chosen:
+    """A pytest plugin: run these tests alone, in this order, and write the name of the first that fails into a file."""
+
+    def __init__(self, names: Sequence[str], out: Path) -> None:
+        self.rank, self.out = {name: i for i, name in enumerate(names)}, out
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_collection_modifyitems(self, items: list[Any]) -> None:
+        """Choose and order."""
+        items[:] = sorted((i for i in items if i.nodeid in self.rank), key=lambda i: self.rank[i.nodeid])
+
+    def pytest_runtest_logreport(self, report: Any) -> None:
+        """Note a failure."""
+        if report.failed:
+            with self.out.open("a", encoding="utf-8") as file:
+                file.write(f"{report.nodeid}\n")
+
+
+def run_chosen(tree: Path, names: Sequence[str], seconds: float, *options: str) -> tuple[str, str, list[str]]:
+    """How pytest ended with these tests in this order, its output, and the tests that failed."""
+    files = list(dict.fromkeys(name.partition("::")[0] for name in names))
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "failed"
+        ended, text = run_pytest(tree, [*options, *files], 30 + 6 * seconds, Chosen(names, out))
+        return ended, text, out.read_text(encoding="utf-8").splitlines() if out.exists() else []
+
+
+@contextmanager
+def mutated(tree: Path, spec: MutationSpec) -> Iterator[str]:
+    """The diff of a mutant while it is in the tree, with a new time stamp, so that no older compiled file is used."""
+    path = tree / spec.module_path
+    stamp = path.stat()
+    with use_mutation(path, get_operator(spec.operator_name)(), spec.occurrence) as (old, new):
+        if new is None:
+            raise RuntimeError(f"{spec} is not in the source any more: begin a new session")
+        os.utime(path, (stamp.st_atime, time.time() + 10))
+        yield "\n".join(_make_diff(old, new, spec.module_path)[1:])
+    os.utime(path, (stamp.st_atime, stamp.st_mtime))
+
+
+def judge(tree: Path, spec: MutationSpec, trace: Trace) -> WorkResult:
+    """Whether a test notices a mutant; the output is the name of the test that does, or why it counts as noticed."""
+    with mutated(tree, spec) as diff:
+        for names in chosen_tests(tree, spec, trace):
+            ended, text, failed = run_chosen(tree, names, sum(trace.seconds[n] for n in names))
+            if ended != "passed":
+                said = failed[0] if failed else f"{ended}: {text[-400:]}"
+                return WorkResult(WorkerOutcome.NORMAL, said, TestOutcome.KILLED, diff)
+    return WorkResult(WorkerOutcome.NORMAL, "", TestOutcome.SURVIVED, diff)
+
+
+def pending(db: WorkDB, packages: Sequence[str]) -> list[WorkItem]:
+    """Mutants that were not run yet, package by package, in the order of `packages`; of all where none is named."""
+    done = {job for job, _ in db.results}
+    left = [(package_of(str(i.mutations[0].module_path)), i) for i in db.work_items if i.job_id not in done]
+    left = [(p, i) for p, i in left if not packages or p in packages]
+    return [i for _, i in sorted(left, key=lambda pair: (_rank(pair[0], packages), pair[1].job_id))]
+
+
+def _rank(package: str, packages: Sequence[str]) -> tuple[int, str]:
+    return (packages.index(package) if packages else 0), package
+
+
+def run_pending(db: WorkDB, commit: str, packages: Sequence[str], limit: int | None) -> None:
+    """Run mutants that were not run yet, at most `limit`, and then the killing tests on the unchanged source."""
+    with copied_tree(commit) as tree:
+        for item in pending(db, packages)[:limit]:
+            spec, begin = item.mutations[0], time.monotonic()
+            result = judge(tree, spec, traced(tree, package_of(str(spec.module_path))).without(unsteady()))
+            db.set_result(item.job_id, result)
+            said = f"{item.job_id} {result.test_outcome.value} {spec.module_path}:{spec.start_pos[0]}"
+            print(f"{said} {spec.operator_name} in {time.monotonic() - begin:.0f} s; {result.output[:100]}", flush=True)
+            if result.test_outcome is TestOutcome.SURVIVED:
+                print(result.diff, flush=True)
+        take_back(db, tree)
+
+
+# --- the killing tests on the unchanged source ----------------------------------------------------
+
+
+def unsteady() -> frozenset[str]:
+    """Tests that once failed on the unchanged source: they judge no mutant."""
+    file = STORE / "unsteady.txt"
+    return frozenset(file.read_text(encoding="utf-8").splitlines()) if file.exists() else frozenset()
+
+
+def take_back(db: WorkDB, tree: Path) -> None:
+    """Run the tests that killed on the unchanged source; mutants killed by one that fails there wait again."""
+    for package in sorted({package_of(str(i.mutations[0].module_path)) for i in db.work_items}):
+        if not (STORE / f"tests-{package}.json").exists():
+            continue
+        seconds = read_trace(STORE / f"tests-{package}.json").seconds
+        kills = {job: r.output for job, r in db.results if r.output in seconds}
+        names = sorted(set(kills.values()) - steady())
+        if not names:
+            continue
+        _, _, failed = run_chosen(tree, names, 10 + sum(seconds[n] for n in names), "--maxfail=1000")
+        _note("unsteady.txt", failed)
+        _note("steady.txt", [n for n in names if n not in failed])
+        if failed:
+            print(f"fail on the unchanged source too, their mutants wait again: {failed}", flush=True)
+            forget(db, [job for job, test in kills.items() if test in failed])
+
+
+def steady() -> frozenset[str]:
+    """Killing tests that passed on the unchanged source."""
+    file = STORE / "steady.txt"
+    return frozenset(file.read_text(encoding="utf-8").splitlines()) if file.exists() else frozenset()
+
+
+def _note(name: str, tests: Sequence[str]) -> None:
+    with (STORE / name).open("a", encoding="utf-8") as file:
+        file.writelines(f"{test}\n" for test in tests)
+
+
+def forget(db: WorkDB, jobs: Sequence[str]) -> None:
+    """Take the results of these mutants out of the session: the others are written anew."""
+    kept = [(job, result) for job, result in db.results if job not in jobs]
+    items = list(db.work_items)
+    db.clear()
+    db.add_work_items(items)
+    for job, result in kept:
+        db.set_result(job, result)
+
+
+# --- survivors, again -----------------------------------------------------------------------------
+
+
+def git(*words: str) -> str:
+    """Output of a git command on this repository."""
+    return subprocess.run(["git", *words], cwd=ROOT, check=True, capture_output=True, text=True).stdout.strip()
+
+
+def survivors(db: WorkDB) -> list[tuple[WorkItem, WorkResult]]:
+    """Mutants that no test noticed, in the order of the sample."""
+    pairs = sorted(db.completed_work_items, key=lambda p: p[0].job_id)
+    return [(item, result) for item, result in pairs if result.test_outcome is TestOutcome.SURVIVED]
+
+
+def run_again(db: WorkDB, commit: str, packages: Sequence[str]) -> None:
+    """Survivors against the test files of their package that were changed since the sample was drawn."""
+    changed = git("diff", "--name-only", "--diff-filter=d", commit, "HEAD", "--", "tests", "src").split()
+    with copied_tree("HEAD") as tree:
+        for item, result in survivors(db):
+            file = str(item.mutations[0].module_path)
+            package = package_of(file)
+            own = [t for t in changed if Path(t).match(f"tests/{package}/test_*.py")]
+            if packages and package not in packages:
+                continue
+            said = _against(tree, file, result.diff or "", [file, *own])
+            if said == "failed":
+                db.set_result(item.job_id, WorkResult(WorkerOutcome.NORMAL, AGAIN, TestOutcome.KILLED, result.diff))
+            print(f"{item.job_id} {file}: {'killed now' if said == 'failed' else said}", flush=True)
+
+
+def _against(tree: Path, file: str, diff: str, tests: Sequence[str]) -> str:
+    """How these test files end with a mutant in the tree, or that it cannot be put there."""
+    patch = ["patch", "-p1", "--no-backup-if-mismatch", "-r", "-"]
+    made = subprocess.run(patch, input=f"{diff}\n", text=True, cwd=tree, capture_output=True)
+    try:
+        return "its lines are written differently now" if made.returncode else run_pytest(tree, tests, 600)[0]
+    finally:
+        (tree / file).write_text(git("show", f"HEAD:{file}") + "\n", encoding="utf-8")
