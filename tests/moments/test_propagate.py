@@ -180,3 +180,65 @@ def test_terms_that_width_moves_together_move_their_sum_as_far(shares):
     kernel = np.asarray(whole.kernel)
     parts = [replace(whole, kernel=kernel * share) for share in shares]
     assert mixed_width_var(parts, kernel) == pytest.approx(0.09)
+
+
+class Flipped(nn.Module):
+    """Many operations that keep the moments, then one without a rule."""
+
+    def __init__(self, times):
+        super().__init__()
+        self.times = times
+
+    def forward(self, x):
+        for _ in range(self.times):
+            x = x.flip(-1)
+        return torch.sort(x, dim=-1).values
+
+
+def test_a_sampled_operation_behind_a_long_chain_is_drawn_from_near_by():
+    """Its operand is drawn again from the first one only over so many steps; a thousand would exhaust the stack."""
+    graph = capture(Flipped(1100), torch.zeros(2, 4))
+    moments = propagate(graph, {}, "standard")
+    assert moments.notes == ()
+    assert moments[graph.outputs[0].value].moments.second_moment == pytest.approx(1.0, rel=0.5)
+
+
+class Limited(nn.Module):
+    """At most a number that the model holds."""
+
+    def __init__(self, limit):
+        super().__init__()
+        self.register_buffer("limit", torch.tensor(limit))
+
+    def forward(self, x):
+        return torch.minimum(x, self.limit)
+
+
+@pytest.mark.parametrize(("limit", "second"), [(float("inf"), 1.0), (0.0, 0.5), ([0.0], 0.5), (0, 0.5)])
+def test_one_number_is_a_constant_of_a_function_also_if_it_is_infinite(limit, second):
+    graph = capture(Limited(limit), torch.zeros(2, 4))
+    found = propagate(graph, {}, "standard")[graph.outputs[0].value]
+    assert found.provenance == "theory"
+    assert found.moments.second_moment == pytest.approx(second, rel=1e-9)
+
+
+class Numbers(nn.Module):
+    """What it computes from known numbers: places, and a scaled table."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("table", torch.tensor([1.0, -3.0]))
+
+    def forward(self, x):
+        places = torch.arange(2) + 1
+        scaled = self.table * 2.0
+        return x * scaled[0] + places.sum()
+
+
+def test_known_numbers_have_moments_where_they_are_no_places():
+    graph = capture(Numbers(), torch.zeros(2, 4))
+    moments = propagate(graph, {}, "standard")
+    made = {op.name: moments[op.output].moments for op in graph.ops[:3]}
+    assert made["mul"].mean == -2.0
+    assert made["mul"].second_moment == 20.0
+    assert made["add"] is None

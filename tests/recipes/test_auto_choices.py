@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 import fanin
 from fanin.initializers import ForgetBias, Normal, Ones, Orthogonal, Zeros
@@ -336,12 +337,52 @@ def rules_of(model, x):
     return {a.rule for a in fanin.plan(model, x).values() if a.role == "weight"}
 
 
-@pytest.mark.parametrize("pool", [nn.MaxPool1d(2, 1), nn.AdaptiveMaxPool1d(6)])
-def test_a_maximum_between_its_layers_keeps_a_stack_from_being_mirrored(pool):
-    convs = [m for _ in range(5) for m in (nn.Conv1d(8, 8, 3, padding=1), nn.ReLU())]
-    plan = fanin.plan(nn.Sequential(*convs[:4], pool, *convs[4:], nn.Conv1d(8, 4, 1)), normal(2, 8, 9))
+class Between(nn.Module):
+    """Convolutions in a chain, with an operation between the second and the third."""
+
+    def __init__(self, between, n=1):
+        super().__init__()
+        conv = (nn.Conv1d, nn.Conv2d, nn.Conv3d)[n - 1]
+        self.convs = nn.ModuleList(conv(4, 4, 3, padding=1) for _ in range(4))
+        self.between, self.head = between, nn.Linear(4, 2)
+
+    def forward(self, x):
+        for i, conv in enumerate(self.convs):
+            x = torch.relu(conv(x))
+            x = self.between(x) if i == 1 else x
+        return self.head(x.flatten(2).mean(-1))
+
+
+def pool(name, n, **more):
+    return lambda x: getattr(F, f"{name}{n}d")(x, 2, **more)
+
+
+def first(pool):
+    return lambda x: pool(x)[0]
+
+
+MAXIMA = {
+    **{f"max_pool{n}d": (pool("max_pool", n), n) for n in (1, 2, 3)},
+    **{f"max_pool{n}d_with_indices": (first(pool("max_pool", n, return_indices=True)), n) for n in (1, 2, 3)},
+    **{f"adaptive_max_pool{n}d": (pool("adaptive_max_pool", n), n) for n in (1, 2, 3)},
+    **{f"fractional_max_pool{n}d": (pool("fractional_max_pool", n, output_ratio=(0.5,) * n), n) for n in (2, 3)},
+    "amax": (lambda x: x.amax(-1, keepdim=True), 1),
+    "permute": (lambda x: x.permute(0, 2, 1), 1),
+    "transpose": (lambda x: x.transpose(1, 2), 1),
+    "movedim": (lambda x: x.movedim(1, 2), 1),
+}
+
+
+@pytest.mark.parametrize("name", MAXIMA)
+def test_what_breaks_pairs_of_units_keeps_a_stack_from_being_mirrored(name):
+    between, n = MAXIMA[name]
+    plan = fanin.plan(Between(between, n), normal(2, 4, *[4] * n))
     assert "mirrored" not in {a.rule for a in plan.values()}
-    assert any("cannot be mirrored" in w for w in plan.warnings)
+    assert any(f"cannot be mirrored: {name} is between its layers" in w for w in plan.warnings)
+
+
+def test_a_mean_between_its_layers_lets_a_stack_be_mirrored():
+    assert "mirrored" in rules_of(Between(lambda x: F.avg_pool1d(x, 2)), normal(2, 4, 4))
 
 
 def test_a_grouped_map_keeps_a_stack_from_being_mirrored():
@@ -549,3 +590,10 @@ def test_maps_that_no_activation_feeds_count_on_an_input_of_rms_1():
     assert fanin.plan(model, normal(8, 16))["2.weight"].std == pytest.approx(1 / 8, rel=1e-6)
     linear = Stream([nn.Sequential(nn.Linear(64, 64), nn.Linear(64, 64)) for _ in range(4)])
     assert fanin.plan(linear, normal(8, 16))["bodies.0.1.weight"].std == pytest.approx(0.5 / 8, rel=1e-6)
+
+
+# ---------------------------------------------------------------------- where the numbers are from
+def test_a_derivation_says_what_was_measured_and_what_was_predicted():
+    plan = fanin.plan(nn.Sequential(nn.Linear(8, 16), nn.Tanh(), nn.Linear(16, 4)), normal(4, 8))
+    said = [next(s.formula for s in plan[name].steps if s.quantity == "E x²") for name in ("0.weight", "2.weight")]
+    assert said == ["measured on the given input", "second moment of what it reads, predicted (theory)"]

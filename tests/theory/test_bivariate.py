@@ -63,6 +63,27 @@ def test_gap_and_product_are_two_ways_to_one_number(name, q, c):
     assert second - bivariate_gap(name, 1.0 - c, q=q) == pytest.approx(bivariate(name, c, q=q), abs=1e-10 * second)
 
 
+@pytest.mark.parametrize("c", [0.5, -0.5])
+def test_a_steep_function_takes_more_panels_than_the_first(c):
+    """E (f1 - f2)² / 2 and E f² - E f1 f2 are integrated apart."""
+
+    def steep(x):
+        return np.tanh(100.0 * x)
+
+    second = gaussian_moments(steep).second
+    assert bivariate_gap(steep, 1.0 - c) == pytest.approx(second - bivariate(steep, c), rel=1e-9)
+
+
+@pytest.mark.parametrize("gap", [1e-4, 0.01, 0.3, 1.5])
+def test_the_gap_of_a_sine_is_known_in_closed_form(gap):
+    """E sin(w u1) sin(w u2) = (exp(-w² gap) - exp(-w² (2 - gap))) / 2 for unit variances and c = 1 - gap."""
+    w = 3.0
+    want = 0.5 * (1.0 - math.exp(-2.0 * w * w)) - 0.5 * (math.exp(-w * w * gap) - math.exp(-w * w * (2.0 - gap)))
+    slope = 0.5 * w * w * (math.exp(-w * w * gap) + math.exp(-w * w * (2.0 - gap)))
+    assert bivariate_gap(lambda x: np.sin(w * x), gap) == pytest.approx(want, rel=1e-9)
+    assert bivariate_slope(lambda x: np.sin(w * x), gap) == pytest.approx(slope, rel=1e-8, abs=1e-9)
+
+
 def test_ends():
     for name in ("tanh", "relu6", "silu"):
         m = gaussian_moments(name, q=0.4)

@@ -155,6 +155,12 @@ def test_kinks_are_found(name, std):
     assert all(min(abs(k - f) for f in found) < 1e-6 for k in expected)
 
 
+@pytest.mark.parametrize("kink", [0.7 + 4e-12, -1.3 - 3e-12, 2.123456789876])
+def test_a_kink_is_found_to_twelve_digits(kink):
+    (found,) = find_kinks(resolve(lambda x: np.abs(x - kink)), mean=0.0, std=1.0)
+    assert found == pytest.approx(kink, rel=0.0, abs=1e-12)
+
+
 def test_elementwise_gives_back_the_function():
     np.testing.assert_array_equal(elementwise(np.tanh)(GRID), np.tanh(GRID))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import itertools
 import json
 import sys
 import time
@@ -21,6 +22,7 @@ from tools.mutants.sample import ROOT
 
 STORE = ROOT / ".mutants"
 _QUICK = 0.3  # seconds of a test, below which it runs before the slower ones of other files
+_BUDGET = 30.0  # seconds of tests after which a mutant counts as survived
 
 
 class Tracing:
@@ -183,7 +185,11 @@ def _contains(node: Any, line: int, column: int) -> bool:
 
 
 def chosen_tests(tree: Path, spec: MutationSpec, trace: Trace) -> list[list[str]]:
-    """The tests that can notice a mutant, in groups, likely ones first; each group in the order in which it runs."""
+    """The tests that can notice a mutant, in groups, likely ones first; each group in the order in which it runs.
+
+    Tests beyond `_BUDGET` are left out: such a mutant can count as survived where a later test would notice it, never
+    the other way round.
+    """
     file = str(spec.module_path)
     inside = file.removeprefix("src/fanin/")
     lines, in_function = around((tree / file).read_text(encoding="utf-8"), *spec.start_pos)
@@ -192,11 +198,19 @@ def chosen_tests(tree: Path, spec: MutationSpec, trace: Trace) -> list[list[str]
     wider = trace.running(inside, list(trace.lines.get(inside, {}))) | trace.spawned
     groups = [direct, wider] if in_function and wider > doctests else [direct, wider, set(trace.seconds)]
     seen: set[str] = set()
-    out = []
+    out, left = [], _BUDGET
     for group in groups:
-        out.append(in_order(group - seen, trace.seconds))
+        affordable = within(left, in_order(group - seen, trace.seconds), trace.seconds)
+        left -= sum(trace.seconds[n] for n in affordable)
+        out.append(affordable)
         seen |= group
     return [group for group in out if group]
+
+
+def within(budget: float, names: Sequence[str], seconds: Mapping[str, float]) -> list[str]:
+    """The first of some tests, as many as a number of seconds allows."""
+    ends = itertools.accumulate(seconds[n] for n in names)
+    return [name for name, end in zip(names, ends, strict=True) if end <= budget]
 
 
 def in_order(names: set[str], seconds: Mapping[str, float]) -> list[str]:

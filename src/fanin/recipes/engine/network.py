@@ -99,10 +99,6 @@ class Network:
             return None
         return self.branches.get((use.branch.stream, use.branch.index))
 
-    def stream_start(self, stream: int) -> int | None:
-        """Value index that a residual stream starts from."""
-        return next((s.start for s in self.roles.streams if s.number == stream), None)
-
     @cached_property
     def width(self) -> int:
         """Width of the model: features of its residual streams, or the most common fan_in where there are none."""
