@@ -11,7 +11,7 @@ cosmic-ray lists the mutants, makes them and keeps the session; this package dra
 * `reach`: a mutant runs against the tests of its own package, ``tests/PACKAGE`` without the slow ones, and the doctests
   of its file. One run under coverage beforehand notes which tests run which lines. The tests that run the changed
   statement come first, then those that run anything of the file or start a process, and for a statement at the top of a
-  file, which runs when it is imported, all others of the package. After half a minute of tests a mutant counts as
+  file, which runs when it is imported, all others of the package. After 15 s of tests a mutant counts as
   survived, even if a later test would notice it: ``--again`` runs whole files of tests against it.
 * `processes`: everything happens in a copy of the committed tree in a temporary folder, in processes that are forked
   when the heavy libraries are imported and fanin is not. Tests that take six times the processor time of the unchanged

@@ -67,13 +67,13 @@ def mutated(tree: Path, spec: MutationSpec) -> Iterator[str]:
 
 def judge(tree: Path, spec: MutationSpec, trace: Trace) -> WorkResult:
     """Whether a test notices a mutant; the output is the name of the test that does, or why it counts as noticed."""
+    names = chosen_tests(tree, spec, trace)
     with mutated(tree, spec) as diff:
-        for names in chosen_tests(tree, spec, trace):
-            ended, text, failed = run_chosen(tree, names, sum(trace.seconds[n] for n in names))
-            if ended != "passed":
-                said = failed[0] if failed else f"{ended}: {text[-400:]}"
-                return WorkResult(WorkerOutcome.NORMAL, said, TestOutcome.KILLED, diff)
-    return WorkResult(WorkerOutcome.NORMAL, "", TestOutcome.SURVIVED, diff)
+        ended, text, failed = run_chosen(tree, names, sum(trace.seconds[n] for n in names))
+    if ended == "passed":
+        return WorkResult(WorkerOutcome.NORMAL, "", TestOutcome.SURVIVED, diff)
+    said = failed[0] if failed else f"{ended}: {text[-400:]}"
+    return WorkResult(WorkerOutcome.NORMAL, said, TestOutcome.KILLED, diff)
 
 
 def pending(db: WorkDB, packages: Sequence[str]) -> list[WorkItem]:

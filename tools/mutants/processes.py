@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import resource
 import signal
@@ -18,8 +19,30 @@ from tools.mutants.sample import ROOT
 
 HEAVY = ("torch", "torch._dynamo", "torch.func", "torch.nn.utils.parametrizations", "numpy", "numba", "mpmath")
 HEAVY += ("scipy.stats", "scipy.special", "scipy.optimize", "scipy.integrate", "scipy.interpolate", "scipy.sparse")
-HEAVY += ("hypothesis", "jinja2", "rich", "rich.table", "typer")
-FIXED = ("-n0", "-x", "-q", "-m", "not slow", "-p", "no:randomly", "-W", "ignore::pytest.PytestAssertRewriteWarning")
+HEAVY += (
+    "pytest",
+    "xdist",
+    "hypothesis",
+    "hypothesis.strategies",
+    "pygments.lexers",
+    "jinja2",
+    "rich",
+    "rich.table",
+    "typer",
+)
+FIXED = (
+    "-n0",
+    "-x",
+    "-q",
+    "-m",
+    "not slow",
+    "-p",
+    "no:randomly",
+    "-p",
+    "no:anyio",
+    "-W",
+    "ignore::pytest.PytestAssertRewriteWarning",
+)
 
 
 def import_heavy() -> None:
@@ -29,6 +52,7 @@ def import_heavy() -> None:
             __import__(name)
         except ImportError:
             print(f"{name} is not installed: each run of the tests that need it imports or skips it", file=sys.stderr)
+    gc.freeze()  # a collection in a child does not touch, and so copy, what is here
 
 
 @contextmanager

@@ -22,7 +22,7 @@ from tools.mutants.sample import ROOT
 
 STORE = ROOT / ".mutants"
 _QUICK = 0.3  # seconds of a test, below which it runs before the slower ones of other files
-_BUDGET = 30.0  # seconds of tests after which a mutant counts as survived
+_BUDGET = 15.0  # seconds of tests after which a mutant counts as survived
 
 
 class Tracing:
@@ -184,11 +184,11 @@ def _contains(node: Any, line: int, column: int) -> bool:
     return begins and (line, column) < (node.end_lineno, node.end_col_offset)
 
 
-def chosen_tests(tree: Path, spec: MutationSpec, trace: Trace) -> list[list[str]]:
-    """The tests that can notice a mutant, in groups, likely ones first; each group in the order in which it runs.
+def chosen_tests(tree: Path, spec: MutationSpec, trace: Trace) -> list[str]:
+    """The tests that can notice a mutant, likely ones first, for as long as `_BUDGET`.
 
-    Tests beyond `_BUDGET` are left out: such a mutant can count as survived where a later test would notice it, never
-    the other way round.
+    Where later tests are left out, a mutant can count as survived that one of them would notice, never the other way
+    round.
     """
     file = str(spec.module_path)
     inside = file.removeprefix("src/fanin/")
@@ -196,15 +196,9 @@ def chosen_tests(tree: Path, spec: MutationSpec, trace: Trace) -> list[list[str]
     doctests = {n for n in trace.seconds if n.partition("::")[0] == file}
     direct = trace.running(inside, lines) | doctests
     wider = trace.running(inside, list(trace.lines.get(inside, {}))) | trace.spawned
-    groups = [direct, wider] if in_function and wider > doctests else [direct, wider, set(trace.seconds)]
-    seen: set[str] = set()
-    out, left = [], _BUDGET
-    for group in groups:
-        affordable = within(left, in_order(group - seen, trace.seconds), trace.seconds)
-        left -= sum(trace.seconds[n] for n in affordable)
-        out.append(affordable)
-        seen |= group
-    return [group for group in out if group]
+    others = set() if in_function and wider > doctests else set(trace.seconds)
+    groups = direct, wider - direct, others - wider - direct
+    return within(_BUDGET, [n for group in groups for n in in_order(group, trace.seconds)], trace.seconds)
 
 
 def within(budget: float, names: Sequence[str], seconds: Mapping[str, float]) -> list[str]:
