@@ -15,6 +15,7 @@ from fanin.graph.roles.label import roles
 from fanin.initializers import Constant, ForgetBias, Ones, Orthogonal, VarianceScaling, Zeros
 from fanin.recipes.engine.activation_facts import bend, is_bounded, is_odd, mirror_slope, moments_of
 from fanin.recipes.engine.network import Network, tap_share
+from fanin.recipes.reading.departures import departures
 from fanin.recipes.step import Step
 from fanin.theory.moments import gaussian_moments
 
@@ -472,3 +473,31 @@ def test_values_made_of_parameters_alone_are_no_data():
     assert made <= net.weight_only
     assert not {net.data_operand(op) for op in products} & net.weight_only
     assert [net.data_operand(op) for op in products] == [net.graph.inputs[0], products[1].inputs[1]]
+
+
+# ---------------------------------------------------------------------- derivations
+def test_a_derivation_ends_in_one_std_and_a_fixed_law_has_none():
+    plan = fanin.plan(nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 4)), normal(4, 8))
+    for name in ("0.weight", "2.weight"):
+        quantities = [s.quantity for s in plan[name].steps if s.quantity != "evidence"]
+        assert quantities[0] == "fan_in"
+        assert quantities[-1] == "std"
+        assert quantities.count("std") == 1
+    state = fanin.plan(nn.LSTM(8, 8), normal(3, 2, 8))["weight_hh_l0"]
+    assert [s.quantity for s in state.steps] == ["evidence"]
+
+
+def test_what_stays_says_why_and_what_it_holds():
+    model = nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 4))
+    model[0].weight.requires_grad_(False)
+    frozen = fanin.plan(model, normal(4, 64))["0.weight"].reason
+    assert frozen.startswith("it is frozen (requires_grad=False): uniform within")
+    kept = fanin.plan(model, normal(4, 64), recipe="keep")["2.weight"].reason
+    assert kept.startswith("uniform")
+
+
+@pytest.mark.parametrize(("value", "wrong"), [(1.1e-6, True), (1e-6, False)])
+def test_a_small_constant_is_compared_with_its_own_size(value, wrong):
+    values = np.full((4, 4), value, dtype=np.float32)
+    found = list(departures("w", values, Constant(float(np.float32(1e-6))), None, "float32", 5.0))
+    assert [m.quantity for m in found] == ["values"] * wrong
