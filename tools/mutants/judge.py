@@ -6,7 +6,7 @@ import os
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from cosmic_ray.work_db import WorkDB
 from cosmic_ray.work_item import MutationSpec, TestOutcome, WorkerOutcome, WorkItem, WorkResult
 
 from tools.mutants.processes import copied_tree, run_pytest
-from tools.mutants.reach import STORE, Trace, chosen_tests, package_of, read_trace, traced
+from tools.mutants.reach import STORE, Trace, chosen_tests, every_test, package_of, read_trace, traced
 from tools.mutants.sample import ROOT
 
 AGAIN = "killed by a test written since"
@@ -164,27 +164,42 @@ def survivors(db: WorkDB) -> list[tuple[WorkItem, WorkResult]]:
     return [(item, result) for item, result in pairs if result.test_outcome is TestOutcome.SURVIVED]
 
 
-def run_again(db: WorkDB, commit: str, packages: Sequence[str]) -> None:
-    """Survivors against the test files of their package that were changed since the sample was drawn."""
+class Newer:
+    """A pytest plugin: of these files, run the tests that have none of these names."""
+
+    def __init__(self, known: Collection[str], whole: Collection[str]) -> None:
+        self.known, self.whole = known, whole
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_collection_modifyitems(self, items: list[Any]) -> None:
+        """Choose."""
+        whole = [i for i in items if i.nodeid.partition("::")[0] in self.whole]
+        items[:] = [i for i in items if i.nodeid not in self.known and i not in whole] + whole
+
+
+def run_again(db: WorkDB, commit: str, packages: Sequence[str], whole: Sequence[str]) -> None:
+    """Survivors against the tests of their package that were written since the sample was drawn, and whole files."""
     changed = git("diff", "--name-only", "--diff-filter=d", commit, "HEAD", "--", "tests", "src").split()
     with copied_tree("HEAD") as tree:
         for item, result in survivors(db):
             file = str(item.mutations[0].module_path)
             package = package_of(file)
-            own = [t for t in changed if Path(t).match(f"tests/{package}/test_*.py")]
             if packages and package not in packages:
                 continue
-            said = _against(tree, file, result.diff or "", [file, *own])
-            if said == "failed":
+            own = [t for t in changed if Path(t).match(f"tests/{package}/test_*.py")]
+            named = [t for t in whole if Path(t).parts[1] == package]
+            plugin = Newer(every_test(package), named)
+            said = _against(tree, file, result.diff or "", list(dict.fromkeys([file, *own, *named])), plugin)
+            if said in ("failed", "late"):
                 db.set_result(item.job_id, WorkResult(WorkerOutcome.NORMAL, AGAIN, TestOutcome.KILLED, result.diff))
-            print(f"{item.job_id} {file}: {'killed now' if said == 'failed' else said}", flush=True)
+            print(f"{item.job_id} {file}: {said}", flush=True)
 
 
-def _against(tree: Path, file: str, diff: str, tests: Sequence[str]) -> str:
-    """How these test files end with a mutant in the tree, or that it cannot be put there."""
+def _against(tree: Path, file: str, diff: str, tests: Sequence[str], plugin: object) -> str:
+    """How these tests end with a mutant in the tree, or that it cannot be put there."""
     patch = ["patch", "-p1", "--no-backup-if-mismatch", "-r", "-"]
     made = subprocess.run(patch, input=f"{diff}\n", text=True, cwd=tree, capture_output=True)
     try:
-        return "its lines are written differently now" if made.returncode else run_pytest(tree, tests, 600)[0]
+        return "its lines are written differently now" if made.returncode else run_pytest(tree, tests, 300, plugin)[0]
     finally:
         (tree / file).write_text(git("show", f"HEAD:{file}") + "\n", encoding="utf-8")

@@ -22,7 +22,8 @@ from tools.mutants.sample import ROOT
 
 STORE = ROOT / ".mutants"
 _QUICK = 0.3  # seconds of a test, below which it runs before the slower ones of other files
-_BUDGET = 15.0  # seconds of tests after which a mutant counts as survived
+_BUDGET = 10.0  # seconds of tests after which a mutant counts as survived
+_TRACED = 100.0  # seconds of processor time after which no further test of a package is traced
 
 
 class Tracing:
@@ -68,6 +69,8 @@ class Tracing:
         yield
         self._switch("")
         self.tests[item.nodeid] |= {"seconds": time.process_time() - begin, "spawned": self.spawned}
+        if time.process_time() > _TRACED:
+            item.session.shouldstop = f"{_TRACED:g} s of tests are traced"
 
     def pytest_runtest_logreport(self, report: Any) -> None:
         """A test that fails on the unchanged source judges no mutant."""
@@ -144,6 +147,12 @@ def read_trace(file: Path) -> Trace:
             for file, lines in data["lines"].items()
         },
     )
+
+
+def every_test(package: str) -> frozenset[str]:
+    """The tests of a package when it was traced, those that failed included; none if it was not."""
+    file = STORE / f"tests-{package}.json"
+    return frozenset(json.loads(file.read_text(encoding="utf-8"))["tests"]) if file.exists() else frozenset()
 
 
 # --- which of them can notice a mutant ------------------------------------------------------------
