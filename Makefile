@@ -2,7 +2,7 @@
 #   make demo   the main job on real data           make check  lint, types, import contracts, tests
 #   make test   the tests                           make bench  speed in short (minutes); results in build/bench/
 #   make docs   pages that are made from the code   make bench-all  every benchmark in full (hours); benchmarks/results/
-#   make mutants  small changes of the source, and whether the tests notice them (hours)
+#   make mutants  small changes of the source, and whether the tests notice them (an hour or two)
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -71,7 +71,7 @@ docs: $(VENV)/.dev
 	$(BIN)/python -m tools.reference_pages
 	$(BIN)/python -m tools.lab_page --page
 
-# Hours for a whole sample; the session is in .mutants, and a second call goes on where the first stopped.
+# An hour or two for a whole sample; the session is in .mutants, and a second call goes on where the first stopped.
 mutants: $(VENV)/.dev
 	OMP_NUM_THREADS=1 PYTHONPATH=src:. $(BIN)/python -m tools.mutants --sample 200 --seed 1 --out $(RESULTS)/mutants.md
 
