@@ -224,3 +224,43 @@ def test_rectangular_mirrored_maps_keep_the_second_moment():
     assert latent.square().mean().item() == pytest.approx(1.0, rel=0.02)
     half = w[:128, :32]
     torch.testing.assert_close(w, torch.cat([torch.cat([half, -half], 1), torch.cat([-half, half], 1)]))
+
+
+@pytest.mark.parametrize("width", [3, 5, 24, 63])
+def test_an_odd_mirrored_network_computes_what_the_even_one_does(width):
+    """The unit left over of 2 units and more changes nothing at step 0, and nothing is drawn differently for it."""
+    sides = ("output", "both", "both", "input")
+    laws = [MirroredOrthogonal(side=side) for side in sides]
+    x = gaussian(5, 16)
+
+    def network(units):
+        z, sizes = x, (16, units, units, units, 10)
+        for i, (law, out, inputs) in enumerate(zip(laws, sizes[1:], sizes, strict=False)):
+            z = (z if i == 0 else torch.relu(z)) @ drawn(law, (out, inputs), str(i)).T
+        return z
+
+    even = width - width % 2
+    torch.testing.assert_close(network(even + 1), network(even), rtol=1e-12, atol=1e-12)
+    assert not torch.allclose(network(even + 2), network(even))
+
+
+def test_the_unit_left_over_reads_as_much_as_the_others_in_a_direction_of_its_own():
+    first, second = (drawn(MirroredOrthogonal(side="both"), (65, 65), name) for name in ("one", "two"))
+    for w in (first, second):
+        assert w[64].norm().item() == pytest.approx(w[0].norm().item(), rel=1e-6)
+        assert not w[:, 64].any()
+        torch.testing.assert_close(w[64, :32], -w[64, 32:64])
+        cosines = w[:64] @ w[64] / w[64].square().sum()
+        assert cosines.abs().max() < 0.9
+    assert abs(torch.cosine_similarity(first[64], second[64], dim=0)) < 5.0 / math.sqrt(32)
+
+
+def test_the_inputs_of_the_unit_left_over_are_those_a_flatten_puts_last():
+    conv = drawn(MirroredOrthogonal(side="output", kernel="flat"), (5, 2, 3), "conv")
+    x = gaussian(4, 2, 8)
+    z = torch.relu(nn.functional.conv1d(x, conv)).flatten(1)
+    right, wrong = (z @ drawn(MirroredOrthogonal(side="input", inputs_per_unit=n), (10, 30), "head").T for n in (6, 1))
+    mirrored = torch.relu(nn.functional.conv1d(-x, conv)).flatten(1)
+    back = mirrored @ drawn(MirroredOrthogonal(side="input", inputs_per_unit=6), (10, 30), "head").T
+    torch.testing.assert_close(back, -right)  # a linear map
+    assert not torch.allclose(wrong, right)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -14,13 +16,20 @@ from fanin.moments.halves import halved_axes
 from fanin.moments.hermite import gaussian_image
 
 
-def deep(act):
-    return nn.Sequential(*[m for _ in range(16) for m in (nn.Linear(64, 64), act())], nn.Linear(64, 10))
+def deep(act, width=64):
+    widths = [64, *[width] * 16]
+    layers = [m for a, b in itertools.pairwise(widths) for m in (nn.Linear(a, b), act())]
+    return nn.Sequential(*layers, nn.Linear(width, 10))
 
 
-def convolutional():
-    layers = [m for n in (3, 16, 16, 16, 16, 16) for m in (nn.Conv2d(n, 16, 3), nn.ReLU())]
-    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 10))
+def convolutional(channels=16):
+    layers = [m for n in (3, *[channels] * 5) for m in (nn.Conv2d(n, channels, 3), nn.ReLU())]
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, 10))
+
+
+def flattened():
+    layers = [m for n in (3, 15, 15, 15, 15, 15) for m in (nn.Conv2d(n, 15, 3), nn.ReLU())]
+    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(15 * 16, 10))
 
 
 NETS = {
@@ -28,6 +37,10 @@ NETS = {
     "gelu": (lambda: deep(nn.GELU), (64, 64)),
     "leaky relu": (lambda: deep(nn.LeakyReLU), (64, 64)),
     "convolutions": (convolutional, (32, 3, 16, 16)),
+    "odd relu": (lambda: deep(nn.ReLU, 63), (64, 64)),
+    "odd gelu": (lambda: deep(nn.GELU, 33), (64, 64)),
+    "odd convolutions": (lambda: convolutional(15), (32, 3, 16, 16)),
+    "odd channels, flattened": (flattened, (32, 3, 16, 16)),
 }
 
 
@@ -51,9 +64,10 @@ def test_mirrored_layers_lie_where_theory_says(name):
         assert site.predicted.rms == pytest.approx(site.forward.rms, rel=0.1)
 
 
-def test_halves_taken_as_independent_are_noticed(monkeypatch):
-    monkeypatch.setattr(weights, "halved_axes", lambda array: ())
-    assert max(abs(site.predicted.z) for site in started("demo")) > 10
+@pytest.mark.parametrize("name", ["demo", "odd relu", "odd gelu"])
+def test_halves_taken_as_independent_are_noticed(monkeypatch, name):
+    monkeypatch.setattr(weights, "halved_axes", lambda array: {})
+    assert max(abs(site.predicted.z) for site in started(name)) > 10
 
 
 def test_independent_halves_are_not_taken_for_mirrored():

@@ -91,10 +91,16 @@ def pooled_stack():
     return nn.Sequential(*layers, nn.Flatten(), nn.Linear(8 * 16, 4)), normal(2, 1, 9, 9)
 
 
+def gathered_stack():
+    layers = [m for a in (1, *[5] * 5) for m in (nn.Conv2d(a, 5, 3, padding=1), nn.ReLU())]
+    return nn.Sequential(*layers, nn.Flatten(), nn.AvgPool1d(4), nn.Linear(101, 4)), normal(2, 1, 9, 9)
+
+
 @pytest.mark.parametrize(
     ("build", "why"),
     [
-        (lambda: (mlp([8, 16, 15, 16, 16, 16, 4], nn.ReLU), normal(5, 8)), "odd number of units"),
+        (lambda: (mlp([8, 16, 1, 16, 16, 16, 4], nn.ReLU), normal(5, 8)), "a single unit"),
+        (gathered_stack, "no multiple of it"),
         (pooled_stack, "does not pass on"),
     ],
 )
@@ -102,6 +108,80 @@ def test_where_mirroring_is_impossible_the_plan_says_why(build, why):
     plan = fanin.plan(*build())
     assert not any(isinstance(a.initializer, MirroredOrthogonal) for a in plan.values())
     assert any(why in w for w in plan.warnings)
+
+
+def deep_of(width, activation=nn.GELU):
+    return mlp([16, *[width] * 30, 10], activation).double()
+
+
+def started(width, activation=nn.GELU):
+    """A deep stack at its planned start, its hidden pre-activations and the gradients that reach them."""
+    model, x, found = deep_of(width, activation), normal(8, 16).double(), []
+    plan = fanin.init_(model, x, trial=False)
+    assert {a.rule for a in plan.values() if a.role == "weight"} == {"mirrored"}
+    h = x
+    for layer in model:
+        h = layer(h)
+        if isinstance(layer, nn.Linear):
+            h.retain_grad()
+            found.append(h)
+    h.square().sum().backward()
+    return model, [z.detach() for z in found], [z.grad for z in found]
+
+
+def deviation(width, activation=nn.GELU):
+    """How far an odd stack is from the even one with a unit less: signals and gradients of all layers, relative."""
+    (_, signals, grads), (_, even, even_grads) = started(width, activation), started(width - 1, activation)
+    pairs = [*zip(signals, even, strict=True), *zip(grads, even_grads, strict=True)]
+    return max(float((a[:, : b.shape[1]] - b).norm() / b.norm()) for a, b in pairs)
+
+
+@pytest.mark.parametrize("width", [3, 17, 63, pytest.param(129, marks=pytest.mark.slow)])
+def test_an_odd_width_starts_as_the_even_one_below_it(width):
+    assert deviation(width) < 1e-6
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("activation", [nn.GELU, nn.ReLU])
+def test_every_odd_width_starts_as_the_even_one_below_it(activation):
+    assert max(deviation(width, activation) for width in range(3, 130, 2)) < 1e-6
+
+
+def test_a_unit_left_over_that_is_read_would_be_noticed(monkeypatch):
+    values = MirroredOrthogonal.values
+    monkeypatch.setattr(
+        MirroredOrthogonal, "values", lambda law, *rest: np.where((w := values(law, *rest)) == 0.0, 0.1, w)
+    )
+    assert deviation(17) > 0.02
+
+
+def test_a_unit_left_over_is_trained_from_the_second_step_on():
+    model, x = deep_of(17), normal(8, 16).double()
+    fanin.init_(model, x)
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
+    incoming, outgoing = (model[i].weight.detach().clone() for i in (28, 30))
+    assert not outgoing[:, 16].any()
+    for step in range(2):
+        optimizer.zero_grad()
+        model(x).square().sum().backward()
+        assert bool(model[30].weight.grad[:16, 16].all())
+        assert bool(model[28].weight.grad[16].any()) == (step > 0)
+        optimizer.step()
+    assert not torch.equal(model[28].weight[16], incoming[16])
+
+
+def odd_channels():
+    layers = [m for a in (1, *[7] * 6) for m in (nn.Conv2d(a, 7, 3, padding=1), nn.ReLU())]
+    return nn.Sequential(*layers, nn.AvgPool2d(3), nn.Flatten(), nn.Linear(63, 4)).double()
+
+
+def test_odd_channels_and_their_flattened_places_are_mirrored():
+    model, x = odd_channels(), normal(16, 1, 9, 9).double()
+    plan = fanin.init_(model, x, trial=False)
+    assert {a.rule for a in plan.values() if a.role == "weight"} == {"mirrored"}
+    assert "the last has no twin" in plan["0.weight"].reason
+    torch.testing.assert_close(model(-x), -model(x))
+    assert not model[-1].weight[:, 54:].any()
 
 
 def test_shallow_stacks_and_those_without_a_linear_pair_are_not_mirrored():

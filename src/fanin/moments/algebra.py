@@ -61,7 +61,7 @@ def contraction(equation: str, operands: Sequence[JointMoments], shape: Sequence
     terms = left.split(",")
     factors = _factors(terms, operands)
     names: dict[str, str] = {}
-    sizes: dict[str, int] = {}
+    sizes: dict[str, float] = {}
     for letter, parts in factors.items():
         names[letter] = "".join(_symbol(len(sizes) + i) for i in range(len(parts)))
         sizes.update(zip(names[letter], parts, strict=True))
@@ -87,8 +87,8 @@ def _kept_places(terms: Sequence[str], operands: Sequence[JointMoments], right: 
     return None
 
 
-def _factors(terms: Sequence[str], operands: Sequence[JointMoments]) -> dict[str, tuple[int, ...]]:
-    options: dict[str, list[tuple[int, ...]]] = {}
+def _factors(terms: Sequence[str], operands: Sequence[JointMoments]) -> dict[str, tuple[float, ...]]:
+    options: dict[str, list[tuple[float, ...]]] = {}
     for term, m in zip(terms, operands, strict=True):
         for d, letter in enumerate(term):
             if m.shape[d] != 1:

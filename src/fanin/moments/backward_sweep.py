@@ -285,13 +285,10 @@ def _autograd(
 ) -> dict[int, Any]:
     import torch
 
-    from fanin.moments import kernel as kn
-
     pairs = []
     for t, g in zip(outputs, grads, strict=False):
         if g is not None and t.requires_grad:
-            drawn = kn.sample(g.covariance, g.sizes, frame.rng).reshape(g.shape)
-            pairs.append((t, torch.from_numpy(drawn).to(t.dtype)))
+            pairs.append((t, torch.from_numpy(g.drawn(frame.rng)).to(t.dtype)))
     wanted = [v for v, t in leaves.items() if t.requires_grad]
     if not pairs or not wanted:
         return {}

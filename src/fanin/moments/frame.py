@@ -229,7 +229,7 @@ class Frame:
         if math.prod(m.shape) > SAMPLE_CAP:
             raise NoRuleError(f"a tensor of shape {m.shape} is too large to draw")
         rng = np.random.default_rng((self.seed, value, env.number))
-        return (m.mean + kn.sample(m.covariance, m.sizes, rng)).reshape(m.shape)
+        return np.asarray(m.mean + m.drawn(rng))
 
 
 def _has_moments(frame: Frame, op: Op) -> bool:

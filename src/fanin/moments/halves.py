@@ -2,54 +2,95 @@
 
 Two such units are as far from independent as two can be. A kernel holds that exactly once the axis of the units is
 divided in two, (half, unit): entries of one unit and different halves have a pair kind of their own.
+
+Of an odd number of units the last one is left over. It is taken as one more pair, each of whose units counts half:
+n units are (2, n / 2). That is exact where the unit follows the law of the others, and where it is zero.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import NamedTuple
+
 import numpy as np
 
+from fanin.moments import kernel as kn
 from fanin.moments.kernel import Array
 from fanin.moments.moments import JointMoments
 
-__all__ = ["halved_axes", "measured_in_halves"]
+__all__ = ["Halves", "halved_axes", "measured_in_halves"]
 
 _ALIKE = 0.9  # correlation of the halves from which they are one another's copies or mirror images
 _FEWEST = 8  # units: fewer may look alike by chance
 
 
-def halved_axes(array: Array) -> tuple[int, ...]:
-    """The unit axes (of the first two) whose halves are copies of one another, or the negative of it.
+class Halves(NamedTuple):
+    """How an axis is divided: `size` entries, the same again times `sign`, and the entries left over."""
+
+    size: int
+    sign: int
+
+
+def halved_axes(array: Array) -> dict[int, Halves]:
+    """The unit axes (of the first two) whose halves are copies of one another (sign 1), or the negative (sign -1).
+
+    Left over are the last entry of an odd axis, and entries at its end that are all zero.
 
     Example:
         >>> a = np.random.default_rng(0).normal(size=(8, 6))
-        >>> halved_axes(np.concatenate([a, -a])), halved_axes(np.concatenate([a, -a], axis=1)), halved_axes(a)
-        ((0,), (1,), ())
+        >>> halved_axes(np.concatenate([a, -a, a[:1]]))
+        {0: Halves(size=8, sign=-1)}
+        >>> halved_axes(np.concatenate([a, a, np.zeros((8, 2))], axis=1)), halved_axes(a)
+        ({1: Halves(size=6, sign=1)}, {})
     """
-    return tuple(axis for axis in range(min(2, array.ndim)) if array.ndim > 1 and _are_alike(array, axis))
+    found = {axis: _halves(array, axis) for axis in range(min(2, array.ndim)) if array.ndim > 1}
+    return {axis: halves for axis, halves in found.items() if halves is not None}
 
 
-def _are_alike(array: Array, axis: int) -> bool:
+def _halves(array: Array, axis: int) -> Halves | None:
     size = array.shape[axis]
-    if size % 2 or size < _FEWEST:
-        return False
-    one, two = np.split(array, 2, axis=axis)
-    energy = float(np.vdot(one, one) * np.vdot(two, two))
-    return energy > 0.0 and abs(float(np.vdot(one, two))) > _ALIKE * energy**0.5
+    if size < _FEWEST:
+        return None
+    for half in dict.fromkeys((size // 2, (size - _zeros_at_end(array, axis)) // 2)):
+        one, two, _ = np.split(array, (half, 2 * half), axis=axis)
+        energy, likeness = float(np.vdot(one, one) * np.vdot(two, two)), float(np.vdot(one, two))
+        if energy > 0.0 and abs(likeness) > _ALIKE * energy**0.5:
+            return Halves(half, 1 if likeness > 0.0 else -1)
+    return None
 
 
-def measured_in_halves(array: Array, axes: tuple[int, ...], most: int) -> JointMoments:
+def _zeros_at_end(array: Array, axis: int) -> int:
+    used = np.flatnonzero(np.moveaxis(array, axis, 0).reshape(array.shape[axis], -1).any(axis=1))
+    return int(array.shape[axis]) - (int(used[-1]) + 1 if used.size else 0)
+
+
+def measured_in_halves(array: Array, axes: Mapping[int, Halves], most: int) -> JointMoments:
     """Moments of an array with these axes divided into (half, unit), on at most about `most` elements of it.
 
     Example:
         >>> a = np.random.default_rng(0).normal(size=(64, 16))
-        >>> m = measured_in_halves(np.concatenate([a, -a]), (0,), 1 << 20)
+        >>> odd = np.concatenate([a, -a, a[:1]])
+        >>> m = measured_in_halves(odd, halved_axes(odd), 1 << 20)
         >>> m.shape, m.sizes, round(float(m.kernel[0, 1, 1] / m.second_moment), 6)
-        ((128, 16), (2, 64, 16), -1.0)
+        ((129, 16), (2, 64.5, 16), -1.0)
     """
-    split = tuple(part for d, n in enumerate(array.shape) for part in ((2, n // 2) if d in axes else (n,)))
-    wide = np.asarray(array, dtype=np.float64).reshape(split)
-    rows = 1 if 0 in axes else 0
-    step = max(1, -(-array.size // most))
-    kernel = JointMoments.measured(np.take(wide, range(0, wide.shape[rows], step), axis=rows))
-    sizes = tuple(n for n in split if n != 1)
-    return JointMoments(shape=array.shape, sizes=sizes, mean=kernel.mean, kernel=kernel.kernel)
+    wide, sizes, rows = np.asarray(array, dtype=np.float64), list[float](), 1 if 0 in axes else 0
+    for axis in reversed(range(array.ndim)):
+        size = array.shape[axis]
+        wide = _in_halves(wide, axis, axes[axis]) if axis in axes else wide
+        sizes = [*((2, size / 2 if size % 2 else size // 2) if axis in axes else (size,)), *sizes]
+    taken = np.take(wide, range(0, wide.shape[rows], max(1, -(-wide.size // most))), axis=rows)
+    counts = [n * taken.shape[axis] / wide.shape[axis] for axis, n in enumerate(sizes)]
+    live = [axis for axis, n in enumerate(sizes) if n != 1]
+    kernel = kn.measure(taken.reshape([taken.shape[a] for a in live]), [counts[a] for a in live])
+    return JointMoments(shape=array.shape, sizes=tuple(sizes[a] for a in live), mean=float(taken.mean()), kernel=kernel)
+
+
+def _in_halves(array: Array, axis: int, halves: Halves) -> Array:
+    """The axis as two, (half, unit); where some are left over, every unit twice in its half, those once in each."""
+    one, two, rest = np.split(array, (halves.size, 2 * halves.size), axis=axis)
+    if not rest.shape[axis]:
+        return np.stack([one, two], axis=axis)
+    return np.stack(
+        [np.concatenate([one, one, rest], axis), np.concatenate([two, two, halves.sign * rest], axis)], axis=axis
+    )

@@ -65,12 +65,12 @@ def constant(num_axes: int, value: float) -> Array:
     return np.full((2,) * num_axes, value * value)
 
 
-def shares(size: int) -> Array:
+def shares(size: float) -> Array:
     """Chances that two indices drawn from an axis of that size (differ, agree)."""
     return np.array([1.0 - 1.0 / size, 1.0 / size])
 
 
-def average(kernel: Array, sizes: Sequence[int], axes: Iterable[int], *, keep: bool = False) -> Array:
+def average(kernel: Array, sizes: Sequence[float], axes: Iterable[int], *, keep: bool = False) -> Array:
     """Kernel of the mean over some axes; with `keep`, as the array that repeats that mean along them.
 
     Example:
@@ -83,13 +83,13 @@ def average(kernel: Array, sizes: Sequence[int], axes: Iterable[int], *, keep: b
     return np.asarray(kernel)
 
 
-def total(kernel: Array, sizes: Sequence[int], axes: Iterable[int]) -> Array:
+def total(kernel: Array, sizes: Sequence[float], axes: Iterable[int]) -> Array:
     """Kernel of the sum over some axes."""
     axes = tuple(axes)
     return average(kernel, sizes, axes) * math.prod(sizes[a] for a in axes) ** 2
 
 
-def centred(kernel: Array, sizes: Sequence[int], axes: Iterable[int]) -> Array:
+def centred(kernel: Array, sizes: Sequence[float], axes: Iterable[int]) -> Array:
     """Kernel of the array less its own mean over some axes.
 
     Example:
@@ -99,7 +99,7 @@ def centred(kernel: Array, sizes: Sequence[int], axes: Iterable[int]) -> Array:
     return kernel - average(kernel, sizes, axes, keep=True)
 
 
-def pair_mean(kernel: Array, sizes: Sequence[int]) -> float:
+def pair_mean(kernel: Array, sizes: Sequence[float]) -> float:
     """Mean of the kernel over all pairs of entries, equal ones included: E[(mean of all entries)^2]."""
     return float(average(kernel, sizes, range(kernel.ndim)))
 
@@ -114,7 +114,7 @@ def broadcast(kernel: Array, axis: int) -> Array:
     return np.repeat(np.expand_dims(kernel, axis), 2, axis)
 
 
-def merge_axes(kernel: Array, sizes: Sequence[int], axis: int) -> Array:
+def merge_axes(kernel: Array, sizes: Sequence[float], axis: int) -> Array:
     """Kernel with `axis` and the one after it read as a single axis: pairs that differ there are averaged."""
     n, m = sizes[axis], sizes[axis + 1]
     k = np.moveaxis(kernel, (axis, axis + 1), (0, 1))
@@ -131,7 +131,7 @@ def split_axis(kernel: Array, axis: int) -> Array:
     return np.moveaxis(both, (0, 1), (axis, axis + 1))
 
 
-def contract(equation: str, operands: Sequence[Array], sizes: dict[str, int]) -> Array:
+def contract(equation: str, operands: Sequence[Array], sizes: dict[str, float]) -> Array:
     """Kernel of the einsum of independent arrays.
 
     A summed axis of size n counts n agreeing and n (n - 1) differing pairs.
@@ -148,16 +148,22 @@ def contract(equation: str, operands: Sequence[Array], sizes: dict[str, int]) ->
     return np.asarray(np.einsum(f"{','.join([*terms, *summed])}->{right}", *operands, *weights))
 
 
-def measure(values: Array) -> Array:
+def measure(values: Array, sizes: Sequence[float] | None = None) -> Array:
     """Kernel of a given array: products averaged over all pairs of entries of each kind.
+
+    Args:
+        values: the array.
+        sizes: of its axes, where its entries are a multiple of those that they stand for.
 
     Example:
         >>> measure(np.array([1.0, -1.0]))
         array([-1.,  1.])
+        >>> measure(np.array([1.0, 1.0, -1.0, -1.0]), (2.0,))
+        array([-1.,  1.])
     """
     axes = tuple(range(values.ndim))
     kernel = _energies(np.asarray(values, dtype=np.float64), axes)
-    for axis, size in enumerate(values.shape):
+    for axis, size in enumerate(values.shape if sizes is None else sizes):
         k = np.moveaxis(kernel, axis, 0)
         differ = k[1] if size == 1 else (k[0] - k[1] / size) / (1.0 - 1.0 / size)
         kernel = np.stack((differ, k[1]), axis)
@@ -188,18 +194,18 @@ def _averaged(values: Array, axis: int) -> Array:
     return np.asarray(mean).reshape(*shape[:axis], 1, *shape[axis + 1 :])
 
 
-def sample(kernel: Array, sizes: Sequence[int], rng: np.random.Generator) -> Array:
+def sample(kernel: Array, sizes: Sequence[float], rng: np.random.Generator) -> Array:
     """A Gaussian array of mean 0 with that (centred) kernel.
 
     White noise is split into its part constant along each axis and the rest; each of the 2^n parts is multiplied by
     the root of the kernel's eigenvalue there, so negative correlations (centred weights) are drawn as exactly as
     positive ones.
     """
-    noise = rng.standard_normal(tuple(sizes))
+    noise = rng.standard_normal(tuple(int(n) for n in sizes))
     return coloured(noise, root_eigenvalues(kernel, sizes))
 
 
-def root_eigenvalues(kernel: Array, sizes: Sequence[int]) -> Array:
+def root_eigenvalues(kernel: Array, sizes: Sequence[float]) -> Array:
     """Roots of the eigenvalues of the covariance on the (constant, varying) part of each axis."""
     for axis, size in enumerate(sizes):
         k = np.moveaxis(kernel, axis, 0)

@@ -27,7 +27,8 @@ class JointMoments:
     Attributes:
         shape: shape of the tensor.
         sizes: sizes of the kernel's axes, row-major: a dimension that a view made out of several keeps them apart, so
-            that the view back loses nothing; a dimension of size 1 has none.
+            that the view back loses nothing; a dimension of size 1 has none. An odd dimension of n units in two halves
+            is (2, n / 2): the unit left over counts half in each (see `fanin.moments.halves`).
         mean: mean of all entries.
         kernel: E[x_I x_J] by which axes I and J share; see `fanin.moments.kernel`.
         width_var: variance of the log of the second moment that finite width upstream has caused (sum of kappa / n).
@@ -41,7 +42,7 @@ class JointMoments:
     """
 
     shape: tuple[int, ...]
-    sizes: tuple[int, ...]
+    sizes: tuple[float, ...]
     mean: float
     kernel: Array
     width_var: float = 0.0
@@ -120,7 +121,7 @@ class JointMoments:
         """Axes of the kernel that make up several dimensions."""
         return tuple(a for d in dims for a in self.axes(d))
 
-    def dim_sizes(self, dim: int) -> tuple[int, ...]:
+    def dim_sizes(self, dim: int) -> tuple[float, ...]:
         """Sizes of the axes of one dimension."""
         return tuple(self.sizes[a] for a in self.axes(dim))
 
@@ -139,11 +140,27 @@ class JointMoments:
     def merged(self, *dims: int) -> JointMoments:
         """The same tensor with a single axis for each of these dimensions."""
         dims = tuple(d % max(len(self.shape), 1) for d in dims)
-        parts = [
+        parts: list[tuple[float, ...]] = [
             (self.shape[d],) if d in dims and self.shape[d] != 1 else self.dim_sizes(d) for d in range(len(self.shape))
         ]
         sizes = tuple(s for part in parts for s in part)
         return replace(self, sizes=sizes, kernel=refactor(self.kernel, self.sizes, sizes))
+
+    @property
+    def whole(self) -> JointMoments:
+        """The same tensor without halves that share a unit, so that its axes can be counted and drawn.
+
+        Example:
+            >>> JointMoments(shape=(9,), sizes=(2, 4.5), mean=0.0, kernel=kn.iid(2, var=1.0)).whole.sizes
+            (9,)
+        """
+        dims = range(len(self.shape))
+        return self.merged(*(d for d in dims if any(not float(n).is_integer() for n in self.dim_sizes(d))))
+
+    def drawn(self, rng: np.random.Generator) -> Array:
+        """A Gaussian array of mean 0 with this covariance."""
+        m = self.whole
+        return kn.sample(m.covariance, m.sizes, rng).reshape(self.shape)
 
     @property
     def own_var(self) -> float:
@@ -182,7 +199,7 @@ class JointMoments:
         bounds = set(itertools.accumulate((n for n in shape if n != 1), lambda a, b: a * b))
         own = list(itertools.accumulate(self.sizes, lambda a, b: a * b))
         edges = sorted(bounds)
-        kept = sorted(bounds | {b for b in own if _fits(b, edges)})
+        kept = sorted(bounds | {b for b in own if _fits(b, edges)} | _middles(own, edges))
         sizes = _capped(_ratios(kept), edges)
         places = self.places if tuple(shape) == self.shape else None
         kernel = refactor(self.kernel, self.sizes, sizes)
@@ -236,24 +253,39 @@ class JointMoments:
 
 
 @lru_cache(maxsize=1 << 16)
-def _axes(shape: tuple[int, ...], sizes: tuple[int, ...], dim: int) -> tuple[int, ...]:
+def _axes(shape: tuple[int, ...], sizes: tuple[float, ...], dim: int) -> tuple[int, ...]:
     start, end = math.prod(shape[:dim]), math.prod(shape[: dim + 1])
-    bounds = [1, *itertools.accumulate(sizes, lambda a, b: a * b)]
+    bounds: list[float] = [1, *itertools.accumulate(sizes, lambda a, b: a * b)]
     return tuple(i for i in range(len(sizes)) if start <= bounds[i] and bounds[i + 1] <= end)
 
 
-def _fits(bound: int, edges: Sequence[int]) -> bool:
+def _fits(bound: float, edges: Sequence[float]) -> bool:
     """Whether an axis limit is at a whole number of rows inside the dimension that holds it."""
     below = max((e for e in edges if e <= bound), default=1)
     above = min((e for e in edges if e >= bound), default=bound)
     return bound % below == 0 and above % bound == 0
 
 
-def _ratios(bounds: Sequence[int]) -> tuple[int, ...]:
-    return tuple(b // a for a, b in itertools.pairwise([1, *bounds]))
+def _middles(own: Sequence[float], edges: Sequence[float]) -> set[float]:
+    """Limits between two halves of an odd dimension that the edges keep whole."""
+    found = set()
+    for bound, after in itertools.pairwise(own):
+        below = max((e for e in edges if e <= bound), default=1)
+        if after % bound and after in edges and bound % below == 0:
+            found.add(bound)
+    return found
 
 
-def _capped(sizes: tuple[int, ...], edges: Sequence[int]) -> tuple[int, ...]:
+def _ratio(a: float, b: float) -> float:
+    """Their quotient, as an int where it is whole."""
+    return int(a // b) if a % b == 0 else a / b
+
+
+def _ratios(bounds: Sequence[float]) -> tuple[float, ...]:
+    return tuple(_ratio(b, a) for a, b in itertools.pairwise([1, *bounds]))
+
+
+def _capped(sizes: tuple[float, ...], edges: Sequence[float]) -> tuple[float, ...]:
     """Sizes with the last inner limits dropped until there are at most `MAX_AXES`."""
     bounds = list(itertools.accumulate(sizes, lambda a, b: a * b))
     inner = [b for b in bounds if b not in set(edges)]
@@ -262,7 +294,7 @@ def _capped(sizes: tuple[int, ...], edges: Sequence[int]) -> tuple[int, ...]:
     return _ratios(bounds)
 
 
-def refactor(kernel: Array, sizes: Sequence[int], target: Sequence[int]) -> Array:
+def refactor(kernel: Array, sizes: Sequence[float], target: Sequence[float]) -> Array:
     """The kernel over axes of other sizes with the same row-major order.
 
     Limits not in the target are merged, new ones split.
@@ -274,7 +306,7 @@ def refactor(kernel: Array, sizes: Sequence[int], target: Sequence[int]) -> Arra
     """
     want = set(itertools.accumulate(target, lambda a, b: a * b))
     sizes = list(sizes)
-    axis, bound = 0, 1
+    axis, bound = 0, 1.0
     while axis < len(sizes) - 1:
         if bound * sizes[axis] in want:
             bound *= sizes[axis]
@@ -285,20 +317,24 @@ def refactor(kernel: Array, sizes: Sequence[int], target: Sequence[int]) -> Arra
     for axis, size in enumerate(target):
         if sizes[axis] != size:
             kernel = kn.split_axis(kernel, axis)
-            sizes[axis : axis + 1] = [size, sizes[axis] // size]
+            sizes[axis : axis + 1] = [size, _ratio(sizes[axis], size)]
     return kernel
 
 
-def common_factors(options: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
+def common_factors(options: Sequence[tuple[float, ...]]) -> tuple[float, ...]:
     """Sizes of the coarsest axes that refine all the given ways to divide one dimension; one axis where none does.
 
     Example:
         >>> common_factors([(4, 16), (64,), (8, 8)]), common_factors([(4, 3), (3, 4)])
         ((4, 2, 8), (12,))
+        >>> common_factors([(2, 31.5), (63,)]), common_factors([(2, 31.5), (9, 7)])
+        ((2, 31.5), (63,))
     """
-    bounds = sorted({b for sizes in options for b in itertools.accumulate(sizes, lambda a, b: a * b)})
-    if bounds[0] == 0 or any(b % a for a, b in itertools.pairwise(bounds)):
-        return (math.prod(options[0]),)
+    limits = [list(itertools.accumulate(sizes, lambda a, b: a * b)) for sizes in options]
+    bounds = sorted({b for own in limits for b in own})
+    halves = {pair for own in limits for pair in itertools.pairwise(own)}
+    if bounds[0] == 0 or any(b % a and (a, b) not in halves for a, b in itertools.pairwise(bounds)):
+        return (_ratio(math.prod(options[0]), 1),)
     return _ratios(bounds)
 
 
@@ -329,7 +365,7 @@ def aligned(operands: Sequence[JointMoments], shape: Sequence[int] | None = None
     while sum(map(len, factors)) > MAX_AXES and max(map(len, factors)) > 1:
         widest = max(range(len(factors)), key=lambda d: len(factors[d]))
         *rest, a, b = factors[widest]
-        factors[widest] = (*rest, a * b)
+        factors[widest] = (*rest, _ratio(a * b, 1))
     return [_spread(m, full, factors) for m in padded]
 
 
@@ -340,7 +376,7 @@ def _padded(m: JointMoments, rank: int) -> JointMoments:
     return replace(m, shape=(1,) * lead + m.shape, places=places)
 
 
-def _spread(m: JointMoments, shape: tuple[int, ...], factors: Sequence[tuple[int, ...]]) -> JointMoments:
+def _spread(m: JointMoments, shape: tuple[int, ...], factors: Sequence[tuple[float, ...]]) -> JointMoments:
     own = tuple(s for d, f in enumerate(factors) if m.shape[d] != 1 for s in f)
     kernel = refactor(m.kernel, m.sizes, own)
     axis = 0

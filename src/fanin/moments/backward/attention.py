@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from fanin.graph.ir import Op
-from fanin.moments import kernel as kn
 from fanin.moments.algebra import contraction
 from fanin.moments.backward.common import received, unbroadcast
 from fanin.moments.forward.attention import heads_like, operands, softmax_moments
@@ -54,7 +53,7 @@ def _softmax(frame: Frame, op: Op, grads: Sequence[JointMoments | None]) -> Mapp
     draws = []
     for env in frame.drawn(max(1, min(8, (1 << 16) // max(1, math.prod(g.shape))))):
         p = frame.draw(op.output, env).double().numpy()
-        noise = kn.sample(g.covariance, g.sizes, frame.rng).reshape(g.shape)
+        noise = g.drawn(frame.rng)
         draws.append(JointMoments.measured(p * (noise - (p * noise).sum(axis=dim, keepdims=True))))
     return {op.inputs[0]: mean_of(draws)}
 

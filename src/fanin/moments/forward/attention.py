@@ -13,7 +13,6 @@ import numpy.typing as npt
 from fanin.graph.ir import Op
 from fanin.graph.recording.replay import run
 from fanin.memory import as_array
-from fanin.moments import kernel as kn
 from fanin.moments.algebra import contraction
 from fanin.moments.frame import SAMPLE_CAP, DrawnTensors, Frame, NoRuleError, mean_of
 from fanin.moments.kernel import Array
@@ -41,7 +40,7 @@ def softmax_moments(
     repeats = max(1, min(64, _BUDGET // max(1, math.prod(small.shape))))
     draws = []
     for _ in range(repeats):
-        x = kn.sample(small.covariance, small.sizes, rng).reshape(small.shape)
+        x = small.drawn(rng)
         x = x if allowed is None else np.maximum(x + allowed, -1e30)
         x = np.exp(x - x.max(axis=-1, keepdims=True))
         p = x / x.sum(axis=-1, keepdims=True)
@@ -54,7 +53,7 @@ def softmax_moments(
 
 
 def _pulled_back(p: Array, gradient: JointMoments, rng: np.random.Generator) -> Array:
-    g = kn.sample(gradient.covariance, gradient.sizes, rng).reshape(p.shape)
+    g = gradient.drawn(rng).reshape(p.shape)
     return np.asarray(p * (g - (p * g).sum(axis=-1, keepdims=True)))
 
 

@@ -93,8 +93,8 @@ def window_sum(
     x = x.merged(*range(2, 2 + spatial))
     weight = weight.merged(*range(2, 2 + spatial))
     batch = x.shape[0]
-    rows, columns = (_halves(weight, d, groups) for d in (0, 1))
-    dims = (groups, rows, weight.shape[0] // groups // rows, columns, weight.shape[1] // columns)
+    rows, columns = _halves(weight, 0, groups), _halves(weight, 1, groups)
+    dims = (groups, *rows, *columns)
     ws = weight.reshaped((*dims, *weight.shape[2:])).merged(*range(5 + spatial))
     into, out = (dims[1:3], dims[3:5]) if transposed else (dims[3:5], dims[1:3])
     xs = x.reshaped((batch, groups, *into, *x.shape[2:])).merged(*range(4 + spatial))
@@ -114,10 +114,15 @@ def window_sum(
     return made.reshaped(out_shape)
 
 
-def _halves(weight: JointMoments, dim: int, groups: int) -> int:
-    """2 where the weight's units along a dimension are two halves that repeat one another, else 1."""
+def _halves(weight: JointMoments, dim: int, groups: int) -> tuple[Any, Any]:
+    """The weight's units of one group along a dimension: (2, half) where two halves repeat one another, else (1, all).
+
+    Half of an odd number is no whole number, see `fanin.moments.halves`.
+    """
     sizes = weight.dim_sizes(dim)
-    return 2 if groups == 1 and len(sizes) == 2 and sizes[0] == 2 else 1
+    if groups == 1 and len(sizes) == 2 and sizes[0] == 2:
+        return 2, sizes[1]
+    return 1, weight.shape[dim] // groups if dim == 0 else weight.shape[dim]
 
 
 def _full_kernel(m: JointMoments) -> Array:
@@ -129,7 +134,7 @@ def _full_kernel(m: JointMoments) -> Array:
     return kernel
 
 
-def _apply(x: Array, w: Array, counts: Sequence[Array], into: Sequence[int]) -> Array:
+def _apply(x: Array, w: Array, counts: Sequence[Array], into: Sequence[float]) -> Array:
     """Sum over input channels and taps: x (batch, group, half, in, *places), w (group, half, out, half, in, *taps)."""
     places, taps, outs = "pqr"[: len(counts)], "tuv"[: len(counts)], "xyz"[: len(counts)]
     tables = [f"{o}{p}{t}" for o, p, t in zip(outs, places, taps, strict=True)]

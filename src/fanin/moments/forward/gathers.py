@@ -108,15 +108,16 @@ def _products(
     a, b = np.searchsorted(offsets, one, side="right") - 1, np.searchsorted(offsets, two, side="right") - 1
     means = np.array([*(m.mean for m in sources), 0.0])
     out = np.where((a >= 0) & (b >= 0), means[a] * means[b], 0.0)
-    for i, m in enumerate(sources):
+    for i, m in enumerate(s.whole for s in sources):
         inside = (a == i) & (b == i)
         if not inside.any():
             continue
         if not m.sizes:
             out[inside] = m.second_moment
             continue
-        x = np.unravel_index(one[inside] - offsets[i], m.sizes)
-        y = np.unravel_index(two[inside] - offsets[i], m.sizes)
+        sizes = tuple(int(n) for n in m.sizes)
+        x = np.unravel_index(one[inside] - offsets[i], sizes)
+        y = np.unravel_index(two[inside] - offsets[i], sizes)
         out[inside] = m.kernel[tuple((p == q).astype(int) for p, q in zip(x, y, strict=True))]
     return out
 

@@ -1,7 +1,11 @@
-"""Mirrored stacks: pairs of units with opposite weights, so that a deep network starts linear."""
+"""Mirrored stacks: pairs of units with opposite weights, so that a deep network starts linear.
+
+Of an odd number of units the last one has no twin; what reads it starts with zero weights for it.
+"""
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import Literal
 
@@ -40,10 +44,14 @@ def cannot_mirror(network: Network, stack: Stack) -> str:
     """Why mirrored pairs would not cancel; "" where they do."""
     if kept := [role.name for role in stack.maps if role.name in network.kept]:
         return f"{kept[0]} stays as it is (frozen or loaded)"
-    for role in stack.maps[:-1]:
-        units = math.prod(role.shape[a] for a in role.layout.out_axes)
-        if units % 2:
-            return f"{role.name} has an odd number of units ({units}); one more or less would do"
+    for role, reader in itertools.pairwise(stack.maps):
+        if _units(role) < 2:
+            return f"{role.name} has a single unit, which makes no pair"
+        if _units(role) % 2 and _inputs(reader) % _units(role):
+            return (
+                f"{role.name} has an odd number of units ({_units(role)}), and the {_inputs(reader)} inputs of "
+                f"{reader.name} are no multiple of it, so it cannot be told which inputs are those of one unit"
+            )
     for role in stack.maps:
         if role.layout.groups > 1 or role.layout.batch_axes or len(role.parts) > 1:
             return f"{role.name} is grouped, and its groups separate the two units of a pair"
@@ -52,6 +60,14 @@ def cannot_mirror(network: Network, stack: Stack) -> str:
         if op.output not in network.weight_only and op.name in _BREAKS_PAIRS:
             return f"{op.name} is between its layers, and it does not pass on a pair of opposite signs"
     return ""
+
+
+def _units(role: ParameterRole) -> int:
+    return math.prod(role.shape[a] for a in role.layout.out_axes)
+
+
+def _inputs(role: ParameterRole) -> int:
+    return math.prod(role.shape[a] for a in role.layout.in_axes)
 
 
 def mirrored(stack: Stack, slope: float, options: AutoOptions) -> dict[str, Draft]:
@@ -73,6 +89,8 @@ def _draft(stack: Stack, index: int, slope: float, padding: float, options: Auto
         "output" if index == 0 else "input" if index == stack.num_hidden else "both"
     )
     size = output_rms(options) if side == "input" else 1.0
+    units = 1 if index == 0 else _units(stack.maps[index - 1])
+    per_unit = _inputs(role) // units if units % 2 and index else 1
     gain = padding / (math.sqrt(divisor) if side == "output" else slope) * size
     numbers = (
         Number("pair", f"{slope:g} x"),
@@ -88,12 +106,14 @@ def _draft(stack: Stack, index: int, slope: float, padding: float, options: Auto
     return draft(
         "mirrored",
         lambda read: numbers,
-        lambda values: MirroredOrthogonal(side=side, gain=values["gain"], kernel="flat"),
+        lambda values: MirroredOrthogonal(side=side, gain=values["gain"], kernel="flat", inputs_per_unit=per_unit),
+        reasons=("mirrored", "unit left over") if index < stack.num_hidden and _units(role) % 2 else ("mirrored",),
         evidence="mirrored",
         var=var,
         hidden=stack.num_hidden,
         activation=stack.activation.label,
         divisor=divisor,
+        units=_units(role),
     )
 
 

@@ -291,6 +291,8 @@ REASONS: Mapping[str, str] = {
     # stacks
     "mirrored": "plain stack of {hidden} {activation} layers: mirrored pairs of an orthogonal map, so the network "
     "starts as a deep linear map that keeps lengths, angles and gradients",
+    "unit left over": "of its {units} units the last has no twin: it reads a random direction, and the weights that "
+    "read it start at zero",
     "centred first": "feeds {activation}, which saturates at {width:.3g}: pre-activations of that rms",
     "centred": "reads {activation}: its outputs have a large mean that all samples share; rows of weights that sum to "
     "zero remove it",
