@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import nn
 
 import fanin
 from zoo.health.verdict_cases import CASES, Case, checked, judged
@@ -117,3 +118,29 @@ def test_a_steep_jacobian_names_the_bare_parameters_behind_it(predict):
     case = {"inputs": torch.randn(8, 16, 64), "targets": torch.randint(0, 10, (8,))}
     report = fanin.check(model, **case, predict=predict, trial=False, select=["S206"])
     assert report.findings[0].paths == ("value",)
+
+
+class Positions(nn.Module):
+    """Tokens and a table that is looked up by position, whatever the input is."""
+
+    def __init__(self, std: float) -> None:
+        super().__init__()
+        self.tokens, self.positions = nn.Embedding(100, 64), nn.Embedding(32, 64)
+        nn.init.normal_(self.tokens.weight, std=0.02)
+        nn.init.normal_(self.positions.weight, std=std)
+        self.map, self.head = nn.Linear(64, 64), nn.Linear(64, 10)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        h = self.tokens(x) + self.positions(torch.arange(x.shape[1]))
+        return self.head(torch.relu(self.map(h)).mean(1))
+
+
+@pytest.mark.parametrize("predict", [True, False])
+def test_a_table_that_outweighs_what_it_is_added_to_is_named(predict):
+    torch.manual_seed(0)
+    batch, targets = torch.randint(0, 100, (16, 32)), torch.randint(0, 10, (16,))
+    found = fanin.check(Positions(0.8), batch, targets=targets, predict=predict, trial=False).findings
+    assert [f.paths for f in found if f.code == "P502"] == [("positions.weight",)]
+    assert "40" in found[0].message or "39" in found[0].message
+    near = fanin.check(Positions(0.1), batch, targets=targets, predict=predict, trial=False).findings
+    assert not [f for f in near if f.code == "P502"]

@@ -184,6 +184,24 @@ def table(std):
     return case(model, torch.randint(0, 120, (64, 8)))
 
 
+class Positioned(nn.Module):
+    """Tokens, and a table of positions that is `ratio` times as large."""
+
+    def __init__(self, ratio):
+        super().__init__()
+        self.tokens = nn.Embedding(120, 64)
+        self.positions = nn.Parameter(torch.randn(1, 8, 64) * 0.05 * ratio)
+        self.head = nn.Linear(64, 10)
+        nn.init.normal_(self.tokens.weight, std=0.05)
+
+    def forward(self, tokens):
+        return self.head((self.tokens(tokens) + self.positions).mean(1))
+
+
+def positions(ratio):
+    return case(Positioned(ratio), torch.randint(0, 120, (64, 8)))
+
+
 def normed(std):
     model = nn.Sequential(nn.Linear(32, 64), nn.LayerNorm(64, eps=1e-2), nn.ReLU(), nn.Linear(64, 10))
     return case(edited(model, lambda m: (nn.init.orthogonal_(m[0].weight.T, std), m[0].bias.zero_())))

@@ -76,6 +76,7 @@ def parameter_records(
                 op=reader.op if reader is not None else "",
                 follower=reader.follower if reader is not None else "",
                 gate=name in recorder.gates,
+                added_to=tuple(sorted(recorder.products.added_to.get(name, ()))),
                 reaches_loss=name in reaching,
                 same_as=_first_equal(earlier, name, weight, slot.shape),
                 reader=None if reader is None else reader.index,

@@ -1,4 +1,4 @@
-"""What multiplies what: plain numbers, other tensors, buffers as factors and as angles."""
+"""What is multiplied by what and added to what: plain numbers, other tensors, buffers, parameters."""
 
 from __future__ import annotations
 
@@ -18,22 +18,26 @@ _PRODUCTS = frozenset(("mul", "div", "addcmul", "lerp", "exp", "pow"))
 
 @dataclass(slots=True)
 class Products:
-    """The products of a pass.
+    """The products of a pass, and the parameters that are added to a signal.
 
     Attributes:
         angles: buffers of which a sine or cosine is taken.
         factors: buffers that the signal is multiplied by, or contracted with.
         multiplied: sites whose output multiplies another tensor, or goes through exp.
+        added_to: for each parameter that is added as it is, the sites whose outputs it is added to.
     """
 
     angles: set[str] = field(default_factory=set)
     factors: set[str] = field(default_factory=set)
     multiplied: set[int] = field(default_factory=set)
+    added_to: dict[str, set[int]] = field(default_factory=dict)
 
     def note(self, call: Call, origins: Sequence[Origin], joined: Origin) -> Origin:
         """The joined origin, with the plain number that an operation multiplies it by."""
         if call.op in _ANGLES:
             self.angles |= joined.buffers
+        if call.op == "add":
+            self._note_sum(origins)
         if call.op not in _PRODUCTS and call.op not in CONTRACTIONS:
             return joined
         if joined.data:
@@ -42,6 +46,13 @@ class Products:
             self.multiplied.update(s for o in origins for s in o.sites if s >= 0)
         number = _plain_number(call) if len(origins) == 1 and len(joined.sites) <= 1 else None
         return replace(joined, factor=joined.factor * number) if number is not None else joined
+
+    def _note_sum(self, origins: Sequence[Origin]) -> None:
+        """A sum of a parameter, alone or through views, with the outputs of sites."""
+        names = [name for o in origins if not o.data and len(o.parameters) == 1 for name in o.parameters]
+        sites = {s for o in origins if o.data for s in o.sites if s >= 0}
+        if len(names) == 1 and sites:
+            self.added_to.setdefault(names[0], set()).update(sites)
 
 
 def _operands(op: str, origins: Sequence[Origin]) -> Sequence[Origin]:

@@ -327,6 +327,7 @@ class ParameterRecord:
         op: operation that reads it first, of those that sum over a weight or normalise; "" if none does.
         follower: operation that reads the output of `op` first.
         gate: it multiplied the signal.
+        added_to: indices of the sites whose outputs it was added to as it is: positions, tokens, offsets.
         reaches_loss: an operation that reads it leads to the loss.
         same_as: an earlier parameter of equal shape and values that is not tied to it, "" if none.
         reader: index of the first weighted operation or norm that reads it, None if there is none.
@@ -354,6 +355,7 @@ class ParameterRecord:
     op: str = ""
     follower: str = ""
     gate: bool = False
+    added_to: tuple[int, ...] = ()
     reaches_loss: bool = True
     same_as: str = ""
     tied: tuple[str, ...] = ()

@@ -12,7 +12,15 @@ from fanin.rules.base import Context, Rule
 from fanin.rules.finding import Finding, Fix, Severity
 from fanin.rules.shared.biases import biased_maps
 from fanin.rules.shared.gains import INIT, gain_of, gain_ratio, maps
-from fanin.rules.shared.sizes import MapSize, TableSize, far_off, large_tables, map_sizes
+from fanin.rules.shared.sizes import (
+    MapSize,
+    TableBeside,
+    TableSize,
+    far_off,
+    large_tables,
+    map_sizes,
+    tables_beside_signals,
+)
 
 __all__ = ["FanMismatch"]
 
@@ -49,10 +57,11 @@ class FanMismatch(Rule):
         r = rms(W) sqrt(fan_in) / gain, and the rms of the output over that of the input. A warning for weights with r
         >= 10, or r >= 5 (2.5 at the end of a residual branch) and at least 4 times all others, or r <= 0.1 and at most
         1/8 of all others, where the measured signal changes with them; for a table of rms above 5 that no normalisation
-        reads first; and where r^2 < 0.01 and biases of rms up to 1 / sqrt(fan_in) are beyond three standard deviations
-        of W x in more than half of the units. A note beside S201 to S205 and A302 for r^2 outside [0.15, 6.7] (torch's
-        default nn.Linear and nn.Conv2d give 1/6 for ReLU) and for weights that fit fan_out; a warning beside L801 and
-        S206, where the product of all r gives at least half of the excess (in logarithms).
+        reads first, and for a table that is the same for all samples and has 20 times the rms of what it is added to;
+        and where r^2 < 0.01 and biases of rms up to 1 / sqrt(fan_in) are beyond three standard deviations of W x in
+        more than half of the units. A note beside S201 to S205 and A302 for r^2 outside [0.15, 6.7] (torch's default
+        nn.Linear and nn.Conv2d give 1/6 for ReLU) and for weights that fit fan_out; a warning beside L801 and S206,
+        where the product of all r gives at least half of the excess (in logarithms).
 
     Example:
         >>> import torch, fanin
@@ -76,7 +85,7 @@ class FanMismatch(Rule):
 
     code: ClassVar[str] = "P502"
     name: ClassVar[str] = "fan-mismatch"
-    thresholds: ClassVar[dict[str, float]] = {"low": 0.15, "high": 6.7, "outweighed": 0.5, "table": 5.0}
+    thresholds: ClassVar[dict[str, float]] = {"low": 0.15, "high": 6.7, "outweighed": 0.5, "table": 5.0, "beside": 20.0}
     source: ClassVar[str] = "He et al. 2015, arXiv 1502.01852, eq. 10"
 
     def cannot_run(self, context: Context) -> str | None:
@@ -100,6 +109,7 @@ class FanMismatch(Rule):
         tables = large_tables(context.measurements, self.limit(context, "table"))
         if tables:
             yield self._table(context, tables)
+        yield from self._beside(context, {t.parameter.path for t in tables})
         off, apart = far_off(map_sizes(context.measurements))
         if off and apart:
             yield self._outliers(context, off)
@@ -117,6 +127,25 @@ class FanMismatch(Rule):
             value=worst.rms,
             threshold=self.limit(context, "table"),
             unit="rms of the rows",
+        )
+
+    def _beside(self, context: Context, named: set[str]) -> Iterator[Finding]:
+        limit = self.limit(context, "beside")
+        found = [t for t in tables_beside_signals(context.measurements) if t.ratio > limit]
+        found = [t for t in found if t.parameter.path not in named]
+        if not found:
+            return
+        worst: TableBeside = max(found, key=lambda t: t.ratio)
+        path = worst.parameter.path
+        yield self.finding(
+            "warning",
+            dict.fromkeys(t.parameter.path for t in found),
+            f"{path} has rms {worst.rms:.3g}, {worst.ratio:.3g} times that of the signal to which it is added "
+            f"({worst.signal:.3g}). It is the same for every sample, so samples differ little in the sum.",
+            Fix(text=f"draw {path} with a std of at most {worst.signal:.2g}", code=INIT, recommends_start=True),
+            value=worst.ratio,
+            threshold=limit,
+            unit="rms over that of the signal",
         )
 
     def _outliers(self, context: Context, off: list[MapSize]) -> Finding:

@@ -12,7 +12,16 @@ from fanin.measure.record import Measurements, ParameterRecord, Site
 from fanin.model.operations import LOOKUPS, LOSSES, RECURRENT
 from fanin.rules.shared.gains import RATED, gain_of
 
-__all__ = ["MapSize", "TableSize", "far_off", "first_readers", "large_tables", "map_sizes"]
+__all__ = [
+    "MapSize",
+    "TableBeside",
+    "TableSize",
+    "far_off",
+    "first_readers",
+    "large_tables",
+    "map_sizes",
+    "tables_beside_signals",
+]
 
 _PERIODIC = frozenset(("sin", "cos"))
 _GAP_HIGH, _GAP_LOW = math.log(4.0), math.log(8.0)
@@ -59,6 +68,20 @@ class TableSize:
     parameter: ParameterRecord
     site: Site
     rms: float
+
+
+@dataclass(frozen=True, slots=True)
+class TableBeside:
+    """A table that is the same for all samples, and the rms of the signal that it is added to."""
+
+    parameter: ParameterRecord
+    rms: float
+    signal: float
+
+    @property
+    def ratio(self) -> float:
+        """How many times larger the table is."""
+        return self.rms / self.signal
 
 
 def first_readers(measurements: Measurements) -> dict[int, Site]:
@@ -174,3 +197,38 @@ def large_tables(measurements: Measurements, limit: float) -> list[TableSize]:
         if rms > limit and not _only_normed(site.index, readers, lookups):
             found.setdefault(weight.path, TableSize(weight, site, rms))
     return list(found.values())
+
+
+_SAME = 1e-6  # 1 - cosine of an output that is the same for all samples, to float32's rounding
+
+
+def tables_beside_signals(measurements: Measurements) -> list[TableBeside]:
+    """Positions and the like beside what they are added to: bare parameters, and lookups that ignore the input."""
+    by_path = {p.path: p for p in measurements.parameters}
+    by_index = {s.index: s for s in measurements.sites}
+    bare = [
+        TableBeside(p, p.weight.rms, max(found))
+        for p in measurements.parameters
+        if len(p.shape) > 1
+        and (found := [by_index[i].forward.rms for i in p.added_to if i in by_index])
+        and max(found) > 0
+    ]
+    looked_up = [
+        TableBeside(by_path[name], table.forward.rms, max(found))
+        for merge in measurements.sites
+        if merge.op == "add"
+        for table in (by_index[i] for i in merge.inputs if i in by_index)
+        if table.op in LOOKUPS and _is_constant(table)
+        for name in table.parameters
+        if name in by_path
+        and (found := [s.forward.rms for i in merge.inputs if (s := by_index.get(i)) and not _is_constant(s)])
+        and max(found) > 0
+    ]
+    return [*bare, *looked_up]
+
+
+def _is_constant(site: Site) -> bool:
+    """The output is the same for all samples: rows looked up whatever the input is, or equal as measured."""
+    if site.op in LOOKUPS and not site.inputs:
+        return True
+    return site.sample_cosine is not None and site.sample_cosine.one_minus_mean < _SAME
