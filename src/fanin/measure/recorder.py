@@ -23,6 +23,7 @@ from fanin.measure.calls import Call
 from fanin.measure.frames import ModuleFrame, ModuleFrames
 from fanin.measure.kinds import CHANNEL_FIRST, kind_of
 from fanin.measure.layouts import seen_in_call
+from fanin.measure.nonfinite import makes_nonfinite
 from fanin.measure.origins import Origin, Origins, join
 from fanin.measure.products import Products
 from fanin.measure.quantities.table import of_module, of_pass, of_site, read_before
@@ -34,9 +35,7 @@ from fanin.model.operations import (
     CONTRACTIONS,
     DROPOUT,
     ESCAPES,
-    FACTORIES,
     FACTS,
-    MASKING,
     VIEWS,
     is_attribute,
     unordered_name,
@@ -47,9 +46,7 @@ from fanin.model.trees import tensors_in
 __all__ = ["PassRecorder"]
 
 _NORM_CLASS = re.compile(r"norm", re.IGNORECASE)
-# What passes values on or writes constants over them: never where a NaN or infinity came from.
 _PASSES = VIEWS | DROPOUT
-_NO_SOURCE = _PASSES | MASKING | FACTORIES
 
 
 class PassRecorder(TorchFunctionMode):
@@ -239,21 +236,11 @@ class PassRecorder(TorchFunctionMode):
 
     def _look_for_nonfinite(self, call: Call, tensor: torch.Tensor) -> None:
         """Of an operation that is no site: note it where it gives the first NaN or infinity."""
-        if self.first_nonfinite is None and call.op not in _NO_SOURCE:
-            norm = torch.linalg.vector_norm(tensor.detach())
-            if not bool(torch.isfinite(norm)) and _gives_nonfinite(tensor.detach(), call.args):
-                self.first_nonfinite = (self.frames.current.path, call.op)
+        if self.first_nonfinite is None and makes_nonfinite(call, tensor.detach()):
+            self.first_nonfinite = (self.frames.current.path, call.op)
 
     def _replay(self, name: str, output: Any) -> Any:
         first = next(tensors_in(output, 2), None)
         if first is not None:
             self.sites.run_again(name, first, self.frames.current)
         return output
-
-
-def _gives_nonfinite(output: torch.Tensor, args: tuple[Any, ...]) -> bool:
-    """Whether an operation made NaN or infinity, rather than handing on what it was given (as the -inf of a mask)."""
-    given = [t.detach() for t in tensors_in(args) if t.is_floating_point()]
-    if bool(torch.isnan(output).any()):
-        return not any(bool(torch.isnan(t).any()) for t in given)
-    return bool(torch.isinf(output).any()) and not any(bool(torch.isinf(t).any()) for t in given)
