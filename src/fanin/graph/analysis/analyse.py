@@ -7,6 +7,7 @@ from dataclasses import replace
 from fanin.graph.analysis.analysis import Analysis, depths
 from fanin.graph.analysis.attention import attention
 from fanin.graph.analysis.axes import trace
+from fanin.graph.analysis.cells import loops
 from fanin.graph.analysis.contraction import contractions
 from fanin.graph.analysis.dependence import dependence
 from fanin.graph.analysis.norms import norms
@@ -34,4 +35,6 @@ def analyse(graph: Graph) -> Analysis:
     )
     uses = (use for found in operations.contractions.values() for use in found)
     links = {(use.op, use.weight): trace(graph, known, use.weight, use.axes) for use in uses}
-    return replace(operations, residuals=residuals(operations), depth=depths(operations), links=links)
+    linked = replace(operations, links=links, walked={})
+    looped = replace(linked, loops=loops(linked), walked={})
+    return replace(looped, residuals=residuals(looped), depth=depths(operations), walked={})

@@ -12,6 +12,7 @@ from fanin.graph.analysis.axes import Link
 from fanin.graph.analysis.contraction import Contraction
 from fanin.graph.analysis.dependence import Dependence
 from fanin.graph.analysis.events import Event
+from fanin.graph.analysis.loops import Loops
 from fanin.graph.analysis.norms import Norm
 from fanin.graph.analysis.recurrent import RecurrentPlace, places_of
 from fanin.graph.analysis.regions import Regions
@@ -71,6 +72,7 @@ class Analysis:
         residuals: op index -> the residual branch that the addition closes.
         depth: maps on the longest way from an input to each value.
         links: (op index, weight value) -> the parameters that the weight is made of.
+        loops: recurrent cells that are written out step by step.
         walked: what `downstream` found after a value, kept so that each walk is made once.
     """
 
@@ -84,6 +86,7 @@ class Analysis:
     residuals: Mapping[int, Residual] = field(default_factory=dict)
     depth: tuple[int, ...] = ()
     links: Mapping[tuple[int, int], tuple[Link, ...]] = field(default_factory=dict)
+    loops: Loops = field(default_factory=Loops)
     walked: dict[int, tuple[Event, ...]] = field(default_factory=dict, repr=False, compare=False)
 
     # ---------------------------------------------------------------------- questions

@@ -29,6 +29,8 @@ def residuals(analysis: Analysis) -> dict[int, Residual]:
     for op in analysis.graph.live_ops():
         if op.name not in ("add", "sub") or op.output in analysis.regions.root or len(analysis.signals(op)) != 2:
             continue
+        if op.output in analysis.loops.inside:
+            continue  # a sum inside the step of a recurrent cell: its state is overwritten, not added to
         a, b = analysis.signals(op)
         if analysis.graph.values[a].shape != analysis.graph.values[b].shape:
             continue

@@ -214,6 +214,8 @@ def _source(analysis: Analysis, v: int) -> tuple[str, list[int]]:
         return "stream", []
     if op.index in analysis.norms:
         return "norm", []
+    if v in analysis.loops.states and op.index not in analysis.contractions:
+        return "rnn", []
     if op.index in analysis.contractions:
         return ("embed" if analysis.contractions[op.index][0].lookup else "lin"), []
     if op.index in analysis.attention.outputs:

@@ -17,7 +17,7 @@ from fanin.graph.analysis.activations import FoundActivation
 from fanin.layout import Layout
 from fanin.model.roles import Role, Seen
 
-__all__ = ["Branch", "ParameterRole", "Part", "Roles", "Stream", "Use"]
+__all__ = ["Branch", "Loop", "ParameterRole", "Part", "Roles", "Stream", "Use"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +33,29 @@ class Part:
     tag: str
     start: int
     size: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loop:
+    """The place of a parameter in a recurrent cell that is written out step by step.
+
+    Attributes:
+        cell: number of the cell.
+        steps: how many steps were seen.
+        gates: the gates along its units (see `fanin.graph.analysis.loops`), one entry too where there is one gate;
+            empty where they do not lie side by side.
+        columns: for a weight that reads input and state together: which of its input units are which ("input",
+            "state"); empty where all are of one kind.
+        sets_gates: for a bias: whether it is the one that says where the gates start.
+        added: for a bias: gate letters and what the model adds to those gates itself (the 1 of ``sigmoid(f + 1)``).
+    """
+
+    cell: int
+    steps: int
+    gates: tuple[Part, ...] = ()
+    columns: tuple[Part, ...] = ()
+    sets_gates: bool = False
+    added: tuple[tuple[str, float], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,6 +161,7 @@ class ParameterRole:
         owner: for a bias, norm shift or gain: the weight (or norm scale) that it belongs to; "" if none.
         bias: for a weight: the name of its bias; "" if none.
         norm: for norm parameters: name of the norm; else "".
+        loop: its place in a recurrent cell that is written out step by step; None elsewhere.
         reason: in words, how the role was found.
     """
 
@@ -155,6 +179,7 @@ class ParameterRole:
     owner: str = ""
     bias: str = ""
     norm: str = ""
+    loop: Loop | None = None
     reason: str = ""
 
     @property

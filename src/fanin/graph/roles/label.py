@@ -9,6 +9,7 @@ from __future__ import annotations
 from fanin.graph.analysis.analyse import analyse
 from fanin.graph.analysis.analysis import Analysis
 from fanin.graph.ir import Graph, Parameter
+from fanin.graph.roles.cell_weights import cell_bias_role, cell_weight_role
 from fanin.graph.roles.data import ParameterRole, Roles, Stream
 from fanin.graph.roles.layouts import default_layout
 from fanin.graph.roles.non_weights import learned_input_role, meetings, non_weight_role
@@ -55,13 +56,17 @@ def _role(analysis: Analysis, p: Parameter) -> ParameterRole:
     seen = analysis.sightings.get(p.value, ())
     whole = [s for s in seen if s.link.whole]
     if whole:
-        return weight_role(analysis, p, whole)
+        plain = weight_role(analysis, p, whole)
+        return cell_weight_role(analysis, p, plain) if p.value in analysis.loops.maps else plain
     if seen:
         return gain_role(analysis, p, seen)
     if analysis.depends(p.value):
         return learned_input_role(analysis, p)
     met = sorted(meetings(analysis, p.value), key=lambda m: m.op.index)
-    return non_weight_role(analysis, p, met) if met else _unused_role(analysis, p)
+    if not met:
+        return _unused_role(analysis, p)
+    plain = non_weight_role(analysis, p, met)
+    return cell_bias_role(analysis, p, plain) if p.value in analysis.loops.biases else plain
 
 
 def _unused_role(analysis: Analysis, p: Parameter) -> ParameterRole:

@@ -1,0 +1,203 @@
+"""Which units of a cell's parameters belong to which gate, and which columns of its weights read the state.
+
+The numbers 0, 1, 2, ... are sent from the units of a weight or bias to each pre-activation, through whatever the model
+does in between.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from fanin.graph.analysis.analysis import Analysis, Sighting
+from fanin.graph.analysis.feeding import Family, Feeding
+from fanin.graph.analysis.gates import Group
+from fanin.graph.analysis.loops import Run
+from fanin.graph.analysis.preactivations import Root, Term
+from fanin.graph.ir import Op
+from fanin.graph.recording.replay import run
+from fanin.model.operations import VIEWS
+
+__all__ = ["bias_gates", "columns_of", "map_gates"]
+
+_CASTS = frozenset({"to", "float", "half", "bfloat16", "double", "type_as", "type", "contiguous", "clone", "detach"})
+_JOINS = frozenset({"cat", "stack", "hstack", "vstack"})
+_ALIKE = VIEWS - _JOINS
+_MOST = 4_000_000
+
+Gates = Mapping[int, tuple[Group, ...]]
+
+
+def map_gates(
+    analysis: Analysis, seen: Iterable[Sighting], roots: Sequence[Root], gates: Gates, axis: int
+) -> tuple[Run, ...]:
+    """The gates along the output units of a weight; several sightings where it is cut before it is used."""
+    found: list[tuple[str, list[int]]] = []
+    total = 0
+    for s in seen:
+        out = analysis.graph.ops[s.use.op].output
+        total = _units(analysis, s)
+        held = _held_by_weight(analysis, s, total)
+        shape = analysis.graph.values[out].shape
+        if held is None or shape[axis] != len(held):
+            return ()
+        found += _pieces(analysis, out, _along(held, shape, axis), roots, gates, axis)
+    return _tiling(found, total)
+
+
+def bias_gates(
+    analysis: Analysis, term: Term, leaf: int, roots: Sequence[Root], gates: Gates, axis: int
+) -> tuple[Run, ...]:
+    """The gates along a vector that is added to pre-activations."""
+    graph, value = analysis.graph, term.value
+    size = max(graph.values[leaf].shape, default=0)
+    if not size or size != graph.values[leaf].numel:
+        return ()
+    if term.beside in analysis.contractions:
+        out = graph.ops[term.beside].output
+        shape = graph.values[out].shape
+        if value != leaf or shape[axis] != size:
+            return ()
+        return _tiling(_pieces(analysis, out, _along(list(range(size)), shape, axis), roots, gates, axis), size)
+    start = _along(list(range(size)), graph.values[leaf].shape, graph.values[leaf].shape.index(size))
+    env: dict[int, Any] = {leaf: start}
+    for op in graph.ops:
+        if value in env or op.index > max((r.path[-1] for r in roots if r.path), default=0):
+            break
+        if any(i in env for i in op.inputs) and analysis.dependence.is_weight(op.output):
+            _pass(analysis, op, env)
+    if value not in env:
+        return ()
+    return _tiling(_pieces(analysis, value, env[value], roots, gates, axis), size)
+
+
+def _units(analysis: Analysis, s: Sighting) -> int:
+    axes = s.link.axes or ()
+    shape = analysis.graph.values[s.link.value].shape
+    return shape[axes.index("out")] if axes.count("out") == 1 else 0
+
+
+def _held_by_weight(analysis: Analysis, s: Sighting, total: int) -> list[int] | None:
+    """The units of the parameter that the weight of one use holds, in order."""
+    shape = analysis.graph.values[s.link.value].shape
+    if not total or analysis.graph.values[s.link.value].numel > _MOST or s.link.axes is None:
+        return None
+    if not s.link.ops:
+        return list(range(total))
+    env: dict[int, Any] = {s.link.value: _along(list(range(total)), shape, s.link.axes.index("out"))}
+    for index in s.link.ops:
+        _pass(analysis, analysis.graph.ops[index], env)
+    if s.use.weight not in env:
+        return None
+    held: list[int] = sorted(set(env[s.use.weight].reshape(-1).tolist()))
+    return held
+
+
+def _along(numbers: Sequence[int], shape: Sequence[int], axis: int) -> Any:
+    import torch
+
+    view = [1] * len(shape)
+    view[axis] = len(numbers)
+    return torch.tensor(numbers).view(view).expand(tuple(shape))
+
+
+def _pieces(
+    analysis: Analysis, start: int, numbers: Any, roots: Sequence[Root], gates: Gates, axis: int
+) -> list[tuple[str, list[int]]]:
+    """(letter, units) of every gate that these units reach."""
+    found = []
+    for root in roots:
+        env: dict[int, Any] = {start: numbers}
+        for index in root.path:
+            _pass(analysis, analysis.graph.ops[index], env)
+        if root.value not in env:
+            continue
+        row = env[root.value].movedim(axis, 0).flatten(1)[:, 0].tolist() if env[root.value].dim() > 1 else []
+        for group in gates.get(root.value, ()):
+            units = [row[p] for p in group.places if p < len(row) and row[p] >= 0]
+            found.append((group.letter, units))
+    return found
+
+
+def _pass(analysis: Analysis, op: Op, env: dict[int, Any]) -> None:
+    """Send numbers through one operation: a view moves them, anything that keeps the shape leaves them in place."""
+    read = [i for i in op.inputs if i in env]
+    if not read:
+        return
+    shape = analysis.graph.values[op.output].shape
+    if op.name in _ALIKE and op.name not in _CASTS or op.name in _JOINS:
+        _view(analysis, op, env)
+    else:
+        _keep(env, op.output, env[read[0]], shape)
+    norm = analysis.inside_norm.get(op.index)
+    if norm is not None and norm.input in env:
+        env[norm.output] = env[norm.input]
+
+
+def _keep(env: dict[int, Any], out: int, numbers: Any, shape: tuple[int, ...]) -> None:
+    try:
+        env[out] = numbers.expand(shape)
+    except RuntimeError:  # a sum over an axis: these are units no more
+        return
+
+
+def _view(analysis: Analysis, op: Op, env: dict[int, Any]) -> None:
+    import torch
+
+    def number_of(value: int) -> Any:
+        if value in env:
+            return env[value]
+        known = analysis.graph.data.get(value)
+        return torch.full(analysis.graph.values[value].shape, -1) if known is None else known
+
+    try:
+        results = run(op, number_of)
+    except Exception:  # a view that needs numbers which are not known: these units are lost
+        return
+    env.update(zip(op.outputs, results, strict=False))
+
+
+def _tiling(found: Sequence[tuple[str, list[int]]], total: int) -> tuple[Run, ...]:
+    """Runs of neighbouring units that cover all of them once; () where they do not."""
+    runs: dict[tuple[int, int], Run] = {}
+    for letter, units in found:
+        unique = sorted(set(units))
+        if not unique:
+            continue
+        if unique != list(range(unique[0], unique[-1] + 1)):
+            return ()
+        runs.setdefault((unique[0], len(unique)), Run(letter, unique[0], len(unique)))
+    ordered = [runs[key] for key in sorted(runs)]
+    ends = [0, *(r.start + r.size for r in ordered)]
+    return tuple(ordered) if ordered and [r.start for r in ordered] == ends[:-1] and ends[-1] == total else ()
+
+
+# ---------------------------------------------------------------------- columns
+def columns_of(analysis: Analysis, found: Feeding, hidden: set[Family], s: Sighting) -> tuple[Run, ...]:
+    """Along the input units of a weight, what comes from the cell's state and what does not; () where all does."""
+    value = s.use.data[0]
+    rank = len(analysis.graph.values[value].shape)
+    axis = 1 if "tap" in s.use.axes and rank > 2 else rank - 1
+    merged: list[Run] = []
+    for piece, size in _joined(analysis, value, axis):
+        fed = not hidden.isdisjoint(found.values.get(piece, {}))
+        tag, start = "state" if fed else "input", sum(r.size for r in merged)
+        if merged and merged[-1].tag == tag:
+            merged[-1] = Run(tag, merged[-1].start, merged[-1].size + size)
+        else:
+            merged.append(Run(tag, start, size))
+    return tuple(merged) if len(merged) > 1 else ()
+
+
+def _joined(analysis: Analysis, value: int, axis: int) -> list[tuple[int, int]]:
+    """The values that are joined along the feature axis, with their sizes."""
+    op = analysis.graph.producer(value)
+    shape = analysis.graph.values[value].shape
+    if op is not None and op.name in ("cat", "hstack", "concat") and isinstance(op.args[0], (list, tuple)):
+        at = op.arg(1, "dim", 0 if op.name != "hstack" else 1)
+        if isinstance(at, int) and at % len(shape) == axis:
+            return [p for ref in op.args[0] for p in _joined(analysis, ref.index, axis)]
+    same = op is not None and (op.name in _CASTS or op.name == "dropout")
+    if same and op is not None:
+        return _joined(analysis, op.inputs[0], axis)
+    return [(value, shape[axis])]
