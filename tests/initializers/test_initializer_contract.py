@@ -22,6 +22,7 @@ from fanin.initializers import (
     Initializer,
     Normal,
     Orthogonal,
+    PerInput,
     PerPart,
     Scaled,
     Sparse,
@@ -134,6 +135,12 @@ CASES: dict[str, list[Case]] = {
             layout=Layout.linear_in_out(parts=(24, 40)),
             needs_map=False,
         ),
+    ],
+    "per_input": [
+        Case(
+            {"laws": (he_normal(), get("orthogonal")), "sizes": (20, 44)}, shape=(32, 64), layout=Layout.linear(parts=2)
+        ),
+        Case({"laws": (Normal(std=0.1), Zeros()), "sizes": (24, 16)}, shape=(40, 20), layout=Layout.linear_in_out()),
     ],
     "siren_first": [Case({})],
     "siren_hidden": [Case({"omega": 20.0})],
@@ -307,6 +314,8 @@ def test_an_empty_weight_has_no_fan():
         (lambda: Constant(math.nan), "value must be a finite number"),
         (lambda: PerPart(()), "one or more laws"),
         (lambda: PerPart((1.0,)), "one or more laws"),
+        (lambda: PerInput((), ()), "one or more laws"),
+        (lambda: PerInput((Zeros(),), (4, 4)), "one positive number of inputs"),
         (lambda: Centred(get("mirrored_orthogonal", side="both")), "uncorrelated"),
         (lambda: Scaled(Normal(), math.nan), "factor must be a finite number"),
         (lambda: from_array(np.array(["a"])), "array of NumPy numbers"),
@@ -340,6 +349,7 @@ def test_wrong_arguments_are_refused_with_what_is_allowed(make, match):
         (get("forget_bias"), (8, 2), "4 gates side by side"),
         (from_array(np.zeros((2, 3))), (3, 2), "nothing is broadcast"),
         (PerPart((Zeros(), Zeros())), (4, 4), "2 laws for a layout of 1 parts"),
+        (PerInput((Zeros(), Zeros()), (2, 3)), (4, 4), "whose one input axis has 5 entries"),
         (get("orthogonal"), (0, 4), "empty shape"),
     ],
 )

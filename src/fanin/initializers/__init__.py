@@ -26,7 +26,7 @@ from fanin.initializers.catalogue.sparse import Sparse, sparse_lasagne, sparse_t
 from fanin.initializers.catalogue.truncated import TruncatedNormal
 from fanin.initializers.catalogue.uniform import Uniform
 from fanin.initializers.catalogue.variance_scaling import VarianceScaling
-from fanin.initializers.catalogue.wrappers import PerPart, Scaled
+from fanin.initializers.catalogue.wrappers import PerInput, PerPart, Scaled
 from fanin.initializers.dialects.peer_fans import PeerScaling, peer_fans
 from fanin.initializers.registry import differences, get, names
 from fanin.initializers.serial import from_dict
@@ -51,6 +51,7 @@ __all__ = [
     "Ones",
     "Orthogonal",
     "PeerScaling",
+    "PerInput",
     "PerPart",
     "Poison",
     "Scaled",

@@ -33,7 +33,7 @@ from fanin.initializers.catalogue.sparse import Sparse, sparse_lasagne, sparse_t
 from fanin.initializers.catalogue.truncated import TruncatedNormal
 from fanin.initializers.catalogue.uniform import Uniform
 from fanin.initializers.catalogue.variance_scaling import VarianceScaling
-from fanin.initializers.catalogue.wrappers import PerPart, Scaled
+from fanin.initializers.catalogue.wrappers import PerInput, PerPart, Scaled
 from fanin.initializers.dialects import dialect_entry, entries_for
 from fanin.initializers.dialects.differences import Differences, rows_of
 from fanin.initializers.dialects.peer_fans import PeerScaling
@@ -74,6 +74,7 @@ NAMES: dict[str, Callable[..., Initializer]] = {
     "centred": Centred,
     "scaled": Scaled,
     "per_part": PerPart,
+    "per_input": PerInput,
     "siren_first": SirenFirst,
     "siren_hidden": siren_hidden,
     "forget_bias": ForgetBias,

@@ -370,7 +370,7 @@ class ParameterRecord:
 
     @property
     def is_recurrent(self) -> bool:
-        """Whether it is a matrix of a recurrent layer of torch."""
+        """Whether it is a matrix of a recurrent layer: of one of torch, or of a cell written out step by step."""
         return self.role in ("rnn_ih", "rnn_hh")
 
 

@@ -8,16 +8,15 @@ it, the pre-activations, and the same values one step later. `gates` then tells 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 
 from fanin.graph.analysis.analysis import Analysis, Sighting
 from fanin.graph.analysis.feeding import Family, Feeding, circles, feeding
-from fanin.graph.analysis.gates import Group, gates_of, is_gate
+from fanin.graph.analysis.gates import KEEPING, Group, gates_of, is_gate, keeps_all
 from fanin.graph.analysis.loops import Cell, CellBias, CellMap, Loops
 from fanin.graph.analysis.preactivations import Root, Term, roots_of
 from fanin.graph.analysis.step import Step, step_of
 from fanin.graph.analysis.units import bias_gates, columns_of, map_gates
-from fanin.model.operations import DROPOUT, NORM_CALLS, VIEWS
+from fanin.model.operations import DROPOUT, VIEWS
 
 __all__ = ["loops"]
 
@@ -81,20 +80,26 @@ class _Finder:
     def cell(self, number: int) -> Cell | None:
         """The cell; None where the circle is something else: shared layers, a stream that is only added to."""
         hidden = self._hidden()
-        step = step_of(self.analysis, self.found, hidden) if hidden else None
-        if step is None or self._only_adds(step):
+        makers = hidden if any(self.found.feeds_itself(f) for f in hidden) else self.circle
+        step = step_of(self.analysis, self.found, hidden, makers) if hidden else None
+        if step is None:
             return None
         roots = roots_of(self.analysis, step)
         more = self._resetters(hidden, step, roots)
         if more:
-            hidden |= more
-            step = step_of(self.analysis, self.found, hidden)
-            if step is None:
-                return None
-            roots = roots_of(self.analysis, step)
-        if not roots or not self._is_recurrence(hidden, step, roots):
+            hidden = hidden | more
+            step = step_of(self.analysis, self.found, hidden, makers | more)
+            roots = () if step is None else roots_of(self.analysis, step)
+        if step is None or not roots or not self._is_recurrence(hidden, step, roots):
             return None
-        return self._described(number, hidden, step, roots)
+        axis = 1 if any("tap" in s.use.axes for s in step.hidden) else -1
+        gates = gates_of(self.analysis, step, roots, axis) or {}
+        if self._only_adds(step, roots, gates, axis):
+            return None
+        maps = self._maps(hidden, step, roots, gates, axis)
+        biases = self._biases(roots, gates, axis, set(maps))
+        steps = max(len({s.use.op for s in self.found.uses[f]}) for f in hidden)
+        return Cell(number=number, steps=steps, maps=maps, biases=biases)
 
     # ------------------------------------------------------------------ which weights
     def _hidden(self) -> set[Family]:
@@ -123,21 +128,30 @@ class _Finder:
         return {f for f in others if not any(s.use.op in met for s in self.found.uses[f])}
 
     # ------------------------------------------------------------------ what it is
-    def _only_adds(self, step: Step) -> bool:
+    def _only_adds(self, step: Step, roots: Sequence[Root], gates: Mapping[int, tuple[Group, ...]], axis: int) -> bool:
         """Whether the old state reaches the new one as it is: a residual stream, not a cell that overwrites."""
-        for old, new in step.carried.items():
-            todo, seen = [new], set[int]()
-            while todo and len(seen) < _LONGEST_PLAIN:
-                v = todo.pop()
-                if v == old:
-                    return True
-                op = self.analysis.graph.producer(v)
-                if v in seen or op is None or op.index < step.start - step.period:
-                    continue
-                seen.add(v)
-                if op.name in ("add", "sub") or op.name in VIEWS | DROPOUT | frozenset(NORM_CALLS):
-                    todo += self.analysis.signals(op)
-        return False
+        letters = {g.letter for groups in gates.values() for g in groups}
+        read = {d for s in step.hidden for d in s.use.data}
+        plain = [self._added_path(step, old, new) for old, new in step.carried.items() if old in read]
+        if letters & KEEPING or not any(plain):
+            return False
+        return "norm" in plain or keeps_all(self.analysis, step, roots, axis)
+
+    def _added_path(self, step: Step, old: int, new: int) -> str:
+        """How an old value reaches the new one by additions: "plain", past a "norm", or not at all ("")."""
+        todo, seen = [(new, "plain")], set[int]()
+        while todo and len(seen) < _LONGEST_PLAIN:
+            v, how = todo.pop()
+            if v == old:
+                return how
+            op = self.analysis.graph.producer(v)
+            if v in seen or op is None or op.index < step.start - step.period:
+                continue
+            seen.add(v)
+            normed = op.index in self.analysis.inside_norm
+            if op.name in ("add", "sub") or op.name in VIEWS | DROPOUT or normed:
+                todo += [(i, "norm" if normed else how) for i in self.analysis.signals(op)]
+        return ""
 
     def _is_recurrence(self, hidden: set[Family], step: Step, roots: Sequence[Root]) -> bool:
         if any(is_gate(r) for r in roots) and len(roots) > 1:
@@ -148,13 +162,6 @@ class _Finder:
         return any(t.kind == "signal" or (t.kind == "map" and t.op not in own) for r in roots for t in r.terms)
 
     # ------------------------------------------------------------------ its description
-    def _described(self, number: int, hidden: set[Family], step: Step, roots: Sequence[Root]) -> Cell:
-        axis = 1 if any("tap" in s.use.axes for s in step.hidden) else -1
-        gates = gates_of(self.analysis, step, roots, axis) or {}
-        maps = self._maps(hidden, step, roots, gates, axis)
-        biases = self._biases(roots, gates, axis, set(maps))
-        return Cell(number=number, steps=step.count, maps=maps, biases=biases)
-
     def _maps(
         self,
         hidden: set[Family],
@@ -204,9 +211,7 @@ class _Finder:
             places = {(r.value, run.tag, run.size, i) for r in self._reached(term, roots) for i, run in enumerate(runs)}
             sets = bool(runs) and not term.normed and not places & taken
             taken |= places if sets else set()
-            found[leaf] = CellBias(
-                leaf=leaf, gates=runs, sets_gates=sets, added=_added(gates), owner=self._owner(term)
-            )
+            found[leaf] = CellBias(leaf=leaf, gates=runs, sets_gates=sets, added=_added(gates), owner=self._owner(term))
         return found
 
     def _reads_state(self, term: Term) -> bool:

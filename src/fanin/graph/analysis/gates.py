@@ -21,13 +21,14 @@ from fanin.graph.ir import Op
 from fanin.graph.recording.replay import run
 from fanin.model.operations import DROPOUT
 
-__all__ = ["GATES", "Group", "gates_of"]
+__all__ = ["KEEPING", "Group", "gates_of", "is_gate", "keeps_all"]
 
-GATES = frozenset("feziuro")  # all letters but those of candidates
+KEEPING = frozenset("fezu")  # letters of the gates that say how much of the old state is kept
 _FAR = 30.0  # where every gate is open or shut
 _SMALL = 1e-4
 _CLEAR = 0.5  # relative change by which a gate acts on something
 _NOTHING = 1e-7
+_EXACT = 1e-6
 _MOST = 4_000_000  # elements of a pre-activation that is probed
 
 
@@ -61,6 +62,20 @@ def gates_of(
     except Exception:  # whatever a step of a user's model may raise on random numbers: its gates stay unknown
         return None
     return _named(roots, letters)
+
+
+def keeps_all(analysis: Analysis, step: Step, roots: Sequence[Root], axis: int) -> bool:
+    """Whether some carried value comes back with what is new added to it, every unit of it kept in full."""
+    probe = _Probe(analysis, step, roots, axis)
+    try:
+        base = probe.new({})
+        for n, old in enumerate(step.carried):
+            kept = (probe.new({old: probe.random(old) + _SMALL})[n] - base[n]) / _SMALL
+            if float((kept - 1.0).abs().max()) < _EXACT:
+                return True
+    except Exception:  # as in `gates_of`
+        return False
+    return False
 
 
 def is_gate(root: Root) -> bool:
@@ -118,16 +133,14 @@ class _Probe:
         return beside if all(self._reaches_all(root, places) for places in beside) else between
 
     def _state_width(self, rank: int) -> int:
-        widths = {
-            self.analysis.graph.values[v].shape[self.axis]
-            for v in self.step.carried
-            if len(self.analysis.graph.values[v].shape) == rank
-        }
-        return min(widths, default=0)
+        graph = self.analysis.graph
+        made = {new for new in self.step.carried.values() if graph.values[new].op not in self.analysis.contractions}
+        shapes = [graph.values[new].shape for new in made]
+        return min((shape[self.axis] for shape in shapes if len(shape) == rank), default=0)
 
     def _reaches_all(self, root: Root, places: tuple[int, ...]) -> bool:
         """Whether these units act on every unit of the state, or on none."""
-        up, down = self._new(self._set(root, places, 1.0)), self._new(self._set(root, places, -1.0))
+        up, down = self.new(self._set(root, places, 1.0)), self.new(self._set(root, places, -1.0))
         for one, other in zip(up, down, strict=True):
             changed = ((one - other).abs() > _NOTHING).movedim(self.axis, 0).flatten(1).any(1).double().mean().item()
             if 0.02 < changed < 0.98:
@@ -137,7 +150,7 @@ class _Probe:
     # ------------------------------------------------------------------ what a gate does
     def letter(self, root: Root, places: tuple[int, ...]) -> str:
         """The letter of a gate; "" for a candidate."""
-        if not is_gate(root) or all(is_gate(r) for r in self.roots) and not self._keeps_anything():
+        if not is_gate(root) or (all(is_gate(r) for r in self.roots) and not self._keeps_anything()):
             return ""
         up, down = self._set(root, places, _FAR), self._set(root, places, -_FAR)
         keeps, takes = _change(self._kept(up), self._kept(down)), _change(self._taken(up), self._taken(down))
@@ -145,44 +158,41 @@ class _Probe:
             return ("z" if keeps > 0 else "u") if takes == -keeps else "f" if keeps > 0 else "e"
         if takes:
             return "i"
-        moved = zip(self._new(up), self._new(down), strict=True)
+        moved = zip(self.new(up), self.new(down), strict=True)
         return "o" if any(float((a - b).abs().max()) > _NOTHING for a, b in moved) else "r"
 
     def _keeps_anything(self) -> bool:
-        return self._kept({}) > _NOTHING
+        return max(self._kept({})) > _NOTHING
 
-    def _kept(self, given: Mapping[int, Any]) -> float:
-        """Mean size of the derivative of each carried value by the same value one step before."""
-        base = self._new(given)
-        total = 0.0
-        for n, old in enumerate(self.step.carried):
-            moved = self._new({**given, old: self._random(old) + _SMALL})[n]
-            total += float((moved - base[n]).abs().mean()) / _SMALL
-        return total
+    def _kept(self, given: Mapping[int, Any]) -> list[float]:
+        """For each carried value, the mean size of its derivative by the same value one step before."""
+        base = self.new(given)
+        moved = [self.new({**given, old: self.random(old) + _SMALL})[n] for n, old in enumerate(self.step.carried)]
+        return [float((one - other).abs().mean()) / _SMALL for one, other in zip(moved, base, strict=True)]
 
-    def _taken(self, given: Mapping[int, Any]) -> float:
-        """Mean size of the derivative of the kept values by the candidates."""
+    def _taken(self, given: Mapping[int, Any]) -> list[float]:
+        """Mean size of the derivative of each kept value by the candidates."""
         free = [r.value for r in self.roots if not is_gate(r)]
-        base = self._new(given)
-        moved = self._new({**given, **{v: self._random(v) + _SMALL for v in free}})
-        kept = [n for n, old in enumerate(self.step.carried) if self._is_kept(n, old)]
-        return sum(float((moved[n] - base[n]).abs().mean()) / _SMALL for n in kept)
-
-    def _is_kept(self, n: int, old: int) -> bool:
-        change = self._new({old: self._random(old) + _SMALL})[n] - self._new({})[n]
-        return float(change.abs().max()) / _SMALL > 1e-3
+        base = self.new(given)
+        moved = self.new({**given, **{v: self.random(v) + _SMALL for v in free}})
+        kept = self._kept({})
+        return [
+            float((moved[n] - base[n]).abs().mean()) / _SMALL
+            for n, size in enumerate(kept)
+            if size > _NOTHING and size >= 0.5 * max(kept)
+        ]
 
     def _set(self, root: Root, places: tuple[int, ...], number: float) -> dict[int, Any]:
-        given = self._random(root.value).clone()
+        given = self.random(root.value).clone()
         given.movedim(self.axis, 0)[list(places)] = number
         return {root.value: given}
 
     # ------------------------------------------------------------------ running the step
-    def _new(self, given: Mapping[int, Any]) -> list[Any]:
+    def new(self, given: Mapping[int, Any]) -> list[Any]:
         """The carried values one step later, with these values in place of random ones."""
         import torch
 
-        env: dict[int, Any] = {v: self._random(v) for v in (*self.step.carried, *(r.value for r in self.roots))}
+        env: dict[int, Any] = {v: self.random(v) for v in (*self.step.carried, *(r.value for r in self.roots))}
         env.update(given)
         with torch.no_grad():
             for op in self._needed():
@@ -206,10 +216,14 @@ class _Probe:
         return [graph.ops[i] for i in sorted(found)]
 
     def _value(self, value: int, env: Mapping[int, Any]) -> Any:
-        return env[value] if value in env else self._random(value)
+        return env[value] if value in env else self.random(value)
 
-    def _random(self, value: int) -> Any:
-        """The same numbers at every call: known ones, small positive ones for a parameter, normal ones for a signal."""
+    def random(self, value: int) -> Any:
+        """The same numbers at every call.
+
+        Known ones; small positive ones for a parameter; from 0.7 to 1 for what is no part of the cell, such as a mask;
+        normal ones for states and pre-activations.
+        """
         import torch
 
         v, known = self.analysis.graph.values[value], self.analysis.graph.data.get(value)
@@ -220,12 +234,13 @@ class _Probe:
         maker = torch.Generator().manual_seed(value)
         if self.analysis.dependence.is_weight(value):
             return 0.05 + 0.1 * torch.rand(v.shape, generator=maker, dtype=torch.float64)
-        return torch.randn(v.shape, generator=maker, dtype=torch.float64)
+        if value in self.step.carried or any(value == r.value for r in self.roots):
+            return torch.randn(v.shape, generator=maker, dtype=torch.float64)
+        return 0.7 + 0.3 * torch.rand(v.shape, generator=maker, dtype=torch.float64)
 
 
-def _change(up: float, down: float) -> int:
+def _change(up: Sequence[float], down: Sequence[float]) -> int:
     """1 where opening a gate lets clearly more through, -1 where it lets less, 0 where it changes nothing."""
-    if up + down < _NOTHING:
-        return 0
-    share = (up - down) / (up + down)
+    shares = [(a - b) / (a + b) for a, b in zip(up, down, strict=True) if a + b > _NOTHING]
+    share = max(shares, key=abs, default=0.0)
     return 0 if abs(share) < _CLEAR else 1 if share > 0 else -1

@@ -149,14 +149,14 @@ def _root(analysis: Analysis, step: Step, value: int) -> Root:
         seen.add(v)
         found, more = _behind(analysis, step, v, normed)
         terms += found
-        path.update(() if not more and found and found[0].kind != "vector" else _made_by(analysis, v))
+        path.update(_made_by(analysis, v) if more or any(t.beside in analysis.norms for t in found) else ())
         todo += more
     return Root(value=value, functions=_functions(analysis, value), terms=tuple(terms), path=tuple(sorted(path)))
 
 
 def _made_by(analysis: Analysis, value: int) -> tuple[int, ...]:
     op = analysis.graph.producer(value)
-    return () if op is None or op.index in analysis.contractions else (op.index,)
+    return () if op is None else (op.index,)
 
 
 def _behind(analysis: Analysis, step: Step, v: int, normed: bool) -> tuple[list[Term], list[tuple[int, bool]]]:

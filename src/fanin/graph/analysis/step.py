@@ -21,24 +21,29 @@ class Step:
         period: operations from a step to the next.
         hidden: the uses of the cell's weights in this step.
         carried: values made in the step before and read in this one -> the same values one step later.
-        count: number of steps.
     """
 
     start: int
     period: int
     hidden: tuple[Sighting, ...]
     carried: Mapping[int, int]
-    count: int
 
     def holds(self, op: int) -> bool:
         """Whether an operation belongs to this step."""
         return self.start <= op < self.start + self.period
 
 
-def step_of(analysis: Analysis, found: Feeding, hidden: set[Family]) -> Step | None:
-    """The last step in which every weight of a cell is used once; None where steps differ from each other."""
-    base = next((f for f in hidden if found.feeds_itself(f)), None) or next(iter(hidden))
-    period = _period(found, hidden, base)
+def step_of(analysis: Analysis, found: Feeding, hidden: set[Family], makers: set[Family]) -> Step | None:
+    """The last step in which every weight of a cell is used once; None where steps differ from each other.
+
+    Args:
+        analysis: the graph.
+        found: which use feeds which.
+        hidden: the weights that read the state.
+        makers: the weights whose results become the state.
+    """
+    base = min(hidden, key=lambda f: (not found.feeds_itself(f), found.uses[f][0].use.op))
+    period = _period(found, makers, base)
     if period is None:
         return None
     uses = [found.uses[f] for f in hidden]
@@ -46,12 +51,12 @@ def step_of(analysis: Analysis, found: Feeding, hidden: set[Family]) -> Step | N
         here = [[s for s in seen if first <= s.use.op < first + period] for seen in uses]
         before = [[s for s in seen if first - period <= s.use.op < first] for seen in uses]
         if all(len(one) == 1 for one in (*here, *before)):
-            return _cut(analysis, found, hidden, tuple(s for (s,) in here), period)
+            return _cut(analysis, found, makers, tuple(s for (s,) in here), period)
     return None
 
 
 def _cut(
-    analysis: Analysis, found: Feeding, hidden: set[Family], seen: tuple[Sighting, ...], period: int
+    analysis: Analysis, found: Feeding, makers: set[Family], seen: tuple[Sighting, ...], period: int
 ) -> Step | None:
     """Where one step ends and the next begins: before its first use of a weight, where all that is carried comes again.
 
@@ -60,29 +65,27 @@ def _cut(
     """
     first, last = min(s.use.op for s in seen), max(s.use.op for s in seen)
     for start in range(first, max(last - period, 0), -1):
-        carried = _carried(analysis, found, hidden, start, period)
+        carried = _carried(analysis, found, makers, start, period)
         if carried:
-            count = max(len({s.use.op for s in found.uses[f]}) for f in hidden)
-            return Step(start=start, period=period, hidden=seen, carried=carried, count=count)
+            return Step(start=start, period=period, hidden=seen, carried=carried)
     return None
 
 
-def _period(found: Feeding, hidden: set[Family], base: Family) -> int | None:
-    """Operations between the last use of a weight and the use of it that this one reads from."""
+def _period(found: Feeding, makers: set[Family], base: Family) -> int | None:
+    """Operations between the last use of a weight that reads the state, and the use before."""
     for s in reversed(found.uses[base]):
-        earlier = [found.reads[s.use.op][f] for f in hidden if f in found.reads[s.use.op]]
         places = [o.use.op for o in found.uses[base] if o.use.op < s.use.op]
-        if earlier and places:
+        if places and not makers.isdisjoint(found.reads[s.use.op]):
             return s.use.op - places[-1]
     return None
 
 
-def _carried(analysis: Analysis, found: Feeding, hidden: set[Family], start: int, period: int) -> dict[int, int]:
+def _carried(analysis: Analysis, found: Feeding, makers: set[Family], start: int, period: int) -> dict[int, int]:
     graph = analysis.graph
     carried: dict[int, int] = {}
     for op in graph.ops[max(start - period, 0) : start]:
         for slot, v in enumerate(op.outputs):
-            made_by_cell = not hidden.isdisjoint(found.values.get(v, {}))
+            made_by_cell = not makers.isdisjoint(found.values.get(v, {}))
             if made_by_cell and any(start <= c.index < start + period for c in _readers(graph, v)):
                 later = _one_step_later(graph, op.index, slot, period)
                 if later is None:

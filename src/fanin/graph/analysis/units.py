@@ -125,7 +125,7 @@ def _pass(analysis: Analysis, op: Op, env: dict[int, Any]) -> None:
     if not read:
         return
     shape = analysis.graph.values[op.output].shape
-    if op.name in _ALIKE and op.name not in _CASTS or op.name in _JOINS:
+    if (op.name in _ALIKE and op.name not in _CASTS) or op.name in _JOINS:
         _view(analysis, op, env)
     else:
         _keep(env, op.output, env[read[0]], shape)

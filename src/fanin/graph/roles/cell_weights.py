@@ -10,7 +10,7 @@ from fanin.graph.analysis.loops import CellBias, CellMap, Run
 from fanin.graph.ir import Parameter
 from fanin.graph.roles.data import Loop, ParameterRole, Part
 from fanin.graph.roles.layouts import fits, with_parts
-from fanin.layout import fans
+from fanin.layout import Layout, fans
 
 __all__ = ["cell_bias_role", "cell_weight_role"]
 
@@ -52,13 +52,24 @@ def cell_bias_role(analysis: Analysis, p: Parameter, plain: ParameterRole) -> Pa
     return replace(
         plain,
         role="rnn_bias" if plain.role in _BIASES else plain.role,
+        layout=_bias_layout(p, plain.layout, parts),
         parts=parts if len(parts) > 1 else (),
         owner=plain.owner or _owner(analysis, found),
         loop=Loop(
-            cell=cell.number, steps=cell.steps, gates=parts, sets_gates=found.sets_gates, added=tuple(found.added.items())
+            cell=cell.number,
+            steps=cell.steps,
+            gates=parts,
+            sets_gates=found.sets_gates,
+            added=tuple(found.added.items()),
         ),
         reason=f"added to the pre-activations of a recurrent cell{_gate_words(found.gates)}; {plain.reason}",
     )
+
+
+def _bias_layout(p: Parameter, layout: Layout, parts: tuple[Part, ...]) -> Layout:
+    """The layout with its gates, where they are other ones than those of an LSTM or a GRU."""
+    usual = sorted(part.tag for part in parts) in (sorted("ifgo"), sorted("rzn"))
+    return layout if usual else with_parts(layout, parts, p.shape)
 
 
 def _parts(runs: Sequence[Run]) -> tuple[Part, ...]:

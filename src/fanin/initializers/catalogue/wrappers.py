@@ -1,4 +1,4 @@
-"""Laws made of laws: scaled, and one for each part."""
+"""Laws made of laws: scaled, one for each part of the outputs, one for each stretch of the inputs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from fanin.streams.keys import Key
 from fanin.streams.sampling import sample
 from fanin.streams.spec import Draw
 
-__all__ = ["PerPart", "Scaled"]
+__all__ = ["PerInput", "PerPart", "Scaled"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,3 +165,84 @@ class PerPart(Initializer):
                 box = tuple(where if a == axis else slice(0, n) for a, n in enumerate(shape))
                 pieces.append(sample(request, key, shape, dtype=dtype, box=box))
         return np.concatenate(pieces, axis=axis)
+
+
+@dataclass(frozen=True, slots=True)
+class PerInput(Initializer):
+    """A law of its own for each stretch of a weight's inputs: what is read from the input, what from the state.
+
+    A map of joined inputs, W [x; h], is a sum of maps side by side, W_x x + W_h h. Each law sees its own map: its
+    fan_in counts its own inputs, and with `Layout.parts` an orthogonal law makes each gate's W_h orthogonal.
+
+    Args:
+        laws: one for each stretch, in order.
+        sizes: inputs of each stretch; they add up to the weight's input axis.
+
+    Raises:
+        ArgumentError: no laws, something else than laws, or not one positive size for each.
+        LayoutError: the layout has several input axes, groups, or another number of inputs.
+
+    Example:
+        >>> import fanin
+        >>> from fanin.initializers import Orthogonal, Zeros
+        >>> law = PerInput((Zeros(), Orthogonal()), (2, 3))
+        >>> w = law.sample((6, 5), key=fanin.key(0, "cell.weight"), layout=fanin.Layout.linear(parts=2))
+        >>> bool((w[:, :2] == 0).all()), bool(abs(w[:3, 2:] @ w[:3, 2:].T - np.eye(3)).max() < 1e-6)
+        (True, True)
+    """
+
+    laws: tuple[Initializer, ...]
+    sizes: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.laws, tuple) or not self.laws or not all(isinstance(w, Initializer) for w in self.laws):
+            raise ArgumentError(f"PerInput takes a tuple of one or more laws; got {self.laws!r}")
+        counts = isinstance(self.sizes, tuple) and all(type(n) is int and n > 0 for n in self.sizes)
+        if not counts or len(self.sizes) != len(self.laws):
+            raise ArgumentError(
+                f"PerInput takes one positive number of inputs for each of {len(self.laws)} laws; got {self.sizes!r}"
+            )
+
+    @property
+    def breaks_symmetry(self) -> bool:  # type: ignore[override]
+        """Where some law does: two units differ as soon as one stretch of their weights differs."""
+        return any(law.breaks_symmetry for law in self.laws)
+
+    @property
+    def uncorrelated_inputs(self) -> bool:  # type: ignore[override]
+        """Where every law's are."""
+        return all(law.uncorrelated_inputs for law in self.laws)
+
+    def _stretches(self, shape: Sequence[int], layout: Layout | None) -> tuple[list[tuple[int, ...]], Layout]:
+        """The shape of each stretch, and the layout of all."""
+        where = Layout.default(max(len(shape), 1)) if layout is None else layout
+        where.check(shape)
+        inputs = shape[where.in_axes[0]] if len(where.in_axes) == 1 else 0
+        if where.groups > 1 or inputs != sum(self.sizes):
+            raise LayoutError(
+                f"PerInput of {self.sizes} inputs needs a weight without groups whose one input axis has "
+                f"{sum(self.sizes)} entries; got the shape {tuple(shape)} with input axes {where.in_axes}. Give the "
+                "layout that names the input axis, for example Layout.linear_in_out()."
+            )
+        return [tuple(n if a == where.in_axes[0] else m for a, m in enumerate(shape)) for n in self.sizes], where
+
+    def check(self, shape: Sequence[int], layout: Layout | None = None) -> None:
+        """As each law does for its stretch."""
+        shapes, where = self._stretches(shape, layout)
+        for law, one in zip(self.laws, shapes, strict=True):
+            law.check(one, where)
+
+    def moments(self, shape: Sequence[int], layout: Layout | None = None) -> EntryMoments:
+        """Pooled over the stretches."""
+        shapes, where = self._stretches(shape, layout)
+        found = zip(self.laws, shapes, strict=True)
+        return pooled((max(int(np.prod(one)), 1), law.moments(one, where)) for law, one in found)
+
+    def values(self, shape: Sequence[int], layout: Layout | None, key: Key, dtype: str) -> Array:
+        """The stretches, side by side, each from a stream of its own."""
+        shapes, where = self._stretches(shape, layout)
+        pieces = [
+            law.sample(one, key=key.for_purpose(f"input {p}"), layout=where, dtype=dtype)
+            for p, (law, one) in enumerate(zip(self.laws, shapes, strict=True))
+        ]
+        return np.concatenate(pieces, axis=where.in_axes[0])

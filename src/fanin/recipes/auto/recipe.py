@@ -52,6 +52,7 @@ _RULES: Mapping[str, _MapRule] = {
     "rnn_ih": recurrent.input_weight,
     "rnn_hh": recurrent.hidden,
     "rnn_bias": recurrent.recurrent_bias,
+    "norm_shift": lambda n, r, o: recurrent.norm_shift(n, r, o) or SMALL["norm_shift"](n, r, o),
 }
 
 

@@ -316,8 +316,14 @@ REASONS: Mapping[str, str] = {
     # recurrent cells
     "recurrent input": "input map of a recurrent cell: Glorot's law for each gate by itself",
     "recurrent": "map from state to state: orthogonal for each gate, which keeps the state's length at every step",
+    "recurrent apart": "map from state to state whose gates do not lie side by side: one orthogonal matrix for all, "
+    "with the std that one for each gate has",
+    "recurrent joined": "the columns that read the input: Glorot's law for each gate by itself",
     "recurrent bias": "zero: the cell's other bias sets where the gates start",
     "chrono": "chrono: gate biases for units that remember up to {memory:g} steps",
     "forget bias": "forget-gate bias 1: the cell keeps its state until it learns to forget",
+    "forget bias added": "zero: the model adds to its forget gates itself",
+    "forget gate apart": "zero: it has several axes, and no law places a 1 on the forget gates alone",
+    "gates unknown": "zero: which of its units belong to which gate could not be followed",
     "no forget gate": "zero",
 }

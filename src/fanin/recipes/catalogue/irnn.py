@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from fanin.graph.roles.data import ParameterRole
 from fanin.initializers import Identity, Normal, PerPart, Zeros
+from fanin.recipes.engine.cells import state_law
 from fanin.recipes.engine.draft import Draft, fixed
 from fanin.recipes.engine.network import Network
 from fanin.recipes.engine.table_recipe import law, table_recipe
@@ -36,7 +37,8 @@ def small(network: Network, role: ParameterRole, options: IrnnOptions) -> Draft:
 def hidden(network: Network, role: ParameterRole, options: IrnnOptions) -> Draft:
     """The identity, for each gate where there are several."""
     one = Identity(gain=options.gain)
-    made = one if len(role.parts) < 2 else PerPart((one,) * len(role.parts))
+    each = one if len(role.parts) < 2 else PerPart((one,) * len(role.parts))
+    made = state_law(role, each, Normal(std=options.std))
     return law(made, role, rule="irnn state", formula=f"{options.gain:g} × identity", source=_SOURCE)
 
 

@@ -190,7 +190,9 @@ class Network:
         return 0.0
 
     def adds_to_state(self, role: ParameterRole) -> bool:
-        """Whether the bias of a recurrent cell belongs to the map from state to state."""
+        """Whether another bias of a recurrent cell says where its gates start."""
+        if role.loop is not None:
+            return not role.loop.sets_gates
         owner = self.roles.parameters.get(role.owner)
         return owner is not None and owner.role == "rnn_hh"
 

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from fanin.graph.roles.data import ParameterRole, Use
-from fanin.initializers import ForgetBias, Initializer, Normal, Orthogonal, VarianceScaling, Zeros
+from fanin.initializers import ForgetBias, Initializer, Normal, Orthogonal, Zeros
 from fanin.recipes.base import Chosen, Live, Recipe
+from fanin.recipes.engine.cells import GLOROT, state_law
 from fanin.recipes.engine.draft import Draft, fixed
 from fanin.recipes.engine.network import Network, network_of
 from fanin.recipes.engine.place import place
@@ -73,20 +74,18 @@ def _token(network: Network, role: ParameterRole, options: Any) -> Draft:
 
 
 def _rnn_input(network: Network, role: ParameterRole, options: Any) -> Draft:
-    made = VarianceScaling(gain=1.0, mode="fan_avg", law="normal")
     source = "Glorot and Bengio 2010, eq. 12"
-    return law(made, role, rule="recurrent input", formula="sqrt(2 / (fan_in + fan_out)), per gate", source=source)
+    return law(GLOROT, role, rule="recurrent input", formula="sqrt(2 / (fan_in + fan_out)), per gate", source=source)
 
 
 def _rnn_hidden(network: Network, role: ParameterRole, options: Any) -> Draft:
-    return law(
-        Orthogonal(), role, rule="recurrent", formula="orthogonal per gate", source="Saxe et al. 2013, arXiv 1312.6120"
-    )
+    made = state_law(role, Orthogonal())
+    return law(made, role, rule="recurrent", formula="orthogonal per gate", source="Saxe et al. 2013, arXiv 1312.6120")
 
 
 def _rnn_bias(network: Network, role: ParameterRole, options: Any) -> Draft:
     order = "".join(p.tag for p in role.parts)
-    if order == "ifgo" and not network.adds_to_state(role):
+    if sorted(order) == sorted("ifgo") and not network.adds_to_state(role):
         source = "Jozefowicz et al. 2015, section 2.2"
         return law(ForgetBias(order=order), role, rule="forget bias", formula="forget gates 1, others 0", source=source)
     return fixed(Zeros(), rule="recurrent bias", reason="biases start at zero")

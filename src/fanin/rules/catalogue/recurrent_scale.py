@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from fanin.measure.record import Measurements, ParameterRecord, Site
+from fanin.model.operations import RECURRENT
 from fanin.rules.base import Context, Rule
 from fanin.rules.finding import Finding, Fix, Severity
 from fanin.rules.shared.gains import INIT
@@ -52,7 +53,8 @@ class _Loop:
 
 
 def _loops(measurements: Measurements) -> list[_Loop]:
-    matrices = {p.path: p for p in measurements.parameters if p.is_recurrent and p.is_map and p.weight.rms > 0}
+    fused = [p for p in measurements.parameters if p.is_recurrent and p.op in RECURRENT]
+    matrices = {p.path: p for p in fused if p.is_map and p.weight.rms > 0}
     calls: dict[str, list[Site]] = {}
     for site in measurements.weight_sites():
         for name in set(site.parameters) & matrices.keys():
