@@ -245,3 +245,12 @@ def test_torch_is_what_torch_does():
         with torch.no_grad():
             next(p for p in module.parameters() if p.dim() > 1).mul_(1.03)
         assert not plan.verify(module).ok, type(module).__name__
+
+
+@pytest.mark.parametrize("width", [8, 32])
+def test_the_torch_recipe_starts_the_extra_key_and_value_of_attention_at_their_glorot_law(width):
+    plan = fanin.plan(nn.MultiheadAttention(width, 2, add_bias_kv=True), recipe="torch")
+    assert plan["bias_k"].std == pytest.approx(math.sqrt(2.0 / (width + width)))
+    assert plan["bias_v"].std == pytest.approx(math.sqrt(2.0 / (width + width)))
+    assert plan["in_proj_weight"].std == pytest.approx(math.sqrt(2.0 / (4 * width)))
+    assert plan["out_proj.weight"].std == pytest.approx(1.0 / math.sqrt(3.0 * width))

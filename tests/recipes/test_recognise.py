@@ -103,3 +103,19 @@ def test_the_variance_of_a_law_without_tails_is_held_to_its_own_standard_error(e
     values = np.random.default_rng(0).permutation(grid * np.sqrt(var / np.square(grid).mean())).reshape(100, 100)
     said = [m.quantity for m in departures("w", values, law, None, "float32", 5.0)]
     assert ("variance" in said) == found
+
+
+@pytest.mark.parametrize(("dtype", "digits"), [("float64", 52), ("float32", 23), ("bfloat16", 8), ("float16", 10)])
+@pytest.mark.parametrize(("roundings", "wrong"), [(0.0, False), (0.9, False), (2.0, True)])
+def test_a_constant_may_differ_by_one_rounding_of_its_dtype(dtype, digits, roundings, wrong):
+    values = np.full((4, 4), 0.5 * (1.0 + roundings * 2.0**-digits))
+    found = list(departures("w", values, laws.Constant(0.5), None, dtype, 5.0))
+    assert [m.quantity for m in found] == ["values"] * wrong
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_numbers_are_in_order_only_if_every_line_is(sign):
+    values = sampled(laws.Normal(std=0.02), (64, 8), KEYS[0])
+    values[:, 0] = sign * np.sort(values[:, 0])
+    assert isinstance(recognise(values).law, laws.Normal)
+    assert "in order" in recognise(sign * np.sort(values, axis=0)).words
