@@ -109,10 +109,9 @@ def assert_plain(value: Any) -> None:
             raise ArgumentError(f"no JSON: it is nested more than {_DEEPEST} deep")
         if isinstance(here, Mapping):
             todo += [(v, depth + 1) for v in here.values()]
-            todo += [(k, depth) for k in here if not isinstance(k, str)]
-            wrong = next((k for k in here if not isinstance(k, str)), None)
-            if wrong is not None:
-                raise ArgumentError(f"no JSON: the key {shown(wrong)} is no text")
+            wrong = [k for k in here if not isinstance(k, str)]
+            if wrong:
+                raise ArgumentError(f"no JSON: the key {shown(wrong[0])} is no text")
         elif isinstance(here, list | tuple):
             todo += [(v, depth + 1) for v in here]
         else:
@@ -124,7 +123,7 @@ def _assert_scalar(value: Any) -> None:
         return
     if isinstance(value, float) and math.isfinite(value):
         return
-    if isinstance(value, int) and abs(value) <= _LARGEST:
+    if isinstance(value, int) and abs(value) < _LARGEST:
         return
     raise ArgumentError(f"no JSON that can be used: {shown(value)} is no finite number, no text, no list, no mapping")
 
