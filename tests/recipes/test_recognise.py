@@ -119,3 +119,11 @@ def test_numbers_are_in_order_only_if_every_line_is(sign):
     values[:, 0] = sign * np.sort(values[:, 0])
     assert isinstance(recognise(values).law, laws.Normal)
     assert "in order" in recognise(sign * np.sort(values, axis=0)).words
+
+
+@pytest.mark.parametrize(("count", "named"), [(23, False), (24, True)])
+def test_a_law_is_named_from_24_numbers_on(count, named):
+    values = sampled(laws.Normal(std=0.02), (count,), KEYS[0])
+    got = recognise(values)
+    assert (got.law is not None) == named
+    assert ("too few" in got.words) == (not named)

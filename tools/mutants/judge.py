@@ -67,7 +67,7 @@ def mutated(tree: Path, spec: MutationSpec) -> Iterator[str]:
 
 def judge(tree: Path, spec: MutationSpec, trace: Trace) -> WorkResult:
     """Whether a test notices a mutant; the output is the name of the test that does, or why it counts as noticed."""
-    names = chosen_tests(tree, spec, trace)
+    names = chosen_tests(tree, str(spec.module_path), spec.start_pos, trace)
     with mutated(tree, spec) as diff:
         ended, text, failed = run_chosen(tree, names, sum(trace.seconds[n] for n in names))
     if ended == "passed":

@@ -15,7 +15,6 @@ from typing import Any
 
 import coverage
 import pytest
-from cosmic_ray.work_item import MutationSpec
 
 from tools.mutants.processes import run_pytest
 from tools.mutants.sample import ROOT
@@ -193,15 +192,14 @@ def _contains(node: Any, line: int, column: int) -> bool:
     return begins and (line, column) < (node.end_lineno, node.end_col_offset)
 
 
-def chosen_tests(tree: Path, spec: MutationSpec, trace: Trace) -> list[str]:
-    """The tests that can notice a mutant, likely ones first, for as long as `_BUDGET`.
+def chosen_tests(tree: Path, file: str, place: tuple[int, int], trace: Trace) -> list[str]:
+    """The tests that can notice a change at a line and column of a file, likely ones first, for as long as `_BUDGET`.
 
     Where later tests are left out, a mutant can count as survived that one of them would notice, never the other way
     round.
     """
-    file = str(spec.module_path)
     inside = file.removeprefix("src/fanin/")
-    lines, in_function = around((tree / file).read_text(encoding="utf-8"), *spec.start_pos)
+    lines, in_function = around((tree / file).read_text(encoding="utf-8"), *place)
     doctests = {n for n in trace.seconds if n.partition("::")[0] == file}
     direct = trace.running(inside, lines) | doctests
     wider = trace.running(inside, list(trace.lines.get(inside, {}))) | trace.spawned
