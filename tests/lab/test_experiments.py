@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -156,3 +158,47 @@ def test_a_fresh_run_shows_the_claim(name, tmp_path):
 @pytest.mark.parametrize("name", sorted(set(EXPERIMENTS) - {"one-third", "symmetry"}))
 def test_a_fresh_run_of_a_long_experiment_shows_the_claim(name):
     CLAIMS[name](run(name).numbers)
+
+
+# ------------------------------------------------------------------ parts of the experiments, by themselves
+@pytest.mark.parametrize("seed", [0, 1])
+def test_the_mean_squared_singular_value_of_a_critical_stack_is_one(seed):
+    """Were q* not 1 / depth, it would be off by a factor of up to e²."""
+    values = load("isometry").jacobian_singular_values("orthogonal", 30, seed)
+    assert 0.5 < (values**2).mean() < 2.0
+    assert (values**2).var() < 0.5 * (values**2).mean() ** 2
+
+
+@pytest.mark.parametrize(
+    ("losses", "basin"),
+    [
+        ([2.3, 1.0, 0.10, 0.12, 2.3], [2, 3]),
+        ([0.12, 0.11, 0.10, 2.0, 0.10], [0, 2]),  # one beyond a wall is not in it
+        ([2.0, 2.0, 0.30, 0.10, 0.11], [2, 4]),
+        ([0.10, 2.0, 2.0, 2.0, 0.10], [0, 0]),
+    ],
+)
+def test_a_basin_is_what_lies_together_around_the_best(losses, basin):
+    """Within a tenth of the way from the best loss to ln 10."""
+    factors = [0.25, 0.5, 1.0, 2.0, 4.0]
+    found = load("magic-number")._basin(factors, losses)
+    assert found["basin"] == [factors[i] for i in basin]
+    assert found["one_is_inside"] == (basin[0] <= 2 <= basin[1])
+
+
+def test_the_figure_of_gradients_over_weights_shows_every_point():
+    drawn = load("too-small")._draw(numbers("too-small"))
+    for ax in drawn.axes[:2]:
+        low, high = ax.get_ylim()
+        shown = [y for line in ax.lines for y in line.get_ydata() if y > 0]
+        assert shown
+        assert low <= min(shown)
+        assert max(shown) <= high
+
+
+def test_matplotlib_is_imported_to_draw_and_not_before():
+    code = (
+        "import sys\nfrom fanin.lab.experiments import EXPERIMENTS, load\n"
+        "for name in EXPERIMENTS: load(name)\nassert 'matplotlib' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
