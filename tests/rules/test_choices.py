@@ -15,10 +15,12 @@ from fanin.measure.quantities.moments import pack, unpack
 from fanin.rules.catalogue.buffer_values import BufferValues
 from fanin.rules.catalogue.fan_mismatch import FanMismatch
 from fanin.rules.catalogue.recurrent_scale import _Loop
+from fanin.rules.catalogue.sample_collapse import _before_pooling, _zeros_before
 from fanin.rules.finding import Finding, Fix
 from fanin.rules.shared.biases import _share_above
+from fanin.rules.shared.depth import Drift
 from fanin.rules.shared.drifts import _between_layers
-from tests.rules.test_each_rule import case, init, net, x
+from tests.rules.test_each_rule import case, edited, init, net, x
 
 
 def codes(given):
@@ -128,6 +130,98 @@ def test_no_bias_is_beyond_a_limit_that_the_largest_one_does_not_reach():
     assert _share_above(stats, 1.5) == 0.0
     assert _share_above(stats, 0.5) == pytest.approx(1e-3)
     assert _share_above(unpack(pack(torch.zeros(8))), 0.5) == 0.0
+
+
+# ---------------------------------------------------------------------- P510
+@pytest.mark.parametrize(
+    ("trained", "words"),
+    [(1, "0.weight train"), (2, "0.weight, 2.weight train"), (4, "0.weight, 2.weight and 2 more train")],
+)
+def test_the_maps_that_train_beside_frozen_ones_are_counted(trained, words):
+    model = net(depth=7)
+    for layer in list(model)[2 * trained :: 2]:
+        layer.weight.requires_grad_(False)
+    report = fanin.check(**case(model), select=["P510"], predict=False)
+    assert words in report.findings[0].message
+
+
+# ---------------------------------------------------------------------- S205
+class Pooled(nn.Module):
+    """A convolution, then a head on the mean over places or on all of them."""
+
+    def __init__(self, pool):
+        super().__init__()
+        self.pool, self.conv = pool, nn.Conv2d(1, 4, 3, padding=1)
+        self.head = nn.Linear(4 if pool else 4 * 64, 10)
+
+    def forward(self, x):
+        x = torch.relu(self.conv(x))
+        return self.head(x.mean((2, 3)) if self.pool else x.flatten(1))
+
+
+@pytest.mark.parametrize("pool", [True, False])
+def test_what_an_average_over_places_hides_is_counted_per_place(pool):
+    torch.manual_seed(0)
+    report = fanin.check(Pooled(pool), torch.randn(16, 1, 8, 8), targets=torch.randint(0, 10, (16,)), predict=False)
+    conv, head = report.measurements.weight_sites()
+    before = max(conv.sample_cosine.one_minus_mean, conv.sample_cosine.between_share)
+    assert _before_pooling(report.measurements, head, 1e-4) == pytest.approx(64e-4 if pool else 1e-4)
+    assert _before_pooling(report.measurements, head, 0.1) == pytest.approx(before if pool else 0.1)
+    assert _before_pooling(report.measurements, head, 1.5) == 1.5
+
+
+class FromNothing(nn.Module):
+    """Part of its signal comes from a learned vector alone, through a weight that is zero."""
+
+    def __init__(self):
+        super().__init__()
+        self.start = nn.Parameter(torch.randn(1, 8))
+        self.closed, self.head = nn.Linear(8, 8, bias=False), nn.Linear(8, 10)
+        nn.init.zeros_(self.closed.weight)
+
+    def forward(self, x):
+        return self.head(x + self.closed(self.start))
+
+
+def test_a_zero_weight_behind_a_learned_start_is_named():
+    report = fanin.check(FromNothing(), torch.randn(16, 8), targets=torch.randint(0, 10, (16,)), predict=False)
+    head = report.measurements.weight_sites()[-1]
+    assert head.path == "head"
+    assert _zeros_before(report.measurements, head) == ["closed.weight"]
+
+
+@pytest.mark.parametrize(("log", "factor"), [(1.0, math.e), (-1e4, math.exp(-700.0)), (1e4, math.exp(700.0))])
+def test_the_factor_of_a_trend_is_a_number_above_zero(log, factor):
+    assert Drift(log_factor=log, tau=1.0, num_sites=4).factor == pytest.approx(factor, rel=1e-9)
+
+
+# ---------------------------------------------------------------------- G402
+class Closed(nn.Module):
+    """Adds the product of two vectors, both zero: neither gets a gradient."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = nn.Parameter(torch.zeros(32)), nn.Parameter(torch.zeros(32))
+        self.head = nn.Linear(32, 10)
+
+    def forward(self, h):
+        return self.head(h + self.a * self.b)
+
+
+@pytest.mark.parametrize(
+    ("model", "severity"), [(Closed, "warning"), (lambda: edited(net(), lambda m: m[2].weight.zero_()), None)]
+)
+def test_vectors_alone_without_a_gradient_are_a_warning(model, severity):
+    torch.manual_seed(0)
+    found = fanin.check(**case(model()), select=["G402"], predict=False).findings
+    assert [f.severity for f in found] == ([severity] if severity else [])
+
+
+def test_matrices_without_a_gradient_are_an_error():
+    torch.manual_seed(0)
+    broken = edited(net(), lambda m: [p.zero_() for p in m.parameters()])
+    found = fanin.check(**case(broken), select=["G402"], predict=False).findings
+    assert [f.severity for f in found] == ["error"]
 
 
 def test_a_small_healthy_net_has_none_of_these():
