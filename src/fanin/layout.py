@@ -75,6 +75,8 @@ class Layout:
         bag: rows summed into one output by an EmbeddingBag.
         multiplied: the input axes belong to inputs that are multiplied with each other (Bilinear), not to one input
             that is laid out over several axes. fan_out is then the geometric mean over the inputs.
+        view: the shape whose axes the layout names, where the parameter's own shape runs axes of different meaning
+            together: a flat vector that is used as a matrix. Its numbers are read in the same order. Empty: its own.
 
     Source: the counts are those of He et al. 2015 (arXiv 1502.01852, eq. 7 and 14) with groups, parts and strides as
     they act in the sum; torch, Keras and Flax count some of them differently (see ``docs/initializers.md``).
@@ -98,6 +100,7 @@ class Layout:
     lookup: bool = False
     bag: int = 1
     multiplied: bool = False
+    view: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         axes = self.out_axes + self.in_axes + self.tap_axes + self.batch_axes
@@ -114,6 +117,8 @@ class Layout:
         parts = self.parts if isinstance(self.parts, tuple) else (self.parts,)
         if not parts or min(parts) < 1:
             raise LayoutError(f"parts must be a positive count or a tuple of positive sizes; got {self.parts!r}")
+        if self.view and len(self.view) != self.rank:
+            raise LayoutError(f"a view has one size for each of the {self.rank} axes; got {self.view!r}")
         strides = (self.stride,) if isinstance(self.stride, int) else self.stride
         if not isinstance(self.stride, int) and len(strides) != len(self.tap_axes):
             raise LayoutError(
@@ -239,8 +244,23 @@ class Layout:
         """Number of axes that the layout describes."""
         return len(self.out_axes) + len(self.in_axes) + len(self.tap_axes) + len(self.batch_axes)
 
+    def viewed(self, shape: Sequence[int]) -> tuple[int, ...]:
+        """The shape whose axes the layout names.
+
+        Raises:
+            LayoutError: the view has another number of entries than the parameter.
+
+        Example:
+            >>> Layout(view=(32, 64)).viewed((2048,)), Layout.linear().viewed((32, 64))
+            ((32, 64), (32, 64))
+        """
+        if self.view and math.prod(self.view) != math.prod(shape):
+            raise LayoutError(f"the view {self.view} does not hold the numbers of a parameter of shape {tuple(shape)}")
+        return self.view or tuple(shape)
+
     def check(self, shape: Sequence[int]) -> None:
         """Raise `LayoutError` where the layout does not fit the shape."""
+        shape = self.viewed(shape)
         if len(shape) != self.rank:
             raise LayoutError(
                 f"the layout names {self.rank} axes but the shape {tuple(shape)} has {len(shape)}. Pass the layout "
@@ -263,6 +283,7 @@ class Layout:
 
     def part_sizes(self, shape: Sequence[int]) -> tuple[int, ...]:
         """Output units of each part."""
+        shape = self.viewed(shape)
         if isinstance(self.parts, tuple):
             return self.parts
         size, rest = divmod(_size(shape, self.out_axes), self.parts)
@@ -285,6 +306,7 @@ class Layout:
             (Block(maps=4, out=2, inputs=3, taps=(5, 5)),)
         """
         self.check(shape)
+        shape = self.viewed(shape)
         maps = _size(shape, self.batch_axes) * self.groups
         inputs = _size(shape, self.in_axes) // (self.groups if self.groups_on == "in" else 1)
         taps = tuple(shape[a] for a in self.tap_axes)
@@ -354,6 +376,7 @@ def fans(shape: Sequence[int], layout: Layout | None = None) -> Fans:
             f"a parameter of shape {tuple(shape)} with one number per unit has no fan_in or fan_out; use a law that "
             "needs none (Zeros, Ones, Constant, Normal(std=...)), or pass the layout of the weight it belongs to."
         )
+    shape = layout.viewed(shape)
     taps = _size(shape, layout.tap_axes)
     strides = math.prod(layout.strides())
     ins = _size(shape, layout.in_axes) / (layout.groups if layout.groups_on == "in" else 1)
@@ -397,6 +420,7 @@ def to_blocks(weight: npt.NDArray[Any], layout: Layout) -> list[npt.NDArray[Any]
         [(1, 4, 4, 1), (1, 4, 4, 1), (1, 4, 4, 1)]
     """
     layout.check(weight.shape)
+    weight = weight.reshape(layout.viewed(weight.shape))
     order = (*layout.batch_axes, *layout.out_axes, *layout.in_axes, *layout.tap_axes)
     b, o, i, t = (
         _size(weight.shape, axes) for axes in (layout.batch_axes, layout.out_axes, layout.in_axes, layout.tap_axes)
@@ -420,6 +444,7 @@ def from_blocks(blocks: Sequence[npt.NDArray[Any]], shape: Sequence[int], layout
         >>> bool((from_blocks(blocks, w.shape, Layout.experts()) == w).all())
         True
     """
+    own, shape = tuple(shape), layout.viewed(shape)
     b, o, i, t = (_size(shape, axes) for axes in (layout.batch_axes, layout.out_axes, layout.in_axes, layout.tap_axes))
     g = layout.groups
     if g > 1 and layout.groups_on == "out":
@@ -430,4 +455,4 @@ def from_blocks(blocks: Sequence[npt.NDArray[Any]], shape: Sequence[int], layout
         flat = np.concatenate(blocks, axis=1)
     order = (*layout.batch_axes, *layout.out_axes, *layout.in_axes, *layout.tap_axes)
     inverse = np.argsort(order)
-    return np.ascontiguousarray(flat.reshape([shape[a] for a in order]).transpose(inverse))
+    return np.ascontiguousarray(flat.reshape([shape[a] for a in order]).transpose(inverse)).reshape(own)

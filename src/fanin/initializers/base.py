@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import MISSING, dataclass, fields
@@ -139,6 +140,9 @@ class Initializer(abc.ABC):
         assert_layout(layout)
         size = checked_shape(shape)
         name = sampling.dtype_name(dtype)
+        if layout is not None and layout.view:
+            own = dataclasses.replace(layout, view=())
+            return self.sample(layout.viewed(size), key=key, layout=own, dtype=name).reshape(size)
         self.check(size, layout)
         request = self.draw(size, layout)
         if request is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable, Iterable, Sequence
 
@@ -13,7 +14,16 @@ from fanin.initializers.base import Array, EntryMoments
 from fanin.layout import Block, Layout, from_blocks, to_blocks
 from fanin.streams.keys import Key
 
-__all__ = ["assemble", "mapped_layout", "maps_inside", "moments_by_block", "part_keys", "pooled", "scaled_gain"]
+__all__ = [
+    "assemble",
+    "mapped_layout",
+    "maps_inside",
+    "moments_by_block",
+    "part_keys",
+    "pooled",
+    "scaled_gain",
+    "unviewed",
+]
 
 
 def mapped_layout(shape: Sequence[int], layout: Layout | None, who: object) -> Layout:
@@ -33,6 +43,11 @@ def mapped_layout(shape: Sequence[int], layout: Layout | None, who: object) -> L
     if math.prod(shape) == 0:
         raise ShapeError(f"{who} cannot fill the empty shape {tuple(shape)}; leave an empty parameter alone.")
     return found
+
+
+def unviewed(shape: Sequence[int], layout: Layout) -> tuple[tuple[int, ...], Layout]:
+    """The shape whose axes a layout names, and the layout of an array of that shape."""
+    return layout.viewed(shape), dataclasses.replace(layout, view=())
 
 
 def pooled(parts: Iterable[tuple[int, EntryMoments]]) -> EntryMoments:

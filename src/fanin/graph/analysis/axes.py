@@ -54,7 +54,7 @@ def trace(graph: Graph, dependence: Dependence, weight: int, axes: Axes) -> tupl
         for source in dict.fromkeys(op.inputs):
             if dependence.is_weight(source) and (op.name not in _MAPS or source == op.ref(1, "weight")):
                 back = _pull(graph, op, value, source, known)
-                todo.append((source, back, (op.index, *ops), whole and _is_whole(graph, op, value, source)))
+                todo.append((source, back, (op.index, *ops), whole and _is_whole(graph, op, value, source, known)))
     return tuple(found.values())
 
 
@@ -65,13 +65,21 @@ def _better(new: Link, old: Link) -> bool:
 _MAPS = frozenset(
     {"linear", "conv1d", "conv2d", "conv3d", "bilinear"}
 )  # a map inside a chain makes a weight from a learned input
+_REPEATS = frozenset({"expand", "expand_as", "broadcast_to", "repeat"})
 _KEEPS_ALL_PARTS = frozenset(
     {"cat", "stack", "hstack", "vstack", "matmul", "mm", "bmm", "einsum", "linear", "getitem", "setitem", "conv2d"}
 )
 
 
-def _is_whole(graph: Graph, op: Op, value: int, source: int) -> bool:
-    return op.name in _KEEPS_ALL_PARTS or graph.values[source].numel >= graph.values[value].numel
+def _is_whole(graph: Graph, op: Op, value: int, source: int, axes: Axes | None) -> bool:
+    """Whether an op's input is the weight itself; one that is repeated over independent maps is."""
+    before, after = graph.values[source].shape, graph.values[value].shape
+    if op.name in _KEEPS_ALL_PARTS or graph.values[source].numel >= graph.values[value].numel:
+        return True
+    if op.name not in _REPEATS or axes is None or len(before) > len(after):
+        return False
+    padded = (1,) * (len(after) - len(before)) + tuple(before)
+    return all(axis == "batch" for axis, b, a in zip(axes, padded, after, strict=True) if b != a)
 
 
 def _pull(graph: Graph, op: Op, value: int, source: int, axes: Axes | None) -> Axes | None:
@@ -119,6 +127,15 @@ def _reversed_order(op: Op, rank: int) -> list[int]:
 
 def _last_two_order(op: Op, rank: int) -> list[int]:
     return [*range(rank - 2), rank - 1, rank - 2]
+
+
+def _moved_order(op: Op, rank: int) -> list[int]:
+    source, destination = op.arg(1, "source"), op.arg(2, "destination")
+    if isinstance(source, int):
+        source, destination = (source,), (destination,)
+    moved = {d % rank: s % rank for s, d in zip(source, destination, strict=True)}
+    rest = iter(i for i in range(rank) if i not in moved.values())
+    return [moved[i] if i in moved else next(rest) for i in range(rank)]
 
 
 def _permute_order(op: Op, rank: int) -> list[int]:
@@ -220,6 +237,7 @@ _PULLERS: Mapping[str, Puller] = {
     "T": _pull_permuted(_reversed_order),
     "mT": _pull_permuted(_last_two_order),
     "permute": _pull_permuted(_permute_order),
+    "movedim": _pull_permuted(_moved_order),
     "view": _pull_reshape,
     "reshape": _pull_reshape,
     "flatten": _pull_reshape,

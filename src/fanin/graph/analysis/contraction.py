@@ -208,6 +208,8 @@ def _bilinear(graph: Graph, op: Op, dependence: Dependence) -> Iterator[Contract
 
 def _tensordot(graph: Graph, op: Op, dependence: Dependence) -> Iterator[Contraction]:
     a, b, dims = op.ref(0), op.ref(1), op.arg(2, "dims", 2)
+    if len(op.args) > 3:  # as torch calls it inside: the axes of either operand on their own
+        dims = (op.args[2], op.args[3])
     if a is None or b is None or isinstance(dims, Ref):
         return
     weight, side = (b, 1) if dependence.is_weight(b) and not dependence.is_weight(a) else (a, 0)

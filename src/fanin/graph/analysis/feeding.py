@@ -9,7 +9,7 @@ from fanin.graph.analysis.analysis import Analysis, Sighting
 from fanin.graph.ir import Graph, Ref, map_template
 from fanin.model.operations import CONVOLUTIONS, LOOKUPS, MATRIX_PRODUCTS, RECURRENT, SOFTMAX
 
-__all__ = ["Family", "Feeding", "circles", "feeding"]
+__all__ = ["Family", "Feeding", "circles", "cut_of", "feeding"]
 
 # a parameter and how it is cut before it is used; each has one use a step
 Family = tuple[int, str]
@@ -65,12 +65,12 @@ def _repeated(analysis: Analysis) -> dict[Family, tuple[Sighting, ...]]:
     for leaf, seen in analysis.sightings.items():
         whole = [s for s in seen if s.link.whole and not s.use.lookup]
         for s in whole if len(whole) > 1 else ():
-            found.setdefault((leaf, _cut(analysis.graph, s)), []).append(s)
+            found.setdefault((leaf, cut_of(analysis.graph, s)), []).append(s)
     kept = {f: sorted(seen, key=lambda s: s.use.op) for f, seen in found.items()}
     return {f: tuple(seen) for f, seen in kept.items() if len({s.use.op for s in seen}) > 1}
 
 
-def _cut(graph: Graph, sighting: Sighting) -> str:
+def cut_of(graph: Graph, sighting: Sighting) -> str:
     """How a parameter becomes the weight, the same words at every step."""
     words = []
     for index in sighting.link.ops:

@@ -49,6 +49,7 @@ _CASTS = frozenset(
         "view_as",
     }
 )
+_TURNS = frozenset({"t", "T", "mT", "H", "mH", "adjoint"})  # torch warns where they turn a single number
 _UNIVARIATE = ELEMENTWISE | _COMPARISONS | _CASTS
 _OWN_PARAMETER = frozenset({"prelu"})
 # what an unknown number counts as (learned, or a buffer on meta): nn.PReLU starts at 0.25, others change nothing
@@ -187,7 +188,7 @@ def _number_of(graph: Graph, value: int, depth: int = 0, *, reader: str = "mul")
     if op is None or depth > 8:
         return _INITIAL.get(reader, 1.0) if op is None and graph.values[value].is_float else "?"
     numbers = {i: _number_of(graph, i, depth + 1, reader=op.name) for i in op.inputs}
-    if op.name in _CASTS and op.inputs:
+    if (op.name in _CASTS or op.name in _TURNS) and op.inputs:
         return numbers[op.inputs[0]]
     if "?" in numbers.values():
         return "?"

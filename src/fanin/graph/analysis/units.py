@@ -18,7 +18,7 @@ from fanin.graph.ir import Op
 from fanin.graph.recording.replay import run
 from fanin.model.operations import VIEWS
 
-__all__ = ["bias_gates", "columns_of", "map_gates"]
+__all__ = ["bias_gates", "columns_of", "map_gates", "pass_through"]
 
 _CASTS = frozenset({"to", "float", "half", "bfloat16", "double", "type_as", "type", "contiguous", "clone", "detach"})
 _JOINS = frozenset({"cat", "stack", "hstack", "vstack"})
@@ -65,7 +65,7 @@ def bias_gates(
         if value in env or op.index > max((r.path[-1] for r in roots if r.path), default=0):
             break
         if any(i in env for i in op.inputs) and analysis.dependence.is_weight(op.output):
-            _pass(analysis, op, env)
+            pass_through(analysis, op, env)
     if value not in env:
         return ()
     return _tiling(_pieces(analysis, value, env[value], roots, gates, axis), size)
@@ -86,7 +86,7 @@ def _held_by_weight(analysis: Analysis, s: Sighting, total: int) -> list[int] | 
         return list(range(total))
     env: dict[int, Any] = {s.link.value: _along(list(range(total)), shape, s.link.axes.index("out"))}
     for index in s.link.ops:
-        _pass(analysis, analysis.graph.ops[index], env)
+        pass_through(analysis, analysis.graph.ops[index], env)
     if s.use.weight not in env:
         return None
     held: list[int] = sorted(set(env[s.use.weight].reshape(-1).tolist()))
@@ -109,7 +109,7 @@ def _pieces(
     for root in roots:
         env: dict[int, Any] = {start: numbers}
         for index in root.path:
-            _pass(analysis, analysis.graph.ops[index], env)
+            pass_through(analysis, analysis.graph.ops[index], env)
         if root.value not in env:
             continue
         row = env[root.value].movedim(axis, 0).flatten(1)[:, 0].tolist() if env[root.value].dim() > 1 else []
@@ -119,7 +119,7 @@ def _pieces(
     return found
 
 
-def _pass(analysis: Analysis, op: Op, env: dict[int, Any]) -> None:
+def pass_through(analysis: Analysis, op: Op, env: dict[int, Any]) -> None:
     """Send numbers through one operation: a view moves them, anything that keeps the shape leaves them in place."""
     read = [i for i in op.inputs if i in env]
     if not read:
@@ -147,7 +147,9 @@ def _view(analysis: Analysis, op: Op, env: dict[int, Any]) -> None:
     def number_of(value: int) -> Any:
         if value in env:
             return env[value]
-        known = analysis.graph.data.get(value)
+        known, maker = analysis.graph.data.get(value), analysis.graph.producer(value)
+        if known is None and maker is not None and not maker.inputs:  # made on the spot, such as an arange
+            known = run(maker, env.__getitem__)[analysis.graph.values[value].slot]
         return torch.full(analysis.graph.values[value].shape, -1) if known is None else known
 
     try:

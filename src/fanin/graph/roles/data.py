@@ -17,7 +17,7 @@ from fanin.graph.analysis.activations import FoundActivation
 from fanin.layout import Layout
 from fanin.model.roles import Role, Seen
 
-__all__ = ["Branch", "Loop", "ParameterRole", "Part", "Roles", "Stream", "Use"]
+__all__ = ["Branch", "Loop", "ParameterRole", "Part", "Piece", "Roles", "Stream", "Use"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +33,23 @@ class Part:
     tag: str
     start: int
     size: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Piece:
+    """One of several weights that a flat parameter holds one after the other.
+
+    Attributes:
+        start: its first entry.
+        size: its number of entries.
+        fan_in: terms that the operation which uses it sums into one output.
+        use: which of the parameter's uses; None for what is only added to the signal, or never used.
+    """
+
+    start: int
+    size: int
+    fan_in: float = 1.0
+    use: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,6 +179,7 @@ class ParameterRole:
         bias: for a weight: the name of its bias; "" if none.
         norm: for norm parameters: name of the norm; else "".
         loop: its place in a recurrent cell that is written out step by step; None elsewhere.
+        pieces: for a flat parameter: the weights that it holds one after the other; empty elsewhere.
         reason: in words, how the role was found.
     """
 
@@ -180,6 +198,7 @@ class ParameterRole:
     bias: str = ""
     norm: str = ""
     loop: Loop | None = None
+    pieces: tuple[Piece, ...] = ()
     reason: str = ""
 
     @property

@@ -42,7 +42,7 @@ def fits(layout: Layout, p: Parameter) -> bool:
 
 def with_parts(layout: Layout, parts: tuple[Part, ...], shape: Sequence[int]) -> Layout:
     """The layout with the maps that its output axis holds side by side."""
-    if len(parts) < 2 or len(layout.out_axes) != 1 or layout.groups > 1:
+    if len(parts) < 2 or len(layout.out_axes) != 1 or layout.groups > 1 or layout.view:
         return layout
     sizes = tuple(part.size for part in parts)
     if sum(sizes) != shape[layout.out_axes[0]]:

@@ -32,7 +32,7 @@ def parts_of(
     shape: Sequence[int],
 ) -> tuple[Part, ...]:
     """The parts of a weight along its output axis, in order; empty for one map or interleaved ones."""
-    if len(layout.out_axes) != 1 or layout.groups > 1 or layout.lookup:
+    if len(layout.out_axes) != 1 or layout.groups > 1 or layout.lookup or layout.view:
         return ()
     units = shape[layout.out_axes[0]]
     if len({s.use.op for s in seen}) > 1 and all(s.link.ops for s in seen):

@@ -7,16 +7,20 @@ from collections.abc import Sequence
 from fanin.graph.analysis.activations import FoundActivation
 from fanin.graph.analysis.analysis import Analysis, Sighting
 from fanin.graph.analysis.bounded import NEAR, reach
-from fanin.graph.analysis.contraction import Contraction
+from fanin.graph.analysis.contraction import Contraction, layout_of
+from fanin.graph.analysis.entries import entry_layout, entry_pieces
+from fanin.graph.analysis.feeding import cut_of
 from fanin.graph.analysis.walks import downstream, sources
 from fanin.graph.ir import Parameter
-from fanin.graph.roles.data import ParameterRole, Use
+from fanin.graph.roles.data import ParameterRole, Piece, Use
 from fanin.graph.roles.layouts import fits, vector, weight_layout, with_parts
+from fanin.graph.roles.non_weights import meetings
+from fanin.graph.roles.operand_rules import Meeting, find_role
 from fanin.graph.roles.parts import parts_of
 from fanin.graph.roles.placement import branch_at, iterated, place_name
 from fanin.graph.roles.reparametrizations import chain_names
 from fanin.graph.roles.tags import tags
-from fanin.layout import fans
+from fanin.layout import Layout, fans
 from fanin.model.roles import Role
 
 __all__ = ["gain_role", "weight_role"]
@@ -28,11 +32,14 @@ def weight_role(analysis: Analysis, p: Parameter, seen: Sequence[Sighting]) -> P
     """The role of a parameter that is a weight in these contractions; a lookup decides it before others."""
     seen = sorted(seen, key=lambda s: (not s.use.lookup, s.use.op))
     main = seen[0]
-    layout, known = weight_layout(main.use, main.link, p)
+    layout, known = _layout(analysis, seen, p)
     uses = tuple(_weight_use(analysis, s) for s in seen)
     parts = parts_of(analysis, seen, layout, p.shape)
     layout = with_parts(layout, parts, p.shape)
     counted = fans(p.shape, layout) if layout.in_axes and fits(layout, p) else None
+    pieces = () if counted is not None else _pieces(analysis, seen, p)
+    if pieces:
+        layout = Layout.vector(parts=tuple(piece.size for piece in pieces))
     return ParameterRole(
         name=p.name,
         aliases=p.aliases,
@@ -43,10 +50,68 @@ def weight_role(analysis: Analysis, p: Parameter, seen: Sequence[Sighting]) -> P
         fan_in=counted.fan_in if counted else None,
         fan_out=counted.fan_out if counted else None,
         parts=parts,
+        pieces=pieces,
         uses=uses,
-        iterated=iterated(analysis.graph, [s.use.op for s in seen]),
+        iterated=max(iterated(analysis.graph, ops) for ops in _by_cut(analysis, seen)),
         reason=_weight_reason(analysis, main, uses[0], known),
     )
+
+
+def _layout(analysis: Analysis, seen: Sequence[Sighting], p: Parameter) -> tuple[Layout, bool]:
+    """The layout by following axes back; by following entries where its fan_in is not that of the operation."""
+    use = seen[0].use
+    layout, known = weight_layout(use, seen[0].link, p)
+    if use.lookup or (known and not seen[0].link.ops):
+        return layout, known
+    if known and layout.in_axes and fans(p.shape, layout).fan_in == _fan_in_there(analysis, use):
+        return layout, known
+    found = entry_layout(analysis, seen, p)
+    return (layout, known) if found is None else (found, True)
+
+
+def _pieces(analysis: Analysis, seen: Sequence[Sighting], p: Parameter) -> tuple[Piece, ...]:
+    """The weights inside a flat parameter, and what lies between them; () where it holds anything but that."""
+    found = entry_pieces(analysis, seen, p)
+    fan_ins = [_fan_in_there(analysis, seen[index].use) for _, _, index in found]
+    if not found or None in fan_ins or not _only_added(analysis, p, seen):
+        return ()
+    pieces: list[Piece] = []
+    for (start, size, index), fan_in in zip(found, fan_ins, strict=True):
+        end = pieces[-1].start + pieces[-1].size if pieces else 0
+        if start > end:
+            pieces.append(Piece(start=end, size=start - end))
+        pieces.append(Piece(start=start, size=size, fan_in=fan_in or 1.0, use=index))
+    end = pieces[-1].start + pieces[-1].size
+    return (*pieces, Piece(start=end, size=p.numel - end)) if end < p.numel else tuple(pieces)
+
+
+def _only_added(analysis: Analysis, p: Parameter, seen: Sequence[Sighting]) -> bool:
+    """Whether what is no weight in a flat parameter is added to the signal, as a bias."""
+    maps = {s.use.op for s in seen}
+    met = [m for m in meetings(analysis, p.value) if m.op.index not in maps or _is_bias_of(analysis, m)]
+    return all(find_role(analysis, m, analysis.graph.values[p.value]).role in _ADDED for m in met)
+
+
+def _is_bias_of(analysis: Analysis, meeting: Meeting) -> bool:
+    return any(use.bias == meeting.operand for use in analysis.contractions[meeting.op.index])
+
+
+_ADDED = frozenset({"bias", "shift", "norm_shift", "position", "rnn_bias"})
+
+
+def _by_cut(analysis: Analysis, seen: Sequence[Sighting]) -> list[list[int]]:
+    """The uses of each piece of a parameter; different pieces are different maps."""
+    found: dict[str, list[int]] = {}
+    for s in seen:
+        found.setdefault(cut_of(analysis.graph, s), []).append(s.use.op)
+    return list(found.values())
+
+
+def _fan_in_there(analysis: Analysis, use: Contraction) -> float | None:
+    """Terms that the operation sums into one output."""
+    shape = analysis.graph.values[use.weight].shape
+    layout, known = layout_of(use, use.axes, len(shape))
+    return fans(shape, layout).fan_in if known and layout.in_axes else None
 
 
 def gain_role(analysis: Analysis, p: Parameter, seen: Sequence[Sighting]) -> ParameterRole:

@@ -67,7 +67,8 @@ class ICNR(Initializer):
         where = mapped_layout(shape, layout, self)
         copies = self.factor ** len(where.tap_axes)
         axis = where.out_axes[0]
-        if not where.tap_axes or where.groups > 1 or len(where.out_axes) > 1 or shape[axis] % copies:
+        refused = not where.tap_axes or where.groups > 1 or len(where.out_axes) > 1 or bool(where.view)
+        if refused or shape[axis] % copies:
             raise ShapeError(
                 f"{self} needs an ungrouped convolution whose output channels are a multiple of {copies}; got shape "
                 f"{tuple(shape)}. The convolution in front of a pixel shuffle has channels x factor^2 outputs."

@@ -11,7 +11,7 @@ import numpy as np
 from fanin.errors import ArgumentError, LayoutError
 from fanin.initializers import sampling
 from fanin.initializers.base import Array, EntryMoments, Initializer, finite
-from fanin.initializers.blocks import pooled
+from fanin.initializers.blocks import pooled, unviewed
 from fanin.layout import Layout
 from fanin.streams.keys import Key
 from fanin.streams.sampling import sample
@@ -128,6 +128,7 @@ class PerPart(Initializer):
         """(law, its slice of the output axis, its shape, its layout), one for each part."""
         where = Layout.default(max(len(shape), 1)) if layout is None else layout
         where.check(shape)
+        shape, where = unviewed(shape, where)
         sizes = where.part_sizes(shape)
         if len(sizes) != len(self.laws) or len(where.out_axes) != 1:
             raise LayoutError(
@@ -155,6 +156,7 @@ class PerPart(Initializer):
     def values(self, shape: Sequence[int], layout: Layout | None, key: Key, dtype: str) -> Array:
         """The parts, side by side."""
         found = self._parts(shape, layout)
+        seen = shape if layout is None else layout.viewed(shape)
         axis = found[0][3].out_axes[0]
         pieces = []
         for p, (law, where, part, one) in enumerate(found):
@@ -162,9 +164,9 @@ class PerPart(Initializer):
             if request is None:
                 pieces.append(law.sample(part, key=key.for_purpose(f"part {p}"), layout=one, dtype=dtype))
             else:
-                box = tuple(where if a == axis else slice(0, n) for a, n in enumerate(shape))
-                pieces.append(sample(request, key, shape, dtype=dtype, box=box))
-        return np.concatenate(pieces, axis=axis)
+                box = tuple(where if a == axis else slice(0, n) for a, n in enumerate(seen))
+                pieces.append(sample(request, key, seen, dtype=dtype, box=box))
+        return np.concatenate(pieces, axis=axis).reshape(shape)
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,6 +219,7 @@ class PerInput(Initializer):
         """The shape of each stretch, and the layout of all."""
         where = Layout.default(max(len(shape), 1)) if layout is None else layout
         where.check(shape)
+        shape, where = unviewed(shape, where)
         inputs = shape[where.in_axes[0]] if len(where.in_axes) == 1 else 0
         if where.groups > 1 or inputs != sum(self.sizes):
             raise LayoutError(
@@ -245,4 +248,4 @@ class PerInput(Initializer):
             law.sample(one, key=key.for_purpose(f"input {p}"), layout=where, dtype=dtype)
             for p, (law, one) in enumerate(zip(self.laws, shapes, strict=True))
         ]
-        return np.concatenate(pieces, axis=where.in_axes[0])
+        return np.concatenate(pieces, axis=where.in_axes[0]).reshape(shape)

@@ -107,7 +107,8 @@ def _taken(use: Use | None, factor: float, read: Read) -> Number | None:
 
 
 def _share(role: ParameterRole, use: Use | None) -> float:
-    taps = tuple(role.shape[a] for a in role.layout.tap_axes)
+    shape = role.layout.viewed(role.shape)
+    taps = tuple(shape[a] for a in role.layout.tap_axes)
     if not taps or use is None or role.layout.transposed:
         return 1.0
     return max(tap_share(use, taps, role.layout.strides()), _LEAST_SHARE)
@@ -152,7 +153,8 @@ def entry(network: Network, role: ParameterRole, options: AutoOptions) -> Draft 
 
 
 def _taps(role: ParameterRole) -> int:
-    return math.prod(role.shape[a] for a in role.layout.tap_axes)
+    shape = role.layout.viewed(role.shape)
+    return math.prod(shape[a] for a in role.layout.tap_axes)
 
 
 def rescaled(network: Network, role: ParameterRole, options: AutoOptions) -> Draft | None:

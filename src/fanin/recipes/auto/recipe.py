@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from fanin.graph.roles.data import ParameterRole
 from fanin.recipes.auto import maps, recurrent
 from fanin.recipes.auto.branches import residual
+from fanin.recipes.auto.buffers import flat_buffer
 from fanin.recipes.auto.evidence import EVIDENCE, sentence
 from fanin.recipes.auto.exponents import exponent
 from fanin.recipes.auto.heads import head
@@ -34,6 +35,7 @@ __all__ = ["AUTO"]
 _MapRule = Callable[[Network, ParameterRole, AutoOptions], "Draft | None"]
 
 _MAP_RULES: tuple[_MapRule, ...] = (
+    flat_buffer,
     maps.adapter,
     maps.rescaled,
     siren,

@@ -47,6 +47,6 @@ def stack_of(network: Network) -> Stack | None:
     if first is None or any(a is None or a.label != first.label for a in activations):
         return None
     maps = tuple(network.roles[name] for name, _ in chain)
-    if any(len(m.uses) != 1 or m.layout.lookup for m in maps):
+    if any(len(m.uses) != 1 or m.layout.lookup or m.layout.view for m in maps):
         return None
     return Stack(maps=maps, activation=first, input_moment=input_moment(network, maps[0]))

@@ -206,6 +206,11 @@ LINES: Mapping[tuple[str, str], Line] = {
         source=_PENNINGTON,
     ),
     ("f2", ""): Line(quantity="E f²", formula="of z ~ N(0, q*): what the output layer reads"),
+    ("weights", ""): Line(
+        quantity="weights",
+        formula="one after the other; each has std 1 / sqrt(fan_in E x²), with E x² of unit pre-activations",
+        source=_HE,
+    ),
     # tables
     ("unit", ""): Line(quantity="logit std 1 at", formula="1 / sqrt(d E x²)"),
     ("own", ""): Line(
@@ -273,6 +278,8 @@ REASONS: Mapping[str, str] = {
     "made weight": "its outputs are used as a weight that sums {terms:g} terms: they get the rms that such a weight "
     "needs, 1 / sqrt(terms E x²)",
     "designed head": "output layer that its module starts at {times:.2g} times the usual size by design: kept",
+    "flat buffer": "flat parameter that holds {weights} weights one after the other: each has the std of its own "
+    "fan_in; what lies between them is zero",
     # heads
     "head": "output layer: std chosen so that the outputs have rms 1 for the input it receives",
     "calm head": "output layer, calm: outputs so small that the loss starts at ln C",

@@ -45,7 +45,7 @@ def weight(network: Network, role: ParameterRole, options: NoOptions) -> Draft:
 
 def _map(role: ParameterRole, gain: float) -> Initializer:
     layout = role.layout
-    taps = math.prod(role.shape[a] for a in layout.tap_axes)
+    taps = math.prod(layout.viewed(role.shape)[a] for a in layout.tap_axes)
     if taps > 1 and layout.groups == 1 and set(layout.strides()) <= {1} and not layout.transposed:
         return DeltaOrthogonal(gain=gain, scaled=True)
     return Orthogonal(gain=gain, scaled=True)

@@ -112,6 +112,8 @@ def unit_rows(values: Array, layout: Layout | None) -> Array | None:
         >>> unit_rows(np.zeros((64, 32, 3, 3)), Layout.conv(2)).shape
         (64, 288)
     """
+    if layout is not None and layout.view:
+        values = values.reshape(layout.view)
     if values.ndim < 2 or not values.size:
         return None
     layout = Layout.default(values.ndim) if layout is None else layout
