@@ -239,6 +239,8 @@ LASAGNE = (
     ("GlorotUniform", "glorot_uniform"),
     ("HeNormal", "he_normal"),
     ("HeUniform", "he_uniform"),
+    ("Glorot", "glorot"),
+    ("He", "he"),
     ("Orthogonal", "orthogonal"),
     ("Sparse", "sparse"),
 )
@@ -285,7 +287,7 @@ def test_unknown_dialects_and_names_in_them():
         get("he_normal", like="kears")
     with pytest.raises(UnknownNameError, match="torch has no 'lecun_normal'"):
         get("lecun_normal", like="torch")
-    with pytest.raises(ArgumentError, match=r"he_normal of torch: .*Its arguments are \(a, mode, nonlinearity, law\)"):
+    with pytest.raises(ArgumentError, match=r"he_normal of torch: .*Its arguments are \(a, mode, nonlinearity\)"):
         get("he_normal", like="torch", gain=2.0)
     with pytest.raises(ArgumentError, match="gain must be a number or 'relu'"):
         get("he_normal", like="lasagne", gain="tanh")

@@ -51,6 +51,10 @@ class Case:
 
 CONV = {"shape": (16, 8, 3, 4), "layout": Layout.conv(2)}
 CASES: dict[str, list[Case]] = {
+    "stft": [
+        Case({}, shape=(16, 1, 9), uses_key=False),
+        Case({"side": "imag", "scaling": "spectrum", "periodic": True}, shape=(12, 1, 7), uses_key=False),
+    ],
     "constant": [Case({"value": 0.5}, uses_key=False, needs_map=False)],
     "zeros": [Case({}, uses_key=False, needs_map=False)],
     "ones": [Case({}, uses_key=False, needs_map=False)],

@@ -23,6 +23,7 @@ from fanin.initializers.catalogue.poison import Poison
 from fanin.initializers.catalogue.rbm import rbm_gaussian
 from fanin.initializers.catalogue.siren import SirenFirst, siren_hidden
 from fanin.initializers.catalogue.sparse import Sparse, sparse_lasagne, sparse_torch
+from fanin.initializers.catalogue.stft import STFT
 from fanin.initializers.catalogue.truncated import TruncatedNormal
 from fanin.initializers.catalogue.uniform import Uniform
 from fanin.initializers.catalogue.variance_scaling import VarianceScaling
@@ -33,6 +34,7 @@ from fanin.initializers.serial import from_dict
 
 __all__ = [
     "ICNR",
+    "STFT",
     "Bilinear",
     "Centred",
     "ChronoBias",

@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-from fanin.errors import ArgumentError, UnknownNameError, did_you_mean
+from fanin.errors import ArgumentError, FaninError, UnknownNameError, did_you_mean
 from fanin.initializers.base import Initializer
 from fanin.initializers.catalogue.bilinear import Bilinear
 from fanin.initializers.catalogue.centred import Centred
@@ -30,11 +30,12 @@ from fanin.initializers.catalogue.poison import Poison
 from fanin.initializers.catalogue.rbm import rbm_gaussian
 from fanin.initializers.catalogue.siren import SirenFirst, siren_hidden
 from fanin.initializers.catalogue.sparse import Sparse, sparse_lasagne, sparse_torch
+from fanin.initializers.catalogue.stft import STFT
 from fanin.initializers.catalogue.truncated import TruncatedNormal
 from fanin.initializers.catalogue.uniform import Uniform
 from fanin.initializers.catalogue.variance_scaling import VarianceScaling
 from fanin.initializers.catalogue.wrappers import PerInput, PerPart, Scaled
-from fanin.initializers.dialects import dialect_entry, entries_for
+from fanin.initializers.dialects import ALIASES, common_name, dialect_entry, entries_for, meanings
 from fanin.initializers.dialects.differences import Differences, rows_of
 from fanin.initializers.dialects.peer_fans import PeerScaling
 
@@ -71,6 +72,7 @@ NAMES: dict[str, Callable[..., Initializer]] = {
     "bilinear": Bilinear,
     "icnr": ICNR,
     "hadamard": Hadamard,
+    "stft": STFT,
     "centred": Centred,
     "scaled": Scaled,
     "per_part": PerPart,
@@ -82,17 +84,6 @@ NAMES: dict[str, Callable[..., Initializer]] = {
     "from_array": from_array,
     "poison": Poison,
     "peer_scaling": PeerScaling,
-}
-ALIASES: dict[str, str] = {
-    "kaiming_normal": "he_normal",
-    "kaiming_uniform": "he_uniform",
-    "xavier_normal": "glorot_normal",
-    "xavier_uniform": "glorot_uniform",
-    "zero": "zeros",
-    "one": "ones",
-    "eye": "identity",
-    "trunc_normal": "truncated_normal",
-    "looks_linear": "mirrored_orthogonal",
 }
 LAWS: dict[str, type[Initializer]] = {c.__name__: c for c in (*NAMES.values(), FromArray) if isinstance(c, type)}
 
@@ -108,27 +99,35 @@ def names() -> tuple[str, ...]:
 
 
 def canonical(name: str) -> str:
-    """The table's name for a name or alias, in any case, with or without torch's trailing underscore.
+    """The table's name for a name of any framework, in any case, with or without torch's trailing underscore.
 
     Raises:
-        UnknownNameError: no such name.
+        UnknownNameError: no framework knows the name, or two mean different laws by it.
+        ArgumentError: it is no text.
 
     Example:
-        >>> canonical("kaiming_normal_")
-        'he_normal'
+        >>> canonical("kaiming_normal_"), canonical("RandomUniform"), canonical("MSRAPrelu")
+        ('he_normal', 'uniform', 'he_normal')
     """
-    plain = name.lower().rstrip("_")
-    plain = ALIASES.get(plain, plain)
-    if plain not in NAMES:
-        raise UnknownNameError(f"no initializer is called {name!r}; {did_you_mean(plain, [*NAMES, *ALIASES])}")
-    return plain
+    common = common_name(name)
+    if common in NAMES:
+        return common
+    found = meanings(name)
+    if len(set(found.values())) > 1:
+        each = ", ".join(f"{law} in {framework}" for framework, law in found.items())
+        raise UnknownNameError(f"{name!r} is {each}: give like= with the framework, or the name of the law.")
+    found = {framework: law for framework, law in found.items() if law in NAMES}
+    if not found:
+        raise UnknownNameError(f"no initializer is called {name!r}; {did_you_mean(common, [*NAMES, *ALIASES])}")
+    return next(iter(found.values()))
 
 
 def get(name: str, *, like: str | None = None, **arguments: Any) -> Initializer:
     """The law of that name, or what another framework samples under it.
 
     Args:
-        name: a name of the table, such as "he_normal"; torch's spellings ("kaiming_normal_") are understood.
+        name: a name of the table, such as "he_normal", or as a framework spells it: "kaiming_normal_", "HeNormal",
+            "random_uniform", "MSRAPrelu".
         like: None for fanin's own law; "torch", "keras", "jax", "flax", "lasagne", "mxnet", "paddle" or "dl4j" for what
             that framework samples, with its defaults and its reading of the fans (`differences` prints them). Where its
             sampler is broken (an SVD that is not Haar, wrong bilinear rows) the law is the intended one and the note
@@ -146,16 +145,46 @@ def get(name: str, *, like: str | None = None, **arguments: Any) -> Initializer:
         >>> [round(get("he_normal", like=f).std_for((512, 512)), 4) for f in ("torch", "lasagne", "mxnet")]
         [0.0625, 0.0442, 0.0606]
     """
-    plain = canonical(name)
-    make = NAMES[plain] if like is None else dialect_entry(plain, like).make
+    known, make = _made_by(name, like)
+    takes = inspect.signature(make)
+    there = "" if like is None else f" of {like}"
+    wants = f"Its arguments are ({', '.join(takes.parameters)})."
+    chosen_later = [_CHOSEN_LATER[a] for a in arguments if a in _CHOSEN_LATER and a not in takes.parameters]
+    if chosen_later:
+        raise ArgumentError(f"{known}{there}: {chosen_later[0]}")
     try:
-        inspect.signature(make).bind(**arguments)
+        takes.bind(**arguments)
     except TypeError as error:
-        there = "" if like is None else f" of {like}"
-        raise ArgumentError(
-            f"{plain}{there}: {error}. Its arguments are ({', '.join(inspect.signature(make).parameters)})."
-        ) from error
-    return make(**arguments)
+        raise ArgumentError(f"{known}{there}: {error}. {wants}") from error
+    try:
+        return make(**arguments)
+    except (TypeError, ValueError) as error:  # a value of a kind that the law does not compute with
+        if isinstance(error, FaninError):
+            raise
+        raise ArgumentError(f"{known}{there} does not take {_listed(arguments)}: {error}. {wants}") from error
+
+
+# Arguments of other frameworks that are no property of a law.
+_STREAM = "the random stream is chosen where the law is drawn: law.sample(shape, key=fanin.key(seed, name))."
+_DTYPE = "the dtype is chosen where the law is drawn: law.sample(shape, key=key, dtype='float32')."
+_CHOSEN_LATER = {
+    **dict.fromkeys(("seed", "generator", "rng", "key"), _STREAM),
+    "dtype": _DTYPE,
+    "out_sharding": "a shard is chosen where the law is drawn; every shard gets its part of the same numbers.",
+}
+
+
+def _made_by(name: str, like: str | None) -> tuple[str, Callable[..., Initializer]]:
+    """Fanin's name of the law, and what makes it."""
+    if like is None:
+        known = canonical(name)
+        return known, NAMES[known]
+    entry = dialect_entry(name, like)
+    return entry.name, entry.make
+
+
+def _listed(arguments: dict[str, Any]) -> str:
+    return ", ".join(f"{key}={value!r}" for key, value in arguments.items())
 
 
 def differences(name: str) -> Differences:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import functools
 import math
+from collections.abc import Callable, Sequence
 
-from fanin.initializers.base import Initializer, finite
+from fanin.errors import ArgumentError
+from fanin.initializers.base import Initializer
 from fanin.initializers.catalogue.constant import Constant, Ones, Zeros
 from fanin.initializers.catalogue.delta_orthogonal import DeltaOrthogonal
 from fanin.initializers.catalogue.normal import Normal
@@ -13,10 +14,12 @@ from fanin.initializers.catalogue.orthogonal import Orthogonal
 from fanin.initializers.catalogue.truncated import TruncatedNormal
 from fanin.initializers.catalogue.uniform import Uniform
 from fanin.initializers.catalogue.variance_scaling import LawName, Mode
-from fanin.initializers.dialects.entry import Entry
-from fanin.initializers.dialects.peer_fans import PeerScaling
+from fanin.initializers.dialects.entry import Entry, positive
+from fanin.initializers.dialects.peer_fans import PeerScaling, axes_of
 
 __all__ = ["ENTRIES", "FLAX_ENTRIES"]
+
+Axes = int | Sequence[int] | None
 
 
 def _uniform(*, scale: float = 0.01) -> Initializer:
@@ -38,16 +41,59 @@ def _constant(*, value: float) -> Initializer:
 _MODES: dict[str, Mode] = {"fan_geo_avg": "fan_geo"}
 
 
-def _scaling(*, scale: float, mode: str, distribution: LawName) -> Initializer:
+def _scaling(
+    *,
+    scale: float,
+    mode: str,
+    distribution: LawName,
+    in_axis: Axes = -2,
+    out_axis: Axes = -1,
+    batch_axis: Axes = (),
+) -> Initializer:
     fan: Mode = _MODES.get(mode, mode)  # type: ignore[arg-type]
-    return PeerScaling(peer="jax", gain=math.sqrt(finite("scale", scale, low=0.0)), mode=fan, law=distribution)
+    inputs, outputs, batch = (
+        axes_of("in_axis", in_axis),
+        axes_of("out_axis", out_axis),
+        axes_of("batch_axis", batch_axis),
+    )
+    usual = (inputs, outputs, batch) == ((-2,), (-1,), ())
+    return PeerScaling(
+        peer="jax",
+        gain=math.sqrt(positive("scale", scale)),
+        mode=fan,
+        law=distribution,
+        in_axes=None if usual else inputs,
+        out_axes=None if usual else outputs,
+        batch_axes=batch or (),
+    )
 
 
-def _orthogonal(*, scale: float = 1.0) -> Initializer:
+def _named(scale: float, mode: str, law: LawName) -> Callable[..., Initializer]:
+    """A scheme with its scale: it takes axes and nothing else."""
+
+    def make(*, in_axis: Axes = -2, out_axis: Axes = -1, batch_axis: Axes = ()) -> Initializer:
+        return _scaling(
+            scale=scale, mode=mode, distribution=law, in_axis=in_axis, out_axis=out_axis, batch_axis=batch_axis
+        )
+
+    return make
+
+
+def _last_column(column_axis: int) -> None:
+    if column_axis != -1:
+        raise ArgumentError(
+            f"column_axis={column_axis!r} is told to fanin by the layout: sample(shape, key=key, layout=...) says "
+            "which axis counts outputs."
+        )
+
+
+def _orthogonal(*, scale: float = 1.0, column_axis: int = -1) -> Initializer:
+    _last_column(column_axis)
     return Orthogonal(gain=scale)
 
 
-def _delta_orthogonal(*, scale: float = 1.0) -> Initializer:
+def _delta_orthogonal(*, scale: float = 1.0, column_axis: int = -1) -> Initializer:
+    _last_column(column_axis)
     return DeltaOrthogonal(gain=scale, centre="same")
 
 
@@ -56,7 +102,7 @@ _CUT = f"cut at 2 parent std and compensated; {_LOW}"
 
 
 def _fan_scaled(name: str, scale: float, mode: str, law: LawName) -> Entry:
-    make = functools.partial(_scaling, scale=scale, mode=mode, distribution=law)
+    make = _named(scale, mode, law)
     return Entry(name=name, spelling=name, make=make, note=_CUT if law == "truncated_normal" else _LOW, order="in_out")
 
 

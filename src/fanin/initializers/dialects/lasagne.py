@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import functools
+from collections.abc import Callable
 
+from fanin.errors import ArgumentError
 from fanin.initializers.base import Initializer
 from fanin.initializers.catalogue.constant import Constant
 from fanin.initializers.catalogue.normal import Normal
@@ -13,6 +14,7 @@ from fanin.initializers.catalogue.uniform import Uniform
 from fanin.initializers.catalogue.variance_scaling import LawName, Mode
 from fanin.initializers.dialects.entry import Entry, finite_gain
 from fanin.initializers.dialects.peer_fans import PeerScaling
+from fanin.initializers.dialects.spelling import plain
 
 __all__ = ["ENTRIES"]
 
@@ -34,8 +36,23 @@ def _uniform(*, range: float | tuple[float, float] = 0.01, std: float | None = N
     return Uniform(bound=range)
 
 
-def _scaled(*, mode: Mode, law: LawName, gain: float | str = 1.0, c01b: bool = False) -> Initializer:
-    return PeerScaling(peer="lasagne_c01b" if c01b else "lasagne", gain=finite_gain(gain), mode=mode, law=law)
+def _scaled(mode: Mode, law: LawName) -> Callable[..., Initializer]:
+    def make(*, gain: float | str = 1.0, c01b: bool = False) -> Initializer:
+        return PeerScaling(peer="lasagne_c01b" if c01b else "lasagne", gain=finite_gain(gain), mode=mode, law=law)
+
+    return make
+
+
+def _with_sampler(mode: Mode) -> Callable[..., Initializer]:
+    """Glorot and He, which take the class of the law that they scale."""
+
+    def make(*, initializer: str, gain: float | str = 1.0, c01b: bool = False) -> Initializer:
+        law = plain(initializer)
+        if law not in ("normal", "uniform"):
+            raise ArgumentError(f"initializer must be 'Normal' or 'Uniform'; got {initializer!r}")
+        return _scaled(mode, "normal" if law == "normal" else "uniform")(gain=gain, c01b=c01b)
+
+    return make
 
 
 def _orthogonal(*, gain: float | str = 1.0) -> Initializer:
@@ -51,28 +68,43 @@ ENTRIES: tuple[Entry, ...] = (
     Entry(
         name="glorot_normal",
         spelling="GlorotNormal",
-        make=functools.partial(_scaled, mode="fan_avg", law="normal"),
+        make=_scaled("fan_avg", "normal"),
         order="in_out",
     ),
     Entry(
         name="glorot_uniform",
         spelling="GlorotUniform",
-        make=functools.partial(_scaled, mode="fan_avg", law="uniform"),
+        make=_scaled("fan_avg", "uniform"),
         order="in_out",
     ),
     Entry(
         name="he_normal",
         spelling="HeNormal",
-        make=functools.partial(_scaled, mode="fan_in", law="normal"),
+        make=_scaled("fan_in", "normal"),
         note=_GAIN,
         order="in_out",
     ),
     Entry(
         name="he_uniform",
         spelling="HeUniform",
-        make=functools.partial(_scaled, mode="fan_in", law="uniform"),
+        make=_scaled("fan_in", "uniform"),
         note=_GAIN,
         order="in_out",
+    ),
+    Entry(
+        name="glorot",
+        spelling="Glorot",
+        make=_with_sampler("fan_avg"),
+        order="in_out",
+        example={"initializer": "Normal"},
+    ),
+    Entry(
+        name="he",
+        spelling="He",
+        make=_with_sampler("fan_in"),
+        note=_GAIN,
+        order="in_out",
+        example={"initializer": "Normal"},
     ),
     Entry(
         name="orthogonal",

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import functools
 import math
 
-from fanin.initializers.base import Initializer, finite
+from fanin.initializers.base import Initializer, finite, one_of
 from fanin.initializers.catalogue.bilinear import Bilinear
 from fanin.initializers.catalogue.constant import Constant, Ones, Zeros
 from fanin.initializers.catalogue.gates import ForgetBias
@@ -25,12 +24,22 @@ def _xavier(*, rnd_type: str, factor_type: str = "avg", magnitude: float = 3.0) 
     """U(+-sqrt(magnitude / fan)), or N(0, magnitude / fan), which has three times its variance."""
     gain = math.sqrt(finite("magnitude", magnitude, low=0.0))
     mode: Mode = _FACTORS.get(factor_type, factor_type)  # type: ignore[arg-type]
+    one_of("rnd_type", rnd_type, ("uniform", "gaussian"))
     if rnd_type == "uniform":
         return PeerScaling(peer="mxnet", gain=gain / math.sqrt(3.0), mode=mode, law="uniform")
     return PeerScaling(peer="mxnet", gain=gain, mode=mode, law="normal")
 
 
+def _xavier_uniform(*, rnd_type: str = "uniform", factor_type: str = "avg", magnitude: float = 3.0) -> Initializer:
+    return _xavier(rnd_type=rnd_type, factor_type=factor_type, magnitude=magnitude)
+
+
+def _xavier_normal(*, factor_type: str = "avg", magnitude: float = 3.0) -> Initializer:
+    return _xavier(rnd_type="gaussian", factor_type=factor_type, magnitude=magnitude)
+
+
 def _prelu(*, factor_type: str = "avg", slope: float = 0.25) -> Initializer:
+    finite("slope", slope)
     return _xavier(rnd_type="gaussian", factor_type=factor_type, magnitude=2.0 / (1.0 + slope**2))
 
 
@@ -63,18 +72,20 @@ ENTRIES: tuple[Entry, ...] = (
     Entry(
         name="glorot_uniform",
         spelling="Xavier()",
-        make=functools.partial(_xavier, rnd_type="uniform"),
+        make=_xavier_uniform,
+        also=("xavier",),
         note="magnitude=3 gives Glorot's variance for this form only; transposed fans are swapped",
     ),
     Entry(
         name="glorot_normal",
         spelling='Xavier(rnd_type="gaussian")',
-        make=functools.partial(_xavier, rnd_type="gaussian"),
+        make=_xavier_normal,
         note="magnitude stays 3: three times Glorot's variance",
     ),
     Entry(
         name="he_normal",
         spelling="MSRAPrelu",
+        also=("msraprelu",),
         make=_prelu,
         note="mean of the fans, and a slope of 0.25: not fan_in, not ReLU",
     ),
@@ -90,5 +101,5 @@ ENTRIES: tuple[Entry, ...] = (
         make=Bilinear,
         note="wrong rows since Python 3, and all pairs of channels filled; the law here is right",
     ),
-    Entry(name="forget_bias", spelling="LSTMBias", make=_lstm_bias),
+    Entry(name="forget_bias", spelling="LSTMBias", make=_lstm_bias, also=("lstmbias",)),
 )

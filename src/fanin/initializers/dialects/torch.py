@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import functools
 import math
+from collections.abc import Callable
 
 from fanin.errors import ArgumentError
-from fanin.initializers.base import Initializer
+from fanin.initializers.base import Initializer, finite
 from fanin.initializers.catalogue.constant import Constant, Ones, Zeros
 from fanin.initializers.catalogue.identity import Dirac, Identity
 from fanin.initializers.catalogue.normal import Normal
@@ -53,14 +53,28 @@ def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
     return table.get(nonlinearity, 1.0)
 
 
-def _kaiming(
-    *, a: float = 0.0, mode: Mode = "fan_in", nonlinearity: str = "leaky_relu", law: LawName = "normal"
-) -> Initializer:
-    return PeerScaling(peer="torch", gain=calculate_gain(nonlinearity, a), mode=mode, law=law)
+def _kaiming(law: LawName, slope: float = 0.0) -> Callable[..., Initializer]:
+    def make(*, a: float = slope, mode: Mode = "fan_in", nonlinearity: str = "leaky_relu") -> Initializer:
+        gain = calculate_gain(nonlinearity, finite("a", a))
+        return PeerScaling(peer="torch", gain=gain, mode=mode, law=law)
+
+    return make
 
 
-def _xavier(*, gain: float = 1.0, law: LawName = "normal") -> Initializer:
-    return PeerScaling(peer="torch", gain=gain, mode="fan_avg", law=law)
+def _xavier(law: LawName) -> Callable[..., Initializer]:
+    def make(*, gain: float = 1.0) -> Initializer:
+        return PeerScaling(peer="torch", gain=gain, mode="fan_avg", law=law)
+
+    return make
+
+
+def _dirac(*, groups: int = 1) -> Initializer:
+    if groups != 1:
+        raise ArgumentError(
+            f"groups={groups!r} is told to fanin by the layout: sample(shape, key=key, "
+            "layout=Layout.conv(2, groups=...))."
+        )
+    return Dirac(centre="half")
 
 
 def _uniform(*, a: float = 0.0, b: float = 1.0) -> Initializer:
@@ -89,7 +103,7 @@ ENTRIES: tuple[Entry, ...] = (
     Entry(
         name="dirac",
         spelling="dirac_",
-        make=functools.partial(Dirac, centre="half"),
+        make=_dirac,
         note="centre tap k // 2: with padding='same' an even kernel shifts by one",
     ),
     Entry(name="uniform", spelling="uniform_", make=_uniform, note="U(0, 1) by default: its mean is not 0"),
@@ -103,31 +117,31 @@ ENTRIES: tuple[Entry, ...] = (
     Entry(
         name="glorot_normal",
         spelling="xavier_normal_",
-        make=functools.partial(_xavier, law="normal"),
+        make=_xavier("normal"),
         note=_SHAPE_FANS,
     ),
     Entry(
         name="glorot_uniform",
         spelling="xavier_uniform_",
-        make=functools.partial(_xavier, law="uniform"),
+        make=_xavier("uniform"),
         note=f"{_SHAPE_FANS}; twice the variance in complex dtypes",
     ),
     Entry(
         name="he_normal",
         spelling="kaiming_normal_",
-        make=functools.partial(_kaiming, law="normal"),
+        make=_kaiming("normal"),
         note=_SHAPE_FANS,
     ),
     Entry(
         name="he_uniform",
         spelling="kaiming_uniform_",
-        make=functools.partial(_kaiming, law="uniform"),
+        make=_kaiming("uniform"),
         note=f"{_SHAPE_FANS}; layers call it with a=sqrt(5), which is classic_uniform",
     ),
     Entry(
         name="classic_uniform",
         spelling="nn.Linear, nn.ConvNd (default)",
-        make=functools.partial(_kaiming, a=math.sqrt(5.0), law="uniform"),
+        make=_kaiming("uniform", math.sqrt(5.0)),
         note="a third of the variance a linear map needs",
     ),
     Entry(
