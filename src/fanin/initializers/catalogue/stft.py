@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -18,8 +18,10 @@ from fanin.streams.keys import Key
 
 __all__ = ["STFT"]
 
-_SIDES = {"real": np.cos, "imag": np.sin}
-_SCALES = {
+Numbers = npt.NDArray[np.float64]
+
+_SIDES: dict[str, Callable[[Numbers], Numbers]] = {"real": np.cos, "imag": np.sin}
+_SCALES: dict[str | None, Callable[[Numbers], float]] = {
     "density": lambda window: math.sqrt(float((window**2).sum())),
     "spectrum": lambda window: float(np.abs(window).sum()),
     None: lambda window: 1.0,
@@ -68,7 +70,7 @@ class STFT(Initializer):
             raise ArgumentError(f"scaling must be 'density', 'spectrum' or None; got {self.scaling!r}")
         self._window(1)
 
-    def _window(self, length: int) -> npt.NDArray[np.float64]:
+    def _window(self, length: int) -> Numbers:
         if self.window is None:
             return np.ones(length)
         from scipy.signal import get_window
@@ -78,7 +80,7 @@ class STFT(Initializer):
         except (ValueError, TypeError) as error:
             raise ArgumentError(f"scipy.signal has no window {self.window!r}: {error}") from error
 
-    def _kernel(self, shape: Sequence[int]) -> npt.NDArray[np.float64]:
+    def _kernel(self, shape: Sequence[int]) -> Numbers:
         if len(shape) != 3 or shape[1] != 1 or shape[2] < 2 or shape[0] < 1:
             raise ShapeError(
                 f"{self} fills kernels of shape (frame length, 1, frequencies), two frequencies or more; got "
