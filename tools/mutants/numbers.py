@@ -86,7 +86,7 @@ def changed(tree: Path, place: Place, text: str) -> Iterator[None]:
 
 def noticed_by(tree: Path, place: Place, text: str) -> str:
     """The test that fails when a number is moved; "" where none does."""
-    trace = traced(tree, package_of(place.file))
+    trace = traced(tree, package_of(place.file), f"tests-{git('rev-parse', '--short', 'HEAD')}")
     names = chosen_tests(tree, place.file, (place.line, place.column), trace)
     with changed(tree, place, text):
         ended, _, failed = run_chosen(tree, names, sum(trace.seconds[n] for n in names))

@@ -122,9 +122,10 @@ def package_tests(tree: Path, package: str) -> list[str]:
     return [*(t for t in tests if (tree / t).exists()), f"src/fanin/{package}" + ("" if source.is_dir() else ".py")]
 
 
-def traced(tree: Path, package: str) -> Trace:
-    """The tests of a package as `Tracing` saw them, kept in the session."""
-    out = STORE / f"tests-{package}.json"
+def traced(tree: Path, package: str, name: str = "tests") -> Trace:
+    """The tests of a package as `Tracing` saw them, kept in the session under a name."""
+    STORE.mkdir(exist_ok=True)
+    out = STORE / f"{name}-{package}.json"
     if not out.exists():
         begin = time.monotonic()
         ended, text = run_pytest(tree, ["--maxfail=1000", *package_tests(tree, package)], 3000, Tracing(tree, out))
