@@ -163,3 +163,20 @@ def test_the_commands(target, tmp_path):
     assert run(app, ["diff", str(tmp_path / "p.json"), target("net")]).exit_code == 1
     assert max(map(len, shown.stdout.splitlines())) <= 100
     assert math.isclose(fanin.Plan.load(tmp_path / "p.json")["2.weight"].fan_in, 16.0)
+
+
+def test_a_parameter_that_no_rule_places_is_kept_only_where_that_is_asked_for(tmp_path):
+    file = tmp_path / "raw.py"
+    file.write_text(
+        "import torch\nfrom torch import nn\n\n"
+        "class Raw(nn.Module):\n"
+        "    def __init__(self):\n"
+        "        super().__init__()\n"
+        "        self.gate = nn.Parameter(torch.ones(4, 4))\n"
+        "    def forward(self, x):\n"
+        "        return x @ self.gate\n\n"
+        "def net():\n    return Raw(), torch.ones(2, 4)\n"
+    )
+    with pytest.raises(fanin.errors.CoverageError, match="gate: Raw is not a torch module"):
+        planned(f"{file}:net", recipe="torch")
+    assert planned(f"{file}:net", recipe="torch", keep_unknown=True)[1]["gate"].action == "keep"

@@ -13,10 +13,11 @@ from typer.testing import CliRunner
 from fanin.commands.app import app
 from fanin.commands.gain import gains_to_json
 from fanin.commands.targets import load_activation
+from fanin.commands.theory import predict_phases
 from fanin.errors import TargetError, TheoryError, UnknownNameError
 from fanin.report.theory_figures import curves_figure, phase_figure
 from fanin.report.theory_tables import CurveTables, GainTable, PhasePicture
-from fanin.theory import propagate_law
+from fanin.theory import activation, propagate_law
 from fanin.theory.overview import gain_row, law_curves
 from fanin.theory.phase import phase_diagram
 
@@ -169,3 +170,11 @@ def test_theory_of_any_callable_ends(name, phases, tmp_path):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0 or "fanin.errors.TheoryError" in done.stderr, done.stderr[-800:]
+
+
+@pytest.mark.parametrize(("sigma_b2", "highest"), [(0.0, 0.5), (0.2, 0.2)])
+def test_phases_reach_the_bias_variance_that_is_asked_for_or_a_half(sigma_b2, highest):
+    console = Console(file=io.StringIO(), width=60, color_system=None)
+    predict_phases(activation("tanh"), grid=3, sigma_w2=2.0, sigma_b2=sigma_b2, plot=None, console=console)
+    first = console.file.getvalue().splitlines()[1]
+    assert float(first.split()[0]) == highest
