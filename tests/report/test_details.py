@@ -14,12 +14,16 @@ from fanin.report.html.axes import DepthAxis
 from fanin.report.html.charts.cells import _runs
 from fanin.report.html.charts.markers import _SHAPES
 from fanin.report.html.figures.histograms import _span
+from fanin.report.html.figures.over_depth import signal_over_depth
 from fanin.report.sarif import _message
 from fanin.report.terminal import _consequence, to_text
 from fanin.report.theory_tables import PhasePicture
 from fanin.rules.finding import Finding, Fix
 from fanin.theory.phase import PhaseDiagram
 from tests.report.samples import mlp, vit
+
+
+BOTH = ("predicted", "predicted_backward")
 
 
 def finding(**more):
@@ -64,6 +68,15 @@ def test_a_narrow_axis_is_widened_to_one_decade_about_its_middle():
         axes.set(yscale="log", ylim=(low, high))
         _widen(axes)
         assert axes.get_ylim() == pytest.approx(wanted)
+
+
+@pytest.mark.parametrize(("drop", "explained"), [((), True), (("predicted",), True), (BOTH, False)])
+def test_the_band_of_predictions_is_explained_where_one_is_drawn(drop, explained):
+    result = vit(2)
+    sites = [replace(site, **dict.fromkeys(drop)) for site in result.measurements.sites]
+    axis = DepthAxis(names=tuple(site.path for site in sites))
+    figure = signal_over_depth(result, sites, axis)
+    assert ("expected by theory" in figure.key) == explained
 
 
 # ---------------------------------------------------------------------- text
