@@ -22,7 +22,6 @@ from fanin.rules.finding import Finding, Fix
 from fanin.theory.phase import PhaseDiagram
 from tests.report.samples import mlp, vit
 
-
 BOTH = ("predicted", "predicted_backward")
 
 
