@@ -246,3 +246,12 @@ def test_what_cannot_be_checked_is_said():
         fanin.check(TwoLayers(), torch.randn(8, 15))
     with pytest.raises(ArgumentError, match="no floating tensor"):
         fanin.check(nn.Identity(), torch.arange(8))
+
+
+@pytest.mark.parametrize(("shape", "units"), [((16, 5, 6, 7), 5), ((16, 5, 6), 6), ((16, 5), 5)])
+def test_units_of_a_rectifier_right_at_the_input_are_channels_of_pictures_and_features_of_all_else(shape, units):
+    model = nn.Sequential(nn.ReLU(), nn.Flatten(), nn.LazyLinear(3))
+    model(torch.randn(shape))
+    found = fanin.check(model, torch.randn(shape), targets=torch.randint(0, 3, (16,)), predict=False).measurements
+    assert found.sites[0].op == "relu"
+    assert found.sites[0].activity.num_units == units

@@ -212,6 +212,37 @@ def test_masked_keys_do_not_count(low):
     assert np.allclose(got.logit_std, want["logit_std"], rtol=1e-4)
 
 
+@pytest.mark.parametrize("rows", [20, 150])
+@pytest.mark.parametrize("shape", ["rows and keys", "one for all heads", "one a sample"])
+def test_a_causal_mask_is_the_same_as_being_causal(rows, shape):
+    """Also where not all of its rows are looked at."""
+    q, k = normal(2, 3, rows, 16), normal(2, 3, rows, 16, seed=1)
+    mask = torch.ones(rows, rows, dtype=torch.bool).tril()
+    mask = {"rows and keys": mask, "one for all heads": mask[None], "one a sample": mask.expand(2, 1, rows, rows)}[
+        shape
+    ]
+    asked = attention_from_qk(q, k, mask=None, causal=True, factor=None)
+    for passed in (mask, torch.zeros(mask.shape).masked_fill(~mask, -math.inf)):
+        assert attention_from_qk(q, k, mask=passed, causal=False, factor=None) == asked
+
+
+def test_one_row_that_sees_enough_keys_is_enough():
+    """Of eight causal rows the last one alone sees eight keys."""
+    q, k = normal(1, 3, 8, 16), normal(1, 3, 8, 16, seed=1)
+    got = attention_from_qk(q, k, mask=None, causal=True, factor=None)
+    last = (q[..., -1:, :].double() @ k.double().transpose(-1, -2) / 4.0)[0, :, 0]
+    assert got.num_keys == 8
+    assert np.allclose(got.logit_std, last.std(-1, unbiased=False), rtol=1e-5)
+
+
+def test_a_mask_over_keys_alone_hides_them_in_every_row():
+    q, k = normal(2, 3, 100, 16), normal(2, 3, 100, 16, seed=1)
+    mask = (torch.arange(100) < 12)[None, None, None].expand(2, 1, 1, 100)
+    got = attention_from_qk(q, k, mask=mask, causal=False, factor=None)
+    assert got == attention_from_qk(q, k[:, :, :12], mask=None, causal=False, factor=None)
+    assert got.num_keys == 12
+
+
 def test_a_condensed_head_is_not_taken_for_a_mask():
     got = attention_from_logits(30 * normal(2, 4, 49, 49))
     assert min(got.logit_std) > 25

@@ -69,3 +69,12 @@ def test_a_buffer_is_counted_by_kind():
 def test_float16_has_ordinary_subnormals():
     assert extremes(torch.full((20,), 3e-6, dtype=torch.float16)).subnormal_share == 0
     assert extremes(torch.full((20,), 1e-42)).subnormal_share == 1
+
+
+@pytest.mark.parametrize(("largest", "at"), [(900.0, ()), (1100.0, (3, 4))])
+def test_only_an_element_that_is_far_out_has_a_place(largest, at):
+    x = torch.ones(8, 8)
+    x[3, 4] = largest
+    got = extremes(x)
+    assert (got.index, got.num_beyond) == (at, len(at) // 2)
+    assert got.largest == largest
