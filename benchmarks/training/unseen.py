@@ -1,7 +1,8 @@
 """Architectures that `auto` was not tuned on, trained from torch's default and from `fanin.init_`, on real digits.
 
     python -m benchmarks.training.unseen                  # all, results in benchmarks/results/unseen.{json,md}
-    python -m benchmarks.training.unseen --steps 50 --seeds 1 --only "sin(3x)"
+    python -m benchmarks.training.unseen --only "sin(3x)" # one of them: its row of the table is replaced
+    python -m benchmarks.training.unseen --jobs 2 --missing       # two processes; models without a row
 
 MNIST digits averaged to 8 x 8, batch 64, Adam, each start at its own best rate of a common grid, mean training loss of
 the last 20 steps. Both starts of a seed see the same batches. The first loss is that of the first batch.
@@ -15,8 +16,10 @@ import functools
 import itertools
 import json
 import math
+import multiprocessing
 import statistics
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from typing import Any
 
 import numpy as np
@@ -26,206 +29,12 @@ from torch.nn import functional
 
 import fanin
 from benchmarks.common import RESULTS, header, in_words
+from benchmarks.training.unseen_models import MODELS
 from fanin.errors import FaninError
 from fanin.lab import data
 from fanin.lab.training import batches
 
-RATES = (1e-3, 3e-3, 1e-2)
-WIDTH = 64
-
-
-class Do(nn.Module):
-    """An elementwise function as a module."""
-
-    def __init__(self, function: Callable[[torch.Tensor], torch.Tensor]) -> None:
-        super().__init__()
-        self.function = function
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.function(x)
-
-
-def stack(function: Callable[[torch.Tensor], torch.Tensor], depth: int = 3, width: int = WIDTH) -> nn.Module:
-    sizes = [64, *[width] * depth]
-    layers = [m for a, b in itertools.pairwise(sizes) for m in (nn.Linear(a, b), Do(function))]
-    return nn.Sequential(*layers, nn.Linear(width, 10))
-
-
-class Pairs(nn.Module):
-    """Layers that combine two maps of one input."""
-
-    def __init__(self, combine: Callable[..., torch.Tensor], depth: int = 4) -> None:
-        super().__init__()
-        self.combine = combine
-        self.one = nn.ModuleList(nn.Linear(WIDTH, WIDTH) for _ in range(depth))
-        self.two = nn.ModuleList(nn.Linear(WIDTH, WIDTH) for _ in range(depth))
-        self.head = nn.Linear(WIDTH, 10)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        for one, two in zip(self.one, self.two, strict=True):
-            x = self.combine(x, one(x), two(x))
-        return self.head(x)
-
-
-class Hyper(nn.Module):
-    """One or two layers whose weights a map makes from the input."""
-
-    def __init__(self, hidden: int = 0) -> None:
-        super().__init__()
-        self.hidden = hidden
-        self.enc, self.make = nn.Linear(64, 32), nn.Linear(32, 74 * hidden if hidden else 640)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        made = self.make(torch.relu(self.enc(x)))
-        if not self.hidden:
-            return torch.bmm(x[:, None], made.view(-1, 64, 10))[:, 0]
-        first, last = made.split([64 * self.hidden, 10 * self.hidden], -1)
-        h = torch.relu(torch.bmm(x[:, None], first.reshape(-1, 64, self.hidden)))
-        return torch.bmm(h, last.reshape(-1, self.hidden, 10))[:, 0]
-
-
-class Codes(nn.Module):
-    """Layers whose weights a network makes from learned codes."""
-
-    def __init__(self, layers: int = 3) -> None:
-        super().__init__()
-        self.codes = nn.Parameter(torch.randn(layers, 16))
-        self.make = nn.Sequential(nn.Linear(16, 32), nn.ReLU(), nn.Linear(32, WIDTH * WIDTH))
-        self.head = nn.Linear(WIDTH, 10)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        for code in self.codes:
-            x = torch.relu(functional.linear(x, self.make(code).view(WIDTH, WIDTH)))
-        return self.head(x)
-
-
-class LowRank(nn.Module):
-    """Layers whose weight is the product of two thin ones."""
-
-    def __init__(self, layers: int = 4, rank: int = 8) -> None:
-        super().__init__()
-        scale = 1.0 / math.sqrt(WIDTH)
-        self.left = nn.ParameterList(nn.Parameter(torch.randn(WIDTH, rank) * scale) for _ in range(layers))
-        self.right = nn.ParameterList(nn.Parameter(torch.randn(rank, WIDTH) * scale) for _ in range(layers))
-        self.head = nn.Linear(WIDTH, 10)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        for left, right in zip(self.left, self.right, strict=True):
-            x = torch.relu(x @ (left @ right))
-        return self.head(x)
-
-
-class Couplings(nn.Module):
-    """Affine couplings x2 exp(s(x1)) + t(x1), then a head."""
-
-    def __init__(self, num: int = 6) -> None:
-        super().__init__()
-        self.nets = nn.ModuleList(nn.Sequential(nn.Linear(32, 64), nn.ReLU(), nn.Linear(64, 64)) for _ in range(num))
-        self.head = nn.Linear(64, 10)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        for net in self.nets:
-            a, b = x.chunk(2, -1)
-            scale, shift = net(a).chunk(2, -1)
-            x = torch.cat([b * torch.exp(scale) + shift, a], -1)
-        return self.head(x)
-
-
-class FiLM(nn.Module):
-    """Layers that a condition scales and shifts."""
-
-    def __init__(self, depth: int = 3) -> None:
-        super().__init__()
-        self.maps = nn.ModuleList(nn.Linear(WIDTH, WIDTH) for _ in range(depth))
-        self.films = nn.ModuleList(nn.Linear(WIDTH, 2 * WIDTH) for _ in range(depth))
-        self.head = nn.Linear(WIDTH, 10)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        condition = x
-        for layer, film in zip(self.maps, self.films, strict=True):
-            scale, shift = film(condition).chunk(2, -1)
-            x = torch.relu(scale * layer(x) + shift)
-        return self.head(x)
-
-
-class Fourier(nn.Module):
-    """Fourier features before layers of sin(3x)."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.first, self.rest = nn.Linear(64, 48), stack(lambda x: torch.sin(3 * x), 3, 96)
-        self.rest[0] = nn.Linear(96, 96)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        h = self.first(x)
-        return self.rest(torch.cat([h.sin(), h.cos()], -1))
-
-
-class RBF(nn.Module):
-    """Gaussians of the distance to learned centres."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.map, self.centres, self.head = nn.Linear(64, 16), nn.Parameter(torch.randn(48, 16)), nn.Linear(48, 10)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.head(torch.exp(-torch.cdist(self.map(x), self.centres).square() / 16))
-
-
-class SetAttention(nn.Module):
-    """The 8 rows of a picture as a set, two rounds of attention to learned queries."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.embed, self.queries = nn.Linear(8, 32), nn.Parameter(torch.randn(4, 32))
-        self.kv, self.head = nn.Linear(32, 64), nn.Linear(128, 10)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        keys, values = self.kv(self.embed(x.view(-1, 8, 8))).chunk(2, -1)
-        weights = (self.queries @ keys.transpose(1, 2) / math.sqrt(32)).softmax(-1)
-        return self.head((weights @ values).flatten(1))
-
-
-class Maxout(nn.Module):
-    """The larger one of two maps, unit by unit."""
-
-    def __init__(self, depth: int = 4) -> None:
-        super().__init__()
-        self.maps = nn.ModuleList(nn.Linear(WIDTH, 2 * WIDTH) for _ in range(depth))
-        self.head = nn.Linear(WIDTH, 10)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        for layer in self.maps:
-            x = layer(x).view(-1, WIDTH, 2).amax(-1)
-        return self.head(x)
-
-
-MODELS: Mapping[str, Callable[[], nn.Module]] = {
-    "sin(2x), 4 layers": lambda: stack(lambda x: torch.sin(2 * x), 4),
-    "sin(3x)": lambda: stack(lambda x: torch.sin(3 * x)),
-    "Fourier features, sin(3x)": Fourier,
-    "x exp(-x²)": lambda: stack(lambda x: x * torch.exp(-x * x)),
-    "tanh(5x)": lambda: stack(lambda x: torch.tanh(5 * x)),
-    "erf(4x), 5 layers": lambda: stack(lambda x: torch.erf(4 * x), 5),
-    "x / (1 + |x|), 4 layers": lambda: stack(lambda x: x / (1 + x.abs()), 4),
-    "guarded x / (1 + x)": lambda: stack(lambda x: torch.where(x > 0, x / (1 + x), 0.05 * x), 4),
-    "squared ReLU": lambda: stack(lambda x: torch.relu(x).square(), 3),
-    "hypernetwork": Hyper,
-    "hypernetwork, two layers": lambda: Hyper(32),
-    "weights from codes": Codes,
-    "low-rank weights": LowRank,
-    "couplings": Couplings,
-    "FiLM": FiLM,
-    "polynomial": lambda: Pairs(lambda x, a, b: a * b, 3),
-    "residual polynomial": lambda: Pairs(lambda x, a, b: x + a * b),
-    "highway": lambda: Pairs(lambda x, a, b: a.sigmoid() * b.relu() + (1 - a.sigmoid()) * x),
-    "gated tanh": lambda: Pairs(lambda x, a, b: a.sigmoid() * b.tanh()),
-    "gated residual": lambda: Pairs(lambda x, a, b: x + a.sigmoid() * b.tanh()),
-    "radial basis": RBF,
-    "set attention": SetAttention,
-    "maxout": Maxout,
-    "odd width GELU, 6 layers": lambda: stack(functional.gelu, 6, 63),
-}
+RATES = (1e-3, 3e-3, 1e-2, 3e-2)
 
 
 # ---------------------------------------------------------------------- data and training
@@ -237,17 +46,25 @@ def digits() -> tuple[Any, Any]:
     return ((small - small.mean()) / small.std()).astype(np.float32), found.y
 
 
-def built(build: Callable[[], nn.Module], start: str, seed: int, x: Any, y: Any) -> tuple[nn.Module, str]:
-    """The model at its start, and what `init_` said of it: "planned", "repaired" or "refused"."""
+def built(build: Callable[[], nn.Module], start: str, seed: int, x: Any, y: Any) -> tuple[nn.Module, str, float]:
+    """The model at its start, what `init_` said ("planned", "repaired" or "refused"), and the growth of its stream."""
     torch.manual_seed(seed)
     model = build()
     if start == "default":
-        return model, ""
+        return model, "", math.nan
     try:
         plan = fanin.init_(model, x, targets=y, seed=seed, on_unknown="keep")
     except FaninError:
-        return model, "refused"
-    return model, "repaired" if any("was worse than" in w for w in plan.warnings) else "planned"
+        return model, "refused", math.nan
+    trial = plan.extras["trial"]
+    return model, "repaired" if trial.get("kept") else "planned", trial.get("planned", {}).get("growth", math.nan)
+
+
+def misses(model: nn.Module, x: Any, y: Any) -> list[float]:
+    """|log2(predicted / measured rms)| of the outputs of operations with a weight, where one is predicted."""
+    sites = fanin.check(copy.deepcopy(model), x, targets=y, trial=False, predict=True).result.measurements.sites
+    pairs = [(s.predicted.rms, s.forward.rms) for s in sites if s.kind == "weight" and s.predicted is not None]
+    return [abs(math.log2(a / b)) for a, b in pairs if a > 0 and b > 0]
 
 
 def run(begun: nn.Module, rate: float, seed: int, steps: int) -> tuple[float, float]:
@@ -276,13 +93,15 @@ def measured(build: Callable[[], nn.Module], steps: int, seeds: int) -> dict[str
         rate = min(runs, key=lambda r: statistics.fmean(end for _, end in runs[r]))
         first, ends = zip(*runs[rate], strict=True)
         found[start] = {"rate": rate, "first": list(first), "losses": list(ends), "said": begun[0][1]}
+        if start == "init_":
+            found[start] |= {"growth": begun[0][2], "misses": misses(begun[0][0], *batch[0])}
     return found
 
 
 # ---------------------------------------------------------------------- table
-def verdict(one: Mapping[str, Any]) -> str:
+def verdict(found: Mapping[str, Any]) -> str:
     """Of the paired differences init_ - default: "better", "worse", or "level" within two standard errors."""
-    pairs = [b - a for a, b in zip(one["default"]["losses"], one["init_"]["losses"], strict=True)]
+    pairs = [b - a for a, b in zip(found["default"]["losses"], found["init_"]["losses"], strict=True)]
     mean, n = statistics.fmean(pairs), len(pairs)
     error = statistics.stdev(pairs) / math.sqrt(n) if n > 1 else 0.0
     return "level" if abs(mean) <= 2.0 * error or abs(mean) < 0.005 else "better" if mean < 0.0 else "worse"
@@ -291,43 +110,81 @@ def verdict(one: Mapping[str, Any]) -> str:
 def table(results: Mapping[str, Mapping[str, Any]]) -> str:
     rows = ["| network | first loss: default | init_ | trained: default | init_ | rates | plan | verdict |"]
     rows.append("| --- | --- | --- | --- | --- | --- | --- | --- |")
-    for name, one in results.items():
-        a, b = one["default"], one["init_"]
+    for name, found in results.items():
+        a, b = found["default"], found["init_"]
         means = [statistics.fmean(v) for v in (a["first"], b["first"], a["losses"], b["losses"])]
-        cells = [name, *(f"{m:.3f}" for m in means), f"{a['rate']:g}, {b['rate']:g}", b["said"], verdict(one)]
+        cells = [name, *(f"{m:.3f}" for m in means), f"{a['rate']:g}, {b['rate']:g}", b["said"], verdict(found)]
         rows.append("| " + " | ".join(cells) + " |")
     return "\n".join(rows)
 
 
 def summary(results: Mapping[str, Mapping[str, Any]]) -> str:
-    verdicts = [verdict(one) for one in results.values()]
+    verdicts = [verdict(found) for found in results.values()]
     counts = ", ".join(f"{verdicts.count(v)} {v}" for v in ("better", "level", "worse"))
     rises = [
         max(b - a for a, b in zip(o["default"]["first"], o["init_"]["first"], strict=True)) for o in results.values()
     ]
     over = sum(r > math.log(2.0) for r in rises)
-    return f"{len(results)} networks: {counts}. First loss more than ln 2 above the default's on {over}."
+    growths = sorted(g for o in results.values() if math.isfinite(g := o["init_"]["growth"] or math.nan))
+    missed = sorted(m for o in results.values() for m in o["init_"]["misses"])
+    return (
+        f"{len(results)} networks: {counts}. First loss more than ln 2 above the default's on {over}. Growth of the "
+        f"stream beyond 4 on {sum(g > 4.0 for g in growths)} of {len(growths)}. Predicted against measured rms, "
+        f"|log2|: median {_at(missed, 0.5):.3f}, 90th percentile {_at(missed, 0.9):.3f} of "
+        f"{len(missed)} weight operations."
+    )
+
+
+def _at(values: Sequence[float], share: float) -> float:
+    return values[min(int(share * len(values)), len(values) - 1)] if values else math.nan
+
+
+def kept() -> dict[str, Any]:
+    """The results so far, in the order of `MODELS`; those of models that are gone are left out."""
+    path = RESULTS / "unseen.json"
+    found = json.loads(path.read_text())["results"] if path.exists() else {}
+    return {name: found[name] for name in MODELS if name in found}
+
+
+def write(results: Mapping[str, Any], settings: str) -> None:
+    """The table and the numbers behind it, with what earlier runs found of other models."""
+    made = header()
+    together = {**kept(), **results}
+    together = {name: together[name] for name in MODELS if name in together}
+    (RESULTS / "unseen.json").write_text(json.dumps({"header": made, "results": together}, indent=1) + "\n")
+    parts = (
+        "# Networks that no rule was tuned on",
+        f"{in_words(made)} {settings}.",
+        summary(together),
+        table(together),
+    )
+    (RESULTS / "unseen.md").write_text("\n\n".join(parts) + "\n")
+
+
+def one(name: str, steps: int, seeds: int) -> tuple[str, dict[str, Any]]:
+    """The results of one model, by name, for another process."""
+    torch.set_num_threads(1)
+    return name, measured(MODELS[name], steps, seeds)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, default=150)
+    parser.add_argument("--steps", type=int, default=100)
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--jobs", type=int, default=1, help="processes")
     parser.add_argument("--only", action="append", choices=list(MODELS))
+    parser.add_argument("--missing", action="store_true", help="only those that have no result yet")
     options = parser.parse_args(argv)
-    torch.set_num_threads(1)
-    made = header()
-    results = {}
-    for name in options.only or MODELS:
-        results[name] = measured(MODELS[name], options.steps, options.seeds)
-        print(table({name: results[name]}).splitlines()[-1], flush=True)
     settings = f"{options.steps} steps, {options.seeds} seeds, rates {', '.join(f'{r:g}' for r in RATES)}"
-    parts = ("# Networks that no rule was tuned on", f"{in_words(made)} {settings}.", summary(results), table(results))
-    words = "\n\n".join(parts) + "\n"
-    if options.only is None:
-        (RESULTS / "unseen.json").write_text(json.dumps({"header": made, "results": results}, indent=1) + "\n")
-        (RESULTS / "unseen.md").write_text(words)
-    print(words)
+    known = kept() if options.missing else {}
+    names = [name for name in options.only or MODELS if name not in known]
+    found: dict[str, Any] = {}
+    with ProcessPoolExecutor(options.jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
+        for done in as_completed([pool.submit(one, name, options.steps, options.seeds) for name in names]):
+            name, result = done.result()
+            found[name] = result
+            print(table({name: result}).splitlines()[-1], flush=True)
+            write(found, settings)
 
 
 if __name__ == "__main__":

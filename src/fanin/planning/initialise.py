@@ -36,7 +36,8 @@ def init_(
     The trial measures the model as found and as planned on the given inputs. Where the planned start is worse (see
     `Plan.trial`), the found values stay where the two part, and the rest is planned and tried once more. The plan says
     so in `warnings`, and all numbers are in ``extras["trial"]``. Without inputs, or on the meta device, there is
-    nothing to measure, and ``extras["trial"]`` says that no trial ran.
+    nothing to measure, and ``extras["trial"]`` says that no trial ran. What a repair left as it was is listed under
+    "kept" there.
 
     Args:
         model: the model; its parameters are overwritten in place.
@@ -107,7 +108,7 @@ def tried_plan(
         repaired = plan(model, inputs, overrides={**region, **_others(made, region, overrides or {})}, **arguments)
         second = repaired.trial(model, inputs, targets, loss)
         if second.ok:
-            return _with_trial(repaired, second, (_repaired(first, tuple(region)),))
+            return _with_trial(repaired, second, (_repaired(first, tuple(region)),), kept=tuple(region))
     if strict:
         raise WorseStartError(_refused(made, first, second, tuple(region)))
     return _with_trial(made, first, (f"this start is worse than the one the model has: {_worse(first)}",))
@@ -139,8 +140,9 @@ def _untried(made: Plan, why: str) -> Plan:
     return replace(made, extras={**made.extras, "trial": {"ran": False, "why": why}})
 
 
-def _with_trial(made: Plan, done: Trial, warnings: tuple[str, ...] = ()) -> Plan:
-    return replace(made, extras={**made.extras, "trial": done.to_dict()}, warnings=(*warnings, *made.warnings))
+def _with_trial(made: Plan, done: Trial, warnings: tuple[str, ...] = (), kept: tuple[str, ...] = ()) -> Plan:
+    told = {**done.to_dict(), **({"kept": list(kept)} if kept else {})}
+    return replace(made, extras={**made.extras, "trial": told}, warnings=(*warnings, *made.warnings))
 
 
 def _line(error: Exception) -> str:
