@@ -1,12 +1,18 @@
-"""What pytest must not collect: a module that needs a library which has no build for this platform."""
+"""What pytest must not collect (a module that needs a library without a build here), and how tests run."""
 
 from __future__ import annotations
 
 import importlib.util
 import signal
 
+from hypothesis import HealthCheck, settings
+
 collect_ignore = [] if importlib.util.find_spec("triton") else ["src/fanin/streams/triton_kernels.py"]
 
 # A background job of a shell starts with Ctrl-C ignored, and hands that on to its children: tests of Ctrl-C need it.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# How long a machine takes says nothing about a property.
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("untimed")

@@ -1,7 +1,10 @@
-"""NumPy's view of a tensor's memory, which leaves the tensor as it was."""
+"""Memory: NumPy's view of a tensor, which leaves the tensor as it was, and a pause of garbage collection."""
 
 from __future__ import annotations
 
+import contextlib
+import gc
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -9,7 +12,25 @@ import numpy.typing as npt
 
 from fanin.errors import ArgumentError
 
-__all__ = ["as_array"]
+__all__ = ["as_array", "uncollected"]
+
+
+@contextlib.contextmanager
+def uncollected() -> Iterator[None]:
+    """No garbage collection inside: for work that makes many objects and drops few, where collecting is wasted time.
+
+    Example:
+        >>> with uncollected():
+        ...     gc.isenabled()
+        False
+    """
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 def as_array(tensor: Any) -> npt.NDArray[Any]:

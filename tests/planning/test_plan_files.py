@@ -12,6 +12,7 @@ import json
 import math
 import random
 import re
+import sys
 
 import pytest
 import torch
@@ -311,3 +312,50 @@ def test_nothing_that_a_file_says_acts_on_a_terminal(plans):
     seen = "".join(use(plan, fanin.Plan.from_dict(plans[0]), live))
     assert "\\x1b[31mred" in seen
     assert not re.search("[\x00-\x09\x0b-\x1f\x7f\u202e]", seen)
+
+
+def calls(run):
+    """How many Python functions a run calls."""
+    count = 0
+
+    def counted(frame, event, arg):
+        nonlocal count
+        count += event == "call"
+
+    before = sys.getprofile()
+    sys.setprofile(counted)
+    try:
+        run()
+    finally:
+        sys.setprofile(before)
+    return count
+
+
+def of_many(plans, count):
+    """A document with so many assignments."""
+    document = copy.deepcopy(plans[0])
+    one = document["assignments"][0]
+    return {**document, "assignments": [{**one, "name": f"{i}.weight"} for i in range(count)]}
+
+
+def test_reading_costs_the_same_for_each_assignment_however_many_there_are(plans):
+    documents = {n: of_many(plans, n) for n in (1, 101, 401)}
+    fanin.Plan.from_dict(documents[1])  # what reads a class is made once
+    one, few, many = (calls(lambda d=d: fanin.Plan.from_dict(d)) for d in documents.values())
+    assert abs((many - one) / 400 - (few - one) / 100) < 1
+    assert (few - one) / 100 < 300
+
+
+def test_the_count_sees_work_that_grows_with_the_square(plans, monkeypatch):
+    plain = fanin.planning.assignment.Assignment.from_dict
+    seen = []
+
+    def slow(data):
+        seen.append(data)
+        return [plain(data) for _ in seen][-1]
+
+    monkeypatch.setattr(fanin.planning.assignment.Assignment, "from_dict", slow)
+    few, many = of_many(plans, 20), of_many(plans, 80)
+    fewer = calls(lambda: fanin.Plan.from_dict(few))
+    seen.clear()
+    assert calls(lambda: fanin.Plan.from_dict(many)) > 6 * fewer

@@ -14,10 +14,11 @@ from types import MappingProxyType
 from typing import Any, TypeVar
 
 from fanin.errors import FaninError, PlanError, UnknownNameError, did_you_mean
+from fanin.memory import uncollected
 from fanin.planning.assignment import Assignment
 from fanin.text.files import write_text
 from fanin.text.names import clean, shorten
-from fanin.text.reading import assert_plain, parse_json, read_bytes, read_fields, shown
+from fanin.text.reading import assert_plain, decode_json, read_bytes, read_fields, shown
 
 __all__ = ["SCHEMA", "PlanData"]
 
@@ -120,6 +121,7 @@ class PlanData(Mapping[str, Assignment]):
         """
         if not isinstance(data, Mapping):
             raise PlanError(f"a plan is a mapping; got {shown(data)}. Plans are written with plan.save(path).")
+        _assert_plain(data)
         if data.get("schema") != SCHEMA:
             raise PlanError(
                 f"not a plan of schema {SCHEMA!r}: got {shown(data.get('schema'))}. Save it again with this fanin."
@@ -128,7 +130,6 @@ class PlanData(Mapping[str, Assignment]):
         if not isinstance(listed, list | tuple):
             raise PlanError(f"field 'assignments' must be a list of assignments; got {shown(listed)}")
         try:
-            assert_plain(data)
             rest = {k: v for k, v in data.items() if k not in ("schema", "assignments")}
             made = read_fields(cls, {**rest, "assignments": {}})
         except FaninError as error:
@@ -159,9 +160,17 @@ class PlanData(Mapping[str, Assignment]):
         """
         text = read_bytes(path)
         try:
-            return cls.from_dict(parse_json(text))
+            with uncollected():
+                return cls.from_dict(decode_json(text))
         except FaninError as error:
             raise PlanError(f"'{clean(os.fsdecode(path))}' holds no plan: {error}") from error
+
+
+def _assert_plain(data: Mapping[str, Any]) -> None:
+    try:
+        assert_plain(data)
+    except FaninError as error:
+        raise PlanError(str(error)) from error
 
 
 def _by_name(listed: Sequence[Any]) -> dict[str, Assignment]:

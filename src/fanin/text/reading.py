@@ -7,15 +7,15 @@ import json
 import math
 import types
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
-from typing import Any, Literal, NoReturn, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, NoReturn, Union, get_args, get_origin, get_type_hints
 
 from fanin.errors import ArgumentError, FaninError, InputError, MissingFileError
 from fanin.text.files import PathLike
 from fanin.text.names import clean, shorten
 
-__all__ = ["assert_plain", "parse_json", "read_bytes", "read_fields", "shown"]
+__all__ = ["assert_plain", "decode_json", "parse_json", "read_bytes", "read_fields", "shown"]
 
 _DEEPEST = 64
 _LARGEST = 1 << 64
@@ -70,17 +70,26 @@ def parse_json(text: bytes | str) -> Any:
         ...
         fanin.errors.ArgumentError: no JSON: NaN is no number in JSON
     """
+    value = decode_json(text)
+    assert_plain(value)
+    return value
+
+
+def decode_json(text: bytes | str) -> Any:
+    """The value that JSON text holds; that its numbers can be used is left to `assert_plain`.
+
+    Raises:
+        ArgumentError: it is no JSON, or one mapping holds a key twice; the message says where and why.
+    """
     try:
         decoded = text.decode("utf-8") if isinstance(text, bytes) else text
-        value = json.loads(decoded, parse_constant=_no_number, object_pairs_hook=_each_once)
+        return json.loads(decoded, parse_constant=_no_number, object_pairs_hook=_each_once)
     except UnicodeDecodeError as error:
         raise ArgumentError(f"no JSON: byte {error.start} is not UTF-8") from None
     except RecursionError:
         raise ArgumentError(f"no JSON: it is nested more than {_DEEPEST} deep") from None
     except ValueError as error:
         raise ArgumentError(f"no JSON: {clean(error)}") from None
-    assert_plain(value)
-    return value
 
 
 def _no_number(name: str) -> NoReturn:
@@ -102,24 +111,34 @@ def assert_plain(value: Any) -> None:
     Raises:
         ArgumentError: it is not.
     """
-    todo: list[tuple[Any, int]] = [(value, 0)]
+    todo: list[tuple[Any, int]] = [([value], -1)]
     while todo:
         here, depth = todo.pop()
         if depth > _DEEPEST:
             raise ArgumentError(f"no JSON: it is nested more than {_DEEPEST} deep")
-        if isinstance(here, Mapping):
-            todo += [(v, depth + 1) for v in here.values()]
-            wrong = [k for k in here if not isinstance(k, str)]
-            if wrong:
-                raise ArgumentError(f"no JSON: the key {shown(wrong[0])} is no text")
-        elif isinstance(here, list | tuple):
-            todo += [(v, depth + 1) for v in here]
-        else:
-            _assert_scalar(here)
+        if isinstance(here, dict | Mapping):
+            _assert_keys(here)
+            here = here.values()
+        for inside in here:
+            if type(inside) in _SCALARS:  # asked first: most values are scalars, and asking for Mapping is slow
+                _assert_scalar(inside)
+            elif isinstance(inside, dict | list | tuple | Mapping):
+                todo.append((inside, depth + 1))
+            else:
+                _assert_scalar(inside)
+
+
+_SCALARS = frozenset({str, int, float, bool, type(None)})
+
+
+def _assert_keys(mapping: Mapping[Any, Any]) -> None:
+    wrong = [k for k in mapping if not isinstance(k, str)]
+    if wrong:
+        raise ArgumentError(f"no JSON: the key {shown(wrong[0])} is no text")
 
 
 def _assert_scalar(value: Any) -> None:
-    if value is None or isinstance(value, bool | str):
+    if isinstance(value, str) or value is None:
         return
     if isinstance(value, float) and math.isfinite(value):
         return
@@ -149,35 +168,48 @@ def read_fields(cls: type, data: Any, readers: Mapping[type, _Reader] | None = N
         ...
         fanin.errors.ArgumentError: field 'members' must be a list of (text); got 3
     """
-    if not isinstance(data, Mapping):
+    if not isinstance(data, dict | Mapping):  # a dict is seen at once, without the question to the abstract class
         raise ArgumentError(f"a mapping of the fields of {cls.__name__} is needed; got {shown(data)}")
-    hints = _hints(cls)
-    if unknown := [k for k in data if k not in hints]:
+    declared = _declared(cls)
+    if unknown := [k for k in data if k not in declared]:
         raise ArgumentError(
-            f"{cls.__name__} has no field {shown(unknown)}; it has {', '.join(hints)}. Was it saved by a newer fanin?"
+            f"{cls.__name__} has no field {shown(unknown)}; it has {', '.join(declared)}. Was it saved by a newer "
+            "fanin?"
         )
     if missing := [k for k in _required(cls) if k not in data]:
         raise ArgumentError(f"{cls.__name__} needs {missing}, which the data lacks; got {shown(dict(data))}")
-    return {k: _field(k, v, hints[k], readers or {}) for k, v in data.items()}
-
-
-def _field(name: str, value: Any, hint: Any, readers: Mapping[type, _Reader]) -> Any:
-    try:
-        return _as(hint, value, readers)
-    except _WrongTypeError:
-        raise ArgumentError(f"field {name!r} must be {_words(hint)}; got {shown(value)}") from None
-    except FaninError as error:
-        raise ArgumentError(f"field {name!r}: {error}") from error
+    return {k: _field(k, v, declared[k], readers or {}) for k, v in data.items()}
 
 
 class _WrongTypeError(Exception):
     """A value that is not of the declared type."""
 
 
+_Convert = Callable[[Any, Mapping[type, _Reader]], Any]  # a value, how objects are read -> the value as declared
+
+
+@dataclass(frozen=True, slots=True)
+class _Field:
+    """The declared type of a field, and what makes a value of that type or refuses."""
+
+    hint: Any
+    convert: _Convert
+
+
+def _field(name: str, value: Any, declared: _Field, readers: Mapping[type, _Reader]) -> Any:
+    try:
+        return declared.convert(value, readers)
+    except _WrongTypeError:
+        raise ArgumentError(f"field {name!r} must be {_words(declared.hint)}; got {shown(value)}") from None
+    except FaninError as error:
+        raise ArgumentError(f"field {name!r}: {error}") from error
+
+
 @functools.cache
-def _hints(cls: type) -> dict[str, Any]:
+def _declared(cls: type) -> dict[str, _Field]:
+    """The fields of a dataclass; what reads them is made once for each class."""
     hints = get_type_hints(cls)
-    return {f.name: hints[f.name] for f in fields(cls) if f.init}
+    return {f.name: _Field(hints[f.name], _converter(hints[f.name])) for f in fields(cls) if f.init}
 
 
 @functools.cache
@@ -185,60 +217,107 @@ def _required(cls: type) -> tuple[str, ...]:
     return tuple(f.name for f in fields(cls) if f.init and f.default is MISSING and f.default_factory is MISSING)
 
 
-def _as(hint: Any, value: Any, readers: Mapping[type, _Reader]) -> Any:
-    """The value as the hint has it."""
-    if hint in readers:
-        return readers[hint](value)
-    origin = get_origin(hint)
-    if origin in _BY_ORIGIN:
-        return _BY_ORIGIN[origin](get_args(hint), value, readers)
-    if hint is Any or _is_a(hint, value):
-        return value
-    raise _WrongTypeError
+def _converter(hint: Any) -> _Convert:
+    if hint in _EXACT:
+        return _exact(hint)
+    make = _BY_ORIGIN.get(get_origin(hint))
+    return _single(hint) if make is None else make(get_args(hint))
 
 
-def _is_a(hint: Any, value: Any) -> bool:
-    if isinstance(value, bool):
-        return hint is bool
-    if hint is float:
-        return isinstance(value, int | float) and abs(value) <= _MOST and math.isfinite(value)
-    return isinstance(hint, type) and isinstance(value, hint)
+def _exact(hint: type) -> _Convert:
+    """Of text, a whole number, true or false, which most fields are. A bool is no whole number."""
+
+    def convert(value: Any, readers: Mapping[type, _Reader]) -> Any:
+        if type(value) is hint or _is_instance(hint, value):
+            return value
+        raise _WrongTypeError
+
+    return convert
+
+
+_EXACT = (str, int, bool)  # no field of these types is an object with a reader
+
+
+def _single(hint: Any) -> _Convert:
+    """Of a plain value, or of an object that has a reader."""
+    accepts = _ACCEPTS.get(hint) or functools.partial(_is_instance, hint)
+
+    def convert(value: Any, readers: Mapping[type, _Reader]) -> Any:
+        if readers and hint in readers:
+            return readers[hint](value)
+        if accepts(value):
+            return value
+        raise _WrongTypeError
+
+    return convert
+
+
+def _is_instance(hint: Any, value: Any) -> bool:
+    return not isinstance(value, bool) and isinstance(hint, type) and isinstance(value, hint)
+
+
+def _is_number(value: Any) -> bool:
+    return (
+        isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= _MOST and math.isfinite(value)
+    )
 
 
 _MOST = 1.7e308
-_T = TypeVar("_T")
+_ACCEPTS: dict[Any, Callable[[Any], bool]] = {
+    Any: lambda value: True,
+    float: _is_number,
+}
 
 
-def _any_of(hints: Sequence[Any], value: Any, readers: Mapping[type, _Reader]) -> Any:
-    if value is None and type(None) in hints:
-        return None
-    for hint in hints:
-        try:
-            return _as(hint, value, readers)
-        except _WrongTypeError:
-            continue
-    raise _WrongTypeError
+def _any_of(hints: Sequence[Any]) -> _Convert:
+    plain = frozenset({*_EXACT, type(None)} & set(hints))
+    converters = [_converter(h) for h in hints if h not in plain]
 
-
-def _sequence(hints: Sequence[Any], value: Any, readers: Mapping[type, _Reader]) -> tuple[Any, ...]:
-    if not isinstance(value, list | tuple):
+    def convert(value: Any, readers: Mapping[type, _Reader]) -> Any:
+        if type(value) in plain:
+            return value
+        for one in converters:
+            try:
+                return one(value, readers)
+            except _WrongTypeError:
+                continue
         raise _WrongTypeError
-    return tuple(_as(hints[0], v, readers) for v in value)
+
+    return convert
 
 
-def _one_of(allowed: Sequence[Any], value: Any, readers: Mapping[type, _Reader]) -> Any:
-    if not isinstance(value, str) or value not in allowed:
-        raise _WrongTypeError
-    return value
+def _sequence(hints: Sequence[Any]) -> _Convert:
+    one = _converter(hints[0])
+
+    def convert(value: Any, readers: Mapping[type, _Reader]) -> tuple[Any, ...]:
+        if not isinstance(value, list | tuple):
+            raise _WrongTypeError
+        return tuple([one(v, readers) for v in value])
+
+    return convert
 
 
-def _mapping(hints: Sequence[Any], value: Any, readers: Mapping[type, _Reader]) -> dict[str, Any]:
-    if not isinstance(value, Mapping):
-        raise _WrongTypeError
-    return {_as(hints[0], k, readers): _as(hints[1], v, readers) for k, v in value.items()}
+def _one_of(allowed: Sequence[Any]) -> _Convert:
+    def convert(value: Any, readers: Mapping[type, _Reader]) -> Any:
+        if not isinstance(value, str) or value not in allowed:
+            raise _WrongTypeError
+        return value
+
+    return convert
 
 
-_BY_ORIGIN: dict[Any, Callable[[Sequence[Any], Any, Mapping[type, _Reader]], Any]] = {
+def _mapping(hints: Sequence[Any]) -> _Convert:
+    key, inside = map(_converter, hints)
+
+    def convert(value: Any, readers: Mapping[type, _Reader]) -> dict[str, Any]:
+        if not isinstance(value, Mapping):
+            raise _WrongTypeError
+        return {key(k, readers): inside(v, readers) for k, v in value.items()}
+
+    return convert
+
+
+_BY_ORIGIN: dict[Any, Callable[[Sequence[Any]], _Convert]] = {
     Union: _any_of,
     types.UnionType: _any_of,
     tuple: _sequence,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import logging
 import warnings
 import weakref
@@ -20,6 +19,7 @@ from fanin.graph.recording.constants import Constants
 from fanin.graph.recording.fallbacks import Rescue
 from fanin.graph.recording.recorder import GapFill, Recorder, dtype_name, module_scopes
 from fanin.graph.recording.survivors import forget_variables, take_out_survivors
+from fanin.memory import uncollected
 from fanin.model.calling import Call, call_arguments
 from fanin.model.eager import eager, open_functions
 from fanin.model.examples import example_calls, how_to_give_inputs
@@ -216,7 +216,7 @@ def _forward(model: Any, call: Call, attempt: _Attempt, recorder: Recorder) -> G
         stack.enter_context(open_functions())
         stack.enter_context(eager())
         stack.enter_context(_quiet())
-        stack.enter_context(_uncollected())
+        stack.enter_context(uncollected())
         if recorder.fake_mode is not None:
             stack.enter_context(recorder.fake_mode)
         for name, parameter in model.named_parameters():
@@ -251,18 +251,6 @@ def _quiet() -> Iterator[None]:
         yield
     finally:
         logger.disabled = before
-
-
-@contextmanager
-def _uncollected() -> Iterator[None]:
-    """A capture makes many objects and drops few: garbage collection in between is wasted time."""
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()
 
 
 # ---------------------------------------------------------------------- the result
