@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import array
+import builtins
 import collections
 import contextvars
 import ctypes
 import functools
 import gc
+import logging
+import math
 import os
 import pathlib
 import queue
@@ -144,6 +147,19 @@ class Observer:
             yield "grad", tensor.grad
 
 
+def of_libraries():
+    """What models here may set on modules, classes and objects of libraries."""
+    functional, linear = torch.nn.functional, torch.nn.Linear
+    logger, thread = logging.getLogger("torch"), threading.current_thread()
+    holders = [torch, functional, linear, torch.nn.Module, torch.Tensor, functional.softmax, math, builtins, np]
+    return Group(
+        Group((f"{holder!r}.{name}", value))
+        for holder in (*holders, logger, thread)
+        for name, value in vars(holder).items()
+        if name.startswith("memo_")
+    )
+
+
 def process():
     """Settings and generators of the process."""
     return {
@@ -160,7 +176,9 @@ def process():
         "print options": (dict(vars(torch._tensor_str.PRINT_OPTS)), np.get_printoptions()),
         "numpy errors": np.geterr(),
         "filters": list(warnings.filters),
-        "environment": dict(os.environ),
+        "environment": (dict(os.environ), ctypes.CDLL(None).getenv(b"STATEFUL_MODELS")),
+        "cudnn": torch.backends.cudnn.benchmark,
+        "made modules": sys.modules.get("memo_made"),
         "hooks": (
             len(torch.nn.modules.module._global_forward_hooks),
             len(torch.nn.modules.module._global_forward_pre_hooks),
@@ -175,7 +193,9 @@ def process():
 def observe(space, model, *more):
     """Everything of a case: its module's globals, its model, the process."""
     names = {k: v for k, v in vars(space).items() if not k.startswith("__") and k != "LATEST"}
-    seen = Observer({"model": model, **names, **{f"more{i}": m for i, m in enumerate(more)}})
+    seen = Observer(
+        {"model": model, **names, "of libraries": of_libraries(), **{f"more{i}": m for i, m in enumerate(more)}}
+    )
     return {"names": sorted(names), **seen.found, **{f"process {k}": repr(v) for k, v in process().items()}}, seen.alive
 
 

@@ -166,6 +166,17 @@ PLACES = {
         "self.kept = V\nt = self.kept",
     ),
     "imported_in_the_body": ("", "", "import sys\nmemo = sys.modules[__name__]\nmemo.LAST = V\nt = memo.LAST"),
+    "computed_global": ("", "", "globals()[f'memo_{x.shape[0]}'] = t = V"),
+    "computed_attribute_of_a_module": (
+        "import sys\n",
+        "",
+        "setattr(sys.modules[__name__], f'memo_{x.shape[0]}', V)\nt = globals()[f'memo_{x.shape[0]}']",
+    ),
+    "module_made_by_hand": (
+        "import sys\n",
+        "",
+        "m = types.ModuleType('memo_made')\nsys.modules['memo_made'] = m\nm.t = t = V",
+    ),
     "static_method": ("", "", "t = Net.put(V)"),
     "generator_over_a_list": (
         "KEPT = []\ndef turns(v):\n    KEPT.append(v)\n    yield v\n",
@@ -236,11 +247,49 @@ def case(place, value):
     return build(f"{place}_{value}", globals_, init, _with(forward, VALUES[value]))
 
 
+def library_case(place, value):
+    """The module and the model that keeps this value in this place of a library."""
+    globals_, init, forward = LIBRARY_PLACES[place]
+    return build(f"library_{place}_{value}", globals_, init, _with(forward, VALUES[value]))
+
+
 def _with(forward, value):
     import re
 
     return re.sub(r"\bV\b", f"({value})", forward)
 
+
+# the same, on what belongs to a library; the observer looks there too
+LIBRARY_PLACES = {
+    "torch": ("", "", "torch.memo_ = t = V"),
+    "functional": ("", "", "nn.functional.memo_ = t = V"),
+    "class": ("", "", "nn.Linear.memo_ = t = V"),
+    "class_of_a_part": ("", "", "type(self.e).memo_ = V\nt = self.e.memo_"),
+    "base_class": ("", "", "nn.Module.memo_ = V\nt = self.memo_"),
+    "tensor_class": ("", "", "torch.Tensor.memo_ = V\nt = h.memo_"),
+    "computed_name": ("", "", "setattr(torch, f'memo_{x.shape[0]}', V)\nt = getattr(torch, f'memo_{x.shape[0]}')"),
+    "its_dictionary": ("", "", "vars(torch)['memo_' + str(x.shape[0])] = t = V"),
+    "table": ("torch.memo_ = {}\n", "", "t = torch.memo_.setdefault(x.shape[0], V)"),
+    "list_of_a_class": ("nn.Linear.memo_ = []\n", "", "nn.Linear.memo_.append(V)\nt = nn.Linear.memo_[-1]"),
+    "tensor": ("torch.memo_ = torch.zeros(8)\n", "", "torch.memo_.add_(1)\nt = torch.memo_ + V"),
+    "function": ("", "", "nn.functional.softmax.memo_ = t = V"),
+    "module_of_python": ("import math\n", "", "math.memo_ = t = V"),
+    "builtins": ("", "", "import builtins\nbuiltins.memo_ = V\nt = memo_"),
+    "import_in_the_body": ("", "", "from torch.nn import functional as G\nG.memo_ = t = V"),
+    "helper": ("def put(holder, v):\n    holder.memo_ = v\n    return v\n", "", "t = put(torch, V)"),
+    "held": ("", "self.library = torch.nn.functional", "self.library.memo_ = t = V"),
+    "sys_modules": ("import sys\n", "", "sys.modules['torch'].memo_ = t = V"),
+    "object": (
+        "import scipy.interpolate\n",
+        "self.s = scipy.interpolate.interp1d([0, 1], [0, 1])",
+        "self.s.memo_ = t = V",
+    ),
+    "thread": ("", "", "threading.current_thread().memo_ = t = V"),
+    "logger": ("import logging\n", "", "logging.getLogger('torch').memo_ = t = V"),
+    "deleted": ("torch.memo_ = torch.zeros(8)\n", "", "t = torch.memo_ + V\ndel torch.memo_"),
+    "counter": ("nn.Linear.memo_ = 0\n", "", "nn.Linear.memo_ += 1\nt = V * nn.Linear.memo_"),
+    "numpy": ("", "", "np.memo_ = t = V"),
+}
 
 CASES = list(itertools.product(PLACES, VALUES))
 
@@ -285,6 +334,8 @@ CHANGES = {
     "parameter_replaced": ("", "", "self.o.bias = nn.Parameter(self.o.bias.detach() + 1)\nt = 0"),
     "numpy_errors": ("", "", "np.seterr(all='ignore')\nt = 0"),
     "warning_filters": ("", "", "warnings.simplefilter('ignore', ResourceWarning)\nt = 0"),
+    "environment_by_name": ("from os import environ\n", "", "environ['STATEFUL_MODELS'] = '1'\nt = 0"),
+    "switches_of_a_backend": ("", "", "torch.backends.cudnn.benchmark = True\nt = 0"),
     "environment": ("import os\n", "", "os.environ['STATEFUL_MODELS'] = '1'\nt = 0"),
     "hooks_added_in_the_forward": ("", "", "self.e.register_forward_hook(lambda *a: None)\nt = 0"),
     "counter": ("COUNT = 0\n", "self.n = 0", "global COUNT\nCOUNT += 1\nself.n += 1\nt = COUNT"),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import random
+import warnings
 
 import numpy as np
 import pytest
@@ -206,3 +208,80 @@ def test_reentrant_checkpointing_cuts_the_graph_where_its_input_asks_for_no_grad
     assert report.findings[0].code == "G401"
     assert report.findings[0].severity == "error"
     assert "use_reentrant=False" in report.findings[0].fix.text
+
+
+class KeepsItsFirst(torch.nn.Module):
+    """Keeps the first hidden state with its graph, and adds it to all later ones."""
+
+    def __init__(self):
+        super().__init__()
+        self.e, self.o, self.kept = torch.nn.Linear(6, 8), torch.nn.Linear(8, 3), {}
+
+    def forward(self, x):
+        h = torch.tanh(self.e(x)) * torch.sigmoid(self.e(x))
+        return self.o(h + self.kept.setdefault(len(x), h))
+
+
+def test_a_graph_that_the_caller_holds_can_still_be_sent_backward():
+    model, x = KeepsItsFirst(), torch.randn(4, 6)
+    y = model(x)
+    fanin.check(model, x)
+    fanin.check(model, x, targets=torch.zeros(4, 3), loss=torch.nn.functional.mse_loss)
+    y.sum().backward()
+    assert model.e.weight.grad is not None
+
+
+def test_a_graph_in_the_model_is_used_up_by_a_backward_of_ones_own():
+    model, x = KeepsItsFirst(), torch.randn(4, 6)
+    y = model(x)
+    model(x).sum().backward()
+    with pytest.raises(RuntimeError, match="a second time"):
+        y.sum().backward()
+
+
+def tensors_alive():
+    gc.collect()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return sum(isinstance(o, torch.Tensor) for o in gc.get_objects())
+
+
+@pytest.mark.parametrize("predict", [None, False])
+def test_no_tensor_of_a_check_outlives_it(predict):
+    model = torch.nn.Sequential(torch.nn.Linear(6, 8), torch.nn.ReLU(), torch.nn.Linear(8, 3))
+    x = torch.randn(4, 6)
+    fanin.check(model, x, predict=predict)
+    before = tensors_alive()
+    report = fanin.check(model, x, predict=predict)
+    assert tensors_alive() == before
+    assert report.measurements.sites
+
+
+class OutOfSight:
+    """Its one object is in no variable that the forward names; the forward asks the garbage collector for it."""
+
+    def __init__(self):
+        self.kept = []
+
+
+HIDDEN = OutOfSight()
+
+
+class KeepsOutOfSight(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.o = torch.nn.Linear(6, 3)
+
+    def forward(self, x):
+        y = self.o(x)
+        next(o for o in gc.get_objects() if type(o) is OutOfSight).kept.append(y)
+        return y
+
+
+def test_a_result_that_stays_where_fanin_does_not_look_is_named():
+    said = fanin.check(KeepsOutOfSight(), torch.randn(4, 6), predict=False).measurements.missing["untouched"]
+    held = len(HIDDEN.kept)
+    HIDDEN.kept.clear()
+    assert held
+    assert "OutOfSight" in said
+    assert "could not put it back" in said

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import builtins
+import logging
+import math
+import threading
+
+import numpy as np
 import pytest
 import torch
 
 import fanin
 from fanin.model.settings import kept_generators, kept_settings
 from tests.model.observer import differences, fakes, observe
-from tests.model.stateful_models import CASES, CHANGES, case, changing
+from tests.model.stateful_models import CASES, CHANGES, LIBRARY_PLACES, case, changing, library_case
 
 X = torch.randn(4, 6, generator=torch.Generator().manual_seed(0))
 
@@ -34,7 +40,9 @@ def every_verb(model, x):
     plan = fanin.plan(model, x, on_unknown="keep")
     yield "plan", plan.warnings
     report = fanin.check(model, x)
-    yield "check", report.measurements.missing.get("untouched", ())
+    yield "check", [report.measurements.missing.get("untouched", "")]
+    report = fanin.check(model, x, predict=False)
+    yield "check without predictions", [report.measurements.missing.get("untouched", "")]
     plan.verify(model)
     yield "verify", ()
     plan.diff(model)
@@ -82,6 +90,42 @@ def test_what_a_forward_keeps_is_as_before(place, value):
 @pytest.mark.parametrize(("place", "value"), CASES)
 def test_whatever_a_forward_keeps_is_as_before(place, value, warm):
     assert_no_trace(*case(place, value), warm=warm)
+
+
+@pytest.fixture
+def libraries_as_before():
+    """Take away what the models here set on libraries."""
+    yield
+    holders = (torch, torch.nn.functional, torch.nn.Linear, torch.nn.Module, torch.Tensor, torch.nn.functional.softmax)
+    for holder in (*holders, math, builtins, np, logging.getLogger("torch"), threading.current_thread()):
+        for name in [n for n in vars(holder) if n.startswith("memo_")]:
+            delattr(holder, name)
+
+
+@pytest.mark.usefixtures("libraries_as_before")
+@pytest.mark.parametrize("place", [p for i, p in enumerate(LIBRARY_PLACES) if i % 4 == 0])
+def test_what_a_forward_keeps_in_a_library_is_as_before(place):
+    assert_no_trace(*library_case(place, "signal"))
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("libraries_as_before")
+@pytest.mark.parametrize("warm", [False, True])
+@pytest.mark.parametrize("value", ["table", "signal"])
+@pytest.mark.parametrize("place", LIBRARY_PLACES)
+def test_whatever_a_forward_keeps_in_a_library_is_as_before(place, value, warm):
+    if place == "deleted" and warm:
+        pytest.skip("a second forward finds nothing to delete")
+    assert_no_trace(*library_case(place, value), warm=warm)
+
+
+@pytest.mark.usefixtures("libraries_as_before")
+@pytest.mark.parametrize("place", LIBRARY_PLACES)
+def test_the_comparison_of_libraries_can_fail(place):
+    space, model = library_case(place, "signal")
+    before, _alive = observe(space, model)
+    model(X)
+    assert differences(before, observe(space, model)[0])
 
 
 @pytest.mark.parametrize("name", [n for i, n in enumerate(CHANGES) if i % 5 == 0])

@@ -73,6 +73,14 @@ class Origins:
     def __setitem__(self, tensor: torch.Tensor, origin: Origin) -> None:
         self._known[id(tensor)] = (weakref.ref(tensor), origin)
 
+    def older_graph(self, values: Iterable[torch.Tensor]) -> bool:
+        """Whether one of these was computed before: it has a graph, which belongs to somebody else."""
+        return any(v.grad_fn is not None and not self._knows(v) for v in values)
+
+    def _knows(self, tensor: torch.Tensor) -> bool:
+        entry = self._known.get(id(tensor))
+        return entry is not None and entry[0]() is tensor
+
     def of(self, values: Iterable[torch.Tensor]) -> list[Origin]:
         """Origins of several tensors."""
         return [self[v] for v in values]

@@ -95,13 +95,15 @@ def _attempt(task: MeasureTask, *, inputs_need_grad: bool, accumulate: bool) -> 
 def _watch(output: Any, result: Pass) -> None:
     """Keep the loss' gradient at every output.
 
-    The virtual step sends it back again through fewer samples, and the backward prediction starts from it.
+    The virtual step sends it back again through fewer samples, and the backward prediction starts from it. The hook
+    knows the gradients alone: torch keeps it with the graph, which would keep the whole pass, which keeps the graph.
     """
+    cotangents = result.cotangents
     for path, tensor in _differentiable(output).items():
-        result.cotangents[path] = None
+        cotangents[path] = None
 
         def keep(gradient: torch.Tensor, path: str = path) -> None:
-            result.cotangents[path] = gradient.detach()
+            cotangents[path] = gradient.detach()
 
         tensor.register_hook(keep)  # type: ignore[no-untyped-call]
 
@@ -152,21 +154,25 @@ def _backward(task: MeasureTask, result: Pass, leaves: list[torch.Tensor]) -> No
         result.gradients, result.input_gradients = dict.fromkeys(named), [None] * len(leaves)
         return
     with result.recorder.replaying():
-        gradients = _gradients(value, wanted, accumulate=result.accumulate)
+        gradients = _gradients(value, wanted, result)
     result.gradients = dict(zip(named, gradients[: len(named)], strict=True))
     result.input_gradients = gradients[len(named) :]
 
 
-def _gradients(value: torch.Tensor, wanted: list[torch.Tensor], *, accumulate: bool) -> list[torch.Tensor | None]:
-    """Gradients without writing `.grad`; with `accumulate`, through `.grad`, which gets back what it held."""
-    if not accumulate:
-        return [_dense(g) for g in torch.autograd.grad(value, wanted, allow_unused=True)]
+def _gradients(value: torch.Tensor, wanted: list[torch.Tensor], done: Pass) -> list[torch.Tensor | None]:
+    """Gradients without writing `.grad`; where the pass accumulates, through `.grad`, which gets back what it held.
+
+    Where the pass met a tensor that was computed before, its graph is the caller's, who may want a backward of it.
+    """
+    keep = done.recorder.reads_older_graph
+    if not done.accumulate:
+        return [_dense(g) for g in torch.autograd.grad(value, wanted, retain_graph=keep, allow_unused=True)]
     kept = [(w, w.grad) for w in wanted]
     try:
         for w in wanted:
             w.grad = None
         # Not value.backward(): that would pass through the function mode, which sees nothing of what it is in itself.
-        torch.autograd.backward([value])
+        torch.autograd.backward([value], retain_graph=keep)
         return [_dense(w.grad) for w in wanted]
     finally:
         for w, grad in kept:
@@ -181,17 +187,13 @@ def states_after_virtual_steps(task: MeasureTask, done: Pass) -> dict[str, Any]:
     if few is not None:
         inputs, cotangents = few
         with contextlib.suppress(Exception):  # the model refuses to run with so few
-            states = states_after_steps(
-                task.model, done.gradients, lambda: _again(task, inputs, cotangents, done.accumulate)
-            )
+            states = states_after_steps(task.model, done.gradients, lambda: _again(task, inputs, cotangents, done))
             if "zero" not in states.values():
                 return states
-    return states_after_steps(task.model, done.gradients, lambda: _again(task, task.inputs, None, done.accumulate))
+    return states_after_steps(task.model, done.gradients, lambda: _again(task, task.inputs, None, done))
 
 
-def _again(
-    task: MeasureTask, inputs: Any, cotangents: Mapping[str, torch.Tensor] | None, accumulate: bool
-) -> Gradients:
+def _again(task: MeasureTask, inputs: Any, cotangents: Mapping[str, torch.Tensor] | None, done: Pass) -> Gradients:
     """Gradients of a second pass without instruments: of the loss, or of fixed cotangents on the outputs."""
     torch.default_generator.manual_seed(task.seed)
     _, copies = fresh(inputs, False)
@@ -203,7 +205,7 @@ def _again(
         else:
             outputs = _differentiable(output)
             value = torch.stack([(outputs[p].double() * c.double()).sum() for p, c in cotangents.items()]).sum()
-        return dict(zip(named, _gradients(value, list(named.values()), accumulate=accumulate), strict=True))
+        return dict(zip(named, _gradients(value, list(named.values()), done), strict=True))
 
 
 def _few_samples(task: MeasureTask, done: Pass) -> tuple[Any, dict[str, torch.Tensor]] | None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import weakref
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
@@ -65,6 +66,8 @@ class PassRecorder(TorchFunctionMode):
         escaped: sites whose values left torch.
         first_nonfinite: module and operation of the first NaN or infinity that no site shows.
         num_operations: calls of torch in the forward.
+        born: the tensors that these calls made.
+        reads_older_graph: an operation read a tensor that was computed before the pass and keeps its graph.
     """
 
     def __init__(self, model: torch.nn.Module, *, batch: int | None) -> None:
@@ -82,6 +85,8 @@ class PassRecorder(TorchFunctionMode):
         self.escaped: set[int] = set()
         self.first_nonfinite: tuple[str, str] | None = None
         self.num_operations = 0
+        self.born: list[weakref.ref[torch.Tensor]] = []
+        self.reads_older_graph = False
         self._without_grad = False  # a weighted operation ran under no_grad: checkpointing may run it again
         self._replaying = False
         for name, parameter in model.named_parameters():
@@ -153,7 +158,9 @@ class PassRecorder(TorchFunctionMode):
         if self._replaying:
             return self._replay(name, func(*args, **kwargs))
         self.num_operations += 1
-        origins = self.origins.of(tensors_in((args, kwargs)))
+        given = list(tensors_in((args, kwargs)))
+        self.reads_older_graph |= self.origins.older_graph(given)
+        origins = self.origins.of(given)
         joined = join(origins)
         kind = kind_of(name, origins, joined)
         first = args[0] if args and isinstance(args[0], torch.Tensor) else None
@@ -166,6 +173,7 @@ class PassRecorder(TorchFunctionMode):
         output = func(*args, **kwargs)
         grad_enabled = torch.is_grad_enabled()
         with torch.no_grad():
+            self._note_born(output, given)
             self._after(call, origins, joined, output, grad_enabled=grad_enabled)
         return output
 
@@ -174,6 +182,11 @@ class PassRecorder(TorchFunctionMode):
         if isinstance(output, torch.Tensor) and args and isinstance(args[0], torch.Tensor) and output is not args[0]:
             self.origins[output] = self.origins[args[0]]
         return output
+
+    def _note_born(self, output: Any, given: list[torch.Tensor]) -> None:
+        """Of what an operation gives: what it did not get, as it does where it writes in place."""
+        known = set(map(id, given))
+        self.born += [weakref.ref(t) for t in tensors_in(output, 2) if id(t) not in known]
 
     def _after(self, call: Call, origins: list[Origin], joined: Origin, output: Any, *, grad_enabled: bool) -> None:
         """Note what the operation gave, where that comes from, and what it read."""

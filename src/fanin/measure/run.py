@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import time
+import weakref
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+import torch
+
+from fanin.graph.recording.survivors import named_survivors
 from fanin.measure.idle import never_called
 from fanin.measure.jacobian import probed_jacobian
 from fanin.measure.parameters import parameter_records
@@ -49,15 +53,27 @@ def measure(task: MeasureTask) -> tuple[Measurements, dict[str, float]]:
     start = time.perf_counter()
     task = replace(task, model=eager_module(task.model))
     others = (task.inputs, task.targets, task.loss)
-    (found, seconds, traces), left = untouched(task.model, lambda: _measured(task), values=True, others=others)
+    done, left = untouched(task.model, lambda: _measured(task), values=True, others=others)
+    found, seconds = done.found, done.seconds
+    left = (*left, *done.traces, *named_survivors(done.born))
     seconds["total"] = time.perf_counter() - start
-    if traces or left:
-        found = replace(found, missing={**found.missing, "untouched": "; ".join(dict.fromkeys((*left, *traces)))})
+    if left:
+        found = replace(found, missing={**found.missing, "untouched": "; ".join(dict.fromkeys(left))})
     return found, seconds
 
 
-def _measured(task: MeasureTask) -> tuple[Measurements, dict[str, float], tuple[str, ...]]:
-    """The measurements, from a model that `untouched` puts back afterwards; seconds; what the capture left behind."""
+@dataclass(frozen=True, slots=True)
+class _Measured:
+    """What the passes gave: measurements, seconds, what the capture left behind, and the tensors of the forward."""
+
+    found: Measurements
+    seconds: dict[str, float]
+    traces: tuple[str, ...]
+    born: list[weakref.ref[torch.Tensor]]
+
+
+def _measured(task: MeasureTask) -> _Measured:
+    """The measurements, from a model that `untouched` puts back afterwards."""
     seed_generators(task.seed)
     with eager():
         unwrap_children(task.model)
@@ -69,7 +85,8 @@ def _measured(task: MeasureTask) -> tuple[Measurements, dict[str, float], tuple[
         seen = {**task.seen, **({} if graph is None else seen_in(graph))}
         found = _frozen(task, done, after, seen)
         traces = () if graph is None else graph.traces
-        return _predicted(task, done, found, graph, why_not), done.seconds, traces
+        found = _predicted(task, done, found, graph, why_not)
+        return _Measured(found, done.seconds, traces, done.recorder.born)
 
 
 def _captured(task: MeasureTask, done: Pass) -> tuple[Graph | None, str]:

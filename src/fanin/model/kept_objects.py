@@ -24,10 +24,11 @@ from typing import Any
 
 import torch
 
+from fanin.model.code_names import is_library
 from fanin.model.memo import keep_lru_cache
-from fanin.model.reachable import LRU_CACHE, is_library, own_attributes
+from fanin.model.reachable import LRU_CACHE, own_attributes
 
-__all__ = ["PutBack", "keep_namespace", "keep_object"]
+__all__ = ["PutBack", "keep_object"]
 
 PutBack = Callable[[], bool]
 _MISSING = object()
@@ -281,33 +282,6 @@ def _keep_class(cls: type) -> PutBack | None:
         return True
 
     return put_back
-
-
-def keep_namespace(space: dict[str, Any], names: set[str]) -> PutBack:
-    """The globals of a module, of which only names that occur in reachable code are put back.
-
-    A module, class or function that became known meanwhile (an import in a function's body) stays.
-    """
-    saved = {name: space.get(name, _MISSING) for name in names}
-
-    def put_back() -> bool:
-        for name, value in saved.items():
-            now = space.get(name, _MISSING)
-            if now is value or (value is _MISSING and _is_definition(now)):
-                continue
-            if value is _MISSING:
-                del space[name]
-            else:
-                space[name] = value
-        return True
-
-    return put_back
-
-
-def _is_definition(thing: Any) -> bool:
-    """Whether a thing was defined at the top of a module, and so imported; a function made in a forward was not."""
-    defined = isinstance(thing, (type, types.FunctionType)) and "<locals>" not in thing.__qualname__
-    return isinstance(thing, types.ModuleType) or defined
 
 
 # ---------------------------------------------------------------------- iterators

@@ -8,7 +8,6 @@ tensors of a model.
 
 from __future__ import annotations
 
-import dis
 import functools
 import gc
 import sys
@@ -21,6 +20,7 @@ from typing import Any
 
 import torch
 
+from fanin.model.code_names import ATOMS, code_names, is_library, library_members, looked_up
 from fanin.model.memo import LRU_CACHE, lru_table
 
 __all__ = ["LRU_CACHE", "MOST_OBJECTS", "Reachable", "is_library", "own_attributes"]
@@ -28,10 +28,6 @@ __all__ = ["LRU_CACHE", "MOST_OBJECTS", "Reachable", "is_library", "own_attribut
 MOST_OBJECTS = 400_000  # objects; a walk that meets more ends there and says so
 _LONG = 20_000  # elements of a container, above which it is walked only if its first elements are no plain data
 
-_LIBRARIES = frozenset(sys.stdlib_module_names) - {"__main__"} | {
-    *("torch", "functorch", "torchgen", "triton", "numpy", "scipy", "sympy", "numba", "llvmlite", "jax", "jaxlib"),
-    *("fanin", "pytest", "_pytest", "pluggy", "hypothesis", "IPython", "ipykernel", "rich"),
-}
 # instances of library classes that hold a user's state in their attributes
 _STATEFUL = (
     *("torch.nn", "torch.optim", "torch.distributions", "torch.utils", "torch.amp", "torch.ao", "torch._dynamo"),
@@ -43,30 +39,10 @@ _OPAQUE = (
     "threading._DummyThread",
     "builtins.frame",
     "builtins.traceback",
-)
-_ATOMS = frozenset(
-    {
-        *(str, int, float, bool, type(None), bytes, complex, type(...), type(NotImplemented), range),
-        *(torch.dtype, torch.device, torch.Size, torch.layout, torch.memory_format, torch.finfo, torch.iinfo),
-        *(types.BuiltinFunctionType, types.MethodDescriptorType, types.WrapperDescriptorType, types.CodeType),
-        *(types.GetSetDescriptorType, types.MemberDescriptorType, types.MethodWrapperType, types.FrameType),
-        *(types.ClassMethodDescriptorType, types.TracebackType),
-    }
+    "os._Environ",  # put back as a setting of the process, which the system has to hear of
 )
 _CODE = (types.FunctionType, staticmethod, classmethod, property, functools.cached_property)
 _NOT_CALLED = frozenset({"__init__", "__new__", "__init_subclass__", "__reduce__", "__getstate__", "__setstate__"})
-_IMPORT = dis.opmap["IMPORT_NAME"]
-
-
-@functools.lru_cache(maxsize=4096)
-def is_library(module: str) -> bool:
-    """Whether a module (by name) belongs to a library whose code is not entered.
-
-    Example:
-        >>> is_library("torch.nn.functional"), is_library("transformers.models.llama.modeling_llama")
-        (True, False)
-    """
-    return module.partition(".")[0] in _LIBRARIES
 
 
 def own_attributes(thing: Any) -> dict[str, Any] | None:
@@ -86,6 +62,8 @@ class Reachable:
         holders: index of the thing through which each was found, -1 for where the walk started.
         namespaces: dicts of modules of which code was reached -> the names that this code uses.
         ended_early: whether there was more than the walk looks at.
+        stored: names in functions that set attributes, among them the names of these attributes.
+        stores_any_name: whether code sets attributes by names that it computes.
     """
 
     def __init__(self, roots: Iterable[Any]) -> None:
@@ -93,6 +71,8 @@ class Reachable:
         self.holders: list[int] = []
         self.namespaces: dict[int, tuple[dict[str, Any], set[str]]] = {}
         self.ended_early = False
+        self.stored: set[str] = set()
+        self.stores_any_name = False
         self._index: dict[int, int] = {}
         self._readers: dict[type, Callable[[Any], Iterable[Any]]] = {}
         self._used: set[str] = set()
@@ -108,7 +88,7 @@ class Reachable:
 
     # ------------------------------------------------------------------ the walk
     def _meet(self, thing: Any) -> None:
-        if type(thing) not in _ATOMS and id(thing) not in self._index:
+        if type(thing) not in ATOMS and id(thing) not in self._index:
             self._index[id(thing)] = len(self.things)
             self.things.append(thing)
             self.holders.append(self._at)
@@ -123,7 +103,7 @@ class Reachable:
             thing, self._at = things[at], at
             kind = type(thing)
             for child in (readers.get(kind) or self._reader(kind))(thing):
-                if type(child) not in _ATOMS and id(child) not in index:
+                if type(child) not in ATOMS and id(child) not in index:
                     index[id(child)] = len(things)
                     things.append(child)
                     self.holders.append(at)
@@ -166,14 +146,15 @@ class Reachable:
         space = function.__globals__
         if is_library(str(space.get("__name__", ""))):
             return
-        names: set[str] = set()
-        imports = _names_in(function.__code__, names)
+        code = code_names(function.__code__)
+        names = code.names
+        self.stored |= names if code.stores else set()
+        self.stores_any_name |= code.stores_any_name
         _, seen = self.namespaces.setdefault(id(space), (space, set()))
-        fresh = names - seen
-        seen |= fresh
-        yield from (space[name] for name in fresh if name in space)
-        if imports:
-            yield from _imported(space, names)
+        seen |= names
+        found = [*(space[name] for name in names if name in space), *looked_up(space, code)]
+        yield from found
+        yield from library_members(found, names)
         yield from self._named(names)
 
     def _named(self, names: set[str]) -> Iterator[Any]:
@@ -200,7 +181,7 @@ class Reachable:
                 continue
             elif name in self._used or (name.startswith("__") and name.endswith("__")) or name == "forward":
                 yield member
-            elif type(member) not in _ATOMS:
+            elif type(member) not in ATOMS:
                 self._waiting.setdefault(name, []).append((member, self._at))
 
     def _module(self, module: types.ModuleType) -> Iterator[Any]:
@@ -212,7 +193,7 @@ class Reachable:
         for key, member in list(space.items()):
             if key in self._used:
                 yield member
-            elif type(member) not in _ATOMS and not key.startswith("__"):
+            elif type(member) not in ATOMS and not key.startswith("__"):
                 self._waiting.setdefault(key, []).append((member, self._at))
 
     @property
@@ -221,35 +202,11 @@ class Reachable:
         return self._used
 
 
-def _names_in(code: types.CodeType, names: set[str]) -> bool:
-    """Collect what a function's code (and the functions inside it) names; whether it imports anything."""
-    names.update(code.co_names)
-    imports = _IMPORT in code.co_code[::2]
-    for constant in code.co_consts:
-        if type(constant) is str:
-            if constant.isidentifier():
-                names.add(constant)  # getattr(self, "name")
-        elif type(constant) is types.CodeType:
-            imports |= _names_in(constant, names)
-    return imports
-
-
-def _imported(space: dict[str, Any], names: set[str]) -> Iterator[Any]:
-    """Modules that a function imports in its body, if they are loaded."""
-    package = str(space.get("__package__") or "")
-    parents = [package.rsplit(".", i)[0] for i in range(min(3, package.count(".") + 1))] if package else []
-    for name in names:
-        for full in (name, *(f"{parent}.{name}" for parent in parents)):
-            module = sys.modules.get(full)
-            if module is not None and not is_library(full):
-                yield module
-
-
 # ---------------------------------------------------------------------- data
 def _container(thing: Any) -> Iterable[Any]:
     if len(thing) > _LONG:
         first = list(_elements(thing, 200))
-        if all(type(x) in _ATOMS for x in first):
+        if all(type(x) in ATOMS for x in first):
             return ()
     own = type(thing) in (dict, list, tuple, set, frozenset, deque, OrderedDict)
     return gc.get_referents(thing) if own else _instance(thing)

@@ -17,6 +17,7 @@ import torch
 from torch._tensor_str import PRINT_OPTS
 from torch.utils._python_dispatch import _get_current_dispatch_mode_stack, _pop_mode
 
+from fanin.model.code_names import is_library
 from fanin.model.eager import composite_questions
 
 __all__ = ["Setting", "generators_kept", "kept_generators", "kept_settings", "seed_generators"]
@@ -139,8 +140,20 @@ def _of_python() -> Iterator[Setting]:
     yield Setting("working folder", os.getcwd, os.chdir)
     for name in ("stdin", "stdout", "stderr", "excepthook", "displayhook"):
         yield Setting(f"sys.{name}", partial(getattr, sys, name), partial(setattr, sys, name))
+    yield Setting("sys.modules", lambda: dict(sys.modules), _forget_made_modules)
     yield Setting("sys.path", lambda: list(sys.path), lambda value: sys.path.__setitem__(slice(None), value))
     yield Setting("warning filters", lambda: list(warnings.filters), _set_filters)
+
+
+def _forget_made_modules(value: dict[str, Any]) -> None:
+    """Modules that were imported meanwhile stay; those that code made and entered by hand go."""
+    for name, module in list(sys.modules.items()):
+        made = getattr(module, "__spec__", None) is None and not is_library(name)
+        if made and value.get(name) is not module:
+            if name in value:
+                sys.modules[name] = value[name]
+            else:
+                del sys.modules[name]
 
 
 def _set_environment(value: dict[str, str]) -> None:

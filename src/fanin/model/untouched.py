@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import contextvars
 import sys
+import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
@@ -23,7 +24,8 @@ import torch
 
 from fanin.errors import FaninWarning
 from fanin.model.interrupts import run_then
-from fanin.model.kept_objects import PutBack, keep_namespace, keep_object
+from fanin.model.kept_namespaces import keep_library, keep_namespaces
+from fanin.model.kept_objects import PutBack, keep_object
 from fanin.model.kept_values import keep_generator, keep_memory, keep_tensor, keep_values_of_array
 from fanin.model.reachable import MOST_OBJECTS, Reachable
 from fanin.model.settings import kept_generators, kept_settings
@@ -80,17 +82,18 @@ class _State:
     """Everything as it is when this is made."""
 
     def __init__(self, model: Any, others: Iterable[Any], values: bool) -> None:
-        self._reachable = Reachable([model, *others, *_hooks_of_torch(), *_of_the_context()])
+        roots = (*_hooks_of_torch(), *_of_the_context(), threading.current_thread())
+        self._reachable = Reachable([model, *others, *roots])
         self._kept: list[tuple[Any, PutBack]] = []
         self._unseen: list[Any] = []
         for thing in self._reachable.things:
             try:
                 self._kept += [(thing, put_back) for put_back in _keepers(thing, values)]
+                library = keep_library(thing, self._reachable)
+                self._kept += [] if library is None else [(thing, library)]
             except Exception:  # an object that raises when it is read has nothing that could be kept
                 self._unseen.append(thing)
-        for space, names in self._reachable.namespaces.values():
-            used = names | (self._reachable.used & space.keys())
-            self._kept.append((space, keep_namespace(space, used)))
+        self._kept += keep_namespaces(self._reachable)
         self._process = [*kept_settings(), *kept_generators()]
 
     def put_back(self) -> list[str]:

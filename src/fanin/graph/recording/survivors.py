@@ -15,13 +15,15 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import torch
 from torch._subclasses.fake_tensor import FakeTensor
 
 from fanin.model.memo import lru_entries, set_lru_entries
 from fanin.model.reachable import LRU_CACHE, own_attributes
 from fanin.model.trees import tensors_in
+from fanin.model.untouched import not_put_back
 
-__all__ = ["forget_variables", "take_out_survivors"]
+__all__ = ["forget_variables", "named_survivors", "take_out_survivors"]
 
 _LEVELS = 4  # of tuples and other fixed things between a tensor and something that can be changed
 
@@ -32,6 +34,20 @@ def take_out_survivors(born: list[weakref.ref[Any]]) -> tuple[str, ...]:
     Args:
         born: tensors of a capture whose recorder is gone.
     """
+    return _sentences(born, _taken_out)
+
+
+def named_survivors(born: list[weakref.ref[Any]]) -> tuple[str, ...]:
+    """A sentence for each holder of a tensor with numbers that is still alive; it stays there.
+
+    Not taken out: the model may have had another one in its place, and works with this one.
+    """
+    return _sentences(born, _held)
+
+
+def _sentences(
+    born: list[weakref.ref[Any]], of_holders: Callable[[Any, int, set[int]], Iterator[str]]
+) -> tuple[str, ...]:
     if all(reference() is None for reference in born):
         return ()
     gc.collect()  # an exception, or a module that refers to itself, keeps some until now
@@ -39,7 +55,7 @@ def take_out_survivors(born: list[weakref.ref[Any]]) -> tuple[str, ...]:
     for reference in born:
         tensor = reference()
         if tensor is not None:
-            found |= dict.fromkeys(_taken_out(tensor, _LEVELS, set()))
+            found |= dict.fromkeys(of_holders(tensor, _LEVELS, set()))
     return tuple(found)
 
 
@@ -83,6 +99,19 @@ def _taken_out(thing: Any, levels: int, seen: set[int]) -> Iterator[str]:
             yield f"this forward keeps results in {_named(holder)}; fanin took out what its own pass had left there"
         elif levels:
             yield from _taken_out(holder, levels - 1, seen)
+
+
+def _held(thing: Any, levels: int, seen: set[int]) -> Iterator[str]:
+    """Name what holds a thing; holders without a name by what holds them."""
+    seen.add(id(thing))
+    for holder in gc.get_referrers(thing):
+        if id(holder) in seen or _is_ours(holder):
+            continue
+        known = any(isinstance(holder, kinds) for kinds, _ in _REMOVERS) or own_attributes(holder) is not None
+        if known and not isinstance(holder, torch.Tensor):
+            yield not_put_back(_named(holder))
+        elif levels:
+            yield from _held(holder, levels - 1, seen)
 
 
 def _is_ours(holder: Any) -> bool:
@@ -148,6 +177,10 @@ def _named(holder: Any) -> str:
         if isinstance(owner, dict) and isinstance(owner.get("__name__"), str):
             key = next((k for k, v in owner.items() if v is holder), "")
             return f"{owner['__name__']}.{key}"
-        if own_attributes(owner) is holder:
+        own = own_attributes(owner)
+        if own is holder:
             return f"an object of class {type(owner).__name__}"
+        attribute = next((k for k, v in (own or {}).items() if v is holder), "")
+        if attribute:
+            return f"{attribute} of an object of class {type(owner).__name__}"
     return f"a {type(holder).__name__}"
