@@ -39,6 +39,7 @@ _OPAQUE = (
     "threading._DummyThread",
     "builtins.frame",
     "builtins.traceback",
+    "logging.Manager",  # of every logger of the process; those made meanwhile stay
     "os._Environ",  # put back as a setting of the process, which the system has to hear of
 )
 _CODE = (types.FunctionType, staticmethod, classmethod, property, functools.cached_property)
