@@ -260,7 +260,7 @@ def test_a_name_in_two_assignments_is_refused(plans, tmp_path):
         (b"[" * 100_000, "nested more than 64 deep"),
         (b'{"a":' * 100 + b"1" + b"}" * 100, "nested more than 64 deep"),
         (b"1" * 5000, "no JSON"),
-        (b'{"schema": 1, "schema": 2}', "stands twice"),
+        (b'{"schema": 1, "schema": 2}', "appears twice"),
         (b"null", "a plan is a mapping; got None"),
         (b"[]", "a plan is a mapping"),
         ("{}".encode("utf-16"), "not UTF-8"),
