@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fanin.measure.quantities.values import buffer_record, extremes, rows_apart
+from fanin.measure.virtual_step import stepped
 
 
 def slow(values):
@@ -78,3 +79,19 @@ def test_only_an_element_that_is_far_out_has_a_place(largest, at):
     got = extremes(x)
     assert (got.index, got.num_beyond) == (at, len(at) // 2)
     assert got.largest == largest
+
+
+@pytest.mark.parametrize("size", [1.0, 1e-30, 1e-44, 1e25])
+def test_a_trial_update_moves_a_weight_by_a_hundredth_whatever_the_size_of_its_gradient(size):
+    """Squares of 1e-30 and of 1e25 leave the range of float32."""
+    generator = torch.Generator().manual_seed(0)
+    p, g = torch.randn(16, 8, generator=generator), torch.randint(1, 9, (16, 8), generator=generator).float()
+    moved = (stepped(p, size * g) - p).double()
+    wanted = -0.01 * float(p.square().mean().sqrt()) * g.double() / float(g.square().mean().sqrt())
+    assert torch.allclose(moved, wanted, rtol=1e-3 if size > 1e-40 else 0.3, atol=1e-6)
+    assert torch.equal(stepped(p, 0.0 * g), p)
+
+
+def test_a_weight_of_zeros_is_moved_by_a_hundredth_of_the_usual_std():
+    moved = stepped(torch.zeros(4, 25), torch.full((4, 25), 3.0))
+    assert torch.allclose(moved, torch.full((4, 25), -0.01 / 5.0))
