@@ -90,3 +90,22 @@ def test_a_walk_is_lazy():
         raise AssertionError(v)
 
     assert next(reach(7, fails)) == 7
+
+
+class Counted(nn.Module):
+    """Two maps, and numbers that are made of nothing."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = nn.Linear(8, 8), nn.Linear(8, 8)
+
+    def forward(self, x):
+        return self.b(torch.relu(self.a(x)) + torch.arange(8.0))
+
+
+def test_the_depth_of_a_value_is_the_number_of_maps_before_it():
+    a = analyse(capture(Counted(), torch.randn(3, 8)))
+    depth = {op.name: a.depth[op.output] for op in a.graph.live_ops() if op.name != "linear"}
+    assert depth == {"relu": 1, "arange": 0, "add": 1}
+    assert [a.depth[op.output] for op in a.graph.live_ops() if op.name == "linear"] == [1, 2]
+    assert a.depth[a.graph.inputs[0]] == 0

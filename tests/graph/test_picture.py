@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from fanin.commands.app import app
 from fanin.errors import UnknownNameError
-from fanin.graph.drawing.picture import FORMATS, draw
+from fanin.graph.drawing.picture import FORMATS, _arrow, _Spot, draw
 from fanin.graph.drawing.scene import scene
 from fanin.graph.recording.capture import capture
 
@@ -80,3 +80,11 @@ def test_the_command_draws(tmp_path):
     result = CliRunner().invoke(app, ["graph", f"{tmp_path / 'net.py'}:build", "--format", "mermaid"])
     assert result.exit_code == 0, result.output
     assert result.output.startswith("flowchart TD")
+
+
+@pytest.mark.parametrize(("left", "bent"), [(55.5, True), (56.5, False), (24.5, True), (23.5, False)])
+def test_an_arrow_keeps_six_pixels_from_what_is_between(left, bent):
+    """From x = 50 down to x = 50, past a node of width 20."""
+    above, below = _Spot(40.0, 0.0, 20.0, 10.0), _Spot(40.0, 200.0, 20.0, 10.0)
+    between = _Spot(left, 90.0, 20.0, 20.0)
+    assert (" L" in _arrow(above, below, [above, between, below])) == bent
