@@ -63,3 +63,11 @@ def test_a_branch_knows_the_parameter_that_scales_it(place, scale):
     found = roles(capture(Scaled(place), torch.zeros(3, 8)))
     assert found["down.weight"].branch.layer_scale == scale
     assert found["up.weight"].branch.layer_scale == scale
+
+
+@pytest.mark.parametrize(("mode", "bag"), [("sum", 5), ("mean", 1), ("max", 1)])
+def test_only_a_sum_adds_the_rows_of_a_bag(mode, bag):
+    bags = nn.Sequential(nn.EmbeddingBag(50, 8, mode=mode), nn.Linear(8, 4))
+    role = roles(capture(bags, torch.arange(15).reshape(3, 5)))["0.weight"]
+    assert role.layout.lookup
+    assert role.layout.bag == bag

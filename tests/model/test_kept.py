@@ -1,0 +1,41 @@
+"""Memory that is put back, and modules that a function body imports."""
+
+from __future__ import annotations
+
+import sys
+from types import ModuleType
+
+import pytest
+
+from fanin.model.kept_objects import _keep_memory
+from fanin.model.reachable import _imported
+
+
+@pytest.mark.parametrize("now", [b"\x01\x01", b"\xff\xff", b"\x05\x05"])
+def test_memory_is_put_back_whether_its_bytes_grew_or_shrank(now):
+    live = memoryview(bytearray(b"\x05\x05"))
+    put_back = _keep_memory(live)
+    live[:] = now
+    assert put_back()
+    assert bytes(live) == b"\x05\x05"
+
+
+def test_memory_that_cannot_be_written_is_not_kept():
+    assert _keep_memory(memoryview(b"\x05")) is None
+    assert _keep_memory(object()) is None
+
+
+@pytest.mark.parametrize(
+    ("package", "name", "found"),
+    [
+        ("mine.deep", "helper", ["mine.deep.helper", "mine.helper"]),
+        ("mine", "helper", ["mine.helper"]),
+        ("", "helper", []),
+        ("", "mine", ["mine"]),
+        ("mine.deep", "absent", []),
+    ],
+)
+def test_modules_that_a_function_imports_are_looked_up_from_its_package_outwards(monkeypatch, package, name, found):
+    for full in ("mine", "mine.deep", "mine.helper", "mine.deep.helper"):
+        monkeypatch.setitem(sys.modules, full, ModuleType(full))
+    assert [m.__name__ for m in _imported({"__package__": package}, {name})] == found
