@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 
 import torch
@@ -109,3 +110,24 @@ def test_the_depth_of_a_value_is_the_number_of_maps_before_it():
     assert depth == {"relu": 1, "arange": 0, "add": 1}
     assert [a.depth[op.output] for op in a.graph.live_ops() if op.name == "linear"] == [1, 2]
     assert a.depth[a.graph.inputs[0]] == 0
+
+
+Pair = collections.namedtuple("Pair", "one two")
+
+
+class Joined(nn.Module):
+    """Gives torch a named tuple of tensors, and one inside a list."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = nn.Linear(8, 8), nn.Linear(16, 4)
+
+    def forward(self, x):
+        return self.b(torch.cat(Pair(x, self.a(x)), -1))
+
+
+def test_tensors_in_a_named_tuple_are_operands():
+    graph = capture(Joined(), torch.randn(3, 8))
+    (cat,) = (op for op in graph.live_ops() if op.name == "cat")
+    assert [graph.producer(v) is None for v in cat.inputs] == [True, False]
+    assert analyse(graph).depth[cat.output] == 1

@@ -71,3 +71,16 @@ def test_only_a_sum_adds_the_rows_of_a_bag(mode, bag):
     role = roles(capture(bags, torch.arange(15).reshape(3, 5)))["0.weight"]
     assert role.layout.lookup
     assert role.layout.bag == bag
+
+
+def test_bags_of_several_sizes_count_as_their_mean():
+    class Bags(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.table = nn.EmbeddingBag(50, 8, mode="sum")
+
+        def forward(self, ids, offsets):
+            return self.table(ids, offsets)
+
+    found = roles(capture(Bags(), (torch.arange(12), torch.tensor([0, 1, 5]))))["table.weight"]
+    assert found.layout.bag == 4

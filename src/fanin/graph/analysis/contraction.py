@@ -193,9 +193,17 @@ def _lookup(graph: Graph, op: Op, dependence: Dependence) -> Iterator[Contractio
     weight, rows = op.ref(0, "weight"), op.ref(1, "indices")
     if weight is None or rows is None or not dependence.is_weight(weight):
         return
-    shape = graph.values[rows].shape
-    bag = shape[-1] if op.name == "embedding_bag" and len(shape) == 2 and op.arg(4, "mode", 0) == 0 else 1
-    yield Contraction(op=op.index, weight=weight, data=(rows,), axes=("in", "out"), lookup=True, bag=max(bag, 1))
+    yield Contraction(
+        op=op.index, weight=weight, data=(rows,), axes=("in", "out"), lookup=True, bag=_bag(graph, op, rows)
+    )
+
+
+def _bag(graph: Graph, op: Op, rows: int) -> int:
+    """Rows that are summed into one output, as many as bags hold on average; 1 where they are not summed."""
+    if op.name != "embedding_bag" or op.arg(4, "mode", 0) != 0:
+        return 1
+    bags = graph.values[op.output].shape[0]
+    return max(round(graph.values[rows].numel / max(bags, 1)), 1)
 
 
 def _bilinear(graph: Graph, op: Op, dependence: Dependence) -> Iterator[Contraction]:
