@@ -7,13 +7,14 @@ means.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from fanin.graph.analysis.dependence import Dependence
 from fanin.graph.ir import Graph, Op, Ref
 from fanin.layout import Layout
+from fanin.model.operations import VIEWS
 
 __all__ = ["Axes", "Axis", "Contraction", "contractions", "layout_of", "linear_axes"]
 
@@ -193,17 +194,83 @@ def _lookup(graph: Graph, op: Op, dependence: Dependence) -> Iterator[Contractio
     weight, rows = op.ref(0, "weight"), op.ref(1, "indices")
     if weight is None or rows is None or not dependence.is_weight(weight):
         return
-    yield Contraction(
-        op=op.index, weight=weight, data=(rows,), axes=("in", "out"), lookup=True, bag=_bag(graph, op, rows)
-    )
+    bag = _bag(graph, op, rows) if op.name == "embedding_bag" else 1
+    yield Contraction(op=op.index, weight=weight, data=(rows,), axes=("in", "out"), lookup=True, bag=bag)
 
 
 def _bag(graph: Graph, op: Op, rows: int) -> int:
-    """Rows that are summed into one output, as many as bags hold on average; 1 where they are not summed."""
-    if op.name != "embedding_bag" or op.arg(4, "mode", 0) != 0:
+    """Rows that a bag sums, in the mean over the bags of the given inputs; 1 where it averages or takes the largest.
+
+    Padding does not count, and a row that is weighted counts by its squared weight.
+    """
+    bags = max(graph.values[op.output].shape[0], 1)
+    if op.arg(4, "mode", 0) != 0:
         return 1
-    bags = graph.values[op.output].shape[0]
-    return max(round(graph.values[rows].numel / max(bags, 1)), 1)
+    weights, numbers = op.ref(6, "per_sample_weights"), _given(graph, rows)
+    weighed = None if weights is None else _given(graph, weights)
+    total = float(graph.values[rows].numel)
+    if weighed is not None:
+        total = float(weighed.double().square().sum())
+    elif numbers is not None and isinstance(padding := op.arg(8, "padding_idx", -1), int) and padding >= 0:
+        total = float((numbers != padding).sum())
+    return max(round(total / bags), 1)
+
+
+def _given(graph: Graph, value: int) -> Any | None:
+    """The numbers of an input or constant, also behind views of all of them; None where they are not known."""
+    while value not in graph.data:
+        op = graph.producer(value)
+        if op is None or op.name not in VIEWS or graph.values[op.inputs[0]].numel != graph.values[value].numel:
+            return None
+        value = op.inputs[0]
+    known = graph.data[value]
+    return None if known.is_meta else known
+
+
+def _summed_product(graph: Graph, op: Op, dependence: Dependence) -> Iterator[Contraction]:
+    """A sum over axes that a signal and a parameter share, written as a product and a sum."""
+    product = graph.producer(op.inputs[0]) if op.inputs else None
+    if product is None or product.name != "mul" or len(set(product.inputs)) != 2 or product.output in _returned(graph):
+        return
+    weights = [i for i in product.inputs if dependence.is_weight(i) and _is_viewed_parameter(graph, i)]
+    data = [i for i in product.inputs if dependence.is_signal(i)]
+    summed = _summed_axes(op, len(graph.values[product.output].shape))
+    if len(weights) != 1 or len(data) != 1 or not summed:
+        return
+    axes = _product_axes(graph.values[weights[0]].shape, graph.values[data[0]].shape, summed)
+    if axes is not None:
+        yield Contraction(op=op.index, weight=weights[0], data=(data[0],), axes=axes)
+
+
+def _returned(graph: Graph) -> frozenset[int]:
+    return frozenset(o.value for o in graph.outputs)
+
+
+def _is_viewed_parameter(graph: Graph, value: int) -> bool:
+    while (op := graph.producer(value)) is not None:
+        if op.name not in VIEWS or len(op.inputs) != 1:
+            return False
+        value = op.inputs[0]
+    return graph.values[value].kind == "parameter"
+
+
+def _summed_axes(op: Op, rank: int) -> frozenset[int]:
+    dims = op.arg(1, "dim")
+    if dims is None or isinstance(dims, Ref) or len(dims if isinstance(dims, (list, tuple)) else (0,)) == 0:
+        return frozenset(range(rank))
+    return frozenset(d % rank for d in (dims if isinstance(dims, (list, tuple)) else (dims,)))
+
+
+def _product_axes(weight: Sequence[int], data: Sequence[int], summed: frozenset[int]) -> Axes | None:
+    """What the axes of a factor are; None where a summed axis is not one of both factors."""
+    rank = max(len(weight), len(data))
+    sizes = [(1,) * (rank - len(shape)) + tuple(shape) for shape in (weight, data)]
+    if any(sizes[0][d] == 1 or sizes[1][d] == 1 for d in summed):
+        return None
+    kinds: list[Axis] = []
+    for d in range(rank - len(weight), rank):
+        kinds.append("in" if d in summed else "batch" if sizes[1][d] > 1 or sizes[0][d] == 1 else "out")
+    return tuple(kinds)
 
 
 def _bilinear(graph: Graph, op: Op, dependence: Dependence) -> Iterator[Contraction]:
@@ -258,6 +325,7 @@ _READERS: Mapping[str, Reader] = {
     "addmv": _product(1, 2, 0),
     "einsum": _einsum,
     "tensordot": _tensordot,
+    "sum": _summed_product,
     "embedding": _lookup,
     "embedding_bag": _lookup,
     "bilinear": _bilinear,

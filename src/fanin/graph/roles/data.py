@@ -17,7 +17,7 @@ from fanin.graph.analysis.activations import FoundActivation
 from fanin.layout import Layout
 from fanin.model.roles import Role, Seen
 
-__all__ = ["Branch", "Loop", "ParameterRole", "Part", "Piece", "Roles", "Stream", "Use"]
+__all__ = ["Branch", "Loop", "ParameterRole", "Part", "Piece", "Product", "Roles", "Stream", "Use"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +33,21 @@ class Part:
     tag: str
     start: int
     size: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Product:
+    """The weight that a parameter is a factor of: a low-rank product, a tensor train.
+
+    Attributes:
+        factors: parameters that are multiplied.
+        paths: products of one entry of each that are summed into an entry of the weight.
+        fan_in: terms that the operation which uses the weight sums into one output.
+    """
+
+    factors: int
+    paths: int
+    fan_in: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -179,6 +194,7 @@ class ParameterRole:
         bias: for a weight: the name of its bias; "" if none.
         norm: for norm parameters: name of the norm; else "".
         loop: its place in a recurrent cell that is written out step by step; None elsewhere.
+        product: for a factor of a weight whose own axes could not be followed: that weight; None elsewhere.
         pieces: for a flat parameter: the weights that it holds one after the other; empty elsewhere.
         reason: in words, how the role was found.
     """
@@ -198,6 +214,7 @@ class ParameterRole:
     bias: str = ""
     norm: str = ""
     loop: Loop | None = None
+    product: Product | None = None
     pieces: tuple[Piece, ...] = ()
     reason: str = ""
 

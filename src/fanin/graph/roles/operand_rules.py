@@ -127,6 +127,10 @@ def _added(analysis: Analysis, meeting: Meeting, parameter: Value) -> FoundRole 
     return FoundRole("shift", "added to the signal")
 
 
+def _compared(analysis: Analysis, meeting: Meeting, parameter: Value) -> FoundRole | None:
+    return FoundRole("position", f"centres: {meeting.op.name} measures the distance of the signal from each")
+
+
 def _extents(v: Value) -> int:
     return sum(1 for n in v.shape if n != 1)
 
@@ -179,6 +183,7 @@ WITH_BIAS = frozenset({"linear", "conv1d", "conv2d", "conv3d", "convolution", "_
 _RULES: Mapping[str, Rule] = {
     **dict.fromkeys(("mul", "div", "rdiv", "pow"), _multiplied),
     **dict.fromkeys(("add", "sub", "rsub", "maximum", "minimum"), _added),
+    **dict.fromkeys(("cdist", "pairwise_distance", "_euclidean_dist"), _compared),
     **dict.fromkeys(("cat", "stack", "hstack", "vstack"), _joined),
     **dict.fromkeys(
         ("prelu", "rrelu", "threshold", "clamp", "clamp_min", "clamp_max", "softplus"),

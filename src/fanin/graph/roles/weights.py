@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from fanin.graph.analysis.activations import FoundActivation
@@ -11,8 +12,8 @@ from fanin.graph.analysis.contraction import Contraction, layout_of
 from fanin.graph.analysis.entries import entry_layout, entry_pieces
 from fanin.graph.analysis.feeding import cut_of
 from fanin.graph.analysis.walks import downstream, sources
-from fanin.graph.ir import Parameter
-from fanin.graph.roles.data import ParameterRole, Piece, Use
+from fanin.graph.ir import Op, Parameter
+from fanin.graph.roles.data import ParameterRole, Piece, Product, Use
 from fanin.graph.roles.layouts import fits, vector, weight_layout, with_parts
 from fanin.graph.roles.non_weights import meetings
 from fanin.graph.roles.operand_rules import Meeting, find_role
@@ -21,6 +22,7 @@ from fanin.graph.roles.placement import branch_at, iterated, place_name
 from fanin.graph.roles.reparametrizations import chain_names
 from fanin.graph.roles.tags import tags
 from fanin.layout import Layout, fans
+from fanin.model.operations import MATRIX_PRODUCTS, VIEWS
 from fanin.model.roles import Role
 
 __all__ = ["gain_role", "weight_role"]
@@ -50,6 +52,7 @@ def weight_role(analysis: Analysis, p: Parameter, seen: Sequence[Sighting]) -> P
         fan_in=counted.fan_in if counted else None,
         fan_out=counted.fan_out if counted else None,
         parts=parts,
+        product=None if known else _product(analysis, main),
         pieces=pieces,
         uses=uses,
         iterated=max(iterated(analysis.graph, ops) for ops in _by_cut(analysis, seen)),
@@ -67,6 +70,31 @@ def _layout(analysis: Analysis, seen: Sequence[Sighting], p: Parameter) -> tuple
         return layout, known
     found = entry_layout(analysis, seen, p)
     return (layout, known) if found is None else (found, True)
+
+
+def _product(analysis: Analysis, main: Sighting) -> Product | None:
+    """The weight that a parameter is a factor of; None where more than products and views make it."""
+    links = [link for link in analysis.links[main.use.op, main.use.weight] if link.whole]
+    ops = [analysis.graph.ops[i] for i in sorted({i for link in links for i in link.ops})]
+    fan_in = _fan_in_there(analysis, main.use)
+    products = [op for op in ops if op.name in MATRIX_PRODUCTS]
+    if len(links) < 2 or not fan_in or any(op.name not in MATRIX_PRODUCTS | VIEWS for op in ops):
+        return None
+    counts = [_summed(analysis, op) for op in products]
+    paths = math.prod(n or 1 for n in counts)
+    return None if None in counts or not counts else Product(factors=len(links), paths=paths, fan_in=fan_in)
+
+
+def _summed(analysis: Analysis, op: Op) -> int | None:
+    """Terms that a product of two or more parameters sums; None where that cannot be told."""
+    if op.name == "einsum":
+        terms, arrow, out = str(op.arg(0)).replace(" ", "").partition("->")
+        sizes: dict[str, int] = {}
+        for letters, value in zip(terms.split(","), op.inputs, strict=False):
+            sizes.update(zip(letters, analysis.graph.values[value].shape, strict=False))
+        return math.prod(n for letter, n in sizes.items() if letter not in out) if arrow and "." not in terms else None
+    known = op.name in ("matmul", "mm", "bmm") and len(op.inputs) == 2
+    return analysis.graph.values[op.inputs[0]].shape[-1] if known else None
 
 
 def _pieces(analysis: Analysis, seen: Sequence[Sighting], p: Parameter) -> tuple[Piece, ...]:

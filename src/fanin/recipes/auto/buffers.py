@@ -1,10 +1,10 @@
-"""Flat parameters that hold several weights one after the other: each weight gets its own std."""
+"""Parameters that are more or less than one weight: flat ones that hold several, and factors of a product."""
 
 from __future__ import annotations
 
 import math
 
-from fanin.graph.roles.data import ParameterRole, Piece
+from fanin.graph.roles.data import ParameterRole, Piece, Use
 from fanin.initializers import Initializer, Normal, PerPart, Zeros
 from fanin.recipes.auto.inputs import input_moment, input_scale
 from fanin.recipes.auto.options import AutoOptions
@@ -13,7 +13,7 @@ from fanin.recipes.engine.activation_facts import moments_of
 from fanin.recipes.engine.draft import Draft
 from fanin.recipes.engine.network import Network
 
-__all__ = ["flat_buffer"]
+__all__ = ["factor", "flat_buffer"]
 
 
 def flat_buffer(network: Network, role: ParameterRole, options: AutoOptions) -> Draft | None:
@@ -30,10 +30,29 @@ def flat_buffer(network: Network, role: ParameterRole, options: AutoOptions) -> 
 def _law(network: Network, role: ParameterRole, piece: Piece) -> Initializer:
     if piece.use is None:
         return Zeros()
-    use = role.uses[piece.use]
+    return Normal(std=1.0 / math.sqrt(piece.fan_in * unit_moment(network, role, role.uses[piece.use])))
+
+
+def factor(network: Network, role: ParameterRole, options: AutoOptions) -> Draft | None:
+    """A factor of a product of several parameters (a tensor train): all factors share the std of the product."""
+    found, use = role.product, role.use
+    if found is None or use is None:
+        return None
+    second = unit_moment(network, role, use)
+    var = 1.0 / (found.fan_in * second)
+    std = (var / found.paths) ** (0.5 / found.factors)
+    return draft(
+        "factor",
+        lambda read: (Number("var", var, "product"), Number("std", std, "factors")),
+        factors=found.factors,
+        paths=found.paths,
+        terms=found.fan_in,
+    )
+
+
+def unit_moment(network: Network, role: ParameterRole, use: Use) -> float:
+    """E x² of what a use reads, for pre-activations of variance 1; of the given input where it reads that."""
     if set(use.feeds) == {"input"}:
-        second = input_scale(input_moment(network, role))
-    else:
-        feed = moments_of(use.feed) if use.feed is not None else None
-        second = feed.second if feed is not None and feed.second > 0.0 else 1.0
-    return Normal(std=1.0 / math.sqrt(piece.fan_in * second))
+        return input_scale(input_moment(network, role))
+    feed = moments_of(use.feed) if use.feed is not None else None
+    return feed.second if feed is not None and feed.second > 0.0 else 1.0

@@ -6,7 +6,7 @@ import math
 
 from fanin.graph.ir import Op
 from fanin.graph.roles.data import ParameterRole
-from fanin.model.operations import CONVOLUTIONS, VIEWS
+from fanin.model.operations import CONVOLUTIONS, DROPOUT, SOFTMAX, VIEWS
 from fanin.recipes.auto.inputs import second_moment
 from fanin.recipes.auto.maps import forward
 from fanin.recipes.auto.options import AutoOptions
@@ -69,6 +69,8 @@ def _product(network: Network, op: Op, made: int, features: int) -> list[tuple[i
     """The terms of one product, where the matrix has more rows than one and its own feature axes make it up."""
     shape = network.graph.value(made).shape
     other = next((v for v in op.inputs if v != made), None)
+    if other is not None and _is_share(network, other):
+        return []  # a mean by attention: what is averaged is no weight
     if other is None or len(shape) < 2 or shape[-1] * shape[-2] > features:
         return []
     theirs = network.graph.value(other).shape
@@ -77,3 +79,11 @@ def _product(network: Network, op: Op, made: int, features: int) -> list[tuple[i
     if op.name == "einsum":
         terms = next((n for n in shape[-2:] if n in theirs[-2:]), terms)
     return [(terms, second_moment(network, other))] if terms > 1 else []
+
+
+def _is_share(network: Network, value: int) -> bool:
+    """Whether a value is what a softmax gives, up to views and dropout."""
+    maker = network.graph.producer(value)
+    while maker is not None and maker.name in VIEWS | DROPOUT:
+        maker = network.graph.producer(maker.inputs[0])
+    return maker is not None and maker.name in SOFTMAX

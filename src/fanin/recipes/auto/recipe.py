@@ -13,9 +13,10 @@ from collections.abc import Callable, Mapping
 from fanin.graph.roles.data import ParameterRole
 from fanin.recipes.auto import maps, recurrent
 from fanin.recipes.auto.branches import residual
-from fanin.recipes.auto.buffers import flat_buffer
+from fanin.recipes.auto.buffers import factor, flat_buffer
 from fanin.recipes.auto.evidence import EVIDENCE, sentence
 from fanin.recipes.auto.exponents import exponent
+from fanin.recipes.auto.film import modulating, modulating_bias
 from fanin.recipes.auto.heads import head
 from fanin.recipes.auto.inputs import input_warnings
 from fanin.recipes.auto.made import made_weight
@@ -36,6 +37,8 @@ _MapRule = Callable[[Network, ParameterRole, AutoOptions], "Draft | None"]
 
 _MAP_RULES: tuple[_MapRule, ...] = (
     flat_buffer,
+    factor,
+    modulating,
     maps.adapter,
     maps.rescaled,
     siren,
@@ -50,7 +53,8 @@ _MAP_RULES: tuple[_MapRule, ...] = (
 )
 _RULES: Mapping[str, _MapRule] = {
     **SMALL,
-    "embedding": embedding,
+    "embedding": lambda n, r, o: modulating(n, r, o) or embedding(n, r, o),
+    "bias": lambda n, r, o: modulating_bias(n, r, o) or SMALL["bias"](n, r, o),
     "rnn_ih": recurrent.input_weight,
     "rnn_hh": recurrent.hidden,
     "rnn_bias": recurrent.recurrent_bias,

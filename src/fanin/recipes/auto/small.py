@@ -56,6 +56,8 @@ def _end_norm(network: Network, role: ParameterRole, offset: float) -> Draft:
 
 def position(network: Network, role: ParameterRole, options: AutoOptions) -> Draft:
     """As large as the tokens or patches it is added to; zero where it is added to attention scores."""
+    if _are_centres(network, role):
+        return draft("centres", _as_large)
     if not _is_position(network, role):
         return fixed(Zeros(), rule="attention bias", reason=reason("attention bias"))
     if network.starts_stream(role):
@@ -72,6 +74,19 @@ def position(network: Network, role: ParameterRole, options: AutoOptions) -> Dra
         table=table.name,
         **table_words(table, options),
     )
+
+
+def _are_centres(network: Network, role: ParameterRole) -> bool:
+    """Whether the signal's distance from it is measured, by one operation or as the square of a difference."""
+    use = role.use
+    if use is None or use.op_name in _DISTANCES:
+        return use is not None
+    after = network.graph.consumers(network.graph.ops[use.op].output)
+    return use.op_name == "sub" and bool(after) and all(op.name in _SIZES for op in after)
+
+
+_DISTANCES = frozenset({"cdist", "pairwise_distance", "_euclidean_dist"})
+_SIZES = frozenset({"pow", "square", "abs", "norm", "linalg_vector_norm"})
 
 
 def _is_position(network: Network, role: ParameterRole) -> bool:

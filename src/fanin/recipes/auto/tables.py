@@ -26,6 +26,7 @@ def embedding(network: Network, role: ParameterRole, options: AutoOptions) -> Dr
     return draft(
         "tied embedding" if tied else "embedding",
         lambda read: table_numbers(role, options, read),
+        reasons=("tied embedding",) if tied else ("bag",) if _bag(role) > 1 else ("embedding",),
         evidence="embedding-tied" if tied else "embedding-untied",
         **table_words(role, options),
     )

@@ -206,6 +206,13 @@ LINES: Mapping[tuple[str, str], Line] = {
         source=_PENNINGTON,
     ),
     ("f2", ""): Line(quantity="E f²", formula="of z ~ N(0, q*): what the output layer reads"),
+    ("var", "product"): Line(
+        quantity="var of the product", formula="1 / (fan_in E x²), fan_in = {terms:g} of the operation that uses it"
+    ),
+    ("std", "factors"): Line(
+        quantity="std",
+        formula="(var / paths)^(1 / (2 factors)), {paths} paths summed into an entry, {factors} factors",
+    ),
     ("weights", ""): Line(
         quantity="weights",
         formula="one after the other; each has std 1 / sqrt(fan_in E x²), with E x² of unit pre-activations",
@@ -280,6 +287,13 @@ REASONS: Mapping[str, str] = {
     "designed head": "output layer that its module starts at {times:.2g} times the usual size by design: kept",
     "flat buffer": "flat parameter that holds {weights} weights one after the other: each has the std of its own "
     "fan_in; what lies between them is zero",
+    "factor": "one of {factors} factors whose product is the weight: equal stds that give the product outputs of rms 1",
+    "modulation": "makes scales and shifts of a signal from a condition: zero, so the scale starts at 1 and the shift "
+    "at 0",
+    "modulation bias": "1 where it is a scale that multiplies a signal, 0 where it is a shift",
+    "modulating table": "table of scales and shifts: the scale starts at 1, the shift at 0",
+    "designed modulation": "makes scales and shifts of a signal, and its module starts it at zero by design: kept",
+    "designed table": "table of scales near 1 and shifts near 0, as its module set them: kept",
     # heads
     "head": "output layer: std chosen so that the outputs have rms 1 for the input it receives",
     "calm head": "output layer, calm: outputs so small that the loss starts at ln C",
@@ -309,8 +323,10 @@ REASONS: Mapping[str, str] = {
     "orthogonal": "{hidden} {activation} layers, not mirrored: orthogonal maps",
     # tables, tokens, positions
     "embedding": "table with an output layer of its own: std 1, so the residual stream starts at rms 1",
+    "bag": "table whose rows are summed, {bag} at a time on these inputs: std 1 / sqrt({bag}), so the sums have rms 1",
     "tied embedding": "table that is also the output layer: small enough for an initial loss near ln V, never std 1",
     "position": "position table with the std of what it is added to",
+    "centres": "centres that the signal is compared with: as large as the signal",
     "position beside": "position table with the std of the tokens it is added to ({table})",
     "attention bias": "added to attention scores: zero, so at step 0 no distance is preferred",
     "code": "learned code that maps turn into weights: std 1, so the maps read an input of rms 1",

@@ -22,7 +22,7 @@ from fanin.streams import key as stream_key
 __all__ = ["Settled", "settle"]
 
 _UNIT = 2e-3
-_MOST = 1 << 20  # entries of a flat parameter that are drawn to predict what its pieces give
+_MOST = 1 << 20  # entries that are drawn to predict what the unlike parts of a parameter give
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,8 +86,8 @@ class _Sweep:
             return WeightMoments(mean=1.0) if live is None else WeightMoments.measured(live)
         role = self.network.roles.parameters[name]
         law = made.law.moments(parameter.shape, role.layout)
-        apart = role.role == "rnn_bias" or (role.pieces and parameter.numel <= _MOST)
-        if apart:  # its gates or pieces differ, so one mean and variance for all of them would be wrong
+        apart = role.role == "rnn_bias" or (role.role == "bias" and role.parts) or role.pieces
+        if apart and parameter.numel <= _MOST:  # its parts differ, so one mean and variance for all would be wrong
             values = made.law.sample(parameter.shape, key=stream_key(0, name), layout=role.layout)
             return WeightMoments(var=law.var, mean=law.mean, values=values)
         return WeightMoments(var=law.var, mean=law.mean)

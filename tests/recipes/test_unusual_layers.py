@@ -1,0 +1,233 @@
+"""Bags of rows, modulated signals, products of parameters, additive attention scores, distances from centres."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+import fanin
+from fanin.initializers import Ones, PerPart, Zeros
+
+WIDE = 16
+
+
+def drawn(*shape):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(0))
+
+
+def whole(high, *shape):
+    return torch.randint(0, high, shape, generator=torch.Generator().manual_seed(0))
+
+
+def planned(model, *inputs):
+    return fanin.plan(model, inputs).assignments
+
+
+# ---------------------------------------------------------------------- bags
+class Bag(nn.Module):
+    def __init__(self, *, per_bag=None, **options):
+        super().__init__()
+        self.table, self.out, self.per_bag = nn.EmbeddingBag(40, WIDE, **options), nn.Linear(WIDE, 3), per_bag
+
+    def forward(self, ids, weights=None):
+        if self.per_bag:
+            return self.out(self.table(ids.flatten(), torch.arange(0, ids.numel(), self.per_bag)))
+        return self.out(self.table(ids, per_sample_weights=weights))
+
+
+@pytest.mark.parametrize(
+    ("model", "inputs", "rows"),
+    [
+        (lambda: Bag(mode="sum"), (whole(40, 8, 9),), 9),
+        (lambda: Bag(mode="sum", per_bag=12), (whole(40, 8, 9),), 12),
+        (lambda: Bag(mode="mean"), (whole(40, 8, 9),), 1),
+        (lambda: Bag(mode="sum"), (whole(40, 8, 9), torch.full((8, 9), 2.0)), 36),
+        (lambda: Bag(mode="sum", padding_idx=0), (torch.where(torch.arange(9) < 4, 1, 0).expand(8, 9),), 4),
+    ],
+    ids=["sum", "offsets", "mean", "weighted", "padded"],
+)
+def test_a_bag_that_sums_has_small_rows(model, inputs, rows):
+    table = planned(model(), *inputs)["table.weight"]
+    assert table.std == pytest.approx(1.0 / math.sqrt(rows))
+    assert ("summed" in table.reason) == (rows > 1)
+
+
+# ---------------------------------------------------------------------- modulations
+class Film(nn.Module):
+    """relu(scale * h + shift), both made from a condition by one map or two, or read from tables."""
+
+    def __init__(self, kind):
+        super().__init__()
+        self.kind = kind
+        self.a, self.cond, self.out = nn.Linear(WIDE, WIDE), nn.Linear(4, 8), nn.Linear(WIDE, 3)
+        make = (lambda n: nn.Embedding(5, n)) if "table" in kind else (lambda n: nn.Linear(8, n))
+        self.both = make(2 * WIDE) if "two" not in kind else None
+        self.scale, self.shift = (make(WIDE), make(WIDE)) if "two" in kind else (None, None)
+
+    def forward(self, x, c):
+        c = c if "table" in self.kind else torch.relu(self.cond(c))
+        scale, shift = (self.scale(c), self.shift(c)) if "two" in self.kind else self.both(c).chunk(2, -1)
+        return self.out(torch.relu(self.a(x) * (1 + scale if "plus" in self.kind else scale) + shift))
+
+
+class Plain(nn.Module):
+    def __init__(self, film):
+        super().__init__()
+        self.a, self.out = film.a, film.out
+
+    def forward(self, x):
+        return self.out(torch.relu(self.a(x)))
+
+
+@pytest.mark.parametrize("kind", ["one map", "plus", "two maps", "two maps plus", "table", "two tables", "table plus"])
+def test_a_modulation_starts_as_none(kind):
+    model, x = Film(kind), drawn(6, WIDE)
+    c = whole(5, 6) if "table" in kind else drawn(6, 4)
+    fanin.init_(model, (x, c), trial=False)
+    assert torch.allclose(model(x, c), Plain(model)(x), atol=1e-6)
+
+
+def test_a_table_that_its_module_set_as_a_scale_stays():
+    model = Film("two tables")
+    with torch.no_grad():
+        model.scale.weight.normal_(1.0, 0.02)
+        model.shift.weight.zero_()
+    found = planned(model, drawn(6, WIDE), whole(5, 6))
+    assert {found[n].action for n in ("scale.weight", "shift.weight")} == {"keep"}
+    assert "as its module set them" in found["scale.weight"].reason
+
+
+class Adaptive(nn.Module):
+    """A residual branch with scale, shift and gate from a condition (AdaLN)."""
+
+    def __init__(self):
+        super().__init__()
+        self.mod, self.norm = nn.Linear(4, 3 * WIDE), nn.LayerNorm(WIDE, elementwise_affine=False)
+        self.f, self.out = nn.Linear(WIDE, WIDE), nn.Linear(WIDE, 3)
+
+    def forward(self, x, c):
+        shift, scale, gate = self.mod(c).chunk(3, -1)
+        return self.out(x + gate * self.f(torch.relu(self.norm(x) * (1 + scale) + shift)))
+
+
+def test_the_gate_of_a_modulated_branch_starts_open_or_stays_zero_by_design():
+    model, inputs = Adaptive(), (drawn(6, WIDE), drawn(6, 4))
+    found = planned(model, *inputs)
+    assert found["mod.weight"].initializer == Zeros()
+    assert found["mod.bias"].initializer == PerPart((Zeros(), Zeros(), Ones()))
+    for parameter in model.mod.parameters():
+        nn.init.zeros_(parameter)
+    assert {planned(model, *inputs)[n].action for n in ("mod.weight", "mod.bias")} == {"keep"}
+
+
+class Bilinear(nn.Module):
+    """Gates made of the same input as what they multiply: no modulation."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b, self.c, self.out = (nn.Linear(WIDE, WIDE) for _ in range(4))
+
+    def forward(self, x):
+        return self.out(self.a(x) * self.b(x) + self.c(x)) + self.a(x) * x
+
+
+def test_a_product_of_maps_of_one_input_is_no_modulation():
+    assert not {a.rule for a in planned(Bilinear(), drawn(6, WIDE)).values()} & {"modulation"}
+
+
+# ---------------------------------------------------------------------- products of parameters
+class Product(nn.Module):
+    def __init__(self, shapes, make):
+        super().__init__()
+        self.factors, self.make = nn.ParameterList([nn.Parameter(drawn(*s)) for s in shapes]), make
+        self.out = nn.Linear(32, 3)
+
+    def weight(self):
+        return self.make(*self.factors)
+
+    def forward(self, x):
+        return self.out(torch.relu(functional.linear(x, self.weight())))
+
+
+PRODUCTS = {
+    "low rank": ([(32, 3), (3, WIDE)], lambda a, b: a @ b),
+    "low rank by einsum": ([(32, 3), (3, WIDE)], lambda a, b: torch.einsum("or,ri->oi", a, b)),
+    "tensor train": ([(8, 4, 3), (3, 4, 4)], lambda a, b: torch.einsum("air,rbj->abij", a, b).reshape(32, WIDE)),
+    "three cores": (
+        [(4, 4, 3), (3, 4, 2, 3), (3, 2, 2)],
+        lambda a, b, c: torch.einsum("air,rbjs,sck->abcijk", a, b, c).reshape(32, WIDE),
+    ),
+    "tucker": ([(32, 3), (3, 3), (3, WIDE)], lambda a, g, b: a @ g @ b),
+}
+
+
+@pytest.mark.parametrize("name", PRODUCTS)
+def test_a_product_has_the_std_that_its_use_needs(name):
+    sizes = []
+    for seed in range(12):
+        model = Product(*PRODUCTS[name])
+        fanin.init_(model, drawn(6, WIDE), seed=seed, trial=False)
+        sizes.append(model.weight().detach().square().mean())
+    # the mean of twelve products of a few numbers each; a wrong count of paths is off by 1.7 or more
+    assert float(torch.stack(sizes).mean().sqrt()) == pytest.approx(1 / math.sqrt(WIDE), rel=0.25)
+
+
+# ---------------------------------------------------------------------- scores, sums, distances
+class Additive(nn.Module):
+    """Graph attention: scores a1 . z_i + a2 . z_j by heads."""
+
+    def __init__(self):
+        super().__init__()
+        self.w, self.out = nn.Linear(WIDE, WIDE, bias=False), nn.Linear(WIDE, 3)
+        self.left, self.right = nn.Parameter(torch.randn(4, 4)), nn.Parameter(torch.randn(4, 4))
+
+    def forward(self, x):
+        z = self.w(x).view(*x.shape[:-1], 4, 4)
+        scores = (z * self.left).sum(-1)[:, :, None] + (z * self.right).sum(-1)[:, None]
+        shares = torch.softmax(functional.leaky_relu(scores, 0.2), 2)
+        return self.out(torch.einsum("bijh,bjhd->bihd", shares, z).flatten(2))
+
+
+def test_additive_scores_have_rms_one_each():
+    found = planned(Additive(), drawn(4, 6, WIDE))
+    assert found["left"].fan_in == found["right"].fan_in == 4
+    assert found["left"].std == pytest.approx(0.5, rel=0.1)
+    assert found["w.weight"].rule == "first layer"
+
+
+class Mixed(nn.Module):
+    """Layers mixed by the softmax of a few numbers, as ELMo mixes them: no map."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b, self.mix = nn.Linear(WIDE, WIDE), nn.Linear(WIDE, WIDE), nn.Parameter(torch.zeros(2))
+
+    def forward(self, x):
+        both = torch.stack([self.a(x), self.b(x)])
+        return (both * torch.softmax(self.mix, 0)[:, None, None]).sum(0)
+
+
+def test_the_shares_of_a_mixture_stay():
+    assert planned(Mixed(), drawn(6, WIDE))["mix"].action == "keep"
+
+
+class Centres(nn.Module):
+    def __init__(self, by_hand):
+        super().__init__()
+        self.centres, self.out, self.by_hand = nn.Parameter(torch.rand(9, WIDE)), nn.Linear(9, 3), by_hand
+
+    def forward(self, x):
+        far = ((x[:, None] - self.centres) ** 2).sum(-1) if self.by_hand else torch.cdist(x, self.centres).square()
+        return self.out(torch.exp(-far / WIDE))
+
+
+@pytest.mark.parametrize("by_hand", [False, True])
+def test_centres_are_as_large_as_what_they_are_compared_with(by_hand):
+    x = 3.0 * drawn(64, WIDE)
+    found = planned(Centres(by_hand), x)["centres"]
+    assert found.std == pytest.approx(float(x.square().mean().sqrt()), rel=0.01)
+    assert "compared" in found.reason
