@@ -67,7 +67,22 @@ _MAPS = frozenset(
 )  # a map inside a chain makes a weight from a learned input
 _REPEATS = frozenset({"expand", "expand_as", "broadcast_to", "repeat"})
 _KEEPS_ALL_PARTS = frozenset(
-    {"cat", "stack", "hstack", "vstack", "matmul", "mm", "bmm", "einsum", "linear", "getitem", "setitem", "conv2d"}
+    {
+        "cat",
+        "stack",
+        "hstack",
+        "vstack",
+        "matmul",
+        "mm",
+        "bmm",
+        "einsum",
+        "linear",
+        "getitem",
+        "setitem",
+        "conv2d",
+        "pad",
+        "constant_pad_nd",
+    }
 )
 
 
@@ -252,6 +267,8 @@ _PULLERS: Mapping[str, Puller] = {
     "split": _pull_same,
     "tensor_split": _pull_same,
     "narrow": _pull_same,
+    "pad": _pull_same,
+    "constant_pad_nd": _pull_same,
     "cat": _pull_same,
     "stack": _pull_stacked,
     "getitem": _pull_getitem,

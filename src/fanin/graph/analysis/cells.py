@@ -15,7 +15,7 @@ from fanin.graph.analysis.gates import KEEPING, Group, gates_of, is_gate, keeps_
 from fanin.graph.analysis.loops import Cell, CellBias, CellMap, Loops
 from fanin.graph.analysis.preactivations import Root, Term, roots_of
 from fanin.graph.analysis.step import Step, step_of
-from fanin.graph.analysis.units import bias_gates, columns_of, map_gates
+from fanin.graph.analysis.units import bias_gates, columns_of, map_gates, unit_axis
 from fanin.model.operations import DROPOUT, VIEWS
 
 __all__ = ["loops"]
@@ -92,7 +92,7 @@ class _Finder:
             roots = () if step is None else roots_of(self.analysis, step)
         if step is None or not roots or not self._is_recurrence(hidden, step, roots):
             return None
-        axis = 1 if any("tap" in s.use.axes for s in step.hidden) else -1
+        axis = unit_axis(self.analysis.graph, step.hidden[0])
         gates = gates_of(self.analysis, step, roots, axis) or {}
         if self._only_adds(step, roots, gates, axis):
             return None

@@ -72,6 +72,8 @@ def _learned_inputs(graph: Graph, kinds: list[Kind], latent: frozenset[int]) -> 
     found: set[int] = set()
     for index in latent:
         op = graph.ops[index]
+        if not any(kinds[i] == "weight" for i in op.inputs[1:]):
+            continue  # a map of constants, such as the zero state that a loop starts from
         todo = [op.ref(0, "input")]
         while todo:
             value = todo.pop()

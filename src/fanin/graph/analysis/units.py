@@ -14,18 +14,28 @@ from fanin.graph.analysis.feeding import Family, Feeding
 from fanin.graph.analysis.gates import Group
 from fanin.graph.analysis.loops import Run
 from fanin.graph.analysis.preactivations import Root, Term
-from fanin.graph.ir import Op
+from fanin.graph.ir import Graph, Op
 from fanin.graph.recording.replay import run
 from fanin.model.operations import VIEWS
 
-__all__ = ["bias_gates", "columns_of", "map_gates", "pass_through"]
+__all__ = ["bias_gates", "columns_of", "map_gates", "pass_through", "unit_axis"]
 
 _CASTS = frozenset({"to", "float", "half", "bfloat16", "double", "type_as", "type", "contiguous", "clone", "detach"})
 _JOINS = frozenset({"cat", "stack", "hstack", "vstack"})
 _ALIKE = VIEWS - _JOINS
+_LEFT = frozenset({"matmul", "mm", "bmm", "addmm", "baddbmm", "rmatmul"})
 _MOST = 4_000_000
 
 Gates = Mapping[int, tuple[Group, ...]]
+
+
+def unit_axis(graph: Graph, s: Sighting) -> int:
+    """The axis of a map's result along which its units lie: channels, rows of W @ x, or the last one."""
+    op = graph.ops[s.use.op]
+    if "tap" in s.use.axes:
+        return 1
+    left = op.name in _LEFT and op.inputs.index(s.use.weight) < min(map(op.inputs.index, s.use.data))
+    return -2 if left and len(graph.values[op.output].shape) > 1 else -1
 
 
 def map_gates(
@@ -179,7 +189,7 @@ def columns_of(analysis: Analysis, found: Feeding, hidden: set[Family], s: Sight
     """Along the input units of a weight, what comes from the cell's state and what does not; () where all does."""
     value = s.use.data[0]
     rank = len(analysis.graph.values[value].shape)
-    axis = 1 if "tap" in s.use.axes and rank > 2 else rank - 1
+    axis = unit_axis(analysis.graph, s) % rank
     merged: list[Run] = []
     for piece, size in _joined(analysis, value, axis):
         fed = not hidden.isdisjoint(found.values.get(piece, {}))

@@ -65,7 +65,7 @@ def non_weight_role(analysis: Analysis, p: Parameter, met: Sequence[Meeting]) ->
     """The role of a parameter from its meetings with the signal: the first that is known."""
     value = analysis.graph.values[p.value]
     found = [find_role(analysis, m, value) for m in met[:_MOST_MEETINGS]]
-    best = next((f for f in found if f.role != "unknown"), found[0])
+    best = _best(found)
     meeting = met[found.index(best)]
     return ParameterRole(
         name=p.name,
@@ -79,6 +79,18 @@ def non_weight_role(analysis: Analysis, p: Parameter, met: Sequence[Meeting]) ->
         norm=best.norm,
         reason=f"{best.reason} at {place_name(analysis.graph, meeting.op.index)}",
     )
+
+
+def _best(found: Sequence[FoundRole]) -> FoundRole:
+    """The first role that is known; but what multiplies a signal anywhere is no bias.
+
+    A factor of a state meets a zero state first, where what it gives is added like a bias.
+    """
+    known = [f for f in found if f.role != "unknown"]
+    scales = [f for f in known if f.role == "scale"]
+    if known and known[0].role in ("bias", "shift") and scales:
+        return scales[0]
+    return known[0] if known else found[0]
 
 
 def _use(analysis: Analysis, m: Meeting) -> Use:

@@ -116,8 +116,8 @@ def _send(analysis: Analysis, start: int, tensor: Any, wanted: set[int]) -> dict
         if op.name in VIEWS and alone and op.name not in ("cat", "stack"):
             _run(op, env, graph.data)
         elif alone and len(op.outputs) == 1 and graph.values[op.output].shape == graph.values[signals(op)[0]].shape:
-            env[op.output] = env[signals(op)[0]] if signals(op)[0] in env else env[op.inputs[0]]
-        elif op.name in DROPOUT:
+            env[op.output] = next(env[i] for i in (*signals(op), *op.inputs) if i in env)
+        elif op.name in DROPOUT and op.inputs[0] in env:
             env[op.output] = env[op.inputs[0]]
     return env
 

@@ -49,7 +49,7 @@ def weight_role(analysis: Analysis, p: Parameter, seen: Sequence[Sighting]) -> P
         shape=p.shape,
         layout=layout,
         layout_known=known,
-        fan_in=counted.fan_in if counted else None,
+        fan_in=counted.fan_in if counted else _fan_in_there(analysis, main.use),
         fan_out=counted.fan_out if counted else None,
         parts=parts,
         product=None if known else _product(analysis, main),

@@ -285,7 +285,7 @@ REASONS: Mapping[str, str] = {
     "made weight": "its outputs are used as a weight that sums {terms:g} terms: they get the rms that such a weight "
     "needs, 1 / sqrt(terms E x²)",
     "designed head": "output layer that its module starts at {times:.2g} times the usual size by design: kept",
-    "flat buffer": "flat parameter that holds {weights} weights one after the other: each has the std of its own "
+    "flat buffer": "flat parameter with weights one after the other ({weights} in all): each has the std of its own "
     "fan_in; what lies between them is zero",
     "factor": "one of {factors} factors whose product is the weight: equal stds that give the product outputs of rms 1",
     "modulation": "makes scales and shifts of a signal from a condition: zero, so the scale starts at 1 and the shift "
