@@ -49,7 +49,6 @@ ARGUED = {
         "tr.decoder.layers.*.multihead_attn.in_proj_weight",
         "*",
     ): "one weight for query and memory: three parts, and the depth of its first use",
-    ("dlrm", "eb.*.weight", "fan_in"): "a bag sums four rows into one output",
 }
 
 
