@@ -22,7 +22,7 @@ def captured(model: torch.nn.Module, inputs: Any) -> tuple[Graph | None, str]:
     from fanin.graph.recording.capture import capture
 
     try:
-        return capture(model, inputs), ""
+        return capture(model, inputs, training=True), ""
     except FaninError as error:
         return None, str(error)
     except Exception as error:  # the check goes on without

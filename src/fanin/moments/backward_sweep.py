@@ -127,6 +127,8 @@ def _step(frame: Frame, op: Op, tape: _Received) -> None:
     kind = worst(*(tape.kinds[v] for v in op.outputs if v in tape.kinds))
     if op.name in _LINEAR and _linear_step(frame, op, tape, kind):
         return
+    if _largest_step(frame, op, tape, kind):
+        return
     signal = frame.signals[op.output]
     if len(op.outputs) == 1 and signal.region and not signal.weight_only:
         try:
@@ -137,6 +139,19 @@ def _step(frame: Frame, op: Op, tape: _Received) -> None:
         except Exception as error:  # a fault of the rule: the report names it, and the op is sampled
             frame.failed(op, "backward", error)
     _opaque_step(frame, op, tape, kind)
+
+
+def _largest_step(frame: Frame, op: Op, tape: _Received, kind: Provenance) -> bool:
+    """Send a gradient through a maximum over windows of an elementwise chain; False for any other operation."""
+    g = tape.total(op.output)
+    found = None if g is None else pooling.largest_gradients(frame, op, g)
+    if g is None or found is None:
+        return False
+    for value, part in found[0].items():
+        tape.give(value, part, kind)
+    for value, part in found[1].items():
+        tape.give_inside(value, part, kind)
+    return True
 
 
 _LINEAR = frozenset([
@@ -219,9 +234,13 @@ def _opaque_step(frame: Frame, op: Op, tape: _Received, kind: Provenance) -> Non
     rule = BACKWARD.get(op.name)
     if rule is not None and all(frame.signals[v].provenance != "unknown" for v in op.inputs):
         try:
-            width = _width_of(frame, op, grads)
+            width, repeat = _width_of(frame, op, grads), frame.repeats.backward.get(op.index)
             for value, g in rule(frame, op, grads).items():
-                tape.give(value, g if width is None else replace(g, width_var=width), kind)
+                part = g if width is None else replace(g, width_var=width)
+                if repeat is not None and not frame.signals[value].weight_only:
+                    frame.doubt("backward", value, repeat.reason)
+                    part = part.widened(repeat.width_var)
+                tape.give(value, part, kind)
             return
         except (NoRuleError, ShapeError):
             pass
@@ -230,6 +249,10 @@ def _opaque_step(frame: Frame, op: Op, tape: _Received, kind: Provenance) -> Non
     found = _sampled(frame, op, grads)
     if not found:
         tape.lose(op.inputs)
+        for v in op.inputs:
+            frame.doubt(
+                "backward", v, f"there is no formula for the gradient of {op.name}, and it could not be sampled"
+            )
     for value, g in found.items():
         tape.give(value, g, worst(kind, "empirical"))
 
@@ -264,7 +287,8 @@ def _sampled(frame: Frame, op: Op, grads: Sequence[JointMoments | None]) -> dict
     except Exception as error:  # whatever a third-party op raises: it is named, and nothing is passed on
         frame.notes.append(f"{op.module or 'the model'}: no gradient of {op.name} ({type(error).__name__}: {error})")
         return {}
-    return {v: mean_of(ms) for v, ms in runs.items()}
+    width = max((g.width_var for g in grads if g is not None), default=0.0)
+    return {v: mean_of(ms).widened(width) for v, ms in runs.items()}
 
 
 def _differentiable(tensor: Any) -> Any:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
+
+import numpy as np
 
 from fanin.errors import ShapeError
 from fanin.graph.ir import Op
@@ -30,8 +33,17 @@ def sweep(frame: Frame) -> None:
             continue
         settle_weights(frame, op)
         for value, signal in zip(op.outputs, forward(frame, op), strict=False):
-            frame.signals[value] = signal
+            frame.signals[value] = _repeated(frame, op, value, signal)
         frame.forget(read_last, op.index)
+
+
+def _repeated(frame: Frame, op: Op, value: int, signal: Signal) -> Signal:
+    """The signal with a wider error where the op reads a weight that its input was made with."""
+    repeat = frame.repeats.forward.get(op.index)
+    if repeat is None or signal.moments is None:
+        return signal
+    frame.doubt("forward", value, repeat.reason)
+    return replace(signal, moments=signal.moments.widened(repeat.width_var))
 
 
 def _waits(frame: Frame, op: Op) -> bool:
@@ -82,7 +94,13 @@ def _weight_signal(frame: Frame, value: int, reader: Op, reads: JointMoments | N
     leaf = frame.graph.value(value)
     law = frame.resolve(leaf, reader, reads)
     numbers = None if law.values is None else torch.as_tensor(law.values)
-    return Signal(moments=law.to_moments(leaf.shape), numbers=numbers, weight_only=True, from_data=False)
+    return Signal(
+        moments=law.to_moments(leaf.shape),
+        numbers=numbers,
+        weight_only=True,
+        from_data=False,
+        isometric=law.isometric,
+    )
 
 
 # ---------------------------------------------------------------------- one op
@@ -187,6 +205,8 @@ def sampled(frame: Frame, op: Op) -> list[Signal]:
             f"{op.module or 'the model'}: {op.name} could not be sampled ({type(error).__name__}: {error})"
         )
         unknown = Signal(moments=None, provenance="unknown", from_data=True)
+        for v in op.outputs:
+            frame.doubt("forward", v, f"there is no formula for {op.name}, and it could not be sampled")
         return [unknown for _ in op.outputs]
 
 
@@ -199,6 +219,14 @@ def _sampled_signal(frame: Frame, op: Op, tensors: Sequence[Any]) -> Signal:
     if not first.is_floating_point() or not first.numel():
         base = frame.made(op, JointMoments.constant((), 0.0), kind="empirical")
         return replace(base, moments=None, numbers=first)
-    moments = mean_of(measured(t) for t in tensors)
+    draws = [measured(t) for t in tensors]
+    known = [s.moments.width_var for v in op.inputs if (s := frame.signals[v]).moments is not None]
+    moments = mean_of(draws).widened(max(known, default=0.0) + _scatter(draws))
     positive = all(bool((t >= 0).all()) for t in tensors)
     return replace(frame.made(op, moments, leaf=False, kind="empirical"), positive=positive)
+
+
+def _scatter(draws: Sequence[JointMoments]) -> float:
+    """Variance of the log mean square from one draw to the next: what one network differs by from their mean."""
+    sizes = [m.second_moment for m in draws if m.second_moment > 0.0 and math.isfinite(m.second_moment)]
+    return float(np.var(np.log(sizes), ddof=1)) * (1.0 + 1.0 / len(sizes)) if len(sizes) > 1 else 0.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
@@ -14,10 +14,13 @@ from fanin.graph.recording.replay import run
 from fanin.memory import as_array
 from fanin.moments import kernel as kn
 from fanin.moments.moments import JointMoments
+from fanin.moments.repeats import Repeats
 from fanin.moments.signal import Provenance, Signal, worst
 from fanin.moments.weights import WeightMoments
 
-__all__ = ["SAMPLE_CAP", "Defect", "DrawnTensors", "Frame", "NoRuleError"]
+__all__ = ["SAMPLE_CAP", "Defect", "Direction", "DrawnTensors", "Frame", "NoRuleError"]
+
+Direction: TypeAlias = Literal["forward", "backward"]
 
 _LARGE = 1 << 15  # elements of a drawn tensor that is not kept for longer than it is read
 SAMPLE_CAP = 1 << 22  # elements of one tensor that may be drawn
@@ -42,7 +45,7 @@ class Defect:
 
     op: str
     module: str
-    direction: Literal["forward", "backward"]
+    direction: Direction
     error: str
 
 
@@ -76,6 +79,8 @@ class Frame:
         names: the first value that was made by a given selection of entries of a given value.
         same: that value, for every later one that selects the same entries.
         ensembles: tensors drawn so far, one dictionary a draw, so that what is drawn together stays together.
+        repeats: the operations that meet a weight again.
+        doubts: why a formula does not hold, by direction and value, at the values where that begins.
     """
 
     graph: Graph
@@ -89,6 +94,8 @@ class Frame:
     names: dict[Any, int] = field(default_factory=dict)
     same: dict[int, int] = field(default_factory=dict)
     ensembles: list[DrawnTensors] = field(default_factory=list)
+    repeats: Repeats = field(default_factory=lambda: Repeats({}, {}, {}))
+    doubts: dict[tuple[Direction, int], str] = field(default_factory=dict)
 
     # ------------------------------------------------------------------ asking
     def signal(self, template: Any) -> Signal:
@@ -179,9 +186,13 @@ class Frame:
                 self.same[value] = first
         return [replace(s, shared=frozenset()) for s in signals]
 
-    def failed(self, op: Op, direction: Literal["forward", "backward"], error: Exception) -> None:
+    def failed(self, op: Op, direction: Direction, error: Exception) -> None:
         """Record that the rule of an op raised an error that no rule should raise."""
         self.defects.append(Defect(op.name, op.module, direction, f"{type(error).__name__}: {error}"))
+
+    def doubt(self, direction: Direction, value: int, why: str) -> None:
+        """Say why no formula holds for a value; the first reason stays."""
+        self.doubts.setdefault((direction, value), why)
 
     # ------------------------------------------------------------------ sampling
     def drawn(self, count: int) -> list[DrawnTensors]:

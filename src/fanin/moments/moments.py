@@ -190,6 +190,10 @@ class JointMoments:
         """The tensor times a known number."""
         return replace(self, mean=self.mean * factor, kernel=self.kernel * factor**2)
 
+    def widened(self, width_var: float) -> JointMoments:
+        """The same with so much more variance of the log of its second moment."""
+        return replace(self, width_var=self.width_var + width_var)
+
     def with_kernel(self, kernel: Array, mean: float | None = None) -> JointMoments:
         """The same shape with another kernel and mean."""
         return replace(self, kernel=kernel, mean=self.mean if mean is None else mean)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -13,8 +14,9 @@ from fanin.errors import ArgumentError
 from fanin.graph.ir import Graph, Op, Value
 from fanin.moments.backward_sweep import Gradient, sweep_back
 from fanin.moments.forward_sweep import sweep
-from fanin.moments.frame import Defect, Frame
+from fanin.moments.frame import Defect, Direction, Frame
 from fanin.moments.moments import JointMoments
+from fanin.moments.repeats import find_repeats
 from fanin.moments.signal import Provenance, Signal
 from fanin.moments.weights import PlannedWeight, WeightMoments, WeightRule, planned_moments
 
@@ -52,12 +54,38 @@ class MomentMap(Mapping[int, TensorMoments]):
         tensors: what is known of each value.
         notes: what could not be followed, in words.
         defects: errors of fanin's own in the formulas of operations, which were sampled instead.
+        doubts: why no formula holds, by direction ("forward", "backward") and value, where that begins.
     """
 
     graph: Graph
     tensors: Mapping[int, TensorMoments]
     notes: tuple[str, ...] = field(default=())
     defects: tuple[Defect, ...] = field(default=())
+    doubts: Mapping[tuple[Direction, int], str] = field(default_factory=dict)
+
+    def why_unknown(self, value: int, direction: Direction) -> str:
+        """Why nothing is claimed of a value: the nearest doubt on the way to it, "" where there is none.
+
+        The way is that of the signal from the inputs, or that of the gradient from the outputs (through whose
+        operations the signal is needed too).
+        """
+        seen, todo = {value}, deque([value])
+        while todo:
+            v = todo.popleft()
+            for way in dict.fromkeys((direction, "forward")):
+                if (way, v) in self.doubts:
+                    return self.doubts[way, v]
+            for near in self._before(v, direction):
+                if near not in seen:
+                    seen.add(near)
+                    todo.append(near)
+        return ""
+
+    def _before(self, value: int, direction: Direction) -> tuple[int, ...]:
+        if direction == "backward":
+            return tuple(v for op in self.graph.consumers(value) for v in (*op.outputs, *op.inputs) if v != value)
+        op = self.graph.producer(value)
+        return () if op is None else op.inputs
 
     def __getitem__(self, value: int) -> TensorMoments:
         return self.tensors[value]
@@ -128,6 +156,7 @@ def propagate(
         rng=np.random.default_rng(seed),
         seed=seed,
         training=training,
+        repeats=find_repeats(graph),
     )
     import torch
 
@@ -142,7 +171,8 @@ def propagate(
         sweep(frame)
         gradients = sweep_back(frame, _cotangents(graph, cotangent)) if cotangent is not None else {}
     tensors = {v: _summary(v, s, gradients.get(v)) for v, s in signals.items()}
-    return MomentMap(graph, tensors, tuple(dict.fromkeys(frame.notes)), tuple(dict.fromkeys(frame.defects)))
+    notes, defects = tuple(dict.fromkeys(frame.notes)), tuple(dict.fromkeys(frame.defects))
+    return MomentMap(graph, tensors, notes, defects, frame.doubts)
 
 
 def _summary(value: int, signal: Signal, gradient: Gradient | None) -> TensorMoments:
@@ -213,7 +243,8 @@ def _leaf(graph: Graph, value: Value, inputs: Inputs) -> Signal:
     if known is not None and not (from_data and value.is_float and inputs == "standard"):
         from fanin.moments.frame import measured
 
-        moments = measured(known) if known.is_floating_point() and known.numel() else None
+        exact = known.is_floating_point() and known.numel()
+        moments = replace(measured(known), spread=0.0) if exact else None
         return Signal(moments=moments, numbers=known, from_data=from_data)
     if value.is_float:
         return Signal(moments=JointMoments.iid(value.shape), from_data=from_data)

@@ -50,6 +50,7 @@ class Signal:
             norm, a function).
         weight_only: it depends on parameters alone.
         from_data: it depends on the model's inputs.
+        isometric: a weight that stretches all vectors alike (an orthogonal matrix).
     """
 
     moments: JointMoments | None
@@ -64,6 +65,7 @@ class Signal:
     shared: frozenset[int] = frozenset()
     weight_only: bool = False
     from_data: bool = True
+    isometric: bool = False
 
     @cached_property
     def constant(self) -> float | None:

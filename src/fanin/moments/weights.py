@@ -21,6 +21,8 @@ from fanin.streams import key
 __all__ = ["PlannedWeight", "WeightMoments", "WeightRule", "planned_moments", "read_weights"]
 
 _SAMPLE_CAP = 1 << 20
+_PROBES = 6
+_ALIKE = 0.1  # of the standard deviation 1.4 / sqrt(rows) of a matrix of independent entries, over six probes
 _MEASURE_CAP = 1 << 22  # elements: above, the kernel of a weight is measured on a slice of its rows
 
 
@@ -34,6 +36,7 @@ class WeightMoments:
         centred: dimensions along which each slice has mean zero exactly (weight standardization, centred laws).
         part_vars: for a weight made of parts along dimension 0 (q, k, v; gates): the variance of each part; empty:
             `var` everywhere.
+        isometric: the matrix (rows of dimension 0) keeps the length of every vector up to one factor.
         values: the numbers themselves where they are known (small or live parameters); never needed.
         moments: the full kernel where it was measured; replaces all of the above.
 
@@ -46,6 +49,7 @@ class WeightMoments:
     mean: float = 0.0
     centred: tuple[int, ...] = ()
     part_vars: tuple[float, ...] = ()
+    isometric: bool = False
     values: Any = None
     moments: JointMoments | None = None
 
@@ -84,7 +88,25 @@ class WeightMoments:
         else:
             moments = JointMoments.measured(array)
         var = moments.second_moment - moments.mean * moments.mean
-        return cls(var=max(var, 0.0), mean=moments.mean, values=values, moments=moments)
+        return cls(
+            var=max(var, 0.0), mean=moments.mean, isometric=_keeps_lengths(array), values=values, moments=moments
+        )
+
+
+def _keeps_lengths(array: np.ndarray[Any, np.dtype[Any]]) -> bool:
+    """Whether random vectors are all stretched alike, far more so than by a matrix of independent entries.
+
+    Example:
+        >>> rng = np.random.default_rng(0)
+        >>> a = rng.normal(size=(32, 32))
+        >>> _keeps_lengths(np.linalg.qr(a)[0]), _keeps_lengths(a)
+        (True, False)
+    """
+    if array.ndim != 2 or min(array.shape) < _PROBES or array.size > _MEASURE_CAP or array.shape[0] < array.shape[1]:
+        return False
+    probes = np.random.default_rng(3).standard_normal((array.shape[1], _PROBES)).astype(array.dtype)
+    ratios = np.square(array @ probes).sum(axis=0) / np.square(probes).sum(axis=0)
+    return bool(ratios.mean() > 0.0 and np.ptp(ratios) < _ALIKE * ratios.mean() * array.shape[0] ** -0.5)
 
 
 class PlannedWeight(Protocol):

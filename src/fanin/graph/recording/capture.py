@@ -42,6 +42,7 @@ class _Attempt:
     grad: bool = False
     norms_train: bool = True
     gaps: bool = False
+    training: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +62,7 @@ class _Failed:
     error: Exception
 
 
-def capture(model: Any, inputs: Any = None, *, mode: Mode = "auto") -> Graph:
+def capture(model: Any, inputs: Any = None, *, mode: Mode = "auto", training: bool = False) -> Graph:
     """The forward pass of a model as a frozen `Graph`.
 
     The model runs once on fake tensors: no numbers are computed, nothing is allocated, and parameters may be real, fake
@@ -74,6 +75,8 @@ def capture(model: Any, inputs: Any = None, *, mode: Mode = "auto") -> Graph:
             matter, other values do not.
         mode: "fake" never computes, "real" runs the forward pass on the given numbers, "auto" is fake with real as the
             last resort (announced by a `FaninWarning`).
+        training: leave modules in the mode that they are in, so that dropout is part of the graph; where the forward
+            pass decides by random numbers then, it is captured with dropout off after all.
 
     Raises:
         CaptureError: the forward pass fails; the message names the module and says what to do.
@@ -89,17 +92,17 @@ def capture(model: Any, inputs: Any = None, *, mode: Mode = "auto") -> Graph:
     model = unwrapped(model)
     _refuse_lazy(model)
     if inputs is not None:
-        return _capture_call(model, call_arguments(model, inputs), mode)
+        return _capture_call(model, call_arguments(model, inputs), mode, training)
     for call in example_calls(model):
         try:
-            return _capture_call(model, call, "fake" if mode == "auto" else mode)
+            return _capture_call(model, call, "fake" if mode == "auto" else mode, training)
         except CaptureError:  # the next candidate may be what the model takes
             continue
     raise CaptureError(how_to_give_inputs(model))
 
 
-def _capture_call(model: Any, call: Call, mode: Mode) -> Graph:
-    attempt: _Attempt | None = _Attempt(fake=mode != "real", gaps=_has_script(model))
+def _capture_call(model: Any, call: Call, mode: Mode, training: bool) -> Graph:
+    attempt: _Attempt | None = _Attempt(fake=mode != "real", gaps=_has_script(model), training=training)
     failures: list[_Failed] = []
     while attempt is not None:
         done = _attempted(model, call, attempt)
@@ -150,6 +153,8 @@ def _one_pass(
 
 def _next_attempt(attempt: _Attempt, error: Exception, mode: Mode, model: Any) -> _Attempt | None:
     message = str(error)
+    if attempt.training:
+        return replace(attempt, training=False)
     if attempt.norms_train and "Expected more than 1 value per channel" in message:
         return replace(attempt, norms_train=False)
     if not attempt.grad and "grad" in message:
@@ -237,7 +242,7 @@ def _set_flags(model: Any, attempt: _Attempt) -> None:
         in_training = (
             attempt.norms_train and isinstance(module, norms) and not isinstance(module, torch.nn.SyncBatchNorm)
         )
-        if module.training != in_training:
+        if module.training != in_training and not (attempt.training and not isinstance(module, norms)):
             module.training = in_training
 
 

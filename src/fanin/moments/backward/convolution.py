@@ -9,7 +9,7 @@ import numpy as np
 
 from fanin.graph.ir import Op
 from fanin.moments.backward.common import received
-from fanin.moments.forward.convolution import TapWindow, convolution_windows, window_sum
+from fanin.moments.forward.convolution import TapWindow, living_taps, window_sum
 from fanin.moments.frame import Frame
 from fanin.moments.moments import JointMoments
 
@@ -22,13 +22,14 @@ def _convolution(frame: Frame, op: Op, grads: Sequence[JointMoments | None]) -> 
         return {}
     transposed = "transpose" in op.name
     n = int(op.name[-2])
-    x, w = frame.moments(op.arg(0, "input")), frame.moments(op.arg(1, "weight"))
+    x, (w, windows) = frame.moments(op.arg(0, "input")), living_taps(frame, op)
+    whole = frame.moments(op.arg(1, "weight"))
     full = x.shape if len(x.shape) == n + 2 else (1, *x.shape)
     gs = g if len(g.shape) == n + 2 else g.reshaped((1, *g.shape))
-    windows = [v.reversed(size) for v, size in zip(convolution_windows(frame, op), full[2:], strict=True)]
+    windows = [v.reversed(size) for v, size in zip(windows, full[2:], strict=True)]
     groups = int(op.arg(6, "groups", 1))
     back = window_sum(gs, w, windows, groups=groups, transposed=not transposed, out_shape=full)
-    out = {op.inputs[0]: back.reshaped(x.shape), op.inputs[1]: _weight(gs, x.reshaped(full), w, windows, groups)}
+    out = {op.inputs[0]: back.reshaped(x.shape), op.inputs[1]: _weight(gs, x.reshaped(full), whole, windows, groups)}
     bias = op.ref(2, "bias")
     if bias is not None:
         out[bias] = gs.summed([0, *range(2, n + 2)])

@@ -84,18 +84,6 @@ def _same(frame: Frame, op: Op, grads: Sequence[JointMoments | None]) -> Mapping
     return {} if g is None else {op.inputs[0]: g}
 
 
-def _dropout(frame: Frame, op: Op, grads: Sequence[JointMoments | None]) -> Mapping[int, JointMoments]:
-    g = received(grads)
-    if g is None:
-        return {}
-    p, training = float(op.arg(1, "p", 0.5)), bool(op.arg(2, "training", op.arg(2, "train", True)))
-    if not (training and frame.training) or p == 0.0:
-        return {op.inputs[0]: g}
-    kernel = g.kernel.copy()
-    kernel[(1,) * kernel.ndim] /= 1.0 - p
-    return {op.inputs[0]: replace(g, kernel=kernel)}
-
-
 RULES = {
     **dict.fromkeys(
         [
@@ -118,5 +106,4 @@ RULES = {
     **dict.fromkeys(["chunk", "split", "split_with_sizes", "tensor_split", "unbind"], _pieces),
     "getitem": _indexed,
     **dict.fromkeys(["roll", "flip"], _same),
-    "dropout": _dropout,
 }

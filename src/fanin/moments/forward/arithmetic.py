@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -17,6 +18,7 @@ from fanin.moments.frame import Frame, NoRuleError
 from fanin.moments.hermite import gaussian_image
 from fanin.moments.moments import JointMoments, aligned
 from fanin.moments.places import mixed
+from fanin.moments.repeats import Reading
 from fanin.moments.signal import Atom, AtomKey, Signal
 
 __all__ = ["RULES", "as_atoms", "combined", "passed_on"]
@@ -62,11 +64,27 @@ def combined(frame: Frame, op: Op, terms: Sequence[tuple[Any, float]]) -> Signal
     if not atoms:
         return frame.made(op, JointMoments.constant(shape, mean), leaf=False)
     moments = _moved_to(summed_up(*summands).expanded(shape), mean) if apart else _total(atoms, mean, shape)
+    moments = moments.widened(_in_step(frame, atoms))
     positive = all(
         w > 0.0 and (frame.signal(t).positive or (frame.signal(t).constant or -1.0) >= 0.0) for t, w in terms
     )
     made = replace(frame.made(op, moments), atoms=atoms if len(atoms) <= _MAX_ATOMS else {}, positive=positive)
     return _kept_apart(frame, op, made)
+
+
+def _in_step(frame: Frame, atoms: Mapping[AtomKey, Atom]) -> float:
+    """Variance of the log second moment of a sum, some of whose terms were made by the same weights.
+
+    Such terms may point the same way; how far is not followed, so the error spans from not at all to wholly.
+    """
+    made_by: dict[Reading, list[float]] = {}
+    for (value, _), atom in atoms.items():
+        op = frame.graph.producer(value) if value >= 0 else None
+        for reading in frame.repeats.readings.get(op.index, ()) if op is not None else ():
+            made_by.setdefault(reading, []).append(abs(atom.factor) * atom.moments.rms)
+    total = sum(a.factor**2 * max(a.moments.second_moment, 0.0) for a in atoms.values())
+    twice = sum(sum(sizes) ** 2 - sum(s * s for s in sizes) for sizes in made_by.values())
+    return math.log1p(twice / total) ** 2 if total > 0.0 else 0.0
 
 
 def _kept_apart(frame: Frame, op: Op, made: Signal) -> Signal:

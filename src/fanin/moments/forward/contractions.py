@@ -171,10 +171,30 @@ def _contracted(frame: Frame, op: Op) -> Signal:
         frame.moments(spec.bias)
     shape = frame.graph.value(op.output).shape
     out = contraction(spec.equation, [frame.moments(t) for t in spec.operands], shape).scaled(spec.alpha)
-    out = replace(out, width_var=width_of(frame, spec.operands))
+    out = replace(out, width_var=width_of(frame, spec.operands), spread=spread_of(frame, op, spec, out))
+    spread = out.spread
     if spec.bias is not None and spec.beta != 0.0:
-        out = summed_up(out, frame.moments(spec.bias).scaled(spec.beta))
+        bias = frame.moments(spec.bias).scaled(spec.beta)
+        out = summed_up(out, bias)
+        if spread is not None and bias.second_moment <= _SMALL_BIAS * out.second_moment:
+            out = replace(out, spread=spread)
     return finished(frame, op, out)
+
+
+_SMALL_BIAS = 0.05
+
+
+def spread_of(frame: Frame, op: Op, spec: EinsumCall, out: JointMoments) -> float | None:
+    """Variance of the log mean square of one network's result, given its kernel.
+
+    An orthogonal matrix keeps lengths, so it adds none. A matrix of few entries adds its own: what it does to the
+    few directions that its inputs have, 2 / entries, though its mean square is known. None: that of a Gaussian tensor.
+    """
+    weights = [s for t in spec.operands if (s := frame.signal(t)).weight_only and s.moments is not None]
+    if op.name == "linear" and len(weights) == 1 and weights[0].isometric:
+        return frame.moments(spec.operands[0]).own_var
+    entries = [math.prod(s.known.shape) for s in weights]
+    return out.own_var + 2.0 / min(entries) if entries else None
 
 
 def _grouped_mm(frame: Frame, op: Op) -> Signal:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from fanin.graph.ir import Op
+from fanin.memory import as_array
 from fanin.moments.algebra import summed_up
 from fanin.moments.forward.contractions import finished
 from fanin.moments.frame import Frame
@@ -16,56 +18,72 @@ from fanin.moments.kernel import Array
 from fanin.moments.moments import JointMoments
 from fanin.moments.signal import Signal
 
-__all__ = ["RULES", "TapWindow", "convolution_windows", "each", "tap_counts", "window_sum"]
+__all__ = ["RULES", "TapWindow", "convolution_windows", "each", "living_taps", "tap_counts", "window_sum"]
 
 
 @dataclass(frozen=True, slots=True)
 class TapWindow:
-    """Which input place each output place reads through which tap, along one dimension; -1: out of bounds."""
+    """Which input place each output place reads through which tap, along one dimension; -1: out of bounds.
 
-    places: Array  # (outputs, taps)
+    Attributes:
+        places: (outputs, taps).
+        weights: what each is multiplied by, (outputs, taps); 0 out of bounds.
+    """
+
+    places: Array
+    weights: Array
+
+    @classmethod
+    def summing(cls, places: Array) -> TapWindow:
+        """Every place inside the bounds counts once."""
+        return cls(places, (places >= 0).astype(float))
 
     @classmethod
     def of_convolution(cls, size: int, out: int, taps: int, *, stride: int, padding: int, dilation: int) -> TapWindow:
         """A convolution or pooling."""
         p = np.arange(out)[:, None] * stride - padding + np.arange(taps)[None, :] * dilation
-        return cls(np.where((p >= 0) & (p < size), p, -1))
+        return cls.summing(np.where((p >= 0) & (p < size), p, -1))
 
     @classmethod
     def of_transposed(cls, size: int, out: int, taps: int, *, stride: int, padding: int, dilation: int) -> TapWindow:
         """A transposed convolution."""
         p = np.arange(out)[:, None] + padding - np.arange(taps)[None, :] * dilation
         p = np.where(p % stride == 0, p // stride, -1)
-        return cls(np.where((p >= 0) & (p < size), p, -1))
+        return cls.summing(np.where((p >= 0) & (p < size), p, -1))
 
     def reversed(self, size: int) -> TapWindow:
         """The same relation seen from the input: which output place each input place feeds through which tap."""
         back = np.full((size, self.places.shape[1]), -1)
         out, tap = np.nonzero(self.places >= 0)
+        weights = np.zeros(back.shape)
         back[self.places[out, tap].astype(int), tap] = out
-        return TapWindow(back)
+        weights[self.places[out, tap].astype(int), tap] = self.weights[out, tap]
+        return TapWindow(back, weights)
+
+    def of_taps(self, kept: slice) -> TapWindow:
+        """Some of the taps alone; the others multiply by zero."""
+        return TapWindow(self.places[:, kept], self.weights[:, kept])
+
+    def averaging(self, *, padded: bool) -> TapWindow:
+        """The mean over each window: of all its taps, zeros of the padding among them, or of those inside alone."""
+        inside = np.maximum(self.weights.sum(axis=1, keepdims=True), 1.0)
+        return TapWindow(self.places, self.weights / (self.weights.shape[1] if padded else inside))
 
 
 def tap_counts(window: TapWindow, size: int) -> Array:
-    """Mean number of pairs of (place, tap) by whether output places, input places and taps agree.
+    """Mean number of pairs of (place, tap) by whether output places, input places and taps agree, weights multiplied.
 
     Returns:
         Shape (2, 2, 2); index 0 where they differ, 1 where they agree.
     """
-    read = window.places >= 0
-    outs, taps = read.shape
-    place = np.where(read, window.places, 0).astype(int)
+    w = window.weights
+    outs, taps = w.shape
+    place = np.maximum(window.places, 0).astype(int)
     by_place = np.zeros((outs, size))
-    np.add.at(by_place, (np.repeat(np.arange(outs), taps), place.ravel()), read.ravel().astype(float))
-    same_out = _counts(
-        float(read.sum()), float((by_place**2).sum()), float(read.sum()), float((read.sum(1) ** 2).sum())
-    )
-    any_out = _counts(
-        float(read.sum()),
-        float((by_place.sum(0) ** 2).sum()),
-        float((read.sum(0) ** 2).sum()),
-        float(read.sum() ** 2),
-    )
+    np.add.at(by_place, (np.repeat(np.arange(outs), taps), place.ravel()), w.ravel())
+    both = float(np.square(w).sum())
+    same_out = _counts(both, float((by_place**2).sum()), both, float((w.sum(1) ** 2).sum()))
+    any_out = _counts(both, float((by_place.sum(0) ** 2).sum()), float((w.sum(0) ** 2).sum()), float(w.sum() ** 2))
     if outs == 1:
         return np.stack((same_out, same_out))
     return np.stack(((any_out - same_out) / (outs * (outs - 1)), same_out / outs))
@@ -172,14 +190,34 @@ def convolution_windows(frame: Frame, op: Op) -> list[TapWindow]:
     ]
 
 
+def living_taps(frame: Frame, op: Op) -> tuple[JointMoments, list[TapWindow]]:
+    """The weight and the windows without taps that are zero for all channels: a delta kernel is its centre alone.
+
+    At a border the centre is always inside, while an average over nine taps would lose a share there.
+    """
+    w, windows = frame.moments(op.arg(1, "weight")), convolution_windows(frame, op)
+    numbers = frame.numbers(op.arg(1, "weight"))
+    if numbers is None:
+        return w, windows
+    array = as_array(numbers.detach().cpu().double())
+    used = np.abs(array).max(axis=(0, 1)) > 0.0
+    if used.all() or not used.any():
+        return w, windows
+    ranges = [np.flatnonzero(used.any(axis=tuple(e for e in range(used.ndim) if e != d))) for d in range(used.ndim)]
+    kept = [slice(int(r[0]), int(r[-1]) + 1) for r in ranges]
+    return JointMoments.measured(array[(slice(None), slice(None), *kept)]), [
+        v.of_taps(k) for v, k in zip(windows, kept, strict=True)
+    ]
+
+
 def _convolution(frame: Frame, op: Op) -> Signal:
     n = int(op.name[-2])
-    x, w = frame.moments(op.arg(0, "input")), frame.moments(op.arg(1, "weight"))
+    x, (w, windows) = frame.moments(op.arg(0, "input")), living_taps(frame, op)
     shape = frame.graph.value(op.output).shape
     out = window_sum(
         x.reshaped(_full(x.shape, n)),
         w,
-        convolution_windows(frame, op),
+        windows,
         groups=int(op.arg(6, "groups", 1)),
         transposed="transpose" in op.name,
         out_shape=_full(shape, n),
@@ -201,6 +239,10 @@ def _convolved(frame: Frame, op: Op, out: JointMoments, x: JointMoments, shape: 
         b = frame.moments(bias)
         out = summed_up(out, b.reshaped((*b.shape, *(1,) * n)))
     out = replace(out.reshaped(shape), width_var=x.width_var + x.own_var)
+    few = 2.0 / max(
+        1, math.prod(frame.graph.value(op.inputs[1]).shape[:2])
+    )  # the taps of a kernel read nearly the same
+    out = replace(out, spread=out.own_var + few)
     return finished(frame, op, out)
 
 

@@ -19,7 +19,15 @@ from fanin.moments.kernel import Array
 from fanin.moments.moments import JointMoments
 from fanin.moments.signal import Signal
 
-__all__ = ["RULES", "averaged", "largest_of_windows", "pooling_windows"]
+__all__ = [
+    "RULES",
+    "averaged",
+    "drawn_at_the_largest",
+    "largest_of_windows",
+    "pooled_dims",
+    "pooling_windows",
+    "window_taps",
+]
 
 _PAIRS = 4096
 
@@ -64,11 +72,10 @@ def _with_all_axes(kernel: Array, m: JointMoments) -> Array:
 
 
 def _max_pool(frame: Frame, op: Op) -> Any:
-    n = next(int(c) for c in op.name if c.isdigit())
     value = op.inputs[0]
     m = frame.moments_at(value)
     shape = frame.graph.value(op.output).shape
-    if len(m.shape) != n + 2 or len(op.outputs) > 1:
+    if len(m.shape) != pooled_dims(op) + 2 or len(op.outputs) > 1:
         raise NoRuleError(f"{op.name} of an unbatched tensor, or with its indices")
     region = region_of(frame, value)
     if len(region) != 1 or frame.signals[region[0]].moments is None or is_positive(frame, region[0]):
@@ -80,31 +87,56 @@ def _max_pool(frame: Frame, op: Op) -> Any:
     f: Function = (
         (lambda z: z) if region[0] == value or producer is None else chain_function(frame, producer, region[0])
     )
-    made = frame.made(op, largest_of_windows(source, f, _taps(op, n, m.shape, shape), shape))
+    made = frame.made(op, largest_of_windows(source, f, window_taps(op, m.shape, shape), shape))
     return replace(made, positive=frame.signals[value].positive)
 
 
-def _taps(op: Op, n: int, before: tuple[int, ...], after: tuple[int, ...]) -> int:
+def pooled_dims(op: Op) -> int:
+    """How many dimensions a pooling runs over."""
+    return next(int(c) for c in op.name if c.isdigit())
+
+
+def window_taps(op: Op, before: tuple[int, ...], after: tuple[int, ...]) -> int:
+    """Entries of one window."""
     if op.name.startswith("adaptive"):
         return max(1, round(math.prod(a / b for a, b in zip(before[2:], after[2:], strict=True))))
     size = op.arg(1, "kernel_size")
-    return math.prod([int(size)] * n if isinstance(size, int) else (int(k) for k in size))
+    return math.prod([int(size)] * pooled_dims(op) if isinstance(size, int) else (int(k) for k in size))
+
+
+def drawn_at_the_largest(m: JointMoments, f: Function, taps: int) -> Array:
+    """Draws of the entry of a window at which f is largest: what reaches the maximum's source comes from there.
+
+    Example:
+        >>> u = drawn_at_the_largest(JointMoments.iid((4, 8, 16)), lambda z: np.maximum(z, 0.0), 4)
+        >>> bool(abs((u > 0).mean() - 15 / 16) < 0.02)
+        True
+    """
+    flat = m.reshaped((*m.shape[:2], math.prod(m.shape[2:]))).merged(0, 1, 2)
+    pair = _with_all_axes(correlation(flat), flat)[1, 1]
+    noise = np.random.default_rng(5).standard_normal((_PAIRS, taps))
+    u = flat.mean + math.sqrt(flat.entry_var) * kn.coloured(noise, kn.root_eigenvalues(pair, (taps,)))
+    largest = f(u.reshape(-1)).reshape(u.shape).argmax(axis=-1)
+    return np.asarray(u[np.arange(_PAIRS), largest])
 
 
 def pooling_windows(frame: Frame, op: Op) -> list[TapWindow]:
     """The windows of an average pooling, one a pooled dimension."""
     n = next(int(c) for c in op.name if c.isdigit())
     before, after = frame.graph.value(op.inputs[0]).shape[-n:], frame.graph.value(op.output).shape[-n:]
+    padded = bool(op.arg(5, "count_include_pad", True))
     if op.name.startswith("adaptive"):
         if any(a % b for a, b in zip(before, after, strict=True)):
             raise NoRuleError("adaptive pooling of uneven windows")
         taps = tuple(a // b for a, b in zip(before, after, strict=True))
         stride, padding = taps, (0,) * n
     else:
+        if op.arg(6, "divisor_override") is not None:
+            raise NoRuleError("a divisor of its own")
         taps = each(op.arg(1, "kernel_size"), n)
         stride, padding = each(op.arg(2, "stride") or taps, n), each(op.arg(3, "padding", 0), n)
     return [
-        TapWindow.of_convolution(a, b, k, stride=s, padding=p, dilation=1)
+        TapWindow.of_convolution(a, b, k, stride=s, padding=p, dilation=1).averaging(padded=padded)
         for a, b, k, s, p in zip(before, after, taps, stride, padding, strict=True)
     ]
 
@@ -115,7 +147,7 @@ def _avg_pool(frame: Frame, op: Op) -> Signal:
 
 
 def averaged(x: JointMoments, windows: Sequence[TapWindow], shape: tuple[int, ...]) -> JointMoments:
-    """Mean over windows of the last dimensions, padding counted as zeros."""
+    """Weighted sum over windows of the last dimensions."""
     n, lead = len(windows), len(shape) - len(windows)
     x = x.merged(*range(lead, len(x.shape)))
     lead_axes = x.axes_of(range(lead))
@@ -131,10 +163,9 @@ def averaged(x: JointMoments, windows: Sequence[TapWindow], shape: tuple[int, ..
     for d in reversed(range(n)):
         if shape[lead + d] == 1:
             kernel = np.take(kernel, 1, axis=len(lead_axes) + d)
-    share = 1.0 / float(np.prod([w.places.shape[1] for w in windows]))
-    reads = float(np.prod([(w.places >= 0).sum() / w.places.shape[0] for w in windows]))
+    reads = float(np.prod([w.weights.sum() / w.weights.shape[0] for w in windows]))
     sizes = (*(x.sizes[a] for a in lead_axes), *(s for s in shape[lead:] if s != 1))
-    made = JointMoments(shape=shape, sizes=sizes, mean=x.mean * share * reads, kernel=np.asarray(kernel) * share**2)
+    made = JointMoments(shape=shape, sizes=sizes, mean=x.mean * reads, kernel=np.asarray(kernel))
     return replace(made, width_var=x.width_var)
 
 

@@ -130,20 +130,6 @@ def _shuffled(frame: Frame, op: Op) -> Signal:
     return _viewed(frame, op, m)
 
 
-def _dropout(frame: Frame, op: Op) -> Signal:
-    """Entries set to zero with chance p and divided by 1 - p otherwise.
-
-    (var + p mean^2) / (1 - p) for independent masks.
-    """
-    m = _source(frame, op)
-    p, training = float(op.arg(1, "p", 0.5)), bool(op.arg(2, "training", op.arg(2, "train", True)))
-    if not (training and frame.training) or p == 0.0:
-        return replace(_viewed(frame, op, m), atoms=dict(frame.signals[op.inputs[0]].atoms))
-    kernel = m.kernel.copy()
-    kernel[(1,) * kernel.ndim] /= 1.0 - p
-    return frame.made(op, replace(m, kernel=kernel, spread=None))
-
-
 RULES: Mapping[str, Callable[[Frame, Op], Signal | Sequence[Signal]]] = {
     **dict.fromkeys(
         [
@@ -167,5 +153,4 @@ RULES: Mapping[str, Callable[[Frame, Op], Signal | Sequence[Signal]]] = {
     **dict.fromkeys(["narrow", "select"], _narrowed),
     "getitem": _getitem,
     **dict.fromkeys(["roll", "flip"], _shuffled),
-    **dict.fromkeys(["dropout"], _dropout),
 }
