@@ -12,7 +12,7 @@ from fanin.moments import kernel as kn
 from fanin.moments.moments import JointMoments, aligned, common_factors, refactor
 from fanin.moments.places import Places, joined, mixed, multiplied
 
-__all__ = ["concatenated", "contraction", "mixed_width_var", "normalised", "product", "summed_up"]
+__all__ = ["concatenated", "contraction", "mixed_overlap", "mixed_width_var", "normalised", "product", "summed_up"]
 
 
 def summed_up(*terms: JointMoments) -> JointMoments:
@@ -27,7 +27,8 @@ def summed_up(*terms: JointMoments) -> JointMoments:
     kernel = np.asarray(sum(m.covariance for m in full) + mean * mean)
     places = mixed([(m.second_moment, m.places) for m in full])
     width = mixed_width_var(full, kernel)
-    return replace(full[0], mean=mean, kernel=kernel, width_var=width, spread=None, places=places)
+    overlap = mixed_overlap(full)
+    return replace(full[0], mean=mean, kernel=kernel, width_var=width, spread=None, places=places, overlap=overlap)
 
 
 def mixed_width_var(terms: Sequence[JointMoments], kernel: kn.Array) -> float:
@@ -36,6 +37,12 @@ def mixed_width_var(terms: Sequence[JointMoments], kernel: kn.Array) -> float:
     if second <= 0.0:
         return 0.0
     return sum(max(m.second_moment, 0.0) / second * math.sqrt(m.width_var) for m in terms) ** 2
+
+
+def mixed_overlap(terms: Sequence[JointMoments]) -> float:
+    """Overlap of a sum: correlations of independent terms add up in proportion to their share of the energy."""
+    total = sum(max(m.second_moment, 0.0) for m in terms)
+    return sum((max(m.second_moment, 0.0) / total) ** 2 * m.overlap for m in terms) if total > 0.0 else 0.0
 
 
 def product(*factors: JointMoments) -> JointMoments:

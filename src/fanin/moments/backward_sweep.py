@@ -235,8 +235,8 @@ def _opaque_step(frame: Frame, op: Op, tape: _Received, kind: Provenance) -> Non
     if rule is not None and all(frame.signals[v].provenance != "unknown" for v in op.inputs):
         try:
             width, repeat = _width_of(frame, op, grads), frame.repeats.backward.get(op.index)
-            for value, g in rule(frame, op, grads).items():
-                part = g if width is None else replace(g, width_var=width)
+            for value, g in rule(frame, op, grads if width is None else _bare(grads)).items():
+                part = g if width is None else g.widened(width)
                 if repeat is not None and not frame.signals[value].weight_only:
                     frame.doubt("backward", value, repeat.reason)
                     part = part.widened(repeat.width_var)
@@ -255,6 +255,11 @@ def _opaque_step(frame: Frame, op: Op, tape: _Received, kind: Provenance) -> Non
             )
     for value, g in found.items():
         tape.give(value, g, worst(kind, "empirical"))
+
+
+def _bare(grads: Sequence[JointMoments | None]) -> list[JointMoments | None]:
+    """The gradients without what finite width has done so far: what a rule gives back then is its own share of it."""
+    return [None if g is None else replace(g, width_var=0.0) for g in grads]
 
 
 def _width_of(frame: Frame, op: Op, grads: Sequence[JointMoments | None]) -> float | None:

@@ -34,6 +34,8 @@ class JointMoments:
         width_var: variance of the log of the second moment that finite width upstream has caused (sum of kappa / n).
         spread: variance of the log of one tensor's own mean square given its kernel; None: that of a Gaussian tensor.
         places: how the mean square is divided over one dimension whose places are unlike; None: they are alike.
+        overlap: mean square of the correlation of two rows (along the last dimension) that the kernel's mean does not
+            show: 1 / n for rows that are maps of n numbers each.
 
     Example:
         >>> x = JointMoments.iid((8, 16, 64), var=4.0)
@@ -48,6 +50,7 @@ class JointMoments:
     width_var: float = 0.0
     spread: float | None = None
     places: Places | None = None
+    overlap: float = 0.0
 
     def __post_init__(self) -> None:
         if self.kernel.shape != (2,) * len(self.sizes) or math.prod(self.sizes) != math.prod(self.shape):
@@ -218,6 +221,7 @@ class JointMoments:
             sizes=tuple(self.sizes[a] for a in axes),
             kernel=self.kernel.transpose(axes),
             places=self.places and self.places.moved(tuple(order).index(self.places.dim)),
+            overlap=self.overlap if tuple(order)[-1:] == (len(order) - 1,) else 0.0,
         )
 
     def expanded(self, shape: Sequence[int]) -> JointMoments:

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from fanin.graph.ir import Op
 from fanin.moments.algebra import contraction
-from fanin.moments.backward.common import received, unbroadcast
+from fanin.moments.backward.common import crowded, received, unbroadcast
 from fanin.moments.forward.attention import heads_like, operands, softmax_moments
 from fanin.moments.frame import Frame, mean_of
 from fanin.moments.moments import JointMoments
@@ -31,6 +31,8 @@ def _sdpa(frame: Frame, op: Op, grads: Sequence[JointMoments | None]) -> Mapping
     to_logits = softmax_moments(logits, mask, frame.rng, gradient=to_weights).scaled(scale)
     to_q = contraction(f"{lead}qk,{lead}kd->{lead}qd", [to_logits, wide_k], q.shape)
     to_k = contraction(f"{lead}qk,{lead}qd->{lead}kd", [to_logits, q], (*g.shape[:-2], *k.shape[-2:]))
+    features = k.shape[-1] * (k.shape[-3] if len(k.shape) > 3 else 1)
+    to_q, to_k = (crowded(m, k.shape[-2], features, of_query=i == 0) for i, m in enumerate((to_q, to_k)))
     return {op.inputs[0]: to_q, op.inputs[1]: _grouped(to_k, k.shape), op.inputs[2]: _grouped(to_v, v.shape)}
 
 

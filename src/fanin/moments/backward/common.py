@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
@@ -10,7 +11,7 @@ import numpy as np
 from fanin.moments.algebra import summed_up
 from fanin.moments.moments import JointMoments, aligned
 
-__all__ = ["added", "received", "scattered", "unbroadcast"]
+__all__ = ["added", "crowded", "received", "scattered", "unbroadcast"]
 
 
 def added(parts: Iterable[JointMoments]) -> JointMoments:
@@ -20,6 +21,18 @@ def added(parts: Iterable[JointMoments]) -> JointMoments:
     """
     first, *rest = parts
     return summed_up(first, *rest) if rest else first
+
+
+def crowded(g: JointMoments, keys: int, features: int, *, of_query: bool) -> JointMoments:
+    """Gradient of queries or keys, with what keys and values share: both are maps of the same tokens.
+
+    The gradient of a query is sum_k p_k (g (v_k - v)) k_k. With fresh weights for k and v its mean square is that of
+    independent ones times 1 + keys / features for tokens in random directions, since E (x_k x_l)^2 is 1 / features, not
+    0. Tokens along few directions (positions on a curve) have more; the error spans it.
+    """
+    excess = keys / max(features, 1)
+    moved = g.scaled((1.0 + excess) ** 0.5) if of_query else g
+    return moved.widened(math.log1p(3.0 * excess) ** 2)
 
 
 def received(grads: Sequence[JointMoments | None]) -> JointMoments | None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 from fanin.graph.ir import Op, Ref
+from fanin.model.operations import VIEWS
 from fanin.moments.algebra import contraction
-from fanin.moments.backward.common import received, unbroadcast
+from fanin.moments.backward.common import crowded, received, unbroadcast
 from fanin.moments.forward.contractions import SPECS, EinsumCall
 from fanin.moments.frame import Frame
 from fanin.moments.moments import JointMoments
@@ -42,10 +44,37 @@ def _contracted(frame: Frame, op: Op, grads: Sequence[JointMoments | None]) -> M
     out = {}
     for i, template in enumerate(spec.operands):
         if isinstance(template, Ref) and frame.graph.value(template.index).is_float:
-            out[template.index] = operand_gradient(frame, spec, i, g)
+            out[template.index] = _of_logits(frame, op, spec, i, operand_gradient(frame, spec, i, g))
     if isinstance(spec.bias, Ref):
         out[spec.bias.index] = unbroadcast(g, frame.graph.value(spec.bias.index).shape).scaled(spec.beta)
     return out
+
+
+def _of_logits(frame: Frame, op: Op, spec: EinsumCall, which: int, g: JointMoments) -> JointMoments:
+    """The gradient with what keys and values share, where the products are the logits of a softmax."""
+    terms, _, right = spec.equation.partition("->")
+    refs = [t.index for t in spec.operands if isinstance(t, Ref)]
+    own = terms.split(",")
+    if len(refs) != 2 or not right or any(frame.signals[v].weight_only for v in refs) or not _feeds_softmax(frame, op):
+        return g
+    keys = next((i for i, t in enumerate(own) if right[-1] in t), 1)
+    shape = dict(zip(own[keys], frame.graph.value(refs[keys]).shape, strict=True))
+    summed = [n for letter, n in shape.items() if letter not in right]
+    heads = [shape[letter] for letter in own[keys][1:] if letter in own[1 - keys] and letter in right]
+    return crowded(g, shape[right[-1]], math.prod((*summed, *heads)), of_query=which != keys)
+
+
+def _feeds_softmax(frame: Frame, op: Op, hops: int = 8) -> bool:
+    """Whether a softmax is what a result goes to, through scales, masks and views."""
+    for reader in frame.graph.consumers(op.output):
+        if reader.name == "softmax":
+            return True
+        if hops and reader.name in _TO_SOFTMAX and _feeds_softmax(frame, reader, hops - 1):
+            return True
+    return False
+
+
+_TO_SOFTMAX = VIEWS | frozenset(["add", "sub", "mul", "div", "masked_fill", "where", "to", "float", "type_as", "clamp"])
 
 
 def _grouped_mm(frame: Frame, op: Op, grads: Sequence[JointMoments | None]) -> Mapping[int, JointMoments]:

@@ -12,7 +12,7 @@ import numpy as np
 
 from fanin.graph.ir import Op, Ref
 from fanin.moments import kernel as kn
-from fanin.moments.algebra import mixed_width_var, product, summed_up
+from fanin.moments.algebra import mixed_overlap, mixed_width_var, product, summed_up
 from fanin.moments.forward.elementwise import MAX_DEPTH, MAX_REGION, deep_region_of, elementwise, imaged, region_of
 from fanin.moments.frame import Frame, NoRuleError
 from fanin.moments.hermite import gaussian_image
@@ -114,9 +114,10 @@ def _total(atoms: Mapping[AtomKey, Atom], mean: float, shape: tuple[int, ...]) -
             if keys[j][0] == first[0]:
                 cov = cov + 2.0 * factors[i] * factors[j] * _cross(full[i], full[j], keys[j], shape)
     kernel = cov + mean * mean
-    width = mixed_width_var([m.scaled(f) for m, f in zip(full, factors, strict=True)], kernel)
+    scaled = [m.scaled(f) for m, f in zip(full, factors, strict=True)]
+    width, overlap = mixed_width_var(scaled, kernel), mixed_overlap(scaled)
     places = mixed([(f * f * m.second_moment, m.places) for f, m in zip(factors, full, strict=True)])
-    return replace(full[0], mean=mean, kernel=kernel, width_var=width, spread=None, places=places)
+    return replace(full[0], mean=mean, kernel=kernel, width_var=width, spread=None, places=places, overlap=overlap)
 
 
 def _cross(one: JointMoments, other: JointMoments, key: AtomKey, shape: tuple[int, ...]) -> kn.Array:

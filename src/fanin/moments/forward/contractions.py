@@ -171,8 +171,9 @@ def _contracted(frame: Frame, op: Op) -> Signal:
         frame.moments(spec.bias)
     shape = frame.graph.value(op.output).shape
     out = contraction(spec.equation, [frame.moments(t) for t in spec.operands], shape).scaled(spec.alpha)
-    out = replace(out, width_var=width_of(frame, spec.operands), spread=spread_of(frame, op, spec, out))
-    spread = out.spread
+    overlap, rows = _overlap(frame, spec)
+    spread = spread_of(frame, op, spec, out.own_var + 2.0 * overlap / rows)
+    out = replace(out, width_var=width_of(frame, spec.operands), spread=spread, overlap=min(overlap + 1.0 / rows, 1.0))
     if spec.bias is not None and spec.beta != 0.0:
         bias = frame.moments(spec.bias).scaled(spec.beta)
         out = summed_up(out, bias)
@@ -184,17 +185,39 @@ def _contracted(frame: Frame, op: Op) -> Signal:
 _SMALL_BIAS = 0.05
 
 
-def spread_of(frame: Frame, op: Op, spec: EinsumCall, out: JointMoments) -> float | None:
+def spread_of(frame: Frame, op: Op, spec: EinsumCall, given: float) -> float | None:
     """Variance of the log mean square of one network's result, given its kernel.
 
-    An orthogonal matrix keeps lengths, so it adds none. A matrix of few entries adds its own: what it does to the
-    few directions that its inputs have, 2 / entries, though its mean square is known. None: that of a Gaussian tensor.
+    An orthogonal matrix keeps lengths, so it adds none. None: that of a Gaussian tensor.
+
+    Args:
+        frame: the sweep.
+        op: the operation.
+        spec: what it sums.
+        given: that of a map by independent weights.
     """
     weights = [s for t in spec.operands if (s := frame.signal(t)).weight_only and s.moments is not None]
     if op.name == "linear" and len(weights) == 1 and weights[0].isometric:
         return frame.moments(spec.operands[0]).own_var
-    entries = [math.prod(s.known.shape) for s in weights]
-    return out.own_var + 2.0 / min(entries) if entries else None
+    return given if weights else None
+
+
+def _overlap(frame: Frame, spec: EinsumCall) -> tuple[float, int]:
+    """Mean squared correlation of two rows before one matrix maps them, and how many rows that matrix has.
+
+    Rows of n numbers have 1 / n at least; those that came through a narrower layer have more. The few directions they
+    have leave the result's mean square to as few draws, though that of the weights is known.
+    """
+    terms, _, right = spec.equation.partition("->")
+    weights = [i for i, t in enumerate(spec.operands) if frame.signal(t).weight_only]
+    if len(spec.operands) != 2 or len(weights) != 1:
+        return 0.0, 1
+    own = terms.split(",")
+    sizes = dict(zip(own[weights[0]], frame.moments(spec.operands[weights[0]]).shape, strict=True))
+    x = frame.moments(spec.operands[1 - weights[0]])
+    summed = math.prod(n for letter, n in sizes.items() if letter not in right)
+    kept = math.prod(n for letter, n in sizes.items() if letter in right)
+    return max(x.overlap, 1.0 / max(summed, 1)), max(kept, 1)
 
 
 def _grouped_mm(frame: Frame, op: Op) -> Signal:

@@ -205,9 +205,8 @@ def living_taps(frame: Frame, op: Op) -> tuple[JointMoments, list[TapWindow]]:
         return w, windows
     ranges = [np.flatnonzero(used.any(axis=tuple(e for e in range(used.ndim) if e != d))) for d in range(used.ndim)]
     kept = [slice(int(r[0]), int(r[-1]) + 1) for r in ranges]
-    return JointMoments.measured(array[(slice(None), slice(None), *kept)]), [
-        v.of_taps(k) for v, k in zip(windows, kept, strict=True)
-    ]
+    box = (slice(None), slice(None), *kept)
+    return JointMoments.measured(array[box]), [v.of_taps(k) for v, k in zip(windows, kept, strict=True)]
 
 
 def _convolution(frame: Frame, op: Op) -> Signal:
