@@ -126,20 +126,25 @@ def test_weights_that_depend_on_the_data_are_noticed():
     assert found[0].predicted.assumption
 
 
-def test_copies_of_one_draw_are_named():
-    torch.manual_seed(0)
-    encoder = nn.TransformerEncoder(
+def encoder():
+    return nn.TransformerEncoder(
         nn.TransformerEncoderLayer(64, 4, 128, dropout=0.0, batch_first=True, norm_first=True),
         6,
         enable_nested_tensor=False,
     )
-    far = [
-        s.predicted.assumption
-        for s in sites(encoder, torch.randn(16, 20, 64))
-        if s.predicted and s.predicted.assumption
-    ]
-    assert far
-    assert "copies" in far[0]
+
+
+def test_layers_that_are_copies_of_one_draw_have_wider_errors():
+    torch.manual_seed(0)
+    copied, fresh = encoder(), encoder()
+    for p in fresh.parameters():
+        if p.dim() > 1:
+            nn.init.xavier_uniform_(p)
+    x = torch.randn(16, 20, 64)
+    one, two = ([s for s in sites(m, x) if s.kind == "merge"] for m in (copied, fresh))
+    assert all(abs(s.predicted.z) < 5 for s in (*one, *two))
+    assert one[-1].predicted.log_rms_std > 3 * two[-1].predicted.log_rms_std
+    assert abs(math.log(one[-1].forward.rms / one[-1].predicted.rms)) > 5 * two[-1].predicted.log_rms_std
 
 
 def test_what_theory_cannot_follow_is_said():

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     import torch
 
     from fanin.graph.ir import Graph
-    from fanin.moments import JointMoments, MomentMap, Provenance, TensorMoments
-    from fanin.moments.frame import Defect
+    from fanin.moments import JointMoments, MomentMap, Provenance
+    from fanin.moments.frame import Defect, Direction
 
 __all__ = ["with_predictions"]
 
@@ -24,11 +24,13 @@ __all__ = ["with_predictions"]
 _FORWARD = "mean field (arXiv 1606.05340, 1803.01719)"
 _BACKWARD = "mean field from the measured gradient at the outputs (arXiv 1611.01232, 1803.01719)"
 _FAR = 5.0  # standard errors from which an assumption is said to fail
-_LEAST_SE = 0.02  # a prediction is not better than this: moments of weights are sampled, borders and batches are finite
-_LEAST_SE_BACKWARD = 0.05  # nor a gradient's: what joins and norms add to its error is not followed
+_MOST_SE = 1.0  # standard error of ln(rms) from which nothing is claimed: a factor of e either way
+_LEAST_SE = 0.01  # added to every error: borders, and units of unlike sizes behind a function that bends
+_LEAST_SE_EXACT = 0.003  # where a norm sets the size
+_LEAST_SE_BACKWARD = 0.03  # added to a gradient's: what joins and norms add to its error is not followed
 _ALIKE = "weights are independent of what they read, and all entries of one tensor have one law"
 _INDEPENDENT = "gradients are independent of the signals that they are multiplied with, and have one law in all places"
-_SAMPLED = "operations that theory has no rule for, sampled one at a time, are independent of one another"
+_TOO_WIDE = "its standard error is a factor of e or more"
 _PLEASE = "please report it with this text"
 _FEW_VALUES = 32
 _SHARED = 0.05  # between-sample share of the energy below which one draw of the weights decides all samples
@@ -40,7 +42,7 @@ def with_predictions(
     sites: Sequence[Site],
     *,
     cotangents: Mapping[str, torch.Tensor] | None = None,
-    copies: bool = False,
+    copies: Mapping[str, str] | None = None,
 ) -> tuple[tuple[Site, ...], dict[str, str]]:
     """The sites with `predicted` and `predicted_backward` filled in where theory knows them, and why not elsewhere.
 
@@ -54,7 +56,8 @@ def with_predictions(
         sites: what was measured.
         cotangents: measured gradient at each output, by its path in what the model returned; without any there is no
             backward prediction.
-        copies: some weights are copies of others, which theory takes to be independent.
+        copies: weights of equal values that are not tied, each with the one that it is a copy of: a way that meets
+            both meets one weight twice.
 
     Returns:
         The sites, and what is missing with its reason: "prediction" where nothing was predicted, "prediction of some
@@ -62,7 +65,7 @@ def with_predictions(
         takes its statistics from too few values.
     """
     try:
-        moments = _followed(model, graph, cotangents or {})
+        moments = _followed(model, graph, cotangents or {}, copies or {})
     except FaninError as error:
         return tuple(sites), {"prediction": str(error)}
     except Exception as error:  # a fault of fanin's own, which must not cost the user the measurements
@@ -72,7 +75,7 @@ def with_predictions(
     calls: dict[tuple[str, str], list[Site]] = defaultdict(list)
     for site in sites:
         calls[site.path, site.op].append(site)
-    doubts = _doubts(sites, copies)
+    doubts = _doubts(sites)
     if doubts.few:
         missing["prediction of gradients"] = (
             f"no formula gives a gradient through a batch norm of so few values: some take their statistics from "
@@ -82,14 +85,27 @@ def with_predictions(
     found: dict[int, _Expected] = {}
     for key, seen in calls.items():
         outputs = expected.get(key, [])
-        if len(outputs) == len(seen):
-            for site, output in zip(seen, outputs, strict=True):
-                found[site.index] = _both(site, moments.tensors.get(output), doubts)
+        for place, site in enumerate(seen):
+            if len(outputs) == len(seen):
+                found[site.index] = _both(site, moments, outputs[place], doubts)
+            else:
+                why = f"the graph has {len(outputs)} calls of this operation where {len(seen)} were measured"
+                found[site.index] = _Expected(None, None, why, why)
     if not any(e.forward or e.backward for e in found.values()):
         return tuple(sites), {**missing, "prediction": "no operation was matched"}
-    none = _Expected(None, None)
-    both = ((s, found.get(s.index, none)) for s in sites)
-    return tuple(replace(s, predicted=e.forward, predicted_backward=e.backward) for s, e in both), missing
+    return tuple(_with(s, found[s.index]) for s in sites), missing
+
+
+def _with(site: Site, expected: _Expected) -> Site:
+    """The site with what is expected of it, and why nothing is where values were measured."""
+    gradient = site.backward is not None and site.backward.rms > 0.0 and site.kind != "loss"
+    return replace(
+        site,
+        predicted=expected.forward,
+        predicted_backward=expected.backward,
+        unpredicted="" if expected.forward is not None or site.forward.rms == 0.0 else expected.no_forward,
+        unpredicted_backward="" if expected.backward is not None or not gradient else expected.no_backward,
+    )
 
 
 def _faults(defects: Sequence[Defect]) -> str:
@@ -99,13 +115,16 @@ def _faults(defects: Sequence[Defect]) -> str:
     return f"an error in fanin: {'; '.join([*shown, *more])}. These were sampled instead; {_PLEASE}"
 
 
-def _followed(model: torch.nn.Module, graph: Graph, cotangents: Mapping[str, torch.Tensor]) -> MomentMap:
+def _followed(
+    model: torch.nn.Module, graph: Graph, cotangents: Mapping[str, torch.Tensor], copies: Mapping[str, str]
+) -> MomentMap:
     """Moments of everything, forward from the inputs and backward from what the outputs received."""
     from fanin.moments import propagate, read_weights
     from fanin.moments.frame import measured
 
     received = {o.value: measured(cotangents[o.path]) for o in graph.outputs if o.path in cotangents}
-    return propagate(graph, read_weights(model), "example", cotangent=received or None, training=model.training)
+    weights = read_weights(model)
+    return propagate(graph, weights, "example", cotangent=received or None, training=model.training, copies=copies)
 
 
 def _by_call(moments: MomentMap) -> Mapping[tuple[str, str], list[int]]:
@@ -117,51 +136,69 @@ def _by_call(moments: MomentMap) -> Mapping[tuple[str, str], list[int]]:
     return outputs
 
 
-def _both(site: Site, known: TensorMoments | None, doubts: _Doubts) -> _Expected:
-    """The two predictions of a site."""
+def _both(site: Site, moments: MomentMap, value: int, doubts: _Doubts) -> _Expected:
+    """The two predictions of a site, or why there is none."""
+    known = moments.tensors.get(value)
     if known is None:
-        return _Expected(None, None)
-    forward = _prediction(site.forward, known.moments, known.provenance, _FORWARD, _LEAST_SE)
+        return _Expected(None, None, _NO_FORMULA, _NO_FORMULA)
+    least = _LEAST_SE_EXACT if site.kind == "norm" else _LEAST_SE
+    forward = _prediction(site.forward, known.moments, known.provenance, _FORWARD, least)
     backward = _prediction(site.backward, known.gradient, known.gradient_provenance, _BACKWARD, _LEAST_SE_BACKWARD)
-    if site.index <= doubts.last_few:
+    why = doubts.few_values if site.index <= doubts.last_few else ""
+    if why:
         backward = None
+    no_forward = "" if forward else _why_none(moments, value, "forward", known.moments)
+    no_backward = "" if backward else why or _why_none(moments, value, "backward", known.gradient)
     failing = forward is not None and abs(forward.z) >= _FAR
-    if forward is not None and failing:
-        why = doubts.of(site) or (_SAMPLED if known.provenance == "empirical" else _ALIKE)
-        forward = replace(forward, assumption=why)
-    if backward is not None and abs(backward.z) >= _FAR:
+    if forward is not None and failing and known.provenance == "theory":
+        forward = replace(forward, assumption=doubts.of(site) or _ALIKE)
+    if backward is not None and abs(backward.z) >= _FAR and known.gradient_provenance == "theory":
         # Where theory fails for the signal itself, its prediction of the gradient fails with it.
-        why = doubts.of(site) or (_ALIKE if failing else _INDEPENDENT)
-        backward = replace(backward, assumption=_SAMPLED if known.gradient_provenance == "empirical" else why)
-    return _Expected(forward, backward)
+        backward = replace(backward, assumption=doubts.of(site) or (_ALIKE if failing else _INDEPENDENT))
+    return _Expected(forward, backward, no_forward, no_backward)
+
+
+_NO_FORMULA = "theory has no formula for this operation"
+
+
+def _why_none(moments: MomentMap, value: int, direction: Direction, known: JointMoments | None) -> str:
+    """Why a value has no prediction: the nearest reason on the way to it."""
+    nearest = moments.why_unknown(value, direction)
+    if known is None or nearest:
+        return nearest or (_NO_FORMULA if direction == "forward" else "no gradient was followed here")
+    return _TOO_WIDE if known.log_rms_se > _MOST_SE else "the expected size is zero or no number"
 
 
 @dataclass(frozen=True, slots=True)
 class _Expected:
     forward: Prediction | None
     backward: Prediction | None
+    no_forward: str = ""
+    no_backward: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class _Doubts:
     """What is known to fail in a model before anything is compared."""
 
-    copies: bool
     few: int
     last_few: int
 
+    @property
+    def few_values(self) -> str:
+        """Why there is no gradient before a batch norm of few values."""
+        return f"a batch norm behind it takes its statistics from {self.few} values, fewer than {_FEW_VALUES}"
+
     def of(self, site: Site) -> str:
         """The assumption that fails at a site whatever the direction, "" if none is known to."""
-        if self.copies:
-            return "weights of different layers are independent: some are copies of one another"
         if site.sample_cosine is not None and site.sample_cosine.between_share < _SHARED:
             return "averages over units: samples are nearly equal, so that one draw of the weights decides"
         return ""
 
 
-def _doubts(sites: Sequence[Site], copies: bool) -> _Doubts:
+def _doubts(sites: Sequence[Site]) -> _Doubts:
     few = {s.index: s.norm.values_per_statistic for s in sites if s.norm and s.norm.training and _is_few(s.norm)}
-    return _Doubts(copies, min(few.values(), default=0), max(few, default=-1))
+    return _Doubts(min(few.values(), default=0), max(few, default=-1))
 
 
 def _is_few(norm: NormRecord) -> bool:
@@ -173,8 +210,8 @@ def _prediction(
 ) -> Prediction | None:
     if measured is None or measured.any_nonfinite or moments is None or provenance == "unknown":
         return None
-    rms, error = moments.rms, max(moments.log_rms_se, least)
-    if not (math.isfinite(rms) and rms > 0 and measured.rms > 0 and math.isfinite(error)):
+    rms, error = moments.rms, math.hypot(moments.log_rms_se, least)
+    if not (math.isfinite(rms) and rms > 0 and measured.rms > 0 and error <= _MOST_SE):
         return None
     return Prediction(
         rms=rms,

@@ -223,6 +223,8 @@ class Site(OperationOutput):
         constant_channel_share: share of channels that are one number over the batch, of weighted operations.
         predicted: what theory expects of the output.
         predicted_backward: what theory expects of the gradient there, from that measured at the model's outputs.
+        unpredicted: why theory expects no value of the output, "" where it does, or where nothing was predicted at all.
+        unpredicted_backward: why it expects none of the gradient.
     """
 
     forward: TensorStats
@@ -240,6 +242,8 @@ class Site(OperationOutput):
     constant_channel_share: float | None = None
     predicted: Prediction | None = None
     predicted_backward: Prediction | None = None
+    unpredicted: str = ""
+    unpredicted_backward: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

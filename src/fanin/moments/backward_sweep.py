@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -12,6 +13,7 @@ from fanin.model.trees import tensors_in
 from fanin.moments.backward import BACKWARD, attention, contractions, convolution, gathers, norms, pooling
 from fanin.moments.backward.common import added, unbroadcast
 from fanin.moments.backward.elementwise import chain_gradients, inner_gradients, local_gradients
+from fanin.moments.forward.contractions import is_fresh
 from fanin.moments.frame import Frame, NoRuleError, mean_of, measured
 from fanin.moments.moments import JointMoments
 from fanin.moments.signal import Provenance, worst
@@ -24,11 +26,15 @@ _DRAWS = 2
 
 @dataclass(frozen=True, slots=True)
 class _Share:
-    """A contribution to a gradient: `factor` times a tensor. Multiples of one tensor add up before they are squared."""
+    """A contribution to a gradient: `factor` times a tensor. Multiples of one tensor add up before they are squared.
+
+    Two contributions with a root in common are made of one gradient without a fresh weight in between.
+    """
 
     origin: tuple[int, int]
     factor: float
     moments: JointMoments
+    roots: frozenset[int] = frozenset()
 
 
 class _Received:
@@ -38,6 +44,7 @@ class _Received:
         self.parts: dict[int, list[_Share]] = {}
         self.inside: dict[int, list[JointMoments]] = {}
         self.kinds: dict[int, Provenance] = {}
+        self.doubtful: set[int] = set()
         self._serial = 0
 
     def give(
@@ -48,10 +55,11 @@ class _Received:
         *,
         origin: tuple[int, int] | None = None,
         factor: float = 1.0,
+        roots: frozenset[int] = frozenset(),
     ) -> None:
         """Add a contribution of `factor` times a gradient, a new one where no origin is named."""
         self._serial += 1
-        part = _Share((-1, self._serial) if origin is None else origin, factor, g)
+        part = _Share((-1, self._serial) if origin is None else origin, factor, g, roots or frozenset({self._serial}))
         self.parts.setdefault(value, []).append(part)
         self.kinds[value] = worst(kind, self.kinds.get(value, "theory"))
 
@@ -78,15 +86,40 @@ class _Received:
         entered, inside = self.entered(value), self.inside.get(value, [])
         return added([*([] if entered is None else [entered]), *inside]) if inside or entered is not None else None
 
+    def roots(self, values: Sequence[int]) -> frozenset[int]:
+        """What the gradients of these values are made of."""
+        return frozenset().union(*(p.roots for v in values for p in self.parts.get(v, [])))
+
     def whole(self, value: int) -> _Share | None:
         """What entered as one part: still a multiple of its origin if all of it is."""
         by_origin: dict[tuple[int, int], _Share] = {}
         for p in self.parts.get(value, []):
             old = by_origin.get(p.origin)
-            by_origin[p.origin] = p if old is None else _Share(p.origin, p.factor + old.factor, p.moments)
+            by_origin[p.origin] = p if old is None else replace(p, factor=p.factor + old.factor)
         if len(by_origin) <= 1:
             return next(iter(by_origin.values()), None)
-        return _Share((value, 0), 1.0, added(p.moments.scaled(p.factor) for p in by_origin.values()))
+        parts = list(by_origin.values())
+        width = _in_common(parts)
+        if width > _NOTED:
+            self.doubtful.add(value)
+        total = added(p.moments.scaled(p.factor) for p in parts).widened(width)
+        return _Share((value, 0), 1.0, total, self.roots([value]))
+
+
+_NOTED = 0.25  # variance of the log second moment from which a gradient made of parts that share a root is doubtful
+
+
+def _in_common(parts: Sequence[_Share]) -> float:
+    """Variance of the log second moment of a sum whose parts may cancel or add up, being made of one gradient."""
+    sizes = [abs(p.factor) * p.moments.rms for p in parts]
+    total = sum(s * s for s in sizes)
+    shared = sum(
+        2.0 * sizes[i] * sizes[j]
+        for i, p in enumerate(parts)
+        for j in range(i)
+        if not p.roots.isdisjoint(parts[j].roots)
+    )
+    return math.log(max(1.0 - shared / total, math.exp(-4.0))) ** 2 if total > 0.0 and math.isfinite(total) else 0.0
 
 
 _SUMMING = (contractions.RULES, convolution.RULES, attention.RULES, pooling.RULES)
@@ -113,6 +146,8 @@ def sweep_back(frame: Frame, cotangents: Mapping[int, JointMoments]) -> dict[int
             tape.lose(op.inputs)
     values = {*tape.parts, *tape.inside}
     totals = {v: tape.total(v) for v in values}
+    for v in tape.doubtful:
+        frame.doubt("backward", v, "its gradient arrives along several ways that share what they are made of")
     return {v: (g, tape.kinds[v]) for v, g in totals.items() if g is not None}
 
 
@@ -172,10 +207,10 @@ def _linear_step(frame: Frame, op: Op, tape: _Received, kind: Provenance) -> boo
     shape = frame.graph.value(op.output).shape
     for value, factor in factors:
         if frame.graph.value(value).shape == shape:
-            tape.give(value, whole.moments, kind, origin=whole.origin, factor=whole.factor * factor)
+            tape.give(value, whole.moments, kind, origin=whole.origin, factor=whole.factor * factor, roots=whole.roots)
         else:
             g = unbroadcast(whole.moments.scaled(whole.factor * factor), frame.graph.value(value).shape)
-            tape.give(value, g, kind)
+            tape.give(value, g, kind, roots=whole.roots)
     return True
 
 
@@ -213,7 +248,7 @@ def _chain_step(frame: Frame, op: Op, tape: _Received, kind: Provenance) -> None
         elif value not in region:
             tape.give_inside(value, g, kind)
     for value, g in sources.items():
-        tape.give(value, g, kind)
+        tape.give(value, g, kind, roots=tape.roots(op.outputs))
 
 
 def _links(frame: Frame, op: Op, total: JointMoments | None, *, alone: bool) -> dict[int, JointMoments]:
@@ -240,7 +275,7 @@ def _opaque_step(frame: Frame, op: Op, tape: _Received, kind: Provenance) -> Non
                 if repeat is not None and not frame.signals[value].weight_only:
                     frame.doubt("backward", value, repeat.reason)
                     part = part.widened(repeat.width_var)
-                tape.give(value, part, kind)
+                tape.give(value, part, kind, roots=_roots(frame, op, tape))
             return
         except (NoRuleError, ShapeError):
             pass
@@ -255,6 +290,21 @@ def _opaque_step(frame: Frame, op: Op, tape: _Received, kind: Provenance) -> Non
             )
     for value, g in found.items():
         tape.give(value, g, worst(kind, "empirical"))
+
+
+def _roots(frame: Frame, op: Op, tape: _Received) -> frozenset[int]:
+    """What the gradient of an op's operand is made of: nothing before it behind a fresh weight, or where it is a part.
+
+    Parts of a tensor do not overlap, so that they add up in their squares.
+    """
+    fresh = op.name in _PARTS or (op.name in _WEIGHTED and is_fresh(frame, op))
+    return frozenset() if fresh else tape.roots(op.outputs)
+
+
+_PARTS = frozenset(
+    ["getitem", "narrow", "select", "chunk", "split", "unbind", "index_select", "gather", "cat", "stack"]
+)
+_WEIGHTED = frozenset((*contractions.RULES, *convolution.RULES))
 
 
 def _bare(grads: Sequence[JointMoments | None]) -> list[JointMoments | None]:

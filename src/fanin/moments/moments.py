@@ -243,6 +243,15 @@ class JointMoments:
             kernel, sizes = kn.broadcast(m.kernel, start), (*m.sizes[:start], size, *m.sizes[start:])
         return replace(m, shape=shape, sizes=sizes, kernel=kernel, places=None)
 
+    def part(self, dim: int, start: int, size: int) -> JointMoments:
+        """A run of entries along a dimension, as large as it is there."""
+        run = self.resized(dim, size)
+        dim %= len(self.shape)
+        if self.places is None or self.places.dim != dim:
+            return replace(run, places=self.places)
+        share, places = self.places.part(start, size)
+        return replace(run.scaled(share**0.5), places=places)
+
     def summed(self, dims: Sequence[int], *, keepdim: bool = False, mean: bool = False) -> JointMoments:
         """Sum (or mean) over dimensions."""
         dims = sorted({d % max(len(self.shape), 1) for d in dims})

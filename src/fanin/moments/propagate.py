@@ -105,6 +105,7 @@ def propagate(
     cotangent: Cotangent = None,
     training: bool = False,
     seed: int = 0,
+    copies: Mapping[str, str] | None = None,
 ) -> MomentMap:
     """Moments of every tensor of a captured model, forward and (on request) backward.
 
@@ -121,6 +122,7 @@ def propagate(
             first output, at flat predictions; or moments by value index.
         training: whether dropout is on.
         seed: of the draws that sampled ops and softmax need.
+        copies: parameters of equal values that are not tied, each with the one that it is a copy of.
 
     Returns:
         A `MomentMap`.
@@ -156,7 +158,7 @@ def propagate(
         rng=np.random.default_rng(seed),
         seed=seed,
         training=training,
-        repeats=find_repeats(graph),
+        repeats=find_repeats(graph, copies or {}),
     )
     import torch
 

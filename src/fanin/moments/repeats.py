@@ -77,8 +77,12 @@ class Repeats:
     readings: Mapping[int, Sequence[Reading]]
 
 
-def find_repeats(graph: Graph) -> Repeats:
+def find_repeats(graph: Graph, copies: Mapping[str, str] | None = None) -> Repeats:
     """Which operations meet a weight again.
+
+    Args:
+        graph: the captured model.
+        copies: parameters that equal others, by name: they count as these.
 
     Example:
         >>> import torch
@@ -89,17 +93,27 @@ def find_repeats(graph: Graph) -> Repeats:
         [(2, '0.weight', 1)]
     """
     static = _static_values(graph)
-    every = {op.index: tuple(_readings(graph, op, static)) for op in graph.ops if op.outputs[0] not in static}
+    same = {graph.parameter(a).value: graph.parameter(b).value for a, b in (copies or {}).items() if _both(graph, a, b)}
+    every = {
+        op.index: tuple((same.get(p, p), dim) for p, dim in _readings(graph, op, static))
+        for op in graph.ops
+        if op.outputs and op.outputs[0] not in static
+    }
     counts = Counter(p for found in every.values() for p, _ in found)
     shared = {i: tuple(r for r in found if counts[r[0]] > 1) for i, found in every.items()}
     readings = {i: found for i, found in shared.items() if found}
     if not readings:
         return Repeats({}, {}, {})
     fresh = {i for i, found in every.items() if found and i not in readings}
-    live = [op for op in graph.ops if op.outputs[0] not in static]
+    live = [op for op in graph.ops if op.outputs and op.outputs[0] not in static]
     forward = _along(graph, readings, fresh, live, back=False)
     backward = _along(graph, readings, fresh, live[::-1], back=True)
     return Repeats(forward, backward, readings)
+
+
+def _both(graph: Graph, *names: str) -> bool:
+    known = {n for p in graph.parameters.values() for n in (p.name, *p.aliases)}
+    return all(n in known for n in names)
 
 
 def _static_values(graph: Graph) -> set[int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,6 +17,7 @@ from fanin.text.paths import group_paths
 
 __all__ = [
     "Departure",
+    "Silence",
     "activation_of",
     "codes_by_site",
     "departures",
@@ -26,6 +28,7 @@ __all__ = [
     "not_run_by_reason",
     "parameters_by_site",
     "ratio_of",
+    "silences",
     "sites_of",
     "size_of",
     "trial_rows",
@@ -131,6 +134,35 @@ def departures(sites: Sequence[Site]) -> tuple[Departure, ...]:
             z=max((z for _, z in found), key=abs),
         )
         for (assumption, backward), found in far.items()
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Silence:
+    """Operations of which nothing is predicted, for one reason. `what` is "signals" or "gradients"."""
+
+    reason: str
+    what: str
+    where: str
+
+
+_MOST_SILENCES = 4  # the JSON has the reason at every operation
+
+
+def silences(sites: Sequence[Site]) -> tuple[Silence, ...]:
+    """Where theory expects no value, by the reason: the first few reasons."""
+    found: dict[tuple[str, bool], list[str]] = {}
+    for site in sites:
+        for why, backward in ((site.unpredicted, False), (site.unpredicted_backward, True)):
+            if why:
+                found.setdefault((why, backward), []).append(site.path or site.module_class)
+    return tuple(
+        Silence(
+            reason=one_line(why),
+            what="gradients" if backward else "signals",
+            where=_together(tuple(dict.fromkeys(paths)), 160),
+        )
+        for (why, backward), paths in itertools.islice(found.items(), _MOST_SILENCES)
     )
 
 

@@ -24,6 +24,7 @@ from fanin.report.rows import (
     not_run_by_reason,
     parameters_by_site,
     ratio_of,
+    silences,
     size_of,
     trial_rows,
     where,
@@ -229,6 +230,8 @@ def _layers(result: CheckResult, limit: int | None, width: int, write: _Write) -
             f"errors. Assumption that does not hold there: {part.assumption}"
         )
         yield Text(write(words), style="dim")
+    for quiet in silences(sites):
+        yield Text(write(f"no prediction of {quiet.what} at {quiet.where}: {quiet.reason}"), style="dim")
     if len(shown) < len(sites):
         yield Text(f"{len(sites) - len(shown)} more layers in the JSON and HTML reports", style="dim")
     yield Text()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 from fanin.graph.ir import Op
 from fanin.moments.backward.common import added, received, unbroadcast
@@ -25,19 +24,10 @@ def _joined(frame: Frame, op: Op, grads: Sequence[JointMoments | None]) -> Mappi
         if not frame.graph.value(t.index).numel:
             continue  # an empty cache, of whatever rank
         shape = frame.graph.value(t.index).shape
-        part = _run(g, dim, start, 1 if op.name == "stack" else shape[dim]).reshaped(shape)
+        part = g.part(dim, start, 1 if op.name == "stack" else shape[dim]).reshaped(shape)
         start += 1 if op.name == "stack" else shape[dim]
         out[t.index] = added([out[t.index], part]) if t.index in out else part
     return out
-
-
-def _run(g: JointMoments, dim: int, start: int, size: int) -> JointMoments:
-    """A run of entries along a dimension, as large as it is there."""
-    run = g.resized(dim, size)
-    if g.places is None or g.places.dim != dim:
-        return replace(run, places=None if size == 1 and g.places is None else g.places)
-    share, places = g.places.part(start, size)
-    return replace(run.scaled(share**0.5), places=places)
 
 
 def _upsampled(frame: Frame, op: Op, grads: Sequence[JointMoments | None]) -> Mapping[int, JointMoments]:

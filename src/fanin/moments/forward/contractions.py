@@ -13,7 +13,7 @@ from fanin.moments.frame import Frame, NoRuleError
 from fanin.moments.moments import JointMoments
 from fanin.moments.signal import Signal
 
-__all__ = ["RULES", "SPECS", "EinsumCall", "finished", "matmul_equation"]
+__all__ = ["RULES", "SPECS", "EinsumCall", "finished", "is_fresh", "matmul_equation"]
 
 _BATCH = "ABCDEFGH"
 

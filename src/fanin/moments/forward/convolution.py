@@ -241,7 +241,8 @@ def _convolved(frame: Frame, op: Op, out: JointMoments, x: JointMoments, shape: 
     few = 2.0 / max(
         1, math.prod(frame.graph.value(op.inputs[1]).shape[:2])
     )  # the taps of a kernel read nearly the same
-    out = replace(out, spread=out.own_var + few)
+    inputs = max(1, frame.graph.value(op.inputs[1]).shape[1])
+    out = replace(out, spread=out.own_var + few, overlap=min(max(x.overlap, 1.0 / inputs) + 1.0 / shape[-n - 1], 1.0))
     return finished(frame, op, out)
 
 

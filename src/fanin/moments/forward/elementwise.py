@@ -282,7 +282,27 @@ def image_of(frame: Frame, op: Op, source: int, shape: tuple[int, ...]) -> tuple
     image = source_image(frame, chain_function(frame, op, source), source)
     if image.lost > 0.5:
         raise NoRuleError("the function is not finite on most of its Gaussian")
-    return imaged(m, image), image.positive
+    return imaged(m, image).widened(_bent(frame, op, source, m, image)), image.positive
+
+
+def _bent(frame: Frame, op: Op, source: int, m: JointMoments, image: GaussianImage) -> float:
+    """Variance of the log second moment of a function, whose source has another size at each place and unit.
+
+    Places differ in size as what is mapped there does, by 2 / n in q for maps of n independent numbers and more for
+    the outputs of rectifiers; E f^2 takes up half of it times its own bend a (a - 1), with f^2 ~ q^a. A rectifier has
+    a = 1 and no bend.
+    """
+    unlike = min(m.overlap, _MOST_OVERLAP)
+    if unlike == 0.0 or image.second <= 0.0 or is_positive(frame, source):
+        return 0.0
+    step = 0.1
+    wider = gaussian_image(chain_function(frame, op, source), mean=m.mean, var=m.entry_var * (1.0 + step))
+    power = math.log(max(wider.second, 1e-300) / image.second) / math.log1p(step)
+    return float(min(_UNLIKE * unlike * power * (power - 1.0), 1.0) ** 2) if math.isfinite(power) else 0.0
+
+
+_MOST_OVERLAP = 0.25
+_UNLIKE = 2.5
 
 
 def imaged(m: JointMoments, image: GaussianImage) -> JointMoments:

@@ -61,7 +61,7 @@ def largest_of_windows(m: JointMoments, f: Function, taps: int, shape: tuple[int
         if i not in live:
             kernel = np.take(kernel, 1, axis=i)
     made = JointMoments(shape=sizes, sizes=tuple(sizes[i] for i in live), mean=mean, kernel=kernel)
-    return replace(made.reshaped(shape), width_var=m.width_var)
+    return replace(made.reshaped(shape), width_var=m.width_var + m.own_var)
 
 
 def _with_all_axes(kernel: Array, m: JointMoments) -> Array:
@@ -143,7 +143,7 @@ def pooling_windows(frame: Frame, op: Op) -> list[TapWindow]:
 
 def _avg_pool(frame: Frame, op: Op) -> Signal:
     x = frame.moments(op.arg(0, "input"))
-    return frame.made(op, averaged(x, pooling_windows(frame, op), frame.graph.value(op.output).shape))
+    return frame.made(op, averaged(x, pooling_windows(frame, op), frame.graph.value(op.output).shape), leaf=False)
 
 
 def averaged(x: JointMoments, windows: Sequence[TapWindow], shape: tuple[int, ...]) -> JointMoments:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -68,19 +69,22 @@ def _pieces(frame: Frame, op: Op) -> list[Signal]:
     shapes = [frame.graph.value(v).shape for v in op.outputs]
     if op.name == "unbind":
         dim = int(op.arg(1, "dim", 0)) % len(m.shape)
-        rest = m.resized(dim, 1)
-        return frame.selection(op, [_viewed(frame, op, rest.reshaped(s)) for s in shapes])
+        return frame.selection(op, [_viewed(frame, op, m.part(dim, i, 1).reshaped(s)) for i, s in enumerate(shapes)])
     dim = int(op.arg(2, "dim", 0)) % len(m.shape)
-    return frame.selection(op, [_viewed(frame, op, m.resized(dim, s[dim])) for s in shapes])
+    starts = itertools.accumulate((s[dim] for s in shapes), initial=0)
+    parts = [m.part(dim, start, s[dim]) for start, s in zip(starts, shapes, strict=False)]
+    return frame.selection(op, [_viewed(frame, op, part) for part in parts])
 
 
 def _narrowed(frame: Frame, op: Op) -> Signal:
     m = _source(frame, op)
     shape = frame.graph.value(op.output).shape
     dim = int(op.arg(1, "dim", 0)) % len(m.shape)
+    start = op.arg(2, "index" if op.name == "select" else "start", 0)
+    start = start % m.shape[dim] if isinstance(start, int) else 0
     if op.name == "select":
-        return frame.selection(op, [_viewed(frame, op, m.resized(dim, 1).reshaped(shape))])[0]
-    return frame.selection(op, [_viewed(frame, op, m.resized(dim, shape[dim]))])[0]
+        return frame.selection(op, [_viewed(frame, op, m.part(dim, start, 1).reshaped(shape))])[0]
+    return frame.selection(op, [_viewed(frame, op, m.part(dim, start, shape[dim]))])[0]
 
 
 def _getitem(frame: Frame, op: Op) -> Signal:
@@ -98,11 +102,11 @@ def _getitem(frame: Frame, op: Op) -> Signal:
         if item is Ellipsis:
             dim += len(m.shape) - used
             continue
-        size = 1 if isinstance(item, int) else len(range(*_slice(item).indices(m.shape[dim])))
-        if size == 0:
+        taken = [item % m.shape[dim]] if isinstance(item, int) else range(*_slice(item).indices(m.shape[dim]))
+        if len(taken) == 0:
             raise NoRuleError("an empty slice")
-        if size != m.shape[dim]:
-            m = m.resized(dim, size)
+        if len(taken) != m.shape[dim]:
+            m = m.part(dim, min(taken), len(taken))
         dim += 1
     made = _viewed(frame, op, m.reshaped(frame.graph.value(op.output).shape))
     if math.prod(m.shape) == math.prod(_source(frame, op).shape):
