@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -38,6 +39,7 @@ class Pass:
         accumulate: the model allows `.backward()` only.
         ends: the sites that the objective and values outside torch are made of.
         cotangents: gradient at every output, by its path in what the model returned.
+        along: share of that gradient's energy that is a multiple of the output itself, by the same path.
         seconds: spent, by part.
         missing: quantity -> why it could not be measured.
     """
@@ -50,6 +52,7 @@ class Pass:
     accumulate: bool = False
     ends: tuple[int, ...] = ()
     cotangents: dict[str, torch.Tensor | None] = field(default_factory=dict)
+    along: dict[str, float] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     missing: dict[str, str] = field(default_factory=dict)
 
@@ -98,14 +101,29 @@ def _watch(output: Any, result: Pass) -> None:
     The virtual step sends it back again through fewer samples, and the backward prediction starts from it. The hook
     knows the gradients alone: torch keeps it with the graph, which would keep the whole pass, which keeps the graph.
     """
-    cotangents = result.cotangents
+    cotangents, along = result.cotangents, result.along
     for path, tensor in _differentiable(output).items():
-        cotangents[path] = None
+        cotangents[path], own = None, tensor.detach()
 
-        def keep(gradient: torch.Tensor, path: str = path) -> None:
+        def keep(gradient: torch.Tensor, path: str = path, own: torch.Tensor = own) -> None:
             cotangents[path] = gradient.detach()
+            along[path] = _share_along(gradient.detach(), own)
 
         tensor.register_hook(keep)  # type: ignore[no-untyped-call]
+
+
+def _share_along(gradient: torch.Tensor, output: torch.Tensor) -> float:
+    """Share of a gradient's energy along the output, row by row of the last dimension, beyond that of chance."""
+    if not output.dim() or output.shape[-1] < 2 or gradient.shape != output.shape or not gradient.is_floating_point():
+        return 0.0
+    g, y = _dense_or_same(gradient).double(), output.double()
+    along = (g * y).sum(-1).square() / y.square().sum(-1).clamp_min(1e-300)
+    share = float(along.sum() / g.square().sum().clamp_min(1e-300)) - 1.0 / output.shape[-1]
+    return min(max(share, 0.0), 1.0) if math.isfinite(share) else 0.0
+
+
+def _dense_or_same(gradient: torch.Tensor) -> torch.Tensor:
+    return gradient.to_dense() if gradient.is_sparse else gradient
 
 
 def _kept(x: torch.Tensor | None) -> torch.Tensor | None:

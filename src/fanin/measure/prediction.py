@@ -25,8 +25,8 @@ _FORWARD = "mean field (arXiv 1606.05340, 1803.01719)"
 _BACKWARD = "mean field from the measured gradient at the outputs (arXiv 1611.01232, 1803.01719)"
 _FAR = 5.0  # standard errors from which an assumption is said to fail
 _MOST_SE = 1.0  # standard error of ln(rms) from which nothing is claimed: a factor of e either way
-_LEAST_SE = 0.01  # added to every error: borders, and units of unlike sizes behind a function that bends
-_LEAST_SE_EXACT = 0.003  # where a norm sets the size
+_LEAST_SE = 0.006  # added to every error: borders, and units of unlike sizes behind a function that bends
+_LEAST_SE_EXACT = 0.002  # where a norm sets the size
 _LEAST_SE_BACKWARD = 0.03  # added to a gradient's: what joins and norms add to its error is not followed
 _ALIKE = "weights are independent of what they read, and all entries of one tensor have one law"
 _INDEPENDENT = "gradients are independent of the signals that they are multiplied with, and have one law in all places"
@@ -42,6 +42,7 @@ def with_predictions(
     sites: Sequence[Site],
     *,
     cotangents: Mapping[str, torch.Tensor] | None = None,
+    along: Mapping[str, float] | None = None,
     copies: Mapping[str, str] | None = None,
 ) -> tuple[tuple[Site, ...], dict[str, str]]:
     """The sites with `predicted` and `predicted_backward` filled in where theory knows them, and why not elsewhere.
@@ -56,6 +57,7 @@ def with_predictions(
         sites: what was measured.
         cotangents: measured gradient at each output, by its path in what the model returned; without any there is no
             backward prediction.
+        along: share of that gradient's energy that is a multiple of the output itself, by the same path.
         copies: weights of equal values that are not tied, each with the one that it is a copy of: a way that meets
             both meets one weight twice.
 
@@ -65,7 +67,7 @@ def with_predictions(
         takes its statistics from too few values.
     """
     try:
-        moments = _followed(model, graph, cotangents or {}, copies or {})
+        moments = _followed(model, graph, cotangents or {}, along or {}, copies or {})
     except FaninError as error:
         return tuple(sites), {"prediction": str(error)}
     except Exception as error:  # a fault of fanin's own, which must not cost the user the measurements
@@ -116,15 +118,26 @@ def _faults(defects: Sequence[Defect]) -> str:
 
 
 def _followed(
-    model: torch.nn.Module, graph: Graph, cotangents: Mapping[str, torch.Tensor], copies: Mapping[str, str]
+    model: torch.nn.Module,
+    graph: Graph,
+    cotangents: Mapping[str, torch.Tensor],
+    along: Mapping[str, float],
+    copies: Mapping[str, str],
 ) -> MomentMap:
     """Moments of everything, forward from the inputs and backward from what the outputs received."""
     from fanin.moments import propagate, read_weights
     from fanin.moments.frame import measured
 
     received = {o.value: measured(cotangents[o.path]) for o in graph.outputs if o.path in cotangents}
-    weights = read_weights(model)
-    return propagate(graph, weights, "example", cotangent=received or None, training=model.training, copies=copies)
+    return propagate(
+        graph,
+        read_weights(model),
+        "example",
+        cotangent=received or None,
+        training=model.training,
+        copies=copies,
+        along={o.value: along[o.path] for o in graph.outputs if o.path in along},
+    )
 
 
 def _by_call(moments: MomentMap) -> Mapping[tuple[str, str], list[int]]:

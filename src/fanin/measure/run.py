@@ -112,7 +112,9 @@ def _predicted(task: MeasureTask, done: Pass, found: Measurements, graph: Graph 
         return replace(found, missing={**found.missing, "prediction": why_not}) if why_not else found
     begun = time.perf_counter()
     copies = {p.path: p.same_as for p in found.parameters if p.same_as}
-    sites, unpredicted = with_predictions(task.model, graph, found.sites, cotangents=received(done), copies=copies)
+    sites, unpredicted = with_predictions(
+        task.model, graph, found.sites, cotangents=received(done), along=done.along, copies=copies
+    )
     done.seconds["prediction"] += time.perf_counter() - begun
     return replace(found, sites=sites, missing={**found.missing, **unpredicted})
 

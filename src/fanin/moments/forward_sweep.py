@@ -221,7 +221,7 @@ def _sampled_signal(frame: Frame, op: Op, tensors: Sequence[Any]) -> Signal:
         return replace(base, moments=None, numbers=first)
     draws = [measured(t) for t in tensors]
     known = [s.moments.width_var for v in op.inputs if (s := frame.signals[v]).moments is not None]
-    moments = mean_of(draws).widened(max(known, default=0.0) + _scatter(draws))
+    moments = mean_of(draws).widened(max(known, default=0.0) + _scatter(draws) + frame.in_common.get(op.index, 0.0))
     positive = all(bool((t >= 0).all()) for t in tensors)
     return replace(frame.made(op, moments, leaf=False, kind="empirical"), positive=positive)
 

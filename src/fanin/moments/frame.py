@@ -80,6 +80,8 @@ class Frame:
         same: that value, for every later one that selects the same entries.
         ensembles: tensors drawn so far, one dictionary a draw, so that what is drawn together stays together.
         repeats: the operations that meet a weight again.
+        along: squared correlation of the gradient that an output receives with the output itself, by value.
+        in_common: what sampling a sum leaves unknown, as a variance of its log second moment, by operation.
         doubts: why a formula does not hold, by direction and value, at the values where that begins.
     """
 
@@ -95,6 +97,8 @@ class Frame:
     same: dict[int, int] = field(default_factory=dict)
     ensembles: list[DrawnTensors] = field(default_factory=list)
     repeats: Repeats = field(default_factory=lambda: Repeats({}, {}, {}))
+    along: Mapping[int, float] = field(default_factory=dict)
+    in_common: dict[int, float] = field(default_factory=dict)
     doubts: dict[tuple[Direction, int], str] = field(default_factory=dict)
 
     # ------------------------------------------------------------------ asking

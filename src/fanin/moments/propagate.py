@@ -106,6 +106,7 @@ def propagate(
     training: bool = False,
     seed: int = 0,
     copies: Mapping[str, str] | None = None,
+    along: Mapping[int, float] | None = None,
 ) -> MomentMap:
     """Moments of every tensor of a captured model, forward and (on request) backward.
 
@@ -122,6 +123,8 @@ def propagate(
             first output, at flat predictions; or moments by value index.
         training: whether dropout is on.
         seed: of the draws that sampled ops and softmax need.
+        along: squared correlation of what an output receives with the output itself, by value index: a squared error's
+            gradient is a multiple of output less target, and a norm passes nothing on along its own output.
         copies: parameters of equal values that are not tied, each with the one that it is a copy of.
 
     Returns:
@@ -159,6 +162,7 @@ def propagate(
         seed=seed,
         training=training,
         repeats=find_repeats(graph, copies or {}),
+        along=along or {},
     )
     import torch
 

@@ -44,10 +44,24 @@ def _contracted(frame: Frame, op: Op, grads: Sequence[JointMoments | None]) -> M
     out = {}
     for i, template in enumerate(spec.operands):
         if isinstance(template, Ref) and frame.graph.value(template.index).is_float:
-            out[template.index] = _of_logits(frame, op, spec, i, operand_gradient(frame, spec, i, g))
+            out[template.index] = _of_output(
+                frame, op, i, _of_logits(frame, op, spec, i, operand_gradient(frame, spec, i, g))
+            )
     if isinstance(spec.bias, Ref):
         out[spec.bias.index] = unbroadcast(g, frame.graph.value(spec.bias.index).shape).scaled(spec.beta)
     return out
+
+
+def _of_output(frame: Frame, op: Op, which: int, g: JointMoments) -> JointMoments:
+    """The gradient with a wider error where what the output receives is made of the output: W^T (W h - y)."""
+    along = frame.along.get(op.output, 0.0)
+    if which != 0 or along < _ALONG or op.name != "linear":
+        return g
+    rows, inputs = frame.graph.value(op.inputs[1]).shape[0], frame.graph.value(op.inputs[1]).shape[-1]
+    return g.widened(math.log1p(along * rows / inputs) ** 2)
+
+
+_ALONG = 0.05
 
 
 def _of_logits(frame: Frame, op: Op, spec: EinsumCall, which: int, g: JointMoments) -> JointMoments:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from fanin.graph.ir import Op
 from fanin.moments.backward.common import received
-from fanin.moments.forward.convolution import TapWindow, living_taps, window_sum
+from fanin.moments.forward.convolution import TapWindow, channel_energies, living_taps, window_sum
 from fanin.moments.frame import Frame
 from fanin.moments.moments import JointMoments
+from fanin.moments.places import made, multiplied
 
 __all__ = ["RULES"]
 
@@ -29,11 +31,21 @@ def _convolution(frame: Frame, op: Op, grads: Sequence[JointMoments | None]) -> 
     windows = [v.reversed(size) for v, size in zip(windows, full[2:], strict=True)]
     groups = int(op.arg(6, "groups", 1))
     back = window_sum(gs, w, windows, groups=groups, transposed=not transposed, out_shape=full)
-    out = {op.inputs[0]: back.reshaped(x.shape), op.inputs[1]: _weight(gs, x.reshaped(full), whole, windows, groups)}
+    back = _by_channel(frame, op, x, g, back.reshaped(x.shape), n)
+    out = {op.inputs[0]: back, op.inputs[1]: _weight(gs, x.reshaped(full), whole, windows, groups)}
     bias = op.ref(2, "bias")
     if bias is not None:
         out[bias] = gs.summed([0, *range(2, n + 2)])
     return out
+
+
+def _by_channel(frame: Frame, op: Op, x: JointMoments, g: JointMoments, back: JointMoments, n: int) -> JointMoments:
+    """The gradient before a depthwise convolution, whose channels multiply by their own few taps."""
+    energies, dim = channel_energies(frame, op, x), len(x.shape) - n - 1
+    if energies is None or energies.size != back.shape[dim]:
+        return back
+    gain, places = multiplied([made(dim, energies), g.places])
+    return replace(back.scaled(gain**0.5), places=places)
 
 
 def _weight(

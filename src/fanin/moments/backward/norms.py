@@ -61,8 +61,13 @@ def _layer_norm(frame: Frame, op: Op, grads: Sequence[JointMoments | None]) -> M
     dims = list(range(len(x.shape) - len(tuple(op.arg(1, "normalized_shape"))), len(x.shape)))
     x_hat = normalised(x, dims, eps=eps, centre=centre)
     g, out = _affine_parts(frame, op, g, x_hat, op.ref(2, "weight"), op.ref(3, "bias") if centre else None, None)
-    out[op.inputs[0]] = _normalised(x, g, dims, eps=eps, centre=centre)
+    out[op.inputs[0]] = _normalised(x, g, dims, eps=eps, centre=centre).scaled(_across(frame, op))
     return out
+
+
+def _across(frame: Frame, op: Op) -> float:
+    """What is left of a gradient that is partly a multiple of the norm's own output."""
+    return math.sqrt(max(1.0 - frame.along.get(op.output, 0.0), 0.0))
 
 
 def _batch_norm(frame: Frame, op: Op, grads: Sequence[JointMoments | None]) -> Mapping[int, JointMoments]:

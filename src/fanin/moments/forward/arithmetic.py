@@ -133,9 +133,24 @@ def _add(frame: Frame, op: Op, sign: float) -> Signal:
 
 
 def _sum_of(frame: Frame, op: Op, terms: Sequence[tuple[Any, float]]) -> Signal:
-    if _entangled(frame, [t for t, _ in terms]):
+    templates = [t for t, _ in terms]
+    if not _entangled(frame, templates):
+        return combined(frame, op, terms)
+    try:
         return elementwise(frame, op)
-    return combined(frame, op, terms)
+    except NoRuleError:
+        frame.in_common[op.index] = _in_common([frame.moments(t).second_moment * w * w for t, w in terms])
+        raise
+
+
+def _in_common(energies: Sequence[float]) -> float:
+    """Variance of the log second moment of a sum of terms that share what they are made of, which is then sampled.
+
+    The kernel knows how alike two places are on average, not which places.
+    """
+    total = sum(energies)
+    twice = sum(e**0.5 for e in energies) ** 2 - total
+    return math.log1p(twice / total) ** 2 if total > 0.0 and math.isfinite(total) else 0.0
 
 
 def _entangled(frame: Frame, templates: Sequence[Any]) -> bool:

@@ -171,9 +171,11 @@ def _contracted(frame: Frame, op: Op) -> Signal:
         frame.moments(spec.bias)
     shape = frame.graph.value(op.output).shape
     out = contraction(spec.equation, [frame.moments(t) for t in spec.operands], shape).scaled(spec.alpha)
-    overlap, rows = _overlap(frame, spec)
-    spread = spread_of(frame, op, spec, out.own_var + 2.0 * overlap / rows)
-    out = replace(out, width_var=width_of(frame, spec.operands), spread=spread, overlap=min(overlap + 1.0 / rows, 1.0))
+    overlap, inputs, rows = _overlap(frame, spec)
+    few = 2.0 * max(overlap - 1.0 / inputs, 0.0) / rows  # of as many directions as inputs, the weights' size tells all
+    spread = spread_of(frame, op, spec, out.own_var + few)
+    overlap = min(max(overlap, 1.0 / inputs) + 1.0 / rows, 1.0)
+    out = replace(out, width_var=width_of(frame, spec.operands), spread=spread, overlap=overlap)
     if spec.bias is not None and spec.beta != 0.0:
         bias = frame.moments(spec.bias).scaled(spec.beta)
         out = summed_up(out, bias)
@@ -202,8 +204,8 @@ def spread_of(frame: Frame, op: Op, spec: EinsumCall, given: float) -> float | N
     return given if weights else None
 
 
-def _overlap(frame: Frame, spec: EinsumCall) -> tuple[float, int]:
-    """Mean squared correlation of two rows before one matrix maps them, and how many rows that matrix has.
+def _overlap(frame: Frame, spec: EinsumCall) -> tuple[float, int, int]:
+    """Mean squared correlation of two rows before one matrix maps them, and the matrix's inputs and outputs.
 
     Rows of n numbers have 1 / n at least; those that came through a narrower layer have more. The few directions they
     have leave the result's mean square to as few draws, though that of the weights is known.
@@ -211,13 +213,13 @@ def _overlap(frame: Frame, spec: EinsumCall) -> tuple[float, int]:
     terms, _, right = spec.equation.partition("->")
     weights = [i for i, t in enumerate(spec.operands) if frame.signal(t).weight_only]
     if len(spec.operands) != 2 or len(weights) != 1:
-        return 0.0, 1
+        return 0.0, 1, 1
     own = terms.split(",")
     sizes = dict(zip(own[weights[0]], frame.moments(spec.operands[weights[0]]).shape, strict=True))
     x = frame.moments(spec.operands[1 - weights[0]])
     summed = math.prod(n for letter, n in sizes.items() if letter not in right)
     kept = math.prod(n for letter, n in sizes.items() if letter in right)
-    return max(x.overlap, 1.0 / max(summed, 1)), max(kept, 1)
+    return x.overlap, max(summed, 1), max(kept, 1)
 
 
 def _grouped_mm(frame: Frame, op: Op) -> Signal:

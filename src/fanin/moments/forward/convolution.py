@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -16,9 +15,19 @@ from fanin.moments.forward.contractions import finished
 from fanin.moments.frame import Frame
 from fanin.moments.kernel import Array
 from fanin.moments.moments import JointMoments
+from fanin.moments.places import made
 from fanin.moments.signal import Signal
 
-__all__ = ["RULES", "TapWindow", "convolution_windows", "each", "living_taps", "tap_counts", "window_sum"]
+__all__ = [
+    "RULES",
+    "TapWindow",
+    "channel_energies",
+    "convolution_windows",
+    "each",
+    "living_taps",
+    "tap_counts",
+    "window_sum",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,12 +247,33 @@ def _convolved(frame: Frame, op: Op, out: JointMoments, x: JointMoments, shape: 
         b = frame.moments(bias)
         out = summed_up(out, b.reshaped((*b.shape, *(1,) * n)))
     out = replace(out.reshaped(shape), width_var=x.width_var + x.own_var)
-    few = 2.0 / max(
-        1, math.prod(frame.graph.value(op.inputs[1]).shape[:2])
-    )  # the taps of a kernel read nearly the same
-    inputs = max(1, frame.graph.value(op.inputs[1]).shape[1])
-    out = replace(out, spread=out.own_var + few, overlap=min(max(x.overlap, 1.0 / inputs) + 1.0 / shape[-n - 1], 1.0))
+    rows, inputs = frame.graph.value(op.inputs[1]).shape[:2]
+    alike = _likeness_of_places(x, n) ** 2 + max(x.overlap - 1.0 / max(inputs, 1), 0.0)
+    overlap = min(max(x.overlap, 1.0 / max(inputs, 1)) + 1.0 / max(rows, 1), 1.0)
+    energies = channel_energies(frame, op, x)
+    places = None if energies is None else made(len(shape) - n - 1, energies)
+    out = replace(out, spread=out.own_var + 2.0 * alike / max(rows, 1), overlap=overlap, places=places)
     return finished(frame, op, out)
+
+
+def channel_energies(frame: Frame, op: Op, x: JointMoments) -> Array | None:
+    """Mean square of each channel of a depthwise convolution, up to one factor; None for any other, or without numbers.
+
+    A channel has its own few taps alone, so that channels differ in size: a batch norm that divides each by its own
+    passes a gradient on that grows by E[1 / s^2] E[s^2].
+    """
+    numbers = frame.numbers(op.arg(1, "weight"))
+    if numbers is None or "transpose" in op.name or numbers.shape[1] != 1 or int(op.arg(6, "groups", 1)) == 1:
+        return None
+    taps = as_array(numbers.detach().cpu().double()).reshape(numbers.shape[0], -1)
+    c = float(np.clip(_likeness_of_places(x, int(op.name[-2])), 0.0, 1.0)) if taps.shape[1] > 1 else 0.0
+    return np.asarray((1.0 - c) * np.square(taps).sum(axis=1) + c * np.square(taps.sum(axis=1)))
+
+
+def _likeness_of_places(x: JointMoments, n: int) -> float:
+    """Correlation of two places of a channel: the taps of a kernel that reads places alike are one number's worth."""
+    dims = [d for d in range(len(x.shape) - n, len(x.shape)) if x.shape[d] != 1]
+    return (x.pair(*dims) - x.mean**2) / x.entry_var if dims and x.entry_var > 0.0 else 1.0
 
 
 RULES = dict.fromkeys((f"conv{t}{n}d" for t in ("", "_transpose") for n in (1, 2, 3)), _convolution)
