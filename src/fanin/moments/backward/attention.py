@@ -9,7 +9,7 @@ from dataclasses import replace
 from fanin.graph.ir import Op
 from fanin.moments.algebra import contraction
 from fanin.moments.backward.common import crowded, received, unbroadcast
-from fanin.moments.forward.attention import heads_like, operands, softmax_moments
+from fanin.moments.forward.attention import heads_like, operands, softmax_moments, weights_dropped
 from fanin.moments.frame import Frame, mean_of
 from fanin.moments.moments import JointMoments
 
@@ -25,9 +25,11 @@ def _sdpa(frame: Frame, op: Op, grads: Sequence[JointMoments | None]) -> Mapping
     wide_k, wide_v = heads_like(q, k), heads_like(q, v)
     square = (*g.shape[:-1], k.shape[-2])
     logits = contraction(f"{lead}qd,{lead}kd->{lead}qk", [q, wide_k], square).scaled(scale)
-    weights = softmax_moments(logits, mask, frame.rng)
+    weights, dropped = softmax_moments(logits, mask, frame.rng), weights_dropped(frame, op)
+    weights = weights if dropped is None else dropped.applied(weights)
     to_v = contraction(f"{lead}qk,{lead}qd->{lead}kd", [weights, g], (*g.shape[:-2], *v.shape[-2:]))
     to_weights = contraction(f"{lead}qd,{lead}kd->{lead}qk", [g, wide_v], square)
+    to_weights = to_weights if dropped is None else dropped.passed_back(to_weights)
     to_logits = softmax_moments(logits, mask, frame.rng, gradient=to_weights).scaled(scale)
     to_q = contraction(f"{lead}qk,{lead}kd->{lead}qd", [to_logits, wide_k], q.shape)
     to_k = contraction(f"{lead}qk,{lead}qd->{lead}kd", [to_logits, q], (*g.shape[:-2], *k.shape[-2:]))

@@ -14,12 +14,13 @@ from fanin.graph.ir import Op
 from fanin.graph.recording.replay import run
 from fanin.memory import as_array
 from fanin.moments.algebra import contraction
+from fanin.moments.forward.dropout import Mask
 from fanin.moments.frame import SAMPLE_CAP, DrawnTensors, Frame, NoRuleError, mean_of
 from fanin.moments.kernel import Array
 from fanin.moments.moments import JointMoments
 from fanin.moments.signal import Signal
 
-__all__ = ["RULES", "attended", "heads_like", "operands", "softmax_moments"]
+__all__ = ["RULES", "attended", "heads_like", "operands", "softmax_moments", "weights_dropped"]
 
 _BUDGET = 1 << 16
 _ROWS = 48  # queries drawn of a long sequence
@@ -90,15 +91,40 @@ def additive(mask: Any) -> Array:
 
 
 def attended(
-    q: JointMoments, k: JointMoments, v: JointMoments, *, scale: float, mask: Array | None, rng: np.random.Generator
+    q: JointMoments,
+    k: JointMoments,
+    v: JointMoments,
+    *,
+    scale: float,
+    mask: Array | None,
+    rng: np.random.Generator,
+    dropped: Mask | None = None,
 ) -> tuple[JointMoments, JointMoments]:
-    """Attention weights and output of independent queries, keys and values (..., tokens, features)."""
+    """Attention weights and output of queries, keys and values (..., tokens, features), weights dropped by `dropped`.
+
+    Values are independent of queries and keys but for what keys and values share: both are maps of the same tokens, so
+    that a query draws the values of tokens like it. That adds the variance of its logits over features to the square of
+    the output, beside the sum of squared weights that independent values give.
+    """
     rank = len(q.shape)
     lead = "ABCDEF"[: rank - 2]
     logits = contraction(f"{lead}qd,{lead}kd->{lead}qk", [q, k], (*_lead(q, k), q.shape[-2], k.shape[-2])).scaled(scale)
     weights = softmax_moments(logits, mask, rng)
+    weights = weights if dropped is None else dropped.applied(weights)
     out = contraction(f"{lead}qk,{lead}kd->{lead}qd", [weights, v], (*_lead(q, v), q.shape[-2], v.shape[-1]))
-    return weights, replace(out, width_var=v.width_var + v.own_var)
+    drawn = _drawn_to(logits, weights, math.prod(k.shape[-1:]) * (k.shape[-3] if rank > 3 else 1))
+    return weights, replace(
+        out.scaled((1.0 + drawn) ** 0.5), width_var=v.width_var + v.own_var + math.log1p(drawn) ** 2
+    )
+
+
+def _drawn_to(logits: JointMoments, weights: JointMoments, features: int) -> float:
+    """What values of tokens like the query add to the output's energy, relative to that of independent values."""
+    keys = logits.shape[-1]
+    spread = logits.second_moment - logits.pair(len(logits.shape) - 1) if keys > 1 else 0.0
+    squares = keys * weights.second_moment
+    drawn = max(spread, 0.0) / (max(features, 1) * squares) if squares > 0.0 else 0.0
+    return drawn if math.isfinite(drawn) else 0.0
 
 
 def _lead(a: JointMoments, b: JointMoments) -> tuple[int, ...]:
@@ -121,8 +147,18 @@ def operands(frame: Frame, op: Op) -> tuple[JointMoments, JointMoments, JointMom
 
 def _sdpa(frame: Frame, op: Op) -> Signal:
     q, k, v, mask, scale = operands(frame, op)
-    _, out = attended(q, heads_like(q, k), heads_like(q, v), scale=scale, mask=mask, rng=frame.rng)
+    wide_k, wide_v = heads_like(q, k), heads_like(q, v)
+    dropped = weights_dropped(frame, op)
+    _, out = attended(q, wide_k, wide_v, scale=scale, mask=mask, rng=frame.rng, dropped=dropped)
     return frame.made(op, out)
+
+
+def weights_dropped(frame: Frame, op: Op) -> Mask | None:
+    """The dropout that a fused attention applies to its weights; None for none."""
+    p = float(op.arg(4, "dropout_p", 0.0))
+    if not frame.training or p == 0.0:
+        return None
+    return Mask(1.0 - p, 0.0, 0.0 if p == 1.0 else 1.0 / (1.0 - p), 0.0, channels=False)
 
 
 def _expected_mask(frame: Frame, template: Any) -> Array:
