@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 from typing import Any
 
@@ -16,6 +17,7 @@ __all__ = ["bend", "is_bounded", "is_odd", "mirror_slope", "moments_of"]
 
 _GRID: npt.NDArray[np.float64] = np.linspace(-6.0, 6.0, 241)
 _EXACT = 1e-5  # relative; models compute some constants in float32
+_LINEAR = 1e-3  # distance from a line that no signal notices
 _FAR = 40.0  # where the slope of f(x) - f(-x) is taken
 _NEARLY = 0.25  # distance from a line up to which mirroring trained better: 0.20 for Mish, 0.6 for ELU
 
@@ -47,8 +49,9 @@ def _values(activation: FoundActivation) -> tuple[npt.NDArray[np.float64], npt.N
 def mirror_slope(activation: FoundActivation) -> float | None:
     """The a of f(x) - f(-x) = a x, where that difference is (nearly) linear; None where it is not.
 
-    1 for ReLU, GELU, SiLU, softplus and hardswish, nearly so for Mish, 1 + s for a leaky ReLU of slope s. Behind such
-    an activation the difference of two units with opposite weights is linear in their input.
+    1 for ReLU, GELU, SiLU, softplus and hardswish, 1 + s for a leaky ReLU of slope s. Behind such an activation the
+    difference of two units with opposite weights is linear in their input. Where it is nearly linear (Mish), a is the
+    factor of a unit Gaussian's rms, sqrt(E (f(x) - f(-x))^2) = 1.127: the rms stays 1 from layer to layer.
 
     Source: Balduzzi et al. 2017 (arXiv 1702.08591), for ReLU; the identity is elementary for the others.
 
@@ -65,7 +68,16 @@ def mirror_slope(activation: FoundActivation) -> float | None:
         slope = round(float((far[1] - far[0]) / _FAR), 5)
     if not np.isfinite(odd).all() or not np.isfinite(slope) or slope == 0.0:
         return None
-    return slope if np.abs(odd - slope * _GRID).max() <= _NEARLY * abs(slope) else None
+    off = float(np.abs(odd - slope * _GRID).max())
+    if off > _NEARLY * abs(slope):
+        return None
+    return slope if off <= _LINEAR * abs(slope) else math.copysign(_rms_of_unit_gaussian(odd), slope)
+
+
+def _rms_of_unit_gaussian(values: npt.NDArray[np.float64]) -> float:
+    """Rms of a function of a standard normal number, from its values on the grid (6 std either side)."""
+    density = np.exp(-0.5 * _GRID**2)
+    return round(math.sqrt(float((values**2 * density).sum() / density.sum())), 5)
 
 
 def is_odd(activation: FoundActivation) -> bool:
