@@ -165,3 +165,14 @@ def test_a_view_is_drawn_as_the_matrix_that_it_is(law):
 def test_blocks_of_a_view_come_back():
     w = np.arange(512.0)
     assert (from_blocks(to_blocks(w, VIEW), (512,), VIEW) == w).all()
+
+
+@pytest.mark.parametrize("recipe", ["classic", "orthogonal", "gpt2", "t5", "vit", "zero", "mup"])
+def test_recipes_give_each_weight_of_a_buffer_its_std(recipe):
+    found = fanin.plan(Buffer(), ROWS, recipe=recipe).assignments["flat"].initializer
+    apart = fanin.plan(nn.Sequential(nn.Linear(32, 16), nn.ReLU(), nn.Linear(16, 3)), ROWS, recipe=recipe).assignments[
+        "0.weight"
+    ]
+    assert isinstance(found, PerPart)
+    assert found.laws[0].std_for((512,)) == pytest.approx(apart.std)
+    assert found.laws[1] == found.laws[3] == Zeros()

@@ -53,27 +53,44 @@ def entry_layout(analysis: Analysis, seen: Sequence[Sighting], p: Parameter) -> 
     ordered = sorted((*known[0][1], *pieces), key=lambda s: -s.step)
     if offsets[0] or not _fills(ordered, math.prod(p.shape)):
         return None
-    return _layout(seen[0], p, ordered)
+    return _layout(seen[0], p.shape, ordered)
 
 
-def entry_pieces(analysis: Analysis, seen: Sequence[Sighting], p: Parameter) -> tuple[tuple[int, int, int], ...]:
-    """(first entry, entries, which sighting) of each weight that a flat parameter holds, one after the other.
+@dataclass(frozen=True, slots=True)
+class FoundPiece:
+    """A weight inside a flat parameter: its first entry, its entries, which sighting uses it, and its axes."""
+
+    start: int
+    size: int
+    sighting: int
+    layout: Layout
+
+
+def entry_pieces(analysis: Analysis, seen: Sequence[Sighting], p: Parameter) -> tuple[FoundPiece, ...]:
+    """The weights that a flat parameter holds, one after the other.
 
     Empty where the weights overlap, or do not lie in one stretch each.
     """
     if len(p.shape) != 1 or not 0 < p.numel <= _MOST:
         return ()
-    found: dict[int, tuple[int, int, int]] = {}
+    found: dict[int, FoundPiece] = {}
     for index, s in enumerate(seen):
-        one = None if s.use.lookup else _stretches(analysis, s, p)
-        count = math.prod(analysis.graph.values[s.use.weight].shape)
-        if one is None or not _fills(sorted(one[1], key=lambda x: -x.step), count):
-            return ()
-        if found.setdefault(one[0], (one[0], count, index))[1] != count:
+        one = None if s.use.lookup else _piece(analysis, s, p, index)
+        if one is None or found.setdefault(one.start, one).size != one.size:
             return ()
     pieces = tuple(found[start] for start in sorted(found))
-    ends = [start + size for start, size, _ in pieces]
-    return pieces if all(end <= piece[0] for end, piece in zip(ends, pieces[1:], strict=False)) else ()
+    apart = all(a.start + a.size <= b.start for a, b in pairwise(pieces))
+    return pieces if apart else ()
+
+
+def _piece(analysis: Analysis, s: Sighting, p: Parameter, index: int) -> FoundPiece | None:
+    found = _stretches(analysis, s, p)
+    count = math.prod(analysis.graph.values[s.use.weight].shape)
+    ordered = [] if found is None else sorted(found[1], key=lambda x: -x.step)
+    if found is None or not _fills(ordered, count):
+        return None
+    layout = _layout(s, (count,), ordered)
+    return None if layout is None else FoundPiece(found[0], count, index, layout)
 
 
 def _stretches(analysis: Analysis, s: Sighting, p: Parameter) -> tuple[int, tuple[_Stretch, ...]] | None:
@@ -142,11 +159,11 @@ def _fills(ordered: Sequence[_Stretch], count: int) -> bool:
     return left == 1
 
 
-def _layout(s: Sighting, p: Parameter, ordered: list[_Stretch]) -> Layout | None:
+def _layout(s: Sighting, shape: Sequence[int], ordered: list[_Stretch]) -> Layout | None:
     """The layout in the parameter's own axes where each has one meaning, else in those of a view."""
     if not any(stretch.meaning == "in" for stretch in ordered):
         ordered.append(_Stretch(1, 1, "in"))  # one input a unit: a depthwise kernel
-    own = _in_own_axes(p.shape, ordered)
+    own = _in_own_axes(shape, ordered)
     stretches = own if own is not None else ordered
     view = () if own is not None else tuple(stretch.size for stretch in ordered)
     use = replace(

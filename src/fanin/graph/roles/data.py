@@ -59,12 +59,14 @@ class Piece:
         size: its number of entries.
         fan_in: terms that the operation which uses it sums into one output.
         use: which of the parameter's uses; None for what is only added to the signal, or never used.
+        layout: what the axes of its view mean; None likewise.
     """
 
     start: int
     size: int
     fan_in: float = 1.0
     use: int | None = None
+    layout: Layout | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -100,15 +100,15 @@ def _summed(analysis: Analysis, op: Op) -> int | None:
 def _pieces(analysis: Analysis, seen: Sequence[Sighting], p: Parameter) -> tuple[Piece, ...]:
     """The weights inside a flat parameter, and what lies between them; () where it holds anything but that."""
     found = entry_pieces(analysis, seen, p)
-    fan_ins = [_fan_in_there(analysis, seen[index].use) for _, _, index in found]
-    if not found or None in fan_ins or not _only_added(analysis, p, seen):
+    if not found or not _only_added(analysis, p, seen):
         return ()
     pieces: list[Piece] = []
-    for (start, size, index), fan_in in zip(found, fan_ins, strict=True):
+    for one in found:
         end = pieces[-1].start + pieces[-1].size if pieces else 0
-        if start > end:
-            pieces.append(Piece(start=end, size=start - end))
-        pieces.append(Piece(start=start, size=size, fan_in=fan_in or 1.0, use=index))
+        if one.start > end:
+            pieces.append(Piece(start=end, size=one.start - end))
+        fan_in = fans((one.size,), one.layout).fan_in
+        pieces.append(Piece(start=one.start, size=one.size, fan_in=fan_in, use=one.sighting, layout=one.layout))
     end = pieces[-1].start + pieces[-1].size
     return (*pieces, Piece(start=end, size=p.numel - end)) if end < p.numel else tuple(pieces)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from fanin.graph.roles.data import ParameterRole
-from fanin.initializers import Identity, Normal, PerPart, Zeros
+from fanin.initializers import Dirac, Identity, Normal, PerPart, Zeros
 from fanin.recipes.engine.cells import state_law
 from fanin.recipes.engine.draft import Draft, fixed
 from fanin.recipes.engine.network import Network
@@ -36,7 +36,7 @@ def small(network: Network, role: ParameterRole, options: IrnnOptions) -> Draft:
 
 def hidden(network: Network, role: ParameterRole, options: IrnnOptions) -> Draft:
     """The identity, for each gate where there are several."""
-    one = Identity(gain=options.gain)
+    one = Dirac(gain=options.gain) if role.layout.tap_axes else Identity(gain=options.gain)
     each = one if len(role.parts) < 2 else PerPart((one,) * len(role.parts))
     made = state_law(role, each, Normal(std=options.std))
     return law(made, role, rule="irnn state", formula=f"{options.gain:g} × identity", source=_SOURCE)

@@ -7,12 +7,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from fanin.errors import LayoutError
 from fanin.graph.roles.data import ParameterRole, Use
 from fanin.initializers import ForgetBias, Initializer, Normal, Orthogonal, Zeros
 from fanin.recipes.base import Chosen, Live, Recipe
 from fanin.recipes.engine.cells import GLOROT, state_law
-from fanin.recipes.engine.draft import Draft, fixed
+from fanin.recipes.engine.draft import Draft, Read, fixed
 from fanin.recipes.engine.network import Network, network_of
+from fanin.recipes.engine.pieces import by_pieces
 from fanin.recipes.engine.place import place
 from fanin.recipes.engine.small import SMALL
 from fanin.recipes.step import Step
@@ -103,6 +105,20 @@ COMMON: Mapping[str, Rule] = {
 
 
 # ---------------------------------------------------------------------- a recipe from a table
+def _checked(role: ParameterRole, make: Callable[[], Draft | None]) -> Draft | None:
+    """A rule's draft; None for a weight whose axes could not be followed, where the rule's law needs them."""
+    if role.role != "weight" or role.layout.in_axes:
+        return make()
+    try:
+        found = make()
+        made = None if found is None else found.make(Read()).law
+        if made is not None:
+            made.check(role.shape, role.layout)
+    except LayoutError:
+        return None
+    return found
+
+
 def table_recipe(
     name: str,
     summary: str,
@@ -131,7 +147,9 @@ def table_recipe(
 
         def draft_of(role: ParameterRole) -> Draft | None:
             rule = table.get(role.role)
-            return None if rule is None else rule(network, role, chosen)
+            if rule is not None and role.pieces:
+                return by_pieces(role, lambda one: rule(network, one, chosen))
+            return None if rule is None else _checked(role, lambda: rule(network, role, chosen))
 
         said = notes(network, chosen) if notes is not None else ()
         beside = extras(network, chosen) if extras is not None else {}
