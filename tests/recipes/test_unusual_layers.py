@@ -70,8 +70,16 @@ class Film(nn.Module):
 
     def forward(self, x, c):
         c = c if "table" in self.kind else torch.relu(self.cond(c))
-        scale, shift = (self.scale(c), self.shift(c)) if "two" in self.kind else self.both(c).chunk(2, -1)
-        return self.out(torch.relu(self.a(x) * (1 + scale if "plus" in self.kind else scale) + shift))
+        if "slices" in self.kind:
+            made = self.both(c)
+            shift, scale = made[:, :WIDE], made[:, WIDE:]
+        elif "rows" in self.kind:
+            scale, shift = self.both(c).view(-1, 2, WIDE).unbind(1)
+        else:
+            scale, shift = (self.scale(c), self.shift(c)) if "two" in self.kind else self.both(c).chunk(2, -1)
+        scale = 1 + scale if "plus" in self.kind else scale
+        h = self.a(x)
+        return self.out(torch.relu(torch.addcmul(shift, h, scale) if "fused" in self.kind else h * scale + shift))
 
 
 class Plain(nn.Module):
@@ -83,7 +91,21 @@ class Plain(nn.Module):
         return self.out(torch.relu(self.a(x)))
 
 
-@pytest.mark.parametrize("kind", ["one map", "plus", "two maps", "two maps plus", "table", "two tables", "table plus"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "one map",
+        "plus",
+        "two maps",
+        "two maps plus",
+        "table",
+        "two tables",
+        "table plus",
+        "slices",
+        "rows",
+        "fused plus",
+    ],
+)
 def test_a_modulation_starts_as_none(kind):
     model, x = Film(kind), drawn(6, WIDE)
     c = whole(5, 6) if "table" in kind else drawn(6, 4)

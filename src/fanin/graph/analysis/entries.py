@@ -131,7 +131,7 @@ def _sent(analysis: Analysis, s: Sighting, p: Parameter) -> Any:
 
     env: dict[int, Any] = {s.link.value: torch.arange(math.prod(p.shape)).reshape(p.shape)}
     for index in s.link.ops:
-        pass_through(analysis, analysis.graph.ops[index], env)
+        pass_through(analysis.graph, analysis.graph.ops[index], env)
     return env.get(s.use.weight)
 
 

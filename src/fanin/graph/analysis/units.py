@@ -75,7 +75,7 @@ def bias_gates(
         if value in env or op.index > max((r.path[-1] for r in roots if r.path), default=0):
             break
         if any(i in env for i in op.inputs) and analysis.dependence.is_weight(op.output):
-            pass_through(analysis, op, env)
+            _in_cell(analysis, op, env)
     if value not in env:
         return ()
     return _tiling(_pieces(analysis, value, env[value], roots, gates, axis), size)
@@ -96,7 +96,7 @@ def _held_by_weight(analysis: Analysis, s: Sighting, total: int) -> list[int] | 
         return list(range(total))
     env: dict[int, Any] = {s.link.value: _along(list(range(total)), shape, s.link.axes.index("out"))}
     for index in s.link.ops:
-        pass_through(analysis, analysis.graph.ops[index], env)
+        _in_cell(analysis, analysis.graph.ops[index], env)
     if s.use.weight not in env:
         return None
     held: list[int] = sorted(set(env[s.use.weight].reshape(-1).tolist()))
@@ -119,7 +119,7 @@ def _pieces(
     for root in roots:
         env: dict[int, Any] = {start: numbers}
         for index in root.path:
-            pass_through(analysis, analysis.graph.ops[index], env)
+            _in_cell(analysis, analysis.graph.ops[index], env)
         if root.value not in env:
             continue
         row = env[root.value].movedim(axis, 0).flatten(1)[:, 0].tolist() if env[root.value].dim() > 1 else []
@@ -129,16 +129,21 @@ def _pieces(
     return found
 
 
-def pass_through(analysis: Analysis, op: Op, env: dict[int, Any]) -> None:
+def pass_through(graph: Graph, op: Op, env: dict[int, Any]) -> None:
     """Send numbers through one operation: a view moves them, anything that keeps the shape leaves them in place."""
     read = [i for i in op.inputs if i in env]
     if not read:
         return
-    shape = analysis.graph.values[op.output].shape
+    shape = graph.values[op.output].shape
     if (op.name in _ALIKE and op.name not in _CASTS) or op.name in _JOINS:
-        _view(analysis, op, env)
+        _view(graph, op, env)
     else:
         _keep(env, op.output, env[read[0]], shape)
+
+
+def _in_cell(analysis: Analysis, op: Op, env: dict[int, Any]) -> None:
+    """Likewise, and through a norm that is written out."""
+    pass_through(analysis.graph, op, env)
     norm = analysis.inside_norm.get(op.index)
     if norm is not None and norm.input in env:
         env[norm.output] = env[norm.input]
@@ -151,16 +156,16 @@ def _keep(env: dict[int, Any], out: int, numbers: Any, shape: tuple[int, ...]) -
         return
 
 
-def _view(analysis: Analysis, op: Op, env: dict[int, Any]) -> None:
+def _view(graph: Graph, op: Op, env: dict[int, Any]) -> None:
     import torch
 
     def number_of(value: int) -> Any:
         if value in env:
             return env[value]
-        known, maker = analysis.graph.data.get(value), analysis.graph.producer(value)
+        known, maker = graph.data.get(value), graph.producer(value)
         if known is None and maker is not None and not maker.inputs:  # made on the spot, such as an arange
-            known = run(maker, env.__getitem__)[analysis.graph.values[value].slot]
-        return torch.full(analysis.graph.values[value].shape, -1) if known is None else known
+            known = run(maker, env.__getitem__)[graph.values[value].slot]
+        return torch.full(graph.values[value].shape, -1) if known is None else known
 
     try:
         results = run(op, number_of)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from fanin.graph.analysis.bounded import reach
+from fanin.graph.analysis.units import pass_through
 from fanin.graph.ir import Graph, Op
 from fanin.graph.roles.data import ParameterRole
 from fanin.model.operations import DROPOUT, VIEWS
@@ -13,10 +15,9 @@ from fanin.model.operations import DROPOUT, VIEWS
 __all__ = ["Modulator", "Stretch", "modulators"]
 
 _THROUGH = (VIEWS | DROPOUT) - {"cat", "stack", "hstack", "vstack"}
-_CUTS = frozenset({"getitem", "narrow", "select", "index_select"})
-_SPLITS = frozenset({"chunk", "split", "split_with_sizes", "tensor_split", "unbind"})
 _NEAR = 40  # values between a map and the product or sum that its output takes part in
 _MAPS = ("weight", "embedding")
+_TABLES = ("embedding", "embedding_bag")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,11 +28,13 @@ class Stretch:
         kind: "scale" where they multiply a signal, "shift" where they are added to what was multiplied.
         size: how many.
         offset: what the model adds to a scale itself (1 in ``(1 + scale) * h``).
+        start: the first one.
     """
 
     kind: str
     size: int
     offset: float = 0.0
+    start: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +46,12 @@ class Modulator:
 
 @dataclass(frozen=True, slots=True)
 class _Piece:
-    """What a value is made of, through views and added numbers alone: a map, perhaps a piece of its output."""
+    """What a value is made of through views and added numbers alone: a map, and the operations after it."""
 
     maker: int
     offset: float
-    split: int | None = None
-    slot: int = 0
+    path: tuple[int, ...]
+    value: int
 
 
 def modulators(graph: Graph, roles: Mapping[str, ParameterRole]) -> Mapping[str, Modulator]:
@@ -57,72 +60,97 @@ def modulators(graph: Graph, roles: Mapping[str, ParameterRole]) -> Mapping[str,
     The condition must be another one than what the modulated signal is made of: the gates of a GLU are no scales.
     """
     makers = {u.op: name for name, r in roles.items() if r.role in _MAPS and len(r.uses) == 1 for u in r.uses}
-    kinds: dict[str, dict[tuple[int | None, int], tuple[str, float]]] = {}
+    found: dict[str, list[tuple[str, _Piece]]] = {}
     for op in graph.live_ops():
-        for piece, kind in _modulations(graph, op, makers):
-            known = kinds.setdefault(makers[piece.maker], {})
-            if known.setdefault((piece.split, piece.slot), (kind, piece.offset)) != (kind, piece.offset):
-                known[None, -1] = ("unclear", 0.0)
-    found = {name: _modulator(graph, roles[name], known, makers) for name, known in kinds.items()}
-    return {name: one for name, one in found.items() if one is not None}
+        for kind, piece in _modulations(graph, op, makers):
+            found.setdefault(makers[piece.maker], []).append((kind, piece))
+    made = {name: _modulator(graph, roles[name], pieces, makers) for name, pieces in found.items()}
+    return {name: one for name, one in made.items() if one is not None}
 
 
+# ---------------------------------------------------------------------- which outputs
 def _modulator(
-    graph: Graph,
-    role: ParameterRole,
-    kinds: Mapping[tuple[int | None, int], tuple[str, float]],
-    makers: Mapping[int, str],
+    graph: Graph, role: ParameterRole, pieces: list[tuple[str, _Piece]], makers: Mapping[int, str]
 ) -> Modulator | None:
     """All outputs of one weight or table, if each is known to be a scale or a shift."""
     units = role.shape[role.layout.out_axes[0]] if len(role.layout.out_axes) == 1 and not role.layout.view else 0
-    splits = {split for split, _ in kinds}
-    if not units or len(splits) > 1 or (None, -1) in kinds:
-        return None
-    (split,) = splits
-    if split is None:
-        ((kind, offset),) = kinds.values()
-        return Modulator((Stretch(kind, units, offset),))
-    outputs = graph.ops[split].outputs
-    total = sum(graph.values[v].numel for v in outputs)
-    stretches = []
-    for slot, v in enumerate(outputs):
-        known = kinds.get((split, slot)) or _lone_scale(graph, v, makers)
-        if known is None:
+    known: dict[tuple[int, int], Stretch] = {}
+    for kind, piece in (*pieces, *_lone_scales(graph, pieces[0][1].maker, makers)):
+        stretch = _stretch(graph, kind, piece, units) if units else None
+        if stretch is None:
             return None
-        stretches.append(Stretch(known[0], units * graph.values[v].numel // total, known[1]))
-    return Modulator(tuple(stretches)) if sum(s.size for s in stretches) == units else None
+        first = known.setdefault((stretch.start, stretch.size), stretch)
+        if first != stretch and (kind, piece) in pieces:
+            return None
+    ordered = tuple(known[place] for place in sorted(known))
+    ends = [0, *(s.start + s.size for s in ordered)]
+    return Modulator(ordered) if [s.start for s in ordered] == ends[:-1] and ends[-1] == units else None
 
 
-def _lone_scale(graph: Graph, value: int, makers: Mapping[int, str]) -> tuple[str, float] | None:
-    """A piece that multiplies a signal without a shift beside it: the gate of a branch."""
+def _stretch(graph: Graph, kind: str, piece: _Piece, units: int) -> Stretch | None:
+    """The outputs of a map that a piece of its output holds; None where they are no neighbours."""
+    held = _held(graph, piece, units)
+    if not held or held != list(range(held[0], held[-1] + 1)):
+        return None
+    return Stretch(kind, len(held), piece.offset, held[0])
+
+
+def _held(graph: Graph, piece: _Piece, units: int) -> list[int]:
+    import torch
+
+    out = graph.ops[piece.maker].output
+    shape = graph.values[out].shape
+    axis = 1 if "conv" in graph.ops[piece.maker].name else len(shape) - 1
+    if shape[axis] != units:
+        return []
+    view = [1] * len(shape)
+    view[axis] = units
+    env: dict[int, Any] = {out: torch.arange(units).view(view).expand(shape)}
+    for index in piece.path:
+        pass_through(graph, graph.ops[index], env)
+    held: list[int] = sorted(set(env[piece.value].reshape(-1).tolist())) if piece.value in env else []
+    return held
+
+
+def _lone_scales(graph: Graph, maker: int, makers: Mapping[int, str]) -> Iterator[tuple[str, _Piece]]:
+    """Pieces that multiply a signal without a shift beside them: the gate of a branch."""
 
     def onward(v: int) -> list[int]:
         return [out for op in graph.consumers(v) if op.name in _THROUGH for out in op.outputs]
 
-    for v in reach(value, onward, limit=_NEAR):
-        for op in graph.consumers(v):
-            if op.name == "mul" and len(set(op.inputs)) == 2:
-                piece = _piece(graph, v, makers)
-                return None if piece is None else ("scale", piece.offset)
-    return None
+    for v in reach(graph.ops[maker].output, onward, limit=_NEAR):
+        if any(op.name == "mul" and len(set(op.inputs)) == 2 for op in graph.consumers(v)):
+            piece = _piece(graph, v, makers)
+            if piece is not None:
+                yield "scale", piece
 
 
-def _modulations(graph: Graph, op: Op, makers: Mapping[int, str]) -> Iterator[tuple[_Piece, str]]:
+# ---------------------------------------------------------------------- where a signal is modulated
+def _modulations(graph: Graph, op: Op, makers: Mapping[int, str]) -> Iterator[tuple[str, _Piece]]:
     """The scale and the shift where an op adds a shift to a scaled signal."""
+    for factors, added in _scaled_sums(graph, op):
+        shift = _piece(graph, added, makers)
+        if shift is None or shift.offset:
+            continue
+        condition = _condition(graph, shift.maker)
+        for factor, signal in (factors, factors[::-1]):
+            scale = _piece(graph, factor, makers)
+            same = scale is not None and _condition(graph, scale.maker) == condition
+            if scale is not None and same and not _is_made_of(graph, signal, condition, makers):
+                yield "scale", scale
+                yield "shift", shift
+
+
+def _scaled_sums(graph: Graph, op: Op) -> Iterator[tuple[tuple[int, int], int]]:
+    """(the two factors, what is added) of an op that adds to a product."""
+    if op.name == "addcmul" and len(set(op.inputs)) == 3:
+        yield (op.inputs[1], op.inputs[2]), op.inputs[0]
     if op.name != "add" or len(set(op.inputs)) != 2:
         return
     for product, added in (op.inputs[:2], op.inputs[1::-1]):
-        maker, shift = graph.producer(_unviewed(graph, product)), _piece(graph, added, makers)
-        if maker is None or maker.name != "mul" or len(set(maker.inputs)) != 2 or shift is None or shift.offset:
-            continue
-        condition = _condition(graph, shift.maker)
-        for factor, signal in (maker.inputs[:2], maker.inputs[1::-1]):
-            scale = _piece(graph, factor, makers)
-            if scale is None or _condition(graph, scale.maker) != condition:
-                continue
-            if not _is_made_of(graph, signal, condition, makers):
-                yield scale, "scale"
-                yield shift, "shift"
+        maker = graph.producer(_unviewed(graph, product))
+        if maker is not None and maker.name == "mul" and len(set(maker.inputs)) == 2:
+            yield (maker.inputs[0], maker.inputs[1]), added
 
 
 def _unviewed(graph: Graph, value: int) -> int:
@@ -133,34 +161,28 @@ def _unviewed(graph: Graph, value: int) -> int:
 
 def _piece(graph: Graph, value: int, makers: Mapping[int, str]) -> _Piece | None:
     """The map behind a value; None where anything but views and added numbers lies between."""
-    offset, split, slot = 0.0, None, 0
+    at, offset = value, 0.0
+    path: list[int] = []
     for _ in range(_NEAR):
-        op = graph.producer(value)
+        op = graph.producer(at)
         if op is None:
             return None
         if op.index in makers:
-            return _Piece(op.index, offset, split, slot)
+            return _Piece(op.index, offset, tuple(reversed(path)), value)
         added = [a for a in op.args if isinstance(a, (int, float)) and not isinstance(a, bool)]
         if op.name == "add" and len(op.inputs) == 1 and len(added) == 1:
             offset += float(added[0])
-        elif op.name in _SPLITS:
-            if split is not None:
-                return None
-            split, slot = op.index, graph.values[value].slot
-        elif op.name not in _THROUGH or (op.name in _CUTS and _takes_part(graph, op)):
+        elif op.name not in _THROUGH:
             return None
-        value = op.inputs[0]
+        path.append(op.index)
+        at = op.inputs[0]
     return None
-
-
-def _takes_part(graph: Graph, op: Op) -> bool:
-    return graph.values[op.output].numel != graph.values[op.inputs[0]].numel
 
 
 def _condition(graph: Graph, index: int) -> int:
     """The value that a map or lookup is applied to."""
     op = graph.ops[index]
-    return op.inputs[1] if op.name in ("embedding", "embedding_bag") else op.inputs[0]
+    return op.inputs[1] if op.name in _TABLES else op.inputs[0]
 
 
 def _is_made_of(graph: Graph, value: int, condition: int, makers: Mapping[int, str]) -> bool:
