@@ -192,7 +192,7 @@ def test_a_zero_weight_behind_a_learned_start_is_named():
 
 @pytest.mark.parametrize(("log", "factor"), [(1.0, math.e), (-1e4, math.exp(-700.0)), (1e4, math.exp(700.0))])
 def test_the_factor_of_a_trend_is_a_number_above_zero(log, factor):
-    assert Drift(log_factor=log, tau=1.0, num_sites=4).factor == pytest.approx(factor, rel=1e-9)
+    assert Drift(log_factor=log, tau=1.0, num_sites=4).factor == pytest.approx(factor, rel=1e-9, abs=0.0)
 
 
 # ---------------------------------------------------------------------- G402
