@@ -12,8 +12,8 @@ cosmic-ray lists the mutants, makes them and keeps the session; this package dra
   of its file. One run under coverage beforehand, of at most 100 s of processor time, notes which tests run which
   lines. The tests that run the changed statement come first, then those that run anything of the file or start a
   process, and for a statement at the top of a file, which runs when it is imported, all others. After 10 s of tests a
-  mutant counts as survived, even if a later test would notice it. ``--again`` runs the tests that were written since,
-  and whole files that are named.
+  mutant counts as survived, even if a later test would notice it. ``--again`` runs the tests that were written since.
+  Files that are named with ``--tests`` are run whole, in place of what the trace chooses.
 * `processes`: everything happens in a copy of the committed tree in a temporary folder, in processes that are forked
   when the heavy libraries are imported and fanin is not. Tests that take six times the processor time of the unchanged
   ones count as a kill.

@@ -40,16 +40,17 @@ def main(words: Sequence[str]) -> None:
     parser.add_argument("--packages", default="", help="run these alone, in this order, separated by commas")
     parser.add_argument("--limit", type=int, help="run at most so many now")
     parser.add_argument("--again", action="store_true", help="run survivors against tests written since the draw")
-    parser.add_argument("--tests", default="", help="with --again: files of tests that are run whole, with commas")
+    parser.add_argument("--tests", default="", help="files of tests that are run whole, separated by commas")
     parser.add_argument("--out", type=Path, help="write the table into this file")
     options = parser.parse_args(words)
     db, about = session(options.sample, options.seed)
     import_heavy()
     packages = [p for p in options.packages.split(",") if p]
+    whole = [t for t in options.tests.split(",") if t]
     if options.again:
-        run_again(db, about["commit"], packages, [t for t in options.tests.split(",") if t])
+        run_again(db, about["commit"], packages, whole)
     elif options.limit != 0:
-        run_pending(db, about["commit"], packages, options.limit)
+        run_pending(db, about["commit"], packages, options.limit, whole)
     text = page(db, about)
     print(text)
     if options.out:

@@ -18,7 +18,7 @@ from cosmic_ray.work_db import WorkDB
 from cosmic_ray.work_item import MutationSpec, TestOutcome, WorkerOutcome, WorkItem, WorkResult
 
 from tools.mutants.processes import copied_tree, run_pytest
-from tools.mutants.reach import STORE, Trace, chosen_tests, every_test, package_of, read_trace, traced
+from tools.mutants.reach import STORE, chosen_tests, every_test, package_of, traced
 from tools.mutants.sample import ROOT
 
 AGAIN = "killed by a test written since"
@@ -26,7 +26,7 @@ _LONG = 200.0  # seconds of a test file, above which it is not run whole
 
 
 class Chosen:
-    """A pytest plugin: run these tests alone, in this order, and write the name of the first that fails into a file."""
+    """A pytest plugin: run these tests alone, in this order (all where none are named), and write down what fails."""
 
     def __init__(self, names: Sequence[str], out: Path) -> None:
         self.rank, self.out = {name: i for i, name in enumerate(names)}, out
@@ -34,7 +34,8 @@ class Chosen:
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, items: list[Any]) -> None:
         """Choose and order."""
-        items[:] = sorted((i for i in items if i.nodeid in self.rank), key=lambda i: self.rank[i.nodeid])
+        if self.rank:
+            items[:] = sorted((i for i in items if i.nodeid in self.rank), key=lambda i: self.rank[i.nodeid])
 
     def pytest_runtest_logreport(self, report: Any) -> None:
         """Note a failure."""
@@ -45,7 +46,13 @@ class Chosen:
 
 def run_chosen(tree: Path, names: Sequence[str], seconds: float, *options: str) -> tuple[str, str, list[str]]:
     """How pytest ended with these tests in this order, its output, and the tests that failed."""
-    files = list(dict.fromkeys(name.partition("::")[0] for name in names))
+    return run_files(tree, list(dict.fromkeys(name.partition("::")[0] for name in names)), names, seconds, *options)
+
+
+def run_files(
+    tree: Path, files: Sequence[str], names: Sequence[str], seconds: float, *options: str
+) -> tuple[str, str, list[str]]:
+    """The same for these tests of some files, or for all of them."""
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "failed"
         ended, text = run_pytest(tree, [*options, *files], 30 + 6 * seconds, Chosen(names, out))
@@ -65,11 +72,20 @@ def mutated(tree: Path, spec: MutationSpec) -> Iterator[str]:
     os.utime(path, (stamp.st_atime, stamp.st_mtime))
 
 
-def judge(tree: Path, spec: MutationSpec, trace: Trace) -> WorkResult:
-    """Whether a test notices a mutant; the output is the name of the test that does, or why it counts as noticed."""
-    names = chosen_tests(tree, str(spec.module_path), spec.start_pos, trace)
+def judge(tree: Path, spec: MutationSpec, whole: Sequence[str]) -> WorkResult:
+    """Whether a test notices a mutant: one of whole files, or where none are named of those that reach it.
+
+    The output is the name of the test that does, or why it counts as noticed.
+    """
+    file = str(spec.module_path)
+    if whole:
+        names, files, seconds = [], [file, *whole], 300.0 / 6
+    else:
+        trace = traced(tree, package_of(file)).without(unsteady())
+        names = chosen_tests(tree, file, spec.start_pos, trace)
+        files, seconds = list(dict.fromkeys(n.partition("::")[0] for n in names)), sum(trace.seconds[n] for n in names)
     with mutated(tree, spec) as diff:
-        ended, text, failed = run_chosen(tree, names, sum(trace.seconds[n] for n in names))
+        ended, text, failed = run_files(tree, files, names, seconds)
     if ended == "passed":
         return WorkResult(WorkerOutcome.NORMAL, "", TestOutcome.SURVIVED, diff)
     said = failed[0] if failed else f"{ended}: {text[-400:]}"
@@ -88,12 +104,13 @@ def _rank(package: str, packages: Sequence[str]) -> tuple[int, str]:
     return (packages.index(package) if packages else 0), package
 
 
-def run_pending(db: WorkDB, commit: str, packages: Sequence[str], limit: int | None) -> None:
+def run_pending(db: WorkDB, commit: str, packages: Sequence[str], limit: int | None, whole: Sequence[str]) -> None:
     """Run mutants that were not run yet, at most `limit`, and then the killing tests on the unchanged source."""
     with copied_tree(commit) as tree:
         for item in pending(db, packages)[:limit]:
             spec, begin = item.mutations[0], time.monotonic()
-            result = judge(tree, spec, traced(tree, package_of(str(spec.module_path))).without(unsteady()))
+            named = [t for t in whole if Path(t).parts[1] == package_of(str(spec.module_path))]
+            result = judge(tree, spec, named)
             db.set_result(item.job_id, result)
             said = f"{item.job_id} {result.test_outcome.value} {spec.module_path}:{spec.start_pos[0]}"
             print(f"{said} {spec.operator_name} in {time.monotonic() - begin:.0f} s; {result.output[:100]}", flush=True)
@@ -113,20 +130,22 @@ def unsteady() -> frozenset[str]:
 
 def take_back(db: WorkDB, tree: Path) -> None:
     """Run the tests that killed on the unchanged source; mutants killed by one that fails there wait again."""
-    for package in sorted({package_of(str(i.mutations[0].module_path)) for i in db.work_items}):
-        if not (STORE / f"tests-{package}.json").exists():
-            continue
-        seconds = read_trace(STORE / f"tests-{package}.json").seconds
-        kills = {job: r.output for job, r in db.results if r.output in seconds}
+    of = {i.job_id: package_of(str(i.mutations[0].module_path)) for i in db.work_items}
+    for package in sorted(set(of.values())):
+        kills = {job: r.output for job, r in db.results if of[job] == package and _is_test(r.output)}
         names = sorted(set(kills.values()) - steady())
         if not names:
             continue
-        _, _, failed = run_chosen(tree, names, 10 + sum(seconds[n] for n in names), "--maxfail=1000")
+        _, _, failed = run_chosen(tree, names, 100.0, "--maxfail=1000")
         _note("unsteady.txt", failed)
         _note("steady.txt", [n for n in names if n not in failed])
         if failed:
             print(f"fail on the unchanged source too, their mutants wait again: {failed}", flush=True)
             forget(db, [job for job, test in kills.items() if test in failed])
+
+
+def _is_test(output: str) -> bool:
+    return "::" in output and "\n" not in output
 
 
 def steady() -> frozenset[str]:
