@@ -84,7 +84,7 @@ def test_a_normed_weight_has_the_length_that_it_is_given(length):
 # ---------------------------------------------------------------------- attention
 @pytest.mark.parametrize("causal", [False, True])
 def test_attention_without_an_axis_of_heads_is_attention_of_one_head(causal):
-    q = torch.zeros(3, 8, 16)
+    q = torch.zeros(3, 16, 4)
 
     def attend(m, q, k, v):
         return F.scaled_dot_product_attention(q, k, v, is_causal=causal)
@@ -92,7 +92,7 @@ def test_attention_without_an_axis_of_heads_is_attention_of_one_head(causal):
     bare, one = followed(attend, q, q, q), followed(attend, *[q[:, None]] * 3)
     assert bare.provenance == one.provenance == "theory"
     assert bare.moments.second_moment == pytest.approx(one.moments.second_moment, rel=0.1)
-    assert (bare.moments.second_moment > 0.3) == causal  # a causal token attends to 4.5 others on average, not to 8
+    assert (bare.moments.second_moment > 0.25) == causal  # the first tokens attend to few others
 
 
 # ---------------------------------------------------------------------- functions
