@@ -7,14 +7,18 @@ import builtins
 import collections
 import contextvars
 import ctypes
+import decimal
 import functools
 import gc
+import locale
 import logging
 import math
 import os
 import pathlib
 import queue
 import random
+import signal
+import socket
 import sys
 import threading
 import types
@@ -29,6 +33,10 @@ LRU = type(functools.lru_cache(lambda: None))
 
 
 def bits(tensor):
+    if tensor.is_nested:
+        return b"".join(map(bits, tensor.unbind()))
+    if tensor.layout is not torch.strided:
+        return bits(tensor.detach().to_dense())
     return tensor.detach().clone().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
 
 
@@ -87,6 +95,8 @@ class Observer:
             yield "state", repr([str(s) for s in thing.get_state()])
         elif isinstance(thing, random.Random):
             yield "state", repr(thing.getstate())
+        elif isinstance(thing, type(threading.Lock())):
+            yield "held", thing.locked()
         elif isinstance(thing, functools.partial):
             yield "args", thing.args
         elif isinstance(thing, types.MethodType):
@@ -139,7 +149,9 @@ class Observer:
             yield "bits", "none"
         else:
             yield "bits", bits(tensor)
-            yield "place", Group((tensor.data_ptr(), str(tensor.shape), str(tensor.stride()), str(tensor.dtype)))
+            strided = tensor.layout is torch.strided and not tensor.is_nested
+            shape = (tensor.data_ptr(), str(tensor.shape), str(tensor.stride())) if strided else ()
+            yield "place", Group((*shape, str(tensor.dtype)))
         yield "autograd", Group((tensor.requires_grad, id(tensor.grad_fn) if tensor.grad_fn is not None else 0))
         yield "version", tensor._version
         yield "hooks", len(tensor._backward_hooks or ())
@@ -158,6 +170,12 @@ def of_libraries():
         for name, value in vars(holder).items()
         if name.startswith("memo_")
     )
+
+
+def umask():
+    now = os.umask(0)
+    os.umask(now)
+    return now
 
 
 def process():
@@ -186,7 +204,13 @@ def process():
         "questions": (torch.nn.functional.has_torch_function, torch.autograd.has_torch_function),
         "fast path": torch.backends.mha.get_fastpath_enabled(),
         "collects": gc.isenabled(),
-        "signals": __import__("signal").getsignal(2),
+        "signals": {n: signal.getsignal(n) for n in signal.valid_signals()},
+        "umask": umask(),
+        "locale": locale.setlocale(locale.LC_ALL),
+        "switch interval": sys.getswitchinterval(),
+        "decimals": decimal.getcontext().prec,
+        "sockets": socket.getdefaulttimeout(),
+        "denormals": bool(torch.tensor([1e-39]) * 1.0 == 0),
     }
 
 

@@ -335,6 +335,62 @@ CHANGES = {
     "numpy_errors": ("", "", "np.seterr(all='ignore')\nt = 0"),
     "warning_filters": ("", "", "warnings.simplefilter('ignore', ResourceWarning)\nt = 0"),
     "environment_by_name": ("from os import environ\n", "", "environ['STATEFUL_MODELS'] = '1'\nt = 0"),
+    "umask": ("import os\n", "", "os.umask(0o77)\nt = 0"),
+    "locale": ("import locale\n", "", "locale.setlocale(locale.LC_ALL, 'C.UTF-8')\nt = 0"),
+    "signal_handlers": (
+        "import signal\n",
+        "",
+        "signal.signal(signal.SIGUSR1, signal.SIG_IGN)\nsignal.signal(signal.SIGTERM, print)\nt = 0",
+    ),
+    "switch_interval": ("import sys\n", "", "sys.setswitchinterval(0.01)\nt = 0"),
+    "decimal_context": ("import decimal\n", "", "decimal.getcontext().prec = 7\nt = 0"),
+    "socket_timeout": ("import socket\n", "", "socket.setdefaulttimeout(3)\nt = 0"),
+    "flushed_denormals": ("", "", "torch.set_flush_denormal(True)\nt = 0"),
+    "running_statistics_beside_a_branch": ("", "self.bn = nn.BatchNorm1d(8)", "t = self.bn(h)"),
+    "rows_scaled_to_a_norm": (
+        "",
+        "self.emb = nn.Embedding(10, 8, max_norm=0.5)",
+        "t = self.emb((x[:, 0].abs() * 2).long() % 10)",
+    ),
+    "observer_of_a_quantiser": ("", "self.fq = torch.ao.quantization.FakeQuantize()", "t = self.fq(h)"),
+    "instance_norm": (
+        "",
+        "self.norm = nn.InstanceNorm1d(4, track_running_stats=True)",
+        "t = self.norm(h[None])[0]",
+    ),
+    "optimizer_step": (
+        "",
+        "self.opt = torch.optim.SGD(self.e.parameters(), lr=0.1, momentum=0.9)",
+        "for p in self.e.parameters():\n    p.grad = torch.ones_like(p)\nself.opt.step()\nself.opt.zero_grad()\nt = 0",
+    ),
+    "average_of_weights": (
+        "import copy\n",
+        "self.average = [copy.deepcopy(self.e)]",
+        "with torch.no_grad():\n    for a, b in zip(self.average[0].parameters(), self.e.parameters()):\n"
+        "        a.mul_(0.9).add_(b, alpha=0.1)\nt = self.average[0](x).detach()",
+    ),
+    "part_deleted": (
+        "",
+        "self.gone = nn.Linear(6, 8)",
+        "t = self.gone(x) if hasattr(self, 'gone') else 0\nif hasattr(self, 'gone'):\n    del self.gone",
+    ),
+    "parametrization_that_counts": (
+        "import torch.nn.utils.parametrize as P\nclass Counts(nn.Module):\n    def __init__(self):\n"
+        "        super().__init__()\n        self.register_buffer('n', torch.zeros(()))\n"
+        "    def forward(self, w):\n        self.n += 1\n        return w * 1.0\n"
+        "    def right_inverse(self, w):\n        return w\n",
+        "P.register_parametrization(self.e, 'weight', Counts())",
+        "t = 0",
+    ),
+    "context_of_a_function": (
+        "KEPT = []\nclass F(torch.autograd.Function):\n    @staticmethod\n    def forward(ctx, a):\n"
+        "        KEPT.append(ctx)\n        ctx.save_for_backward(a)\n        return a * 2\n"
+        "    @staticmethod\n    def backward(ctx, g):\n        KEPT.append(g)\n        return g * 2\n",
+        "",
+        "t = F.apply(h)",
+    ),
+    "hook_on_a_gradient": ("KEPT = []\n", "self.o.weight.register_hook(lambda g: KEPT.append(g))", "t = 0"),
+    "lock": ("LOCK = threading.Lock()\n", "", "LOCK.acquire(blocking=False)\nt = 0"),
     "switches_of_a_backend": ("", "", "torch.backends.cudnn.benchmark = True\nt = 0"),
     "environment": ("import os\n", "", "os.environ['STATEFUL_MODELS'] = '1'\nt = 0"),
     "hooks_added_in_the_forward": ("", "", "self.e.register_forward_hook(lambda *a: None)\nt = 0"),

@@ -52,10 +52,12 @@ class _Gate:
         self._removed = False
         self._waiting: dict[int, None] = {}
         self._before: dict[int, Callable[[int, Any], Any]] = {}
+        self._all: dict[int, Any] = {}  # handlers of every signal, to put back what the work sets
 
     def install(self) -> None:
         if threading.current_thread() is not threading.main_thread():
             return  # signals interrupt the main thread only
+        self._all = {n: h for n in signal.valid_signals() if (h := signal.getsignal(n)) is not None}
         for number in _SIGNALS:
             handler = signal.getsignal(number)
             if callable(handler):
@@ -69,14 +71,17 @@ class _Gate:
             self.is_open = False
             self._before[number](number, frame)
             self.is_open = True  # the handler only took note of it
+            self._all = {}  # handlers that it set are to stay
         else:
             self._waiting[number] = None
 
     def remove(self) -> None:
+        """Put every handler back as it was, and let the signals through that waited."""
         self._removed = True
-        for number, handler in self._before.items():
-            with contextlib.suppress(ValueError):
-                if signal.getsignal(number) == self._arrived:
+        for number, handler in {**self._before, **self._all}.items():
+            with contextlib.suppress(ValueError, OSError):
+                now = signal.getsignal(number)
+                if now == self._arrived or (number in self._all and now is not handler):
                     signal.signal(number, handler)
         for number in self._waiting:
             self._before[number](number, sys._getframe())

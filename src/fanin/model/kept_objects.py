@@ -14,6 +14,7 @@ import io
 import itertools
 import queue
 import sys
+import threading
 import types
 import warnings
 import weakref
@@ -27,6 +28,7 @@ import torch
 from fanin.model.code_names import is_library
 from fanin.model.memo import keep_lru_cache
 from fanin.model.reachable import LRU_CACHE, own_attributes
+from fanin.model.trees import tensors_in
 
 __all__ = ["PutBack", "keep_object"]
 
@@ -169,6 +171,17 @@ def _queued(live: Any) -> list[Any] | None:
     return found if len(found) == count else None
 
 
+def _keep_lock(live: Any) -> PutBack:
+    held = live.locked()
+
+    def put_back() -> bool:
+        if live.locked() and not held:
+            live.release()
+        return bool(live.locked() == held or live.acquire(blocking=False))
+
+    return put_back
+
+
 def _keep_buffer(live: Any) -> PutBack | None:
     if live.closed:
         return None
@@ -288,8 +301,8 @@ def _keep_class(cls: type) -> PutBack | None:
 def _keep_running(generator: Any) -> PutBack | None:
     """A Python generator that waits at a ``yield``: its variables, and whether it waits at the same one.
 
-    One that waits elsewhere cannot be sent back. Its variables are put back all the same, so that none holds a
-    tensor of the pass.
+    One that waits elsewhere cannot be sent back. It keeps the variables that it has there, but for those that hold a
+    tensor without numbers.
     """
     frame = generator.gi_frame
     if frame is None or frame.f_code.co_filename.startswith("<frozen"):
@@ -300,11 +313,20 @@ def _keep_running(generator: Any) -> PutBack | None:
         now = generator.gi_frame
         if now is None:
             return False
-        if not _same(dict, dict(now.f_locals), saved):
+        here = dict(now.f_locals)
+        if now.f_lasti != place:
+            if any(map(_without_numbers, here.values())):
+                _set_variables(now, {n: v for n, v in here.items() if not _without_numbers(v)})
+            return False
+        if not _same(dict, here, saved):
             _set_variables(now, saved)
-        return bool(now.f_lasti == place and _same(dict, dict(now.f_locals), saved))
+        return _same(dict, dict(now.f_locals), saved)
 
     return put_back
+
+
+def _without_numbers(value: Any) -> bool:
+    return any(type(t).__name__ == "FakeTensor" for t in tensors_in(value, 4))
 
 
 def _set_variables(frame: types.FrameType, values: dict[str, Any]) -> None:
@@ -362,6 +384,7 @@ _TABLE: tuple[tuple[Any, Callable[[Any], PutBack | None]], ...] = (
     (LRU_CACHE, keep_lru_cache),
     ((bytearray, array.array), _keep_bytes),
     (queue.SimpleQueue, _keep_simple_queue),
+    (type(threading.Lock()), _keep_lock),
     ((io.StringIO, io.BytesIO), _keep_buffer),
     (types.GeneratorType, _keep_running),
     (itertools.count, _keep_iterator),

@@ -146,13 +146,14 @@ def keep_values_of_array(array: Any, *, most: int) -> PutBack | None:
     if array.nbytes > most:
         sample = _sampled(array)
         return lambda: _sampled(array) == sample
-    saved = np.array(array, copy=True, subok=False)
+    saved = array.view(np.ndarray).copy()
 
     def put_back() -> bool:
         if array.shape != saved.shape:
             array.resize(saved.shape, refcheck=False)
-        if array.dtype.hasobject or array.tobytes() != saved.tobytes():
-            array[...] = saved
+        plain = array.view(np.ndarray)  # a masked array gives and takes other numbers under its mask
+        if plain.dtype.hasobject or plain.tobytes() != saved.tobytes():
+            plain[...] = saved
         return True
 
     return put_back

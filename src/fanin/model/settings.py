@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import locale
 import os
 import random
 import sys
@@ -11,6 +12,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -135,6 +137,15 @@ def _composites() -> Iterator[Setting]:
 
 def _of_python() -> Iterator[Setting]:
     yield Setting("garbage collection", gc.isenabled, lambda on: gc.enable() if on else gc.disable())
+    yield Setting("flushing of denormal numbers", _flushes, torch.set_flush_denormal)
+    yield Setting("thread switch interval", sys.getswitchinterval, sys.setswitchinterval)
+    yield Setting("locale", partial(locale.setlocale, locale.LC_ALL), partial(locale.setlocale, locale.LC_ALL))
+    if _UMASK.exists():  # asking the system sets it for a moment, in which other threads may make files
+        yield Setting("umask", _umask, os.umask)
+    if (sockets := sys.modules.get("socket")) is not None:
+        yield Setting("socket timeout", sockets.getdefaulttimeout, sockets.setdefaulttimeout)
+    if "decimal" in sys.modules:
+        yield Setting("decimal context", _decimals, _set_decimals)
     yield Setting("recursion limit", sys.getrecursionlimit, sys.setrecursionlimit)
     yield Setting("environment variables", lambda: dict(os.environ), _set_environment)
     yield Setting("working folder", os.getcwd, os.chdir)
@@ -143,6 +154,34 @@ def _of_python() -> Iterator[Setting]:
     yield Setting("sys.modules", lambda: dict(sys.modules), _forget_made_modules)
     yield Setting("sys.path", lambda: list(sys.path), lambda value: sys.path.__setitem__(slice(None), value))
     yield Setting("warning filters", lambda: list(warnings.filters), _set_filters)
+
+
+_UMASK = Path("/proc/self/status")
+_SMALLEST = 5e-324
+
+
+_DECIMALS = ("prec", "rounding", "Emin", "Emax", "capitals", "clamp")
+
+
+def _decimals() -> tuple[Any, ...]:
+    context = sys.modules["decimal"].getcontext()
+    return tuple(getattr(context, n) for n in _DECIMALS)
+
+
+def _set_decimals(value: tuple[Any, ...]) -> None:
+    context = sys.modules["decimal"].getcontext()
+    for name, number in zip(_DECIMALS, value, strict=True):
+        setattr(context, name, number)
+
+
+def _flushes() -> bool:
+    """Whether this thread takes numbers too small for full precision as 0."""
+    return _SMALLEST * float("1") == 0.0
+
+
+def _umask() -> int:
+    lines = _UMASK.read_text(encoding="ascii", errors="replace").splitlines()
+    return next(int(line.split()[1], 8) for line in lines if line.startswith("Umask:"))
 
 
 def _forget_made_modules(value: dict[str, Any]) -> None:

@@ -14,7 +14,8 @@ __all__ = ["run", "run_all"]
 def run(op: Op, tensor_of: Callable[[int], Any]) -> tuple[Any, ...]:
     """Outputs of one operation on the tensors that `tensor_of` gives for its value indices.
 
-    An operation that writes in place works on a copy, so the given tensors are never changed.
+    The given tensors are never changed: an operation that writes in place, or that may write into its operands
+    besides (`batch_norm` into its running statistics), works on copies.
     """
     fetch = tensor_of
     if op.inplace:
@@ -23,11 +24,32 @@ def run(op: Op, tensor_of: Callable[[int], Any]) -> tuple[Any, ...]:
 
         def fetch(index: int) -> Any:
             return copy if index == first else tensor_of(index)
+    elif _may_write(op):
+
+        def fetch(index: int) -> Any:
+            return tensor_of(index).clone()
 
     args = map_template(op.args, lambda r: fetch(r.index))
     kwargs = map_template(dict(op.kwargs), lambda r: fetch(r.index))
     result = op.func(*args, **kwargs)
     return (args[0],) if op.inplace else tuple(tensors_in(result))
+
+
+# Neither their schemas nor version counters tell that these write: running statistics, rows scaled to `max_norm`,
+# what observers have seen.
+_WRITERS = frozenset(
+    {
+        *("batch_norm", "native_batch_norm", "sync_batch_norm", "instance_norm", "embedding", "embedding_bag"),
+        *("fused_moving_avg_obs_fake_quant", "rrelu", "cudnn_batch_norm", "miopen_batch_norm"),
+    }
+)
+
+
+def _may_write(op: Op) -> bool:
+    """Whether an operation may write into its operands; of one that is not torch's own nobody knows."""
+    module = getattr(op.func, "__module__", None) or "torch"
+    name = getattr(op.func, "_qualified_op_name", "aten::")  # of an operation in torch.ops
+    return op.name in _WRITERS or "out" in op.kwargs or not (module.startswith("torch") and name.startswith("aten::"))
 
 
 def run_all(graph: Graph, leaves: Mapping[int, Any], *, keep: MutableMapping[int, Any] | None = None) -> dict[str, Any]:
