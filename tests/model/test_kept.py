@@ -7,8 +7,8 @@ from types import ModuleType
 
 import pytest
 
+from fanin.model.code_names import CodeNames, looked_up
 from fanin.model.kept_objects import _keep_memory
-from fanin.model.reachable import _imported
 
 
 @pytest.mark.parametrize("now", [b"\x01\x01", b"\xff\xff", b"\x05\x05"])
@@ -38,4 +38,5 @@ def test_memory_that_cannot_be_written_is_not_kept():
 def test_modules_that_a_function_imports_are_looked_up_from_its_package_outwards(monkeypatch, package, name, found):
     for full in ("mine", "mine.deep", "mine.helper", "mine.deep.helper"):
         monkeypatch.setitem(sys.modules, full, ModuleType(full))
-    assert [m.__name__ for m in _imported({"__package__": package}, {name})] == found
+    code = CodeNames(names={name}, imports=True, stores=False, stores_any_name=False)
+    assert [m.__name__ for m in looked_up({"__package__": package}, code)] == found

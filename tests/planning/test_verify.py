@@ -1,5 +1,7 @@
 """What `verify` proves: whole tensors, their rows and ties by default, and the very bits where they are asked for."""
 
+import warnings
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -11,6 +13,8 @@ from fanin.errors import PlanError
 from fanin.initializers import Normal
 from fanin.planning.materialize import Materialized
 from fanin.planning.verify import Mismatch, Verification
+from zoo import zoo
+from zoo.stock import stock
 
 SHAPE = (96, 96)
 
@@ -68,7 +72,7 @@ def test_bits_find_every_change_and_the_default_finds_what_no_draw_of_the_law_is
     assert bool(plan.diff(model)) is by_law
     if not by_law:
         assert plan.verify(model).law == ("0.weight",)
-        assert "bits=True asks for the very numbers" in str(plan.verify(model))
+        assert "verify(model, bits=True) sees those" in str(plan.verify(model))
         with pytest.raises(PlanError, match=r"0\.weight: bits"):
             plan.verify(model, bits=True).raise_for_mismatches()
 
@@ -163,6 +167,31 @@ def test_keep_reads_a_monotone_vector_as_designed(rising):
     with torch.no_grad():
         model.decay.copy_(torch.rand(96))
     assert fanin.plan(model, recipe="keep")["decay"].initializer is not None  # the twin: random numbers have a law
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [*(f"zoo {n}" for n in zoo()), *(f"stock {n}" for n in stock())])
+def test_keep_holds_for_every_untouched_model_of_the_zoo_and_of_the_stock(name):
+    where, _, which = name.partition(" ")
+    torch.manual_seed(0)
+    with warnings.catch_warnings():  # of the libraries, about sizes as small as these
+        warnings.simplefilter("ignore")
+        model = {"zoo": zoo, "stock": stock}[where]()[which]()[0]
+        plan = fanin.plan(model, recipe="keep")
+    verdict = plan.verify(model)
+    assert verdict.ok, str(verdict)[:400]
+    assert len(verdict.bits) + len(verdict.law) + len(verdict.not_checked) == len(plan)
+    _assert_a_change_is_seen(plan, model, verdict)
+
+
+def _assert_a_change_is_seen(plan, model, verdict):
+    """The twin: one of the tensors that have a law, doubled, is a departure."""
+    named = dict(model.named_parameters())
+    name = next((n for n in verdict.law if n in named and named[n].numel() > 1000), None)
+    if name is not None and bool(named[name].detach().any()):
+        with torch.no_grad():
+            named[name].mul_(2)
+        assert not plan.verify(model).ok
 
 
 # ---------------------------------------------------------------------- words
