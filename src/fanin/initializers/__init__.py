@@ -21,6 +21,7 @@ from fanin.initializers.catalogue.normal import Normal
 from fanin.initializers.catalogue.orthogonal import Orthogonal
 from fanin.initializers.catalogue.poison import Poison
 from fanin.initializers.catalogue.rbm import rbm_gaussian
+from fanin.initializers.catalogue.row_sums import RowSums
 from fanin.initializers.catalogue.siren import SirenFirst, siren_hidden
 from fanin.initializers.catalogue.sparse import Sparse, sparse_lasagne, sparse_torch
 from fanin.initializers.catalogue.stft import STFT
@@ -56,6 +57,7 @@ __all__ = [
     "PerInput",
     "PerPart",
     "Poison",
+    "RowSums",
     "Scaled",
     "SirenFirst",
     "Sparse",

@@ -234,7 +234,7 @@ def one_of(name: str, value: str, allowed: Sequence[str]) -> str:
 
 
 def _encode(value: Any) -> Any:
-    if isinstance(value, Initializer):
+    if isinstance(value, (Initializer, Layout)):
         return value.to_dict()
     if isinstance(value, tuple):
         return [_encode(v) for v in value]

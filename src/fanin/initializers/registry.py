@@ -28,6 +28,7 @@ from fanin.initializers.catalogue.normal import Normal
 from fanin.initializers.catalogue.orthogonal import Orthogonal
 from fanin.initializers.catalogue.poison import Poison
 from fanin.initializers.catalogue.rbm import rbm_gaussian
+from fanin.initializers.catalogue.row_sums import RowSums
 from fanin.initializers.catalogue.siren import SirenFirst, siren_hidden
 from fanin.initializers.catalogue.sparse import Sparse, sparse_lasagne, sparse_torch
 from fanin.initializers.catalogue.stft import STFT
@@ -77,6 +78,7 @@ NAMES: dict[str, Callable[..., Initializer]] = {
     "scaled": Scaled,
     "per_part": PerPart,
     "per_input": PerInput,
+    "row_sums": RowSums,
     "siren_first": SirenFirst,
     "siren_hidden": siren_hidden,
     "forget_bias": ForgetBias,

@@ -8,6 +8,7 @@ from typing import Any
 from fanin.errors import ArgumentError
 from fanin.initializers.base import TAG, Initializer
 from fanin.initializers.registry import law_class
+from fanin.layout import Layout
 from fanin.text.reading import read_fields, shown
 
 __all__ = ["from_dict"]
@@ -32,4 +33,4 @@ def from_dict(data: Mapping[str, Any]) -> Initializer:
         raise ArgumentError(f"a law is a mapping with a {TAG!r} entry that names its class; got {shown(data)}")
     cls = law_class(data[TAG])
     arguments = {k: v for k, v in data.items() if k != TAG}
-    return cls(**read_fields(cls, arguments, {Initializer: from_dict}))
+    return cls(**read_fields(cls, arguments, {Initializer: from_dict, Layout: Layout.from_dict}))

@@ -18,6 +18,7 @@ from fanin.recipes.catalogue.keep import KEEP
 from fanin.recipes.catalogue.mup import MUP
 from fanin.recipes.catalogue.orthogonal import ORTHOGONAL
 from fanin.recipes.catalogue.rezero import REZERO, SKIPINIT
+from fanin.recipes.catalogue.shaped import DKS, TAT
 from fanin.recipes.catalogue.siren import SIREN
 from fanin.recipes.catalogue.small_init import SMALL_INIT
 from fanin.recipes.catalogue.t5 import T5
@@ -43,6 +44,8 @@ _ALL: tuple[Recipe, ...] = (
     REZERO,
     SKIPINIT,
     DEEPNORM,
+    DKS,
+    TAT,
     SIREN,
     IRNN,
     ZERO,

@@ -7,13 +7,18 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+
 from fanin.graph.ir import Op, Ref
+from fanin.memory import as_array
 from fanin.moments.algebra import contraction, summed_up
+from fanin.moments.answers import answered
 from fanin.moments.frame import Frame, NoRuleError
+from fanin.moments.kernel import Array
 from fanin.moments.moments import JointMoments
 from fanin.moments.signal import Signal
 
-__all__ = ["RULES", "SPECS", "EinsumCall", "finished", "is_fresh", "matmul_equation"]
+__all__ = ["RULES", "SPECS", "EinsumCall", "finished", "is_fresh", "matmul_equation", "numbers_of"]
 
 _BATCH = "ABCDEFGH"
 
@@ -178,7 +183,7 @@ def _contracted(frame: Frame, op: Op) -> Signal:
     out = replace(out, width_var=width_of(frame, spec.operands), spread=spread, overlap=overlap)
     if spec.bias is not None and spec.beta != 0.0:
         bias = frame.moments(spec.bias).scaled(spec.beta)
-        out = summed_up(out, bias)
+        out = _answered(frame, spec, summed_up(out, bias))
         if spread is not None and bias.second_moment <= _SMALL_BIAS * out.second_moment:
             out = replace(out, spread=spread)
     return finished(frame, op, out)
@@ -220,6 +225,29 @@ def _overlap(frame: Frame, spec: EinsumCall) -> tuple[float, int, int]:
     summed = math.prod(n for letter, n in sizes.items() if letter not in right)
     kept = math.prod(n for letter, n in sizes.items() if letter in right)
     return x.overlap, max(summed, 1), max(kept, 1)
+
+
+def _answered(frame: Frame, spec: EinsumCall, out: JointMoments) -> JointMoments:
+    """The sum with the covariance of a map and its bias, where both are known numbers and the bias is one a unit."""
+    left, _, right = spec.equation.partition("->")
+    bias, sides = numbers_of(frame, spec.bias), list(zip(left.split(","), spec.operands, strict=True))
+    weights = [(term, w) for term, t in sides if (w := numbers_of(frame, t)) is not None]
+    if bias is None or bias.ndim != 1 or len(sides) != 2 or len(weights) != 1 or weights[0][0].count(right[-1:]) != 1:
+        return out
+    term, weight = weights[0]
+    sums = weight.sum(axis=tuple(d for d, letter in enumerate(term) if letter != right[-1]))
+    data = next(t for _, t in sides if numbers_of(frame, t) is None)
+    if sums.shape != bias.shape or any(letter in right[:-1] for letter in term):
+        return out
+    return answered(out, sums, bias, spec.alpha * spec.beta * frame.moments(data).mean, -1)
+
+
+def numbers_of(frame: Frame, template: Any) -> Array | None:
+    """The numbers of a parameter, where they are known."""
+    s = frame.signal(template)
+    if not s.weight_only or s.numbers is None:
+        return None
+    return np.asarray(as_array(s.numbers), dtype=np.float64)
 
 
 def _grouped_mm(frame: Frame, op: Op) -> Signal:

@@ -11,7 +11,8 @@ import numpy as np
 from fanin.graph.ir import Op
 from fanin.memory import as_array
 from fanin.moments.algebra import summed_up
-from fanin.moments.forward.contractions import finished
+from fanin.moments.answers import answered
+from fanin.moments.forward.contractions import finished, numbers_of
 from fanin.moments.frame import Frame
 from fanin.moments.kernel import Array
 from fanin.moments.moments import JointMoments
@@ -245,7 +246,7 @@ def _convolved(frame: Frame, op: Op, out: JointMoments, x: JointMoments, shape: 
     bias = op.arg(2, "bias")
     if bias is not None:
         b = frame.moments(bias)
-        out = summed_up(out, b.reshaped((*b.shape, *(1,) * n)))
+        out = _answered(frame, op, summed_up(out, b.reshaped((*b.shape, *(1,) * n))), x)
     out = replace(out.reshaped(shape), width_var=x.width_var + x.own_var)
     rows, inputs = frame.graph.value(op.inputs[1]).shape[:2]
     alike = _likeness_of_places(x, n) ** 2 + max(x.overlap - 1.0 / max(inputs, 1), 0.0)
@@ -274,6 +275,17 @@ def _likeness_of_places(x: JointMoments, n: int) -> float:
     """Correlation of two places of a channel: the taps of a kernel that reads places alike are one number's worth."""
     dims = [d for d in range(len(x.shape) - n, len(x.shape)) if x.shape[d] != 1]
     return (x.pair(*dims) - x.mean**2) / x.entry_var if dims and x.entry_var > 0.0 else 1.0
+
+
+def _answered(frame: Frame, op: Op, out: JointMoments, x: JointMoments) -> JointMoments:
+    """The sum with the covariance of the map and its bias, where both are known numbers; see `contractions`."""
+    weight, bias = numbers_of(frame, op.arg(1, "weight")), numbers_of(frame, op.arg(2, "bias"))
+    if weight is None or bias is None or "transpose" in op.name:
+        return out
+    sums = weight.sum(axis=1)
+    for window in reversed(convolution_windows(frame, op)):
+        sums = sums @ (window.places >= 0).mean(axis=0)  # a tap counts where it reads the signal
+    return answered(out, sums, bias, x.mean, -1 - int(op.name[-2]))
 
 
 RULES = dict.fromkeys((f"conv{t}{n}d" for t in ("", "_transpose") for n in (1, 2, 3)), _convolution)

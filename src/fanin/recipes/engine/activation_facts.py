@@ -13,7 +13,7 @@ from fanin.errors import FaninError
 from fanin.graph.analysis.activations import FoundActivation
 from fanin.theory.moments import Moments, gaussian_moments
 
-__all__ = ["bend", "is_bounded", "is_odd", "mirror_slope", "moments_of"]
+__all__ = ["bend", "is_bounded", "is_odd", "mirror_slope", "moments_of", "theory_name"]
 
 _GRID: npt.NDArray[np.float64] = np.linspace(-6.0, 6.0, 241)
 _EXACT = 1e-5  # relative; models compute some constants in float32
@@ -29,14 +29,24 @@ def moments_of(activation: FoundActivation, q: float = 1.0) -> Moments | None:
         >>> moments_of(FoundActivation("relu", fn=lambda x: np.maximum(x, 0.0))).second
         0.5
     """
+    return _moments(theory_name(activation), q)
+
+
+def theory_name(activation: FoundActivation) -> Any:
+    """What the theory takes for an activation: its name where the table has it as it is, else its function.
+
+    Example:
+        >>> theory_name(FoundActivation("tanh", fn=np.tanh))
+        'tanh'
+    """
     plain = activation.gain == 1.0 and activation.inner == 1.0 and not activation.name.startswith("custom")
-    return _moments(activation.name if plain else "", None if plain else activation.fn, q)
+    return activation.name if plain else activation.fn
 
 
 @lru_cache(maxsize=4096)
-def _moments(name: str, fn: Any, q: float) -> Moments | None:
+def _moments(phi: Any, q: float) -> Moments | None:
     try:
-        return gaussian_moments(name or fn, q=q)
+        return gaussian_moments(phi, q=q)
     except FaninError:
         return None
 

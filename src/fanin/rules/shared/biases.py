@@ -11,6 +11,10 @@ from fanin.rules.shared.gains import RATED, gain_ratio
 __all__ = ["BiasedMap", "biased_maps"]
 
 _POSITIVE = frozenset(("softplus",))
+# Pre-activation from which a smooth activation is flat or straight: nearer to zero no bias decides a unit.
+_CURVED = {"tanh": 2.0, "softsign": 2.0, "sigmoid": 4.0, "sin": 1.5, "erf": 1.5} | dict.fromkeys(
+    ("gelu", "silu", "mish", "softplus"), 2.0
+)
 _SMALL = 0.1  # of the std that the activation needs
 
 
@@ -25,11 +29,12 @@ class BiasedMap:
     def share_beyond(self, stds: float) -> float:
         """Share of the biases beyond so many standard deviations of W x.
 
-        Also beyond as many times rms(W) sqrt(fan_in), so that no bias is named where the signal vanished before it.
+        Also beyond as many times rms(W) sqrt(fan_in), so that no bias is named where the signal vanished before it,
+        and beyond the part in which a smooth activation is curved, where a unit sees its input whatever the bias.
         """
         spread = math.sqrt(max(self.site.forward.rms**2 - self.bias.weight.rms**2, 0.0))
         reach = max(spread, self.weight.weight.rms * math.sqrt(self.weight.fan_in or 1.0))
-        return _share_above(self.bias.weight, stds * reach)
+        return _share_above(self.bias.weight, max(stds * reach, _CURVED.get(self.site.follower, 0.0)))
 
     @property
     def has_small_weights(self) -> bool:
