@@ -3,9 +3,10 @@
     python -m benchmarks.training.shaped                        # all, results in benchmarks/results/shaped.{json,md}
     python -m benchmarks.training.shaped --only "elu 30"        # some lines, printed only
 
-MNIST digits averaged to 14 x 14, batch 64, stacks of width 64, 150 steps. Each start takes the best of four rates by the
-mean of two seeds, then runs five seeds at it. All starts of a seed see the same batches. The loss is the mean training
-loss of the last 20 steps. A verdict is that of the paired differences to `auto`: level within two standard errors.
+MNIST digits averaged to 14 x 14, batch 64, stacks of width 64, 150 steps. Each start takes the best of four rates by
+the mean of two seeds, then runs five seeds at it. All starts of a seed see the same batches. The loss is the mean
+training loss of the last 20 steps. A verdict is that of the paired differences to `auto`: level within two standard
+errors.
 """
 
 from __future__ import annotations

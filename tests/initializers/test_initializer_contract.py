@@ -49,6 +49,10 @@ class Case:
     needs_map: bool = True  # refuses a vector
 
 
+def row_sums(**arguments):
+    return {"law": Orthogonal(scaled=True), "of": "fc.weight", **arguments}
+
+
 CONV = {"shape": (16, 8, 3, 4), "layout": Layout.conv(2)}
 CASES: dict[str, list[Case]] = {
     "stft": [
@@ -111,6 +115,15 @@ CASES: dict[str, list[Case]] = {
         Case({"side": "input", "inputs_per_unit": 4}, shape=(10, 36)),
         Case({"side": "both", "kernel": "flat"}, shape=(9, 15, 3, 3)),
         Case({"side": "both", "kernel": "full"}, shape=(9, 15, 3, 3)),
+    ],
+    "row_sums": [
+        Case(row_sums(size=(64, 32), factor=0.5), shape=(64,), uses_key=False, needs_map=False),
+        Case(
+            row_sums(size=(8, 96), layout=Layout.linear_in_out(), shift=2.0),
+            shape=(96,),
+            uses_key=False,  # the weight's name decides
+            needs_map=False,
+        ),
     ],
     "identity": [Case({"gain": 2.0}, uses_key=False), Case({}, layout=Layout.linear(parts=3), uses_key=False)],
     "dirac": [Case({}, **CONV, uses_key=False)],
@@ -349,6 +362,8 @@ def test_wrong_arguments_are_refused_with_what_is_allowed(make, match):
         (get("mirrored_orthogonal", side="input", inputs_per_unit=4), (4, 4), "at least two units"),
         (get("mirrored_orthogonal", side="input", inputs_per_unit=4), (4, 18), "multiple of inputs_per_unit"),
         (Centred(Normal()), (4, 1), "nothing would be left"),
+        (get("row_sums", **row_sums(size=(8, 4))), (4,), "one number for each unit"),
+        (get("row_sums", **row_sums(size=(8, 4), layout=Layout.linear(parts=2))), (8,), "one map"),
         (get("forget_bias"), (10,), "4 gates side by side"),
         (get("forget_bias"), (8, 2), "4 gates side by side"),
         (from_array(np.zeros((2, 3))), (3, 2), "nothing is broadcast"),

@@ -185,9 +185,6 @@ def _rule(act: Activation, scale: float, shift: float, at_shift: float) -> Panel
 
 
 # ---------------------------------------------------------------------- the conditions
-_Shaper = Callable[[_Local], "ShapedActivation | None"]
-
-
 def _shaped(m: _Local, offset: float, output_scale: float, bend: float) -> ShapedActivation:
     """The activation with these constants; `offset` is E phi + b_o."""
     power = output_scale**2
@@ -214,9 +211,13 @@ def _dks(act: Activation, depth: int, total_slope: float) -> ShapedActivation:
 
     def residual(m: _Local) -> Array:
         found = _shaped(m, 0.0, m.var**-0.5, m.bend)
-        return np.array([found.slope - slope, _q_slope(m, 0.0, found.output_scale) - 1.0]) / (slope - 1.0)
+        apart = np.array([found.slope - slope, _q_slope(m, 0.0, found.output_scale) - 1.0])
+        return np.asarray(apart / (slope - 1.0))
 
-    best = _nearest(act, [_roots(act, kinks, residual)], "dks")
+    found = _roots(act, kinks, residual)
+    if not found:
+        raise _none(act, "dks")
+    best = min(found, key=_order)
     return _shaped(best, 0.0, best.var**-0.5, best.bend if bend_known else math.inf)
 
 
@@ -228,22 +229,18 @@ def _tat(act: Activation, depth: int, total_curvature: float) -> ShapedActivatio
             f"the slope of {act} jumps at {jumps[0]:g}, so C''(1) is infinite and tat has no constants for it; "
             "use dks, or an activation with a continuous slope"
         )
-    sides = []
+    found: list[tuple[_Local, float]] = []
     for sign in (1.0, -1.0):
 
         def residual(m: _Local, sign: float = sign) -> Array:
             found = _tailored(m, sign)
-            offset = found.output_shift + m.mean
-            return np.array([found.curvature, _q_slope(m, offset, found.output_scale)]) / curvature - [
-                1.0,
-                1.0 / curvature,
-            ]
+            q_slope = _q_slope(m, found.output_shift + m.mean, found.output_scale)
+            return np.array([found.curvature / curvature - 1.0, (q_slope - 1.0) / curvature])
 
-        sides.append([(m, sign) for m in _roots(act, kinks, residual)])
-    best, sign = min((pair for side in sides for pair in side), key=lambda p: _order(p[0]), default=(None, 0.0))
-    if best is None:
+        found += [(m, sign) for m in _roots(act, kinks, residual)]
+    if not found:
         raise _none(act, "tat")
-    return _tailored(best, sign)
+    return _tailored(*min(found, key=lambda pair: _order(pair[0])))
 
 
 def _tailored(m: _Local, sign: float) -> ShapedActivation:
@@ -279,14 +276,8 @@ def _roots(act: Activation, kinks: tuple[float, ...], residual: Callable[[_Local
 
 
 def _order(m: _Local) -> tuple[float, float]:
+    """The smallest shift first, of two opposite ones the positive: farther roots lie where phi is all but straight."""
     return (round(abs(m.shift), 6), -m.shift)
-
-
-def _nearest(act: Activation, found: list[list[_Local]], name: str) -> _Local:
-    every = [m for side in found for m in side]
-    if not every:
-        raise _none(act, name)
-    return min(every, key=_order)
 
 
 def _none(act: Activation, name: str) -> TheoryError:
