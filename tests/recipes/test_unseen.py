@@ -204,3 +204,32 @@ def test_an_ordinary_head_is_drawn_and_an_option_draws_a_designed_one():
     x = torch.randn(16, 64)
     assert fanin.plan(ActorCritic(1.0), x)["policy.weight"].action == "draw"
     assert fanin.plan(ActorCritic(0.01), x, head="calm")["policy.weight"].action == "draw"
+
+
+class Coded(nn.Module):
+    """Layers whose weights one network makes from learned codes."""
+
+    def __init__(self, layers=4, width=64):
+        super().__init__()
+        self.width, self.codes = width, nn.Parameter(torch.randn(layers, 256))
+        self.make = nn.Sequential(nn.Linear(256, 512), nn.ReLU(), nn.Linear(512, width * width))
+        self.head = nn.Linear(width, 10)
+
+    def forward(self, x):
+        for code in self.codes:
+            x = torch.relu(nn.functional.linear(x, self.make(code).view(self.width, self.width)))
+        return self.head(x)
+
+
+def test_a_generator_of_weights_reads_its_codes_and_keeps_the_signal_of_all_layers_it_makes():
+    model, x = Coded(), torch.randn(64, 64, generator=torch.Generator().manual_seed(0))
+    plan = fanin.init_(model, x, trial=False)
+    read = model.make[:2](model.codes).detach().square().mean()
+    step = next(s for s in plan["make.2.weight"].steps if s.quantity == "E x²")
+    assert step.value == pytest.approx(float(read), rel=0.15)  # 4 codes of 256
+    h = x
+    with torch.no_grad():
+        for code in model.codes:
+            h = torch.relu(nn.functional.linear(h, model.make(code).view(64, 64)))
+    # four factors around 1; the geometric mean of 64, 32, 32, 32 terms leaves 2^-1/8 before the last ReLU
+    assert 0.4 < float(h.square().mean().sqrt()) < 1.4

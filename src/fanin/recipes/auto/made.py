@@ -12,6 +12,8 @@ from fanin.recipes.auto.maps import forward
 from fanin.recipes.auto.options import AutoOptions
 from fanin.recipes.engine.draft import Draft
 from fanin.recipes.engine.network import Network
+from fanin.theory.activations import activation_names
+from fanin.theory.moments import gaussian_moments
 
 __all__ = ["made_weight", "terms_of"]
 
@@ -23,9 +25,10 @@ def made_weight(network: Network, role: ParameterRole, options: AutoOptions) -> 
     use = role.use
     if use is None or role.layout.tap_axes or role.layout.lookup:
         return None
-    found = terms_of(network, network.graph.ops[use.op])
+    found = [pair for u in role.uses for pair in terms_of(network, network.graph.ops[u.op])]
     if not found:
         return None
+    # a generator that several layers share takes the geometric mean, so that all of them together keep the signal
     terms = math.exp(sum(math.log(n * e) for n, e in found) / len(found))
     return forward(
         network,
@@ -78,7 +81,20 @@ def _product(network: Network, op: Op, made: int, features: int) -> list[tuple[i
     terms = shape[-1] if left or op.name == "linear" else shape[-2]
     if op.name == "einsum":
         terms = next((n for n in shape[-2:] if n in theirs[-2:]), terms)
-    return [(terms, second_moment(network, other))] if terms > 1 else []
+    return [(terms, _read_moment(network, other))] if terms > 1 else []
+
+
+def _read_moment(network: Network, value: int) -> float:
+    """E x² of what a made weight multiplies: of an input, of an activation of unit pre-activations, else 1."""
+    producer = network.graph.producer(value)
+    while producer is not None and producer.name in VIEWS and producer.inputs:
+        value = producer.inputs[0]
+        producer = network.graph.producer(value)
+    if producer is None:
+        return second_moment(network, value)
+    if producer.name not in activation_names() or len(producer.inputs) != 1:
+        return 1.0
+    return gaussian_moments(producer.name).second
 
 
 def _is_share(network: Network, value: int) -> bool:

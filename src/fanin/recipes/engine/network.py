@@ -180,6 +180,28 @@ class Network:
                 return i
         return None
 
+    def read_operand(self, op: Op, role: ParameterRole) -> int | None:
+        """Value index of what an op applies a parameter to; inside a generator of weights it is made of parameters."""
+        data = self.data_operand(op)
+        if data is not None:
+            return data
+        own = {self.graph.parameters[n].value for n in (role.name, role.bias) if n in self.graph.parameters}
+        others = (i for i in op.inputs if self.graph.values[i].is_float and not own & self._leaves(i))
+        return next(others, None)
+
+    def _leaves(self, value: int) -> set[int]:
+        """The values without a producer that a value is made of."""
+        found, todo, seen = set[int](), [value], set[int]()
+        while todo:
+            one = todo.pop()
+            producer = self.graph.producer(one)
+            if producer is None:
+                found.add(one)
+            elif producer.index not in seen:
+                seen.add(producer.index)
+                todo += producer.inputs
+        return found
+
     # ------------------------------------------------------------------ single parameters
     def starts_from(self, role: ParameterRole) -> float:
         """Constant that is added to a norm's scale before it multiplies (1 in Gemma's ``x * (1 + w)``), usually 0."""

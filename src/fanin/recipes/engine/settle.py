@@ -136,13 +136,19 @@ def _stream_sizes(network: Network, found: MomentMap) -> dict[int, float]:
 
 
 def _all_reads(network: Network, found: MomentMap) -> dict[str, Read]:
-    """What weights with several uses read, averaged over the uses; a table that is also the head, at the head."""
+    """What weights with several uses read, averaged over the uses; a table that is also the head, at the head.
+
+    Also what maps inside a generator of weights read: the sweep meets them where the made weight is applied.
+    """
     streams = _stream_sizes(network, found)
     reads = {}
     for name, role in network.roles.parameters.items():
-        if len(role.uses) < 2 or role.role not in ("weight", "embedding"):
+        if role.role not in ("weight", "embedding"):
             continue
-        operands = [network.data_operand(network.graph.ops[u.op]) for u in role.uses if u.op_name != "embedding"]
+        ops = [network.graph.ops[u.op] for u in role.uses if u.op_name != "embedding"]
+        operands = [network.read_operand(op, role) for op in ops]
+        if len(role.uses) < 2 and not network.weight_only.intersection(operands):
+            continue
         known = [found.tensors[v].moments for v in operands if v is not None and v in found.tensors]
         seconds = [m.second_moment for m in known if m is not None and 0.0 < m.second_moment < math.inf]
         if seconds:
