@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional
 
@@ -219,16 +221,16 @@ class Reference(nn.Module):
         return self.out(self.rnn(x)[0][:, -1])
 
 
-def given():
+def series():
     return torch.randn(2, 4, GIVEN, generator=torch.Generator().manual_seed(0))
 
 
 def planned(model):
-    return fanin.plan(model, given()).assignments
+    return fanin.plan(model, series()).assignments
 
 
 def gates(model, name):
-    return "".join(p.tag for p in roles(capture(model, given()))[name].loop.gates)
+    return "".join(p.tag for p in roles(capture(model, series()))[name].loop.gates)
 
 
 # ---------------------------------------------------------------------- gates, read off what they do
@@ -258,10 +260,30 @@ def test_gates_are_known_by_what_they_do(cell, weight, order):
 
 
 def test_separate_maps_are_each_one_gate():
-    found = roles(capture(Apart(), given()))
+    found = roles(capture(Apart(), series()))
     assert {n: found[f"hs.{n}.weight"].loop.gates[0].tag for n in "ifgo"} == dict(zip("ifgo", "ifgo", strict=True))
-    reset = roles(capture(GruResetBefore(), given()))
+    reset = roles(capture(GruResetBefore(), series()))
     assert [reset[f"{n}.weight"].loop.gates[0].tag for n in "zrn"] == ["z", "r", "n"]
+
+
+CUTS = {
+    "chunk": lambda z: z.chunk(4, -1),
+    "slices": lambda z: [z[:, k * WIDE : (k + 1) * WIDE] for k in range(4)],
+    "rows": lambda z: z.view(-1, 4, WIDE).unbind(1),
+    "narrow": lambda z: [z.narrow(1, k * WIDE, WIDE) for k in range(4)],
+}
+
+
+@settings(max_examples=12, deadline=None)
+@given(st.permutations("ifgo"), st.sampled_from(sorted(CUTS)), st.booleans())
+def test_no_order_of_the_gates_and_no_way_to_cut_them_matters(order, cut, joined):
+    class Cell(Packed if joined else Lstm):
+        def step(self, x, state):
+            h, c = state
+            z = self.w(torch.cat([x, h], -1)) if joined else self.wx(x) + self.wh(h)
+            return gated(c, **dict(zip(order, CUTS[cut](z), strict=True)))
+
+    assert gates(Cell(), "w.weight" if joined else "wh.weight") == "".join(order)
 
 
 # ---------------------------------------------------------------------- laws
@@ -323,7 +345,7 @@ def test_a_gate_that_erases_starts_at_minus_one():
 
 def test_a_recurrent_map_is_orthogonal_in_the_columns_that_read_the_state():
     model = Packed()
-    fanin.init_(model, given(), trial=False)
+    fanin.init_(model, series(), trial=False)
     for gate in model.w.weight.detach()[:, GIVEN:].split(WIDE):
         assert torch.allclose(gate @ gate.T, torch.eye(WIDE), atol=1e-5)
     assert not torch.allclose(
@@ -360,7 +382,7 @@ class Shared(nn.Module):
     ids=["plain", "stream", "stream with input", "normed stream", "ode", "two maps"],
 )
 def test_shared_layers_are_no_cell(step):
-    found = roles(capture(Shared(step), given()))
+    found = roles(capture(Shared(step), series()))
     assert {found[n].role for n in ("w.weight", "w2.weight")} <= {"weight", "unused"}
 
 

@@ -221,6 +221,14 @@ def test_additive_scores_have_rms_one_each():
     assert found["w.weight"].rule == "first layer"
 
 
+def test_a_sum_whose_factors_are_all_one_stays_one():
+    model = Additive()
+    nn.init.ones_(model.left)
+    found = planned(model, drawn(4, 6, WIDE))
+    assert (found["left"].action, found["right"].action) == ("keep", "draw")
+    assert "1 everywhere" in found["left"].reason
+
+
 class Mixed(nn.Module):
     """Layers mixed by the softmax of a few numbers, as ELMo mixes them: no map."""
 

@@ -9,14 +9,15 @@ from fanin.graph.roles.data import ParameterRole, Use
 from fanin.initializers import Orthogonal, Zeros
 from fanin.recipes.auto.inputs import input_scale
 from fanin.recipes.auto.options import AutoOptions
-from fanin.recipes.auto.wording import Number, draft
+from fanin.recipes.auto.wording import Number, draft, reason
 from fanin.recipes.engine.activation_facts import moments_of
-from fanin.recipes.engine.draft import Draft, Read
+from fanin.recipes.engine.draft import Draft, Read, fixed
 from fanin.recipes.engine.network import Network, tap_share
 
-__all__ = ["adapter", "entry", "forward", "looped", "rescaled"]
+__all__ = ["adapter", "entry", "even", "forward", "looped", "rescaled"]
 
 _LEAST_SHARE = 1e-3  # of taps on data; bounds the std of a kernel that is almost wholly on padding
+_FEWEST = 2  # numbers that can be equal by design
 _LOOPS = 3  # uses of a map on its own output from which it is a recurrence
 
 
@@ -177,6 +178,17 @@ def looped(network: Network, role: ParameterRole, options: AutoOptions) -> Draft
         evidence="recurrent",
         times=role.iterated,
     )
+
+
+def even(network: Network, role: ParameterRole, options: AutoOptions) -> Draft | None:
+    """A factor that is summed over and that its module starts at one number everywhere: a plain sum or mean."""
+    live = network.live(role.name)
+    if role.use is None or role.use.op_name != "sum" or live is None or live.size < _FEWEST:
+        return None
+    number = float(live.flat[0])
+    if number == 0.0 or not bool((live == number).all()):
+        return None
+    return fixed(None, rule="designed", reason=reason("even", number=number), action="keep")
 
 
 def adapter(network: Network, role: ParameterRole, options: AutoOptions) -> Draft | None:

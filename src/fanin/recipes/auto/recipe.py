@@ -40,6 +40,7 @@ _MAP_RULES: tuple[_MapRule, ...] = (
     factor,
     modulating,
     maps.adapter,
+    maps.even,
     maps.rescaled,
     siren,
     maps.looped,

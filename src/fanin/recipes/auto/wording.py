@@ -284,6 +284,7 @@ REASONS: Mapping[str, str] = {
     "signal had",
     "made weight": "its outputs are used as a weight that sums {terms:g} terms: they get the rms that such a weight "
     "needs, 1 / sqrt(terms E x²)",
+    "even": "factor of what is summed, {number:g} everywhere as its module set it: kept",
     "designed head": "output layer that its module starts at {times:.2g} times the usual size by design: kept",
     "flat buffer": "flat parameter with weights one after the other ({weights} in all): each has the std of its own "
     "fan_in; what lies between them is zero",
