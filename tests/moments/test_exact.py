@@ -84,15 +84,14 @@ def test_a_normed_weight_has_the_length_that_it_is_given(length):
 # ---------------------------------------------------------------------- attention
 @pytest.mark.parametrize("causal", [False, True])
 def test_attention_without_an_axis_of_heads_is_attention_of_one_head(causal):
-    q = torch.zeros(3, 16, 4)
-
     def attend(m, q, k, v):
         return F.scaled_dot_product_attention(q, k, v, is_causal=causal)
 
-    bare, one = followed(attend, q, q, q), followed(attend, *[q[:, None]] * 3)
+    bare = followed(attend, *(torch.zeros(3, 16, 4) for _ in range(3)))
+    one = followed(attend, *(torch.zeros(3, 1, 16, 4) for _ in range(3)))
     assert bare.provenance == one.provenance == "theory"
     assert bare.moments.second_moment == pytest.approx(one.moments.second_moment, rel=0.1)
-    assert (bare.moments.second_moment > 0.25) == causal  # the first tokens attend to few others
+    assert (bare.moments.second_moment > 0.22) == causal  # the first tokens attend to few others
 
 
 # ---------------------------------------------------------------------- functions
