@@ -63,6 +63,7 @@ bench-all: $(VENV)/.dev
 	$(BENCH).training.race
 	$(BENCH).training.study
 	$(BENCH).training.mirrored
+	$(BENCH).training.shaped
 
 # Figures of the lab are committed: python -m tools.lab_page runs the experiments again.
 docs: $(VENV)/.dev

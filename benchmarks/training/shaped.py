@@ -1,4 +1,4 @@
-"""Shaped starts of plain stacks: recipes `dks` and `tat` beside `auto`.
+"""Shaped starts of plain stacks: recipes `dks` and `tat` beside `auto` without its own shaped starts.
 
     python -m benchmarks.training.shaped                        # all, results in benchmarks/results/shaped.{json,md}
     python -m benchmarks.training.shaped --only "elu 30"        # some lines, printed only
@@ -31,6 +31,7 @@ import fanin
 from benchmarks.common import RESULTS, header, in_words
 from benchmarks.training.race import digit_batches, digit_score
 from fanin.errors import FaninError
+from fanin.recipes.auto import shaped as rule
 
 WIDTH, SIDE, STEPS, SEEDS, TUNED = 64, 14, 150, 5, 2
 RATES = {"adam": (3e-4, 1e-3, 3e-3, 1e-2), "sgd": (1e-3, 3e-3, 1e-2, 3e-2)}
@@ -137,6 +138,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--only", action="append", choices=list(LINES))
     options = parser.parse_args(argv)
     warnings.filterwarnings("ignore")
+    rule.SHAPED_FROM = rule.SHAPED_LOGISTIC_FROM = math.inf
     torch.set_num_threads(1)
     made, results = header(), {}
     for name in options.only or LINES:

@@ -23,11 +23,11 @@ from fanin.initializers import (
 )
 
 
-def mlp(widths, activation):
+def mlp(widths, activation, bias=True):
     layers = []
     for a, b in itertools.pairwise(widths[:-1]):
-        layers += [nn.Linear(a, b), activation()]
-    return nn.Sequential(*layers, nn.Linear(widths[-2], widths[-1]))
+        layers += [nn.Linear(a, b, bias=bias), activation()]
+    return nn.Sequential(*layers, nn.Linear(widths[-2], widths[-1], bias=bias))
 
 
 def normal(*shape):
@@ -193,6 +193,38 @@ def test_shallow_stacks_and_those_without_a_linear_pair_are_not_mirrored():
     off = fanin.plan(mlp([8, *[16] * 9, 4], nn.ReLU), normal(5, 8), mirrored=False)
     assert isinstance(off["4.weight"].initializer, Orthogonal)
     assert off["4.weight"].initializer.gain == pytest.approx(math.sqrt(2))
+
+
+@pytest.mark.parametrize(
+    ("activation", "shallow", "deep"),
+    [(nn.Sigmoid, (9, "centred"), (10, "shaped")), (nn.ELU, (29, "orthogonal"), (30, "shaped"))],
+)
+def test_deep_logistic_and_elu_stacks_are_shaped(activation, shallow, deep):
+    for hidden, rule in (shallow, deep):
+        plan = fanin.plan(mlp([16, *[16] * hidden, 10], activation), normal(8, 16))
+        assert plan["4.weight"].rule == rule
+    want = fanin.plan(mlp([16, *[16] * deep[0], 10], activation), normal(8, 16), recipe="dks")
+    assert plan["4.weight"].initializer == want["4.weight"].initializer
+    assert plan["4.bias"].initializer == want["4.bias"].initializer
+    assert plan["4.weight"].steps[-1].quantity == "evidence"
+
+
+def test_stacks_that_were_better_otherwise_or_cannot_be_shaped_are_not():
+    def rule(activation, **more):
+        return fanin.plan(mlp([16, *[16] * 30, 10], activation, **more), normal(8, 16))["4.weight"].rule
+
+    assert rule(nn.SELU) == "orthogonal"  # its slope jumps
+    assert rule(nn.Tanh) == "critical"
+    assert rule(nn.Mish) == "mirrored"
+    assert rule(nn.ELU, bias=False) == "orthogonal"
+    assert rule(nn.Sigmoid, bias=False) == "centred"
+
+
+@pytest.mark.parametrize(("head", "size"), [("unit", 1.0), ("calm", 0.1), ("zero", 0.0)])
+def test_a_shaped_stack_has_the_outputs_that_are_asked_for(head, size):
+    model, x = mlp([64, *[64] * 15, 64], nn.Sigmoid), normal(64, 64)
+    fanin.init_(model, x, head=head)
+    assert rms(model(x)) == pytest.approx(size, rel=0.2)
 
 
 def test_logistic_stacks_are_centred():

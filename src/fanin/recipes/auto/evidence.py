@@ -19,6 +19,12 @@ MIRROR_FROM = 4
 # Hidden activations from which an unmirrored plain stack is orthogonal. Measured gain at 9, 1-2 standard deviations
 # at 19.
 ORTHOGONAL_FROM = 4
+# Hidden activations from which a dense logistic stack is shaped instead of centred: better with SGD and level with
+# Adam at 10, far better with both at 15 and 30.
+SHAPED_LOGISTIC_FROM = 10
+# Hidden activations from which a dense stack of a function with a continuous slope that is neither mirrored nor odd is
+# shaped (ELU): level at 10 and 15, better at 30.
+SHAPED_FROM = 30
 # Hidden layers from which a stack of odd, saturating units starts orthogonal at its critical point: better at 20, 50
 # and 99, inside noise at 5 and 10, worse in a 12-layer convolutional net.
 CRITICAL_FROM = 16
@@ -85,6 +91,7 @@ _TEXT = "transformers and LSTMs on text"
 _DEPTH = "benchmarks/results/mirrored_depth.json"
 _KERNEL = "benchmarks/results/mirrored_kernel.json"
 _STUDY = "benchmarks/results/study.md"
+_SHAPED = "benchmarks/results/shaped.md"
 
 EVIDENCE: Mapping[str, tuple[Row, ...]] = {
     "mirrored": (
@@ -177,6 +184,28 @@ EVIDENCE: Mapping[str, tuple[Row, ...]] = {
         ),
         Row("5-layer sigmoid, likewise", "rms 2 0.037", "rms 1 0.088, 4x Glorot without centring 0.041", "3", _DIGITS),
         Row("10-layer sigmoid, likewise", "rms 2 0.040", "rms 1 0.120, 4x Glorot without centring 0.355", "3", _DIGITS),
+    ),
+    "shaped": (
+        Row(
+            "30 logistic layers",
+            "Deep Kernel Shaping 0.33 / 0.42",
+            "centred 0.96 / 1.22, Tailored Activations 0.42 / 0.41",
+            "5",
+            _SHAPED,
+        ),
+        Row("15 logistic layers", "Deep Kernel Shaping 0.28 / 0.31", "centred 0.40 / 0.46", "5", _SHAPED),
+        Row("10 logistic layers", "Deep Kernel Shaping 0.23 / 0.29", "centred 0.32 / 0.31", "5", _SHAPED),
+        Row(
+            "30 ELU layers",
+            "Deep Kernel Shaping 0.18 / 0.22",
+            "orthogonal at the backward gain 0.22 / 0.25",
+            "5",
+            _SHAPED,
+        ),
+        Row("10 and 15 ELU layers (Adam)", "0.18 and 0.19", "orthogonal 0.18 and 0.20: level", "5", _SHAPED),
+        Row("30 SELU layers (Adam)", "not shaped 0.24", "Deep Kernel Shaping 0.35", "5", _SHAPED),
+        Row("30 tanh layers (Adam)", "not shaped 0.27", "Deep Kernel Shaping 0.35", "5", _SHAPED),
+        Row("30 Mish layers (Adam)", "not shaped 0.14", "Deep Kernel Shaping 0.21", "5", _SHAPED),
     ),
     "tanh-deep": (
         Row(

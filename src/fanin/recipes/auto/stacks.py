@@ -1,4 +1,4 @@
-"""Which start a plain stack gets: mirrored pairs, centred rows, critical or plain orthogonal maps, or none of these.
+"""Which start a plain stack gets: mirrored pairs, shaped, centred, critical or plain orthogonal maps, or none of these.
 
 In a plain stack the start decides whether a deep network trains at all, and whole layers can be matched to each
 other. A stack that fits none of the starts is left to the forward rule.
@@ -15,6 +15,7 @@ from fanin.recipes.auto.critical import critical, is_deep_odd
 from fanin.recipes.auto.evidence import MIRROR_FROM, ORTHOGONAL_FROM
 from fanin.recipes.auto.mirrored import cannot_mirror, mirrored
 from fanin.recipes.auto.options import AutoOptions
+from fanin.recipes.auto.shaped import shaped
 from fanin.recipes.auto.siren import is_siren
 from fanin.recipes.auto.stack import Stack, stack_of
 from fanin.recipes.auto.wording import Number, draft
@@ -36,7 +37,9 @@ def stack_drafts(network: Network, options: AutoOptions) -> tuple[Mapping[str, D
         if not why_not:
             return mirrored(stack, slope, options), ()
         note = f"this plain stack of {stack.num_hidden} {stack.activation.label} layers cannot be mirrored: {why_not}"
-        return _orthogonal(stack), (note,)
+        return shaped(network, stack, options, is_centred=False) or _orthogonal(stack), (note,)
+    if shapes := shaped(network, stack, options, is_centred=wants_centring(stack)):
+        return shapes, ()
     for applies, make in _FAMILIES:
         if applies(stack):
             return make(stack, options), ()
