@@ -52,12 +52,21 @@ def page(db: WorkDB, about: Mapping[str, Any]) -> str:
                 head(about),
                 "",
                 *table,
+                "",
+                _when_killed(rows["all"]),
                 *_section("Survivors", named["survived"]),
                 *_section("Survived first, killed by a test written since", named["killed since"]),
                 *_section("Equivalent, and why", named["equivalent"]),
             ]
         )
         + "\n"
+    )
+
+
+def _when_killed(kinds: Sequence[str]) -> str:
+    at_once, since = kinds.count("killed"), kinds.count("killed since")
+    return (
+        f"Of all that were killed, {at_once} were by the tests of the commit they were drawn at, {since} by newer ones."
     )
 
 
