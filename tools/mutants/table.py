@@ -66,7 +66,8 @@ def page(db: WorkDB, about: Mapping[str, Any]) -> str:
 def _when_killed(kinds: Sequence[str]) -> str:
     at_once, since = kinds.count("killed"), kinds.count("killed since")
     return (
-        f"Of all that were killed, {at_once} were by the tests of the commit they were drawn at, {since} by newer ones."
+        f"{at_once} were killed by the tests of the commit they were drawn at, within the time that a mutant gets: the "
+        f"share to\nexpect of other mutants. {since} survived that and are killed by tests written since."
     )
 
 
