@@ -100,7 +100,13 @@ def measured(build: Callable[[], nn.Module], steps: int, seeds: int) -> dict[str
 
 # ---------------------------------------------------------------------- table
 def verdict(found: Mapping[str, Any]) -> str:
-    """Of the paired differences init_ - default: "better", "worse", or "level" within two standard errors."""
+    """Of the paired differences init_ - default: "better", "worse", or "level" within two standard errors.
+
+    A start that diverged at a seed, at its best rate, is worse than one that did at fewer.
+    """
+    lost = [sum(not math.isfinite(v) for v in found[start]["losses"]) for start in ("default", "init_")]
+    if any(lost):
+        return "level" if lost[0] == lost[1] else "better" if lost[1] < lost[0] else "worse"
     pairs = [b - a for a, b in zip(found["default"]["losses"], found["init_"]["losses"], strict=True)]
     mean, n = statistics.fmean(pairs), len(pairs)
     error = statistics.stdev(pairs) / math.sqrt(n) if n > 1 else 0.0
