@@ -241,6 +241,13 @@ def test_padding_is_made_up_for_by_the_share_of_taps_on_data():
     assert fanin.plan(strided, normal(4, 3, 7, 7))["0.weight"].std == pytest.approx(27**-0.5, rel=0.01)
 
 
+@pytest.mark.parametrize(("kernel", "share"), [(501, 1 / 501), (4001, 1e-3)])
+def test_a_kernel_that_lies_on_padding_counts_as_a_thousandth_on_data_at_least(kernel, share):
+    model = nn.Sequential(nn.Conv1d(1, 4, kernel, padding=kernel // 2), nn.Flatten(), nn.Linear(4, 2))
+    plan = fanin.plan(model, normal(64, 1, 1))
+    assert plan["0.weight"].std == pytest.approx(1.0 / math.sqrt(kernel * share), rel=1e-3)
+
+
 @pytest.mark.parametrize("balance", ["backward", "both"])
 def test_balance_keeps_the_gradient_behind_every_activation(balance):
     model = nn.Sequential(nn.Linear(32, 128), nn.GELU(), nn.Linear(128, 32), nn.GELU(), nn.Linear(32, 5))

@@ -361,6 +361,14 @@ def test_equal_weights_are_named_as_copies(values, noise, said):
     assert any("copies" in w for w in plan.warnings) == said
 
 
+@pytest.mark.parametrize(("width", "said"), [(3, False), (4, True)])
+def test_copies_are_told_from_chance_by_sixteen_numbers(width, said):
+    model = nn.Sequential(nn.Linear(4, width), nn.ReLU(), nn.Linear(width, 4), nn.ReLU(), nn.Linear(4, width))
+    with torch.no_grad():
+        model[4].weight.copy_(model[0].weight)
+    assert any("copies" in w for w in fanin.plan(model, normal(3, 4)).warnings) == said
+
+
 def test_copies_behind_a_kept_weight_are_named_too():
     copies = clones(torch.arange(16.0).reshape(4, 4))
     model = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), *copies)

@@ -167,7 +167,32 @@ def test_the_calm_variance_keeps_chi_over_the_depth_at_four():
     for depth in (2, 5, 20):
         q = calm_variance(sine, depth)
         assert chi_1(sine, q) ** depth <= 4.0
-        assert chi_1(sine, q * 1.3) ** depth > 4.0
+        assert chi_1(sine, q * 1.13) ** depth > 4.0  # the next larger one of those that are tried
+
+
+def test_no_variance_below_a_thousandth_is_looked_for():
+    """chi_1 of sin(300 x) is 9e4 q / tanh(9e4 q): far above 4 at every q that is tried, least at the smallest."""
+    sine = FoundActivation("sin", fn=lambda x: np.sin(300 * x), inner=300.0)
+    assert calm_variance(sine, 10) == pytest.approx(1e-3)
+
+
+@pytest.mark.parametrize(("chi", "rule"), [(1.45, "forward"), (1.55, "sharp")])
+def test_an_activation_is_sharp_from_chi_1_of_three_halves_on(chi, rule):
+    low, high = 1e-3, 3.0
+    for _ in range(60):  # v / tanh(v) = chi
+        v = (low + high) / 2
+        low, high = (v, high) if v / math.tanh(v) < chi else (low, v)
+    plan = fanin.plan(stack(lambda x: torch.sin(math.sqrt(v) * x), 2), torch.randn(8, 64))
+    assert plan["2.weight"].rule == rule
+
+
+@pytest.mark.parametrize(("num", "count"), [(1, 4), (3, 4), (5, 5), (8, 8)])
+def test_the_exponents_of_n_couplings_are_divided_by_n_and_by_four_at_least(num, count):
+    torch.manual_seed(0)
+    plan = fanin.plan(Couplings(num=num), torch.randn(64, 16))
+    for end in range(num):
+        factor = {s.quantity: s.value for s in plan[f"ends.{end}.0.weight"].steps}["factor"]
+        assert factor == pytest.approx(1.0 / count)
 
 
 def test_smooth_activations_are_left_to_the_forward_rule():
@@ -198,6 +223,19 @@ def test_a_designed_head_stays_with_the_reason(gain):
     assert plan["policy.weight"].action == "keep"
     assert "by design" in plan["policy.weight"].reason
     assert plan["value.weight"].action == "draw"
+
+
+@pytest.mark.parametrize(("gain", "action"), [(0.048, "keep"), (0.052, "draw")])
+def test_a_head_is_small_by_design_up_to_a_twentieth_of_the_usual(gain, action):
+    """Orthogonal rows of length g have rms g / sqrt(fan_in)."""
+    assert fanin.plan(ActorCritic(gain), torch.randn(16, 64))["policy.weight"].action == action
+
+
+@pytest.mark.parametrize(("width", "action"), [(7, "draw"), (8, "keep")])
+def test_a_design_is_seen_in_eight_numbers_and_more(width, action):
+    model = nn.Sequential(nn.Linear(16, width), nn.Tanh(), nn.Linear(width, 1))
+    nn.init.zeros_(model[2].weight)
+    assert fanin.plan(model, torch.randn(16, 16))["2.weight"].action == action
 
 
 def test_an_ordinary_head_is_drawn_and_an_option_draws_a_designed_one():
