@@ -15,7 +15,7 @@ from fanin.graph.analysis.gates import KEEPING, Group, gates_of, is_gate, keeps_
 from fanin.graph.analysis.loops import Cell, CellBias, CellMap, Loops
 from fanin.graph.analysis.preactivations import Root, Term, roots_of
 from fanin.graph.analysis.step import Step, step_of
-from fanin.graph.analysis.units import bias_gates, columns_of, map_gates, unit_axis
+from fanin.graph.analysis.units import axis_at, bias_gates, columns_of, map_gates
 from fanin.model.operations import DROPOUT, VIEWS
 
 __all__ = ["loops"]
@@ -92,7 +92,7 @@ class _Finder:
             roots = () if step is None else roots_of(self.analysis, step)
         if step is None or not roots or not self._is_recurrence(hidden, step, roots):
             return None
-        axis = unit_axis(self.analysis.graph, step.hidden[0])
+        axis = axis_at(self.analysis, step.hidden[0].use, roots)
         gates = gates_of(self.analysis, step, roots, axis) or {}
         if self._only_adds(step, roots, gates, axis):
             return None
@@ -201,14 +201,18 @@ class _Finder:
     ) -> dict[int, CellBias]:
         vectors = {t.value: t for r in roots for t in r.terms if t.kind == "vector"}
         order = sorted(vectors.values(), key=lambda t: (t.normed, self._reads_state(t), t.beside >= 0))
-        found: dict[int, CellBias] = {}
-        taken = set[tuple[int, str, int, int]]()
+        by_leaf: dict[int, list[Term]] = {}
         for term in order:
             leaf = self._leaf(term.value)
-            if leaf is None or leaf in maps or leaf in found:
-                continue
-            runs = bias_gates(self.analysis, term, leaf, roots, gates, axis)
-            places = {(r.value, run.tag, run.size, i) for r in self._reached(term, roots) for i, run in enumerate(runs)}
+            if leaf is not None and leaf not in maps:
+                by_leaf.setdefault(leaf, []).append(term)
+        found: dict[int, CellBias] = {}
+        taken = set[tuple[int, str, int, int]]()
+        for leaf, terms in by_leaf.items():
+            term = terms[0]
+            runs = bias_gates(self.analysis, terms, leaf, roots, gates, axis)
+            reached = {r.value for one in terms for r in self._reached(one, roots)}
+            places = {(v, run.tag, run.size, i) for v in reached for i, run in enumerate(runs)}
             sets = bool(runs) and not term.normed and not places & taken
             taken |= places if sets else set()
             found[leaf] = CellBias(leaf=leaf, gates=runs, sets_gates=sets, added=_added(gates), owner=self._owner(term))

@@ -73,10 +73,11 @@ def _repeated(analysis: Analysis) -> dict[Family, tuple[Sighting, ...]]:
 def cut_of(graph: Graph, sighting: Sighting) -> str:
     """How a parameter becomes the weight, the same words at every step."""
     words = []
-    for index in sighting.link.ops:
-        op = graph.ops[index]
-        slot = "".join(str(i) for i, v in enumerate(op.outputs) if v == sighting.use.weight)
-        words.append(f"{op.name}{map_template(op.args, lambda r: _name(graph, r))!r}{slot}")
+    ops = [graph.ops[i] for i in sighting.link.ops]
+    for n, op in enumerate(ops):
+        read = {sighting.use.weight, *(i for after in ops[n + 1 :] for i in after.inputs)}
+        slots = "".join(str(i) for i, v in enumerate(op.outputs) if v in read)
+        words.append(f"{op.name}{map_template(op.args, lambda r: _name(graph, r))!r}{slots}")
     return " ".join(words)
 
 

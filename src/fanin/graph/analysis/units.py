@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from fanin.graph.analysis.analysis import Analysis, Sighting
+from fanin.graph.analysis.contraction import Contraction
 from fanin.graph.analysis.feeding import Family, Feeding
 from fanin.graph.analysis.gates import Group
 from fanin.graph.analysis.loops import Run
@@ -18,7 +19,7 @@ from fanin.graph.ir import Graph, Op
 from fanin.graph.recording.replay import run
 from fanin.model.operations import VIEWS
 
-__all__ = ["bias_gates", "columns_of", "map_gates", "pass_through", "unit_axis"]
+__all__ = ["axis_at", "bias_gates", "columns_of", "map_gates", "pass_through"]
 
 _CASTS = frozenset({"to", "float", "half", "bfloat16", "double", "type_as", "type", "contiguous", "clone", "detach"})
 _JOINS = frozenset({"cat", "stack", "hstack", "vstack"})
@@ -29,13 +30,29 @@ _MOST = 4_000_000
 Gates = Mapping[int, tuple[Group, ...]]
 
 
-def unit_axis(graph: Graph, s: Sighting) -> int:
+def unit_axis(graph: Graph, use: Contraction) -> int:
     """The axis of a map's result along which its units lie: channels, rows of W @ x, or the last one."""
-    op = graph.ops[s.use.op]
-    if "tap" in s.use.axes:
+    op = graph.ops[use.op]
+    if "tap" in use.axes:
         return 1
-    left = op.name in _LEFT and op.inputs.index(s.use.weight) < min(map(op.inputs.index, s.use.data))
+    left = op.name in _LEFT and op.inputs.index(use.weight) < min(map(op.inputs.index, use.data))
     return -2 if left and len(graph.values[op.output].shape) > 1 else -1
+
+
+def axis_at(analysis: Analysis, use: Contraction, roots: Sequence[Root]) -> int:
+    """The axis of the pre-activations along which the units of a map lie, from the right."""
+    out, axis = analysis.graph.ops[use.op].output, unit_axis(analysis.graph, use)
+    shape = analysis.graph.values[out].shape
+    start = _along(list(range(shape[axis])), shape, axis)
+    for root in roots:
+        env: dict[int, Any] = {out: start}
+        for index in root.path:
+            _in_cell(analysis, analysis.graph.ops[index], env)
+        found = env.get(root.value)
+        varied = [] if found is None else [a for a in range(found.dim()) if bool((found.diff(dim=a) != 0).any())]
+        if found is not None and len(varied) == 1:
+            return varied[0] - len(analysis.graph.values[root.value].shape)
+    return axis - len(shape) if axis > 0 else axis
 
 
 def map_gates(
@@ -46,39 +63,46 @@ def map_gates(
     total = 0
     for s in seen:
         out = analysis.graph.ops[s.use.op].output
-        total = _units(analysis, s)
+        total, own = _units(analysis, s), unit_axis(analysis.graph, s.use)
         held = _held_by_weight(analysis, s, total)
         shape = analysis.graph.values[out].shape
-        if held is None or shape[axis] != len(held):
+        if held is None or shape[own] != len(held):
             return ()
-        found += _pieces(analysis, out, _along(held, shape, axis), roots, gates, axis)
+        found += _pieces(analysis, out, _along(held, shape, own), roots, gates, axis)
     return _tiling(found, total)
 
 
 def bias_gates(
-    analysis: Analysis, term: Term, leaf: int, roots: Sequence[Root], gates: Gates, axis: int
+    analysis: Analysis, terms: Sequence[Term], leaf: int, roots: Sequence[Root], gates: Gates, axis: int
 ) -> tuple[Run, ...]:
-    """The gates along a vector that is added to pre-activations."""
-    graph, value = analysis.graph, term.value
-    size = max(graph.values[leaf].shape, default=0)
-    if not size or size != graph.values[leaf].numel:
+    """The gates along a vector that is added to pre-activations; several terms where it is cut before."""
+    shape = analysis.graph.values[leaf].shape
+    size = max(shape, default=0)
+    if not size or size != analysis.graph.values[leaf].numel:
         return ()
+    found = [piece for term in terms for piece in _bias_pieces(analysis, term, leaf, roots, gates, axis)]
+    return _tiling(found, size)
+
+
+def _bias_pieces(
+    analysis: Analysis, term: Term, leaf: int, roots: Sequence[Root], gates: Gates, axis: int
+) -> list[tuple[str, list[int]]]:
+    graph, value = analysis.graph, term.value
+    shape = graph.values[leaf].shape
+    size = max(shape)
     if term.beside in analysis.contractions:
         out = graph.ops[term.beside].output
-        shape = graph.values[out].shape
-        if value != leaf or shape[axis] != size:
-            return ()
-        return _tiling(_pieces(analysis, out, _along(list(range(size)), shape, axis), roots, gates, axis), size)
-    start = _along(list(range(size)), graph.values[leaf].shape, graph.values[leaf].shape.index(size))
-    env: dict[int, Any] = {leaf: start}
+        sizes, own = graph.values[out].shape, unit_axis(graph, analysis.contractions[term.beside][0])
+        if value != leaf or sizes[own] != size:
+            return []
+        return _pieces(analysis, out, _along(list(range(size)), sizes, own), roots, gates, axis)
+    env: dict[int, Any] = {leaf: _along(list(range(size)), shape, shape.index(size))}
     for op in graph.ops:
         if value in env or op.index > max((r.path[-1] for r in roots if r.path), default=0):
             break
         if any(i in env for i in op.inputs) and analysis.dependence.is_weight(op.output):
             _in_cell(analysis, op, env)
-    if value not in env:
-        return ()
-    return _tiling(_pieces(analysis, value, env[value], roots, gates, axis), size)
+    return _pieces(analysis, value, env[value], roots, gates, axis) if value in env else []
 
 
 def _units(analysis: Analysis, s: Sighting) -> int:
@@ -194,7 +218,7 @@ def columns_of(analysis: Analysis, found: Feeding, hidden: set[Family], s: Sight
     """Along the input units of a weight, what comes from the cell's state and what does not; () where all does."""
     value = s.use.data[0]
     rank = len(analysis.graph.values[value].shape)
-    axis = unit_axis(analysis.graph, s) % rank
+    axis = unit_axis(analysis.graph, s.use) % rank
     merged: list[Run] = []
     for piece, size in _joined(analysis, value, axis):
         fed = not hidden.isdisjoint(found.values.get(piece, {}))
