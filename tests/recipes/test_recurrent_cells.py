@@ -389,3 +389,34 @@ def test_shared_layers_are_no_cell(step):
 def test_a_plain_weight_has_no_loop():
     found = roles(capture(nn.Sequential(nn.Linear(4, 4), nn.Tanh(), nn.Linear(4, 4)), torch.randn(2, 4)))
     assert all(role.loop is None for role in found.values())
+
+
+class CutKernels(ConvLstm):
+    """A convolutional LSTM as Keras writes it: kernels and biases are cut by gate, channels come last."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = None
+        self.kernel, self.recurrent = nn.Parameter(torch.randn(3, 3, 1, 32)), nn.Parameter(torch.randn(3, 3, 8, 32))
+        self.bias = nn.Parameter(torch.zeros(32))
+
+    def forward(self, x):
+        x = x.reshape(len(x), -1, 2, 2, 1)
+        h = c = x.new_zeros(len(x), 2, 2, WIDE)
+        for t in range(x.shape[1]):
+            kernels, maps, biases = self.kernel.split(8, -1), self.recurrent.split(8, -1), self.bias.split(8)
+            i, f, g, o = (
+                self.mapped(x[:, t], k) + b + self.mapped(h, r) for k, r, b in zip(kernels, maps, biases, strict=True)
+            )
+            h, c = gated(c, i, f, g, o)
+        return self.out(h.mean((1, 2)))
+
+    def mapped(self, x, kernel):
+        made = functional.conv2d(x.permute(0, 3, 1, 2), kernel.permute(3, 2, 0, 1), padding=1)
+        return made.permute(0, 2, 3, 1)
+
+
+def test_kernels_that_are_cut_by_gate_are_one_cell():
+    found = planned(CutKernels())
+    assert [found[n].initializer for n in ("kernel", "recurrent", "bias")] == [GLOROT, Orthogonal(), ForgetBias()]
+    assert gates(CutKernels(), "recurrent") == "ifgo"

@@ -153,17 +153,6 @@ def propagate(
         >>> [round(moments[op.output].moments.second_moment, 6) for op in graph.ops]
         [2.0, 1.0, 2.0]
     """
-    signals: dict[int, Signal] = {}
-    frame = Frame(
-        graph=graph,
-        resolve=_resolver(graph, weights),
-        signals=signals,
-        rng=np.random.default_rng(seed),
-        seed=seed,
-        training=training,
-        repeats=find_repeats(graph, copies or {}),
-        along=along or {},
-    )
     import torch
 
     # Sampled operations may draw from torch's generator, which is the caller's.
@@ -171,9 +160,18 @@ def propagate(
         torch.random.fork_rng(devices=[]),
         np.errstate(all="ignore"),
     ):  # a signal that overflows is reported as infinite, not warned about
-        for value in graph.values:
-            if value.kind in ("input", "buffer", "constant"):
-                signals[value.index] = _leaf(graph, value, inputs)
+        leaves = (v for v in graph.values if v.kind in ("input", "buffer", "constant"))
+        signals = {value.index: _leaf(graph, value, inputs) for value in leaves}
+        frame = Frame(
+            graph=graph,
+            resolve=_resolver(graph, weights),
+            signals=signals,
+            rng=np.random.default_rng(seed),
+            seed=seed,
+            training=training,
+            repeats=find_repeats(graph, copies or {}),
+            along=along or {},
+        )
         sweep(frame)
         gradients = sweep_back(frame, _cotangents(graph, cotangent)) if cotangent is not None else {}
     tensors = {v: _summary(v, s, gradients.get(v)) for v, s in signals.items()}

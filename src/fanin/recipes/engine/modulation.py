@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from fanin.graph.analysis.bounded import reach
 from fanin.graph.analysis.units import pass_through
 from fanin.graph.ir import Graph, Op
-from fanin.graph.roles.data import ParameterRole
+from fanin.graph.roles.data import ParameterRole, Part
+from fanin.graph.roles.layouts import with_parts
 from fanin.model.operations import DROPOUT, VIEWS
 
-__all__ = ["Modulator", "Stretch", "modulators"]
+__all__ = ["Modulator", "Stretch", "in_stretches", "modulators"]
 
 _THROUGH = (VIEWS | DROPOUT) - {"cat", "stack", "hstack", "vstack"}
 _NEAR = 40  # values between a map and the product or sum that its output takes part in
@@ -66,6 +67,21 @@ def modulators(graph: Graph, roles: Mapping[str, ParameterRole]) -> Mapping[str,
             found.setdefault(makers[piece.maker], []).append((kind, piece))
     made = {name: _modulator(graph, roles[name], pieces, makers) for name, pieces in found.items()}
     return {name: one for name, one in made.items() if one is not None}
+
+
+def in_stretches(graph: Graph, roles: Mapping[str, ParameterRole]) -> dict[str, ParameterRole]:
+    """The roles, where the bias or table of a modulation has its scales and shifts as parts."""
+    known = modulators(graph, roles)
+
+    def one(role: ParameterRole) -> ParameterRole:
+        found = known.get(role.name if role.layout.lookup else role.owner if role.role == "bias" else "")
+        if found is None or len(found.stretches) < 2 or (role.role == "bias" and len(role.shape) != 1):
+            return role
+        ends = [sum(s.size for s in found.stretches[:n]) for n in range(len(found.stretches))]
+        parts = tuple(Part(tag=s.kind, start=e, size=s.size) for s, e in zip(found.stretches, ends, strict=True))
+        return replace(role, parts=parts, layout=with_parts(role.layout, parts, role.shape))
+
+    return {name: one(role) for name, role in roles.items()}
 
 
 # ---------------------------------------------------------------------- which outputs

@@ -10,13 +10,12 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from fanin.graph.ir import Graph, Op
-from fanin.graph.roles.data import Branch, ParameterRole, Part, Roles, Use
+from fanin.graph.roles.data import Branch, ParameterRole, Roles, Use
 from fanin.graph.roles.label import roles
-from fanin.graph.roles.layouts import with_parts
 from fanin.layout import fans
 from fanin.memory import as_array
 from fanin.recipes.base import Live
-from fanin.recipes.engine.modulation import Modulator, modulators
+from fanin.recipes.engine.modulation import Modulator, in_stretches, modulators
 from fanin.tensors.shards import whole_here
 from fanin.tensors.values import readable
 
@@ -244,23 +243,8 @@ def network_of(live: Live) -> Network:
     """The captured model with the role of every parameter."""
     found = roles(live.graph)
     found = replace(found, parameters={name: _as_owned(live, role) for name, role in found.parameters.items()})
-    found = replace(found, parameters=_in_stretches(live.graph, found.parameters))
+    found = replace(found, parameters=in_stretches(live.graph, found.parameters))
     return Network(graph=live.graph, roles=found, tensors=live.tensors, kept=frozenset(live.kept))
-
-
-def _in_stretches(graph: Graph, roles: Mapping[str, ParameterRole]) -> dict[str, ParameterRole]:
-    """The roles, where the bias or table of a modulation has its scales and shifts as parts."""
-    known = modulators(graph, roles)
-
-    def one(role: ParameterRole) -> ParameterRole:
-        found = known.get(role.name if role.layout.lookup else role.owner if role.role == "bias" else "")
-        if found is None or len(found.stretches) < 2 or (role.role == "bias" and len(role.shape) != 1):
-            return role
-        ends = [sum(s.size for s in found.stretches[:n]) for n in range(len(found.stretches))]
-        parts = tuple(Part(tag=s.kind, start=e, size=s.size) for s, e in zip(found.stretches, ends, strict=True))
-        return replace(role, parts=parts, layout=with_parts(role.layout, parts, role.shape))
-
-    return {name: one(role) for name, role in roles.items()}
 
 
 def _as_owned(live: Live, role: ParameterRole) -> ParameterRole:
