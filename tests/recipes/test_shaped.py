@@ -243,3 +243,18 @@ def test_a_bias_inside_the_curved_part_of_a_smooth_activation_is_no_finding():
     assert "P503" not in {f.code for f in fanin.check(model, x, targets=torch.arange(64) % 10).findings}
     model[0].bias.data.fill_(4.0)
     assert "P503" in {f.code for f in fanin.check(model, x, targets=torch.arange(64) % 10).findings}
+
+
+@pytest.mark.parametrize(("recipe", "depth"), [("tat", 30), ("dks", 60)])
+def test_a_small_first_map_that_the_output_layer_makes_up_for_is_no_finding(recipe, depth):
+    model, x = stack(nn.GELU, depth=depth), normal(64, 64)
+    fanin.init_(model, x, recipe=recipe, trial=False)
+
+    def codes():
+        return {f.code for f in fanin.check(model, x, targets=torch.arange(64) % 10).findings}
+
+    assert "P502" not in codes()
+    with torch.no_grad():
+        model[-1].weight.mul_(0.1)
+        model[-1].bias.mul_(0.1)
+    assert "P502" in codes()

@@ -17,6 +17,7 @@ from fanin.rules.shared.sizes import (
     TableBeside,
     TableSize,
     far_off,
+    is_made_up_for,
     large_tables,
     map_sizes,
     tables_beside_signals,
@@ -56,7 +57,8 @@ class FanMismatch(Rule):
     What is measured:
         r = rms(W) sqrt(fan_in) / gain, and the rms of the output over that of the input. A warning for weights with r
         >= 10, or r >= 5 (2.5 at the end of a residual branch) and at least 4 times all others, or r <= 0.1 and at most
-        1/8 of all others, where the measured signal changes with them; for a table of rms above 5 that no normalisation
+        1/8 of all others, where the measured signal changes with them (not the first map before a smooth activation,
+        where the outputs are of ordinary size all the same); for a table of rms above 5 that no normalisation
         reads first, and for a table that is the same for all samples and has 20 times the rms of what it is added to;
         and where r^2 < 0.01 and biases of rms up to 1 / sqrt(fan_in) are beyond three standard deviations of W x in
         more than half of the units. A note beside S201 to S205 and A302 for r^2 outside [0.15, 6.7] (torch's default
@@ -110,7 +112,8 @@ class FanMismatch(Rule):
         if tables:
             yield self._table(context, tables)
         yield from self._beside(context, {t.parameter.path for t in tables})
-        off, apart = far_off(map_sizes(context.measurements))
+        sizes = [s for s in map_sizes(context.measurements) if not is_made_up_for(s, context.measurements)]
+        off, apart = far_off(sizes)
         if off and apart:
             yield self._outliers(context, off)
         else:

@@ -18,6 +18,7 @@ __all__ = [
     "TableSize",
     "far_off",
     "first_readers",
+    "is_made_up_for",
     "large_tables",
     "map_sizes",
     "tables_beside_signals",
@@ -28,6 +29,8 @@ _GAP_HIGH, _GAP_LOW = math.log(4.0), math.log(8.0)
 _LEAST_HIGH, _LEAST_HIGH_BRANCH, _MOST_LOW = 5.0, 2.5, 0.1
 _ALWAYS_HIGH = 10.0
 _WITNESS = 0.5  # of the excess (in logarithms) that the measured signal shows as well; of the size, where it falls
+_SMOOTH = frozenset(("tanh", "softsign", "sigmoid", "sin", "erf", "gelu", "silu", "mish", "softplus", "elu", "celu"))
+_ORDINARY = 0.3  # rms of the outputs, and share of it that differs between samples
 _REST = 1 / 3  # of the maps, at least, are right where the others are called outliers
 
 
@@ -156,6 +159,18 @@ def far_off(sizes: Sequence[MapSize]) -> tuple[list[MapSize], bool]:
     rest = [s.ratio for s in sizes if s not in off]
     apart = len(rest) >= _REST * len(sizes) and bool(rest) and 0.05 < median(rest) < _LEAST_HIGH
     return off, apart
+
+
+def is_made_up_for(size: MapSize, measurements: Measurements) -> bool:
+    """A small first map before a smooth activation, in a network whose outputs are of ordinary size all the same.
+
+    Such a network works at small signals in every layer, where the activation is all but linear, and its output layer
+    scales up again: the critical point of tanh, shaped activations.
+    """
+    last = max(measurements.weight_sites(), key=lambda s: s.index)
+    alive = last.sample_cosine is not None and last.sample_cosine.between_share >= _ORDINARY
+    first = -1 in size.site.inputs and size.site.follower in _SMOOTH
+    return size.ratio <= _MOST_LOW and first and alive and last.forward.rms >= _ORDINARY
 
 
 def _steps(ratio: float) -> int:
