@@ -205,6 +205,7 @@ def process():
         "fast path": torch.backends.mha.get_fastpath_enabled(),
         "collects": gc.isenabled(),
         "signals": {n: signal.getsignal(n) for n in signal.valid_signals()},
+        "hook": sys.unraisablehook,
         "umask": umask(),
         "locale": locale.setlocale(locale.LC_ALL),
         "switch interval": sys.getswitchinterval(),

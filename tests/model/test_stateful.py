@@ -5,6 +5,7 @@ from __future__ import annotations
 import builtins
 import logging
 import math
+import signal
 import threading
 
 import numpy as np
@@ -30,9 +31,13 @@ def _everything_imported():
 def _process_as_before():
     """The models here change the process when they are run as usual."""
     kept = [(name, put_back) for name, put_back in (*kept_settings(), *kept_generators())]
+    handlers = {number: signal.getsignal(number) for number in signal.valid_signals()}
     yield
     for _, put_back in kept:
         put_back()
+    for number, handler in handlers.items():
+        if handler is not None and signal.getsignal(number) is not handler:
+            signal.signal(number, handler)
 
 
 def every_verb(model, x):
