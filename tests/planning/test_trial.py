@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 import fanin
-from fanin.errors import CaptureError, PlanError, WorseStartError
+from fanin.errors import CaptureError, CoverageError, FaninWarning, PlanError, WorseStartError
 from fanin.initializers import Normal
 from fanin.planning.initialise import tried_plan
 from fanin.planning.parting import Parting
@@ -117,6 +117,34 @@ def test_a_trial_leaves_no_trace(error):
     assert_same(before, snapshot(model, x))
     model.fail_at = None
     earlier.backward()  # a graph recorded before the trial can still be differentiated
+
+
+class Turns(nn.Linear):
+    """Each forward takes the next number of a generator, which nobody can give back."""
+
+    def __init__(self, *sizes):
+        super().__init__(*sizes)
+        self.turns = (1.0 for _ in range(1000))
+
+    def forward(self, x):
+        return super().forward(x) * next(self.turns)
+
+
+def turned(text):
+    return text.startswith("this forward changes Turns.turns")
+
+
+def test_a_trial_names_what_it_cannot_put_back():
+    x = torch.randn(4, 8)
+    plan = fanin.plan(Turns(8, 4), recipe="torch")  # without a forward
+    done = plan.trial(Turns(8, 4), x)
+    assert [s for s in done.changed if turned(s)] == done.to_dict()["changed"]
+    assert any(map(turned, str(done).splitlines()))
+    for made in (fanin.init_(Turns(8, 4), x), fanin.init_(Turns(8, 4), x, recipe="torch")):
+        assert len([w for w in made.warnings if turned(w)]) == 1
+    clean = plan.trial(nn.Linear(8, 4), x)
+    assert not clean.changed
+    assert "changed" not in clean.to_dict()
 
 
 def test_the_trace_test_can_fail():
@@ -247,3 +275,20 @@ def test_where_no_repair_helps_nothing_is_written_and_the_error_names_the_place(
     assert "overrides={'entry.weight': None}" in message
     assert "trial=False" in message
     assert "recipe='keep'" in message
+    assert "could not put it back" not in message
+
+
+def test_also_a_refusal_names_what_it_cannot_put_back(monkeypatch):
+    monkeypatch.setattr("fanin.planning.trial.parting", lambda *args, **rest: None)
+    with pytest.raises(WorseStartError, match=r"(?m)^  this forward changes Turns\.turns"):
+        fanin.init_(Turns(8, 4), torch.randn(64, 8), overrides={"weight": Normal(std=1e25)})
+
+
+def test_also_where_there_is_no_plan_a_warning_names_what_it_cannot_put_back():
+    class Unknown(Turns):
+        def __init__(self, *sizes):
+            super().__init__(*sizes)
+            self.odd = nn.Parameter(torch.full((3,), float("nan")))
+
+    with pytest.raises(CoverageError), pytest.warns(FaninWarning, match=r"^this forward changes Unknown\.turns"):
+        fanin.plan(Unknown(8, 4), torch.randn(4, 8))

@@ -29,13 +29,19 @@ def with_trial(
     """
     found = (*result.findings, *result.consequences)
     advised = any(f.fix.recommends_start and f.severity != "note" for f in found)
-    trial = _tried(result, task, config, optimizer) if wanted and advised and not result.ok else None
+    trial, told = _tried(result, task, config, optimizer) if wanted and advised and not result.ok else (None, "")
     findings = tuple(_with_proof(f, trial) for f in result.findings)
     consequences = tuple(_with_proof(f, trial) for f in result.consequences)
-    return replace(result, trial=trial, findings=findings, consequences=consequences)
+    measurements = result.measurements
+    if told and not measurements.missing.get("untouched"):
+        measurements = replace(measurements, missing={**measurements.missing, "untouched": told})
+    return replace(result, trial=trial, findings=findings, consequences=consequences, measurements=measurements)
 
 
-def _tried(result: CheckResult, task: MeasureTask, config: Config, optimizer: Optimizer | None) -> TriedStart:
+def _tried(
+    result: CheckResult, task: MeasureTask, config: Config, optimizer: Optimizer | None
+) -> tuple[TriedStart, str]:
+    """The start of the copy, and what its forward changed for good, in words."""
     from fanin.measure.run import measure
     from fanin.measure.seen import seen_before
     from fanin.model.eager import eager_module
@@ -47,19 +53,20 @@ def _tried(result: CheckResult, task: MeasureTask, config: Config, optimizer: Op
         seen = seen_before(result.measurements.parameters)
         measured, _ = measure(replace(task, model=twin, predict=False, seen=seen))
     except FaninError as error:
-        return TriedStart(reason=_first_line(error))
+        return TriedStart(reason=_first_line(error)), ""
     except Exception as error:  # a model that cannot be copied, or that raises with other weights
-        return TriedStart(reason=f"{type(error).__name__}: {_first_line(error)}")
+        return TriedStart(reason=f"{type(error).__name__}: {_first_line(error)}"), ""
     after = result_of(result.header, measured, [judge_all(measured, config, optimizer)], config)
     there = (*after.findings, *after.consequences)
     before = {f.code for f in (*result.findings, *result.consequences)}
-    return TriedStart(
+    start = TriedStart(
         verdict=after.verdict,
         loss_before=result.measurements.loss.value,
         loss_after=measured.loss.value,
         gone=tuple(sorted(before - {f.code for f in there})),
         found=tuple(sorted({f.code for f in there if f.severity != "note"})),
     )
+    return start, measured.missing.get("untouched", "")
 
 
 def _first_line(error: BaseException) -> str:

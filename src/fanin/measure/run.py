@@ -35,7 +35,7 @@ from fanin.model.wrappers import unwrap_children
 if TYPE_CHECKING:
     from fanin.graph.ir import Graph
 
-__all__ = ["PREDICTED_OPERATIONS", "measure"]
+__all__ = ["PREDICTED_OPERATIONS", "measure", "measure_with_traces"]
 
 PREDICTED_OPERATIONS = 2000  # about a millisecond each
 
@@ -50,6 +50,14 @@ def measure(task: MeasureTask) -> tuple[Measurements, dict[str, float]]:
     Raises:
         CaptureError: the model or the loss raised; the message says where, the cause is chained.
     """
+    found, seconds, left = measure_with_traces(task)
+    if left:
+        found = replace(found, missing={**found.missing, "untouched": "; ".join(left)})
+    return found, seconds
+
+
+def measure_with_traces(task: MeasureTask) -> tuple[Measurements, dict[str, float], tuple[str, ...]]:
+    """The same as `measure`; what the forward changed for good comes as sentences beside the measurements."""
     start = time.perf_counter()
     task = replace(task, model=eager_module(task.model))
     others = (task.inputs, task.targets, task.loss)
@@ -57,9 +65,7 @@ def measure(task: MeasureTask) -> tuple[Measurements, dict[str, float]]:
     found, seconds = done.found, done.seconds
     left = (*left, *done.traces, *named_survivors(done.born))
     seconds["total"] = time.perf_counter() - start
-    if left:
-        found = replace(found, missing={**found.missing, "untouched": "; ".join(dict.fromkeys(left))})
-    return found, seconds
+    return found, seconds, tuple(dict.fromkeys(left))
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import fnmatch
 import math
-from collections.abc import Iterable, Mapping, Sequence
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from fanin.errors import ArgumentError, CoverageError, PlanError
+from fanin.errors import ArgumentError, CoverageError, FaninWarning, PlanError
 from fanin.initializers import FromArray, Initializer, get
 from fanin.model.parameters import Slot
 from fanin.model.reading import read
@@ -101,12 +103,12 @@ def plan(
     )
     from fanin.model.settings import generators_kept  # needs torch, which a plan alone does not
 
-    with generators_kept():  # theory samples some operations, which may draw
+    with _traces_told(live), generators_kept():  # theory samples some operations, which may draw
         answer = chosen.choose(live, settings)
-    traces = live.graph.traces if "graph" in vars(live) else ()  # only where the recipe asked for it
-    live = replace(live, reading=replace(reading, zero_rows={**answer.zero_rows, **reading.zero_rows}))
-    made = _assignments(live, answer, wanted, on_unknown=on_unknown, reads=not chosen.draws)
-    extras = dict(answer.extras)
+        known = replace(live, reading=replace(reading, zero_rows={**answer.zero_rows, **reading.zero_rows}))
+        made = _assignments(known, answer, wanted, on_unknown=on_unknown, reads=not chosen.draws)
+    traces = _traces(live)
+    extras = {**answer.extras, **({"changed": list(traces)} if traces else {})}
     if standing.uninitialised is not None:
         extras["uninitialised"] = standing.uninitialised
     whole = Plan(
@@ -121,6 +123,22 @@ def plan(
     on_meta = {n for n in standing.empty if slots[n].tensor.device.type == "meta"}
     empty = empty_warnings(whole, standing.empty, on_meta)
     return replace(whole, warnings=(*first, *empty, *answer.warnings, *plan_warnings(whole), *traces))
+
+
+def _traces(live: Live) -> tuple[str, ...]:
+    """What the captured forward pass changed for good, in words; a recipe that asks for no graph runs none."""
+    return live.graph.traces if "graph" in vars(live) else ()
+
+
+@contextlib.contextmanager
+def _traces_told(live: Live) -> Iterator[None]:
+    """Where no plan is made that could name it, warnings say what the forward pass changed for good."""
+    try:
+        yield
+    except BaseException:
+        for sentence in _traces(live):
+            warnings.warn(sentence, FaninWarning, stacklevel=4)
+        raise
 
 
 def _matched_names(slots: Mapping[str, Slot]) -> list[tuple[str, ...]]:

@@ -106,7 +106,7 @@ def tried_plan(
     second: Trial | None = None
     if region:
         repaired = plan(model, inputs, overrides={**region, **_others(made, region, overrides or {})}, **arguments)
-        second = repaired.trial(model, inputs, targets, loss)
+        second = _also_changed(repaired.trial(model, inputs, targets, loss), first)
         if second.ok:
             return _with_trial(repaired, second, (_repaired(first, tuple(region)),), kept=tuple(region))
     if strict:
@@ -142,7 +142,13 @@ def _untried(made: Plan, why: str) -> Plan:
 
 def _with_trial(made: Plan, done: Trial, warnings: tuple[str, ...] = (), kept: tuple[str, ...] = ()) -> Plan:
     told = {**done.to_dict(), **({"kept": list(kept)} if kept else {})}
-    return replace(made, extras={**made.extras, "trial": told}, warnings=(*warnings, *made.warnings))
+    told_once = tuple(dict.fromkeys((*warnings, *made.warnings, *done.changed)))
+    return replace(made, extras={**made.extras, "trial": told}, warnings=told_once)
+
+
+def _also_changed(second: Trial, first: Trial) -> Trial:
+    """The second trial; with what the first one changed for good."""
+    return replace(second, changed=tuple(dict.fromkeys((*first.changed, *second.changed))))
 
 
 def _line(error: Exception) -> str:
@@ -168,6 +174,7 @@ def _refused(made: Plan, first: Trial, second: Trial | None, kept: tuple[str, ..
         lines.append(f"  They part {first.where}.")
     if second is not None:
         lines.append(f"  With the values found in {_names(kept)} it is still worse: {_worse(second)}.")
+    lines += [f"  {s}" for s in dict.fromkeys((*made.extras.get("changed", ()), *(second or first).changed))]
     name = kept[0] if kept else next(iter(made))
     lines.append(
         f"Keep or choose laws there (overrides={{{name!r}: None}} keeps, an initializer draws), leave the model as it "

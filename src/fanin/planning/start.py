@@ -43,6 +43,7 @@ class MeasuredStart:
         growth: rms of the last residual sum over that of the first one; 1 where there are fewer than two.
         findings: what the rules of a check say of it, notes left out.
         sites: what was measured of every operation, in order.
+        changed: a sentence for each thing that the forward changes and that could not be put back.
     """
 
     loss: float | None
@@ -57,6 +58,7 @@ class MeasuredStart:
     growth: float
     findings: tuple[Finding, ...] = ()
     sites: tuple[Site, ...] = ()
+    changed: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready numbers and the codes of the findings; what is not finite is None."""
@@ -83,7 +85,7 @@ def measure_start(
     seen: Mapping[str, Seen] | None = None,
     seed: int = 0,
 ) -> MeasuredStart:
-    """Measure a model as it is now; it is left bit for bit as found.
+    """Measure a model as it is now; it is left bit for bit as found, or `MeasuredStart.changed` names what is not.
 
     Args:
         model: the model, with real tensors.
@@ -96,14 +98,14 @@ def measure_start(
     Raises:
         CaptureError: the model or the loss raised.
     """
-    from fanin.measure.run import measure
+    from fanin.measure.run import measure_with_traces
     from fanin.measure.task import MeasureTask
 
     task = MeasureTask(
         model=model, inputs=inputs, targets=targets, loss=loss, seed=seed, predict=False, seen=dict(seen or {})
     )
-    found, _ = measure(task)
-    expected = _loss_of_random_labels(task) if found.loss.op in _LABELS else None
+    found, _, traces = measure_with_traces(task)
+    expected, changed = _loss_of_random_labels(task) if found.loss.op in _LABELS else (None, ())
     value, source = (found.loss.value, "targets") if found.loss.source != "cotangent" else _without_labels(expected)
     judged = judge_all(found, Config()).findings
     return MeasuredStart(
@@ -119,6 +121,7 @@ def measure_start(
         growth=_growth(found.sites),
         findings=tuple(f for f in judged if f.severity != "note"),
         sites=found.sites,
+        changed=tuple(dict.fromkeys((*traces, *changed))),
     )
 
 
@@ -129,8 +132,11 @@ def _without_labels(expected: float | None) -> tuple[float | None, LossFrom]:
     return expected, "none" if expected is None else "random labels"
 
 
-def _loss_of_random_labels(task: Any) -> float | None:
-    """E over labels of the cross-entropy, log sum exp z - mean z; None where the outputs are no rows of numbers."""
+def _loss_of_random_labels(task: Any) -> tuple[float | None, tuple[str, ...]]:
+    """E over labels of the cross-entropy, log sum exp z - mean z; None where the outputs are no rows of numbers.
+
+    And what this forward pass changed for good, in words.
+    """
     import torch
 
     from fanin.measure.objective import primary
@@ -146,11 +152,11 @@ def _loss_of_random_labels(task: Any) -> float | None:
         with eager(), torch.no_grad():
             return primary(call(model, task.inputs))
 
-    z, _ = untouched(model, outputs, values=True, others=(task.inputs,))
+    z, changed = untouched(model, outputs, values=True, others=(task.inputs,))
     if z is None or not z.is_floating_point() or z.dim() not in (2, 3) or z.shape[-1] < 2 or not z.numel():
-        return None
+        return None, changed
     z = z.double()
-    return float((z.logsumexp(-1) - z.mean(-1)).mean())
+    return float((z.logsumexp(-1) - z.mean(-1)).mean()), changed
 
 
 def _is_finite(found: Measurements, loss: float | None) -> bool:

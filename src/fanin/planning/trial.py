@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from fanin.model.roles import Seen
@@ -56,6 +56,7 @@ class Trial:
         planned: what it measures with those of the plan; None where its forward or backward raises with them.
         worse: in which respects the planned start is worse; empty where it is not.
         where: where the two part; None where the plan is not worse, or no operation is to blame.
+        changed: a sentence for each thing that the forward changes and that could not be put back.
 
     Example:
         >>> import fanin, torch
@@ -69,6 +70,7 @@ class Trial:
     planned: MeasuredStart | None
     worse: tuple[Worsening, ...] = ()
     where: Parting | None = None
+    changed: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -76,18 +78,19 @@ class Trial:
         return not self.worse
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready: both starts, what is worse, and where."""
+        """JSON-ready: both starts, what is worse, where, and what could not be put back (where there is anything)."""
         return {
             "ran": True,
             "found": self.found.to_dict(),
             "planned": None if self.planned is None else self.planned.to_dict(),
             "worse": [w.text for w in self.worse],
             "where": "" if self.where is None else str(self.where),
+            **({"changed": list(self.changed)} if self.changed else {}),
         }
 
     def __str__(self) -> str:
         lines = [trial_line(self.to_dict()), *(f"worse: {w.text}" for w in self.worse)]
-        return "\n".join([*lines, *([f"where: {self.where}"] if self.where is not None else [])])
+        return "\n".join([*lines, *([f"where: {self.where}"] if self.where is not None else []), *self.changed])
 
 
 # ---------------------------------------------------------------------- the verb
@@ -108,7 +111,7 @@ def trial(
     with _versions(model):
         found = measure_start(model, inputs, targets, loss, seen=seen)
         others = (inputs, targets, loss)
-        planned, _ = untouched(
+        planned, left = untouched(
             model,
             lambda: _planned_start(plan, model, lambda: measure_start(model, *others, seen=seen)),
             values=True,
@@ -116,8 +119,11 @@ def trial(
         )
     if isinstance(planned, str):
         text = f"with the planned weights the model raises {planned}"
-        return Trial(found=found, planned=None, worse=(Worsening(kind="raises", text=text),))
-    return _compared(plan, found, planned)
+        done = Trial(found=found, planned=None, worse=(Worsening(kind="raises", text=text),))
+    else:
+        done = _compared(plan, found, planned)
+        left = (*planned.changed, *left)
+    return replace(done, changed=tuple(dict.fromkeys((*found.changed, *left))))
 
 
 def _planned_start(plan: PlanData, model: torch.nn.Module, measure: Callable[[], MeasuredStart]) -> MeasuredStart | str:
