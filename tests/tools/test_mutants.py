@@ -8,6 +8,7 @@ import pytest
 
 pytest.importorskip("cosmic_ray")
 pytest.importorskip("coverage")
+from tools.mutants.numbers import changed, places_of
 from tools.mutants.reach import around, in_order, read_trace, within
 
 SOURCE = """LIMIT = 3
@@ -70,3 +71,15 @@ def test_a_test_that_fails_on_the_unchanged_source_judges_nothing(tmp_path):
     assert trace.running("x.py", range(4, 6)) == {"a::1"}
     assert trace.running("y.py", range(9)) == set()
     assert trace.without(frozenset({"a::1"})).running("x.py", [4]) == set()
+
+
+def test_numbers_are_moved_up_and_down_and_put_back(tmp_path):
+    source = "Größe = 0.5  # ×\nLIMIT = 4\ny = rows[2] * (fan_in or 1.0) ** 2 + 0\n"
+    (tmp_path / "x.py").write_text(source, encoding="utf-8")
+    places = places_of("x.py", source)
+    assert [(p.line, p.written) for p in places] == [(1, "0.5"), (2, "4"), (3, "2")]  # no index, no stand-in, no 0
+    assert places[0].moved() == ("0.6", repr(0.5 / 1.2))
+    assert places[1].moved() == ("5", "3")
+    with changed(tmp_path, places[0], "0.6"):
+        assert (tmp_path / "x.py").read_text(encoding="utf-8") == source.replace("0.5", "0.6")
+    assert (tmp_path / "x.py").read_text(encoding="utf-8") == source
