@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -11,6 +12,8 @@ from torch.nn import functional
 
 import fanin
 from fanin.initializers import Ones, PerPart, Zeros
+from fanin.recipes.auto.film import _is_designed
+from fanin.recipes.engine.modulation import Modulator, Stretch
 
 WIDE = 16
 
@@ -261,3 +264,41 @@ def test_centres_are_as_large_as_what_they_are_compared_with(by_hand):
     found = planned(Centres(by_hand), x)["centres"]
     assert found.std == pytest.approx(float(x.square().mean().sqrt()), rel=0.01)
     assert "compared" in found.reason
+
+
+# ---------------------------------------------------------------------- tables of scales and shifts
+SIGNS = np.tile([1.0, -1.0], (50, 4))  # of mean 0 and std 1
+
+
+@pytest.mark.parametrize(
+    ("scales", "shifts", "designed"),
+    [
+        (1.0 + 0.0 * SIGNS, 0.0 * SIGNS, True),
+        (1.09 + 0.0 * SIGNS, -0.09 + 0.0 * SIGNS, True),
+        (1.11 + 0.0 * SIGNS, 0.0 * SIGNS, False),
+        (1.0 + 0.0 * SIGNS, -0.11 + 0.0 * SIGNS, False),
+        (1.0 + 0.09 * SIGNS, 0.09 * SIGNS, True),
+        (1.0 + 0.11 * SIGNS, 0.0 * SIGNS, False),
+        (1.0 + 0.0 * SIGNS, 0.11 * SIGNS, False),
+        (0.0 * SIGNS, 1.0 + 0.0 * SIGNS, False),
+    ],
+)
+def test_a_table_within_a_tenth_of_scale_1_and_shift_0_is_its_authors(scales, shifts, designed):
+    found = Modulator((Stretch("scale", 8), Stretch("shift", 8, start=8)))
+    assert _is_designed(np.concatenate((scales, shifts), 1), found) == designed
+
+
+class Mean(nn.Module):
+    """A sum of numbers, each times a factor of its own."""
+
+    def __init__(self, size):
+        super().__init__()
+        self.first, self.factors = nn.Linear(WIDE, size), nn.Parameter(torch.full((size,), 1.0 / size))
+
+    def forward(self, x):
+        return (torch.tanh(self.first(x)) * self.factors).sum(-1)
+
+
+@pytest.mark.parametrize("size", [2, 5])
+def test_two_equal_factors_of_a_sum_are_a_mean_by_design(size):
+    assert planned(Mean(size), drawn(6, WIDE))["factors"].rule == "designed"
