@@ -1,6 +1,6 @@
 """Move every number of some source files, up and down, and see whether a test notices.
 
-python -m tools.mutants.numbers src/fanin/recipes/auto src/fanin/recipes/engine --out benchmarks/results/numbers.md
+python -m tools.mutants.numbers src/fanin/recipes/auto src/fanin/recipes/engine --out build/numbers.md
 
 A float becomes 1.2 times as large and as small, an integer one more and one less. Left out are 0, indices and slices,
 and what stands in for a missing value (``fan_in or 1.0``). The tests are chosen as for mutants.
