@@ -374,3 +374,14 @@ def test_a_memory_is_longer_than_two_steps(memory, fine):
     else:
         with pytest.raises(fanin.errors.ArgumentError, match="memory"):
             fanin.plan(nn.LSTM(4, 4), of_moment(1.0, 3, 2, 4), memory=memory)
+
+
+def test_a_map_behind_a_sine_that_is_not_predicted_counts_on_half():
+    from fanin.graph.roles.data import ParameterRole
+    from fanin.layout import Layout
+    from fanin.recipes.auto.siren import _hidden
+    from fanin.recipes.engine.draft import Read
+
+    role = ParameterRole(name="w", role="weight", shape=(16, 64), layout=Layout.linear())
+    law = _hidden(role, 30.0, last=False).make(Read()).law
+    assert law.bound == pytest.approx(math.sqrt(3.0 / 0.5) / 30.0)  # a role without uses has a fan_in of 1

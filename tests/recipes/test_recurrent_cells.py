@@ -420,3 +420,14 @@ def test_kernels_that_are_cut_by_gate_are_one_cell():
     found = planned(CutKernels())
     assert [found[n].initializer for n in ("kernel", "recurrent", "bias")] == [GLOROT, Orthogonal(), ForgetBias()]
     assert gates(CutKernels(), "recurrent") == "ifgo"
+
+
+@pytest.mark.parametrize(("given", "law"), [(0.45, ForgetBias), (0.55, Zeros), (1.0, Zeros)])
+def test_a_forget_gate_that_the_model_opens_by_more_than_a_half_gets_no_bias(given, law):
+    class Opened(Lstm):
+        def step(self, x, state):
+            h, c = state
+            i, f, g, o = (self.wx(x) + self.wh(h)).chunk(4, -1)
+            return gated(c, i, f + given, g, o)
+
+    assert type(fanin.plan(Opened(), series())["wx.bias"].initializer) is law
