@@ -1,9 +1,10 @@
 """How far measured values are from predicted ones, in the standard errors that predictions claim for themselves.
 
-Stock models (transformers and timm, `zoo.stock`) and models of other kinds (the plain and odd ones of the zoo) are
-checked once at their own initialization and once as `fanin.init_` starts them; plain stacks of independent weights are
-drawn eight times each. An honest standard error leaves few values beyond five of them, a median |z| near .67, and a
-standard deviation of z near 1.
+Stock models (transformers, timm and torchvision), models of other kinds (the plain and odd ones of the zoo, and those
+written for verdicts) and models that meet a weight again (`zoo.again`) are checked once at their own initialization and
+once as `fanin.init_` starts them; plain stacks of independent weights are drawn eight times each. An honest standard
+error leaves few values beyond five of them, a median |z| near .67, and a standard deviation of z near 1. Behind a norm
+the expected size is exact, so the median without norms stands beside that of all.
 
     OMP_NUM_THREADS=1 PYTHONPATH=src:. python -m benchmarks.accuracy.calibration --out FILE.md
 """
@@ -13,6 +14,7 @@ from __future__ import annotations
 import argparse
 import logging
 import warnings
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -22,34 +24,59 @@ from torch import nn
 import fanin
 from benchmarks.common import header, in_words
 from zoo import zoo
+from zoo.again import again
+from zoo.health.healthy_held_out import HEALTHY_HELD_OUT
+from zoo.odd_models import ODD
 from zoo.stock import stock
 
 FAR = 5.0
 DRAWS = 8
 TARGETS = "Targets: far at most 2 % forward and 3 % backward, median |z| .3 to 1.2, sd of z of plain stacks .7 to 1.4."
 HEAD = (
-    "| group | start | models | forward: with | far | median z | backward: with | none | far | median z |\n"
-    "| --- | --- | --: | --: | --: | --: | --: | --: | --: | --: |"
+    "| group | start | models | forward: with | far | median z | without norms "
+    "| backward: with | none | far | median z |\n"
+    "| --- | --- | --: | --: | --: | --: | --: | --: | --: | --: | --: |"
 )
 
 
+@dataclass(frozen=True)
+class Distances:
+    """z of every operation that has a prediction, and how many gradients have none.
+
+    Attributes:
+        forward: z of each output, and whether a norm gave it.
+        backward: z of each gradient.
+        none: gradients without a prediction.
+        silent: of those, how many have no reason.
+    """
+
+    forward: list[tuple[float, bool]]
+    backward: list[float]
+    none: int
+    silent: int
+
+
 def distances(report):
-    """z of every operation that has a prediction, forward and backward; how many gradients have none."""
+    """Distances of one check."""
     sites = [s for s in report.measurements.sites if s.kind != "loss"]
-    forward = [s.predicted.z for s in sites if s.predicted]
-    backward = [s.predicted_backward.z for s in sites if s.predicted_backward]
-    none = sum(s.backward is not None and s.backward.rms > 0 and not s.predicted_backward for s in sites)
-    return forward, backward, none
+    lost = [s for s in sites if s.backward is not None and s.backward.rms > 0 and not s.predicted_backward]
+    return Distances(
+        forward=[(s.predicted.z, s.kind == "norm") for s in sites if s.predicted],
+        backward=[s.predicted_backward.z for s in sites if s.predicted_backward],
+        none=len(lost),
+        silent=sum(not s.unpredicted_backward for s in lost),
+    )
 
 
 def checked(build, start, seed):
-    """Distances of one model."""
+    """Distances of one model; builders give (model, inputs), some of them a loss of the output too."""
     torch.manual_seed(seed)
-    model, inputs = build()
+    model, inputs, *rest = build()
     model.train()
+    loss = rest[0] if rest and callable(rest[0]) else None
     if start == "auto":
         fanin.init_(model, inputs, on_unknown="keep")
-    return distances(fanin.check(model, inputs, predict=True))
+    return distances(fanin.check(model, inputs, None, loss, predict=True))
 
 
 def plain(width, depth, act):
@@ -63,19 +90,29 @@ def plain(width, depth, act):
     return nn.Sequential(*layers), {"input": torch.randn(32, width)}
 
 
+LIBRARIES = ("hf", "timm", "tv")
+
+
 def groups():
     """Builders by group, stock first."""
-    others = {n: b for n, b in zoo().items() if not n.startswith(("hf_", "timm_"))}
-    ours = {n: b for n, b in zoo().items() if n not in others}
-    return {"stock": {**stock(), **ours}, "unseen": others}
+    held = {name.replace(" ", "_"): build for name, build in HEALTHY_HELD_OUT.items()}
+    every = {**stock(), **zoo(), **ODD, **held}
+    libraries = {**stock(), **{n: b for n, b in every.items() if n.startswith(LIBRARIES)}}
+    return {"stock": libraries, "unseen": {n: b for n, b in every.items() if n not in libraries}, "met again": again()}
 
 
 def row(group, start, found):
     """One line of the table; `found` holds the distances of each model."""
-    forward = np.abs(np.concatenate([np.array(f) for f, _, _ in found]))
-    backward = np.abs(np.concatenate([np.array(b) for _, b, _ in found]))
+    forward = np.abs([z for d in found for z, _ in d.forward])
+    bare = np.abs([z for d in found for z, norm in d.forward if not norm])
+    backward = np.abs([z for d in found for z in d.backward])
     cells = [group, start, str(len(found)), str(forward.size), f"{(forward > FAR).mean():.1%}"]
-    cells += [f"{np.median(forward):.2f}", str(backward.size), str(sum(n for _, _, n in found))]
+    cells += [
+        f"{np.median(forward):.2f}",
+        f"{np.median(bare):.2f}",
+        str(backward.size),
+        str(sum(d.none for d in found)),
+    ]
     return f"| {' | '.join([*cells, f'{(backward > FAR).mean():.1%}', f'{np.median(backward):.2f}'])} |"
 
 
@@ -84,7 +121,7 @@ def stacks():
     lines = []
     for act in ("relu", "tanh", "gelu"):
         found = [checked(lambda act=act: plain(64, 8, act), "own", seed) for seed in range(DRAWS)]
-        forward, backward = ([z for f in found for z in f[way]] for way in (0, 1))
+        forward, backward = [z for d in found for z, _ in d.forward], [z for d in found for z in d.backward]
         lines.append(f"- {act}, 8 layers of 64, {DRAWS} draws: {np.std(forward):.2f} and {np.std(backward):.2f}")
     return lines
 
@@ -94,6 +131,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("models", nargs="*", help="names of models; all by default")
     parser.add_argument("--start", action="append", choices=["own", "auto"])
+    parser.add_argument("--leave-out", action="append", default=[], help="names that are left out")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
@@ -105,15 +143,15 @@ def main():
         for group, builders in groups().items():
             found = []
             for name, build in builders.items():
-                if args.models and name not in args.models:
+                if (args.models and name not in args.models) or name in args.leave_out:
                     continue
                 try:
                     found.append(checked(build, start, args.seed))
                 except Exception as error:  # a model that this machine cannot build or run is listed
-                    left_out.append(f"- {name}, {start}: {type(error).__name__}")
+                    left_out.append(f"- {name}, {start}: {type(error).__name__}: {str(error).splitlines()[0][:100]}")
                     continue
-                forward, backward, _ = found[-1]
-                shares = [np.mean(np.abs(z) > FAR) if z else 0.0 for z in (forward, backward)]
+                both = [z for z, _ in found[-1].forward], found[-1].backward
+                shares = [np.mean(np.abs(z) > FAR) if z else 0.0 for z in both]
                 print(name, start, *(f"{s:.0%}" for s in shares), flush=True)
                 if max(shares) > 0.05:
                     far.append(f"- {name}, {start}: {shares[0]:.0%} forward, {shares[1]:.0%} backward")

@@ -282,23 +282,32 @@ def image_of(frame: Frame, op: Op, source: int, shape: tuple[int, ...]) -> tuple
     image = source_image(frame, chain_function(frame, op, source), source)
     if image.lost > 0.5:
         raise NoRuleError("the function is not finite on most of its Gaussian")
-    return imaged(m, image).widened(_bent(frame, op, source, m, image)), image.positive
+    made, power = imaged(m, image), _power(frame, op, source, m, image)
+    return replace(made, width_var=_passed(m.width_var, power) + _bent(m, power)), image.positive
 
 
-def _bent(frame: Frame, op: Op, source: int, m: JointMoments, image: GaussianImage) -> float:
-    """Variance of the log second moment of a function, whose source has another size at each place and unit.
-
-    Places differ in size as what is mapped there does, by 2 / n in q for maps of n independent numbers and more for
-    the outputs of rectifiers; E f^2 takes up half of it times its own bend a (a - 1), with f^2 ~ q^a. A rectifier has
-    a = 1 and no bend.
-    """
-    unlike = min(m.overlap, _MOST_OVERLAP)
-    if unlike == 0.0 or image.second <= 0.0 or is_positive(frame, source):
-        return 0.0
+def _power(frame: Frame, op: Op, source: int, m: JointMoments, image: GaussianImage) -> float:
+    """The power a of E f^2 ~ q^a near the source's variance q: 1 for a rectifier, less where a function saturates."""
+    if m.entry_var <= 0.0 or image.second <= 0.0 or is_positive(frame, source):
+        return 1.0
     step = 0.1
     wider = gaussian_image(chain_function(frame, op, source), mean=m.mean, var=m.entry_var * (1.0 + step))
     power = math.log(max(wider.second, 1e-300) / image.second) / math.log1p(step)
-    return float(min(_UNLIKE * unlike * power * (power - 1.0), 1.0) ** 2) if math.isfinite(power) else 0.0
+    return power if math.isfinite(power) else 1.0
+
+
+def _passed(width_var: float, power: float) -> float:
+    """What a function makes of the variance of log q; of a large one no less than all of it."""
+    return width_var * (power**2 if width_var < 1.0 else max(power**2, 1.0))
+
+
+def _bent(m: JointMoments, power: float) -> float:
+    """Variance of the log second moment of a function, whose source has another size at each place and unit.
+
+    Places differ in size as what is mapped there does, by 2 / n in q for maps of n independent numbers and more for
+    the outputs of rectifiers; E f^2 takes up half of it times its own bend a (a - 1). A rectifier has no bend.
+    """
+    return min(_UNLIKE * min(m.overlap, _MOST_OVERLAP) * power * (power - 1.0), 1.0) ** 2
 
 
 _MOST_OVERLAP = 0.25
@@ -311,7 +320,9 @@ def imaged(m: JointMoments, image: GaussianImage) -> JointMoments:
     kernel = image.pair(c)
     kernel[(1,) * kernel.ndim] = image.second
     spread = kn.pair_mean(np.square(c), m.sizes) * image.kappa if math.isfinite(image.kappa) else None
-    return replace(m, mean=image.mean, kernel=kernel, spread=spread, places=None)
+    passed = image.energies[1] / max(image.second - image.mean**2, 1e-300)  # what a small correlation is multiplied by
+    overlap = m.overlap * min(float(passed), 1.0) ** 2 if math.isfinite(passed) else m.overlap
+    return replace(m, mean=image.mean, kernel=kernel, spread=spread, places=None, overlap=overlap)
 
 
 # ---------------------------------------------------------------------- several sources
