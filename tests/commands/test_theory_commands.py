@@ -151,6 +151,16 @@ cubic = lambda x: x**3 / 10
 torch_gelu = torch.nn.functional.gelu
 torch_silu = torch.nn.functional.silu
 shifted = lambda x: np.tanh(x + 1)
+root = lambda x: torch.where(x > 0, torch.sqrt(torch.clamp(x.float(), min=0)), torch.zeros(()))
+sawtooth = lambda x: x - np.floor(x)
+fast_wave = lambda x: np.sin(50 * x)
+exploding = lambda x: np.exp(x * x / 6)
+constant = lambda x: np.full_like(x, 0.7)
+rounded = lambda x: np.round(4 * x) / 4
+coarse = lambda x: torch.nn.functional.gelu(x.to(torch.bfloat16)).float()
+whole = lambda x: np.sign(x).astype(np.int64)
+undefined = lambda x: np.sqrt(x)
+singular = lambda x: np.log(np.abs(x) + 1e-30)
 """
 
 

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from fanin.errors import ArgumentError, TheoryError, UnknownNameError
-from fanin.theory import activation, activation_names, gain, gaussian_moments, resolve
+from fanin.theory import activation, activation_names, gain, gaussian_moments, propagate, resolve
 from fanin.theory.activations import FAMILIES
+from fanin.theory.bivariate import bivariate, bivariate_gap
 from fanin.theory.callables import elementwise
 from fanin.theory.kinks import find_kinks
 
@@ -178,3 +179,35 @@ def test_a_partial_over_an_array_is_read_afresh():
 
 def _scaled_by(x, slopes):
     return slopes[0] * np.tanh(x)
+
+
+def stairs(x):
+    return np.round(8 * x) / 8
+
+
+def test_a_function_of_many_jumps_is_drawn():
+    """Rounding to 1 / 8 adds the variance of a uniform of that width, 1 / 768, to that of the Gaussian."""
+    for q in (1.0, 4.0, 100.0):
+        m = gaussian_moments(stairs, q=q)
+        assert m.second == pytest.approx(q + 1 / 768, rel=3e-3)
+        assert m.kinks == ()
+    assert gaussian_moments(np.tanh, q=4.0).error < 1e-9  # a smooth function is integrated as before
+
+
+def test_pairs_of_a_function_of_many_jumps_are_drawn():
+    assert bivariate(stairs, 0.5, q=4.0) == pytest.approx(2.0, rel=0.02)
+    assert bivariate_gap(stairs, 0.5, q=4.0) == pytest.approx(2.0 + 1 / 768, rel=0.02)
+    # at a small gap the jumps count: E (f(u) - f(v))^2 / 2 is (1 / 8) E |u - v| / 2, with u - v of variance 2 q gap
+    small = bivariate_gap(stairs, 1e-6, q=4.0)
+    assert small == pytest.approx(0.5 / 8 * (2 * 4e-6) ** 0.5 * (2 / np.pi) ** 0.5, rel=0.2)
+
+
+def test_curves_of_a_rough_function_need_few_evaluations():
+    calls = []
+
+    def counted(x):
+        calls.append(np.size(x))
+        return x - np.floor(x)
+
+    propagate(counted, depth=1000, sigma_w2=1.5, c0=0.5)
+    assert sum(calls) < 100_000_000

@@ -23,6 +23,7 @@ from fanin.theory.closed_forms import CLOSED_BIVARIATE
 from fanin.theory.moments import gaussian_moments, kinks_of
 from fanin.theory.panels import EPS
 from fanin.theory.quadrature import NODES, WEIGHTS, PanelRule, integrate
+from fanin.theory.sampled import drawn_fourths, drawn_product, roughness, sampled_gap
 
 __all__ = ["bivariate", "bivariate_gap", "bivariate_slope", "gap_in_one_pass", "pair_fourths"]
 
@@ -101,8 +102,18 @@ def bivariate(
 
 @lru_cache(maxsize=4096)
 def _bivariate(f: Activation, g: Activation, c: float, qs: tuple[float, float], means: tuple[float, float]) -> float:
+    if any(_is_rough(act, q, m) for act, q, m in zip((f, g), qs, means, strict=True)):
+        return drawn_product(f, g, c, qs, means)
     pair = _pair(f, g, c=c, gap=1.0 - c, qs=qs, means=means)
     return _nested(lambda u1, u2, x, y: (f.fn(u1) * g.fn(u2))[None], pair)[0]
+
+
+def _is_rough(act: Activation, q: float, mean: float = 0.0) -> bool:
+    """Whether a function is drawn at this variance."""
+    if act.identity is None or not (math.isfinite(q) and q > 0.0 and math.isfinite(mean)):
+        return False
+    gaussian_moments(act, q=q, mean=mean)
+    return q >= roughness(act).from_q
 
 
 def bivariate_gap(phi: ActivationLike, gap: float, *, q: float = 1.0, mean: float = 0.0) -> float:
@@ -155,6 +166,8 @@ def gap_in_one_pass(act: Activation, gap: float, *, q: float) -> float:
         >>> round(gap_in_one_pass(activation("relu"), 1e-10, q=1.0) / 0.5e-10, 4)
         1.0
     """
+    if _is_rough(act, q):
+        return sampled_gap(act, gap, q)
     if gap >= _LEADING:
         return _one_pass(act, gap, q)
     slope = q * gaussian_moments(act, q=q).dsecond
@@ -176,6 +189,9 @@ def _one_pass(act: Activation, gap: float, q: float) -> float:
 def _gap_and_slope(act: Activation, gap: float, q: float, mean: float) -> tuple[float, float]:
     if gap == 0.0:
         return 0.0, gaussian_moments(act, q=q, mean=mean).dsecond
+    if _is_rough(act, q, mean):
+        around = [sampled_gap(act, min(k * gap, 2.0), q, mean) for k in (0.9, 1.0, 1.1)]
+        return around[1], max(around[2] - around[0], 0.0) / ((min(1.1 * gap, 2.0) - 0.9 * gap) * q)
     if gap < _SMALLEST_GAP:
         return _below_rounding(act, gap, q, mean)
     pair = _pair(act, act, c=1.0 - gap, gap=gap, qs=(q, q), means=(mean, mean))
@@ -218,6 +234,8 @@ def pair_fourths(act: Activation, c: float, *, q: float) -> tuple[float, float, 
         f1, f2 = act.fn(u1), act.fn(u2)
         return np.stack((f1 * f2, np.square(f1 * f2), f1**3 * f2))
 
+    if _is_rough(act, q):
+        return drawn_fourths(act, c, q)
     product, squares, cube = _nested(integrand, _pair(act, act, c=c, gap=1.0 - c, qs=(q, q), means=(0.0, 0.0)))
     return product, squares, cube
 

@@ -11,7 +11,7 @@ import numpy as np
 from fanin.theory._types import Array
 from fanin.theory.activations import Activation
 from fanin.theory.panels import over_the_line, slopes_at, values_at
-from fanin.theory.quadrature import NODES, WEIGHTS
+from fanin.theory.quadrature import NODES, WEIGHTS, RoughFunctionError
 
 __all__ = ["find_kinks"]
 
@@ -20,6 +20,7 @@ _REACH: Final = 0.05  # in deviations: how far to each side the two smooth branc
 _DIGITS: Final = 12
 _LEVELS: Final = 8  # 4**8 = 65536: near enough for the sections below
 _SECTIONS: Final = 64
+_MOST: Final = 6  # kinks: each splits every panel of a pair
 
 
 @lru_cache(maxsize=1024)
@@ -49,7 +50,12 @@ def find_kinks(act: Activation, *, mean: float, std: float) -> tuple[float, ...]
         return weighted.sum(-1).T, np.abs(weighted).sum(-1).T, (weight * noises).sum(-1).T
 
     suspects = over_the_line(act, rule, mean=mean, std=std, kinks=None, levels=_LEVELS).suspects
-    return tuple(sorted({_pin_down(act, lo, hi, reach=_REACH * std) for lo, hi in _clusters(suspects, std)}))
+    clusters = _clusters(suspects, std)
+    if len(clusters) > _MOST:
+        raise RoughFunctionError(
+            f"{act} has more than {_MOST} kinks or jumps within reach of N({mean:g}, {std * std:g})"
+        )
+    return tuple(sorted({_pin_down(act, lo, hi, reach=_REACH * std) for lo, hi in clusters}))
 
 
 def _clusters(suspects: tuple[tuple[float, float], ...], std: float) -> list[tuple[float, float]]:

@@ -16,7 +16,8 @@ from fanin.theory.callables import ActivationLike, resolve
 from fanin.theory.closed_forms import CLOSED_MOMENTS
 from fanin.theory.kinks import find_kinks
 from fanin.theory.panels import EPS, over_the_line, slopes_at, values_at
-from fanin.theory.quadrature import NODES, WEIGHTS, PanelRule
+from fanin.theory.quadrature import NODES, WEIGHTS, PanelRule, RoughFunctionError
+from fanin.theory.sampled import roughness, sampled_integrals
 
 __all__ = ["Moments", "gaussian_moments", "kinks_of"]
 
@@ -35,7 +36,8 @@ class Moments:
         dfourth: E f'^4.
         ffprime: E f f'.
         second_slope: d E f^2 / dq at fixed mean, from E (z - mean) f f' / q; jumps leave it short of their share.
-        error: largest error among them, relative to the integral of the absolute value.
+        error: largest error among them, relative to the integral of the absolute value; of functions too rough for
+            quadrature, which are drawn, about 1e-3.
         kinks: the kinks used: given, known, or found.
     """
 
@@ -135,11 +137,21 @@ def _moments(act: Activation, mean: float, q: float, kinks: tuple[float, ...] | 
 
 def _by_quadrature(act: Activation, mean: float, q: float, given: tuple[float, ...] | None) -> Moments:
     std = math.sqrt(q)
-    kinks = given if given is not None else find_kinks(act, mean=mean, std=std)
     shift = float(np.asarray(act.fn(np.array([mean])), dtype=np.float64)[0])
-    rule = _rule(act, mean=mean, std=std, shift=shift)
-    integral = over_the_line(act, rule, mean=mean, std=std, kinks=kinks)
-    near, near2, second, fourth, dmean, dsecond, dfourth, ffprime, zff = (float(v) for v in integral.values)
+    kinks: tuple[float, ...] = ()
+    rough = roughness(act)
+    try:
+        if q >= rough.from_q:
+            raise RoughFunctionError(act.name)
+        kinks = given if given is not None else find_kinks(act, mean=mean, std=std)
+        integral = over_the_line(act, _rule(act, mean=mean, std=std, shift=shift), mean=mean, std=std, kinks=kinks)
+        values, error = integral.values, float(np.max(integral.errors))
+    except RoughFunctionError:
+        if act.identity is None:
+            raise
+        rough.found(q)
+        kinks, (values, error) = (), sampled_integrals(act, mean=mean, std=std, shift=shift)
+    near, near2, second, fourth, dmean, dsecond, dfourth, ffprime, zff = (float(v) for v in values)
     return Moments(
         mean=shift + near,
         second=second,
@@ -150,7 +162,7 @@ def _by_quadrature(act: Activation, mean: float, q: float, given: tuple[float, .
         dfourth=dfourth,
         ffprime=ffprime,
         second_slope=zff / q,
-        error=float(np.max(integral.errors)),
+        error=error,
         kinks=kinks,
     )
 

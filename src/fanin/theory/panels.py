@@ -11,13 +11,14 @@ import numpy as np
 from fanin.errors import TheoryError
 from fanin.theory._types import Array
 from fanin.theory.activations import Activation
-from fanin.theory.quadrature import DIFFERENTIATE, MAX_LEVELS, Integral, PanelRule, integrate
+from fanin.theory.quadrature import DIFFERENTIATE, MAX_LEVELS, MAX_PANELS, Integral, PanelRule, integrate
 
 __all__ = ["EPS", "over_the_line", "panel_edges", "slopes_at", "values_at"]
 
 # Where the tails are cut, in standard deviations; widened while the outermost panel still matters. 38 is where the
 # density underflows.
 _CUTOFFS: Final = (12.0, 20.0, 28.0, 38.0)
+_FEW_PANELS: Final = 512
 _OFF_ROUND: Final = math.pi / 200.0
 EPS: Final = float(np.finfo(np.float64).eps)
 
@@ -74,7 +75,11 @@ def over_the_line(
     kinks: Iterable[float] | None,
     levels: int = MAX_LEVELS,
 ) -> Integral:
-    """The rule's integrals over so much of the line that nothing is left outside."""
+    """The rule's integrals over so much of the line that nothing is left outside.
+
+    A function that nobody described is given up as rough sooner than one of the table.
+    """
+    panels = MAX_PANELS if act.derivative is not None else _FEW_PANELS
     eps = values_at(act, np.array([[mean]]))[1]
     for cut in _CUTOFFS:
         edges = panel_edges(mean, std, cut, kinks)
@@ -82,9 +87,9 @@ def over_the_line(
             _, size, _ = rule(edges[:-1], edges[1:])
         if np.isfinite(size).all() and np.all(size[[0, -1]] <= 1e-15 * size.sum(axis=0)):
             try:
-                return integrate(rule, edges, rtol=max(1e-13, 100.0 * eps), levels=levels)
+                return integrate(rule, edges, rtol=max(1e-13, 100.0 * eps), levels=levels, panels=panels)
             except TheoryError as error:
-                raise TheoryError(f"{act}: {error}") from None
+                raise type(error)(f"{act}: {error}") from None
     raise TheoryError(
         f"the moments of {act} under N({mean:g}, {std * std:g}) do not converge: the function grows about as fast as "
         "the Gaussian "

@@ -17,7 +17,21 @@ import numpy as np
 from fanin.errors import TheoryError
 from fanin.theory._types import Array
 
-__all__ = ["DIFFERENTIATE", "MAX_LEVELS", "NODES", "WEIGHTS", "Integral", "PanelRule", "integrate"]
+__all__ = [
+    "DIFFERENTIATE",
+    "MAX_LEVELS",
+    "MAX_PANELS",
+    "NODES",
+    "WEIGHTS",
+    "Integral",
+    "PanelRule",
+    "RoughFunctionError",
+    "integrate",
+]
+
+
+class RoughFunctionError(TheoryError):
+    """Quadrature would take too long on a function."""
 
 
 def _differentiation_matrix(nodes: Array) -> Array:
@@ -38,7 +52,7 @@ DIFFERENTIATE: Final[Array] = _differentiation_matrix(NODES)
 
 _QUARTERS: Final = 4
 MAX_LEVELS: Final = 22  # 4**22 = 2e13: the last panel holds nothing, and is still wider than a rounding step
-_MAX_PANELS: Final = 16384
+MAX_PANELS: Final = 16384
 _KINK_LEVEL: Final = 4  # 4**4 = 256 times smaller than where it began: nothing smooth on the scale of 1 needs that
 
 # (left ends, right ends), each (panels,) -> (integrals, of absolute values, of rounding noise), each (panels,
@@ -70,7 +84,7 @@ def integrate(
     *,
     rtol: float = 1e-13,
     levels: int = MAX_LEVELS,
-    panels: int = _MAX_PANELS,
+    panels: int = MAX_PANELS,
 ) -> Integral:
     """Integrals over [edges[0], edges[-1]], the given edges among the panel limits.
 
@@ -117,7 +131,7 @@ def integrate(
             return Integral(values=total, errors=errors, suspects=tuple(sorted(suspects)), evaluations=evaluations)
         again = np.repeat(~settled, _QUARTERS)
         if again.sum() > panels:
-            raise TheoryError(
+            raise RoughFunctionError(
                 f"the function is rough at more than {panels // _QUARTERS} places: it draws random numbers, is "
                 f"rounded "
                 "coarsely, or oscillates faster than quadrature can follow. Theory needs piecewise smooth functions, "
