@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import array
+import atexit
 import builtins
 import collections
 import contextvars
@@ -206,6 +207,7 @@ def process():
         "collects": gc.isenabled(),
         "signals": {n: signal.getsignal(n) for n in signal.valid_signals()},
         "hook": sys.unraisablehook,
+        "exit calls": (atexit.register, atexit._ncallbacks()),
         "umask": umask(),
         "locale": locale.setlocale(locale.LC_ALL),
         "switch interval": sys.getswitchinterval(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import gc
 import random
 import warnings
@@ -276,6 +277,50 @@ class KeepsOutOfSight(torch.nn.Module):
         y = self.o(x)
         next(o for o in gc.get_objects() if type(o) is OutOfSight).kept.append(y)
         return y
+
+
+REGISTER = """
+{how}
+import torch
+
+class Registers(torch.nn.Linear):
+    def forward(self, x):
+        {call}(len, ())
+        return super().forward(x)
+"""
+
+
+@pytest.mark.parametrize(
+    ("how", "call", "is_named"),
+    [("import atexit", "atexit.register", False), ("from atexit import register", "register", True)],
+)
+def test_a_function_for_the_end_of_the_program_is_not_registered_or_named(how, call, is_named):
+    space = {"__name__": "their_model"}
+    exec(REGISTER.format(how=how, call=call), space)
+    before, register = atexit._ncallbacks(), atexit.register
+    model, x = space["Registers"](6, 3), torch.randn(4, 6)
+    told = [fanin.check(model, x).measurements.missing.get("untouched", ""), *fanin.plan(model, x).warnings]
+    assert any("what Python calls at the end of the program" in s for s in told) is is_named
+    assert (atexit._ncallbacks() > before) is is_named
+    assert atexit.register is register
+    model(x)
+    assert atexit._ncallbacks() > before
+
+
+def test_what_an_import_registers_for_the_end_of_the_program_stays(tmp_path, monkeypatch):
+    (tmp_path / "their_helper.py").write_text("import atexit\natexit.register(len, ())\n")
+    monkeypatch.syspath_prepend(tmp_path)
+
+    class Imports(nn.Linear):
+        def forward(self, x):
+            import their_helper  # noqa: F401
+
+            return super().forward(x)
+
+    before = atexit._ncallbacks()
+    plan = fanin.plan(Imports(6, 3), torch.randn(4, 6))
+    assert atexit._ncallbacks() == before + 1
+    assert not [w for w in plan.warnings if "forward" in w]
 
 
 def test_a_result_that_stays_where_fanin_does_not_look_is_named():

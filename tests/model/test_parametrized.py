@@ -165,6 +165,23 @@ def test_zero_through_weight_norm_is_zero_and_not_nan(way):
     assert plan.verify(model).ok
 
 
+def test_a_lost_vector_of_old_spectral_norm_is_named_with_its_cure():
+    model = nn.Sequential(WAYS["old spectral norm"](nn.Linear(6, 6)))
+    with torch.no_grad():
+        model[0].weight_u.fill_(float("nan"))
+        model[0].bias.fill_(float("nan"))  # not what the weight is computed from
+    (said,) = [w for w in fanin.plan(model, recipe="torch").warnings if "0.weight_u" in w]
+    assert "0.weight_u holds NaN" in said
+    assert "Compute it again" in said
+    before = {n: t.clone() for n, t in model.state_dict().items()}
+    with pytest.raises(FillError, match=r"is computed from 0\.weight_u, which holds NaN.* Give 0\.weight_u finite"):
+        fanin.plan(model, recipe="torch").apply_(model)
+    assert all(torch.equal(t.nan_to_num(), before[n].nan_to_num()) for n, t in model.state_dict().items())
+    model[0].weight_u.normal_()
+    fanin.plan(model, recipe="torch").apply_(model)
+    assert model(torch.randn(2, 6)).isfinite().all()
+
+
 @pytest.mark.parametrize("way", ["spectral norm", "old spectral norm"])
 def test_zero_through_spectral_norm_is_refused(way):
     model = nn.Sequential(WAYS[way](nn.Linear(6, 4)))

@@ -142,9 +142,11 @@ def _forward(task: MeasureTask, recorder: PassRecorder, inputs: Any) -> tuple[An
         try:
             output = call(task.model, inputs)
         except RuntimeError as error:
-            if "requires grad" in str(error):
+            if "requires grad" in str(error) or isinstance(error, CaptureError):
                 raise
             raise _failed("the forward", recorder, error) from error
+        except CaptureError:
+            raise
         except (Exception, SystemExit) as error:
             raise _failed("the forward", recorder, error) from error
         try:

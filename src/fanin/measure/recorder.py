@@ -32,6 +32,7 @@ from fanin.measure.record import SiteKind
 from fanin.measure.sampling import is_signal
 from fanin.measure.sites import OpenSite, Sites
 from fanin.model.eager import open_functions
+from fanin.model.nested import refuse_nested
 from fanin.model.operations import (
     CONTRACTIONS,
     DROPOUT,
@@ -205,6 +206,8 @@ class PassRecorder(TorchFunctionMode):
         products = name in CONTRACTIONS and sum(o.data for o in origins) >= 2
         axis = (1 if name in CHANNEL_FIRST else -1) if kind in ("weight", "norm") else joined.axis
         for position, tensor in enumerate(tensors_in(output, 2)):
+            if joined.data:
+                refuse_nested((tensor,))
             site = None
             if joined.data and position == 0 and is_signal(tensor):
                 site = self._reduced(call, tensor, joined, grad_enabled=grad_enabled)

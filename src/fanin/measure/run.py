@@ -26,9 +26,11 @@ from fanin.measure.seen import captured, seen_in
 from fanin.measure.task import MeasureTask
 from fanin.model.calling import input_names
 from fanin.model.eager import eager, eager_module
+from fanin.model.nested import refuse_nested, refuse_nested_parameters
 from fanin.model.reading import read
 from fanin.model.roles import Seen
 from fanin.model.settings import seed_generators
+from fanin.model.trees import tensors_in
 from fanin.model.untouched import untouched
 from fanin.model.wrappers import unwrap_children
 
@@ -59,7 +61,9 @@ def measure(task: MeasureTask) -> tuple[Measurements, dict[str, float]]:
 def measure_with_traces(task: MeasureTask) -> tuple[Measurements, dict[str, float], tuple[str, ...]]:
     """The same as `measure`; what the forward changed for good comes as sentences beside the measurements."""
     start = time.perf_counter()
+    refuse_nested(tensors_in(task.inputs), "an input")
     task = replace(task, model=eager_module(task.model))
+    refuse_nested_parameters(dict(task.model.named_parameters()))
     others = (task.inputs, task.targets, task.loss)
     done, left = untouched(task.model, lambda: _measured(task), values=True, others=others)
     found, seconds = done.found, done.seconds

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from fanin.errors import FillError, PlanError
 from fanin.model.wrappers import join, named_modules
+from fanin.tensors.values import finite
 
 if TYPE_CHECKING:
     import torch
@@ -155,11 +156,17 @@ class Parametrized:
         Raises:
             FillError: a parametrization without ``right_inverse``, or one that makes NaN of the value.
         """
+        lost = self._lost()
         with _apart():
             _copy_parts(self.way, dict(self.way.parts_for(value)))
             self.way.refresh()
         made = self.value()
         if value.isfinite().all() and not made.isfinite().all():
+            if lost:
+                raise FillError(
+                    f"{self.name} is computed from {lost}, which holds NaN or infinity, so no values help. Give "
+                    f"{lost} finite values first, or take the parametrization away and put it on again"
+                )
             raise FillError(
                 f"{self.name} is computed to be NaN or infinite from the values drawn for it (spectral norm divides by "
                 "0 where all are zero). Choose another law with an override, or None to keep it"
@@ -169,6 +176,13 @@ class Parametrized:
                 f"{self.name} is parametrized to be orthogonal, and cannot be that from the values drawn for it: they "
                 "are all zero, or of too low a rank. Choose a random law with an override, or None to keep it"
             )
+
+    def _lost(self) -> str:
+        """The first buffer or parameter that the tensor is computed from, that no write changes, and that is lost."""
+        inside = (f"parametrizations.{self.attribute}.", f"{self.attribute}_")
+        read = {n: b for n, b in self.module.named_buffers() if n.startswith(inside)}
+        read |= {n: self.part(n) for n in self.way.parts if n not in self.way.written}
+        return next((self._qualified((n,))[0] for n, tensor in read.items() if not finite(tensor)), "")
 
     def keep(self) -> Kept:
         """All that `write` may change, to be put back."""

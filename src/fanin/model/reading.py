@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from fanin.errors import PlanError
+from fanin.model.nested import refuse_nested_parameters
 from fanin.model.owners import Owned, owners
 from fanin.model.parameters import Slot, slots_of
 from fanin.model.standing import lost_buffers, zero_rows
@@ -51,7 +52,7 @@ def read(model: torch.nn.Module) -> Reading:
     """Read the parameters of a model; nothing in it changes.
 
     Raises:
-        PlanError: a parameter has no shape yet, or two have the same name once wrappers are left out.
+        PlanError: a parameter has no shape yet or is nested, or two have the same name once wrappers are left out.
 
     Example:
         >>> import torch
@@ -61,6 +62,7 @@ def read(model: torch.nn.Module) -> Reading:
     """
     slots = slots_of(model)
     _refuse_lazy(slots)
+    refuse_nested_parameters({name: slot.tensor for name, slot in slots.items()})
     return Reading(
         model=model,
         slots=slots,

@@ -23,6 +23,7 @@ from typing import Any, TypeVar
 import torch
 
 from fanin.errors import FaninWarning
+from fanin.model.exit_calls import ExitCalls
 from fanin.model.interrupts import run_then
 from fanin.model.kept_namespaces import keep_library, keep_namespaces
 from fanin.model.kept_objects import PutBack, keep_object
@@ -60,7 +61,7 @@ def untouched(
     context = contextvars.copy_context()
     left: list[str] = []
     try:
-        result = run_then(lambda: context.run(work), lambda: left.extend(state.put_back()))
+        result = run_then(lambda: context.run(state.during, work), lambda: left.extend(state.put_back()))
     except BaseException:
         for sentence in left:
             warnings.warn(sentence, FaninWarning, stacklevel=2)
@@ -94,7 +95,14 @@ class _State:
             except Exception:  # an object that raises when it is read has nothing that could be kept
                 self._unseen.append(thing)
         self._kept += keep_namespaces(self._reachable)
-        self._process = [*kept_settings(), *kept_generators()]
+        self._exit_calls = ExitCalls()
+        at_exit = ("what Python calls at the end of the program (atexit)", self._exit_calls.put_back)
+        self._process = [*kept_settings(), *kept_generators(), at_exit]
+
+    def during(self, work: Callable[[], T]) -> T:
+        """What `work` gives, while no code of the model can register functions for the end of the program."""
+        self._exit_calls.hold()
+        return work()
 
     def put_back(self) -> list[str]:
         """Make everything as it was; gives a sentence for each thing that could not be."""

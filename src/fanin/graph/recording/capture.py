@@ -23,8 +23,9 @@ from fanin.memory import uncollected
 from fanin.model.calling import Call, call_arguments
 from fanin.model.eager import eager, open_functions
 from fanin.model.examples import example_calls, how_to_give_inputs
+from fanin.model.nested import refuse_nested, refuse_nested_parameters
 from fanin.model.sharding import without_gathering
-from fanin.model.trees import map_tensors, named_tensors
+from fanin.model.trees import map_tensors, named_tensors, tensors_in
 from fanin.model.untouched import untouched
 from fanin.model.wrappers import unwrap_children, unwrapped
 
@@ -91,7 +92,9 @@ def capture(model: Any, inputs: Any = None, *, mode: Mode = "auto", training: bo
     """
     model = unwrapped(model)
     _refuse_lazy(model)
+    refuse_nested_parameters(dict(model.named_parameters()))
     if inputs is not None:
+        refuse_nested(tensors_in(inputs), "an input")
         return _capture_call(model, call_arguments(model, inputs), mode, training)
     for call in example_calls(model):
         try:
@@ -153,6 +156,8 @@ def _one_pass(
 
 def _next_attempt(attempt: _Attempt, error: Exception, mode: Mode, model: Any) -> _Attempt | None:
     message = str(error)
+    if isinstance(error, CaptureError):  # something that fanin does not follow, on whatever tensors
+        return None
     if attempt.training:
         return replace(attempt, training=False)
     if attempt.norms_train and "Expected more than 1 value per channel" in message:
@@ -330,6 +335,8 @@ def _refuse_lazy(model: Any) -> None:
 def _failure(model: Any, failures: list[_Failed]) -> CaptureError:
     where, error = failures[-1].where, failures[-1].error
     first_error = failures[0].error
+    if isinstance(error, CaptureError):
+        return error
     place = f"in module '{where}' ({_class_at(model, where)})" if where else f"in {type(model).__name__}.forward"
     first = f" (on fake tensors: {first_error!s:.200})" if len(failures) > 1 and str(first_error) != str(error) else ""
     raised = CaptureError(

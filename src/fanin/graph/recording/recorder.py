@@ -19,6 +19,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from fanin.graph.ir import Op, Ref, Value, ValueKind, refs_in
 from fanin.graph.recording.constants import Constants, is_real
+from fanin.model.nested import refuse_nested
 from fanin.model.operations import canonical_name, is_inplace
 from fanin.model.trees import tensors_in
 
@@ -71,6 +72,7 @@ class Tape:
 
     def leaf(self, tensor: Any, kind: ValueKind, name: str = "", data: Any = None) -> int:
         """Index of a new value without producer."""
+        refuse_nested((tensor,))
         index = len(self.values)
         self.values.append(
             Value(index=index, shape=tuple(tensor.shape), dtype=dtype_name(tensor), kind=kind, name=name)
@@ -81,6 +83,7 @@ class Tape:
 
     def op_value(self, tensor: Any, slot: int) -> int:
         """Index of a new value that the op about to be written makes."""
+        refuse_nested((tensor,))
         index = len(self.values)
         self.values.append(
             Value(

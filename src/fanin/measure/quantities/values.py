@@ -112,7 +112,7 @@ def buffer_records(
     return tuple(
         buffer_record(name, x, as_angle=name in angles, as_factor=name in factors)
         for name, x in named
-        if x.is_floating_point() and x.layout is torch.strided and x.numel()
+        if x.is_floating_point() and x.layout is torch.strided and not x.is_nested and x.numel()
     )
 
 
