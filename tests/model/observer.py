@@ -207,7 +207,7 @@ def process():
         "collects": gc.isenabled(),
         "signals": {n: signal.getsignal(n) for n in signal.valid_signals()},
         "hook": sys.unraisablehook,
-        "exit calls": (atexit.register, atexit._ncallbacks()),
+        "exit calls": atexit.register,
         "umask": umask(),
         "locale": locale.setlocale(locale.LC_ALL),
         "switch interval": sys.getswitchinterval(),

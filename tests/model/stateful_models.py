@@ -342,7 +342,6 @@ CHANGES = {
         "",
         "signal.signal(signal.SIGUSR1, signal.SIG_IGN)\nsignal.signal(signal.SIGTERM, print)\nt = 0",
     ),
-    "exit_call": ("import atexit\n", "", "atexit.register(repr, 1)\nt = 0"),
     "switch_interval": ("import sys\n", "", "sys.setswitchinterval(0.01)\nt = 0"),
     "decimal_context": ("import decimal\n", "", "decimal.getcontext().prec = 7\nt = 0"),
     "socket_timeout": ("import socket\n", "", "socket.setdefaulttimeout(3)\nt = 0"),

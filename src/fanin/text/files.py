@@ -12,7 +12,6 @@ import errno
 import io
 import os
 import re
-import secrets
 import shutil
 import stat
 import sys
@@ -24,6 +23,7 @@ from types import MappingProxyType
 from typing import Any, BinaryIO, Protocol
 
 from fanin.errors import ArgumentError, OutputError
+from fanin.text.leftovers import hold, remove_leftovers, temporary_name
 from fanin.text.names import clean, shorten
 
 __all__ = [
@@ -358,21 +358,36 @@ def _said_about(path: PathLike) -> Iterator[None]:
 @contextlib.contextmanager
 def _beside(target: Path) -> Iterator[Path]:
     """An empty file beside `target` that replaces it when the block has ended without an exception."""
-    place = target.parent / f".fanin-{secrets.token_hex(8)}.tmp"
+    place = target.parent / temporary_name()
     try:
         try:
-            os.close(os.open(place, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0), 0o666))
-            usual = stat.S_IMODE(place.stat().st_mode)  # 0666 less what the umask takes away
-            place.chmod(0o600)
-            yield place
-            _sync(place)
-            _like_the_old(place, target, usual)
-            place.replace(target)
+            with _held(os.open(place, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0), 0o666)):
+                found = place.stat()
+                remove_leftovers(target.parent, found.st_mtime)
+                usual = stat.S_IMODE(found.st_mode)  # 0666 less what the umask takes away
+                place.chmod(0o600)
+                yield place
+                _sync(place)
+                _like_the_old(place, target, usual)
+                place.replace(target)
             sync_folder(target.parent)
         finally:
             place.unlink(missing_ok=True)
     finally:  # again: Ctrl-C may have come just before
         place.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _held(handle: int) -> Iterator[None]:
+    """Keep a file open and locked, so that nobody takes it for left over; closed where there are no locks."""
+    is_open = hold(handle)
+    if not is_open:
+        os.close(handle)  # Windows renames no open file
+    try:
+        yield
+    finally:
+        if is_open:
+            os.close(handle)
 
 
 def _like_the_old(place: Path, target: Path, usual: int) -> None:
