@@ -156,12 +156,15 @@ SPECS: Mapping[str, Callable[[Frame, Op], EinsumCall]] = {
 def is_fresh(frame: Frame, op: Op) -> bool:
     """Whether a weight of mean (nearly) zero takes part, so that the result is uncorrelated with what was read."""
     weights = [s.known for s in map(frame.signals.__getitem__, op.inputs) if s.weight_only and s.moments is not None]
+    if op.name.startswith("conv") and any(math.prod(m.shape[1:]) == 1 < len(m.shape) for m in weights):
+        return False  # one number a channel: the channel itself, or its negative
     return any(m.entry_var > 4.0 * m.mean * m.mean for m in weights)
 
 
 def finished(frame: Frame, op: Op, moments: JointMoments) -> Signal:
     """Signal of a contraction's result."""
-    return frame.made(op, moments, fresh=is_fresh(frame, op))
+    fresh = is_fresh(frame, op)
+    return frame.made(op, moments, fresh=fresh, leaf=fresh or not op.name.startswith("conv"))
 
 
 def width_of(frame: Frame, templates: Sequence[Any]) -> float:
