@@ -21,7 +21,7 @@ from fanin.theory.panels import EPS, values_at
 __all__ = ["Roughness", "drawn_fourths", "drawn_product", "roughness", "sampled_gap", "sampled_integrals"]
 
 _POINTS: Final = 1 << 13
-_SIDE: Final = 96  # points on each side of the square of pairs
+_SIDE: Final = 64  # points on each side of the square of pairs
 _SMALLEST_GAP: Final = 1e-4  # below it a jump is met too seldom; the gap then enters by its leading powers
 
 
@@ -34,8 +34,8 @@ class Roughness:
         self.from_q = math.inf
 
     def found(self, q: float) -> None:
-        """Quadrature gave up at this variance: wider Gaussians see more of the same."""
-        self.from_q = min(self.from_q, q)
+        """Quadrature gave up at this variance: wider Gaussians see more of the same, a little narrower ones nearly."""
+        self.from_q = min(self.from_q, q / 25.0)
 
 
 @lru_cache(maxsize=256)
