@@ -12,7 +12,7 @@ from torch import nn
 
 import fanin
 from fanin.graph.recording.capture import capture
-from fanin.model.kept_objects import keep_object
+from fanin.model.kept_objects import object_keepers
 from fanin.model.memo import lru_entries, set_lru_entries
 from tests.model.observer import fakes
 
@@ -191,7 +191,7 @@ def test_a_cache_that_was_filled_before_can_be_used_afterwards(bound):
         return {n: n}
 
     memo(1)
-    before, (again,) = memo(1), keep_object(memo)
+    before, again = memo(1), object_keepers(memo)[0](memo)
     for n in range(2, 6):
         memo(n)
     assert again()

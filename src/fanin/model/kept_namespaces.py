@@ -23,7 +23,7 @@ from fanin.model.code_names import is_library
 from fanin.model.kept_objects import PutBack
 from fanin.model.reachable import Reachable, own_attributes
 
-__all__ = ["keep_library", "keep_namespaces"]
+__all__ = ["keep_library", "keep_namespaces", "may_be_of_library"]
 
 _MISSING = object()
 _DATA = (torch.Tensor, dict, list, set, deque, array.array, bytearray)
@@ -51,6 +51,13 @@ def keep_library(thing: Any, reachable: Reachable) -> PutBack | None:
     return _keeper(space, reachable.stored, every=every, leaves=_of_the_library(reachable.stored), write=write)
 
 
+def may_be_of_library(kind: type) -> bool:
+    """Whether `keep_library` is for objects of this class."""
+    whole = issubclass(kind, (torch.nn.Module, types.FunctionType))  # their dictionaries are kept in full
+    an_object = bool(kind.__dictoffset__) and is_library(str(kind.__module__)) and not whole
+    return an_object or issubclass(kind, (types.ModuleType, type))
+
+
 def _attributes_of_library(thing: Any) -> Any:
     """A dictionary, or a class's view of it; None where the thing is no library's or has none."""
     kind = type(thing)
@@ -58,10 +65,7 @@ def _attributes_of_library(thing: Any) -> Any:
         return vars(thing) if is_library(str(vars(thing).get("__name__"))) else None
     if issubclass(kind, type):
         return vars(thing) if is_library(str(thing.__module__)) else None
-    if not kind.__dictoffset__ or not is_library(str(kind.__module__)):
-        return None
-    whole = issubclass(kind, (torch.nn.Module, types.FunctionType))  # their dictionaries are kept in full
-    return None if whole else own_attributes(thing)
+    return own_attributes(thing) if may_be_of_library(kind) else None
 
 
 Leaves = Callable[[str, Any, Any], bool]  # name, before, now -> whether the change stays

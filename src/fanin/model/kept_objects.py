@@ -19,7 +19,8 @@ import types
 import warnings
 import weakref
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from functools import partial
 from operator import is_
 from typing import Any
 
@@ -30,28 +31,28 @@ from fanin.model.memo import keep_lru_cache
 from fanin.model.reachable import LRU_CACHE, own_attributes
 from fanin.model.trees import tensors_in
 
-__all__ = ["PutBack", "keep_object"]
+__all__ = ["Keeper", "PutBack", "object_keepers"]
 
 PutBack = Callable[[], bool]
+Keeper = Callable[[Any], PutBack | None]
 _MISSING = object()
 _MOST_BYTES = 1 << 30  # of one piece of memory that is copied
 _OF_THE_CLASS = frozenset({"__dict__", "__weakref__", "__abstractmethods__", "_abc_impl", "__annotations__", "__doc__"})
 
 
-def keep_object(thing: Any) -> Iterator[PutBack]:
-    """What puts one object back as it is: its contents, its slots, its position, its attributes' dictionary."""
-    keeper = next((keeper for kinds, keeper in _TABLE if isinstance(thing, kinds)), _keep_memory)
-    kept = keeper(thing)
-    if kept is not None:
-        yield kept
+def object_keepers(thing: Any) -> tuple[Keeper, ...]:
+    """The keepers for all objects of the class of this one: of contents, slots, position, attributes' dictionary."""
     kind = type(thing)
-    holds_state = isinstance(thing, torch.nn.Module) or not is_library(str(kind.__module__))
-    if holds_state and not isinstance(thing, (type, types.FunctionType, types.ModuleType)):
-        own = own_attributes(thing)
-        if own is not None:
-            yield _attributes(thing, own)
+    known = next((keeper for kinds, keeper in _TABLE if issubclass(kind, kinds)), None)
+    if known is None and _has_memory(thing):
+        known = _keep_memory
+    found: list[Keeper] = [] if known is None else [known]
+    holds_state = issubclass(kind, torch.nn.Module) or not is_library(str(kind.__module__))
+    if holds_state and not issubclass(kind, (type, types.FunctionType, types.ModuleType)):
+        found.append(_attributes)
         if slots := _slots_of(kind):
-            yield _keep_slots(thing, slots)
+            found.append(partial(_keep_slots, slots))
+    return tuple(found)
 
 
 # ---------------------------------------------------------------------- containers
@@ -124,6 +125,17 @@ def _keep_bytes(live: Any) -> PutBack:
         return _keep_memory_of(live, bytes(saved))()
 
     return put_back
+
+
+def _has_memory(thing: Any) -> bool:
+    """Whether objects of this class let others read memory; a class does so for all of its objects, or for none."""
+    try:
+        memoryview(thing).release()
+    except TypeError:
+        return False
+    except (ValueError, BufferError):  # not now
+        return True
+    return True
 
 
 def _keep_memory(live: Any) -> PutBack | None:
@@ -201,9 +213,11 @@ def _keep_buffer(live: Any) -> PutBack | None:
 
 
 # ---------------------------------------------------------------------- attributes
-def _attributes(thing: Any, own: dict[str, Any]) -> PutBack:
+def _attributes(thing: Any) -> PutBack | None:
     """The class and the dictionary itself: code may bind others in their place."""
-    kind = type(thing)
+    kind, own = type(thing), own_attributes(thing)
+    if own is None:
+        return None
 
     def put_back() -> bool:
         if type(thing) is not kind:
@@ -225,7 +239,7 @@ def _slots_of(kind: type) -> list[Any]:
     ]
 
 
-def _keep_slots(thing: Any, slots: list[Any]) -> PutBack:
+def _keep_slots(slots: list[Any], thing: Any) -> PutBack:
     saved = [_slot(member, thing) for member in slots]
 
     def put_back() -> bool:
@@ -373,7 +387,7 @@ def _set_position(iterator: Any, now: list[Any], saved: list[Any]) -> bool:
     return True
 
 
-_TABLE: tuple[tuple[Any, Callable[[Any], PutBack | None]], ...] = (
+_TABLE: tuple[tuple[Any, Keeper], ...] = (
     (dict, _keep_dict),
     (list, _keep_list),
     (types.FunctionType, _keep_function),

@@ -11,7 +11,7 @@ import torch
 
 from fanin.model.kept_objects import PutBack
 
-__all__ = ["keep_generator", "keep_memory", "keep_tensor", "keep_values_of_array", "same_bits"]
+__all__ = ["is_generator_class", "keep_generator", "keep_memory", "keep_tensor", "keep_values_of_array", "same_bits"]
 
 
 # ---------------------------------------------------------------------- tensors
@@ -165,6 +165,15 @@ def _sampled(array: Any) -> bytes:
 
 
 # ---------------------------------------------------------------------- generators
+def is_generator_class(kind: type) -> bool:
+    """Whether `keep_generator` is for objects of this class."""
+    if issubclass(kind, (torch.Generator, random.Random)):
+        return True
+    numpy = sys.modules.get("numpy")
+    kinds = () if numpy is None else (numpy.random.Generator, numpy.random.BitGenerator, numpy.random.RandomState)
+    return issubclass(kind, kinds)
+
+
 def keep_generator(thing: Any) -> PutBack | None:
     """What puts back the state of a random generator; None for anything else."""
     if isinstance(thing, torch.Generator):

@@ -18,6 +18,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import Any, TypeVar
 
 import torch
@@ -25,9 +26,15 @@ import torch
 from fanin.errors import FaninWarning
 from fanin.model.exit_calls import ExitCalls
 from fanin.model.interrupts import run_then
-from fanin.model.kept_namespaces import keep_library, keep_namespaces
-from fanin.model.kept_objects import PutBack, keep_object
-from fanin.model.kept_values import keep_generator, keep_memory, keep_tensor, keep_values_of_array
+from fanin.model.kept_namespaces import keep_library, keep_namespaces, may_be_of_library
+from fanin.model.kept_objects import Keeper, PutBack, object_keepers
+from fanin.model.kept_values import (
+    is_generator_class,
+    keep_generator,
+    keep_memory,
+    keep_tensor,
+    keep_values_of_array,
+)
 from fanin.model.reachable import MOST_OBJECTS, Reachable
 from fanin.model.settings import kept_generators, kept_settings
 from fanin.model.whereabouts import whereabouts
@@ -87,11 +94,16 @@ class _State:
         self._reachable = Reachable([model, *others, *roots])
         self._kept: list[tuple[Any, PutBack]] = []
         self._unseen: list[Any] = []
+        by_class: dict[type, tuple[Keeper, ...]] = {}
         for thing in self._reachable.things:
             try:
-                self._kept += [(thing, put_back) for put_back in _keepers(thing, values)]
-                library = keep_library(thing, self._reachable)
-                self._kept += [] if library is None else [(thing, library)]
+                keepers = by_class.get(type(thing))
+                if keepers is None:
+                    keepers = by_class[type(thing)] = tuple(_keepers(thing, values, self._reachable))
+                for keeper in keepers:
+                    put_back = keeper(thing)
+                    if put_back is not None:
+                        self._kept.append((thing, put_back))
             except Exception:  # an object that raises when it is read has nothing that could be kept
                 self._unseen.append(thing)
         self._kept += keep_namespaces(self._reachable)
@@ -133,22 +145,33 @@ def _done(restore: Callable[[], Any]) -> bool:
         return False
 
 
-def _keepers(thing: Any, values: bool) -> Iterator[PutBack]:
-    if isinstance(thing, torch.jit.ScriptModule):
-        yield from _script_state(thing)
-    elif isinstance(thing, torch.Tensor):
-        yield from keep_tensor(thing) if values else keep_memory(thing)
-    elif isinstance(thing, torch.UntypedStorage):
-        yield from keep_tensor(torch.empty(0, dtype=torch.uint8, device=thing.device).set_(thing))
-    elif (arrays := sys.modules.get("numpy")) is not None and isinstance(thing, arrays.ndarray):
-        kept = keep_values_of_array(thing, most=_LARGEST_ARRAY)
-        if kept is not None:
-            yield kept
+def _keepers(thing: Any, values: bool, reachable: Reachable) -> Iterator[Keeper]:
+    """The keepers for all objects of the class of this one."""
+    kind = type(thing)
+    if issubclass(kind, torch.jit.ScriptModule):
+        yield _together(_script_state)
+    elif issubclass(kind, torch.Tensor):
+        yield _together(keep_tensor if values else keep_memory)
+    elif issubclass(kind, torch.UntypedStorage):
+        yield _together(lambda s: keep_tensor(torch.empty(0, dtype=torch.uint8, device=s.device).set_(s)))
+    elif (arrays := sys.modules.get("numpy")) is not None and issubclass(kind, arrays.ndarray):
+        yield partial(keep_values_of_array, most=_LARGEST_ARRAY)
     else:
-        generator = keep_generator(thing)
-        if generator is not None:
-            yield generator
-        yield from keep_object(thing)
+        if is_generator_class(kind):
+            yield keep_generator
+        yield from object_keepers(thing)
+    if may_be_of_library(kind):
+        yield partial(keep_library, reachable=reachable)
+
+
+def _together(keep: Callable[[Any], Iterable[PutBack]]) -> Keeper:
+    """One function for several that put back parts of one thing; one that fails hinders no other."""
+
+    def keeper(thing: Any) -> PutBack | None:
+        parts = list(keep(thing))
+        return (lambda: sum(not _done(part) for part in parts) == 0) if parts else None
+
+    return keeper
 
 
 def _script_state(module: Any) -> Iterator[PutBack]:
