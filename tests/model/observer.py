@@ -208,6 +208,7 @@ def process():
         "signals": {n: signal.getsignal(n) for n in signal.valid_signals()},
         "hook": sys.unraisablehook,
         "exit calls": atexit.register,
+        "collector": (gc.get_threshold(), sys.gettrace(), sys.getprofile(), threading.excepthook),
         "umask": umask(),
         "locale": locale.setlocale(locale.LC_ALL),
         "switch interval": sys.getswitchinterval(),

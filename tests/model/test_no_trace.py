@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import gc
 import random
+import threading
 import warnings
 
 import numpy as np
@@ -306,6 +307,36 @@ def test_a_function_for_the_end_of_the_program_is_not_registered_or_named(how, c
     assert atexit.register is register
     model(x)
     assert atexit._ncallbacks() > before
+
+
+def test_a_thread_that_a_forward_starts_and_that_runs_on_is_named():
+    ends = threading.Event()
+
+    class Starts(nn.Linear):
+        def forward(self, x):
+            threading.Thread(target=lambda: ends.wait(60), daemon=True).start()
+            return super().forward(x)
+
+    x = torch.randn(4, 6)
+    try:
+        told = fanin.plan(Starts(6, 3), x).warnings
+        assert any(s.startswith("this forward changes the threads that run") for s in told)
+        missing = fanin.check(Starts(6, 3), x, predict=False).measurements.missing
+        assert missing["untouched"].startswith("this forward changes the threads that run")
+        assert not fanin.plan(nn.Linear(6, 3), x).warnings
+    finally:
+        ends.set()
+
+
+def test_a_thread_that_has_ended_is_no_matter():
+    class Asks(nn.Linear):
+        def forward(self, x):
+            thread = threading.Thread(target=lambda: None)
+            thread.start()
+            thread.join()
+            return super().forward(x)
+
+    assert not [w for w in fanin.plan(Asks(6, 3), torch.randn(4, 6)).warnings if "forward" in w]
 
 
 def test_what_an_import_registers_for_the_end_of_the_program_stays(tmp_path, monkeypatch):

@@ -133,7 +133,13 @@ def test_the_comparison_of_libraries_can_fail(place):
     assert differences(before, observe(space, model)[0])
 
 
-ALWAYS = ("running_statistics_beside_a_branch", "rows_scaled_to_a_norm", "signal_handlers")
+ALWAYS = (
+    "collector_thresholds",
+    "profile_function",
+    "running_statistics_beside_a_branch",
+    "rows_scaled_to_a_norm",
+    "signal_handlers",
+)
 
 
 @pytest.mark.parametrize("name", [n for i, n in enumerate(CHANGES) if i % 8 == 0 or n in ALWAYS])

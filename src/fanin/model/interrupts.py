@@ -124,6 +124,8 @@ class _Gate:
             raise
         finally:
             self._removed = True
+            self._raised.clear()  # their tracebacks hold this gate, and all that the work made
+            self._dropped.clear()
             self._let_through([*self._waiting])
 
     def _restore(self) -> None:

@@ -8,6 +8,7 @@ import locale
 import os
 import random
 import sys
+import threading
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -137,6 +138,10 @@ def _composites() -> Iterator[Setting]:
 
 def _of_python() -> Iterator[Setting]:
     yield Setting("garbage collection", gc.isenabled, lambda on: gc.enable() if on else gc.disable())
+    yield Setting("thresholds of garbage collection", gc.get_threshold, lambda value: gc.set_threshold(*value))
+    yield Setting("sys.settrace", sys.gettrace, sys.settrace)
+    yield Setting("sys.setprofile", sys.getprofile, sys.setprofile)
+    yield Setting("threading.excepthook", lambda: threading.excepthook, partial(setattr, threading, "excepthook"))
     yield Setting("flushing of denormal numbers", _flushes, torch.set_flush_denormal)
     yield Setting("thread switch interval", sys.getswitchinterval, sys.setswitchinterval)
     yield Setting("locale", partial(locale.setlocale, locale.LC_ALL), partial(locale.setlocale, locale.LC_ALL))

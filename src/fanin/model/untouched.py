@@ -24,6 +24,7 @@ from typing import Any, TypeVar
 import torch
 
 from fanin.errors import FaninWarning
+from fanin.model.code_names import is_library
 from fanin.model.exit_calls import ExitCalls
 from fanin.model.interrupts import run_then
 from fanin.model.kept_namespaces import keep_library, keep_namespaces, may_be_of_library
@@ -109,7 +110,8 @@ class _State:
         self._kept += keep_namespaces(self._reachable)
         self._exit_calls = ExitCalls()
         at_exit = ("what Python calls at the end of the program (atexit)", self._exit_calls.put_back)
-        self._process = [*kept_settings(), *kept_generators(), at_exit]
+        started = ("the threads that run (it starts one)", _no_new_threads())
+        self._process = [*kept_settings(), *kept_generators(), at_exit, started]
 
     def during(self, work: Callable[[], T]) -> T:
         """What `work` gives, while no code of the model can register functions for the end of the program."""
@@ -188,6 +190,21 @@ def _script_state(module: Any) -> Iterator[PutBack]:
         return True
 
     yield put_back
+
+
+def _no_new_threads() -> Callable[[], bool]:
+    """Says whether no thread runs that the user's code has started since; nobody can end a thread but itself."""
+    before = set(threading.enumerate())
+
+    def put_back() -> bool:
+        return all(t in before or _is_of_library(t) for t in threading.enumerate())
+
+    return put_back
+
+
+def _is_of_library(thread: threading.Thread) -> bool:
+    runs = getattr(thread, "_target", None) or type(thread)
+    return is_library(str(getattr(runs, "__module__", "")))
 
 
 def _hooks_of_torch() -> Iterator[Any]:
