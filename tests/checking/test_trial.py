@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 import pytest
 import torch
 from torch import nn
@@ -56,6 +58,33 @@ def test_a_model_that_cannot_be_copied_is_named_as_unproven():
     report = fanin.check(**{**case, "model": Uncopied(*case["model"])})
     assert report.result.trial.reason == "RuntimeError: one of a kind"
     assert "unproven: the trial on a copy ended with: RuntimeError" in report.findings[0].fix.text
+
+
+class Hides(nn.Sequential):
+    """With small weights its first layer gives little, and nothing is kept; with others a result goes out of sight."""
+
+    def forward(self, x):
+        h = super().forward(x)
+        if self[0].weight.detach().std() > 0.05:
+            next(c for c in gc.get_objects() if type(c) is OutOfSight).kept.append(h)
+        return h
+
+
+class OutOfSight:
+    """Found by nobody who does not look at everything."""
+
+    def __init__(self):
+        self.kept = []
+
+
+def test_what_only_the_trial_could_not_put_back_is_named():
+    hidden = OutOfSight()
+    case = stack(nn.ReLU, std=0.01)
+    model = Hides(*case["model"])
+    assert "untouched" not in fanin.check(**{**case, "model": model}, trial=False).measurements.missing
+    report = fanin.check(**{**case, "model": model})
+    assert hidden.kept
+    assert "could not put it back" in report.measurements.missing["untouched"]
 
 
 def test_without_a_trial_the_fix_says_so():
