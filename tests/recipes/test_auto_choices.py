@@ -89,6 +89,11 @@ def test_the_last_map_is_relative_to_the_stream_it_joins():
     assert plan.extras["streams"] == [{"branches": 4, "start_rms": pytest.approx(0.5, rel=1e-3)}]
 
 
+class Sine(nn.Module):
+    def forward(self, x):
+        return torch.sin(x)
+
+
 class PostNorm(nn.Module):
     def __init__(self, n, width=64):
         super().__init__()
@@ -113,13 +118,32 @@ def test_the_last_map_before_a_post_norm_is_relative_to_a_unit_stream():
     assert last.std == pytest.approx(1.0 / math.sqrt(64 * 4), rel=1e-3)
 
 
-@pytest.mark.parametrize(("maps", "n"), [(1, 4), (2, 4), (3, 8)])
+@pytest.mark.parametrize(("maps", "n"), [(2, 4), (3, 8)])
 def test_all_maps_of_a_branch_without_norm_share_the_factor_of_its_depth(maps, n):
     plan = fanin.plan(Stream([bare(maps=maps) for _ in range(n)]), normal(8, 16))
     factor = n ** (-1.0 / maps)
     assert plan["bodies.0.0.weight"].std == pytest.approx(factor / math.sqrt(64), rel=1e-3)
     for i in range(1, maps):  # E x² of ReLU is 1/2 for a unit signal; the factor before it is not made up for
         assert plan[f"bodies.0.{2 * i}.weight"].std == pytest.approx(factor * math.sqrt(2 / 64), rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("act", "n", "factor"),
+    [
+        (nn.ReLU, 16, 0.25),
+        (nn.GELU, 16, 0.25),
+        (nn.Sigmoid, 16, 0.25),  # bounded and not odd: all branches add the same mean
+        (nn.Hardshrink, 16, 0.25),  # odd and not bounded
+        (nn.Tanh, 16, 1.0),
+        (nn.Tanh, 64, 0.75),
+        (Sine, 64, 0.75),
+    ],
+)
+def test_the_only_map_of_a_branch_has_a_factor_of_its_own(act, n, factor):
+    bodies = [nn.Sequential(nn.Linear(64, 64, bias=False), act()) for _ in range(n)]
+    first = fanin.plan(Stream(bodies), normal(8, 16))["bodies.0.0.weight"]
+    assert first.rule == "residual single"
+    assert first.std == pytest.approx(factor / math.sqrt(64), rel=2e-3)
 
 
 class Gated(nn.Module):

@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 
 from fanin.graph.roles.data import Branch, ParameterRole
+from fanin.recipes.auto.evidence import ODD_BRANCHES
 from fanin.recipes.auto.maps import forward
 from fanin.recipes.auto.options import AutoOptions
 from fanin.recipes.auto.wording import Number, draft, zero
+from fanin.recipes.engine.activation_facts import is_limited, is_odd
 from fanin.recipes.engine.draft import Draft, Read
 from fanin.recipes.engine.network import BranchInfo, Network
 
@@ -46,7 +48,9 @@ def _is_scaled(network: Network, branch: Branch) -> bool:
 
 
 def _shared(network: Network, role: ParameterRole, options: AutoOptions, info: BranchInfo) -> Draft:
-    """All maps of a branch without norm share the factor 1 / branches."""
+    """All maps of a branch without norm share the factor 1 / branches; a branch of one map has a factor of its own."""
+    if info.num_maps == 1:
+        return _single(network, role, options, info)
     return forward(
         network,
         role,
@@ -58,6 +62,32 @@ def _shared(network: Network, role: ParameterRole, options: AutoOptions, info: B
         branches=info.num_branches,
         maps=info.num_maps,
     )
+
+
+def _single(network: Network, role: ParameterRole, options: AutoOptions, info: BranchInfo) -> Draft:
+    """The only map of its branch: 1 / sqrt(branches); up to 6 times as much before an odd bounded function.
+
+    Such a function adds at most its bound, and additions of mean zero: the stream grows as sqrt(1 + branches) at worst.
+    """
+    calm = not _is_odd_and_bounded(role)
+    return forward(
+        network,
+        role,
+        options,
+        factor=min(1.0, (1.0 if calm else ODD_BRANCHES) / math.sqrt(info.num_branches)),
+        adds=("residual single",) if calm else ("residual odd",),
+        rule="residual single",
+        evidence="residual-single",
+        branches=info.num_branches,
+    )
+
+
+def _is_odd_and_bounded(role: ParameterRole) -> bool:
+    """Whether the map meets an odd bounded function inside its branch."""
+    use = role.use
+    if use is None or use.branch is None or use.branch.writes or use.activation is None:
+        return False
+    return is_odd(use.activation) and is_limited(use.activation)
 
 
 def _last_of_normed(role: ParameterRole, info: BranchInfo) -> Draft:

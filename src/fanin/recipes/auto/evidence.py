@@ -42,6 +42,8 @@ TOKEN_STD = 0.02
 # Table that is also the output layer: std relative to the one that gives logits of rms 1; GPT-2's 0.02 at d = 768
 # is 0.554.
 TIED_SHARE = 0.554
+# Factor of the only map of a residual branch before an odd bounded function, times sqrt(branches).
+ODD_BRANCHES = 6.0
 # Root mean square of the logits under head="calm": the loss starts within 0.005 of ln C.
 CALM_RMS = 0.1
 # Second moment of the input above which the first layer is scaled down. A standardised batch differs from 1 by less,
@@ -256,6 +258,27 @@ EVIDENCE: Mapping[str, tuple[Row, ...]] = {
             _DIGITS,
         ),
         Row("the same, CNN", "shared 1.71 / 1.02", "on the last alone 1.86 / 1.40", "3", _DIGITS),
+    ),
+    "residual-single": (
+        Row(
+            "x + relu(W x), 20 and 8 branches",
+            "1/sqrt(L) .340, .348",
+            "1/L .350, .348; 1 1.12, .403; torch's default .464, .353",
+            "3",
+            _DIGITS,
+        ),
+        Row("x + gelu(W x), 20 branches", "1/sqrt(L) .387", "1/L .457; 1 .948; torch's default .324", "3", _DIGITS),
+        Row(
+            "x + tanh(W x), 8, 20 and 40 branches",
+            "min(1, 6/sqrt(L)) .356, .351, .375",
+            "4/sqrt(L) .356, .360, .440; 2.5/sqrt(L) .372, .429, .501; 1/sqrt(L) .458, .491, .571; torch's default "
+            ".393, .331, .362",
+            "3",
+            _DIGITS,
+        ),
+        Row("x + sin(W x), 10 branches", "1 .285", "1/sqrt(L) .468; torch's default .316", "3", _DIGITS),
+        Row("x + softsign(W x), 16 branches", "1 .359", "1/sqrt(L) .436; torch's default .391", "3", _DIGITS),
+        Row("x + tanh(W x) / 8, 8 branches", "1 .376", "2.5/sqrt(L) .379; torch's default .392", "3", _DIGITS),
     ),
     "stream-entry": (
         Row(

@@ -308,6 +308,9 @@ REASONS: Mapping[str, str] = {
     "residual no norm": "last map of a branch with attention or a gate and without norm: it adds 1/{branches} of the "
     "stream",
     "residual shared": "branch without norm, one of {branches}: its {maps} maps share a factor 1/{branches}",
+    "residual single": "the only map of its branch, one of {branches} without norm: factor 1/sqrt({branches})",
+    "residual odd": "the only map of its branch, one of {branches} without norm, before an odd bounded function: "
+    "factor min(1, 6/sqrt({branches}))",
     "branch-end norm": "last norm of one of {branches} branches: scale = stream rms / sqrt({branches}), so all "
     "branches together add as much as the stream had",
     # stacks

@@ -13,10 +13,11 @@ from fanin.errors import FaninError
 from fanin.graph.analysis.activations import FoundActivation
 from fanin.theory.moments import Moments, gaussian_moments
 
-__all__ = ["bend", "is_bounded", "is_odd", "mirror_slope", "moments_of", "theory_name"]
+__all__ = ["bend", "is_bounded", "is_limited", "is_odd", "mirror_slope", "moments_of", "theory_name"]
 
 _GRID: npt.NDArray[np.float64] = np.linspace(-6.0, 6.0, 241)
 _EXACT = 1e-5  # relative; models compute some constants in float32
+_FAR_GRID: npt.NDArray[np.float64] = np.linspace(-400.0, 400.0, 801)
 _LINEAR = 1e-3  # distance from a line that no signal notices
 _FAR = 40.0  # where the slope of f(x) - f(-x) is taken
 _NEARLY = 0.25  # distance from a line up to which mirroring trained better: 0.20 for Mish, 0.6 for ELU
@@ -115,6 +116,18 @@ def is_bounded(activation: FoundActivation) -> bool:
         np.isfinite(ends).all()
         and abs(ends[3] - ends[2]) + abs(ends[1] - ends[0]) < 0.2 * (1 + np.abs(ends[1:3]).max())
     )
+
+
+def is_limited(activation: FoundActivation) -> bool:
+    """Whether it stays below twice its largest value within 6 of zero, also where it never settles.
+
+    Example:
+        >>> is_limited(FoundActivation("sin", fn=np.sin)), is_limited(FoundActivation("relu", fn=lambda x: x * (x > 0)))
+        (True, False)
+    """
+    with np.errstate(all="ignore"):
+        near, far = (np.abs(np.asarray(activation.fn(x), dtype=np.float64)) for x in (_GRID, _FAR_GRID))
+    return bool(np.isfinite(far).all() and far.max() <= 2.0 * near.max())
 
 
 def bend(activation: FoundActivation) -> float:
