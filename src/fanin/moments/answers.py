@@ -29,8 +29,8 @@ def answered(out: JointMoments, sums: Array, bias: Array, mean: float, dim: int)
     Example:
         >>> r = np.array([1.0, -1.0, 2.0])
         >>> whole = answered(JointMoments.iid((4, 3), var=2.0), r, -r, 0.5, -1)
-        >>> round(whole.second_moment, 6), round(float(np.mean(r * r)), 6)  # 2 less 2 E x E r²
-        (0.222222, 2.0)
+        >>> round(whole.second_moment, 6), round(float(np.mean(r * r)), 6)  # 2 + 2 E x cov(r, b)
+        (0.444444, 2.0)
     """
     n = sums.size
     apart = float(sums.mean() * bias.mean())

@@ -292,7 +292,7 @@ def _power(frame: Frame, op: Op, source: int, m: JointMoments, image: GaussianIm
         return 1.0
     step = 0.1
     wider = gaussian_image(chain_function(frame, op, source), mean=m.mean, var=m.entry_var * (1.0 + step))
-    power = math.log(max(wider.second, 1e-300) / image.second) / math.log1p(step)
+    power = (math.log(max(wider.second, 1e-300)) - math.log(image.second)) / math.log1p(step)
     return power if math.isfinite(power) else 1.0
 
 
@@ -320,7 +320,8 @@ def imaged(m: JointMoments, image: GaussianImage) -> JointMoments:
     kernel = image.pair(c)
     kernel[(1,) * kernel.ndim] = image.second
     spread = kn.pair_mean(np.square(c), m.sizes) * image.kappa if math.isfinite(image.kappa) else None
-    passed = image.energies[1] / max(image.second - image.mean**2, 1e-300)  # what a small correlation is multiplied by
+    # What a small correlation is multiplied by. A product of floats gives inf where a power would raise.
+    passed = image.energies[1] / max(image.second - image.mean * image.mean, 1e-300)
     overlap = m.overlap * min(float(passed), 1.0) ** 2 if math.isfinite(passed) else m.overlap
     return replace(m, mean=image.mean, kernel=kernel, spread=spread, places=None, overlap=overlap)
 
