@@ -21,7 +21,7 @@ def graph(
 ) -> None:
     """Draw a model: its modules, maps, norms and activations."""
     from fanin.commands.targets import load_target
-    from fanin.graph.drawing.picture import draw
+    from fanin.drawing.picture import draw
     from fanin.graph.recording.capture import capture
     from fanin.text.files import assert_place, write_text
     from fanin.text.names import clean

@@ -9,11 +9,12 @@ import torch
 
 from fanin.layout import Layout
 from fanin.measure.calls import Call
+from fanin.measure.origins import Origins
 from fanin.model.operations import LOOKUPS
 from fanin.model.roles import Seen
 from fanin.model.trees import tensors_in
 
-__all__ = ["seen_in_call"]
+__all__ = ["note_layouts", "seen_in_call"]
 
 _TRANSPOSED = frozenset(("conv_transpose1d", "conv_transpose2d", "conv_transpose3d"))
 
@@ -38,6 +39,18 @@ def seen_in_call(call: Call, used: torch.Tensor, parameter: torch.Tensor) -> See
     if layout is None or order is None:
         return None
     return Seen(role="embedding" if call.op in LOOKUPS else "weight", layout=_reordered(layout, order), source="call")
+
+
+def note_layouts(call: Call, origins: Origins, parameters: Mapping[str, torch.Tensor], found: dict[str, Seen]) -> None:
+    """What the axes of the parameters mean that an operation sums over; those that are known already stay."""
+    for tensor in tensors_in((call.args, call.kwargs)):
+        origin = origins[tensor]
+        names = () if origin.data or tensor.dim() < 2 else origin.parameters
+        name = next(iter(names), "") if len(names) == 1 else ""
+        if name and name not in found:
+            seen = seen_in_call(call, tensor, parameters[name])
+            if seen is not None:
+                found[name] = seen
 
 
 def _order_of_axes(used: torch.Tensor, parameter: torch.Tensor) -> tuple[int, ...] | None:

@@ -23,7 +23,7 @@ from torch.overrides import TorchFunctionMode
 from fanin.measure.calls import Call
 from fanin.measure.frames import ModuleFrame, ModuleFrames
 from fanin.measure.kinds import CHANNEL_FIRST, kind_of
-from fanin.measure.layouts import seen_in_call
+from fanin.measure.layouts import note_layouts
 from fanin.measure.nonfinite import makes_nonfinite
 from fanin.measure.origins import Origin, Origins, join
 from fanin.measure.products import Products
@@ -186,8 +186,7 @@ class PassRecorder(TorchFunctionMode):
 
     def _note_born(self, output: Any, given: list[torch.Tensor]) -> None:
         """Of what an operation gives: what it did not get, as it does where it writes in place."""
-        known = set(map(id, given))
-        self.born += [weakref.ref(t) for t in tensors_in(output, 2) if id(t) not in known]
+        self.born += [weakref.ref(t) for t in tensors_in(output, 2) if all(t is not g for g in given)]
 
     def _after(self, call: Call, origins: list[Origin], joined: Origin, output: Any, *, grad_enabled: bool) -> None:
         """Note what the operation gave, where that comes from, and what it read."""
@@ -197,7 +196,7 @@ class PassRecorder(TorchFunctionMode):
                 self.found.setdefault(quantity, []).append(value)
         joined = self.products.note(call, origins, joined)
         if kind == "weight":
-            self._note_layouts(call)
+            note_layouts(call, self.origins, self._parameters, self.seen)
         if kind == "weight" and not joined.data:
             joined = Origin(parameters=joined.parameters, data=True)
         if joined.parameters and joined.data:
@@ -213,24 +212,12 @@ class PassRecorder(TorchFunctionMode):
                 site = self._reduced(call, tensor, joined, grad_enabled=grad_enabled)
             sites = joined.sites if site is None else (site.which.index,)
             scores = (joined.scores or products) and site is None
-            factor = joined.factor if site is None else 1.0
-            op = joined.op if name in _PASSES else name
+            factor, op = joined.factor if site is None else 1.0, joined.op if name in _PASSES else name
             own = Origin(data=True, sites=sites, axis=axis, scores=scores, op=op, factor=factor)
             constant = Origin(parameters=joined.parameters, buffers=joined.buffers, op=name)
             self.origins[tensor] = own if joined.data else constant
         if name == "setitem" and call.args and isinstance(call.args[0], torch.Tensor):
             self.origins[call.args[0]] = replace(joined, scores=False, op="")
-
-    def _note_layouts(self, call: Call) -> None:
-        """What the axes of the parameters mean that an operation sums over."""
-        for tensor in tensors_in((call.args, call.kwargs)):
-            origin = self.origins[tensor]
-            names = () if origin.data or tensor.dim() < 2 else origin.parameters
-            name = next(iter(names), "") if len(names) == 1 else ""
-            if name and name not in self.seen:
-                seen = seen_in_call(call, tensor, self._parameters[name])
-                if seen is not None:
-                    self.seen[name] = seen
 
     def _reduced(self, call: Call, tensor: torch.Tensor, origin: Origin, *, grad_enabled: bool) -> OpenSite | None:
         """The site of an output, None where the operation makes none."""

@@ -8,9 +8,9 @@ from torch import nn
 from typer.testing import CliRunner
 
 from fanin.commands.app import app
+from fanin.drawing.picture import FORMATS, _arrow, _Spot, draw
+from fanin.drawing.scene import scene
 from fanin.errors import UnknownNameError
-from fanin.graph.drawing.picture import FORMATS, _arrow, _Spot, draw
-from fanin.graph.drawing.scene import scene
 from fanin.graph.recording.capture import capture
 
 

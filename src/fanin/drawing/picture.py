@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from fanin.drawing.scene import ModuleBox, NodeKind, Scene, SceneNode, scene
 from fanin.errors import UnknownNameError, did_you_mean
-from fanin.graph.drawing.scene import ModuleBox, NodeKind, Scene, SceneNode, scene
 from fanin.graph.ir import Graph
 
 __all__ = ["FORMATS", "draw"]
