@@ -249,3 +249,18 @@ def test_an_interrupt_while_handlers_are_put_back_leaves_none_of_ours(monkeypatc
     with pytest.raises(KeyboardInterrupt):
         run_then(lambda: None, lambda: None)
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGALRM)) == (before, time_limit)
+
+
+@pytest.mark.parametrize("error", [MemoryError, SystemExit])
+def test_what_is_put_back_goes_on_after_an_error_in_it(error):
+    done = []
+
+    def put_back():
+        done.append("first")
+        if len(done) == 1:
+            raise error("in the middle")
+        done.append("second")
+
+    with pytest.raises(error, match="in the middle"):
+        run_then(lambda: None, put_back)
+    assert done == ["first", "first", "second"]

@@ -29,13 +29,19 @@ def run_then(work: Callable[[], T], put_back: Callable[[], None]) -> T:
     Raises:
         BaseException: what `work` raises, or what the handler of a signal raises.
     """
-    gate = _Gate()
+    gate, is_back = _Gate(), False
     try:
         gate.install()
         try:
-            return gate.run(work)
-        finally:
-            put_back()
+            try:
+                return gate.run(work)
+            finally:
+                put_back()
+                is_back = True
+        except BaseException:
+            if not is_back:
+                put_back()  # it raised on its way (memory ran out): what it had done is done again, and the rest
+            raise
     finally:
         gate.remove()
 

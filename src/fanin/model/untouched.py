@@ -71,7 +71,7 @@ def untouched(
     try:
         result = run_then(lambda: context.run(state.during, work), lambda: left.extend(state.put_back()))
     except BaseException:
-        for sentence in left:
+        for sentence in dict.fromkeys(left):
             warnings.warn(sentence, FaninWarning, stacklevel=2)
         raise
     return result, tuple(left)
