@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
-import math
 import multiprocessing
 import statistics
 from collections.abc import Callable, Mapping, Sequence
@@ -25,7 +24,7 @@ from torch.nn import functional
 
 import fanin
 from benchmarks.common import RESULTS, header, in_words
-from benchmarks.training.unseen import RATES, digits, verdict
+from benchmarks.training.unseen import RATES, at_best_rate, digits, verdict
 from benchmarks.training.unseen_models import MODELS
 from fanin.lab.training import batches
 
@@ -67,36 +66,26 @@ TASKS: Mapping[str, tuple[Callable[[], nn.Module], Targets, Callable[..., torch.
 }
 
 
-def run(task: str, head: str, rate: float, seed: int, steps: int) -> tuple[float, float]:
-    """First loss, and mean loss of the last 20 steps (infinite where it is not finite)."""
-    build, targets, loss_of = TASKS[task]
+def begun(task: str, head: str, seed: int) -> nn.Module:
+    """The model of a task at the start that `auto` gives it with this head."""
     torch.manual_seed(seed)
-    model = build()
-    stream = batches(*digits(), size=64, seed=seed)
+    model = TASKS[task][0]()
     first = next(batches(*digits(), size=64, seed=seed))[0]
     fanin.init_(model, first, recipe="auto", head=head, seed=seed, on_unknown="keep", trial=False)
-    optimizer = torch.optim.Adam(model.parameters(), lr=rate)
-    losses = []
-    for inputs, labels in itertools.islice(stream, steps):
-        loss = loss_of(model(inputs), targets(inputs, labels))
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        losses.append(float(loss.detach()))
-    end = statistics.fmean(losses[-20:])
-    return losses[0], end if math.isfinite(end) else math.inf
+    return model
 
 
 def measured(task: str, steps: int, seeds: int) -> tuple[str, dict[str, Any]]:
     """Both heads of one task, each at its best rate."""
     torch.set_num_threads(1)
-    found: dict[str, Any] = {}
-    for head in HEADS:
-        runs = {rate: [run(task, head, rate, seed, steps) for seed in range(seeds)] for rate in RATES}
-        rate = min(runs, key=lambda r: statistics.fmean(end for _, end in runs[r]))
-        first, ends = zip(*runs[rate], strict=True)
-        found[head] = {"rate": rate, "first": list(first), "losses": list(ends)}
-    return task, found
+    _, targets, loss_of = TASKS[task]
+
+    def objective(model: nn.Module, inputs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        return loss_of(model(inputs), targets(inputs, labels))
+
+    return task, {
+        head: at_best_rate([begun(task, head, seed) for seed in range(seeds)], steps, objective) for head in HEADS
+    }
 
 
 def judged(found: Mapping[str, Any]) -> str:

@@ -67,14 +67,21 @@ def misses(model: nn.Module, x: Any, y: Any) -> list[float]:
     return [abs(math.log2(a / b)) for a, b in pairs if a > 0 and b > 0]
 
 
-def run(begun: nn.Module, rate: float, seed: int, steps: int) -> tuple[float, float]:
+Objective = Callable[[nn.Module, torch.Tensor, torch.Tensor], torch.Tensor]
+
+
+def classified(model: nn.Module, inputs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    return functional.cross_entropy(model(inputs), labels)
+
+
+def run(begun: nn.Module, rate: float, seed: int, steps: int, objective: Objective = classified) -> tuple[float, float]:
     """First loss, and mean loss of the last 20 steps (infinite where it is not finite)."""
     model = copy.deepcopy(begun)
     stream = batches(*digits(), size=64, seed=seed)
     optimizer = torch.optim.Adam(model.parameters(), lr=rate)
     losses = []
     for inputs, labels in itertools.islice(stream, steps):
-        loss = functional.cross_entropy(model(inputs), labels)
+        loss = objective(model, inputs, labels)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -83,16 +90,21 @@ def run(begun: nn.Module, rate: float, seed: int, steps: int) -> tuple[float, fl
     return losses[0], end if math.isfinite(end) else math.inf
 
 
+def at_best_rate(begun: Sequence[nn.Module], steps: int, objective: Objective = classified) -> dict[str, Any]:
+    """The runs of one start, a model for each seed, at the rate of the lowest mean loss."""
+    runs = {rate: [run(model, rate, seed, steps, objective) for seed, model in enumerate(begun)] for rate in RATES}
+    rate = min(runs, key=lambda r: statistics.fmean(end for _, end in runs[r]))
+    first, ends = zip(*runs[rate], strict=True)
+    return {"rate": rate, "first": list(first), "losses": list(ends)}
+
+
 def measured(build: Callable[[], nn.Module], steps: int, seeds: int) -> dict[str, Any]:
     """Both starts of one model, each at its best rate."""
     found: dict[str, Any] = {}
     batch = [next(batches(*digits(), size=64, seed=seed)) for seed in range(seeds)]
     for start in ("default", "init_"):
         begun = [built(build, start, seed, *batch[seed]) for seed in range(seeds)]
-        runs = {rate: [run(begun[seed][0], rate, seed, steps) for seed in range(seeds)] for rate in RATES}
-        rate = min(runs, key=lambda r: statistics.fmean(end for _, end in runs[r]))
-        first, ends = zip(*runs[rate], strict=True)
-        found[start] = {"rate": rate, "first": list(first), "losses": list(ends), "said": begun[0][1]}
+        found[start] = {**at_best_rate([model for model, *_ in begun], steps), "said": begun[0][1]}
         if start == "init_":
             found[start] |= {"growth": begun[0][2], "misses": misses(begun[0][0], *batch[0])}
     return found

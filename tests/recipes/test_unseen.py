@@ -11,54 +11,9 @@ from torch import nn
 from torch.nn import functional
 
 import fanin
+from benchmarks.training.unseen_models import Codes, Hyper, stack
 from fanin.graph.analysis.activations import FoundActivation
 from fanin.recipes.auto.sharp import calm_variance, chi_1
-
-
-class Do(nn.Module):
-    def __init__(self, function):
-        super().__init__()
-        self.function = function
-
-    def forward(self, x):
-        return self.function(x)
-
-
-def stack(function, depth=3, width=64):
-    layers = [layer for _ in range(depth) for layer in (nn.Linear(width, width), Do(function))]
-    return nn.Sequential(*layers, nn.Linear(width, 10))
-
-
-class Hyper(nn.Module):
-    """One or two layers whose weights a map makes from the input."""
-
-    def __init__(self, hidden=0):
-        super().__init__()
-        self.hidden = hidden
-        self.enc, self.make = nn.Linear(64, 32), nn.Linear(32, 64 * hidden + 10 * hidden if hidden else 640)
-
-    def forward(self, x):
-        made = self.make(torch.relu(self.enc(x)))
-        if not self.hidden:
-            return torch.bmm(x[:, None], made.view(-1, 64, 10))[:, 0]
-        first, last = made.split([64 * self.hidden, 10 * self.hidden], -1)
-        h = torch.relu(torch.bmm(x[:, None], first.reshape(-1, 64, self.hidden)))
-        return torch.bmm(h, last.reshape(-1, self.hidden, 10))[:, 0]
-
-
-class Learned(nn.Module):
-    """Layers whose weights a network makes from learned codes."""
-
-    def __init__(self, layers=3):
-        super().__init__()
-        self.codes = nn.Parameter(torch.randn(layers, 16))
-        self.make = nn.Sequential(nn.Linear(16, 32), nn.ReLU(), nn.Linear(32, 64 * 64))
-        self.head = nn.Linear(64, 10)
-
-    def forward(self, x):
-        for code in self.codes:
-            x = torch.relu(functional.linear(x, self.make(code).view(64, 64)))
-        return self.head(x)
 
 
 class Kernels(nn.Module):
@@ -105,7 +60,7 @@ SHARP = {
 MADE = {
     "hypernetwork": Hyper,
     "hypernetwork of two layers": lambda: Hyper(32),
-    "weights from codes": Learned,
+    "weights from codes": Codes,
     "kernels from a code": Kernels,
 }
 EXPONENTIALS = {"couplings": Couplings, "couplings with two maps": lambda: Couplings(joined=False)}

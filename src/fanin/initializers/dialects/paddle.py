@@ -11,15 +11,13 @@ from fanin.initializers.base import Initializer, finite
 from fanin.initializers.catalogue.bilinear import Bilinear
 from fanin.initializers.catalogue.constant import Constant
 from fanin.initializers.catalogue.from_array import from_array
-from fanin.initializers.catalogue.identity import Dirac
 from fanin.initializers.catalogue.normal import Normal
 from fanin.initializers.catalogue.orthogonal import Orthogonal
-from fanin.initializers.catalogue.truncated import TruncatedNormal
 from fanin.initializers.catalogue.uniform import Uniform
 from fanin.initializers.catalogue.variance_scaling import LawName, law_with_std
 from fanin.initializers.dialects.entry import Entry, positive
 from fanin.initializers.dialects.peer_fans import PeerScaling
-from fanin.initializers.dialects.torch import calculate_gain
+from fanin.initializers.dialects.torch import calculate_gain, dirac, trunc_normal
 
 __all__ = ["ENTRIES"]
 
@@ -38,10 +36,6 @@ def _uniform(*, low: float = -1.0, high: float = 1.0) -> Initializer:
 
 def _normal(*, mean: float = 0.0, std: float = 1.0) -> Initializer:
     return Normal(std=std, mean=mean)
-
-
-def _truncated(*, mean: float = 0.0, std: float = 1.0, a: float = -2.0, b: float = 2.0) -> Initializer:
-    return TruncatedNormal(std=std, mean=mean, lower=a, upper=b, bounds="absolute", compensated=False)
 
 
 def _xavier(law: LawName) -> Callable[..., Initializer]:
@@ -67,15 +61,6 @@ def _kaiming(law: LawName) -> Callable[..., Initializer]:
     return make
 
 
-def _dirac(*, groups: int = 1) -> Initializer:
-    if groups != 1:
-        raise ArgumentError(
-            f"groups={groups!r} is told to fanin by the layout: sample(shape, key=key, "
-            "layout=Layout.conv(2, groups=...))."
-        )
-    return Dirac(centre="half")
-
-
 _FANS = "fans from the local shape, also of a shard; fan_in only for Kaiming"
 
 ENTRIES: tuple[Entry, ...] = (
@@ -85,7 +70,7 @@ ENTRIES: tuple[Entry, ...] = (
     Entry(
         name="truncated_normal",
         spelling="TruncatedNormal",
-        make=_truncated,
+        make=trunc_normal,
         note="bounds are absolute; older versions counted std",
         order="in_out",
     ),
@@ -121,7 +106,7 @@ ENTRIES: tuple[Entry, ...] = (
     Entry(
         name="dirac",
         spelling="Dirac",
-        make=_dirac,
+        make=dirac,
         note="centre tap k // 2, as torch",
         order="in_out",
     ),

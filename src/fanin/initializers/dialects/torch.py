@@ -18,7 +18,7 @@ from fanin.initializers.catalogue.variance_scaling import LawName, Mode
 from fanin.initializers.dialects.entry import Entry
 from fanin.initializers.dialects.peer_fans import PeerScaling
 
-__all__ = ["ENTRIES", "calculate_gain"]
+__all__ = ["ENTRIES", "calculate_gain", "dirac", "trunc_normal"]
 
 
 def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
@@ -68,7 +68,16 @@ def _xavier(law: LawName) -> Callable[..., Initializer]:
     return make
 
 
-def _dirac(*, groups: int = 1) -> Initializer:
+def dirac(*, groups: int = 1) -> Initializer:
+    """The centre tap is k // 2. Groups are a matter of the layout here.
+
+    Raises:
+        ArgumentError: groups were given.
+
+    Example:
+        >>> str(dirac())
+        "Dirac(centre='half')"
+    """
     if groups != 1:
         raise ArgumentError(
             f"groups={groups!r} is told to fanin by the layout: sample(shape, key=key, "
@@ -81,7 +90,13 @@ def _uniform(*, a: float = 0.0, b: float = 1.0) -> Initializer:
     return Uniform(low=a, high=b)
 
 
-def _trunc_normal(*, mean: float = 0.0, std: float = 1.0, a: float = -2.0, b: float = 2.0) -> Initializer:
+def trunc_normal(*, mean: float = 0.0, std: float = 1.0, a: float = -2.0, b: float = 2.0) -> Initializer:
+    """The std is that of the law before it is cut, and the bounds are absolute.
+
+    Example:
+        >>> trunc_normal(std=0.02).bound_for((8, 8))
+        2.0
+    """
     return TruncatedNormal(std=std, mean=mean, lower=a, upper=b, bounds="absolute", compensated=False)
 
 
@@ -103,7 +118,7 @@ ENTRIES: tuple[Entry, ...] = (
     Entry(
         name="dirac",
         spelling="dirac_",
-        make=_dirac,
+        make=dirac,
         note="centre tap k // 2: with padding='same' an even kernel shifts by one",
     ),
     Entry(name="uniform", spelling="uniform_", make=_uniform, note="U(0, 1) by default: its mean is not 0"),
@@ -111,7 +126,7 @@ ENTRIES: tuple[Entry, ...] = (
     Entry(
         name="truncated_normal",
         spelling="trunc_normal_",
-        make=_trunc_normal,
+        make=trunc_normal,
         note="bounds are absolute, so std=0.02 with the default +-2 cuts nothing; std is the parent's",
     ),
     Entry(

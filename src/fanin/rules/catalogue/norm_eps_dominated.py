@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import ClassVar
 
+from fanin.measure.kinds import SITE_NORMS
 from fanin.rules.base import Context, Rule
 from fanin.rules.finding import Finding, Fix
-from fanin.rules.shared.depth import NORMS
 
 __all__ = ["NormEpsDominated"]
 
@@ -61,7 +61,7 @@ class NormEpsDominated(Rule):
     def check(self, context: Context) -> Iterator[Finding]:
         """At most one finding."""
         rated = sorted(
-            (s.norm.input_var / s.norm.eps, s.path or s.module_class, s.follower == "add" or s.follower in NORMS)
+            (s.norm.input_var / s.norm.eps, s.path or s.module_class, s.follower == "add" or s.follower in SITE_NORMS)
             for s in context.measurements.sites
             if s.norm is not None
             and s.norm.eps > 0

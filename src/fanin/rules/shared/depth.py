@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fanin.measure.kinds import SITE_NORMS
 from fanin.measure.record import Measurements, Site
 
-__all__ = ["NORMS", "Drift", "backward_sites", "backward_size", "drift", "finite_width_std", "forward_sites"]
+__all__ = ["Drift", "backward_sites", "backward_size", "drift", "finite_width_std", "forward_sites"]
 
-NORMS = frozenset(("batch_norm", "layer_norm", "group_norm", "instance_norm", "rms_norm"))
 _HEAD_FROM = 4
 _RELU_KAPPA = 5.0  # E[phi^4] / E[phi^2]^2 - 1 of the rectifier, the widest of the common activations
 
@@ -85,7 +85,7 @@ def backward_size(site: Site) -> float:
     if site.backward is None:
         return 0.0
     norm = site.backward.norm or site.backward.rms
-    return norm * site.forward.rms if site.follower in NORMS else norm
+    return norm * site.forward.rms if site.follower in SITE_NORMS else norm
 
 
 def backward_sites(measurements: Measurements, *, once: bool = False) -> list[Site]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
@@ -31,6 +31,7 @@ _ALWAYS_HIGH = 10.0
 _WITNESS = 0.5  # of the excess (in logarithms) that the measured signal shows as well; of the size, where it falls
 _SMOOTH = frozenset(("tanh", "softsign", "sigmoid", "sin", "erf", "gelu", "silu", "mish", "softplus", "elu", "celu"))
 _ORDINARY = 0.3  # rms of the outputs, and share of it that differs between samples
+_SAME = 1e-6  # 1 - cosine of an output that is the same for all samples, to float32's rounding
 _REST = 1 / 3  # of the maps, at least, are right where the others are called outliers
 
 
@@ -214,32 +215,26 @@ def large_tables(measurements: Measurements, limit: float) -> list[TableSize]:
     return list(found.values())
 
 
-_SAME = 1e-6  # 1 - cosine of an output that is the same for all samples, to float32's rounding
-
-
 def tables_beside_signals(measurements: Measurements) -> list[TableBeside]:
     """Positions and the like beside what they are added to: bare parameters, and lookups that ignore the input."""
-    by_path = {p.path: p for p in measurements.parameters}
     by_index = {s.index: s for s in measurements.sites}
-    bare = [
-        TableBeside(p, p.weight.rms, max(found))
-        for p in measurements.parameters
-        if len(p.shape) > 1
-        and (found := [by_index[i].forward.rms for i in p.added_to if i in by_index])
-        and max(found) > 0
+    by_path = {p.path: p for p in measurements.parameters}
+    pairs = [(p, p.weight.rms, _known(p.added_to, by_index)) for p in measurements.parameters if len(p.shape) > 1]
+    for merge in measurements.sites:
+        added = _known(merge.inputs, by_index) if merge.op == "add" else []
+        others = [s for s in added if not _is_constant(s)]
+        tables = [s for s in added if s.op in LOOKUPS and _is_constant(s)]
+        pairs += [(by_path[n], t.forward.rms, others) for t in tables for n in t.parameters if n in by_path]
+    return [
+        TableBeside(parameter, rms, largest)
+        for parameter, rms, signals in pairs
+        if (largest := max((s.forward.rms for s in signals), default=0.0)) > 0
     ]
-    looked_up = [
-        TableBeside(by_path[name], table.forward.rms, max(found))
-        for merge in measurements.sites
-        if merge.op == "add"
-        for table in (by_index[i] for i in merge.inputs if i in by_index)
-        if table.op in LOOKUPS and _is_constant(table)
-        for name in table.parameters
-        if name in by_path
-        and (found := [s.forward.rms for i in merge.inputs if (s := by_index.get(i)) and not _is_constant(s)])
-        and max(found) > 0
-    ]
-    return [*bare, *looked_up]
+
+
+def _known(indices: Iterable[int], by_index: Mapping[int, Site]) -> list[Site]:
+    """The sites of these indices; the model's own inputs have none."""
+    return [by_index[i] for i in indices if i in by_index]
 
 
 def _is_constant(site: Site) -> bool:
