@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import random
+import sys
 import warnings
 import weakref
 from collections.abc import Iterator, Mapping
@@ -77,7 +79,7 @@ def capture(model: Any, inputs: Any = None, *, mode: Mode = "auto", training: bo
         mode: "fake" never computes, "real" runs the forward pass on the given numbers, "auto" is fake with real as the
             last resort (announced by a `FaninWarning`).
         training: leave modules in the mode that they are in, so that dropout is part of the graph; where the forward
-            pass decides by random numbers then, it is captured with dropout off after all.
+            pass decides by random numbers then (of torch, Python or NumPy), it is captured with dropout off after all.
 
     Raises:
         CaptureError: the forward pass fails; the message names the module and says what to do.
@@ -143,8 +145,13 @@ def _one_pass(
     def forward() -> Graph:
         unwrap_children(model)
         recorders.append(_recorder(model, attempt))
+        before = _generators_outside_torch() if attempt.training else None
         with without_gathering(model):
-            return _forward(model, call, attempt, recorders[0])
+            graph = _forward(model, call, attempt, recorders[0])
+        if attempt.training and _generators_outside_torch() != before:
+            # Dropout draws with torch; whoever draws elsewhere decides what runs (which frames are masked).
+            raise RuntimeError("the forward pass decides by random numbers of Python or NumPy in training mode")
+        return graph
 
     try:
         graph, left = untouched(model, forward, values=_has_script(model), others=call)
@@ -152,6 +159,15 @@ def _one_pass(
     except Exception as error:
         where = next((r.failed_in for r in recorders), None) or ""
         return _Failed(attempt, where, error), (), [born for r in recorders for born in r.release()]
+
+
+def _generators_outside_torch() -> tuple[Any, ...]:
+    """States of the global generators of Python and NumPy."""
+    numpy = sys.modules.get("numpy")
+    if numpy is None:
+        return (random.getstate(),)
+    name, key, *rest = numpy.random.get_state()
+    return (random.getstate(), name, key.tobytes(), *rest)
 
 
 def _next_attempt(attempt: _Attempt, error: Exception, mode: Mode, model: Any) -> _Attempt | None:
