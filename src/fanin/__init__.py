@@ -59,7 +59,12 @@ _HOME: dict[str, str] = {
 
 def __getattr__(name: str) -> Any:
     if name in _HOME:
-        home = importlib.import_module(_HOME[name])
+        try:
+            home = importlib.import_module(_HOME[name])
+        except ModuleNotFoundError as error:
+            from fanin.errors import MissingDependencyError
+
+            raise MissingDependencyError.instead_of(error, needed_for=f"fanin.{name}") from error
         return home if _HOME[name] == f"fanin.{name}" else getattr(home, name)
     raise AttributeError(f"module 'fanin' has no attribute {name!r}; public names: {', '.join(__all__)}")
 

@@ -9,6 +9,7 @@ value shown, what is allowed, what to do next.
 from __future__ import annotations
 
 import difflib
+import importlib.util
 from collections.abc import Iterable
 
 __all__ = [
@@ -63,6 +64,21 @@ class UnknownNameError(FaninError, LookupError):
     """A name that is in no table."""
 
 
+# optional library -> the extra of fanin that installs it
+_EXTRAS = {
+    "torch": "torch",
+    "numba": "fast",
+    "matplotlib": "plots",
+    "jax": "jax",
+    "flax": "jax",
+    "keras": "keras",
+    "mlxtend": "lab",
+    "sklearn": "lab",
+    "joblib": "lab",
+    "ray": "ray",
+}
+
+
 class MissingDependencyError(FaninError, ImportError):
     """An optional library is needed and absent."""
 
@@ -70,9 +86,27 @@ class MissingDependencyError(FaninError, ImportError):
     def of(cls, library: str, *, extra: str, needed_for: str) -> MissingDependencyError:
         """The error that names the extra to install."""
         return cls(
-            f"{needed_for} needs {library}, which cannot be imported. fanin leaves it out of its core so that "
-            f"installing fanin never touches the {library} you have. Install it with: pip install 'fanin[{extra}]'"
+            f"{needed_for} needs {library}, which cannot be imported; it is no part of fanin's core. "
+            f"Install it with: pip install 'fanin[{extra}]'"
         )
+
+    @classmethod
+    def unless_installed(cls, *libraries: str, extra: str, needed_for: str) -> None:
+        """Raise the error for the first of the libraries that is not installed; none is loaded."""
+        for library in libraries:
+            if importlib.util.find_spec(library) is None:
+                raise cls.of(library, extra=extra, needed_for=needed_for)
+
+    @classmethod
+    def unless_lab(cls, *, needed_for: str) -> None:
+        """Raise the error where a library is missing that every experiment needs."""
+        cls.unless_installed("torch", "matplotlib", "mlxtend", extra="lab", needed_for=needed_for)
+
+    @classmethod
+    def instead_of(cls, error: ModuleNotFoundError, *, needed_for: str) -> ImportError:
+        """The error that names the extra of the module that was not found; `error` itself where no extra has it."""
+        library = (error.name or "").partition(".")[0]
+        return cls.of(library, extra=_EXTRAS[library], needed_for=needed_for) if library in _EXTRAS else error
 
 
 class TheoryError(ArgumentError):

@@ -157,6 +157,14 @@ def test_memory_of_any_strides(dtype):
 
 
 BLOCKED = "import sys; sys.modules['numba'] = None\n"
+BROKEN = """
+import sys
+class Broken:
+    def find_spec(self, name, path=None, target=None):
+        if name == "numba":
+            raise ImportError("libLLVM is of another version")
+sys.meta_path.insert(0, Broken())
+"""
 PROGRAM = """
 import hashlib, warnings
 with warnings.catch_warnings(record=True) as seen:
@@ -193,15 +201,34 @@ def package_without_cache(tmp_path):
 
 
 def test_the_reference_takes_over_with_the_same_bits(package_without_cache):
-    """Where numba cannot be imported, and where its cache cannot be written."""
+    """Where numba is not installed, where its import fails, and where its cache cannot be written."""
     compiled = run(PROGRAM)
     without = run(BLOCKED + PROGRAM)
+    broken = run(BROKEN + PROGRAM)
     unwritable = run(PROGRAM, **package_without_cache)
     assert compiled[0] == "numba"
     assert compiled[2:] == []
-    assert without[0] == unwritable[0] == "numpy"
-    assert without[1] == unwritable[1] == compiled[1]
-    assert without[2:] == unwritable[2:] == ["FaninWarning"]
+    assert without[0] == broken[0] == unwritable[0] == "numpy"
+    assert without[1] == broken[1] == unwritable[1] == compiled[1]
+    assert without[2:] == []
+    assert broken[2:] == unwritable[2:] == ["FaninWarning"]
+
+
+def test_a_large_fill_without_numba_says_once_what_would_be_faster():
+    program = """
+import warnings
+import fanin.streams.cpu as cpu
+cpu._LONG = 300_000
+from fanin.streams import Draw, key
+from fanin.streams.sampling import sample
+for size in (299_999, 300_000, 400_000):
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        sample(Draw(kind="normal"), key(0, "w"), (size,))
+    print(*["fanin[fast]" in str(w.message) for w in seen] or ["silent"])
+"""
+    assert run(BLOCKED + program) == ["silent", "True", "silent"]
+    assert run(program) == ["silent"] * 3
 
 
 MEMORY = """

@@ -27,7 +27,7 @@ from fanin.commands.init import init
 from fanin.commands.lab import lab
 from fanin.commands.plan import plan
 from fanin.commands.theory import theory
-from fanin.errors import FaninError
+from fanin.errors import FaninError, MissingDependencyError
 from fanin.text.names import clean
 
 __all__ = ["app", "main"]
@@ -80,8 +80,12 @@ def main() -> None:
     try:
         app()
     except FaninError as error:
-        typer.echo("fanin: " + "\n".join(map(clean, str(error).split("\n"))), err=True)
-        sys.exit(2)
+        _refuse(error)
+    except ModuleNotFoundError as error:
+        missing = MissingDependencyError.instead_of(error, needed_for="this command")
+        if missing is error:
+            _internal()
+        _refuse(missing)
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EPIPE):
             _internal()
@@ -89,6 +93,12 @@ def main() -> None:
         sys.exit(2)
     except Exception:  # status 1, Python's own, would mean findings
         _internal()
+
+
+def _refuse(error: Exception) -> NoReturn:
+    """One sentence with the cure, status 2."""
+    typer.echo("fanin: " + "\n".join(map(clean, str(error).split("\n"))), err=True)
+    sys.exit(2)
 
 
 def _internal() -> NoReturn:

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from fanin.errors import MissingDependencyError
+
 __all__ = ["demo"]
 
 
@@ -17,6 +19,7 @@ def demo(
 
     Digits are trained from three weight scales; then a deep network is checked, planned, started and checked again.
     """
+    MissingDependencyError.unless_lab(needed_for="fanin demo")
     from fanin.lab.demo import run_demo
 
     run_demo(out)

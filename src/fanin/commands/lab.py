@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from fanin.commands.options import Seed
+from fanin.errors import MissingDependencyError
 
 __all__ = ["lab"]
 
@@ -41,6 +42,7 @@ def _list() -> None:
 
 
 def _run(name: str, *, out: Path, full: bool, seed: int, workers: int) -> None:
+    MissingDependencyError.unless_lab(needed_for="an experiment")
     from rich.console import Console
     from rich.padding import Padding
     from rich.text import Text

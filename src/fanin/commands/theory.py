@@ -144,9 +144,11 @@ def predict_phases(
 
 def _assert_figure(plot: Path) -> None:
     """Check, before any work, that the figure can be written; its folder is made where it is missing."""
+    from fanin.text.figures import assert_can_draw
     from fanin.text.files import assert_place, figure_format, make_folder
 
     figure_format(plot)
+    assert_can_draw()
     make_folder(plot.parent)
     assert_place(plot)
 

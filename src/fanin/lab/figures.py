@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike
 
+from fanin.text.figures import assert_can_draw, empty_figure
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -66,6 +68,7 @@ def drawn(draw: F) -> F:
 
     @wraps(draw)
     def in_style(*args: Any, **kwargs: Any) -> Any:
+        assert_can_draw()
         import matplotlib
 
         with matplotlib.rc_context(_RC):
@@ -85,11 +88,7 @@ def figure(rows: int, columns: int, *, size: tuple[float, float], **options: Any
         size: inches; 8 inches wide is 800 pixels on a screen.
         options: for ``Figure.subplots``.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    fig = Figure(figsize=size, layout="constrained")
-    FigureCanvasAgg(fig)
+    fig = empty_figure(size=size)
     return fig, fig.subplots(rows, columns, squeeze=False, **options)
 
 

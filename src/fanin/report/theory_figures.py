@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from fanin.text.figures import empty_figure
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -25,9 +27,7 @@ _DASHES: Final = ("-", "--", "-.", ":", "-", "--", "-.")
 
 def curves_figure(curves: Sequence[SignalCurves], *, title: str) -> Figure:
     """Three panels over depth: q, 1 - c, gradient; logarithmic."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(7.2, 8.4), layout="constrained")
+    figure = empty_figure(size=(7.2, 8.4))
     panels = figure.subplots(3, 1, sharex=True)
     labels = ("q (pre-activations)", "1 − c (two inputs)", "gradient², relative to last layer")
     for axes, field, label in zip(panels, ("q", "gap", "gradient"), labels, strict=True):
@@ -60,9 +60,7 @@ def _widen(axes: Axes) -> None:
 
 def phase_figure(diagram: PhaseDiagram, *, line: Sequence[CriticalPoint] = ()) -> Figure:
     """log10 of chi_1 over (σ_w², σ_b²), the critical line in black, depth scales as contours."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(7.2, 5.4), layout="constrained")
+    figure = empty_figure(size=(7.2, 5.4))
     axes = figure.subplots()
     log_chi = np.log10(np.maximum(diagram.chi_1, 1e-12))
     bound = max(float(np.nanpercentile(np.abs(log_chi), 85)), 1e-3)

@@ -33,6 +33,8 @@ RANGE = 1 << 20
 _SMALLEST_RANGE = 1 << 17
 _PYTHON_CHUNK = 1 << 15
 _WORTH_LOADING = 1 << 17
+_LONG = 10_000_000
+"""Elements from which NumPy alone takes a second or more."""
 _WORTH_STREAMING = 1 << 22  # fewer numbers may stay in the caches for whoever reads them next
 _TINY_WIDTH = 2.0**-95  # below, the kernels' width * 2**-31 would not be exact
 
@@ -42,10 +44,14 @@ Progress = Callable[[int], None]
 
 @functools.cache
 def _kernels() -> tuple[Any, str]:
-    """The module of compiled kernels, or None and the reason."""
+    """The module of compiled kernels, or None and the reason; no reason where numba is not installed."""
     try:
         from numba import config
-
+    except ModuleNotFoundError as error:
+        return None, "" if error.name == "numba" else f"{type(error).__name__}: {error}"
+    except Exception as error:  # whatever its imports raise
+        return None, f"{type(error).__name__}: {error}"
+    try:
         if config.DISABLE_JIT:  # debuggers and coverage runs set it
             return None, "NUMBA_DISABLE_JIT is set"
         from fanin.streams import numba_kernels
@@ -56,8 +62,14 @@ def _kernels() -> tuple[Any, str]:
 
 @functools.cache
 def kernel_for(part: str) -> Any:
-    """The compiled fill for memory of the real dtype `part`, or None where it cannot be had, after one warning."""
+    """The compiled fill for memory of the real dtype `part`, or None where it cannot be had.
+
+    One warning says why numba, which is installed, cannot be used. That it is not installed is a choice, and only slow
+    where much is drawn: `_say_it_takes_long`.
+    """
     kernels, reason = _kernels()
+    if kernels is None and not reason:
+        return None
     if kernels is not None:
         try:
             memory = memory_dtype(part).name
@@ -67,12 +79,23 @@ def kernel_for(part: str) -> Any:
         except Exception as error:
             reason = f"{type(error).__name__}: {error}"
     warnings.warn(
-        f"weights are drawn by NumPy, with the same bits but about ten times slower, because numba is not to be had "
-        f"({reason}). Install numba, or let NUMBA_CACHE_DIR name a folder that can be written.",
+        f"weights are drawn by NumPy, with the same bits but about ten times slower, because numba cannot be used "
+        f"({reason}). Mend numba, or let NUMBA_CACHE_DIR name a folder that can be written.",
         FaninWarning,
         stacklevel=3,
     )
     return None
+
+
+@functools.cache
+def _say_it_takes_long() -> None:
+    """Warn once that numba, which is not installed, would draw so many numbers faster."""
+    warnings.warn(
+        f"more than {_LONG // 1_000_000} million numbers are drawn by NumPy. numba, which is not installed, draws the "
+        f"same bits about ten times as fast: pip install 'fanin[fast]'",
+        FaninWarning,
+        stacklevel=4,
+    )
 
 
 def cpu_engine() -> str:
@@ -122,6 +145,8 @@ def fill_memory(
     """
     walk = Walk.of(box, steps)
     compiled = _wants_compiled(law, box.size) and kernel_for(law.dtype.part) is not None
+    if not compiled and box.size >= _LONG and _kernels() == (None, ""):
+        _say_it_takes_long()
     task = (_compiled if compiled else _interpreted)(memory[offset:], law, key, walk)
     threads = min(threads or default_threads(), max(1, box.size // RANGE))  # less is done before a thread has started
     _run(task, _ranges(box.size, threads), threads, progress)
