@@ -48,7 +48,7 @@ def test_two_runs_give_the_same_bytes_and_json_round_trips(tmp_path):
     back = Plan.load(tmp_path / "plan.json")
     assert back == one
     assert back.to_json() == one.to_json()
-    assert json.loads(one.to_json())["schema"] == "fanin-plan/1"
+    assert json.loads(one.to_json())["schema"] == "fanin-plan/2"
 
 
 def test_a_failed_save_leaves_the_old_file(tmp_path, monkeypatch):

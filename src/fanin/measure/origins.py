@@ -5,14 +5,15 @@ from __future__ import annotations
 import weakref
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Origin", "Origins", "join"]
+__all__ = ["Living", "Origin", "Origins", "join"]
 
 _MAX_PARENTS = 8
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,27 +63,39 @@ def join(origins: Iterable[Origin]) -> Origin:
     )
 
 
-class Origins:
-    """Where every living tensor comes from, by identity. Tensors are held weakly, so measuring keeps none alive."""
+class Living(Generic[T]):
+    """What is known of every living tensor, by identity. Tensors are held weakly, so measuring keeps none alive.
 
-    def __init__(self) -> None:
-        self._known: dict[int, tuple[weakref.ref[torch.Tensor], Origin]] = {}
+    Args:
+        nothing: what is known of a tensor that was never noted.
+    """
 
-    def __getitem__(self, tensor: torch.Tensor | None) -> Origin:
+    def __init__(self, nothing: T) -> None:
+        self._nothing = nothing
+        self._known: dict[int, tuple[weakref.ref[torch.Tensor], T]] = {}
+
+    def __getitem__(self, tensor: torch.Tensor | None) -> T:
         entry = self._known.get(id(tensor))
-        return entry[1] if entry is not None and entry[0]() is tensor else CONSTANT
+        return entry[1] if entry is not None and entry[0]() is tensor else self._nothing
 
-    def __setitem__(self, tensor: torch.Tensor, origin: Origin) -> None:
-        self._known[id(tensor)] = (weakref.ref(tensor), origin)
+    def __setitem__(self, tensor: torch.Tensor, known: T) -> None:
+        self._known[id(tensor)] = (weakref.ref(tensor), known)
 
-    def older_graph(self, values: Iterable[torch.Tensor]) -> bool:
-        """Whether one of these was computed before: it has a graph, which belongs to somebody else."""
-        return any(v.grad_fn is not None and not self._knows(v) for v in values)
+    def of(self, values: Iterable[torch.Tensor]) -> list[T]:
+        """What is known of several tensors."""
+        return [self[v] for v in values]
 
     def _knows(self, tensor: torch.Tensor) -> bool:
         entry = self._known.get(id(tensor))
         return entry is not None and entry[0]() is tensor
 
-    def of(self, values: Iterable[torch.Tensor]) -> list[Origin]:
-        """Origins of several tensors."""
-        return [self[v] for v in values]
+
+class Origins(Living[Origin]):
+    """Where every living tensor comes from."""
+
+    def __init__(self) -> None:
+        super().__init__(CONSTANT)
+
+    def older_graph(self, values: Iterable[torch.Tensor]) -> bool:
+        """Whether one of these was computed before: it has a graph, which belongs to somebody else."""
+        return any(v.grad_fn is not None and not self._knows(v) for v in values)

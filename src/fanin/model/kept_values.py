@@ -11,7 +11,7 @@ import torch
 
 from fanin.model.kept_objects import PutBack
 
-__all__ = ["is_generator_class", "keep_generator", "keep_memory", "keep_tensor", "keep_values_of_array", "same_bits"]
+__all__ = ["is_generator_class", "keep_generator", "keep_memory", "keep_place", "keep_tensor", "keep_values_of_array", "same_bits"]
 
 
 # ---------------------------------------------------------------------- tensors
@@ -61,6 +61,14 @@ def keep_memory(tensor: torch.Tensor) -> Iterator[PutBack]:
         return True
 
     yield put_back
+
+
+def keep_place(tensor: torch.Tensor) -> Iterator[PutBack]:
+    """What puts back everything of a tensor but its numbers, which somebody else looks after."""
+    yield _keep_autograd(tensor)
+    yield from keep_memory(tensor)
+    if not tensor.is_inference():
+        yield _keep_version(tensor)
 
 
 def _is_plain(tensor: torch.Tensor) -> bool:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Kept", "Parametrized", "computed", "fill_parameter_", "parametrized_tensors"]
 
+_SAME = 1e-2  # relative; half precision rounds by less, and what does not follow a factor of 2 is far off
 _POWER_ITERATIONS = 30  # until spectral norm's vectors belong to a new weight
 
 
@@ -176,6 +177,39 @@ class Parametrized:
                 f"{self.name} is parametrized to be orthogonal, and cannot be that from the values drawn for it: they "
                 "are all zero, or of too low a rank. Choose a random law with an override, or None to keep it"
             )
+
+    def scaling_part(self) -> str | None:
+        """The part whose factor is a factor on the tensor, by its name inside the module; found on copies.
+
+        None where no single part is (spectral norm gives its tensor one size whatever the parts).
+        """
+        import torch
+
+        with _apart():
+            now = self.way.copied().value().detach()
+            for name in self.way.written:
+                twin = self.way.copied()
+                _part(twin.module, name).detach().mul_(2.0)
+                if torch.allclose(twin.value().detach(), 2.0 * now, rtol=_SAME, atol=_SAME * float(now.abs().max())):
+                    return name
+        return None
+
+    def takes_factor(self) -> bool:
+        """Whether the tensor becomes what is written where that is a multiple of what it is; found on a copy."""
+        import torch
+
+        try:
+            want = 2.0 * self.value()
+            _, made = self.with_value(want)
+        except Exception:  # without an inverse, or one that does not work here
+            return False
+        return torch.allclose(made, want, rtol=_SAME, atol=_SAME * float(want.abs().max()))
+
+    def change_part(self, name: str, change: Callable[[torch.Tensor], None]) -> None:
+        """Change one part in place, and compute again what is remembered of it."""
+        with _apart():
+            change(self.part(name).detach())
+            self.way.refresh()
 
     def _lost(self) -> str:
         """The first buffer or parameter that the tensor is computed from, that no write changes, and that is lost."""

@@ -33,6 +33,7 @@ from fanin.model.kept_values import (
     is_generator_class,
     keep_generator,
     keep_memory,
+    keep_place,
     keep_tensor,
     keep_values_of_array,
 )
@@ -51,7 +52,12 @@ _LARGEST_ARRAY = 1 << 30  # bytes of a NumPy array that is copied
 
 
 def untouched(
-    model: torch.nn.Module, work: Callable[[], T], *, values: bool, others: Iterable[Any] = ()
+    model: torch.nn.Module,
+    work: Callable[[], T],
+    *,
+    values: bool,
+    others: Iterable[Any] = (),
+    spare: Iterable[torch.Tensor] = (),
 ) -> tuple[T, tuple[str, ...]]:
     """What `work` gives, and what it changed that could not be put back, in words.
 
@@ -62,10 +68,12 @@ def untouched(
             which costs its memory once; work on stand-ins needs no copies.
         others: further objects that `work` can reach and change: inputs, targets, a loss function.
 
+        spare: tensors whose numbers `work` itself puts back, so that none of them is copied.
+
     Raises:
         Exception: whatever `work` raises, when everything is back; a `FaninWarning` then names what is not.
     """
-    state = _State(model, others, values)
+    state = _State(model, others, values, frozenset(map(id, spare)))
     context = contextvars.copy_context()
     left: list[str] = []
     try:
@@ -90,7 +98,7 @@ def not_put_back(what: str) -> str:
 class _State:
     """Everything as it is when this is made."""
 
-    def __init__(self, model: Any, others: Iterable[Any], values: bool) -> None:
+    def __init__(self, model: Any, others: Iterable[Any], values: bool, spare: frozenset[int]) -> None:
         roots = (*_hooks_of_torch(), *_of_the_context(), threading.current_thread())
         self._reachable = Reachable([model, *others, *roots])
         self._kept: list[tuple[Any, PutBack]] = []
@@ -101,7 +109,7 @@ class _State:
                 keepers = by_class.get(type(thing))
                 if keepers is None:
                     keepers = by_class[type(thing)] = tuple(_keepers(thing, values, self._reachable))
-                for keeper in keepers:
+                for keeper in (_SPARED,) if id(thing) in spare else keepers:
                     put_back = keeper(thing)
                     if put_back is not None:
                         self._kept.append((thing, put_back))
@@ -174,6 +182,9 @@ def _together(keep: Callable[[Any], Iterable[PutBack]]) -> Keeper:
         return (lambda: sum(not _done(part) for part in parts) == 0) if parts else None
 
     return keeper
+
+
+_SPARED = _together(keep_place)
 
 
 def _script_state(module: Any) -> Iterator[PutBack]:

@@ -124,6 +124,10 @@ class PlannedWeight(Protocol):
     def std(self) -> float | None:
         """Standard deviation of the realised law."""
 
+    @property
+    def scale(self) -> float:
+        """What multiplies the law's values, in root mean square; it is part of `std`."""
+
 
 def planned_moments(planned: WeightMoments | PlannedWeight, shape: tuple[int, ...]) -> WeightMoments:
     """Moments of a weight as they were given, or as a plan's assignment implies them.
@@ -133,7 +137,7 @@ def planned_moments(planned: WeightMoments | PlannedWeight, shape: tuple[int, ..
     Example:
         >>> from types import SimpleNamespace
         >>> from fanin.initializers import he_normal
-        >>> planned = SimpleNamespace(initializer=he_normal(), layout=None, std=None)
+        >>> planned = SimpleNamespace(initializer=he_normal(), layout=None, std=None, scale=1.0)
         >>> round(planned_moments(planned, (64, 32)).var, 6)
         0.0625
     """
@@ -148,10 +152,10 @@ def planned_moments(planned: WeightMoments | PlannedWeight, shape: tuple[int, ..
             )
         return WeightMoments(var=planned.std**2)
     if not law.uncorrelated_inputs and 1 < math.prod(shape) <= _SAMPLE_CAP:
-        values = law.sample(shape, key=key(0, "moments"), layout=planned.layout)
+        values = law.sample(shape, key=key(0, "moments"), layout=planned.layout) * planned.scale
         return replace(WeightMoments.measured(values), values=None)
     entry = law.moments(shape, planned.layout)
-    return WeightMoments(var=entry.var, mean=entry.mean)
+    return WeightMoments(var=entry.var * planned.scale**2, mean=entry.mean * planned.scale)
 
 
 WeightRule: TypeAlias = "Callable[[Parameter, Op, JointMoments | None], WeightMoments]"

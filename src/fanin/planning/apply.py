@@ -17,7 +17,7 @@ from fanin.errors import FaninError, FillError, PlanError
 from fanin.model.parameters import Slot, slots_of
 from fanin.planning.assignment import Assignment
 from fanin.streams import key as stream_key
-from fanin.tensors.shards import is_sharded
+from fanin.tensors.shards import is_sharded, local_box
 from fanin.tensors.values import zero_rows_
 from fanin.tensors.writable import why_not_writable
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from fanin.model.parametrized import Parametrized
     from fanin.planning.data import PlanData
 
-__all__ = ["Write", "apply_", "drawn", "writes_of"]
+__all__ = ["Write", "apply_", "drawn", "kept_numbers", "scale_", "wide_like", "write_", "write_all", "writes_of"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,9 +47,23 @@ class Write:
 
 def apply_(plan: PlanData, model: torch.nn.Module, *, progress: bool = False, rollback: bool = True) -> torch.nn.Module:
     """Write the plan into the model; see `Plan.apply_`."""
+    write_all(writes_of(plan, model), progress=progress, rollback=rollback)
+    return model
+
+
+def write_all(writes: Sequence[Write], *, progress: bool = False, rollback: bool = True) -> None:
+    """Carry out all writes or none.
+
+    Args:
+        writes: what to do, in order.
+        progress: show a bar on stderr.
+        rollback: keep a copy of each tensor until all are written, and put them back after an error or Ctrl-C.
+
+    Raises:
+        FillError: a write failed; the message says what was restored.
+    """
     import torch
 
-    writes = writes_of(plan, model)
     undo: list[Callable[[], None]] = []
     done: list[str] = []
     with torch.no_grad():
@@ -65,7 +79,6 @@ def apply_(plan: PlanData, model: torch.nn.Module, *, progress: bool = False, ro
             if not isinstance(error, Exception):
                 raise
             raise FillError(_what_happened(done, error, rollback)) from error
-    return model
 
 
 def put_back(undo: Sequence[Callable[[], None]]) -> None:
@@ -103,7 +116,7 @@ def _what_happened(done: list[str], error: Exception, rollback: bool) -> str:
         f"writing {done[-1]!r} failed: {type(error).__name__}: {error}" if done else f"{type(error).__name__}: {error}"
     )
     if rollback:
-        return f"{cause}. The model is bit for bit as it was before apply_."
+        return f"{cause}. The model is bit for bit as it was before the first write."
     return (
         f"{cause}. rollback was off, so these {len(done)} tensors hold new values (the last one perhaps in part): "
         f"{', '.join(done)}. Apply the plan again when the cause is gone."
@@ -120,7 +133,7 @@ def _progress_bar(total: int) -> Iterator[Callable[[], None]]:
         yield lambda: bar.advance(task)
 
 
-def _shown(writes: list[Write], progress: bool) -> Iterator[Write]:
+def _shown(writes: Sequence[Write], progress: bool) -> Iterator[Write]:
     if not progress:
         yield from writes
         return
@@ -147,7 +160,7 @@ def writes_of(plan: PlanData, model: torch.nn.Module) -> list[Write]:
             problems.append(f"{a.name} {why}")
             continue
         try:
-            writes.append(_write(plan, slots[a.name], a))
+            writes.append(write_(plan, slots[a.name], a))
         except (FaninError, ValueError) as error:
             problems.append(f"{a.name}: {error}")
     problems += _overlaps(slots[w.assignment.name] for w in writes)
@@ -215,25 +228,67 @@ def drawn(plan: PlanData, a: Assignment, like: torch.Tensor, shape: tuple[int, .
 def _draw_into(tensor: torch.Tensor, plan: PlanData, a: Assignment) -> None:
     """Write the law; rows that are zero under every law are drawn too, so that the others keep their bits."""
     law: Any = a.initializer
-    law.fill_(tensor, key=stream_key(plan.seed, a.key), layout=a.layout)
+    key = stream_key(plan.seed, a.key)
+    if a.is_scaled:
+        wide = wide_like(tensor)
+        law.fill_(wide, key=key, layout=a.layout)
+        scale_(wide, a)
+        if wide is not tensor:
+            tensor.copy_(wide)
+    else:
+        law.fill_(tensor, key=key, layout=a.layout)
     zero_rows_(tensor, a.zero_rows)
 
 
-def _write(plan: PlanData, slot: Slot, a: Assignment) -> Write:
+def wide_like(tensor: torch.Tensor) -> torch.Tensor:
+    """Memory in which a factor costs one rounding: the tensor itself, or as many float32 numbers for 16-bit ones."""
+    import torch
+
+    return tensor if tensor.dtype.itemsize >= 4 else torch.empty_like(tensor, dtype=torch.float32)
+
+
+def scale_(tensor: torch.Tensor, a: Assignment) -> None:
+    """Multiply a tensor, or the shard of it that is here, by the factors of an assignment, in place."""
+    part: Any = tensor
+    here = [slice(0, n) for n in tensor.shape]
+    if is_sharded(tensor):
+        here = list(local_box(tensor))
+        part = part.to_local()
+    if a.factor != 1.0:
+        part.mul_(a.factor)
+    for one in a.part_factors:
+        inside = [
+            slice(max(start - h.start, 0), max(min(stop, h.stop) - h.start, 0))
+            for (start, stop), h in zip(one.box, here, strict=True)
+        ]
+        part[tuple(inside)].mul_(one.factor)
+
+
+def write_(plan: PlanData, slot: Slot, a: Assignment) -> Write:
+    """The write of one drawn tensor.
+
+    Raises:
+        FaninError: the law does not fit the tensor, or cannot be written through its parametrization.
+    """
     law: Any = a.initializer
     if slot.behind is not None:
         return _through(plan, slot.behind, a)
     law.check(a.shape, a.layout)
+    return Write(assignment=a, keep=kept_numbers(slot.tensor), run=lambda: _draw_into(slot.tensor.detach(), plan, a))
+
+
+def kept_numbers(tensor: torch.Tensor) -> Callable[[], Callable[[], None]]:
+    """What copies the numbers of a tensor aside; it gives what puts them back."""
 
     def keep() -> Callable[[], None]:
-        tensor, copy = slot.tensor.detach(), slot.tensor.detach().clone()
+        own, copy = tensor.detach(), tensor.detach().clone()
 
         def restore() -> None:
-            tensor.copy_(copy)
+            own.copy_(copy)
 
         return restore
 
-    return Write(assignment=a, keep=keep, run=lambda: _draw_into(slot.tensor.detach(), plan, a))
+    return keep
 
 
 def _through(plan: PlanData, behind: Parametrized, a: Assignment) -> Write:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
 from fanin.errors import FaninError, PlanError
@@ -15,9 +15,34 @@ from fanin.model.roles import ROLES, Role, Source
 from fanin.recipes.step import Step
 from fanin.text.reading import read_fields, shown
 
-__all__ = ["Action", "Assignment"]
+__all__ = ["Action", "Assignment", "PartFactor"]
 
 Action = Literal["draw", "keep", "derive"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PartFactor:
+    """What one part of a parameter is multiplied by.
+
+    Attributes:
+        name: what the part is ("attn_q"); empty where it has no name.
+        box: first index and the one after the last, for each axis.
+        factor: finite and not negative.
+    """
+
+    name: str = ""
+    box: tuple[tuple[int, int], ...]
+    factor: float
+
+    @property
+    def slices(self) -> tuple[slice, ...]:
+        """The part as an index of the tensor."""
+        return tuple(slice(start, stop) for start, stop in self.box)
+
+    @property
+    def numel(self) -> int:
+        """Number of elements."""
+        return math.prod(stop - start for start, stop in self.box)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,8 +62,11 @@ class Assignment:
         layout: what the axes mean; None where the law needs none.
         fan_in: terms summed into one output; None without an input axis.
         fan_out: terms summed into one input's gradient.
-        std: standard deviation of the realised law (its root mean square about zero for a constant); None where
-            unknown.
+        factor: what the values are multiplied by: 1 unless the start was calibrated. Of a drawn tensor each application
+            multiplies the law's values; a kept one was multiplied once, by `fanin.calibrate`.
+        part_factors: likewise for parts of the tensor (q, k and v; gates; experts) that have factors of their own.
+        std: standard deviation of the realised law times the factors (its root mean square about zero for a constant);
+            None where unknown.
         key: name of the stream, which is the parameter's name, or the parametrized tensor's.
         through: qualified name of the parametrized tensor that the values are written to; empty for a plain parameter.
         rule: which rule of the recipe decided.
@@ -48,6 +76,8 @@ class Assignment:
         zero_rows: rows of the first axis that are zero whatever the law (the padding of an embedding).
         predicted_rms: root mean square that the plan predicts for the output of the map, one number per use; None where
             nothing could be predicted.
+        predicted_se: standard error of the natural logarithm of each number of `predicted_rms`, from the random draw of
+            weights of this width; None where unknown.
         role_from: who says the role and the layout: "graph", the captured forward pass, or "module", the module that
             owns the parameter.
         understood: False where the tensor stays as it is because the recipe could not place it.
@@ -62,6 +92,8 @@ class Assignment:
     layout: Layout | None = None
     fan_in: float | None = None
     fan_out: float | None = None
+    factor: float = 1.0
+    part_factors: tuple[PartFactor, ...] = ()
     std: float | None = None
     key: str = ""
     aliases: tuple[str, ...] = ()
@@ -72,6 +104,7 @@ class Assignment:
     warnings: tuple[str, ...] = ()
     zero_rows: tuple[int, ...] = ()
     predicted_rms: tuple[float | None, ...] = ()
+    predicted_se: tuple[float | None, ...] = ()
     role_from: Source = "module"
     understood: bool = True
 
@@ -80,6 +113,8 @@ class Assignment:
             raise PlanError(f"{self.name!r} is to be drawn but has no initializer; give one, or set action='keep'")
         if self.role not in ROLES:
             raise PlanError(f"{self.name!r} has the role {self.role!r}, which is none of {', '.join(ROLES)}")
+        if any(not _fits(p.box, self.shape) for p in self.part_factors):
+            raise PlanError(f"{self.name!r} has the shape {self.shape}, and a part with a factor lies outside it")
         if not self.key:
             object.__setattr__(self, "key", self.through or self.name)
 
@@ -87,6 +122,18 @@ class Assignment:
     def numel(self) -> int:
         """Number of elements."""
         return math.prod(self.shape)
+
+    @property
+    def is_scaled(self) -> bool:
+        """Whether a factor changes the values that the law gives."""
+        return self.factor != 1.0 or any(p.factor != 1.0 for p in self.part_factors)
+
+    @property
+    def scale(self) -> float:
+        """Root mean square of the factors over all elements: what multiplies the std of the law."""
+        covered = sum(p.numel for p in self.part_factors)
+        squares = sum(p.numel * p.factor**2 for p in self.part_factors) + max(self.numel - covered, 0)
+        return self.factor * math.sqrt(squares / max(self.numel, covered, 1))
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -101,6 +148,8 @@ class Assignment:
             "aliases": list(self.aliases),
             "warnings": list(self.warnings),
             "predicted_rms": list(self.predicted_rms),
+            "predicted_se": list(self.predicted_se),
+            "part_factors": [asdict(p) | {"box": [list(ends) for ends in p.box]} for p in self.part_factors],
             "zero_rows": list(self.zero_rows),
             "initializer": None if self.initializer is None else self.initializer.to_dict(),
             "layout": None if self.layout is None else self.layout.to_dict(),
@@ -110,6 +159,8 @@ class Assignment:
             del full["key"]
         if self.understood:
             del full["understood"]
+        if self.factor == 1.0:
+            del full["factor"]
         return {k: v for k, v in full.items() if k in _ALWAYS or v not in (None, "", [])}
 
     @classmethod
@@ -130,10 +181,30 @@ class Assignment:
             raise PlanError(str(error)) from error
 
 
+def _fits(box: tuple[tuple[int, int], ...], shape: tuple[int, ...]) -> bool:
+    return len(box) == len(shape) and all(0 <= ends[0] < ends[1] <= n for ends, n in zip(box, shape, strict=True))
+
+
 _ALWAYS = frozenset({"name", "role", "shape", "dtype", "action"})
-_READERS = {Initializer: law_from_dict, Layout: Layout.from_dict, Step: Step.from_dict}
+
+
+def _part_from_dict(data: Any) -> PartFactor:
+    made = PartFactor(**read_fields(PartFactor, data))
+    if any(len(ends) != 2 or not 0 <= ends[0] < ends[1] for ends in made.box):
+        raise PlanError(f"field 'box' must hold [first, after the last] for each axis; got {shown(data['box'])}")
+    if made.factor < 0.0:
+        raise PlanError(f"field 'factor' must not be negative; got {shown(made.factor)}")
+    return made
+
+
+_READERS = {
+    Initializer: law_from_dict,
+    Layout: Layout.from_dict,
+    Step: Step.from_dict,
+    PartFactor: _part_from_dict,
+}
 _NAMES = frozenset({"name", "aliases", "key", "through"})
-_POSITIVE = frozenset({"fan_in", "fan_out", "std", "predicted_rms"})
+_POSITIVE = frozenset({"fan_in", "fan_out", "factor", "std", "predicted_rms", "predicted_se"})
 _MOST_NUMBERS = 1 << 63  # a tensor holds no more
 
 

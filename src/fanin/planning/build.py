@@ -29,7 +29,7 @@ from fanin.streams import key as stream_key
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["plan"]
+__all__ = ["plan", "plan_and_live"]
 
 _Override = Initializer | str | None
 
@@ -85,6 +85,35 @@ def plan(
            1 torch.nn.Linear starts its weight from U(±1 / sqrt(4))
            2 torch.nn.Linear starts its bias from U(±1 / sqrt(4))
     """
+    made, _ = plan_and_live(
+        model,
+        inputs,
+        recipe=recipe,
+        seed=seed,
+        overrides=overrides,
+        only_uninitialised=only_uninitialised,
+        missing=missing,
+        frozen=frozen,
+        on_unknown=on_unknown,
+        **options,
+    )
+    return made
+
+
+def plan_and_live(
+    model: torch.nn.Module,
+    inputs: Any,
+    *,
+    recipe: str,
+    seed: int,
+    overrides: Mapping[str, _Override] | None = None,
+    only_uninitialised: bool = False,
+    missing: Sequence[str] = (),
+    frozen: Frozen = "keep",
+    on_unknown: Literal["raise", "keep"] = "raise",
+    **options: Any,
+) -> tuple[Plan, Live]:
+    """A plan as `plan` makes it, and the model as it was read for it, with its captured graph."""
     stream_key(seed, "")  # says what is wrong with a seed before any work is done
     if on_unknown not in ("raise", "keep"):
         raise ArgumentError(f"on_unknown must be 'raise' or 'keep'; got {on_unknown!r}")
@@ -122,7 +151,7 @@ def plan(
     first = (*lost_warnings(live.lost_buffers), *(frozen_warnings(whole, standing.frozen) if chosen.draws else ()))
     on_meta = {n for n in standing.empty if slots[n].tensor.device.type == "meta"}
     empty = empty_warnings(whole, standing.empty, on_meta)
-    return replace(whole, warnings=(*first, *empty, *answer.warnings, *plan_warnings(whole), *traces))
+    return replace(whole, warnings=(*first, *empty, *answer.warnings, *plan_warnings(whole), *traces)), live
 
 
 def _traces(live: Live) -> tuple[str, ...]:
@@ -137,7 +166,7 @@ def _traces_told(live: Live) -> Iterator[None]:
         yield
     except BaseException:
         for sentence in _traces(live):
-            warnings.warn(sentence, FaninWarning, stacklevel=4)
+            warnings.warn(sentence, FaninWarning, stacklevel=5)
         raise
 
 
@@ -199,9 +228,10 @@ def _chosen(
         return _overridden(wanted, live.tensors[name], seen, rows)
     choice = answer.choices.get(name)
     if name in live.kept and not reads:
-        predicted = () if choice is None else choice.predicted_rms
         stays = kept(live.tensors[name], seen, because=live.kept[name], zero_rows=rows)
-        return replace(stays, predicted_rms=predicted)
+        if choice is None:
+            return stays
+        return replace(stays, predicted_rms=choice.predicted_rms, predicted_se=choice.predicted_se)
     return choice
 
 
@@ -305,6 +335,7 @@ def _assignment(slot: Slot, choice: Choice, seen: Seen, shape: tuple[int, ...], 
         steps=choice.steps,
         warnings=choice.warnings,
         predicted_rms=choice.predicted_rms,
+        predicted_se=choice.predicted_se,
         understood=choice.understood,
     )
     exact = slot.behind is None or slot.behind.exact

@@ -22,7 +22,8 @@ from fanin.text.reading import assert_plain, decode_json, read_bytes, read_field
 
 __all__ = ["SCHEMA", "PlanData"]
 
-SCHEMA = "fanin-plan/1"
+SCHEMA = "fanin-plan/2"
+_READ = ("fanin-plan/1", SCHEMA)  # the first has no factors
 Self = TypeVar("Self", bound="PlanData")
 
 
@@ -122,9 +123,10 @@ class PlanData(Mapping[str, Assignment]):
         if not isinstance(data, Mapping):
             raise PlanError(f"a plan is a mapping; got {shown(data)}. Plans are written with plan.save(path).")
         _assert_plain(data)
-        if data.get("schema") != SCHEMA:
+        if data.get("schema") not in _READ:
             raise PlanError(
-                f"not a plan of schema {SCHEMA!r}: got {shown(data.get('schema'))}. Save it again with this fanin."
+                f"not a plan of schema {' or '.join(map(repr, _READ))}: got {shown(data.get('schema'))}. Save it again "
+                "with this fanin."
             )
         listed = data.get("assignments")
         if not isinstance(listed, list | tuple):

@@ -32,6 +32,8 @@ _COMPARED = (
     "role",
     "action",
     "initializer",
+    "factor",
+    "part_factors",
     "std",
     "layout",
     "key",

@@ -55,7 +55,14 @@ def _law_line(a: Assignment) -> str:
         return "none of its own: it follows from the parametrized tensor"
     if a.initializer is None:
         return "none: the tensor is kept as it is"
-    return clean(a.initializer) + ("  (read off the tensor, which is kept)" if a.action == "keep" else "")
+    return clean(a.initializer) + _factors(a) + ("  (read off the tensor, which is kept)" if a.action == "keep" else "")
+
+
+def _factors(a: Assignment) -> str:
+    """What the law is multiplied by, where it is."""
+    whole = f" x {big(a.factor, 4)}" if a.factor != 1.0 else ""
+    parts = ", ".join(f"{clean(p.name) or 'part'} x {big(p.factor, 4)}" for p in a.part_factors)
+    return whole + (f" ({parts})" if parts else "")
 
 
 def _wrapped(text: str, width: int, indent: str = "") -> list[str]:

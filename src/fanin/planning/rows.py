@@ -72,8 +72,9 @@ def law_words(a: Assignment) -> str:
     if a.action == "derive":
         return "derived"
     law = a.initializer
+    factor = f" × {a.scale:.3g}" if a.is_scaled else ""
     if law is None:
-        return "kept"
+        return "kept" + factor
     value = getattr(law, "value", None)
     words = type(law).__name__ if value is None else f"{type(law).__name__}({value:.4g})"
-    return f"{words} (kept)" if a.action == "keep" else words
+    return f"{words}{factor} (kept)" if a.action == "keep" else words + factor

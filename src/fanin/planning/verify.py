@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from fanin.errors import FillError, PlanError
 from fanin.model.parameters import Slot, slots_of
 from fanin.model.parametrized import Parametrized
+from fanin.planning.apply import drawn, scale_
 from fanin.planning.assignment import Assignment
 from fanin.recipes.reading.departures import Mismatch, departures
 from fanin.recipes.reading.numbers import exact_numbers
-from fanin.tensors.shards import local_part, whole_here
+from fanin.tensors.shards import is_sharded, local_part, whole_here
 from fanin.tensors.values import finite, readable
 from fanin.text.names import clean
 
@@ -21,9 +22,10 @@ if TYPE_CHECKING:
 
     from fanin.planning.data import PlanData
 
-__all__ = ["Mismatch", "Verification", "verify"]
+__all__ = ["Mismatch", "Verification", "is_as_drawn", "verify"]
 
 _BITS_LIMIT = 1 << 26  # elements; a larger tensor is drawn again only where the bits are asked for
+_SURE, _FAR = 4096, 0.2  # elements from which a std that is so far off (relative) cannot be chance
 _CLOSE = 0.01  # of a computed tensor's norm: spectral norm's vectors move with every forward pass in training
 
 
@@ -95,6 +97,25 @@ def verify(plan: PlanData, model: torch.nn.Module, *, z: float = 5.0, bits: bool
     )
 
 
+def is_as_drawn(plan: PlanData, a: Assignment, slot: Slot) -> bool:
+    """Whether a parameter holds the very values that a plan draws for it."""
+    if a.action != "draw" or a.shape != slot.shape or not readable(slot.tensor):
+        return False
+    now = slot.effective().detach()
+    if not finite(now) or not _has_std(now, a.std):
+        return False
+    case = _Case(plan, a, slot, a.name, 5.0, True)
+    return not _through(case, slot.behind) if slot.behind is not None else not _other_bits(case, now)
+
+
+def _has_std(tensor: torch.Tensor, std: float | None) -> bool:
+    """Whether a tensor may follow a law of this std, seen at a fraction of the cost of drawing it."""
+    if std is None or tensor.numel() < _SURE or is_sharded(tensor):
+        return True
+    size = float(strided(tensor).double().square().mean().sqrt())
+    return abs(size - std) <= _FAR * std
+
+
 # ---------------------------------------------------------------------- ties
 def _ties(plan: PlanData, a: Assignment, by_name: dict[str, Slot]) -> Iterator[Mismatch]:
     """Where the names of one tensor are not the names that the plan gives it."""
@@ -161,17 +182,27 @@ def _held(case: _Case) -> tuple[str, list[Mismatch]]:
             return "bits", []
         if case.bits:
             return "bits", case.differs("bits", "as drawn", other)
-    values = exact_numbers(tensor)
+    values = exact_numbers(_unscaled(tensor, a))
     law, rows = a.initializer, a.zero_rows
     return "law", list(departures(case.name, values, law, a.layout, slot.dtype, case.z, zero_rows=rows))
+
+
+def _unscaled(tensor: torch.Tensor, a: Assignment) -> torch.Tensor:
+    """The numbers before the factors of a plan, as its law says them; the tensor itself where there are none."""
+    if not a.is_scaled:
+        return tensor
+    import torch
+
+    own = tensor.to(torch.promote_types(tensor.dtype, torch.float32), copy=True)
+    inverse = [replace(p, factor=1.0 / p.factor) for p in a.part_factors if p.factor > 0.0]
+    scale_(own, replace(a, factor=1.0 / a.factor if a.factor > 0.0 else 1.0, part_factors=tuple(inverse)))
+    return own
 
 
 def _held_in_part(case: _Case, tensor: torch.Tensor) -> tuple[str, list[Mismatch]]:
     """A tensor that is spread over processes: the part that is here is compared with its part of the stream."""
     if case.a.action != "draw":
         return "not_checked", []
-    from fanin.planning.apply import drawn
-
     want, here = (local_part(t) for t in (drawn(case.plan, case.a, tensor), tensor))
     other = _unequal(want, here, signs=case.bits)
     return "bits", case.differs("bits", "as drawn", f"{other} of the part in this process") if other else []
@@ -179,8 +210,6 @@ def _held_in_part(case: _Case, tensor: torch.Tensor) -> tuple[str, list[Mismatch
 
 def _other_bits(case: _Case, tensor: torch.Tensor) -> str:
     """How a tensor's bits are not those of its stream; "" where they are."""
-    from fanin.planning.apply import drawn
-
     return _unequal(drawn(case.plan, case.a, tensor), tensor, signs=case.bits)
 
 
@@ -207,8 +236,6 @@ def _other_signs(one: torch.Tensor, two: torch.Tensor) -> torch.Tensor:
 def _through(case: _Case, behind: Parametrized) -> list[Mismatch]:
     """A parametrized tensor: its parts, and what is computed from them, must be what the drawn values make them."""
     import torch
-
-    from fanin.planning.apply import drawn
 
     now = behind.value()
     try:

@@ -35,6 +35,7 @@ class Choice:
         steps: the derivation.
         warnings: what the reader should know.
         predicted_rms: predicted root mean square of the map's output, one number per use.
+        predicted_se: standard error of the natural logarithm of each of these numbers.
         understood: False for a tensor that is kept because no rule could place it.
     """
 
@@ -47,6 +48,7 @@ class Choice:
     steps: tuple[Step, ...] = ()
     warnings: tuple[str, ...] = ()
     predicted_rms: tuple[float | None, ...] = ()
+    predicted_se: tuple[float | None, ...] = ()
     understood: bool = True
 
 

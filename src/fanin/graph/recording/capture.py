@@ -25,6 +25,7 @@ from fanin.memory import uncollected
 from fanin.model.calling import Call, call_arguments
 from fanin.model.eager import eager, open_functions
 from fanin.model.examples import example_calls, how_to_give_inputs
+from fanin.model.first_step import MORE_VALUES, set_first_step
 from fanin.model.nested import refuse_nested, refuse_nested_parameters
 from fanin.model.sharding import without_gathering
 from fanin.model.trees import map_tensors, named_tensors, tensors_in
@@ -176,7 +177,7 @@ def _next_attempt(attempt: _Attempt, error: Exception, mode: Mode, model: Any) -
         return None
     if attempt.training:
         return replace(attempt, training=False)
-    if attempt.norms_train and "Expected more than 1 value per channel" in message:
+    if attempt.norms_train and MORE_VALUES in message:
         return replace(attempt, norms_train=False)
     if not attempt.grad and "grad" in message:
         return replace(attempt, grad=True)
@@ -236,7 +237,7 @@ def _real_stand_in(tensor: Any, kind: str) -> Any:
 def _forward(model: Any, call: Call, attempt: _Attempt, recorder: Recorder) -> Graph:
     paths = {id(m): path for path, m in reversed(list(model.named_modules()))}
     named = list(model.named_parameters(remove_duplicate=False))  # as it is now: the forward may replace some
-    _set_flags(model, attempt)
+    set_first_step(model, norms_train=attempt.norms_train, others=not attempt.training)
     with ExitStack() as stack:
         stack.enter_context(torch.set_grad_enabled(attempt.grad))
         stack.enter_context(open_functions())
@@ -255,16 +256,6 @@ def _forward(model: Any, call: Call, attempt: _Attempt, recorder: Recorder) -> G
         stack.enter_context(recorder)
         result = model(*args, **kwargs)
     return _graph(model, recorder, named, result, "fake" if attempt.fake else "real")
-
-
-def _set_flags(model: Any, attempt: _Attempt) -> None:
-    norms = (torch.nn.modules.batchnorm._BatchNorm, torch.nn.modules.instancenorm._InstanceNorm)
-    for module in model.modules():
-        in_training = (
-            attempt.norms_train and isinstance(module, norms) and not isinstance(module, torch.nn.SyncBatchNorm)
-        )
-        if module.training != in_training and not (attempt.training and not isinstance(module, norms)):
-            module.training = in_training
 
 
 @contextmanager

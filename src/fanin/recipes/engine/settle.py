@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -163,6 +163,7 @@ def _all_reads(network: Network, found: MomentMap) -> dict[str, Read]:
 def _choice(network: Network, name: str, draft: Draft, sweep: _Sweep, found: MomentMap) -> Choice:
     role = network.roles.parameters[name]
     made = sweep.made[name]
+    rms, errors = _predicted(network, role, found)
     return Choice(
         law=made.law,
         action=draft.action,
@@ -172,7 +173,8 @@ def _choice(network: Network, name: str, draft: Draft, sweep: _Sweep, found: Mom
         reason=draft.reason,
         steps=_with_ends(role, made),
         warnings=draft.warnings,
-        predicted_rms=_predicted(network, role, found),
+        predicted_rms=rms,
+        predicted_se=errors,
     )
 
 
@@ -189,14 +191,20 @@ def _with_ends(role: ParameterRole, made: Made) -> tuple[Step, ...]:
     return steps
 
 
-def _predicted(network: Network, role: ParameterRole, found: MomentMap) -> tuple[float | None, ...]:
+_Numbers: TypeAlias = "tuple[float | None, ...]"
+
+
+def _predicted(network: Network, role: ParameterRole, found: MomentMap) -> tuple[_Numbers, _Numbers]:
+    """Root mean square of the output of each use, and the standard error of its logarithm."""
     if role.role not in ("weight", "embedding", "position", "rnn_ih"):
-        return ()
+        return (), ()
     if network.is_rescaled:  # spectral norm needs the largest singular value, which moments do not give
-        return (None,) * len(role.uses)
-    rms: list[float | None] = []
-    for use in role.uses:
-        known = found.tensors.get(network.graph.ops[use.op].output)
-        size = math.nan if known is None or known.moments is None else float(known.moments.rms)
-        rms.append(size if math.isfinite(size) else None)
-    return tuple(rms)
+        return (None,) * len(role.uses), (None,) * len(role.uses)
+    known = [found.tensors.get(network.graph.ops[use.op].output) for use in role.uses]
+    moments = [None if k is None else k.moments for k in known]
+    rms = tuple(None if m is None else _finite(m.rms) for m in moments)
+    return rms, tuple(None if m is None else _finite(m.log_rms_se) for m in moments)
+
+
+def _finite(number: float) -> float | None:
+    return float(number) if math.isfinite(number) else None
