@@ -12,6 +12,7 @@ from fanin._version import __version__
 
 if TYPE_CHECKING:
     from fanin import initializers
+    from fanin.calibration.calibrate import calibrate as calibrate
     from fanin.checking.check import check as check
     from fanin.checking.report import Report as Report
     from fanin.lab.compare import compare as compare
@@ -30,6 +31,7 @@ __all__ = [
     "Plan",
     "Report",
     "__version__",
+    "calibrate",
     "check",
     "compare",
     "fans",
@@ -46,6 +48,7 @@ _HOME: dict[str, str] = {
     "Layout": "fanin.layout",
     "Plan": "fanin.planning.plan",
     "Report": "fanin.checking.report",
+    "calibrate": "fanin.calibration.calibrate",
     "check": "fanin.checking.check",
     "compare": "fanin.lab.compare",
     "fans": "fanin.layout",

@@ -14,6 +14,7 @@ from collections.abc import Iterable
 
 __all__ = [
     "ArgumentError",
+    "CalibrationError",
     "CaptureError",
     "CheckFailedError",
     "CoverageError",
@@ -123,6 +124,10 @@ class PlanError(FaninError, ValueError):
 
 class CoverageError(PlanError):
     """Parameters that a recipe cannot place."""
+
+
+class CalibrationError(FaninError, ArithmeticError):
+    """A model whose outputs cannot be brought to their targets: an output holds NaN, or a weight cannot be reached."""
 
 
 class FillError(FaninError, RuntimeError):

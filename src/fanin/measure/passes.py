@@ -21,7 +21,7 @@ from fanin.measure.virtual_step import states_after_steps
 from fanin.model.calling import call
 from fanin.model.trees import named_tensors, tensors_in
 
-__all__ = ["Pass", "received", "run_pass", "states_after_virtual_steps"]
+__all__ = ["Pass", "batch_size", "received", "run_pass", "states_after_virtual_steps"]
 
 Gradients = dict[str, torch.Tensor | None]
 
@@ -78,7 +78,7 @@ def run_pass(task: MeasureTask) -> Pass:
 
 def _attempt(task: MeasureTask, *, inputs_need_grad: bool, accumulate: bool) -> Pass:
     leaves, inputs = fresh(task.inputs, inputs_need_grad)
-    recorder = PassRecorder(task.model, batch=_batch_size(inputs))
+    recorder = PassRecorder(task.model, batch=batch_size(inputs))
     for tensor in tensors_in(inputs):
         recorder.origins[tensor] = Origin(data=True, sites=(-1,))
     with torch.enable_grad():
@@ -130,7 +130,12 @@ def _kept(x: torch.Tensor | None) -> torch.Tensor | None:
     return None if x is None else x.detach()
 
 
-def _batch_size(inputs: Any) -> int | None:
+def batch_size(inputs: Any) -> int | None:
+    """Number of samples in a batch, by the first tensor that has axes; None if none has.
+
+    Raises:
+        ArgumentError: the batch is empty.
+    """
     first = next((t for t in tensors_in(inputs) if t.dim() > 0), None)
     if first is not None and first.shape[0] == 0:
         raise ArgumentError(f"the batch is empty: an input has shape {tuple(first.shape)}. Give at least two samples.")

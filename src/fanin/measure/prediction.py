@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from fanin.errors import FaninError
-from fanin.measure.record import NormRecord, Prediction, Site, TensorStats
+from fanin.measure.record import Cosine, NormRecord, Prediction, Site, TensorStats
 
 if TYPE_CHECKING:
     import torch
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from fanin.moments import JointMoments, MomentMap, Provenance
     from fanin.moments.frame import Defect, Direction
 
-__all__ = ["with_predictions"]
+__all__ = ["failing_assumption", "with_predictions"]
 
 # Poole et al. 2016 and, for gradients, Schoenholz et al. 2017; errors at this width: Hanin and Rolnick 2018.
 _FORWARD = "mean field (arXiv 1606.05340, 1803.01719)"
@@ -204,9 +204,22 @@ class _Doubts:
 
     def of(self, site: Site) -> str:
         """The assumption that fails at a site whatever the direction, "" if none is known to."""
-        if site.sample_cosine is not None and site.sample_cosine.between_share < _SHARED:
-            return "averages over units: samples are nearly equal, so that one draw of the weights decides"
-        return ""
+        return _of_equal_samples(site.sample_cosine)
+
+
+def failing_assumption(cosine: Cosine | None) -> str:
+    """The assumption of a prediction that fails where an output is far from it.
+
+    Args:
+        cosine: of the samples there.
+    """
+    return _of_equal_samples(cosine) or _ALIKE
+
+
+def _of_equal_samples(cosine: Cosine | None) -> str:
+    if cosine is not None and cosine.between_share < _SHARED:
+        return "averages over units: samples are nearly equal, so that one draw of the weights decides"
+    return ""
 
 
 def _doubts(sites: Sequence[Site]) -> _Doubts:

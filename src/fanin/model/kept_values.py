@@ -11,7 +11,15 @@ import torch
 
 from fanin.model.kept_objects import PutBack
 
-__all__ = ["is_generator_class", "keep_generator", "keep_memory", "keep_place", "keep_tensor", "keep_values_of_array", "same_bits"]
+__all__ = [
+    "is_generator_class",
+    "keep_generator",
+    "keep_memory",
+    "keep_place",
+    "keep_tensor",
+    "keep_values_of_array",
+    "same_bits",
+]
 
 
 # ---------------------------------------------------------------------- tensors

@@ -38,6 +38,7 @@ __all__ = [
     "canonical_name",
     "is_attribute",
     "is_inplace",
+    "unordered",
     "unordered_name",
 ]
 
@@ -102,7 +103,11 @@ def unordered_name(func: Any) -> str:
         >>> unordered_name(torch.Tensor.__rsub__), unordered_name(torch.Tensor.sub_)
         ('sub', 'sub')
     """
-    name = canonical_name(func)
+    return unordered(canonical_name(func))
+
+
+def unordered(name: str) -> str:
+    """The name of an operation from its canonical name, whichever of its two operands comes first."""
     return _MIRRORED.get(name, name)
 
 

@@ -27,7 +27,18 @@ if TYPE_CHECKING:
     from fanin.model.parametrized import Parametrized
     from fanin.planning.data import PlanData
 
-__all__ = ["Write", "apply_", "drawn", "kept_numbers", "scale_", "wide_like", "write_", "write_all", "writes_of"]
+__all__ = [
+    "Write",
+    "apply_",
+    "assert_fits",
+    "drawn",
+    "kept_numbers",
+    "scale_",
+    "wide_like",
+    "write_",
+    "write_all",
+    "writes_of",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,10 +175,23 @@ def writes_of(plan: PlanData, model: torch.nn.Module) -> list[Write]:
         except (FaninError, ValueError) as error:
             problems.append(f"{a.name}: {error}")
     problems += _overlaps(slots[w.assignment.name] for w in writes)
+    _refuse(plan, problems)
+    return writes
+
+
+def assert_fits(plan: PlanData, slots: dict[str, Slot]) -> None:
+    """Check that a plan is of the model with these parameters.
+
+    Raises:
+        PlanError: names, shapes or ties differ; every misfit is listed.
+    """
+    _refuse(plan, list(_misfits(plan, slots)))
+
+
+def _refuse(plan: PlanData, problems: Sequence[str]) -> None:
     if problems:
         shown = "\n  ".join(problems[:12]) + (f"\n  ... and {len(problems) - 12} more" if len(problems) > 12 else "")
         raise PlanError(f"this plan of {plan.model} does not fit the model; nothing was written:\n  {shown}")
-    return writes
 
 
 def _misfits(plan: PlanData, slots: dict[str, Slot]) -> Iterator[str]:

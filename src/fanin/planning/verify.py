@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from fanin.errors import FillError, PlanError
+from fanin.measure.sampling import strided
 from fanin.model.parameters import Slot, slots_of
 from fanin.model.parametrized import Parametrized
 from fanin.planning.apply import drawn, scale_

@@ -146,6 +146,7 @@ class Use:
         activation: the first activation downstream, if one is met.
         activations: all of them, where pieces of the output meet different ones.
         norm_after: name of the first norm between it and that event ("" if none).
+        normed: whether nothing but norms reads its output: its size is lost there.
         depth: maps on the longest path from an input, this one included.
         chain: names of what shapes the parameter before the operation ("weight_norm", "spectral_norm",
             "standardize", "transpose", ...).
@@ -165,6 +166,7 @@ class Use:
     activation: FoundActivation | None = None
     activations: tuple[FoundActivation, ...] = ()
     norm_after: str = ""
+    normed: bool = False
     depth: int = 0
     chain: tuple[str, ...] = ()
     padding: tuple[int, ...] | str = ()

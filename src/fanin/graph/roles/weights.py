@@ -22,7 +22,7 @@ from fanin.graph.roles.placement import branch_at, iterated, place_name
 from fanin.graph.roles.reparametrizations import chain_names
 from fanin.graph.roles.tags import tags
 from fanin.layout import Layout, fans
-from fanin.model.operations import MATRIX_PRODUCTS, VIEWS
+from fanin.model.operations import DROPOUT, MATRIX_PRODUCTS, VIEWS
 from fanin.model.roles import Role
 
 __all__ = ["gain_role", "weight_role"]
@@ -206,6 +206,7 @@ def _weight_use(analysis: Analysis, s: Sighting) -> Use:
         activation=activations[0] if activations else None,
         activations=tuple(dict.fromkeys(activations)),
         norm_after="" if norm is None else analysis.norms[norm].name,
+        normed=_only_norms_read(analysis, op.output),
         depth=analysis.depth[op.output],
         chain=chain_names(analysis, s.link.ops),
         padding=s.use.padding,
@@ -214,6 +215,27 @@ def _weight_use(analysis: Analysis, s: Sighting) -> Use:
         output_shape=graph.values[op.output].shape,
         branch=branch_at(analysis, op.index, events),
     )
+
+
+def _only_norms_read(analysis: Analysis, value: int) -> bool:
+    """Whether every way from a value leads into a norm before it meets another signal or leaves the model."""
+    todo, seen = [value], set[int]()
+    while todo:
+        v = todo.pop()
+        readers = [op for op in analysis.graph.consumers(v) if analysis.graph.is_live(op)]
+        if v in analysis.outputs or not readers or len(seen) > NEAR:
+            return False
+        seen.add(v)
+        for op in readers:
+            if op.index in analysis.inside_norm:
+                continue
+            if op.name not in VIEWS | _KEEPS_SCALE or len(analysis.signals(op)) != 1:
+                return False
+            todo += [out for out in op.outputs if out not in seen]
+    return True
+
+
+_KEEPS_SCALE = DROPOUT | {"add", "sub", "mul", "div"}
 
 
 def _feeds(analysis: Analysis, use: Contraction) -> tuple[str, ...]:

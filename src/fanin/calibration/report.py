@@ -1,0 +1,233 @@
+"""What a calibration found and did: one row a use of a weight, as data and as a table."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from fanin.calibration.judge import Status
+from fanin.planning.plan import Plan
+from fanin.text.ascii import to_ascii
+from fanin.text.columns import Column, columns
+from fanin.text.console import WIDTH, plain_text, standard_console
+from fanin.text.files import write_text
+from fanin.text.jsonable import jsonable
+from fanin.text.names import clean, one_line
+from fanin.text.numbers import MISSING, big, figures, share, standard_errors
+from fanin.text.paths import group_paths
+
+__all__ = ["REACHED", "Calibration", "Row"]
+
+SCHEMA = "fanin-calibration/1"
+REACHED: frozenset[Status] = frozenset({"corrected", "in tolerance", "clipped", "zero by plan"})
+_CHANGED: frozenset[Status] = frozenset({"corrected", "clipped"})
+_NEEDS_NOTHING: frozenset[Status] = frozenset({"norm behind", "not asked", "zero by plan", "never used"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One use of one part of a weight.
+
+    Attributes:
+        parameter: qualified name of the weight.
+        part: which of its parts ("attn_q", "[2, 0:64]"); empty for all of it.
+        use: path of the module that runs the operation, and the operation.
+        op: the operation.
+        before: size of the output without its bias, under corrected inputs and the weight as it was; None where it
+            could not be measured.
+        target: what that should be; None where unknown.
+        factor: what the weight is multiplied by; 1 where it stays.
+        after: size in a second forward pass, under the written weights; None where none was run.
+        z: ln(before / target) in standard errors; None where there is no target.
+        samples: number of samples that `before` is over.
+        status: what became of it.
+        reason: one sentence; empty where there is nothing to say.
+    """
+
+    parameter: str
+    part: str = ""
+    use: str = ""
+    op: str = ""
+    before: float | None = None
+    target: float | None = None
+    factor: float = 1.0
+    after: float | None = None
+    z: float | None = None
+    samples: int = 0
+    status: Status
+    reason: str = ""
+
+    @property
+    def name(self) -> str:
+        """The weight, and the part of it."""
+        return f"{self.parameter} {self.part}" if self.part else self.parameter
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Calibration:
+    """What `fanin.calibrate` found and did.
+
+    Attributes:
+        model: class name of the model.
+        rows: one a use of a weight, in the order of the forward pass; then the weights that have none.
+        plan: what the model holds now, with the factor of each weight; drawn weights are drawn anywhere without data.
+        forwards: how often the model was run.
+        tolerance: standard errors within which a weight stays as it is.
+        written: whether the model was changed.
+        warnings: what the reader should know.
+    """
+
+    model: str
+    rows: tuple[Row, ...]
+    plan: Plan = field(repr=False)
+    forwards: int
+    tolerance: float
+    written: bool
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def changed(self) -> tuple[str, ...]:
+        """The weights that were multiplied (or would be, of a dry run), each once."""
+        return tuple(dict.fromkeys(r.parameter for r in self.rows if r.factor != 1.0))
+
+    @property
+    def coverage(self) -> float:
+        """Share of the rows whose output can be brought to a target; 1 where there are none."""
+        return sum(r.status in REACHED for r in self.rows) / max(len(self.rows), 1) if self.rows else 1.0
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing was outside the tolerance: nothing was corrected, and nothing off its target stays."""
+        return not any(self._is_outside(r) for r in self.rows)
+
+    def _is_outside(self, row: Row) -> bool:
+        if row.status in _CHANGED or row.status == "constant":
+            return True
+        return row.status not in _NEEDS_NOTHING and row.z is not None and abs(row.z) > self.tolerance
+
+    def show(self) -> None:
+        """Print the table, the reasons and the counts."""
+        standard_console().print(self)
+
+    def __str__(self) -> str:
+        return plain_text(self).rstrip("\n")
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready form, without the plan."""
+        return {
+            "schema": SCHEMA,
+            "model": self.model,
+            "ok": self.ok,
+            "written": self.written,
+            "coverage": self.coverage,
+            "forwards": self.forwards,
+            "tolerance": self.tolerance,
+            "changed": list(self.changed),
+            "warnings": list(self.warnings),
+            "rows": [jsonable(r) for r in self.rows],
+        }
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the report as JSON; a file that exists is replaced only when the new one is complete.
+
+        Raises:
+            OutputError: the file cannot be written; an older file of that name is unchanged.
+        """
+        write_text(path, json.dumps(self.to_dict(), indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Header, table, reasons, counts."""
+        width = min(options.max_width, WIDTH)
+        write: _Write = to_ascii if options.ascii_only else str
+        lines = _lines(self.rows)
+        reasons = {r: n for n, r in enumerate(dict.fromkeys(line.reason for line in lines if line.reason), start=1)}
+        cells = [_cells(line, reasons) for line in lines]
+        parts = Group(
+            _header(self, write),
+            Text(),
+            columns("weight", _COLUMNS, cells, width=width, write=write),
+            Text(),
+            *_reasons(reasons, write),
+            *(Padding(Text(write(f"warning: {one_line(w)}"), style="yellow"), (0, 0, 0, 1)) for w in self.warnings),
+            Text(write(_counts(self))),
+        )
+        yield from console.render(parts, options.update(width=width, highlight=False))
+
+
+# ---------------------------------------------------------------------- drawing
+_Write = Callable[[str], str]
+_COLUMNS = (
+    Column(title="before", limit=8, side="right"),
+    Column(title="target", limit=8, side="right"),
+    Column(title="z", limit=6, side="right"),
+    Column(title="factor", limit=8, side="right"),
+    Column(title="after", limit=8, side="right"),
+    Column(title="status", limit=14),
+    Column(title="why", limit=3, side="right"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """Rows that say the same, as one line."""
+
+    name: str
+    row: Row
+
+    @property
+    def reason(self) -> str:
+        return self.row.reason
+
+
+def _lines(rows: Sequence[Row]) -> list[_Line]:
+    """One line for rows that differ in their names alone."""
+    same: dict[tuple[object, ...], list[Row]] = {}
+    for r in rows:
+        shown = tuple(figures(v) for v in (r.before, r.target, r.factor, r.after, r.z))
+        same.setdefault((r.part, r.status, r.reason, *shown), []).append(r)
+    found = []
+    for members in same.values():
+        names = list(dict.fromkeys(m.parameter for m in members))
+        part = f" {members[0].part}" if members[0].part else ""
+        found += [_Line(f"{group.pattern}{part}", members[0]) for group in group_paths(names)]
+    return found
+
+
+def _cells(line: _Line, reasons: dict[str, int]) -> tuple[str, ...]:
+    r = line.row
+    factor = MISSING if r.factor == 1.0 else figures(r.factor)
+    numbers = (figures(r.before), figures(r.target), standard_errors(r.z), factor, figures(r.after))
+    return (line.name, *numbers, r.status, str(reasons[r.reason]) if r.reason else "")
+
+
+def _header(found: Calibration, write: _Write) -> RenderableType:
+    head = Text.assemble(("calibration of ", "bold"))
+    head.append(write(clean(found.model)), style="bold cyan")
+    head.append(f"   forward passes {found.forwards}   tolerance {big(found.tolerance)} standard errors", style="dim")
+    return head
+
+
+def _reasons(reasons: dict[str, int], write: _Write) -> list[RenderableType]:
+    if not reasons:
+        return []
+    grid = Table.grid(padding=(0, 1))
+    grid.add_column(justify="right", style="dim", width=4)
+    grid.add_column()
+    for reason, number in reasons.items():
+        grid.add_row(Text(str(number)), Text(write(one_line(reason))))
+    return [grid, Text()]
+
+
+def _counts(found: Calibration) -> str:
+    counted = ", ".join(f"{n} {status}" for status, n in Counter(r.status for r in found.rows).items())
+    done = "" if found.written or not found.changed else "; nothing was written (dry run)"
+    return f"{len(found.rows)} uses: {counted or 'none'}; {share(found.coverage)} can be brought to a target{done}"

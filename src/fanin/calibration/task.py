@@ -1,0 +1,150 @@
+"""What is to be calibrated: the model read once, the plan, and what every weight is in it."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from fanin.calibration.judge import Rules
+from fanin.calibration.statistic import Statistic
+from fanin.calibration.subject import Subject, asked_names, subjects
+from fanin.calibration.target import TargetOption, Targets
+from fanin.errors import ArgumentError
+from fanin.graph.recording.capture import capture
+from fanin.graph.roles.label import roles
+from fanin.model.eager import eager_module
+from fanin.model.nested import refuse_nested
+from fanin.model.parameters import Slot, slots_of
+from fanin.model.standing import standing_of
+from fanin.model.trees import map_tensors, named_tensors, tensors_in
+from fanin.planning.apply import assert_fits
+from fanin.planning.build import plan_and_live
+from fanin.planning.data import PlanData
+from fanin.planning.plan import Plan
+
+__all__ = ["Task", "one_batch", "task_of"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """One calibration.
+
+    Attributes:
+        module: the model behind its wrappers.
+        inputs: one batch.
+        plan: where targets come from.
+        slots: the parameters.
+        subjects: those that are weights or may be, by first qualified name.
+        targets: what outputs should measure.
+        rules: what is corrected.
+        statistic: how outputs are measured.
+        seed: of random operations.
+        traces: what reading the model changed for good, in words.
+    """
+
+    module: torch.nn.Module
+    inputs: Any
+    plan: Plan
+    slots: Mapping[str, Slot]
+    subjects: Mapping[str, Subject]
+    targets: Targets
+    rules: Rules
+    statistic: Statistic
+    seed: int
+    traces: tuple[str, ...] = ()
+
+
+def task_of(
+    model: Any,
+    inputs: Any,
+    plan: Plan | None,
+    *,
+    target: TargetOption,
+    only: Iterable[str] | None,
+    statistic: Statistic,
+    rules: Rules,
+    batches: int,
+    seed: int,
+) -> Task:
+    """Read a model for calibration; nothing in it changes.
+
+    Raises:
+        FaninError: as `fanin.calibrate` says.
+    """
+    if plan is not None and not isinstance(plan, PlanData):
+        raise ArgumentError(f"plan must be a plan, as fanin.plan makes it or fanin.Plan.load reads it; got {plan!r}")
+    module = eager_module(model)
+    batch = one_batch(inputs, batches)
+    refuse_nested(tensors_in(batch), "an input")
+    slots = slots_of(model)
+    patterns = [] if only is None else [only] if isinstance(only, str) else list(only)
+    named = None if only is None else asked_names(slots, patterns)
+    by_target = asked_names(slots, target) if isinstance(target, Mapping) else None
+    if plan is None:
+        plan, live = plan_and_live(model, batch, recipe="auto", seed=seed, on_unknown="keep")
+        graph = live.graph
+    else:
+        assert_fits(plan, slots)
+        graph = capture(model, batch)
+    asked = named if by_target is None else by_target if named is None else named & by_target
+    protected = {
+        n: why
+        for n, why in standing_of(model, slots).keep.items()
+        if named is None or n not in named or not slots[n].tensor.requires_grad
+    }
+    return Task(
+        module=module,
+        inputs=batch,
+        plan=plan,
+        slots=slots,
+        subjects=subjects(slots, plan, roles(graph), asked=asked, protected=protected),
+        targets=Targets(plan=plan, wanted=target),
+        rules=rules,
+        statistic=statistic,
+        seed=seed,
+        traces=graph.traces,
+    )
+
+
+def one_batch(inputs: Any, most: int) -> Any:
+    """The inputs as one batch: of an iterator or a data loader, its first batches joined along their first axis.
+
+    Raises:
+        ArgumentError: there are no inputs, or the batches do not fit together.
+
+    Example:
+        >>> tuple(one_batch(iter([torch.zeros(2, 3), torch.zeros(4, 3)]), 4).shape)
+        (6, 3)
+    """
+    if inputs is None:
+        raise ArgumentError(
+            "inputs is missing: give a tensor, a tuple of positional arguments or a dict of keyword arguments"
+        )
+    if isinstance(inputs, torch.Tensor | tuple | list | Mapping) or not _is_loader(inputs):
+        return inputs
+    found = list(itertools.islice(iter(inputs), most))
+    if not found:
+        raise ArgumentError("inputs gave no batch; give an iterator or a data loader that holds at least one")
+    tables = [dict(named_tensors(batch)) for batch in found]
+    if len({tuple(t) for t in tables}) > 1:
+        raise ArgumentError("the batches of inputs do not have the same tensors; give one batch, or passes=1")
+    return map_tensors(found[0], lambda tensor, path: _joined(tensor, path, tables))
+
+
+def _is_loader(inputs: Any) -> bool:
+    return isinstance(inputs, Iterator | torch.utils.data.DataLoader)
+
+
+def _joined(tensor: torch.Tensor, path: str, tables: list[dict[str, torch.Tensor]]) -> torch.Tensor:
+    if len(tables) == 1 or not tensor.dim():
+        return tensor
+    try:
+        return torch.cat([t[path] for t in tables])
+    except RuntimeError as error:
+        raise ArgumentError(
+            f"the batches of inputs cannot be joined at {path or 'the input'}: {error}. Give one batch, or passes=1"
+        ) from error
