@@ -15,6 +15,7 @@ pytest_plugins = ["pytester"]
 ROOT = Path(__file__).parents[2]
 # name -> number of examples at least, so that none gets lost in a change of the fences
 PAGES = {
+    "docs/guide/calibrate.md": 5,
     "docs/guide/check.md": 6,
     "docs/guide/command-line.md": 1,
     "docs/guide/compare.md": 2,

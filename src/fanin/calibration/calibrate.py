@@ -52,8 +52,9 @@ def calibrate(
         target: "plan": the root mean square that the plan predicts there. "unit": 1 everywhere. A number. Or glob on
             names -> number, and all others are measured only.
         only: globs on names of weights to correct; all others are measured only.
-        statistic: "robust": the median over samples of the mean square of a sample, where there are 8 samples or more;
-            a few wild samples do not move it. "rms": root mean square of all numbers.
+        statistic: "rms": root mean square of all numbers. "robust": likewise, where the mean square of a sample counts
+            for at most 4 times the median over samples, so that a few wild samples do not move it; "rms" below 8
+            samples.
         tolerance: standard errors within which a weight keeps every bit, where ln(measured / target) has the larger of
             0.02 and what the plan predicts. 0 corrects everything.
         passes: how many batches of an iterator are joined; "auto": 4 at most.

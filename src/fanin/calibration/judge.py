@@ -135,5 +135,5 @@ def _remark(size: Size) -> str:
     if size.dead_share >= 0.5:
         said.append(f"{share(size.dead_share)} of its channels are zero; measured on the others")
     if size.heavy_tailed:
-        said.append(f"heavy-tailed here: the rms is {big(size.rms)}, the median over samples {big(size.value)}")
+        said.append(f"heavy-tailed here: the rms is {big(size.rms)}, and {big(size.value)} without wild samples")
     return "; ".join(said)

@@ -25,12 +25,17 @@ from fanin.text.names import clean, one_line
 from fanin.text.numbers import MISSING, big, figures, share, standard_errors
 from fanin.text.paths import group_paths
 
-__all__ = ["REACHED", "Calibration", "Row"]
+__all__ = ["Calibration", "Row", "is_reached"]
 
 SCHEMA = "fanin-calibration/1"
-REACHED: frozenset[Status] = frozenset({"corrected", "in tolerance", "clipped", "zero by plan"})
+_REACHED: frozenset[Status] = frozenset({"corrected", "in tolerance", "clipped", "zero by plan"})
 _CHANGED: frozenset[Status] = frozenset({"corrected", "clipped"})
 _NEEDS_NOTHING: frozenset[Status] = frozenset({"norm behind", "not asked", "zero by plan", "never used"})
+
+
+def is_reached(status: Status) -> bool:
+    """Whether an output can be brought to its target, or needs to be at none."""
+    return status in _REACHED or status in _NEEDS_NOTHING
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,8 +106,8 @@ class Calibration:
 
     @property
     def coverage(self) -> float:
-        """Share of the rows whose output can be brought to a target; 1 where there are none."""
-        return sum(r.status in REACHED for r in self.rows) / max(len(self.rows), 1) if self.rows else 1.0
+        """Share of the rows whose output can be brought to its target, or needs to be at none; 1 without rows."""
+        return sum(is_reached(r.status) for r in self.rows) / len(self.rows) if self.rows else 1.0
 
     @property
     def ok(self) -> bool:
@@ -230,4 +235,4 @@ def _reasons(reasons: dict[str, int], write: _Write) -> list[RenderableType]:
 def _counts(found: Calibration) -> str:
     counted = ", ".join(f"{n} {status}" for status, n in Counter(r.status for r in found.rows).items())
     done = "" if found.written or not found.changed else "; nothing was written (dry run)"
-    return f"{len(found.rows)} uses: {counted or 'none'}; {share(found.coverage)} can be brought to a target{done}"
+    return f"{len(found.rows)} uses: {counted or 'none'}; {share(found.coverage)} of them can be reached{done}"

@@ -12,7 +12,7 @@ from typing import TypeVar
 import torch
 
 from fanin.calibration.forward import CalibratingPass, Judge, Key, run_forward
-from fanin.calibration.report import REACHED, Calibration, Row
+from fanin.calibration.report import Calibration, Row, is_reached
 from fanin.calibration.rounds import Decider, Judgement, Measurer, Passed, solve
 from fanin.calibration.statistic import Size
 from fanin.calibration.subject import MAPS
@@ -35,7 +35,6 @@ __all__ = ["run"]
 T = TypeVar("T")
 J = TypeVar("J", bound=Judge)
 _OFF = 0.02  # ln(after / expected) from which the second pass disagrees with the first
-_NAMED = frozenset({"norm behind", "not asked", "never used"})  # left alone for a reason that no weight can change
 
 
 def run(task: Task, *, verify: bool, dry_run: bool, strict: bool, progress: bool) -> Calibration:
@@ -137,7 +136,7 @@ def _refuse_unreached(task: Task, done: Decider, strict: bool) -> None:
     if not strict:
         return
     rows = (*_rows(done.found, ()), *_named_rows(task, done))
-    lost = [f"{r.name} in {r.use or 'the model'}: {r.status}; {r.reason}" for r in rows if not _is_reached(r)]
+    lost = [f"{r.name} in {r.use or 'the model'}: {r.status}; {r.reason}" for r in rows if not is_reached(r.status)]
     if lost:
         more = f"\n  ... and {len(lost) - 12} more" if len(lost) > 12 else ""
         raise CalibrationError(
@@ -145,10 +144,6 @@ def _refuse_unreached(task: Task, done: Decider, strict: bool) -> None:
             + "\n  ".join(lost[:12])
             + f"{more}\nGive only= the weights that can, or strict=False."
         )
-
-
-def _is_reached(row: Row) -> bool:
-    return row.status in REACHED or row.status in _NAMED
 
 
 # ---------------------------------------------------------------------- rows

@@ -1,4 +1,4 @@
-"""The size of one output: root mean square, or a median over samples that a few wild samples cannot move."""
+"""The size of one output: root mean square of all numbers, or one that a few wild samples cannot move."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ __all__ = ["Size", "Statistic", "rms_of", "size_of"]
 Statistic = Literal["robust", "rms"]
 
 _PIECE = 1 << 17  # elements that are squared in float64 at a time
-_LEAST_SAMPLES = 8  # of a median
-_MANY = 70  # numbers a sample from which the median of Gaussian data is the mean to 1 %
-_HEAVY = 0.2  # relative difference between rms and median that is told
+_LEAST_SAMPLES = 8  # from which a median says what most samples are
+_MOST_TIMES = 4.0  # the median: what the mean square of one sample counts for at most
+_SIGMAS = 8.0  # or so many standard deviations of the mean square of few Gaussian numbers, where that is more
+_HEAVY = 0.2  # relative difference between the two statistics that is told
 _NOTHING = 1e-24  # energy of a channel, relative to the mean over channels, that counts as none
 
 
@@ -31,7 +32,7 @@ class Size:
         value: the statistic; of the live channels alone where half of them or more are constant.
         rms: root mean square of all numbers.
         samples: how many samples the statistic is over; 1 where it is not known which axis counts them.
-        robust: it is a median over samples.
+        robust: no sample counts for more than a few times the median.
         dead_share: share of channels that are zero everywhere.
     """
 
@@ -54,18 +55,19 @@ def size_of(x: torch.Tensor, *, batch: int | None, channel: int, statistic: Stat
         x: the output of an operation.
         batch: number of samples of the batch, None if unknown.
         channel: axis that counts units.
-        statistic: "robust": the median over samples of the mean square of a sample, where there are 8 samples or more;
-            "rms": over all numbers.
+        statistic: "rms": root mean square of all numbers. "robust": likewise, where the mean square of a sample counts
+            for at most 4 times the median over samples (more where a sample has few numbers); "rms" below 8 samples.
 
     Accuracy:
-        For Gaussian data the median of n numbers a sample is (1 - 2 / (9 n))^3 of the mean square (Wilson and Hilferty
-        1931), which is divided out below n = 70.
+        Data without wild samples have the same size in both statistics, which a median alone would not give: samples
+        may differ in size. The median of n Gaussian numbers a sample is (1 - 2 / (9 n))^3 of the mean square (Wilson
+        and Hilferty 1931), which is divided out.
 
     Example:
         >>> x = torch.ones(16, 100)
         >>> x[0] = 1000.0
-        >>> round(size_of(x, batch=16, channel=-1, statistic="robust").value, 3)
-        1.0
+        >>> round(size_of(x, batch=16, channel=-1, statistic="robust").value, 2)
+        1.09
         >>> round(size_of(x, batch=16, channel=-1, statistic="rms").value, 1)
         250.0
     """
@@ -82,7 +84,7 @@ def size_of(x: torch.Tensor, *, batch: int | None, channel: int, statistic: Stat
     live = 1.0 - dead if dead >= 0.5 else 1.0
     rms = math.sqrt(total / x.numel()) if x.numel() else 0.0
     robust = statistic == "robust" and samples is not None and len(by_sample) >= _LEAST_SAMPLES
-    square = _median(by_sample / numbers, numbers * live) if robust else 0.0
+    square = _without_wild(by_sample / numbers, numbers * live) if robust else 0.0
     square, robust = (square, robust) if square > 0.0 else (total / max(x.numel(), 1), False)  # most samples are zero
     return Size(
         value=math.sqrt(square / live) if live > 0.0 else 0.0,
@@ -123,6 +125,15 @@ def _dead(by_channel: Array) -> float:
     return float(np.mean(by_channel <= _NOTHING * by_channel.mean()))
 
 
-def _median(squares: Array, numbers: float) -> float:
-    middle = float(np.median(squares)) if np.isfinite(squares).all() else float(squares.sum())
-    return middle / (1.0 - 2.0 / (9.0 * numbers)) ** 3 if numbers < _MANY else middle
+def _without_wild(squares: Array, numbers: float) -> float:
+    """Mean over samples of their mean squares, none of them above a multiple of the median that chance does not reach.
+
+    Args:
+        squares: mean square of each sample.
+        numbers: how many numbers a sample has.
+    """
+    if not np.isfinite(squares).all():
+        return float(squares.mean())
+    middle = float(np.median(squares)) / (1.0 - 2.0 / (9.0 * max(numbers, 1.0))) ** 3
+    most = max(_MOST_TIMES, 1.0 + _SIGMAS * math.sqrt(2.0 / max(numbers, 1.0)))
+    return float(np.minimum(squares, most * middle).mean())

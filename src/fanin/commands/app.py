@@ -17,6 +17,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from fanin._version import __version__
+from fanin.commands.calibrate import calibrate
 from fanin.commands.check import check
 from fanin.commands.demo import demo
 from fanin.commands.diff import diff
@@ -71,7 +72,7 @@ def _interruptible(command: Callable[..., None]) -> Callable[..., None]:
     return run
 
 
-for _command in (check, plan, init, explain, diff, graph, theory, gain, lab, demo):
+for _command in (check, plan, init, calibrate, explain, diff, graph, theory, gain, lab, demo):
     app.command()(_interruptible(_command))
 
 

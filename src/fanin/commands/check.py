@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from fanin.checking.report import Report
 
-__all__ = ["ReportFormat", "check", "check_target", "named_optimizer"]
+__all__ = ["ReportFormat", "check", "check_target", "load_weights", "named_optimizer"]
 
 OptimizerName = Annotated[
     str | None,
@@ -155,14 +155,19 @@ def check_target(
                 f"{target!r} gave no inputs; return (model, inputs), or give their shape: --input 8,3,224,224"
             )
         if weights is not None:
-            _load_weights(loaded.model, weights)
+            load_weights(loaded.model, weights)
         return tuple(part for part in (loaded.model, loaded.inputs, loaded.targets, loaded.loss) if part is not None)
 
     with quiet(), _progress(f"checking {target}"):
         return check_model(make, target=target, **settings)
 
 
-def _load_weights(model: Any, path: Path) -> None:
+def load_weights(model: Any, path: Path) -> None:
+    """Load a .safetensors file into a model.
+
+    Raises:
+        TargetError: another ending, or weights that do not fit.
+    """
     if path.suffix != ".safetensors":
         raise TargetError(f"weights are read from .safetensors only (never unpickled); got {str(path)!r}")
     from safetensors import SafetensorError

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from fanin.planning.plan import Plan
 
-__all__ = ["assert_weights_file", "init", "write_weights"]
+__all__ = ["assert_weights_file", "init", "num_bytes", "save_weights", "write_weights"]
 
 
 def init(
@@ -91,20 +91,17 @@ def write_weights(plan: Plan, model: torch.nn.Module, out: Path) -> str:
         ArgumentError: the ending of the file is not .safetensors.
         OutputError: the file cannot be written; the old file is unchanged.
     """
-    from fanin.text.files import whole_file
-
-    assert_weights_file(out, _num_bytes(model))
+    assert_weights_file(out, num_bytes(model))
     if any(t.device.type == "meta" for t in (*model.parameters(), *model.buffers())):
         plan.materialize(model)
     else:
         plan.apply_(model, progress=True)
-    with whole_file(out) as place:
-        _save(model, place, out, note=f"recipe {plan.recipe}, seed {plan.seed}")
+    save_weights(model, out, note=f"recipe {plan.recipe}, seed {plan.seed}")
     drawn = sum(a.action == "draw" for a in plan.assignments.values())
     return f"{drawn} of {len(plan)} parameters drawn (recipe {plan.recipe}, seed {plan.seed}), written to {clean(out)}"
 
 
-def _num_bytes(model: torch.nn.Module) -> int:
+def num_bytes(model: torch.nn.Module) -> int:
     """Bytes of all tensors that are saved, those with several names once."""
     import torch
 
@@ -112,12 +109,20 @@ def _num_bytes(model: torch.nn.Module) -> int:
     return sum(t.numel() * t.element_size() for t in held.values())
 
 
-def _save(model: torch.nn.Module, place: Path, out: Path, *, note: str) -> None:
+def save_weights(model: torch.nn.Module, out: Path, *, note: str) -> None:
+    """Write a model's state as safetensors; the file appears only when it is complete.
+
+    Raises:
+        OutputError: the file cannot be written; the old file is unchanged.
+    """
     from safetensors import SafetensorError
     from safetensors.torch import save_model
 
+    from fanin.text.files import whole_file
+
     try:
-        save_model(model, str(place), metadata={"fanin": note})
+        with whole_file(out) as place:
+            save_model(model, str(place), metadata={"fanin": note})
     except (SafetensorError, RuntimeError, ValueError, TypeError) as error:
         raise OutputError(
             f"'{clean(out)}' cannot be written: {clean(error)}. The old file is unchanged. Look for room on the disk, "

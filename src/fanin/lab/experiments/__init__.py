@@ -23,6 +23,7 @@ EXPERIMENTS: dict[str, tuple[str, str]] = {
     "pretraining": ("pretraining", "RBM and autoencoder pre-training against random starts at equal cost"),
     "distance": ("distance", "how far weights travel from init to trained, by init scale"),
     "magic-number": ("magic_number", "final loss against one factor on every weight's std"),
+    "calibrate": ("calibrate", "one forward pass brings a dead default start to life, and leaves auto as it is"),
     "isometry": ("isometry", "100 to 1000 tanh layers: orthogonal against Gaussian at criticality"),
 }
 
