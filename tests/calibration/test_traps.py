@@ -29,7 +29,9 @@ def missed(trap, model, x, found):
         for key, sizes in trap.products(model, x).items():
             ratios = [size / target for size, target in zip(sizes, targets[key], strict=True)]
             ratios = [math.exp(sum(map(math.log, ratios)) / len(ratios))] if key[0] in trap.reused else ratios
-            off |= {key: r for r in ratios if abs(r - 1.0) > trap.accuracy}
+            furthest = max(ratios, key=lambda r: abs(r - 1.0))
+            if abs(furthest - 1.0) > trap.accuracy:
+                off[key] = furthest
     return off
 
 

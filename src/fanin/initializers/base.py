@@ -60,11 +60,13 @@ class Initializer(abc.ABC):
         breaks_symmetry: False where two units of a layer could start identical, and so would stay identical under
             training. Such a law is meant for biases, norm scales, output weights or maps whose input already differs.
         uncorrelated_inputs: False where the incoming weights of one unit depend on each other.
+        copies: how many units one draw makes: mirrored units come in pairs, so n of them vary as n / 2 do.
     """
 
     __slots__ = ()
     breaks_symmetry: ClassVar[bool] = True
     uncorrelated_inputs: ClassVar[bool] = True
+    copies: ClassVar[int] = 1
 
     # ------------------------------------------------------------------ what a law defines
     @abc.abstractmethod

@@ -101,6 +101,11 @@ class MirroredOrthogonal(Initializer):
         if not isinstance(self.inputs_per_unit, int) or self.inputs_per_unit < 1:
             raise ArgumentError(f"inputs_per_unit is a whole number >= 1; got {self.inputs_per_unit!r}")
 
+    @property
+    def copies(self) -> int:  # type: ignore[override]
+        """Two where the units are mirrored, one where the inputs alone are."""
+        return 1 if self.side == "input" else 2
+
     # ------------------------------------------------------------------ sizes
     def _parts(self, size: int, side: str, per_unit: int) -> _Parts:
         """How an axis of that size is divided; all of it in A where this side is not mirrored."""

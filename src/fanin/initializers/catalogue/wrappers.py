@@ -55,6 +55,11 @@ class Scaled(Initializer):
         """As the law's."""
         return self.law.uncorrelated_inputs
 
+    @property
+    def copies(self) -> int:  # type: ignore[override]
+        """As the law's."""
+        return self.law.copies
+
     def moments(self, shape: Sequence[int], layout: Layout | None = None) -> EntryMoments:
         """Mean times factor, variance times factor^2."""
         m = self.law.moments(shape, layout)

@@ -163,7 +163,8 @@ def _all_reads(network: Network, found: MomentMap) -> dict[str, Read]:
 def _choice(network: Network, name: str, draft: Draft, sweep: _Sweep, found: MomentMap) -> Choice:
     role = network.roles.parameters[name]
     made = sweep.made[name]
-    rms, errors = _predicted(network, role, found)
+    copies = 1 if made.law is None else made.law.copies
+    rms, errors = _predicted(network, role, found, copies)
     return Choice(
         law=made.law,
         action=draft.action,
@@ -194,8 +195,11 @@ def _with_ends(role: ParameterRole, made: Made) -> tuple[Step, ...]:
 _Numbers: TypeAlias = "tuple[float | None, ...]"
 
 
-def _predicted(network: Network, role: ParameterRole, found: MomentMap) -> tuple[_Numbers, _Numbers]:
-    """Root mean square of the output of each use, and the standard error of its logarithm."""
+def _predicted(network: Network, role: ParameterRole, found: MomentMap, copies: int) -> tuple[_Numbers, _Numbers]:
+    """Root mean square of the output of each use, and the standard error of its logarithm.
+
+    The error that moments give is of independent units; `copies` of them that are one draw vary together.
+    """
     if role.role not in ("weight", "embedding", "position", "rnn_ih"):
         return (), ()
     if network.is_rescaled:  # spectral norm needs the largest singular value, which moments do not give
@@ -203,7 +207,7 @@ def _predicted(network: Network, role: ParameterRole, found: MomentMap) -> tuple
     known = [found.tensors.get(network.graph.ops[use.op].output) for use in role.uses]
     moments = [None if k is None else k.moments for k in known]
     rms = tuple(None if m is None else _finite(m.rms) for m in moments)
-    return rms, tuple(None if m is None else _finite(m.log_rms_se) for m in moments)
+    return rms, tuple(None if m is None else _finite(m.log_rms_se * math.sqrt(copies)) for m in moments)
 
 
 def _finite(number: float) -> float | None:
