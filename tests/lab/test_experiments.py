@@ -50,6 +50,16 @@ def claim_one_third(n):
         assert ratio["backward"] == pytest.approx(1, abs=0.1)
 
 
+def claim_calibrate(n):
+    default, repaired, auto, again = n["starts"].values()
+    assert default["final_loss"] > 2.2, "dead: the loss of a guess is ln 10 = 2.30"
+    assert max(repaired["final_losses"]) <= 0.5
+    assert auto["final_loss"] <= repaired["final_loss"], "a repair, not a gain over a planned start"
+    assert not any(again["changed"])
+    assert again["final_losses"] == auto["final_losses"]
+    assert default["rms"][-1] < 0.1 < 0.5 < min(repaired["rms"])
+
+
 def claim_symmetry(n):
     zeros, constant, plain, zero_head = n["starts"].values()
     for equal in (zeros, constant):
