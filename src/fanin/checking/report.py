@@ -34,7 +34,7 @@ class Report:
     __slots__ = ("result",)
 
     def __init__(self, result: CheckResult) -> None:
-        self.result = result
+        self.result: CheckResult = result
 
     @property
     def ok(self) -> bool:

@@ -33,7 +33,7 @@ from fanin.text.names import clean
 
 __all__ = ["app", "main"]
 
-app = typer.Typer(
+app: typer.Typer = typer.Typer(
     name="fanin",
     no_args_is_help=True,
     add_completion=False,

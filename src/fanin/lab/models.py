@@ -98,9 +98,9 @@ class SmallResNet(nn.Module):
 
     def __init__(self, blocks: int, *, channels: int = 16, classes: int = 10, batch_norm: bool = True) -> None:
         super().__init__()
-        self.stem = nn.Conv2d(1, channels, 3, padding=1)
-        self.blocks = nn.Sequential(*[_Residual(channels, batch_norm=batch_norm) for _ in range(blocks)])
-        self.head = nn.Linear(channels, classes)
+        self.stem: nn.Conv2d = nn.Conv2d(1, channels, 3, padding=1)
+        self.blocks: nn.Sequential = nn.Sequential(*[_Residual(channels, batch_norm=batch_norm) for _ in range(blocks)])
+        self.head: nn.Linear = nn.Linear(channels, classes)
 
     def forward(self, x: Tensor) -> Tensor:
         """Class scores of images of shape (n, 1, h, w)."""

@@ -74,20 +74,20 @@ class PassRecorder(TorchFunctionMode):
     def __init__(self, model: torch.nn.Module, *, batch: int | None) -> None:
         super().__init__()
         self.batch = batch
-        self.origins = Origins()
-        self.frames = ModuleFrames(model)
-        self.sites = Sites()
+        self.origins: Origins = Origins()
+        self.frames: ModuleFrames = ModuleFrames(model)
+        self.sites: Sites = Sites()
         self.found: dict[str, list[Any]] = {}
         self.used: set[str] = set()
         self.gates: set[str] = set()
-        self.products = Products()
+        self.products: Products = Products()
         self.seen: dict[str, Seen] = {}
         self._parameters = dict(model.named_parameters())
         self.escaped: set[int] = set()
         self.first_nonfinite: tuple[str, str] | None = None
-        self.num_operations = 0
+        self.num_operations: int = 0
         self.born: list[weakref.ref[torch.Tensor]] = []
-        self.reads_older_graph = False
+        self.reads_older_graph: bool = False
         self._without_grad = False  # a weighted operation ran under no_grad: checkpointing may run it again
         self._replaying = False
         for name, parameter in model.named_parameters():

@@ -29,7 +29,7 @@ class ExitCalls:
     """
 
     def __init__(self) -> None:
-        self.num_held = 0
+        self.num_held: int = 0
         self._num_let_through = 0
         self._count, self._register = atexit._ncallbacks(), atexit.register
         self._thread = threading.current_thread()

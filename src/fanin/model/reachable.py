@@ -71,9 +71,9 @@ class Reachable:
         self.things: list[Any] = []
         self.holders: list[int] = []
         self.namespaces: dict[int, tuple[dict[str, Any], set[str]]] = {}
-        self.ended_early = False
+        self.ended_early: bool = False
         self.stored: set[str] = set()
-        self.stores_any_name = False
+        self.stores_any_name: bool = False
         self._index: dict[int, int] = {}
         self._readers: dict[type, Callable[[Any], Iterable[Any]]] = {}
         self._used: set[str] = set()

@@ -31,7 +31,7 @@ class Roughness:
     __slots__ = ("from_q",)
 
     def __init__(self) -> None:
-        self.from_q = math.inf
+        self.from_q: float = math.inf
 
     def found(self, q: float) -> None:
         """Quadrature gave up at this variance: wider Gaussians see more of the same, a little narrower ones nearly."""

@@ -35,7 +35,7 @@ class Constants:
     """
 
     def __init__(self) -> None:
-        self.left = _MOST
+        self.left: int = _MOST
 
     def stand_in(self, tensor: Any) -> Any | None:
         """A copy to compute with of a tensor that the model holds as a plain attribute; None where it must be fake.

@@ -118,10 +118,10 @@ class Recorder(TorchFunctionMode):
             constants: runs for real what depends on constants alone, where the rest runs on fake tensors.
         """
         super().__init__()
-        self.tape = Tape()
+        self.tape: Tape = Tape()
         self.scope: tuple[tuple[str, int], ...] = (("", 0),)
-        self.in_flight = 0
-        self.gaps = 0
+        self.in_flight: int = 0
+        self.gaps: int = 0
         self.failed_in: str | None = None
         self.fake_mode: Any = None
         self._make_stand_in, self._owned, self._rescue, self._constants = stand_in, owned, rescue, constants

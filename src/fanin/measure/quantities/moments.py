@@ -28,7 +28,9 @@ class Packed:
     __slots__ = ("numel", "sample", "sizes")
 
     def __init__(self, numel: int, sizes: torch.Tensor, sample: torch.Tensor) -> None:
-        self.numel, self.sizes, self.sample = numel, sizes, sample
+        self.numel: int = numel
+        self.sizes: torch.Tensor = sizes
+        self.sample: torch.Tensor = sample
 
 
 def pack(x: torch.Tensor) -> Packed | TensorStats | None:
