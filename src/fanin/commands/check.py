@@ -64,8 +64,12 @@ def check(
     baseline: Annotated[
         Path | None, typer.Option(help="A report saved as JSON, whose findings are not shown again.")
     ] = None,
-    form: Annotated[ReportFormat, typer.Option("--format", help="How to print.")] = "terminal",
-    out: Annotated[Path | None, typer.Option(help="Write to this file; its ending gives the format.")] = None,
+    form: Annotated[
+        ReportFormat | None, typer.Option("--format", help="How to print; terminal, and nothing with --out.")
+    ] = None,
+    out: Annotated[
+        list[Path] | None, typer.Option(help="Write to this file; its ending gives the format. May be repeated.")
+    ] = None,
 ) -> None:
     """Report what is wrong with a model's first step, and the fix.
 
@@ -74,7 +78,9 @@ def check(
     """
     from fanin import report as reports
 
-    reports.assert_output(form, out)
+    files = out or []
+    for path in (None, *files):
+        reports.assert_output(form or "terminal", path)
     found = check_target(
         target,
         input_shape=input_shape,
@@ -90,12 +96,12 @@ def check(
         config=config,
         baseline=baseline,
     )
-    if out is not None:
-        typer.echo(f"wrote {clean(found.save(out))}", err=True)
-    elif form == "terminal":
-        found.show()
-    else:
+    for path in files:
+        typer.echo(f"wrote {clean(found.save(path))}", err=True)
+    if form not in (None, "terminal"):
         typer.echo(reports.render(found.result, form))
+    elif form == "terminal" or not files:
+        found.show()
     if not found.ok:
         raise typer.Exit(1)
 
