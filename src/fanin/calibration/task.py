@@ -25,6 +25,7 @@ from fanin.planning.apply import assert_fits
 from fanin.planning.build import plan_and_live
 from fanin.planning.data import PlanData
 from fanin.planning.plan import Plan
+from fanin.planning.predicted import with_predictions
 
 __all__ = ["Task", "one_batch", "task_of"]
 
@@ -90,6 +91,8 @@ def task_of(
     else:
         assert_fits(plan, slots)
         graph = capture(model, batch)
+    found = roles(graph)
+    plan = with_predictions(plan, graph, found, slots)
     asked = named if by_target is None else by_target if named is None else named & by_target
     protected = {
         n: why
@@ -101,7 +104,7 @@ def task_of(
         inputs=batch,
         plan=plan,
         slots=slots,
-        subjects=subjects(slots, plan, roles(graph), asked=asked, protected=protected),
+        subjects=subjects(slots, plan, found, asked=asked, protected=protected),
         targets=Targets(plan=plan, wanted=target),
         rules=rules,
         statistic=statistic,

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from fanin.graph.ir import Op, Parameter
+from fanin.graph.ir import Graph, Op, Parameter
 from fanin.graph.roles.data import ParameterRole
 from fanin.moments.propagate import MomentMap, propagate
 from fanin.moments.weights import WeightMoments
@@ -19,7 +19,7 @@ from fanin.recipes.engine.network import Network
 from fanin.recipes.step import Step
 from fanin.streams import key as stream_key
 
-__all__ = ["Settled", "settle"]
+__all__ = ["Settled", "predicted_sizes", "settle"]
 
 _UNIT = 2e-3
 _MOST = 1 << 20  # entries that are drawn to predict what the unlike parts of a parameter give
@@ -196,15 +196,23 @@ _Numbers: TypeAlias = "tuple[float | None, ...]"
 
 
 def _predicted(network: Network, role: ParameterRole, found: MomentMap, copies: int) -> tuple[_Numbers, _Numbers]:
-    """Root mean square of the output of each use, and the standard error of its logarithm.
-
-    The error that moments give is of independent units; `copies` of them that are one draw vary together.
-    """
     if role.role not in ("weight", "embedding", "position", "rnn_ih"):
         return (), ()
     if network.is_rescaled:  # spectral norm needs the largest singular value, which moments do not give
         return (None,) * len(role.uses), (None,) * len(role.uses)
-    known = [found.tensors.get(network.graph.ops[use.op].output) for use in role.uses]
+    return predicted_sizes(network.graph, role, found, copies)
+
+
+def predicted_sizes(graph: Graph, role: ParameterRole, found: MomentMap, copies: int) -> tuple[_Numbers, _Numbers]:
+    """Root mean square of the output of each use, and the standard error of its logarithm; None where unknown.
+
+    Args:
+        graph: the captured forward pass.
+        role: of the parameter.
+        found: moments of every tensor.
+        copies: units that are one draw and vary together; the error that moments give is of independent units.
+    """
+    known = [found.tensors.get(graph.ops[use.op].output) for use in role.uses]
     moments = [None if k is None else k.moments for k in known]
     rms = tuple(None if m is None else _finite(m.rms) for m in moments)
     return rms, tuple(None if m is None else _finite(m.log_rms_se * math.sqrt(copies)) for m in moments)
