@@ -39,9 +39,9 @@ def test_terminal_snapshots(name):
 
 @pytest.mark.parametrize("name", SAMPLES)
 @pytest.mark.parametrize("width", [60, 80, 100, 200])
-def test_no_line_is_wider_than_asked_nor_than_100_columns(name, width):
+def test_no_line_is_wider_than_asked_nor_than_160_columns(name, width):
     lines = to_text(SAMPLES[name](), width=width).splitlines()
-    assert max(cell_len(line) for line in lines) <= min(width, 100)
+    assert max(cell_len(line) for line in lines) <= min(width, 160)
 
 
 def test_hostile_names_reach_the_terminal_as_text_in_colour_too():

@@ -61,11 +61,15 @@ class Report:
         """One sentence: healthy, or how many findings of which severity."""
         return self.result.verdict
 
-    def show(self) -> None:
-        """Print the report."""
+    def show(self, *, verbose: bool = False) -> None:
+        """Print the report.
+
+        Args:
+            verbose: also name each rule that did not run, with the reason.
+        """
         from fanin.report import terminal
 
-        terminal.show(self.result)
+        terminal.show(self.result, verbose=verbose)
 
     def save(self, path: str | Path) -> Path:
         """Write the report; the suffix gives the format (.html, .json, .sarif, .xml for JUnit, .md, .txt).

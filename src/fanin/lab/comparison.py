@@ -11,7 +11,8 @@ from fanin.text.files import write_figure, write_text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-    from rich.table import Table
+
+    from fanin.lab.tables import ComparisonTable
 
 __all__ = ["Comparison"]
 
@@ -28,17 +29,17 @@ class Comparison(ComparisonData):
 
     __slots__ = ()
 
-    def table(self) -> Table:
-        """The verdicts as a rich table."""
-        from fanin.lab.tables import comparison_table
+    def table(self) -> ComparisonTable:
+        """The verdicts as a table that rich can print."""
+        from fanin.lab.tables import ComparisonTable
 
-        return comparison_table(self)
+        return ComparisonTable(self)
 
     def show(self) -> None:
         """Print the table."""
-        from rich.console import Console
+        from fanin.text.console import standard_console
 
-        Console().print(self.table())
+        standard_console().print(self.table())
 
     def figure(self) -> Figure:
         """Loss over steps at each init's best learning rate, and final loss over the learning rate."""

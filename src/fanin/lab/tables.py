@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from rich.table import Table
+from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
 
-from fanin.text.names import clean
+from fanin.text.ascii import to_ascii
+from fanin.text.columns import Column, columns
 
 if TYPE_CHECKING:
     from fanin.lab.verdicts import ComparisonData, Verdict
 
-__all__ = ["comparison_table", "number"]
+__all__ = ["ComparisonTable", "number"]
 
 
 def number(value: float | None, spec: str = ".3f") -> str:
@@ -32,32 +36,47 @@ def _reached(value: float | None, spec: str) -> str:
     return "-" if value is None else "never" if math.isinf(value) else format(value, spec)
 
 
-def _row(v: Verdict, *, first: bool, target: bool) -> list[str | Text]:
-    loss = number(v.final_loss) + ("" if math.isnan(v.final_loss_std) else f" ± {v.final_loss_std:.3f}")
-    against = "(compared with)" if first else number(v.difference, "+.3f")
-    row: list[str | Text] = [Text(clean(v.init)), f"{v.lr:g}", number(v.initial_loss), loss, number(v.score), against]
-    row.append("" if first or v.p_value is None else f"{v.p_value:.2g}")
-    if target:
-        row += [_reached(v.steps_to_target, ".0f"), _reached(v.seconds_to_target, ".1f")]
-    return [*row, f"{v.diverged}/{v.num_runs}"]
+def _cells(v: Verdict, columns: Sequence[str], *, first: bool) -> list[str]:
+    spread = "" if math.isnan(v.final_loss_std) else f" ± {v.final_loss_std:.3f}"
+    cells = {
+        "start": v.init,
+        "task": v.task,
+        "best lr": f"{v.lr:g}",
+        "first loss": number(v.initial_loss),
+        "final loss": number(v.final_loss) + spread,
+        "held-out": number(v.score),
+        "difference": "(compared with)" if first else number(v.difference, "+.3f"),
+        "p": "" if first or v.p_value is None else f"{v.p_value:.2g}",
+        "steps": _reached(v.steps_to_target, ".0f"),
+        "seconds": _reached(v.seconds_to_target, ".1f"),
+        "diverged": f"{v.diverged}/{v.num_runs}",
+    }
+    return [cells[name] for name in columns]
 
 
-def comparison_table(result: ComparisonData) -> Table:
-    """Every init at its best learning rate, best first; one block a task."""
-    table = Table(title="Each start at its own best learning rate", title_justify="left", header_style="bold")
-    table.add_column("start")
-    for name in ("best lr", "first loss", "final loss", "held-out", "difference", "p"):
-        table.add_column(name, justify="right")
-    if result.target is not None:
-        table.add_column(f"steps to {result.target:g}", justify="right")
-        table.add_column("seconds", justify="right")
-    table.add_column("diverged", justify="right")
-    many = len(result.tasks) > 1
-    last = None
-    for verdict in result.verdicts:
-        if many and verdict.task != last:
-            table.add_section()
-            table.add_row(Text(clean(verdict.task), style="bold"))
-            last = verdict.task
-        table.add_row(*_row(verdict, first=verdict.init == result.inits[0], target=result.target is not None))
-    return table
+_RANKS = MappingProxyType({"best lr": 2, "first loss": 5, "held-out": 3, "seconds": 6, "diverged": 4, "p": 1})
+
+
+@dataclass(frozen=True, slots=True)
+class ComparisonTable:
+    """Every start at its best learning rate, best first.
+
+    Attributes:
+        result: of `fanin.compare`.
+    """
+
+    result: ComparisonData
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """A title, the table, what its columns leave open."""
+        target = self.result.target
+        tasks = ["task"] if len(self.result.tasks) > 1 else []
+        timed = [] if target is None else ["steps", "seconds"]
+        names = [*tasks, "best lr", "first loss", "final loss", "held-out", "difference", "p", *timed, "diverged"]
+        heads = [Column(title=n, side="left" if n == "task" else "right", rank=_RANKS.get(n, 0)) for n in names]
+        cells = [_cells(v, ["start", *names], first=v.init == self.result.inits[0]) for v in self.result.verdicts]
+        yield Text("Each start at its own best learning rate", style="bold")
+        write: Callable[[str], str] = to_ascii if options.ascii_only else str
+        yield columns("start", heads, cells, width=options.max_width, write=write)
+        if target is not None:
+            yield Text(f"steps, seconds: until the loss was {target:g}", style="dim")

@@ -41,7 +41,7 @@ _COMPARED = (
     "through",
     "zero_rows",
 )
-_COLUMNS = (Column(title="field", limit=14), Column(title="left", limit=28), Column(title="right", limit=28))
+_COLUMNS = (Column(title="field"), Column(title="left", least=16), Column(title="right", least=16))
 _CLOSE = 1e-12  # relative; two stds that differ by less are the same number written twice
 
 

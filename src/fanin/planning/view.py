@@ -1,16 +1,16 @@
-"""A plan as a table: parameters that repeat over blocks on one line, each reason once below.
+"""A plan as a table: parameters that repeat over blocks on one line, with the reason of each beside it.
 
 The same table in a terminal, through a pipe and by `print`: in colour only where a terminal shows it.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.padding import Padding
-from rich.table import Table
 from rich.text import Text
 
 from fanin.planning.data import PlanData
@@ -18,19 +18,19 @@ from fanin.planning.rows import PlanRow, rows
 from fanin.planning.trial_line import trial_line
 from fanin.text.ascii import to_ascii
 from fanin.text.columns import Column, columns
-from fanin.text.console import WIDTH, plain_text
-from fanin.text.names import clean, one_line, shorten
+from fanin.text.console import WIDEST, WIDTH, plain_text
+from fanin.text.names import clean, one_line
 from fanin.text.numbers import count, figures, sizes
 
 __all__ = ["PlanView", "plan_text"]
 
 _Write = Callable[[str], str]
+_WHY = Column(title="why", least=18, style="dim")
 _COLUMNS = (
-    Column(title="shape", limit=16),
-    Column(title="role", limit=17),
-    Column(title="initializer", limit=22),
-    Column(title="std", limit=8, side="right"),
-    Column(title="why", limit=4, side="right"),
+    Column(title="shape", rank=2),
+    Column(title="role", rank=3),
+    Column(title="initializer"),
+    Column(title="std", side="right"),
 )
 
 
@@ -41,11 +41,11 @@ def plan_text(plan: PlanData, *, width: int = WIDTH) -> str:
 
 @dataclass(frozen=True, slots=True)
 class PlanView:
-    """A plan that rich can print, at most 100 columns wide.
+    """A plan that rich can print.
 
     Attributes:
         plan: what to show.
-        why: print the reasons below the table.
+        why: give the reason of each row in words beside it. A reason that later rows share gets a number there.
 
     Example:
         >>> import fanin, torch
@@ -54,10 +54,10 @@ class PlanView:
         >>> Console(width=100, color_system=None).print(PlanView(plan, why=False))
         plan for Linear  recipe torch   seed 0   parameters 2   numbers 7,850
         <BLANKLINE>
-        parameter   shape    role     initializer      std   why
-        ────────────────────────────────────────────────────────
-        weight      10×784   weight   Uniform       0.0206     1
-        bias        10       bias     Uniform       0.0206     2
+        parameter  shape   role    initializer     std
+        ──────────────────────────────────────────────
+        weight     10×784  weight  Uniform      0.0206
+        bias       10      bias    Uniform      0.0206
         <BLANKLINE>
     """
 
@@ -65,18 +65,19 @@ class PlanView:
     why: bool = True
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        """Header, table, reasons, warnings."""
-        width = min(options.max_width, WIDTH)
+        """Header, table with reasons, warnings."""
+        width = min(options.max_width, WIDEST)
         write: _Write = to_ascii if options.ascii_only else str
         table = rows(self.plan)
-        reasons = {row.reason: number for number, row in enumerate({r.reason: r for r in table}.values(), start=1)}
-        cells = [_cells(row, reasons) for row in table]
+        cells = [_cells(row) for row in table]
+        if self.why:
+            cells = [(*row, why) for row, why in zip(cells, reasons_beside(table), strict=True)]
+        shown = (*_COLUMNS, _WHY) if self.why else _COLUMNS
         parts = Group(
             _header(self.plan, write),
             Text(),
-            columns("parameter", _COLUMNS, cells, width=width, write=write),
+            columns("parameter", shown, cells, width=width, write=write),
             Text(),
-            *(_reasons(reasons, write) if self.why else ()),
             *_warnings(self.plan.warnings, write),
             *_trial(self.plan, write),
         )
@@ -85,7 +86,7 @@ class PlanView:
 
 def _header(plan: PlanData, write: _Write) -> RenderableType:
     line = Text.assemble(("plan for ", "bold"))
-    line.append(write(shorten(clean(plan.model), 48)), style="bold cyan")
+    line.append(write(clean(plan.model)), style="bold cyan")
     numbers = sum(a.numel for a in plan.assignments.values())
     facts = (("recipe", plan.recipe), ("seed", str(plan.seed)), ("parameters", count(len(plan))))
     gap = "  "
@@ -95,20 +96,27 @@ def _header(plan: PlanData, write: _Write) -> RenderableType:
     return line
 
 
-def _cells(row: PlanRow, reasons: Mapping[str, int]) -> tuple[str, ...]:
-    std = "" if row.std is None else figures(row.std)
-    return (row.pattern, sizes(row.shape), row.role, row.law, std, str(reasons[row.reason]))
+def _cells(row: PlanRow) -> tuple[str, ...]:
+    return (row.pattern, sizes(row.shape), row.role, row.law, "" if row.std is None else figures(row.std))
 
 
-def _reasons(reasons: Mapping[str, int], write: _Write) -> list[RenderableType]:
-    if not reasons:
-        return []
-    grid = Table.grid(padding=(0, 1))
-    grid.add_column(justify="right", style="dim", width=4)
-    grid.add_column()
-    for reason, number in reasons.items():
-        grid.add_row(Text(str(number)), Text(write(one_line(reason) or "no reason given")))
-    return [grid]
+def reasons_beside(table: Sequence[PlanRow]) -> list[str]:
+    """The reason of each row; one that several rows share in full at the first, with a number that the others name."""
+    times = Counter(row.reason for row in table)
+    numbers = {reason: place for place, reason in enumerate((r for r in times if times[r] > 1), start=1)}
+    told: set[str] = set()
+    made = []
+    for reason in (row.reason for row in table):
+        words = one_line(reason) or "no reason given"
+        made.append(
+            words
+            if reason not in numbers
+            else f"as ({numbers[reason]})"
+            if reason in told
+            else f"({numbers[reason]}) {words}"
+        )
+        told.add(reason)
+    return made
 
 
 def _warnings(warnings: Sequence[str], write: _Write) -> list[RenderableType]:

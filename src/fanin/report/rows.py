@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from fanin.measure.record import ParameterRecord, Site, TensorStats
 from fanin.rules.finding import SEVERITIES, Finding, NotRun
 from fanin.rules.result import CheckResult, Header
-from fanin.text.names import clean, one_line, shorten
+from fanin.text.names import clean, one_line
 from fanin.text.numbers import big, count, figures, seconds
 from fanin.text.paths import group_paths
 
@@ -178,7 +178,7 @@ def activation_of(site: Site, sites: Sequence[Site], hops: int = 2) -> Site | No
 
 
 def where(finding: Finding, width: int | None = None) -> str:
-    """The paths of a finding as one line: patterns with their exact indices, the first ones where there are many."""
+    """The paths of a finding as one line: patterns with their exact indices, whole; about `width` columns of them."""
     return _together(finding.paths or (finding.pattern,), width)
 
 
@@ -190,9 +190,9 @@ def _together(paths: Sequence[str], width: int | None) -> str:
     for place, name in enumerate(written[1:], start=1):
         rest = len(written) - place
         if len(line) + len(name) + 12 > width:
-            return f"{shorten(line, max(width - 10, 10))} and {rest} more"
+            return f"{line} and {rest} more"
         line += ", " + name
-    return shorten(line, width)
+    return line
 
 
 def limit_of(finding: Finding) -> str:
@@ -225,7 +225,7 @@ def header_facts(header: Header) -> tuple[tuple[str, str], ...]:
     facts = [
         ("parameters", count(header.num_parameters) + (f" ({count(trainable)} frozen)" if trainable else "")),
         ("modules", count(header.num_modules)),
-        ("batch", shorten(clean(header.batch), 60)),
+        ("batch", clean(header.batch)),
         ("dtype", clean(header.dtype)),
         ("device", clean(header.device)),
         ("mode", "train" if header.training else "eval"),

@@ -8,11 +8,12 @@ from types import MappingProxyType
 
 from rich import box
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+from rich.constrain import Constrain
 from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
-from fanin.measure.record import Prediction, Site
+from fanin.measure.record import ParameterRecord, Prediction, Site
 from fanin.report.rows import (
     activation_of,
     codes_by_site,
@@ -32,8 +33,9 @@ from fanin.report.rows import (
 from fanin.rules.finding import Finding
 from fanin.rules.result import CheckResult
 from fanin.text.ascii import to_ascii
-from fanin.text.console import WIDTH, plain_text, standard_console
-from fanin.text.names import clean, one_line, sentence, shorten
+from fanin.text.columns import Column, columns
+from fanin.text.console import WIDEST, WIDTH, plain_text, standard_console
+from fanin.text.names import clean, one_line, sentence
 from fanin.text.numbers import MISSING, figures, share, standard_errors
 from fanin.text.spacing import evenly
 from fanin.text.sparkline import sparkline
@@ -45,14 +47,16 @@ _STYLES = MappingProxyType({"error": "bold red", "warning": "bold yellow", "note
 _Write = Callable[[str], str]
 
 
-def to_text(result: CheckResult, *, width: int = WIDTH, max_layers: int | None = 24) -> str:
+def to_text(result: CheckResult, *, width: int = WIDTH, max_layers: int | None = 24, verbose: bool = False) -> str:
     """The report as plain text: no colour, no control characters, at most `width` columns."""
-    return plain_text(TerminalReport(result, max_layers=max_layers), width=width)
+    return plain_text(TerminalReport(result, max_layers=max_layers, verbose=verbose), width=width)
 
 
-def show(result: CheckResult, *, console: Console | None = None, max_layers: int | None = 24) -> None:
+def show(
+    result: CheckResult, *, console: Console | None = None, max_layers: int | None = 24, verbose: bool = False
+) -> None:
     """Print the report: in colour on a terminal, plain through a pipe; NO_COLOR, FORCE_COLOR and COLUMNS work."""
-    (console or standard_console()).print(TerminalReport(result, max_layers=max_layers))
+    (console or standard_console()).print(TerminalReport(result, max_layers=max_layers, verbose=verbose))
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +67,7 @@ class _Indented:
     left: int = 2
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        inner = options.update(width=max(options.max_width - self.left, 1))
+        inner = options.update(width=max(min(options.max_width, WIDTH) - self.left, 1))
         for line in console.render_lines(self.content, inner, pad=False):
             yield Segment(" " * self.left)
             yield from line
@@ -77,33 +81,37 @@ class TerminalReport:
     Attributes:
         result: what to show.
         max_layers: rows of the layer table (layers with findings first, then evenly spaced); None for all.
+        verbose: name each rule that did not run, with the reason; a count otherwise.
     """
 
     result: CheckResult
     max_layers: int | None = 24
+    verbose: bool = False
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """The parts, one under the other."""
         width = min(options.max_width, WIDTH)
+        widest = min(options.max_width, WIDEST)
         write: _Write = to_ascii if options.ascii_only else str
-        parts = Group(
+        parts: tuple[RenderableType, ...] = (
             _header(self.result, width, write),
             Text(),
             *_depth(self.result, width, options.ascii_only),
             *_findings(self.result, width, write),
-            *_layers(self.result, self.max_layers, width, write),
+            *_layers(self.result, self.max_layers, width, widest, write),
             *_trial(self.result, write),
-            *_verdict(self.result, write),
+            *_verdict(self.result, self.verbose, write),
         )
-        yield from console.render(parts, options.update(width=width, highlight=False))
+        prose = (Constrain(part, width) if isinstance(part, Text) else part for part in parts)
+        yield from console.render(Group(*prose), options.update(width=widest, highlight=False))
 
 
 def _header(result: CheckResult, width: int, write: _Write) -> RenderableType:
     header = result.header
     line = Text.assemble(("fanin check  ", "bold"))
-    line.append(write(shorten(clean(header.model_class), 48)), style="bold cyan")
+    line.append(write(clean(header.model_class)), style="bold cyan")
     if header.target:
-        line.append("  " + write(shorten(clean(header.target), 32)), style="dim")
+        line.append("  " + write(clean(header.target)), style="dim")
     return Group(line, *_facts(header_facts(header), width, write))
 
 
@@ -148,7 +156,9 @@ def _depth_line(
         far = [p.z for p in expected if p is not None]
         if far:
             line.append(f"  z {standard_errors(min(far))} to {standard_errors(max(far))}", style="dim")
-        line.append(f"  {len(values)} layer{'s' * (len(values) != 1)}", style="dim")
+        layers = f"  {len(values)} layer{'s' * (len(values) != 1)}"
+        if line.cell_len + len(layers) <= width:
+            line.append(layers, style="dim")
     return line
 
 
@@ -194,7 +204,7 @@ def _consequence(finding: Finding, width: int, write: _Write) -> RenderableType:
     return line
 
 
-def _layers(result: CheckResult, limit: int | None, width: int, write: _Write) -> Iterator[RenderableType]:
+def _layers(result: CheckResult, limit: int | None, width: int, widest: int, write: _Write) -> Iterator[RenderableType]:
     sites = result.measurements.weight_sites()
     if not sites:
         return
@@ -202,28 +212,18 @@ def _layers(result: CheckResult, limit: int | None, width: int, write: _Write) -
     names = names_of(sites)
     shown = evenly(len(sites), limit if limit is not None else len(sites), keep=codes)
     parameters = parameters_by_site(sites, result.measurements.parameters)
-    rows = {p: _Row(sites[p], activation_of(sites[p], result.measurements.sites)) for p in shown}
-    columns = [c for c in _COLUMNS if any(c.value(row) is not None for row in rows.values())]
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False, show_edge=False, header_style="dim")
-    table.add_column(Text("layer"), no_wrap=True)
-    for column in columns:
-        table.add_column(Text(write(column.title)), justify="right", no_wrap=True)
-    ratios = any(p.grad_over_weight is not None for p in parameters.values())
-    if ratios:
-        table.add_column(Text("grad/weight"), justify="right", no_wrap=True)
-    if codes:
-        table.add_column(Text("found"), no_wrap=True)
-    room = width - 11 * (len(columns) + ratios) - (12 if codes else 0)
-    for place in shown:
-        name = write(shorten(names[place], max(room, 16)))
-        cells = [Text(name), *(Text(write(c.show(rows[place]))) for c in columns)]
-        if ratios:
-            cells.append(Text(write(figures(ratio_of(parameters.get(place)), 2))))
-        if codes:
-            found = list(dict.fromkeys(map(clean, codes.get(place, ()))))
-            cells.append(Text(" ".join(found[:3]) + (" .." if len(found) > 3 else ""), style="yellow"))
-        table.add_row(*cells)
-    yield table
+    rows = {p: _Row(sites[p], activation_of(sites[p], result.measurements.sites), parameters.get(p)) for p in shown}
+    measured = [c for c in _COLUMNS if any(c.value(row) is not None for row in rows.values())]
+    found = [_FOUND] if codes else []
+    cells = [
+        (
+            names[place],
+            *(c.show(row) for c in measured),
+            *(" ".join(dict.fromkeys(map(clean, codes.get(place, ())))) for _ in found),
+        )
+        for place, row in rows.items()
+    ]
+    yield columns("layer", [*(c.head for c in measured), *found], cells, width=widest, write=write)
     for part in departures(sites):
         words = (
             f"{part.what}: measured and predicted values differ at {part.where}, by up to {abs(part.z):.0f} standard "
@@ -241,6 +241,7 @@ def _layers(result: CheckResult, limit: int | None, width: int, write: _Write) -
 class _Row:
     site: Site
     activation: Site | None
+    weight: ParameterRecord | None
 
     @property
     def dead_share(self) -> float | None:
@@ -251,8 +252,13 @@ class _Row:
 @dataclass(frozen=True, slots=True)
 class _Column:
     title: str
+    rank: int
     value: Callable[[_Row], float | None]
     format: Callable[[float | None], str] = figures
+
+    @property
+    def head(self) -> Column:
+        return Column(title=self.title, side="right", rank=self.rank)
 
     def show(self, row: _Row) -> str:
         value = self.value(row)
@@ -261,15 +267,15 @@ class _Column:
 
 # Expected sizes are in the page and in Markdown; here z, their distance from the measured ones in standard errors.
 _COLUMNS = (
-    _Column("rms", lambda r: size_of(r.site.forward)),
-    _Column("z", lambda r: r.site.predicted.z if r.site.predicted else None, standard_errors),
-    _Column("grad rms", lambda r: size_of(r.site.backward)),
-    _Column("z", lambda r: r.site.predicted_backward.z if r.site.predicted_backward else None, standard_errors),
-    _Column(
-        "dead", lambda r: r.activation.activity.dead_share if r.activation and r.activation.activity else None, share
-    ),
-    _Column("1 − cos", lambda r: r.site.sample_cosine.one_minus_mean if r.site.sample_cosine else None),
+    _Column("rms", 0, lambda r: size_of(r.site.forward)),
+    _Column("z", 2, lambda r: r.site.predicted.z if r.site.predicted else None, standard_errors),
+    _Column("grad rms", 0, lambda r: size_of(r.site.backward)),
+    _Column("grad z", 3, lambda r: r.site.predicted_backward.z if r.site.predicted_backward else None, standard_errors),
+    _Column("dead", 4, lambda r: r.dead_share, share),
+    _Column("1 − cos", 5, lambda r: r.site.sample_cosine.one_minus_mean if r.site.sample_cosine else None),
+    _Column("grad/weight", 6, lambda r: ratio_of(r.weight), lambda value: figures(value, 2)),
 )
+_FOUND = Column(title="found", rank=1, least=5, style="yellow")  # a code is five columns wide at most
 
 
 def _trial(result: CheckResult, write: _Write) -> Iterator[RenderableType]:
@@ -286,8 +292,16 @@ def _trial(result: CheckResult, write: _Write) -> Iterator[RenderableType]:
     yield Text()
 
 
-def _verdict(result: CheckResult, write: _Write) -> Iterator[RenderableType]:
-    for reason, rules in not_run_by_reason(result.not_run):
+def _rules(number: int) -> str:
+    return f"{number} rule{'s' * (number != 1)}"
+
+
+def _verdict(result: CheckResult, verbose: bool, write: _Write) -> Iterator[RenderableType]:
+    if result.not_run and not verbose:
+        yield Text(
+            f"not run: {_rules(len(result.not_run))} (-v or show(verbose=True) says which, and why)", style="dim"
+        )
+    for reason, rules in not_run_by_reason(result.not_run) if verbose else ():
         names = ", ".join(f"{clean(rule.code)} {clean(rule.name)}" for rule in rules)
         yield Text(write(f"not run: {names}: {one_line(reason)}"), style="dim")
     for what in ("prediction", "prediction of some operations", "prediction of gradients"):

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
-from rich import box
-from rich.console import Console, ConsoleOptions, RenderResult
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.table import Table
 from rich.text import Text
 
 from fanin.text.ascii import to_ascii
+from fanin.text.columns import Column, columns
 from fanin.text.names import one_line
 from fanin.text.numbers import figures, fixed
 from fanin.text.sparkline import sparkline
@@ -70,20 +70,11 @@ class GainTable:
         if options.max_width < _WIDE:
             yield from (_gain_block(row, write) for row in self.rows)
         else:
-            yield _gain_table(self.rows, write)
+            heads = [Column(title=heading, side="right") for _, heading in _GAIN_COLUMNS]
+            cells = [(one_line(r.name), *(fixed(getattr(r, field)) for field, _ in _GAIN_COLUMNS)) for r in self.rows]
+            yield columns("activation", heads, cells, width=options.max_width, write=write)
         note = f"z ~ N(0, {self.rows[0].q:g}); std of the weights = gain / sqrt(fan). χ₁ and C(0) at the forward gain."
         yield Text(write(note), style="dim")
-
-
-def _gain_table(rows: Sequence[GainRow], write: _Write) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, title="Gains", title_justify="left", pad_edge=False)
-    table.add_column("activation", no_wrap=True)
-    for _, heading in _GAIN_COLUMNS:
-        table.add_column(Text(write(heading)), justify="right", no_wrap=True)
-    for row in rows:
-        numbers = (write(fixed(getattr(row, field))) for field, _ in _GAIN_COLUMNS)
-        table.add_row(Text(write(one_line(row.name))), *numbers)
-    return table
 
 
 def _gain_block(row: GainRow, write: _Write) -> Table:
@@ -108,21 +99,27 @@ class CurveTables:
         """Three tables."""
         write = _writer(options)
         for heading, field, note in _CURVES:
-            yield _curve_table(self.curves, f"{heading} ({note}); at layer", field, write, options.ascii_only)
+            yield _curve_table(self.curves, f"{heading} ({note}); at layer", field, write, options)
 
 
-def _curve_table(curves: Sequence[SignalCurves], title: str, field: str, write: _Write, plain: bool) -> Table:
+def _curve_table(
+    curves: Sequence[SignalCurves], title: str, field: str, write: _Write, options: ConsoleOptions
+) -> RenderableType:
     places = _places(len(curves[0].q))
-    table = Table(box=box.SIMPLE_HEAD, title=Text(write(title)), title_justify="left", pad_edge=False)
-    table.add_column("law", no_wrap=True)
-    table.add_column("over depth", no_wrap=True)
-    for place in places:
-        table.add_column(f"{place + 1}", justify="right", no_wrap=True)
-    for curve in curves:
-        values = getattr(curve, field)
-        shape = Text(sparkline(values.tolist(), _SPARK, plain=plain))
-        table.add_row(Text(write(one_line(curve.name))), shape, *(write(figures(float(values[p]))) for p in places))
-    return table
+    last = len(places) - 1
+    heads = [
+        Column(title="over depth", rank=1),
+        *(Column(title=f"{p + 1}", side="right", rank=2 if 0 < i < last else 0) for i, p in enumerate(places)),
+    ]
+    cells = [
+        (
+            one_line(curve.name),
+            sparkline(getattr(curve, field).tolist(), _SPARK, plain=options.ascii_only),
+            *(figures(float(getattr(curve, field)[p])) for p in places),
+        )
+        for curve in curves
+    ]
+    return Group(Text(write(title)), columns("law", heads, cells, width=options.max_width, write=write), Text())
 
 
 def _places(depth: int) -> list[int]:
@@ -164,6 +161,9 @@ class KeptTable:
 
 def _lines(rows: Sequence[tuple[str, str, str]], write: _Write) -> Table:
     table = Table(box=None, show_header=False, pad_edge=False)
+    for column in ("name", "value"):
+        table.add_column(column, no_wrap=True)
+    table.add_column("meaning")
     for name, value, meaning in rows:
         table.add_row(Text(write(f"  {name}")), Text(write(value)), Text(write(meaning), style="dim"))
     return table
@@ -192,8 +192,8 @@ def _scale_lines(scales: DepthScales) -> tuple[tuple[str, str, str], ...]:
 def _point_lines(point: CriticalPoint | None) -> tuple[tuple[str, str, str], ...]:
     if point is None:
         return ()
-    found = f"σ_w² = {fixed(point.sigma_w2)}, q* = {fixed(point.q_star)}"
-    return (("critical", found, "" if point.stable else "not stable: q moves away from it"),)
+    unstable = "" if point.stable else "; not stable: q moves away from it"
+    return (("critical", f"σ_w² = {fixed(point.sigma_w2)}", f"q* = {fixed(point.q_star)}{unstable}"),)
 
 
 @dataclass(frozen=True, slots=True)

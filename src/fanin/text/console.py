@@ -7,9 +7,10 @@ import os
 
 from rich.console import Console, RenderableType
 
-__all__ = ["WIDTH", "plain_text", "standard_console"]
+__all__ = ["WIDEST", "WIDTH", "plain_text", "standard_console"]
 
-WIDTH = 100
+WIDTH = 100  # of prose, and of a pipe
+WIDEST = 160  # of a table, where the terminal has the room
 
 
 def standard_console() -> Console:

@@ -5,12 +5,14 @@ A name is split at its dots; a part of digits alone is an index. Names that diff
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import product
 
-__all__ = ["PathGroup", "group_paths", "sections"]
+__all__ = ["PathGroup", "block_of", "group_paths", "parts_of", "sections"]
 
+_BETWEEN = re.compile(r"(?<!\.)\.(?!\.)")  # a dot alone: those of a range come in twos
 _Indices = tuple[int, ...]
 _Template = tuple[str | None, ...]
 
@@ -67,7 +69,7 @@ def sections(paths: Sequence[str], limit: int = 40) -> tuple[tuple[str, int, int
         >>> sections(["stem", "blocks.0.fc1", "blocks.0.fc2", "blocks.1.fc1", "head"])
         (('stem', 0, 1), ('blocks.0', 1, 3), ('blocks.1', 3, 4), ('head', 4, 5))
     """
-    runs = _runs([_block(path) for path in paths])
+    runs = _runs([block_of(path) for path in paths])
     return runs if len(runs) <= limit else _runs([path.split(".")[0] for path in paths])
 
 
@@ -136,10 +138,26 @@ def _run_text(first: int, last: int, step: int) -> str:
     return f"{first}..{last}" if step == 1 else f"{first}..{last}..{step}"
 
 
-def _block(path: str) -> str:
-    parts = path.split(".")
+def parts_of(pattern: str) -> list[str]:
+    """The parts of a path or a pattern between its dots; the dots of a range are none of them.
+
+    Example:
+        >>> parts_of("blocks.{0..11}.fc")
+        ['blocks', '{0..11}', 'fc']
+    """
+    return _BETWEEN.split(pattern)
+
+
+def block_of(path: str) -> str:
+    """The path, or the pattern, up to its first index; the first part alone where there is no index.
+
+    Example:
+        >>> block_of("blocks.3.mlp.fc"), block_of("blocks.{0..11}.mlp.fc"), block_of("encoder.norm")
+        ('blocks.3', 'blocks.{0..11}', 'encoder')
+    """
+    parts = parts_of(path)
     for place, part in enumerate(parts):
-        if _is_index(part):
+        if _is_index(part) or part.startswith("{"):
             return ".".join(parts[: place + 1])
     return parts[0]
 
