@@ -171,13 +171,13 @@ class Calibration:
 # ---------------------------------------------------------------------- drawing
 _Write = Callable[[str], str]
 _COLUMNS = (
-    Column(title="before", limit=8, side="right"),
-    Column(title="target", limit=8, side="right"),
-    Column(title="z", limit=6, side="right"),
-    Column(title="factor", limit=8, side="right"),
-    Column(title="after", limit=8, side="right"),
-    Column(title="status", limit=14),
-    Column(title="why", limit=3, side="right"),
+    Column(title="before", side="right"),
+    Column(title="target", side="right", rank=1),
+    Column(title="z", side="right", rank=2),
+    Column(title="factor", side="right"),
+    Column(title="after", side="right"),
+    Column(title="status"),
+    Column(title="why", side="right"),
 )
 
 
