@@ -117,10 +117,17 @@ def _item(entry: str) -> str:
 
 # ---------------------------------------------------------------------- commands
 def commands() -> Mapping[str, Any]:
-    """Name -> command, in the order of ``fanin --help``."""
-    group: Any = typer.main.get_command(app)  # typer has a copy of click of its own, so no class of click is named here
-    found: Mapping[str, Any] = group.commands
-    return found
+    """Name -> command, in the order of ``fanin --help``; the commands of a group as "group command"."""
+    whole: Any = typer.main.get_command(app)  # typer has a copy of click of its own, so no class of click is named here
+    return dict(_flat(whole.commands, ""))
+
+
+def _flat(found: Mapping[str, Any], before: str) -> Iterator[tuple[str, Any]]:
+    for name, command in found.items():
+        if hasattr(command, "commands"):
+            yield from _flat(command.commands, f"{before}{name} ")
+        else:
+            yield f"{before}{name}", command
 
 
 def with_commands(text: str) -> str:

@@ -105,7 +105,7 @@ class SwiGLU(nn.Module):
 class LlamaStyle(nn.Module):
     """RMSNorm, SwiGLU, causal attention, untied head; with `norm=False` the same blocks without any norm."""
 
-    def __init__(self, vocab, norm=True, width=64, depth=12, heads=4):
+    def __init__(self, vocab, norm=True, width=64, depth=12, heads=4, hidden=176):
         super().__init__()
 
         def make_norm():
@@ -114,7 +114,7 @@ class LlamaStyle(nn.Module):
         self.embed = nn.Embedding(vocab, width)
         self.position = nn.Embedding(CONTEXT, width)
         self.attention = nn.ModuleList(Attention(width, heads) for _ in range(depth))
-        self.mlp = nn.ModuleList(SwiGLU(width, 176) for _ in range(depth))
+        self.mlp = nn.ModuleList(SwiGLU(width, hidden) for _ in range(depth))
         self.norm1 = nn.ModuleList(make_norm() for _ in range(depth))
         self.norm2 = nn.ModuleList(make_norm() for _ in range(depth))
         self.norm = make_norm()

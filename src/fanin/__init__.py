@@ -22,40 +22,52 @@ if TYPE_CHECKING:
     from fanin.planning.build import plan as plan
     from fanin.planning.initialise import init_ as init_
     from fanin.planning.plan import Plan as Plan
+    from fanin.scaling.coordinate_report import CoordinateCheck as CoordinateCheck
+    from fanin.scaling.coordinates import coordinate_check as coordinate_check
+    from fanin.scaling.groups import param_groups as param_groups
+    from fanin.scaling.param_groups import ParamGroups as ParamGroups
     from fanin.streams.keys import key as key
     from fanin.theory.gains import gain as gain
 
 __all__ = [
     "Assignment",
+    "CoordinateCheck",
     "Layout",
+    "ParamGroups",
     "Plan",
     "Report",
     "__version__",
     "calibrate",
     "check",
     "compare",
+    "coordinate_check",
     "fans",
     "gain",
     "init_",
     "initializers",
     "key",
+    "param_groups",
     "plan",
 ]
 
 # name -> module that defines it; the public names of the package, in one table. A name that is a module names itself.
 _HOME: dict[str, str] = {
     "Assignment": "fanin.planning.assignment",
+    "CoordinateCheck": "fanin.scaling.coordinate_report",
     "Layout": "fanin.layout",
+    "ParamGroups": "fanin.scaling.param_groups",
     "Plan": "fanin.planning.plan",
     "Report": "fanin.checking.report",
     "calibrate": "fanin.calibration.calibrate",
     "check": "fanin.checking.check",
     "compare": "fanin.lab.compare",
+    "coordinate_check": "fanin.scaling.coordinates",
     "fans": "fanin.layout",
     "gain": "fanin.theory.gains",
     "init_": "fanin.planning.initialise",
     "initializers": "fanin.initializers",
     "key": "fanin.streams.keys",
+    "param_groups": "fanin.scaling.groups",
     "plan": "fanin.planning.build",
 }
 

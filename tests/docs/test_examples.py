@@ -22,6 +22,7 @@ PAGES = {
     "docs/guide/configuration.md": 1,
     "docs/guide/diff-and-explain.md": 4,
     "docs/guide/init.md": 5,
+    "docs/guide/learning-rates.md": 4,
     "docs/guide/plan.md": 1,
     "docs/recipes.md": 1,
     "docs/initializers.md": 3,

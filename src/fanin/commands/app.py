@@ -26,6 +26,7 @@ from fanin.commands.gain import gain
 from fanin.commands.graph import graph
 from fanin.commands.init import init
 from fanin.commands.lab import lab
+from fanin.commands.mup import mup
 from fanin.commands.plan import plan
 from fanin.commands.theory import theory
 from fanin.errors import FaninError, MissingDependencyError
@@ -74,6 +75,12 @@ def _interruptible(command: Callable[..., None]) -> Callable[..., None]:
 
 for _command in (check, plan, init, calibrate, explain, diff, graph, theory, gain, lab, demo):
     app.command()(_interruptible(_command))
+
+
+for _info in mup.registered_commands:
+    if _info.callback is not None:
+        _info.callback = _interruptible(_info.callback)
+app.add_typer(mup)
 
 
 def main() -> None:

@@ -17,7 +17,7 @@ from fanin.errors import MissingDependencyError, TargetError, UnknownNameError, 
 if TYPE_CHECKING:
     from fanin.theory.activations import Activation
 
-__all__ = ["Target", "load_activation", "load_object", "load_target", "parse_input", "quiet"]
+__all__ = ["Target", "called_with", "load_activation", "load_object", "load_target", "parse_input", "quiet"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -221,6 +221,25 @@ def _called(target: str, found: Any, meta: bool) -> Any:
         if isinstance(error, TypeError) and "required positional argument" in str(error):
             raise TargetError(f"{target!r} takes arguments ({error}); name a callable that takes none") from error
         raise TargetError(f"calling {target} failed: {type(error).__name__}: {error}") from error
+
+
+def called_with(target: str, function: Any, *arguments: Any) -> dict[str, Any]:
+    """What a target's callable gives for these arguments: "model", and what else it has.
+
+    Raises:
+        TargetError: it raises, or gives no model.
+    """
+    torch = _torch()
+    try:
+        with quiet():
+            made = function(*arguments)
+    except (Exception, SystemExit) as error:
+        given = ", ".join(map(repr, arguments))
+        raise TargetError(f"calling {target} with {given} failed: {type(error).__name__}: {error}") from error
+    parts = _parts(target, made)
+    if not isinstance(parts["model"], torch.nn.Module):
+        raise TargetError(f"{target!r} gave {type(parts['model']).__name__}, not a torch.nn.Module")
+    return parts
 
 
 def _parts(target: str, made: Any) -> dict[str, Any]:

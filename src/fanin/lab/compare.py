@@ -23,7 +23,7 @@ from fanin.lab.training import accuracy, batches, make_optimizer, one_thread, tr
 from fanin.lab.workers import carry_out
 from fanin.text.files import assert_place
 
-__all__ = ["Task", "compare"]
+__all__ = ["Task", "compare", "task_from"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,14 +67,14 @@ class _Run:
         torch.manual_seed(spec.seed)
         model = task.model()
         begin = time.perf_counter()
-        spent = start_(model, self.inits[spec.init], seed=spec.seed, inputs=first[0])
+        spent, params = _started(model, self.inits[spec.init], spec, first[0])
         setup = time.perf_counter() - begin
         torch.manual_seed(spec.seed + 1)  # dropout masks are paired, whatever the start has drawn
         curve = train(
             model,
             _chain(first, stream),
             loss=task.loss,
-            optimizer=make_optimizer(self.optimizer, model.parameters(), spec.lr),
+            optimizer=make_optimizer(self.optimizer, params, spec.lr),
             steps=max(0, self.steps - spent) if self.setup_counts else self.steps,
         )
         score = None if task.score is None else (math.nan if curve.diverged else task.score(model))
@@ -86,6 +86,13 @@ class _Run:
             setup_seconds=setup,
             seconds=curve.seconds,
         )
+
+
+def _started(model: nn.Module, init: Init, spec: RunSpec, inputs: Any) -> tuple[int, Iterable[Any]]:
+    """Updates that the start has spent, and what the optimizer trains: groups where the start brings them."""
+    if hasattr(init, "grouped"):
+        return 0, init.grouped(model, seed=spec.seed, inputs=inputs, lr=spec.lr)
+    return start_(model, init, seed=spec.seed, inputs=inputs), model.parameters()
 
 
 def _chain(first: tuple[Any, Any], rest: Iterator[tuple[Any, Any]]) -> Iterator[tuple[Any, Any]]:
@@ -113,7 +120,7 @@ def _array_batches(x: Any, y: Any, size: int, seed: int) -> Iterator[tuple[Any, 
     return batches(x, y, size=size, seed=seed)
 
 
-def _task_from(
+def task_from(
     model: Callable[[], nn.Module],
     data: Any,
     *,
@@ -121,6 +128,7 @@ def _task_from(
     score: Callable[[nn.Module], float] | None,
     batch_size: int,
 ) -> Task:
+    """The task of one model and its data, in any of the forms that `compare` takes."""
     if not callable(model) or isinstance(model, nn.Module):
         raise ArgumentError(
             "model must be a callable that builds a fresh model, so that every run starts from its own; got "
@@ -182,9 +190,9 @@ def compare(
         model: callable that builds the model; with `data` it makes the one task of the comparison.
         data: a `fanin.lab.split.Split`, a pair of arrays (x, y), a data loader of (inputs, targets), or a callable of
             a seed that yields such batches without end.
-        inits: name -> None (as constructed), a recipe's name, a `Plan`, an initializer, or a callable of (model,
-            seed). The
-            first is the one the others are tested against. A callable may return the number of updates it has spent
+        inits: name -> None (as constructed), a recipe's name, a `Plan`, an initializer, a callable of (model, seed), or
+            a `fanin.lab.transfer.Transfer`, which also brings parameter groups. The first is the one the others are
+            tested against. A callable may return the number of updates it has spent
             (pre-training); they are taken from the run's budget.
         tasks: several tasks, in place of `model` and `data`.
         seeds: how many, or which.
@@ -192,7 +200,8 @@ def compare(
         steps: updates of each run.
         loss: callable of (output, targets).
         score: callable of the trained model, larger is better.
-        optimizer: "sgd" (momentum 0.9), "plain_sgd", "adam", "adamw", or a callable of (parameters, learning rate).
+        optimizer: "sgd" (momentum 0.9), "plain_sgd", "adam", "adamw", "muon" (with groups for it), or a callable of
+            (parameters, learning rate).
         batch_size: for a Split or arrays.
         target: a loss; steps and seconds to reach it are reported.
         out: JSON Lines file that keeps the runs; a comparison that was killed goes on from it. It is locked meanwhile,
@@ -219,7 +228,7 @@ def compare(
     if (model is None) == (not tasks):
         raise ArgumentError("give either model and data, or tasks")
     if model is not None:
-        tasks = (_task_from(model, data, loss=loss, score=score, batch_size=batch_size),)
+        tasks = (task_from(model, data, loss=loss, score=score, batch_size=batch_size),)
     seed_list = tuple(range(seeds)) if isinstance(seeds, int) else tuple(seeds)
     _check(tasks, inits, seed_list, lrs, steps)
     specs = [RunSpec(t.name, i, s, lr) for t, i, s, lr in product(tasks, inits, seed_list, map(float, lrs))]

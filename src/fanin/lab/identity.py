@@ -147,6 +147,8 @@ def _structure(model: nn.Module) -> dict[str, Any]:
 
 
 def _optimizer(optimizer: Any, model: nn.Module) -> dict[str, Any]:
+    if optimizer == "muon":
+        return {"name": optimizer}  # it takes groups alone, which are part of each init
     made = make_optimizer(optimizer, model.parameters(), _LR)
     options = [{k: _plain(v) for k, v in g.items() if k not in ("params", "lr")} for g in made.param_groups]
     return {"name": named(optimizer), "class": named(type(made)), "options": options}

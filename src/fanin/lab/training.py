@@ -14,16 +14,18 @@ import torch
 from torch import Tensor, nn
 
 from fanin.errors import ArgumentError, UnknownNameError, did_you_mean
+from fanin.scaling.optimizers import Stepper, muon
 
 __all__ = ["OPTIMIZERS", "Curve", "accuracy", "batches", "make_optimizer", "one_thread", "train"]
 
 Batch = tuple[Any, Any]
 
-OPTIMIZERS: dict[str, Callable[[Iterable[nn.Parameter], float], torch.optim.Optimizer]] = {
+OPTIMIZERS: dict[str, Callable[[Iterable[Any], float], Stepper]] = {
     "sgd": lambda params, lr: torch.optim.SGD(params, lr=lr, momentum=0.9),
     "plain_sgd": lambda params, lr: torch.optim.SGD(params, lr=lr),
     "adam": lambda params, lr: torch.optim.Adam(params, lr=lr),
     "adamw": lambda params, lr: torch.optim.AdamW(params, lr=lr),
+    "muon": muon,
 }
 
 
@@ -52,11 +54,11 @@ class Curve:
 
 
 def make_optimizer(
-    optimizer: str | Callable[[Iterable[nn.Parameter], float], torch.optim.Optimizer],
-    params: Iterable[nn.Parameter],
+    optimizer: str | Callable[[Iterable[Any], float], Stepper],
+    params: Iterable[Any],
     lr: float,
-) -> torch.optim.Optimizer:
-    """An optimizer by name ("sgd" has momentum 0.9) or from a callable of (parameters, learning rate)."""
+) -> Stepper:
+    """An optimizer by name ("sgd" has momentum 0.9) or from a callable of (parameters or groups, learning rate)."""
     if callable(optimizer):
         return optimizer(params, lr)
     if optimizer not in OPTIMIZERS:
@@ -93,7 +95,7 @@ def train(
     stream: Iterable[Batch],
     *,
     loss: Callable[[Any, Any], Tensor],
-    optimizer: torch.optim.Optimizer,
+    optimizer: Stepper,
     steps: int,
     on_step: Callable[[int, float], None] | None = None,
 ) -> Curve:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import product
 
-__all__ = ["PathGroup", "block_of", "group_paths", "parts_of", "sections"]
+__all__ = ["PathGroup", "block_of", "group_paths", "indices", "parts_of", "sections", "template"]
 
 _BETWEEN = re.compile(r"(?<!\.)\.(?!\.)")  # a dot alone: those of a range come in twos
 _Indices = tuple[int, ...]
@@ -71,6 +71,27 @@ def sections(paths: Sequence[str], limit: int = 40) -> tuple[tuple[str, int, int
     """
     runs = _runs([block_of(path) for path in paths])
     return runs if len(runs) <= limit else _runs([path.split(".")[0] for path in paths])
+
+
+def template(path: str) -> tuple[str | None, ...]:
+    """The parts of a path with None for each index: equal for the same place in two blocks.
+
+    Example:
+        >>> template("blocks.3.fc.weight")
+        ('blocks', None, 'fc', 'weight')
+    """
+    return _split(path)[0]
+
+
+def indices(path: str) -> tuple[tuple[str, int], ...]:
+    """The indices in a path, each with the path before it.
+
+    Example:
+        >>> indices("blocks.3.mlp.2.weight")
+        (('blocks', 3), ('blocks.3.mlp', 2))
+    """
+    parts = path.split(".")
+    return tuple((".".join(parts[:i]), int(part)) for i, part in enumerate(parts) if _is_index(part))
 
 
 def _split(path: str) -> tuple[_Template, _Indices]:

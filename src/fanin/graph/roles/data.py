@@ -17,7 +17,7 @@ from fanin.graph.analysis.activations import FoundActivation
 from fanin.layout import Layout
 from fanin.model.roles import Role, Seen
 
-__all__ = ["Branch", "Loop", "ParameterRole", "Part", "Piece", "Product", "Roles", "Stream", "Use"]
+__all__ = ["Branch", "BranchEnd", "Loop", "ParameterRole", "Part", "Piece", "Product", "Roles", "Stream", "Use"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,6 +127,24 @@ class Stream:
     num_branches: int
     start: int
     sums: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BranchEnd:
+    """The parameters that a factor on one residual branch can be folded into.
+
+    Attributes:
+        stream: number of the residual stream.
+        index: which branch of that stream, from 0.
+        parameters: weights and biases of the last maps, and learned vectors that are added to them; all of them times
+            f give the branch times f. Empty where that cannot be done.
+        refused: why it cannot be done; empty where it can.
+    """
+
+    stream: int
+    index: int
+    parameters: tuple[str, ...] = ()
+    refused: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -279,12 +297,14 @@ class Roles(Mapping[str, ParameterRole]):
         stack: for a plain stack (one chain of maps without norm, skip, gate, attention or recurrence): its weights
             in order, each with the activation that follows it; empty for every other model.
         notes: what was assumed.
+        branch_ends: for each residual branch the parameters that a factor on it can be folded into.
     """
 
     parameters: Mapping[str, ParameterRole]
     streams: tuple[Stream, ...] = ()
     stack: tuple[tuple[str, FoundActivation | None], ...] = ()
     notes: tuple[str, ...] = field(default=())
+    branch_ends: tuple[BranchEnd, ...] = ()
 
     @cached_property
     def _names(self) -> Mapping[str, str]:

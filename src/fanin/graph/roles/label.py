@@ -9,6 +9,7 @@ from __future__ import annotations
 from fanin.graph.analysis.analyse import analyse
 from fanin.graph.analysis.analysis import Analysis
 from fanin.graph.ir import Graph, Parameter
+from fanin.graph.roles.branch_ends import branch_ends
 from fanin.graph.roles.cell_weights import cell_bias_role, cell_weight_role
 from fanin.graph.roles.data import ParameterRole, Roles, Stream
 from fanin.graph.roles.layouts import default_layout
@@ -35,7 +36,7 @@ def roles(graph: Graph) -> Roles:
     first = {name: _role(analysis, p) for name, p in graph.parameters.items()}
     streams = _streams(analysis)
     named = with_owners(analysis, first)
-    return Roles(named, streams, plain_stack(analysis, named), graph.notes)
+    return Roles(named, streams, plain_stack(analysis, named), graph.notes, branch_ends(analysis))
 
 
 def _streams(analysis: Analysis) -> tuple[Stream, ...]:

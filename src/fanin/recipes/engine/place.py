@@ -15,6 +15,7 @@ from fanin.recipes.engine.network import Network
 from fanin.recipes.engine.refill import refilled
 from fanin.recipes.engine.remarks import remarks, stream_sizes
 from fanin.recipes.engine.settle import settle
+from fanin.recipes.engine.transfer_facts import transfer_facts
 from fanin.recipes.step import Step
 
 __all__ = ["place"]
@@ -62,7 +63,7 @@ def place(
         seen={name: role.seen for name, role in network.roles.parameters.items()},
         zero_rows=padding_rows(network.graph),
         warnings=(*notes, *remarks(network, settled, predicted=not live.lost_buffers)),
-        extras={**stream_sizes(network, settled), **(extras or {})},
+        extras={**stream_sizes(network, settled), "transfer": transfer_facts(network), **(extras or {})},
     )
 
 
