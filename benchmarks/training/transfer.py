@@ -70,9 +70,9 @@ LINES = {
     ),
     "llama": Line(
         build=build_llama,
-        widths=(32, 128, 256),
+        widths=(32, 64, 128),
         batches=functools.partial(text_batches, 8),
-        rates=range(-11, -4),
+        rates=range(-10, -4),
         loss=text_loss,
     ),
     "vit": Line(

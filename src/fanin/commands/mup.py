@@ -22,7 +22,7 @@ mup = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
-    help="Learning rates that hold over widths: check them, and measure what they cost.",
+    help="Check or sweep learning rates over widths.",
 )
 
 Build = Annotated[
@@ -105,7 +105,10 @@ def check(
     save: Outputs = None,
     form: TableFormat = "table",
 ) -> None:
-    """Measure how far every map's output moves at every width; exit status 1 where that depends on the width."""
+    """Check that one rate moves every width alike.
+
+    It measures how far the output of every map moves; the exit status is 1 where that depends on the width.
+    """
     from fanin.scaling.coordinates import coordinate_check
     from fanin.text.files import assert_place
 
@@ -161,7 +164,10 @@ def sweep(
     save: Outputs = None,
     form: TableFormat = "table",
 ) -> None:
-    """Train every width at every rate: the best rate of each, and what the rate of the smallest width costs."""
+    """Find the best rate of every width.
+
+    Every width is trained at every rate; the table says what the best rate of the smallest width costs at the others.
+    """
     from fanin.lab.rates import rate_sweep
     from fanin.text.files import assert_place
 
