@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
-import typer
 from typer.testing import CliRunner
 
 import fanin
@@ -18,9 +17,10 @@ from fanin.commands.app import app, main
 from fanin.commands.check import ReportFormat
 from fanin.errors import ArgumentError
 from fanin.report import FORMATS
+from tools import reference_pages
 
 _ENV = os.environ | {"PYTHONPATH": str(Path(fanin.__file__).parents[1])}
-COMMANDS = typer.main.get_command(app).commands
+COMMANDS = reference_pages.commands()
 MODEL = {"target", "--input"}
 RECIPE = {"--recipe", "--option", "--seed", "--meta"}
 OPTIONS = {
@@ -29,6 +29,9 @@ OPTIONS = {
     | {"--format", "--out", "--optimizer", "--lr", "--trial"},
     "plan": MODEL | RECIPE | {"--override", "--keep-unknown", "--frozen", "--trial", "--out", "--format"},
     "init": MODEL | RECIPE | {"--override", "--keep-unknown", "--frozen", "--trial", "--out"},
+    "calibrate": MODEL
+    | {"--strict", "--target", "--seed", "--out", "--format", "--weights", "--dry-run", "--only", "--plan-out"}
+    | {"--statistic", "--plan", "--tolerance"},
     "explain": {"name", "--input"} | RECIPE,
     "diff": {"left", "right", "--input", "--format"},
     "graph": MODEL | {"--format", "--out", "--unfold"},
@@ -37,6 +40,10 @@ OPTIONS = {
     "gain": {"phi", "--q", "--format"},
     "lab": {"name", "--out", "--full", "--seed", "--workers"},
     "demo": {"--out"},
+    "mup check": {"build", "--widths", "--optimizer", "--lr", "--steps", "--seeds", "--start", "--groups", "--base"}
+    | {"--input", "--save", "--format"},
+    "mup sweep": {"build", "--widths", "--rates", "--optimizer", "--steps", "--seeds", "--starts", "--batch-size"}
+    | {"--base", "--input", "--out", "--workers", "--save", "--format"},
 }
 SHARED = ("target", "--input", "--seed", "--recipe", "--option", "--override", "--meta", "--keep-unknown", "--frozen")
 

@@ -52,7 +52,7 @@ def calibrate(
     ] = None,
     form: TableFormat = "table",
 ) -> None:
-    """Measure every weighted operation of a model, and repair the weights that are off.
+    """Measure weighted operations, and repair weights that are off.
 
     One forward pass finds the factor that each weight lacks, a second one verifies. Exit status 0: nothing was outside
     the tolerance; 1: something was corrected, or is off and cannot be.

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from fanin.commands.options import TableFormat
+from fanin.commands.options import InputShape, TableFormat
 from fanin.errors import TargetError
 
 __all__ = ["mup"]
@@ -34,7 +34,6 @@ Build = Annotated[
 ]
 Widths = Annotated[str, typer.Option("--widths", help="Widths, as in 64,128,256.")]
 Optimizer = Annotated[str, typer.Option("--optimizer", help="adamw, adam, sgd (plain) or muon.")]
-InputShape = Annotated[str | None, typer.Option("--input", help="Shape of a random input, where build gives none.")]
 Seeds = Annotated[int, typer.Option("--seeds", help="Models of each width.")]
 Base = Annotated[int | None, typer.Option("--base", help="Width at which the rates hold; the smallest by default.")]
 Outputs = Annotated[
@@ -92,13 +91,13 @@ def _widths(text: str) -> tuple[int, ...]:
 
 @mup.command()
 def check(
-    target: Build,
+    build: Build,
     widths: Widths = "64,128,256,512",
     optimizer: Optimizer = "adamw",
     lr: Annotated[float, typer.Option("--lr", help="Learning rate at the base width.")] = 1e-3,
     steps: Annotated[int, typer.Option("--steps", help="Updates.")] = 4,
     seeds: Seeds = 2,
-    recipe: Annotated[str, typer.Option("--recipe", help="Draws the weights; 'none' leaves them as built.")] = "auto",
+    start: Annotated[str, typer.Option("--start", help="Recipe for the weights; none leaves them as built.")] = "auto",
     groups: Annotated[bool, typer.Option("--groups/--no-groups", help="Train with fanin.param_groups.")] = True,
     base: Base = None,
     input_shape: InputShape = None,
@@ -115,7 +114,7 @@ def check(
     for path in save or ():
         assert_place(path)
     sizes = _widths(widths)
-    built, parts = _built(target, min(sizes), input_shape)
+    built, parts = _built(build, min(sizes), input_shape)
     with _target_output():
         result = coordinate_check(
             built.model,
@@ -127,8 +126,8 @@ def check(
             lr=lr,
             steps=steps,
             seeds=seeds,
-            recipe=None if recipe == "none" else recipe,
-            groups=groups and recipe != "none",
+            recipe=None if start == "none" else start,
+            groups=groups and start != "none",
             base=base,
         )
     if form == "json":
@@ -142,7 +141,7 @@ def check(
 
 @mup.command()
 def sweep(
-    target: Build,
+    build: Build,
     widths: Widths = "64,128,256",
     rates: Annotated[
         str, typer.Option("--rates", help="Grid of learning rates: 2^-12..2^-5 by factors of 2, or 0.001,0.003,0.01.")
@@ -174,12 +173,12 @@ def sweep(
     for path in save or ():
         assert_place(path)
     sizes, grid = _widths(widths), _rates(rates)
-    built, parts = _built(target, min(sizes), input_shape)
+    built, parts = _built(build, min(sizes), input_shape)
     with _target_output():
         result = rate_sweep(
             built.model,
             sizes,
-            _data(target, parts, batch_size),
+            _data(build, parts, batch_size),
             starts=_starts(starts, built, base or min(sizes), optimizer),
             lrs=grid,
             steps=steps,
