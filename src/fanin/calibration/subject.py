@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fnmatch
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,6 +14,7 @@ from fanin.planning.assignment import Assignment
 from fanin.planning.data import PlanData
 from fanin.planning.overrides import require_used
 from fanin.tensors.writable import why_not_writable
+from fanin.text.paths import matches
 
 __all__ = ["MAPS", "Fixed", "Subject", "asked_names", "subjects"]
 
@@ -153,6 +153,6 @@ def asked_names(slots: Mapping[str, Slot], patterns: Iterable[str]) -> frozenset
     """
     wanted = list(patterns)
     names = {n: [*s.names, *([s.through] if s.through else [])] for n, s in slots.items() if s.holds_values}
-    used = {p for p in wanted for known in names.values() if any(fnmatch.fnmatchcase(n, p) for n in known)}
+    used = {p for p in wanted for known in names.values() if any(matches(n, p) for n in known)}
     require_used(wanted, used, [n for known in names.values() for n in known])
-    return frozenset(n for n, known in names.items() if any(fnmatch.fnmatchcase(k, p) for k in known for p in wanted))
+    return frozenset(n for n, known in names.items() if any(matches(k, p) for k in known for p in wanted))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fnmatch
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ from fanin.errors import ArgumentError
 from fanin.graph.roles.data import Part
 from fanin.planning.data import PlanData
 from fanin.streams import key as stream_key
+from fanin.text.paths import matches
 
 __all__ = ["Target", "TargetOption", "Targets", "read_target"]
 
@@ -105,7 +105,7 @@ class Targets:
         if not isinstance(self.wanted, Mapping):
             return float(self.wanted)
         names = (*subject.slot.names, subject.slot.through)
-        return next((float(v) for g, v in self.wanted.items() if any(fnmatch.fnmatchcase(n, g) for n in names)), None)
+        return next((float(v) for g, v in self.wanted.items() if any(matches(n, g) for n in names)), None)
 
     def _share(self, subject: Subject, part: Part) -> float:
         """Root mean square of the law in a part over that of the whole."""

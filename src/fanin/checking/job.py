@@ -38,7 +38,7 @@ def job_of(model: Any, inputs: Any, targets: Any, loss: Callable[..., Any] | Non
     """What `fanin.check` was given; a factory is called from the seed, and the generators are put back.
 
     Raises:
-        ArgumentError: there are no inputs.
+        ArgumentError: the model is no module and no factory of one, the loss is no function, or there are no inputs.
         MissingDependencyError: torch is not installed.
     """
     try:
@@ -46,18 +46,34 @@ def job_of(model: Any, inputs: Any, targets: Any, loss: Callable[..., Any] | Non
     except ImportError as error:
         raise MissingDependencyError.of("torch", extra="torch", needed_for="fanin.check") from error
 
+    from fanin.model.given import assert_made, assert_module
+
     if isinstance(model, torch.nn.Module) or not callable(model):
+        assert_module(model)
         job = Job(model=model, inputs=inputs, targets=targets, loss=loss)
     else:
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)
+            assert_made(model)
             made = model()
         job = _completed(made if isinstance(made, tuple) else (made,), inputs, targets, loss)
     if job.inputs is None:
         raise ArgumentError(
             "inputs is missing: give a tensor, a tuple of positional arguments or a dict of keyword arguments."
         )
+    _assert_loss(job.loss)
     return job
+
+
+def _assert_loss(loss: Any) -> None:
+    if isinstance(loss, type):
+        raise ArgumentError(f"loss is the class {loss.__name__}; make an instance of it: loss={loss.__name__}()")
+    if isinstance(loss, str):
+        raise ArgumentError(f"loss is the string {loss!r}; give the function: loss=torch.nn.functional.{loss}")
+    if loss is not None and not callable(loss):
+        raise ArgumentError(
+            f"loss is of type {type(loss).__name__}; give a function of (output, targets), not a value that it gave"
+        )
 
 
 def _completed(made: tuple[Any, ...], inputs: Any, targets: Any, loss: Callable[..., Any] | None) -> Job:

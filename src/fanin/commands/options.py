@@ -30,7 +30,8 @@ Target = Annotated[
     ),
 ]
 InputShape = Annotated[
-    str | None, typer.Option("--input", help="Shape of a random input, as in 8,3,224,224, in place of the target's.")
+    str | None,
+    typer.Option("--input", help="Random input in place of the target's: 8,3,224,224, or 8,16:long<1000 for ids."),
 ]
 Seed = Annotated[int, typer.Option("--seed", help="Seed of the random numbers.")]
 Recipe = Annotated[
@@ -43,8 +44,8 @@ Override = Annotated[
     list[str] | None,
     typer.Option(
         "--override",
-        help="GLOB=LAW, as in '*.head.weight=zeros'; LAW keep leaves the tensor as it is. May be repeated; the first "
-        "match wins.",
+        help="GLOB=LAW, as in '*.head.weight=zeros' or 'blocks.{0..11}.fc.weight=normal(std=0.02)'; LAW keep leaves "
+        "the tensor as it is. May be repeated; the first match wins.",
     ),
 ]
 Meta = Annotated[bool, typer.Option("--meta", help="Build the model on the meta device, which takes no memory.")]

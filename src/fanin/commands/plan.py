@@ -126,7 +126,7 @@ def planned(
 
 
 def parse_pairs(pairs: Sequence[str], what: str) -> dict[str, str]:
-    """``["a=1", "b=2"]`` as a dict, split at the last ``=``.
+    """``["a=1", "b=2"]`` as a dict, split at the first ``=``.
 
     Raises:
         ArgumentError: a pair without ``=``.
@@ -137,7 +137,7 @@ def parse_pairs(pairs: Sequence[str], what: str) -> dict[str, str]:
     """
     found = {}
     for pair in pairs:
-        name, separator, value = pair.rpartition("=")
+        name, separator, value = pair.partition("=")
         if not separator or not name or not value:
             raise ArgumentError(f"{what} takes NAME=VALUE; got {pair!r}")
         found[name] = value

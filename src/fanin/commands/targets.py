@@ -48,7 +48,7 @@ def load_target(target: str, *, input_shape: str | None = None, meta: bool = Fal
 
     Args:
         target: "file.py:callable" or "package.module:callable".
-        input_shape: "8,3,224,224"; a random float input of that shape instead of the inputs that the target gives.
+        input_shape: "8,3,224,224" or "8,16:long<1000"; a random input of that shape instead of the target's own.
         meta: build the model on the meta device, without memory.
 
     Raises:
@@ -127,23 +127,57 @@ def load_object(target: str) -> Any:
 
 
 def parse_input(text: str) -> Any:
-    """A standard normal tensor of the shape written as "8,3,224,224".
+    """A random tensor of the shape and the kind written as "8,3,224,224", "8,16:long<1000" or "8,64:float64".
+
+    Args:
+        text: sizes with commas between them. Behind a colon a dtype as torch names it: floating numbers are standard
+            normal, whole ones go from 0 to below the number behind "<".
 
     Raises:
-        TargetError: not a list of positive sizes.
+        TargetError: not a list of positive sizes, an unknown dtype, or whole numbers without their limit.
 
     Example:
-        >>> tuple(parse_input("2,3").shape)
-        (2, 3)
+        >>> tuple(parse_input("2,3").shape), parse_input("2,3:long<10").dtype
+        ((2, 3), torch.int64)
     """
-    torch = _torch()
+    sizes, _, kind = text.partition(":")
     try:
-        shape = tuple(int(n) for n in text.replace("x", ",").split(","))
+        shape = tuple(int(n) for n in sizes.replace("x", ",").split(","))
     except ValueError:
         shape = ()
     if not shape or min(shape) < 1:
-        raise TargetError(f"--input is a shape such as 8,3,224,224 (sizes >= 1, commas between them); got {text!r}")
-    return torch.randn(shape, generator=torch.Generator().manual_seed(0))
+        raise TargetError(
+            "--input is a shape such as 8,3,224,224 (sizes >= 1, commas between them), for ids 8,16:long<1000; got "
+            f"{text!r}"
+        )
+    return _random(shape, *_kind(text, kind))
+
+
+def _kind(text: str, kind: str) -> tuple[Any, int | None]:
+    """The dtype and the limit of whole numbers behind the colon of --input."""
+    torch = _torch()
+    name, separator, limit = kind.partition("<")
+    dtype = getattr(torch, name.strip() or "float32", None)
+    if not isinstance(dtype, torch.dtype) or dtype.is_complex:
+        raise TargetError(f"--input {text!r}: {name!r} is no dtype; write float32, bfloat16, long<1000, bool ...")
+    if dtype.is_floating_point or dtype == torch.bool:
+        if separator:
+            raise TargetError(f"--input {text!r}: only whole numbers have a limit; write 8,16:long<1000")
+        return dtype, 2 if dtype == torch.bool else None
+    if not limit.strip().isdigit() or int(limit) < 1:
+        raise TargetError(f"--input {text!r}: whole numbers need a limit, the size of the table: 8,16:long<1000")
+    return dtype, int(limit)
+
+
+def _random(shape: tuple[int, ...], dtype: Any, limit: int | None) -> Any:
+    torch = _torch()
+    generator = torch.Generator().manual_seed(0)
+    try:
+        if limit is None:
+            return torch.randn(shape, generator=generator).to(dtype)
+        return torch.randint(0, limit, shape, generator=generator).to(dtype)
+    except RuntimeError as error:
+        raise TargetError(f"--input: a tensor of shape {shape} cannot be made ({error}); give a smaller one") from error
 
 
 def _torch() -> Any:
@@ -219,7 +253,10 @@ def _called(target: str, found: Any, meta: bool) -> Any:
             return found()
     except (Exception, SystemExit) as error:
         if isinstance(error, TypeError) and "required positional argument" in str(error):
-            raise TargetError(f"{target!r} takes arguments ({error}); name a callable that takes none") from error
+            raise TargetError(
+                f"{target!r} takes arguments ({error}); name a callable that takes none, such as a function build() in "
+                "a file of your own"
+            ) from error
         raise TargetError(f"calling {target} failed: {type(error).__name__}: {error}") from error
 
 

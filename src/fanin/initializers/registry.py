@@ -39,6 +39,7 @@ from fanin.initializers.catalogue.wrappers import PerInput, PerPart, Scaled
 from fanin.initializers.dialects import ALIASES, common_name, dialect_entry, entries_for, meanings
 from fanin.initializers.dialects.differences import Differences, rows_of
 from fanin.initializers.dialects.peer_fans import PeerScaling
+from fanin.initializers.written import name_and_arguments
 
 __all__ = ["ALIASES", "LAWS", "NAMES", "canonical", "differences", "get", "law_class", "names"]
 
@@ -129,7 +130,7 @@ def get(name: str, *, like: str | None = None, **arguments: Any) -> Initializer:
 
     Args:
         name: a name of the table, such as "he_normal", or as a framework spells it: "kaiming_normal_", "HeNormal",
-            "random_uniform", "MSRAPrelu".
+            "random_uniform", "MSRAPrelu". Arguments may stand behind it: "normal(std=0.02)".
         like: None for fanin's own law; "torch", "keras", "jax", "flax", "lasagne", "mxnet", "paddle" or "dl4j" for what
             that framework samples, with its defaults and its reading of the fans (`differences` prints them). Where its
             sampler is broken (an SVD that is not Haar, wrong bilinear rows) the law is the intended one and the note
@@ -147,7 +148,9 @@ def get(name: str, *, like: str | None = None, **arguments: Any) -> Initializer:
         >>> [round(get("he_normal", like=f).std_for((512, 512)), 4) for f in ("torch", "lasagne", "mxnet")]
         [0.0625, 0.0442, 0.0606]
     """
+    name, positional, written = name_and_arguments(name)
     known, make = _made_by(name, like)
+    arguments = {**written, **arguments}
     takes = inspect.signature(make)
     there = "" if like is None else f" of {like}"
     wants = f"Its arguments are ({', '.join(takes.parameters)})."
@@ -155,11 +158,11 @@ def get(name: str, *, like: str | None = None, **arguments: Any) -> Initializer:
     if chosen_later:
         raise ArgumentError(f"{known}{there}: {chosen_later[0]}")
     try:
-        takes.bind(**arguments)
+        takes.bind(*positional, **arguments)
     except TypeError as error:
         raise ArgumentError(f"{known}{there}: {error}. {wants}") from error
     try:
-        return make(**arguments)
+        return make(*positional, **arguments)
     except (TypeError, ValueError) as error:  # a value of a kind that the law does not compute with
         if isinstance(error, FaninError):
             raise

@@ -39,8 +39,13 @@ class ModuleFrames:
         return self._running[-1]
 
     @property
+    def innermost(self) -> torch.nn.Module:
+        """The module that raised, or the one that runs."""
+        return (self._failing or self.current).module
+
+    @property
     def where(self) -> str:
-        """The module that raised, or the one that runs; "" for the model itself."""
+        """The name of that module; "" for the model itself."""
         frame = self._failing or self.current
         return f"{frame.path} ({type(frame.module).__name__})" if frame.path else ""
 

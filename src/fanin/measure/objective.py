@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -81,9 +81,11 @@ def _scalar(value: Any, what: str) -> torch.Tensor:
 def _against(logits: torch.Tensor | None, targets: Any) -> Objective:
     functional = torch.nn.functional
     if logits is None or not isinstance(targets, torch.Tensor):
+        numbers = hasattr(targets, "__array__") or (isinstance(targets, Sequence) and not isinstance(targets, str))
+        tensor = "Give a tensor, torch.as_tensor(targets), or " if numbers else ""
         raise ArgumentError(
             f"targets of type {type(targets).__name__} have no default loss. "
-            "Give loss=, a callable that takes (output, targets)."
+            f"{tensor or 'Give '}loss=, a callable that takes (output, targets)."
         )
     if not targets.is_floating_point() and logits.is_floating_point():
         return Objective(value=_cross_entropy(logits, targets), source="cross_entropy")
@@ -99,6 +101,7 @@ def _against(logits: torch.Tensor | None, targets: Any) -> Objective:
 
 def _cross_entropy(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     functional = torch.nn.functional
+    _assert_classes(logits, targets)
     if logits.dim() == targets.dim() + 1 and logits.shape[:1] + logits.shape[2:] == targets.shape:
         return functional.cross_entropy(logits, targets)
     if logits.shape[:-1] == targets.shape:  # classes last, as language models have them
@@ -109,3 +112,26 @@ def _cross_entropy(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         "class index per row of logits, shape (N,) for logits (N, K). Give loss=, a callable that takes (output, "
         "targets)."
     )
+
+
+_IGNORED = -100  # torch's own ignore_index
+
+
+def _assert_classes(logits: torch.Tensor, targets: torch.Tensor) -> None:
+    """Check, where targets fit the logits in shape, that they are class indices that these have."""
+    last = logits.shape[:-1] == targets.shape
+    if logits.dim() != targets.dim() + 1 or not targets.numel() or not (last or logits.dim() > 1):
+        return
+    if targets.dtype not in (torch.long, torch.uint8):
+        raise ArgumentError(
+            f"targets are {str(targets.dtype).removeprefix('torch.')}; cross-entropy takes class indices as "
+            "torch.long: give targets.long()"
+        )
+    classes = logits.shape[1] if logits.shape[:1] + logits.shape[2:] == targets.shape else logits.shape[-1]
+    counted = targets[targets != _IGNORED]
+    if counted.numel() and not 0 <= int(counted.min()) <= int(counted.max()) < classes:
+        raise ArgumentError(
+            f"targets go from {int(counted.min())} to {int(counted.max())}, and the output of shape "
+            f"{tuple(logits.shape)} has {classes} classes; give class indices from 0 to {classes - 1} (or "
+            f"{_IGNORED} for what does not count), or loss=, a callable that takes (output, targets)."
+        )

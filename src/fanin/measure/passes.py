@@ -19,6 +19,7 @@ from fanin.measure.recorder import PassRecorder
 from fanin.measure.task import MeasureTask
 from fanin.measure.virtual_step import states_after_steps
 from fanin.model.calling import call
+from fanin.model.cures import cure_of_forward, cure_of_loss
 from fanin.model.trees import named_tensors, tensors_in
 
 __all__ = ["Pass", "batch_size", "received", "run_pass", "states_after_virtual_steps"]
@@ -149,24 +150,27 @@ def _forward(task: MeasureTask, recorder: PassRecorder, inputs: Any) -> tuple[An
         except RuntimeError as error:
             if "requires grad" in str(error) or isinstance(error, CaptureError):
                 raise
-            raise _failed("the forward", recorder, error) from error
+            raise _failed(task, recorder, error) from error
         except CaptureError:
             raise
         except (Exception, SystemExit) as error:
-            raise _failed("the forward", recorder, error) from error
+            raise _failed(task, recorder, error) from error
         try:
             return output, objective(output, targets=task.targets, loss=task.loss)
         except ArgumentError:
             raise
         except (Exception, SystemExit) as error:
-            raise _failed("the loss", recorder, error) from error
+            raise CaptureError(
+                f"the loss raised {type(error).__name__}: {error}. {cure_of_loss(output, task.targets)}"
+            ) from error
 
 
-def _failed(what: str, recorder: PassRecorder, error: BaseException) -> CaptureError:
-    where = recorder.frames.where or "the model itself"
+def _failed(task: MeasureTask, recorder: PassRecorder, error: BaseException) -> CaptureError:
+    place = recorder.frames.where
+    cure = cure_of_forward(task.model, task.inputs, recorder.frames.innermost)
     return CaptureError(
-        f"{what} raised {type(error).__name__} in {where}: {error}. A check needs one forward that runs: try "
-        "model(*inputs) by itself; the model is as it was."
+        f"the forward raised {type(error).__name__} in {place or 'the model itself'}: {error}. {cure} The model is as "
+        "it was."
     )
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from fanin.model.trees import named_tensors
 from fanin.model.wrappers import unwrapped
 
-__all__ = ["Call", "call", "call_arguments", "input_names"]
+__all__ = ["Call", "call", "call_arguments", "forward_parameters", "input_names"]
 
 Call = tuple[tuple[Any, ...], dict[str, Any]]
 
@@ -63,7 +63,7 @@ def input_names(inputs: Any) -> list[tuple[str, Any]]:
 def _are_keywords(model: Any, inputs: Mapping[Any, Any]) -> bool:
     if not all(isinstance(k, str) for k in inputs):
         return False
-    known = _parameters(model)
+    known = forward_parameters(model)
     if known is None:
         return True
     names = {p.name for p in known if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
@@ -80,7 +80,7 @@ def _needs_positional(known: Iterable[inspect.Parameter]) -> bool:
 
 def _binds(model: Any, count: int) -> bool:
     """Whether forward can be called with so many positional arguments; False where that is not known."""
-    known = _parameters(model)
+    known = forward_parameters(model)
     if known is None:
         return False
     try:
@@ -90,7 +90,7 @@ def _binds(model: Any, count: int) -> bool:
     return True
 
 
-def _parameters(model: Any) -> list[inspect.Parameter] | None:
+def forward_parameters(model: Any) -> list[inspect.Parameter] | None:
     """The parameters of forward without self; None where it has no signature that can be read."""
     forward = getattr(unwrapped(model), "forward", None)
     schema = getattr(forward, "schema", None)

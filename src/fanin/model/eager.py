@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from fanin.errors import ArgumentError
+from fanin.model.given import assert_module
 from fanin.model.sharding import refuse_flat, refuse_spread
 from fanin.model.wrappers import unwrapped
 
@@ -26,11 +27,7 @@ def eager_module(model: Any) -> torch.nn.Module:
         ArgumentError: not a module, or a module that cannot be run (lazy, on the meta device, or spread over
             processes).
     """
-    if not isinstance(model, torch.nn.Module):
-        raise ArgumentError(
-            f"model is a {type(model).__name__}; a torch.nn.Module is needed. Wrap a function in a Module, or pass "
-            "the module it uses."
-        )
+    assert_module(model)
     refuse_flat(model)
     refuse_spread(model)
     module: torch.nn.Module = unwrapped(model)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from fanin.model.given import assert_module
 from fanin.model.parametrized import Parametrized, parametrized_tensors
 from fanin.model.sharding import refuse_flat
 from fanin.model.wrappers import named_parameters
@@ -72,6 +73,7 @@ def slots_of(model: torch.nn.Module) -> dict[str, Slot]:
     """All parameters of a model by first qualified name, each once, in the order of the model.
 
     Raises:
+        ArgumentError: it is no module.
         PlanError: two parameters have the same name once the prefixes of wrappers are left out, or FSDP keeps them as
             pieces of one flat tensor.
 
@@ -80,6 +82,7 @@ def slots_of(model: torch.nn.Module) -> dict[str, Slot]:
         >>> list(slots_of(torch.nn.DataParallel(torch.nn.Linear(2, 3))))
         ['weight', 'bias']
     """
+    assert_module(model)
     refuse_flat(model)
     names: dict[int, list[str]] = {}
     tensors: dict[int, torch.Tensor] = {}

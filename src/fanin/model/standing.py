@@ -5,7 +5,6 @@ Everything that keeps a parameter from being drawn, or from being kept, is decid
 
 from __future__ import annotations
 
-import fnmatch
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -14,6 +13,7 @@ from fanin.errors import ArgumentError, PlanError, did_you_mean
 from fanin.model.parameters import Slot
 from fanin.model.wrappers import join, named_buffers, named_modules
 from fanin.tensors.values import finite, readable, why_empty
+from fanin.text.paths import matches
 
 if TYPE_CHECKING:
     import torch
@@ -95,12 +95,12 @@ def _with_wholes(slots: Mapping[str, Slot], found: Mapping[str, str]) -> dict[st
 def _named(slots: Mapping[str, Slot], missing: Sequence[str]) -> dict[str, str]:
     names = [n for s in slots.values() for n in s.names]
     for pattern in missing:
-        if not any(fnmatch.fnmatchcase(n, pattern) for n in names):
+        if not any(matches(n, pattern) for n in names):
             raise PlanError(f"{pattern!r} in missing matches no parameter; {did_you_mean(pattern, names[:2000])[:300]}")
     return {
         first: "named as missing"
         for first, slot in slots.items()
-        if any(fnmatch.fnmatchcase(n, p) for n in slot.names for p in missing)
+        if any(matches(n, p) for n in slot.names for p in missing)
     }
 
 

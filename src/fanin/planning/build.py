@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fnmatch
 import math
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -25,6 +24,7 @@ from fanin.recipes.catalogue.keep import kept, rows_of_zeros
 from fanin.recipes.table import options_of
 from fanin.recipes.table import recipe as recipe_named
 from fanin.streams import key as stream_key
+from fanin.text.paths import matches
 
 if TYPE_CHECKING:
     import torch
@@ -180,8 +180,8 @@ def _refuse_parts(slots: Mapping[str, Slot], patterns: Iterable[str]) -> None:
     names = {n for group in _matched_names(slots) for n in group}
     parts = {n: s for s in slots.values() if not s.holds_values for n in s.names}
     for pattern in patterns:
-        part = next((n for n in parts if fnmatch.fnmatchcase(n, pattern)), None)
-        if part is None or any(fnmatch.fnmatchcase(n, pattern) for n in names):
+        part = next((n for n in parts if matches(n, pattern)), None)
+        if part is None or any(matches(n, pattern) for n in names):
             continue
         slot = parts[part]
         what = f"is set together with {slot.holder}" if slot.is_set_with_holder else "stays as it is"

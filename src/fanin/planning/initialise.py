@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fnmatch
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from fanin.errors import WorseStartError
 from fanin.planning.build import plan
 from fanin.planning.plan import Plan
+from fanin.text.paths import matches
 
 if TYPE_CHECKING:
     import torch
@@ -133,7 +133,7 @@ def _known(made: Plan, names: tuple[str, ...]) -> tuple[str, ...]:
 def _others(made: Plan, region: Mapping[str, None], overrides: Mapping[str, Any]) -> dict[str, Any]:
     """The overrides that still match something outside the region."""
     outside = [n for a in made.assignments.values() if a.name not in region for n in (*a.names, a.through) if n]
-    return {glob: law for glob, law in overrides.items() if any(fnmatch.fnmatchcase(n, glob) for n in outside)}
+    return {glob: law for glob, law in overrides.items() if any(matches(n, glob) for n in outside)}
 
 
 def _untried(made: Plan, why: str) -> Plan:

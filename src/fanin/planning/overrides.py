@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import fnmatch
 from collections.abc import Iterable, Mapping
 from typing import TypeVar
 
-from fanin.errors import PlanError, did_you_mean
+from fanin.errors import ArgumentError, PlanError, did_you_mean
+from fanin.text.paths import matches
 
 __all__ = ["first_match", "match_all", "require_used"]
 
@@ -25,7 +25,7 @@ def first_match(name: str, patterns: Mapping[str, T]) -> tuple[str, T] | None:
         ('blocks.*.weight', 1)
     """
     for pattern, value in patterns.items():
-        if fnmatch.fnmatchcase(name, pattern):
+        if matches(name, pattern):
             return pattern, value
     return None
 
@@ -38,17 +38,23 @@ def match_all(names: Iterable[Iterable[str]], patterns: Mapping[str, T]) -> dict
         patterns: globs and their values, in order of precedence.
 
     Raises:
+        ArgumentError: `patterns` is no mapping.
         PlanError: a pattern that won nowhere.
 
     Example:
         >>> match_all([("emb.weight", "head.weight"), ("head.bias",)], {"head.*": 1})
         {'emb.weight': ('head.*', 1), 'head.bias': ('head.*', 1)}
     """
+    if not isinstance(patterns, Mapping):
+        raise ArgumentError(
+            f"overrides is of type {type(patterns).__name__}; give a dict of patterns and laws, as in "
+            "{'*.bias': 'zeros'}"
+        )
     groups = [tuple(n) for n in names]
     found: dict[str, tuple[str, T]] = {}
     for group in groups:
         for pattern, value in patterns.items():
-            if any(fnmatch.fnmatchcase(n, pattern) for n in group):
+            if any(matches(n, pattern) for n in group):
                 found[group[0]] = (pattern, value)
                 break
     require_used(patterns, {p for p, _ in found.values()}, [n for g in groups for n in g])
@@ -60,7 +66,7 @@ def require_used(patterns: Iterable[str], used: set[str], names: list[str]) -> N
     for pattern in patterns:
         if pattern in used:
             continue
-        shadowed = [n for n in names if fnmatch.fnmatchcase(n, pattern)]
+        shadowed = [n for n in names if matches(n, pattern)]
         if shadowed:
             raise PlanError(
                 f"the pattern {pattern!r} is never used: an earlier pattern takes everything that it matches "
@@ -68,5 +74,5 @@ def require_used(patterns: Iterable[str], used: set[str], names: list[str]) -> N
             )
         raise PlanError(
             f"the pattern {pattern!r} matches no parameter; {did_you_mean(pattern, names[:2000])[:300]} "
-            "Patterns are globs on qualified names, as in '*.lm_head.weight'."
+            "Patterns are globs on qualified names, as in '*.lm_head.weight' or 'blocks.{0..11}.fc.weight'."
         )

@@ -65,7 +65,7 @@ def recipe(name: str) -> Recipe:
         'what the model has now, read off its tensors; nothing is drawn'
     """
     if name not in RECIPES:
-        raise UnknownNameError(f"no recipe is called {name!r}; {did_you_mean(name, RECIPES)}")
+        raise UnknownNameError(f"no recipe is called {name!r}; {did_you_mean(str(name), RECIPES)}")
     return RECIPES[name]
 
 

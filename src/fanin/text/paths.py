@@ -5,13 +5,18 @@ A name is split at its dots; a part of digits alone is an index. Names that diff
 
 from __future__ import annotations
 
+import fnmatch
+import functools
 import re
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 
-__all__ = ["PathGroup", "block_of", "group_paths", "indices", "parts_of", "sections", "template"]
+__all__ = ["PathGroup", "block_of", "group_paths", "indices", "matches", "parts_of", "sections", "template"]
 
+_RUN = r"\d{1,6}(?:\.\.\d{1,6}){0,2}"
+_RANGES = re.compile(rf"\{{({_RUN}(?:,{_RUN})*)\}}")
+_MOST = 100_000  # indices that a range may have
 _BETWEEN = re.compile(r"(?<!\.)\.(?!\.)")  # a dot alone: those of a range come in twos
 _Indices = tuple[int, ...]
 _Template = tuple[str | None, ...]
@@ -157,6 +162,44 @@ def _run_text(first: int, last: int, step: int) -> str:
     if first == last:
         return str(first)
     return f"{first}..{last}" if step == 1 else f"{first}..{last}..{step}"
+
+
+def matches(name: str, pattern: str) -> bool:
+    """Whether a name fits a glob in which, besides ``*``, ``?`` and ``[...]``, ranges of indices may stand.
+
+    Args:
+        name: qualified name.
+        pattern: a glob (``*`` also crosses dots), or what `group_paths` gives.
+
+    Example:
+        >>> [matches(f"blocks.{i}.weight", "blocks.{0..6..2}.weight") for i in (0, 1, 2, 8)]
+        [True, False, True, False]
+        >>> matches("blocks.3.weight", "*.weight"), matches("a.{x}", "a.{x}")
+        (True, True)
+    """
+    return _compiled(pattern).match(name) is not None
+
+
+@functools.lru_cache(maxsize=1024)
+def _compiled(pattern: str) -> re.Pattern[str]:
+    pieces = _RANGES.split(pattern)  # glob, range, glob, range, ..., glob
+    written = [
+        f"(?:{'|'.join(map(str, _indices(piece)))})" if place % 2 else _regex_of(piece)
+        for place, piece in enumerate(pieces)
+    ]
+    return re.compile("".join(written) + r"\Z", re.DOTALL)
+
+
+def _regex_of(glob: str) -> str:
+    """A glob as a regular expression without the end that fnmatch puts behind it."""
+    return fnmatch.translate(glob).removesuffix(r"\Z").removesuffix(r"\z")
+
+
+def _indices(ranges: str) -> Iterator[int]:
+    for run in ranges.split(","):
+        first, *rest = (int(n) for n in run.split(".."))
+        last, step = (rest[0] if rest else first), (rest[1] if len(rest) > 1 else 1)
+        yield from range(first, min(last, first + _MOST) + 1, max(step, 1))
 
 
 def parts_of(pattern: str) -> list[str]:

@@ -23,9 +23,11 @@ from fanin.graph.recording.recorder import GapFill, Recorder, dtype_name, module
 from fanin.graph.recording.survivors import forget_variables, take_out_survivors
 from fanin.memory import uncollected
 from fanin.model.calling import Call, call_arguments
+from fanin.model.cures import cure_of_forward
 from fanin.model.eager import eager, open_functions
 from fanin.model.examples import example_calls, how_to_give_inputs
 from fanin.model.first_step import MORE_VALUES, set_first_step
+from fanin.model.given import assert_module
 from fanin.model.nested import refuse_nested, refuse_nested_parameters
 from fanin.model.sharding import without_gathering
 from fanin.model.trees import map_tensors, named_tensors, tensors_in
@@ -93,6 +95,7 @@ def capture(model: Any, inputs: Any = None, *, mode: Mode = "auto", training: bo
         >>> g.parameters["0.weight"].shape
         (8, 4)
     """
+    assert_module(model)
     model = unwrapped(model)
     _refuse_lazy(model)
     refuse_nested_parameters(dict(model.named_parameters()))
@@ -121,7 +124,7 @@ def _capture_call(model: Any, call: Call, mode: Mode, training: bool) -> Graph:
             if mode == "auto" and not attempt.fake:
                 _warn_of_real_forward(model, failures)
             return done.graph
-    raise _failure(model, failures)
+    raise _failure(model, call, failures)
 
 
 def _attempted(model: Any, call: Call, attempt: _Attempt) -> _Read | _Failed:
@@ -339,18 +342,19 @@ def _refuse_lazy(model: Any) -> None:
         )
 
 
-def _failure(model: Any, failures: list[_Failed]) -> CaptureError:
+def _failure(model: Any, call: Call, failures: list[_Failed]) -> CaptureError:
     where, error = failures[-1].where, failures[-1].error
     first_error = failures[0].error
     if isinstance(error, CaptureError):
         return error
     place = f"in module '{where}' ({_class_at(model, where)})" if where else f"in {type(model).__name__}.forward"
     first = f" (on fake tensors: {first_error!s:.200})" if len(failures) > 1 and str(first_error) != str(error) else ""
+    args, kwargs = call
+    cure = cure_of_forward(
+        model, kwargs or (args[0] if len(args) == 1 else args), dict(model.named_modules()).get(where, model)
+    )
     raised = CaptureError(
-        f"the forward pass of {type(model).__name__} fails {place}: {type(error).__name__}: {error}{first}. It must "
-        f"run on the inputs given: "
-        "try model(*inputs) by itself, and pass inputs as a tensor, a tuple of positional arguments or a dict of "
-        "keyword arguments."
+        f"the forward pass of {type(model).__name__} fails {place}: {type(error).__name__}: {error}{first}. {cure}"
     )
     raised.__cause__ = error
     return raised
