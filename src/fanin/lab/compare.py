@@ -21,6 +21,7 @@ from fanin.lab.runs import RunResult, RunSpec, RunStore
 from fanin.lab.starts import Init, start_
 from fanin.lab.training import accuracy, batches, make_optimizer, one_thread, train
 from fanin.lab.workers import carry_out
+from fanin.recipes.table import recipe
 from fanin.text.files import assert_place
 
 __all__ = ["Task", "compare", "task_from"]
@@ -148,6 +149,13 @@ def task_from(
 def _check(
     tasks: Sequence[Task], inits: Mapping[str, Init], seeds: Sequence[int], lrs: Sequence[float], steps: int
 ) -> None:
+    if not isinstance(inits, Mapping):
+        raise ArgumentError(
+            f"inits is of type {type(inits).__name__}; give a dict of names and starts, as in "
+            "{'default': None, 'fanin': 'auto'}"
+        )
+    for recipe_name in (init for init in inits.values() if isinstance(init, str)):
+        recipe(recipe_name)  # an unknown one is named before any work
     if not tasks or not inits or not seeds or not lrs or steps < 1:
         raise ArgumentError(
             "a comparison needs at least one task, init, seed, learning rate and step; got "

@@ -1,0 +1,183 @@
+"""Wrong calls: each ends in an exception of fanin that names the cure, and changes and writes nothing."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+import fanin
+from fanin.errors import FaninError
+from fanin.lab.compare import compare
+
+
+class Ids(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.table, self.out = nn.Embedding(10, 8), nn.Linear(8, 4)
+
+    def forward(self, ids):
+        return self.out(self.table(ids).mean(1))
+
+
+class Reads(nn.Module):
+    """A model whose forward takes text."""
+
+    def __init__(self):
+        super().__init__()
+        self.out = nn.Linear(8, 4)
+
+    def forward(self, text):
+        return self.out(torch.tensor([[float(len(t.split()))] * 8 for t in text]))
+
+
+class Batch(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.out = nn.Linear(8, 4)
+
+    def forward(self, batch):
+        return self.out(batch["x"])
+
+
+def net():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 4))
+
+
+def needs(width):
+    return nn.Linear(width, width)
+
+
+X, Y = torch.randn(6, 8, generator=torch.Generator().manual_seed(0)), torch.arange(6) % 4
+ARRAYS = (X.numpy(), Y.numpy())
+LOADER = DataLoader(TensorDataset(X, Y), batch_size=3)
+FUNCTIONS = {"plan": fanin.plan, "check": fanin.check, "init_": fanin.init_}
+
+MODELS = {  # what stands in place of a model -> the cure
+    "class": (nn.Linear, "model = Linear("),
+    "own class": (Ids, "model = Ids("),
+    "function": (needs, "model = needs("),
+    "state dict": (net().state_dict(), "load_state_dict"),
+    "path": ("model.pt", "load its weights"),
+    "nothing": (None, "torch.nn.Module"),
+    "optimizer": (torch.optim.SGD(net().parameters(), 0.1), "give the model"),
+    "parameters": (net().parameters(), "torch.nn.Module"),
+    "list": ([nn.Linear(2, 2)], "torch.nn.Module"),
+    "tensor": (X, "torch.nn.Module"),
+}
+INPUTS = {  # what stands in place of inputs -> the cure
+    "loader": (net, LOADER, "next(iter(loader))"),
+    "iterator": (net, iter(LOADER), "next(iter(loader))"),
+    "pair": (net, (X, Y), "inputs=x and targets=y"),
+    "pair in a list": (net, [X, Y], "inputs=x and targets=y"),
+    "array": (net, X.numpy(), "torch.as_tensor"),
+    "arrays": (net, (X.numpy(),), "torch.as_tensor"),
+    "numbers": (net, X.tolist(), "torch.tensor"),
+    "shape": (net, (6, 8), "torch.randn(6, 8)"),
+    "dict": (net, {"x": X}, "forward takes (input)"),
+    "dict of a batch": (Batch, {"y": X}, "forward takes (batch)"),
+    "text": (net, "6,8", "tokenizer"),
+    "doubles": (net, X.double(), "torch.float32"),
+    "whole numbers": (net, torch.ones(6, 8, dtype=torch.long), "torch.float32"),
+    "floats for ids": (Ids, X, "torch.randint(0, 10"),
+    "ids out of range": (Ids, torch.full((2, 3), 99), "from 0 to 9"),
+    "numbers for text": (Reads, X, "takes text"),
+    "wrong width": (net, torch.randn(6, 9), "try model(*inputs)"),
+}
+VALUES = ("doubles", "whole numbers", "ids out of range")  # a plan reads shapes, to which these do not matter
+CALLS = {  # anything else -> the cure
+    "no inputs": (lambda: fanin.check(net()), "give a tensor"),
+    "empty batch": (lambda: fanin.check(net(), torch.zeros(0, 8)), "two samples"),
+    "targets out of range": (lambda: fanin.check(net(), X, targets=Y + 96), "from 0 to 3"),
+    "negative targets": (lambda: fanin.check(net(), X, targets=Y - 4), "from 0 to 3"),
+    "targets int32": (lambda: fanin.check(net(), X, targets=Y.int()), "targets.long()"),
+    "targets bool": (lambda: fanin.check(net(), X, targets=Y.bool()), "targets.long()"),
+    "targets float": (lambda: fanin.check(net(), X, targets=Y.float()), "Give loss="),
+    "too few targets": (lambda: fanin.check(net(), X, targets=Y[:3]), "one class index per row"),
+    "targets array": (lambda: fanin.check(net(), X, targets=Y.numpy()), "torch.as_tensor"),
+    "targets list": (lambda: fanin.check(net(), X, targets=Y.tolist()), "torch.as_tensor"),
+    "targets text": (lambda: fanin.check(net(), X, targets="y"), "Give loss="),
+    "loss class": (lambda: fanin.check(net(), X, Y, nn.CrossEntropyLoss), "CrossEntropyLoss()"),
+    "loss text": (lambda: fanin.check(net(), X, Y, "cross_entropy"), "torch.nn.functional.cross_entropy"),
+    "loss value": (lambda: fanin.check(net(), X, Y, torch.tensor(1.0)), "give a function"),
+    "loss per sample": (lambda: fanin.check(net(), X, Y, nn.CrossEntropyLoss(reduction="none")), ".mean()"),
+    "loss number": (lambda: fanin.check(net(), X, Y, lambda out, y: 3.0), "tensor with one element"),
+    "loss raises": (lambda: fanin.check(net(), X, Y, lambda out, y: out.foo), "The model itself ran"),
+    "loss of three": (lambda: fanin.check(net(), X, Y, lambda a, b, c: a.sum()), "try loss(output, targets)"),
+    "optimizer text": (lambda: fanin.check(net(), X, optimizer="adamw"), "torch.optim.Optimizer"),
+    "unknown rule": (lambda: fanin.check(net(), X, select=["S999"]), "S201"),
+    "unknown severity": (lambda: fanin.check(net(), X, fail_on="fatal"), "'error', 'warning', 'note'"),
+    "no seeds": (lambda: fanin.check(net, X, seeds=0), "at least one"),
+    "recipe": (lambda: fanin.plan(net(), X, recipe="Auto2"), "did you mean 'auto'"),
+    "no recipe": (lambda: fanin.plan(net(), X, recipe=None), "auto"),
+    "seed below zero": (lambda: fanin.plan(net(), X, seed=-1), "int(seed) % 2**64"),
+    "seed of half": (lambda: fanin.plan(net(), X, seed=1.5), "an integer"),
+    "option": (lambda: fanin.plan(net(), X, head="nope"), "'unit', 'calm', 'zero'"),
+    "name of an option": (lambda: fanin.plan(net(), X, headd="calm"), "it has head"),
+    "override of nothing": (lambda: fanin.plan(net(), X, overrides={"head.*": "zeros"}), "matches no parameter"),
+    "override law": (lambda: fanin.plan(net(), X, overrides={"*": "zerox"}), "did you mean 'zero'"),
+    "override code": (lambda: fanin.plan(net(), X, overrides={"*": "normal(std=x())"}), "normal(std=0.02)"),
+    "override argument": (lambda: fanin.plan(net(), X, overrides={"*": "normal(stdd=1)"}), "Its arguments are"),
+    "override number": (lambda: fanin.plan(net(), X, overrides={"*": 3}), "an initializer, its name, or None"),
+    "overrides list": (lambda: fanin.plan(net(), X, overrides=["*=zeros"]), "give a dict"),
+    "on_unknown": (lambda: fanin.plan(net(), X, on_unknown="ignore"), "'raise' or 'keep'"),
+    "frozen": (lambda: fanin.plan(net(), X, frozen="yes"), "'keep' or 'draw'"),
+    "plan of another": (lambda: fanin.plan(net(), X).apply_(nn.Linear(3, 3)), "Make a new plan"),
+    "apply to a class": (lambda: fanin.plan(net(), X).apply_(nn.Linear), "make an instance"),
+    "verify a class": (lambda: fanin.plan(net(), X).verify(nn.Linear), "make an instance"),
+    "diff with a number": (lambda: fanin.plan(net(), X).diff(3), "torch.nn.Module"),
+    "unknown parameter": (lambda: fanin.plan(net(), X).explain("0.wieght"), "did you mean '0.weight'"),
+    "no folder": (lambda: fanin.plan(net(), X).save("nowhere/plan.json"), "Make the folder"),
+    "a folder": (lambda: fanin.plan(net(), X).save("."), "name of a file"),
+    "no such plan": (lambda: fanin.Plan.load("nowhere.json"), "no file"),
+    "ending": (lambda: fanin.check(net(), X).save("report.xyz"), ".html"),
+    "inits as a list": (lambda: compare(net, ARRAYS, inits=["auto"]), "give a dict"),
+    "init without a law": (lambda: compare(net, ARRAYS, inits={"a": "nope"}, steps=1, lrs=[0.1]), "known: "),
+    "no learning rate": (lambda: compare(net, ARRAYS, inits={"a": None}, lrs=[], steps=1), "at least one"),
+    "a model for a builder": (lambda: compare(net(), ARRAYS, inits={"a": None}, lrs=[0.1], steps=1), "lambda"),
+    "float ids of numpy": (lambda: fanin.plan(Ids(), np.ones((2, 3))), "torch.as_tensor"),
+}
+
+
+def refused(call, cure: str) -> None:
+    with pytest.raises(FaninError) as raised:
+        call()
+    assert cure in str(raised.value)
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+@pytest.mark.parametrize("name", MODELS)
+def test_what_is_no_model_is_named(name, function):
+    given, cure = MODELS[name]
+    if function == "check" and given is Ids:  # a class that needs no arguments is a factory
+        return
+    refused(lambda: FUNCTIONS[function](given, X), cure)
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+@pytest.mark.parametrize("name", INPUTS)
+def test_what_are_no_inputs_is_named_and_the_model_stays(name, function):
+    make, given, cure = INPUTS[name]
+    if function != "check" and name in VALUES:
+        return
+    model = make()
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    refused(lambda: FUNCTIONS[function](model, given), cure)
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_every_other_wrong_call_names_its_cure_and_writes_nothing(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    refused(*CALLS[name])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_check_for_a_cure_can_fail():
+    with pytest.raises(AssertionError):
+        refused(lambda: fanin.plan(net(), X, frozen="yes"), "cross-entropy")
+    with pytest.raises(pytest.fail.Exception):
+        refused(lambda: fanin.plan(net(), X), "")
