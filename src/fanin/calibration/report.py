@@ -7,6 +7,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
@@ -77,14 +78,14 @@ class Row:
         return f"{self.parameter} {self.part}" if self.part else self.parameter
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Calibration:
     """What `fanin.calibrate` found and did.
 
     Attributes:
         model: class name of the model.
         rows: one a use of a weight, in the order of the forward pass; then the weights that have none.
-        plan: what the model holds now, with the factor of each weight; drawn weights are drawn anywhere without data.
+        make_plan: reads what `plan` gives.
         forwards: how often the model was run.
         tolerance: standard errors within which a weight stays as it is.
         written: whether the model was changed.
@@ -93,11 +94,20 @@ class Calibration:
 
     model: str
     rows: tuple[Row, ...]
-    plan: Plan = field(repr=False)
+    make_plan: Callable[[], Plan] = field(repr=False, compare=False)
     forwards: int
     tolerance: float
     written: bool
     warnings: tuple[str, ...] = ()
+
+    @cached_property
+    def plan(self) -> Plan:
+        """The plan of what the model holds after the calibration, with the factor of each weight in it.
+
+        What a plan drew it draws anywhere, times its factor, without data. What holds values of its own it keeps;
+        their law is read off them when this is first asked for, so ask before the model is trained.
+        """
+        return self.make_plan()
 
     @property
     def changed(self) -> tuple[str, ...]:

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import TypeVar
 
 import torch
 
 from fanin.calibration.forward import CalibratingPass, Judge, Key, run_forward
+from fanin.calibration.held import Held
 from fanin.calibration.report import Calibration, Row, is_reached
 from fanin.calibration.rounds import Decider, Judgement, Measurer, Passed, solve
 from fanin.calibration.statistic import Size
 from fanin.calibration.subject import MAPS
 from fanin.calibration.task import Task
-from fanin.calibration.write import calibrated_plan, own_values, writes_of_factors
+from fanin.calibration.write import calibrated_plan, writes_of_factors
 from fanin.errors import CalibrationError, CaptureError
 from fanin.measure.passes import batch_size
 from fanin.model.eager import eager
@@ -26,8 +25,6 @@ from fanin.model.settings import seed_generators
 from fanin.model.untouched import untouched
 from fanin.model.wrappers import unwrap_children
 from fanin.planning.apply import write_all
-from fanin.planning.plan import Plan
-from fanin.planning.verify import is_as_drawn
 from fanin.text.numbers import big
 
 __all__ = ["run"]
@@ -39,12 +36,13 @@ _OFF = 0.02  # ln(after / expected) from which the second pass disagrees with th
 
 def run(task: Task, *, verify: bool, dry_run: bool, strict: bool, progress: bool) -> Calibration:
     """Calibrate; see `fanin.calibrate`."""
-    holds = functools.cache(lambda name: is_as_drawn(task.plan, task.plan[name], task.slots[task.plan[name].name]))
+    held = Held(task.plan, task.slots)
     with _bar(task, progress) as told:
-        (done, forwards), left = _on_the_model(task, lambda: _decided(task, holds, told))
+        (done, forwards), left = _on_the_model(task, lambda: _decided(task, held, told))
         _refuse_unreached(task, done, strict)
-        plan = calibrated_plan(_held_plan(task, holds), done.found)
         factors = {j.key: j.verdict.factor for j in done.found}
+        names = {name for (name, _), factor in factors.items() if factor != 1.0}
+        plan = calibrated_plan(held.plan_of(names), done.found)
         if not dry_run:
             write_all(writes_of_factors(plan, task.subjects, factors))
         after: Sequence[tuple[Key, Size]] = ()
@@ -53,12 +51,12 @@ def run(task: Task, *, verify: bool, dry_run: bool, strict: bool, progress: bool
             forwards, left = forwards + 1, (*left, *more)
     rows = (*_rows(done.found, after), *_named_rows(task, done))
     return Calibration(
-        model=plan.model,
+        model=task.plan.model,
         rows=rows,
-        plan=plan,
+        make_plan=held.reader(plan, names, written=not dry_run),
         forwards=forwards,
         tolerance=task.rules.tolerance,
-        written=not dry_run and any(f != 1.0 for f in factors.values()),
+        written=not dry_run and bool(names),
         warnings=tuple(dict.fromkeys((*_warnings(done.found, rows), *task.traces, *left))),
     )
 
@@ -97,9 +95,9 @@ def _norms_as_they_can(work: Callable[[bool], T]) -> T:
     return work(False)
 
 
-def _decided(task: Task, holds: Callable[[str], bool], told: Callable[[], None]) -> tuple[Decider, int]:
+def _decided(task: Task, held: Held, told: Callable[[], None]) -> tuple[Decider, int]:
     def by_auto(name: str) -> bool:
-        return task.plan.recipe == "auto" and holds(name)
+        return task.plan.recipe == "auto" and held(name)
 
     def decided(norms_train: bool) -> tuple[Decider, int]:
         def decide(forced: Mapping[Key, float]) -> Decider:
@@ -115,22 +113,7 @@ def _measured(task: Task, told: Callable[[], None]) -> Sequence[tuple[Key, Size]
     return _norms_as_they_can(lambda norms_train: _judged_by(task, Measurer(told=told), norms_train)).sizes
 
 
-# ---------------------------------------------------------------------- what the model holds
-def _held_plan(task: Task, holds: Callable[[str], bool]) -> Plan:
-    """The plan, with the values of the model kept wherever they are not the ones that it draws."""
-    own = {
-        name: own_values(task.slots[name], a)
-        for name, a in task.plan.assignments.items()
-        if a.action == "draw" and name in task.slots and not holds(name)
-    }
-    drawn = any(a.action == "draw" and n not in own for n, a in task.plan.assignments.items())
-    return replace(
-        task.plan,
-        recipe=task.plan.recipe if drawn else "keep",
-        assignments={n: own.get(n, a) for n, a in task.plan.assignments.items()},
-    )
-
-
+# ---------------------------------------------------------------------- rows
 def _refuse_unreached(task: Task, done: Decider, strict: bool) -> None:
     """Raise, where it is asked for, if a weight cannot be brought to a target."""
     if not strict:
@@ -146,7 +129,6 @@ def _refuse_unreached(task: Task, done: Decider, strict: bool) -> None:
         )
 
 
-# ---------------------------------------------------------------------- rows
 def _rows(found: Sequence[Judgement], after: Sequence[tuple[Key, Size]]) -> tuple[Row, ...]:
     same = [j.key for j in found] == [key for key, _ in after]
     sizes = [size.value for _, size in after] if same else [None] * len(found)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -20,29 +21,38 @@ from fanin.text.numbers import big
 if TYPE_CHECKING:
     import torch
 
-    from fanin.model.parameters import Slot
     from fanin.model.parametrized import Parametrized
 
-__all__ = ["calibrated_plan", "own_values", "writes_of_factors"]
+__all__ = ["calibrated_plan", "own_values", "with_law", "writes_of_factors"]
 
 
-def own_values(slot: Slot, a: Assignment) -> Assignment:
-    """The assignment of a parameter that keeps the values it has: their law as read off, and the plan's predictions."""
-    known = Seen(role=a.role, layout=a.layout, source=a.role_from)
-    seen = kept(slot.effective(), known, because="the model's own values")
-    std = next((s.value for s in seen.steps if s.quantity == "std"), None)
+def own_values(a: Assignment) -> Assignment:
+    """The assignment of a parameter that keeps values of its own, whatever their law is."""
     return replace(
         a,
         action="keep",
-        initializer=seen.law,
-        std=float(std) if std is not None else None,
+        initializer=None,
+        std=None,
         rule="kept",
-        reason=seen.reason,
-        steps=seen.steps,
+        reason="the model's own values",
+        steps=(),
         warnings=(),
         factor=1.0,
         part_factors=(),
     )
+
+
+def with_law(a: Assignment, values: torch.Tensor) -> Assignment:
+    """The assignment of a parameter that keeps its values, with the law that they follow before its factors.
+
+    Args:
+        a: as `own_values` and `calibrated_plan` made it.
+        values: without the factors.
+    """
+    read = kept(values, Seen(role=a.role, layout=a.layout, source=a.role_from), because=a.reason)
+    std = next((float(s.value) for s in read.steps if s.quantity == "std"), None)
+    known = None if std is None or not math.isfinite(std) else std * a.scale
+    return replace(a, initializer=read.law, std=known, reason=read.reason, steps=(*read.steps, *a.steps))
 
 
 def calibrated_plan(plan: Plan, found: Sequence[Judgement]) -> Plan:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from fanin.planning.data import PlanData
 
-__all__ = ["Mismatch", "Verification", "is_as_drawn", "verify"]
+__all__ = ["Mismatch", "Verification", "is_as_drawn", "unscaled", "verify"]
 
 _BITS_LIMIT = 1 << 26  # elements; a larger tensor is drawn again only where the bits are asked for
 _SURE, _FAR = 4096, 0.2  # elements from which a std that is so far off (relative) cannot be chance
@@ -183,12 +183,12 @@ def _held(case: _Case) -> tuple[str, list[Mismatch]]:
             return "bits", []
         if case.bits:
             return "bits", case.differs("bits", "as drawn", other)
-    values = exact_numbers(_unscaled(tensor, a))
+    values = exact_numbers(unscaled(tensor, a))
     law, rows = a.initializer, a.zero_rows
     return "law", list(departures(case.name, values, law, a.layout, slot.dtype, case.z, zero_rows=rows))
 
 
-def _unscaled(tensor: torch.Tensor, a: Assignment) -> torch.Tensor:
+def unscaled(tensor: torch.Tensor, a: Assignment) -> torch.Tensor:
     """The numbers before the factors of a plan, as its law says them; the tensor itself where there are none."""
     if not a.is_scaled:
         return tensor
