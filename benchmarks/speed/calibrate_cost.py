@@ -105,8 +105,8 @@ def main() -> None:
         print(json.dumps(peak_mb(int(batch), *mode) if mode else seconds(int(batch))))
         return
     head = (
-        f"# Cost of a calibration\n\n{DEPTH} maps of {WIDTH} and ReLUs, one thread, CPU time, least of {TURNS}. One pass "
-        "is a dry run; the whole is\ntwo passes, with the copies that are kept until all weights are written "
+        f"# Cost of a calibration\n\n{DEPTH} maps of {WIDTH} and ReLUs, one thread, CPU time, least of {TURNS}. One "
+        "pass is a dry run; the whole is\ntwo passes, with the copies that are kept until all weights are written "
         f"({DEPTH * WIDTH * WIDTH * 4 / 2**20:.0f} MB).\n{in_words(header())}\n\n"
     )
     out = RESULTS / "calibrate_cost.md"

@@ -55,8 +55,8 @@ def calibrate(
         statistic: "rms": root mean square of all numbers. "robust": likewise, where the mean square of a sample counts
             for at most 4 times the median over samples, so that a few wild samples do not move it; "rms" below 8
             samples.
-        tolerance: standard errors within which a weight keeps every bit, where ln(measured / target) has the larger of
-            0.02 and what the plan predicts. 0 corrects everything.
+        tolerance: standard errors within which a weight keeps every bit. That of ln(measured / target) has two parts:
+            0.02 from the batch, and what the plan predicts for a draw of weights of this width. 0 corrects everything.
         passes: how many batches of an iterator are joined; "auto": 4 at most.
         verify: run the model once more under the new weights.
         dry_run: write nothing.

@@ -173,17 +173,20 @@ class CalibratingPass(TorchFunctionMode):
     def _applied(self, found: WeightedCall) -> Any:
         """The result of an operation, its product multiplied."""
         subject, why = self._subject(found)
-        product = None if why else found.product()
-        if product is None or not isinstance(product, torch.Tensor) or not is_signal(product):
+        result = found.product()
+        product = next(tensors_in(result, 2), None)  # a bag of embeddings comes with its counts
+        if subject is None or product is None or not is_signal(product):
             for name in sorted({self._holder(p) for p in found.made.parameters}):
-                self._judge.passed_over(name, self.frames.current.path, found.op, why or _ODD)
-            return found.product() if product is None else found.finished(product)
-        assert subject is not None  # noqa: S101 our own bug
+                self._judge.passed_over(name, self.frames.current.path, found.op, why or _why_odd(product))
+            return result if product is None or result is not product else found.finished(product)
         with torch.no_grad():
             self._multiply(found, subject, product)
-            return found.finished(product)
+            done = found.finished(product)
+        return done if result is product else result
 
     def _multiply(self, found: WeightedCall, subject: Subject, product: torch.Tensor) -> None:
+        if subject.assignment.role == "attn_bias":  # scores are left alone
+            return
         path = self.frames.current.path
         place = subject.place(path, found.op, self._seen[subject.name, path, found.op])
         self._seen[subject.name, path, found.op] += 1
@@ -231,8 +234,14 @@ class CalibratingPass(TorchFunctionMode):
 
 
 _TINY = 1e-9  # outputs above it are not compared with what the operation reads
-_ODD = "its output holds no floating numbers that could be measured"
 _CUT = "a part of it is used that is no range along its axes"
+
+
+def _why_odd(product: torch.Tensor | None) -> str:
+    """Why an output cannot be measured."""
+    if product is not None and torch._C._functorch.is_functorch_wrapped_tensor(product):
+        return "it runs inside torch.func, where an output is not seen whole"
+    return "its output holds no real floating numbers that could be measured"
 
 
 def _pieces(

@@ -87,7 +87,14 @@ def rounded(factor: float, bits: int) -> float:
 
 
 def judged(
-    size: Size, target: Target, fixed: Fixed | None, rules: Rules, *, input_rms: float, by_auto: bool
+    size: Size,
+    target: Target,
+    fixed: Fixed | None,
+    rules: Rules,
+    *,
+    input_rms: float,
+    by_auto: bool,
+    starts_at_zero: bool,
 ) -> Verdict:
     """The verdict on one use of a weight.
 
@@ -98,9 +105,10 @@ def judged(
         rules: what is corrected.
         input_rms: size of what the operation reads.
         by_auto: the weight holds what an ``auto`` plan draws.
+        starts_at_zero: the plan starts the weight itself at zero.
     """
     if size.value <= _NOTHING * input_rms:
-        return _zero(target, fixed)
+        return _zero(target, fixed, starts_at_zero)
     if target.rms is None:
         return Verdict(status=fixed.status if fixed else "no target", reason=fixed.reason if fixed else target.why)
     if target.rms == 0.0:
@@ -122,8 +130,8 @@ def judged(
     return Verdict(status="corrected", factor=factor, z=z, reason=_remark(size), warning=size.dead_share >= 0.5)
 
 
-def _zero(target: Target, fixed: Fixed | None) -> Verdict:
-    if target.rms == 0.0:
+def _zero(target: Target, fixed: Fixed | None, starts_at_zero: bool) -> Verdict:
+    if target.rms == 0.0 or starts_at_zero:
         return Verdict(status="zero by plan", reason="its output is zero, as the plan has it")
     if fixed is not None and fixed.status != "not asked":
         return Verdict(status=fixed.status, reason=f"{fixed.reason}; its output is zero")

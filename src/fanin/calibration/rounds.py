@@ -102,6 +102,7 @@ class Decider:
             use.subject.fixed,
             self.rules,
             input_rms=use.input_rms,
+            starts_at_zero=use.subject.assignment.std == 0.0,
             by_auto=use.subject.fixed is None and self._is_far(use, target) and self.by_auto(use.subject.name),
         )
         if verdict.status in ("corrected", "clipped") and self.by_auto(use.subject.name):
@@ -137,7 +138,7 @@ class Decider:
             return 0.0
         plan = self.targets.plan
         name = next(iter(use.bias), "") if len(use.bias) == 1 else ""
-        a = plan.get(name)
+        a = plan[name] if name in plan else None  # noqa: SIM401 (a plan's error is no KeyError)
         if a is None or a.action != "draw" or a.initializer is None:
             return rms_of(use.added) ** 2
         moments = a.initializer.moments(a.shape, a.layout)

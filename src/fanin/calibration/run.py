@@ -176,7 +176,9 @@ def _passed_row(passed: Passed) -> Row:
 def _unseen_row(task: Task, name: str) -> Row:
     if not task.subjects[name].places:
         return Row(parameter=name, status="never used", reason="no operation that leads to an output applies it")
-    why = "no operation was seen to apply it: it runs in TorchScript, in torch.func or in code of its own"
+    why = (
+        "no operation that fanin knows was seen to apply it: it is summed by hand, or runs in TorchScript or torch.func"
+    )
     return Row(parameter=name, status="not followed", reason=why)
 
 

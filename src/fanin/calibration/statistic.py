@@ -151,7 +151,7 @@ def _exact_energies(x: torch.Tensor, channel: int) -> tuple[Array, Array]:
     rows, channels = [], torch.zeros(x.shape[channel], dtype=torch.float64, device=x.device)
     others = [d for d in range(x.dim()) if d != channel]
     for first in range(0, x.shape[0], step):
-        squares = wide_enough(x.detach()[first : first + step]).double().square_()
+        squares = wide_enough(x.detach()[first : first + step]).double().square()
         rows.append(squares.flatten(1).sum(1) if x.dim() > 1 else squares)
         if channel:
             channels += squares.sum(others)

@@ -20,7 +20,7 @@ __all__ = ["Target", "TargetOption", "Targets", "read_target"]
 
 TargetOption: TypeAlias = "Literal['plan', 'unit'] | float | Mapping[str, float]"
 
-_LEAST_SE = 0.02  # of ln(rms), from the batch: the largest seen over six batches is 0.03, the median 0.005
+_BATCH_SE = 0.02  # of ln(rms), from the batch: the largest seen over six batches is 0.03, the median 0.005
 _MOST_DRAWN = 1 << 22  # entries of a law that are drawn to see how its parts differ
 _ALIKE = 0.05  # relative difference of two parts that a draw may have by chance
 
@@ -37,7 +37,7 @@ class Target:
     """
 
     rms: float | None
-    se: float = _LEAST_SE
+    se: float = _BATCH_SE
     why: str = ""
     normed: bool = False
 
@@ -96,7 +96,9 @@ class Targets:
         if square < 0.0:
             return Target(rms=None, why="the plan predicts an output smaller than its bias", normed=False)
         share = 1.0 if part is None else self._share(subject, part)
-        return Target(rms=math.sqrt(square) * share, se=max(_LEAST_SE, se or 0.0), normed=_is_normed(subject, place))
+        return Target(
+            rms=math.sqrt(square) * share, se=math.hypot(_BATCH_SE, se or 0.0), normed=_is_normed(subject, place)
+        )
 
     def _asked(self, subject: Subject) -> float | None:
         """The number that the caller gave for a weight; None where the plan decides."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from fanin.graph.roles.data import ParameterRole, Roles
 from fanin.memory import as_array
+from fanin.model.operations import RECURRENT
 from fanin.model.parameters import Slot
 from fanin.moments.propagate import MomentMap, propagate
 from fanin.moments.weights import WeightMoments, planned_moments
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["with_predictions"]
 
-_MAPS = ("weight", "embedding", "rnn_ih")
+_MAPS = ("weight", "embedding", "rnn_ih", "rnn_hh")
 
 
 def with_predictions(plan: Plan, graph: Graph, found: Roles, slots: Mapping[str, Slot]) -> Plan:
@@ -34,12 +35,17 @@ def with_predictions(plan: Plan, graph: Graph, found: Roles, slots: Mapping[str,
         found: the role of every parameter.
         slots: the parameters; what the plan keeps enters with the numbers that it has.
     """
-    maps = {n: r for n, r in found.items() if r.role in _MAPS and n in plan}
+    maps = {n: r for n, r in found.items() if r.role in _MAPS and n in plan and not _is_fused(r)}
     if all(len(plan[n].predicted_rms) == len(r.uses) for n, r in maps.items()):
         return plan
     moments = propagate(graph, {n: _moments(plan, graph.parameters[n].name, slots) for n in graph.parameters})
     made = {n: _predicted(plan[n], r, graph, moments) for n, r in maps.items()}
     return replace(plan, assignments={n: made.get(n, a) for n, a in plan.assignments.items()})
+
+
+def _is_fused(role: ParameterRole) -> bool:
+    """Whether one operation runs all steps, so that no output is the weight's own."""
+    return any(use.op_name in RECURRENT for use in role.uses)
 
 
 def _moments(plan: Plan, name: str, slots: Mapping[str, Slot]) -> WeightMoments:

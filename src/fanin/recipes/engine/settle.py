@@ -11,6 +11,7 @@ import numpy as np
 
 from fanin.graph.ir import Graph, Op, Parameter
 from fanin.graph.roles.data import ParameterRole
+from fanin.model.operations import RECURRENT
 from fanin.moments.propagate import MomentMap, propagate
 from fanin.moments.weights import WeightMoments
 from fanin.recipes.base import Choice
@@ -196,7 +197,8 @@ _Numbers: TypeAlias = "tuple[float | None, ...]"
 
 
 def _predicted(network: Network, role: ParameterRole, found: MomentMap, copies: int) -> tuple[_Numbers, _Numbers]:
-    if role.role not in ("weight", "embedding", "position", "rnn_ih"):
+    fused = role.role == "rnn_hh" and any(use.op_name in RECURRENT for use in role.uses)
+    if fused or role.role not in ("weight", "embedding", "position", "rnn_ih", "rnn_hh"):
         return (), ()
     if network.is_rescaled:  # spectral norm needs the largest singular value, which moments do not give
         return (None,) * len(role.uses), (None,) * len(role.uses)
