@@ -2,7 +2,6 @@
 
 name -> callable -> (model, inputs). `EXPECTED` says which weights stay as they are, and with which status.
 """
-# ruff: noqa: E501, E701, E702
 
 from __future__ import annotations
 
