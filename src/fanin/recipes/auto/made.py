@@ -100,6 +100,6 @@ def _read_moment(network: Network, value: int) -> float:
 def _is_share(network: Network, value: int) -> bool:
     """Whether a value is what a softmax gives, up to views and dropout."""
     maker = network.graph.producer(value)
-    while maker is not None and maker.name in VIEWS | DROPOUT:
+    while maker is not None and maker.inputs and maker.name in VIEWS | DROPOUT:  # a constant is a view of nothing
         maker = network.graph.producer(maker.inputs[0])
     return maker is not None and maker.name in SOFTMAX
