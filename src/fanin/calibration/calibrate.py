@@ -55,8 +55,10 @@ def calibrate(
         statistic: "rms": root mean square of all numbers. "robust": likewise, where the mean square of a sample counts
             for at most 4 times the median over samples, so that a few wild samples do not move it; "rms" below 8
             samples.
-        tolerance: standard errors within which a weight keeps every bit. That of ln(measured / target) has two parts:
-            0.02 from the batch, and what the plan predicts for a draw of weights of this width. 0 corrects everything.
+        tolerance: standard errors within which weights keep every bit. That of ln(measured / target) has two parts:
+            0.02 from the batch, and what the plan predicts for a draw of weights of this width. It is for the model as
+            a whole: each of n uses gets so many that chance alone touches a healthy model as rarely as a single map
+            (4.2 for 100 uses). 0 corrects everything.
         passes: how many batches of an iterator are joined; "auto": 4 at most.
         verify: run the model once more under the new weights.
         dry_run: write nothing.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import Literal
 
 from fanin.calibration.statistic import Size
@@ -33,6 +34,7 @@ Status = Literal[
 
 _BITS = 8  # significant bits of a factor: no thread count, device or order of the batch changes it
 _FINE_BITS = 16  # where the caller asks for the target itself
+_NORMAL, _FAR = NormalDist(), 8.0  # beyond so many standard errors chances cannot be told from 0
 _NOTHING = 1e-12  # of the input's size, below which an output counts as zero
 
 
@@ -41,14 +43,33 @@ class Rules:
     """What is corrected, and by how much.
 
     Attributes:
-        tolerance: standard errors within which a weight stays as it is; 0 corrects everything to the target.
+        tolerance: standard errors within which the weight of a model of one map stays as it is; 0 corrects
+            everything to the target.
+        uses: how many outputs are compared with a target.
         limit: largest factor, and one over the smallest, of a weight that was drawn by an ``auto`` plan.
         wide_limit: likewise of all others.
     """
 
     tolerance: float = 3.0
+    uses: int = 1
     limit: float = 4.0
     wide_limit: float = 100.0
+
+    @property
+    def most_z(self) -> float:
+        """Standard errors within which a weight stays, so that chance alone touches a model as rarely as one map.
+
+        With the p that one normal number has of being beyond the tolerance, each of n uses gets 1 - (1 - p)^(1 / n)
+        (Sidak 1967, doi 10.1080/01621459.1967.10482935).
+
+        Example:
+            >>> [round(Rules(tolerance=3.0, uses=n).most_z, 2) for n in (1, 12, 100)]
+            [3.0, 3.69, 4.2]
+        """
+        if not 0.0 < self.tolerance < _FAR or self.uses < 2:
+            return self.tolerance
+        chance = 2.0 * _NORMAL.cdf(-self.tolerance)
+        return -_NORMAL.inv_cdf(-math.expm1(math.log1p(-chance) / self.uses) / 2.0)
 
     @property
     def bits(self) -> int:
@@ -119,7 +140,7 @@ def judged(
     if target.normed:
         why = "a norm reads its output, so its size is lost; a factor would change the effective step alone"
         return Verdict(status="norm behind", z=z, reason=why)
-    if abs(z) <= rules.tolerance:
+    if abs(z) <= rules.most_z:
         return Verdict(status="in tolerance", z=z, reason=_remark(size))
     limit = rules.limit if by_auto else rules.wide_limit
     wanted = target.rms / size.value

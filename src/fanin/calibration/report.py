@@ -87,7 +87,9 @@ class Calibration:
         rows: one a use of a weight, in the order of the forward pass; then the weights that have none.
         make_plan: reads what `plan` gives.
         forwards: how often the model was run.
-        tolerance: standard errors within which a weight stays as it is.
+        tolerance: standard errors that were asked for.
+        most_z: standard errors within which one weight stays, so that chance touches the model as rarely as it would
+            one map with the tolerance.
         written: whether the model was changed.
         warnings: what the reader should know.
     """
@@ -97,6 +99,7 @@ class Calibration:
     make_plan: Callable[[], Plan] = field(repr=False, compare=False)
     forwards: int
     tolerance: float
+    most_z: float
     written: bool
     warnings: tuple[str, ...] = ()
 
@@ -127,7 +130,7 @@ class Calibration:
     def _is_outside(self, row: Row) -> bool:
         if row.status in _CHANGED or row.status == "constant":
             return True
-        return row.status not in _NEEDS_NOTHING and row.z is not None and abs(row.z) > self.tolerance
+        return row.status not in _NEEDS_NOTHING and row.z is not None and abs(row.z) > self.most_z
 
     def show(self) -> None:
         """Print the table, the reasons and the counts."""
@@ -146,6 +149,7 @@ class Calibration:
             "coverage": self.coverage,
             "forwards": self.forwards,
             "tolerance": self.tolerance,
+            "most_z": self.most_z,
             "changed": list(self.changed),
             "warnings": list(self.warnings),
             "rows": [jsonable(r) for r in self.rows],
@@ -227,8 +231,13 @@ def _cells(line: _Line, reasons: dict[str, int]) -> tuple[str, ...]:
 def _header(found: Calibration, write: _Write) -> RenderableType:
     head = Text.assemble(("calibration of ", "bold"))
     head.append(write(clean(found.model)), style="bold cyan")
-    head.append(f"   forward passes {found.forwards}   tolerance {big(found.tolerance)} standard errors", style="dim")
+    head.append(f"   passes {found.forwards}   tolerance {_tolerance(found)}", style="dim")
     return head
+
+
+def _tolerance(found: Calibration) -> str:
+    each = "" if found.most_z == found.tolerance else f", {big(found.most_z)} a use"
+    return f"{big(found.tolerance)} standard errors{each}"
 
 
 def _reasons(reasons: dict[str, int], write: _Write) -> list[RenderableType]:

@@ -130,7 +130,7 @@ class Decider:
     def _is_far(self, use: Use, target: Target) -> bool:
         if not target.rms or use.size.value <= 0.0:
             return False
-        return abs(math.log(use.size.value / target.rms)) > self.rules.tolerance * target.se
+        return abs(math.log(use.size.value / target.rms)) > self.rules.most_z * target.se
 
     def _added(self, use: Use) -> float:
         """Mean square of what the operation adds, as the plan has it; as measured where the plan draws none."""
@@ -251,4 +251,4 @@ def _miss(done: Decider, key: Key) -> float | None:
 
 
 def _dead_zone(done: Decider, key: Key, rules: Rules) -> float:
-    return rules.tolerance * max(j.target.se for j in done.found if j.key == key)
+    return rules.most_z * max(j.target.se for j in done.found if j.key == key)

@@ -56,6 +56,7 @@ def run(task: Task, *, verify: bool, dry_run: bool, strict: bool, progress: bool
         make_plan=held.reader(plan, names, written=not dry_run),
         forwards=forwards,
         tolerance=task.rules.tolerance,
+        most_z=task.rules.most_z,
         written=not dry_run and bool(names),
         warnings=tuple(dict.fromkeys((*_warnings(done.found, rows), *task.traces, *left))),
     )

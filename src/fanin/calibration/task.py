@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 
 from fanin.calibration.judge import Rules
 from fanin.calibration.statistic import Statistic
-from fanin.calibration.subject import Subject, asked_names, subjects
+from fanin.calibration.subject import MAPS, Subject, asked_names, subjects
 from fanin.calibration.target import TargetOption, Targets
 from fanin.errors import ArgumentError
 from fanin.graph.recording.capture import capture
@@ -99,18 +99,27 @@ def task_of(
         for n, why in standing_of(model, slots).keep.items()
         if named is None or n not in named or not slots[n].tensor.requires_grad
     }
+    weights = subjects(slots, plan, found, asked=asked, protected=protected)
     return Task(
         module=module,
         inputs=batch,
         plan=plan,
         slots=slots,
-        subjects=subjects(slots, plan, found, asked=asked, protected=protected),
+        subjects=weights,
         targets=Targets(plan=plan, wanted=target),
-        rules=rules,
+        rules=replace(rules, uses=sum(_compared(s) for s in weights.values())),
         statistic=statistic,
         seed=seed,
         traces=graph.traces,
     )
+
+
+def _compared(subject: Subject) -> int:
+    """How many outputs of a weight are compared with a target that a factor could bring them to."""
+    if subject.role is None or subject.role.role not in MAPS or subject.fixed is not None:
+        return 0
+    uses = sum(not u.normed for u in subject.role.uses)
+    return uses * max(len(subject.parts), 1)
 
 
 def one_batch(inputs: Any, most: int) -> Any:
