@@ -168,7 +168,7 @@ def page(found: dict[str, Any]) -> str:
             regret = "-" if row["regret"] is None else f"{row['regret']:.3f}"
             edge = "*" if row["at_edge"] else ""
             best = f"{rate_words(row['best_lr'])}{edge}"
-            lines.append(f"| {row['start']} | {row['width']} | {best} | {row['best_loss']:.3f} | {loss} | {regret} |")
+            lines.append(f"| {row['start']} | {row['size']} | {best} | {row['best_loss']:.3f} | {loss} | {regret} |")
     return "\n".join(lines) + "\n"
 
 

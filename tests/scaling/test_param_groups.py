@@ -257,3 +257,14 @@ def test_a_parameter_whose_axes_are_not_known_is_named():
     kept = fanin.param_groups(model, vague, 0.01, base=build(16), on_unknown="keep")
     assert rates(kept)["2.weight"] == 1.0
     assert any("2.weight" in note for note in kept.notes)
+
+
+def test_a_bottleneck_keeps_its_law_and_takes_the_rate_of_its_inputs():
+    def neck(width):
+        inner = [nn.Linear(6, width), nn.ReLU(), nn.Linear(width, 8), nn.ReLU(), nn.Linear(8, width), nn.ReLU()]
+        return nn.Sequential(*inner, nn.Linear(width, 2))
+
+    groups = groups_of(neck(64), base=neck(16))
+    assert groups.changed == ("6.weight",)
+    assert rates(groups)["2.weight"] == rates(groups)["6.weight"] == 0.25
+    assert rates(groups)["4.weight"] == 1.0

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from fanin.errors import UnknownNameError, did_you_mean
 
-__all__ = ["ACTIVATIONS", "SmallResNet", "mlp", "plain_cnn"]
+__all__ = ["ACTIVATIONS", "ResidualMLP", "SmallResNet", "mlp", "plain_cnn"]
 
 Norm = Literal["none", "batch", "layer"]
 
@@ -105,4 +105,31 @@ class SmallResNet(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Class scores of images of shape (n, 1, h, w)."""
         out: Tensor = self.head(self.blocks(self.stem(x)).mean(dim=(2, 3)))
+        return out
+
+
+class _Branch(nn.Module):
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.branch = nn.Sequential(
+            nn.LayerNorm(width), nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = x + self.branch(x)
+        return out
+
+
+class ResidualMLP(nn.Module):
+    """`blocks` pre-norm residual blocks of two linear maps with GELU, on vectors."""
+
+    def __init__(self, blocks: int, *, inputs: int = 784, width: int = 64, classes: int = 10) -> None:
+        super().__init__()
+        self.stem = nn.Linear(inputs, width)
+        self.blocks = nn.Sequential(*[_Branch(width) for _ in range(blocks)])
+        self.norm, self.head = nn.LayerNorm(width), nn.Linear(width, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Class scores of vectors of shape (n, inputs)."""
+        out: Tensor = self.head(self.norm(self.blocks(self.stem(x))))
         return out

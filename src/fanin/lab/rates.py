@@ -1,4 +1,4 @@
-"""`rate_sweep`: the best learning rate over widths, and what a rate that was tuned at the base costs at the others."""
+"""`rate_sweep`: the best learning rate over widths or depths, and what a rate tuned at the smallest costs elsewhere."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ __all__ = ["RateSweep", "Row", "rate_sweep"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """One start at one width.
+    """One start at one width (or depth).
 
     Attributes:
         start: its name.
-        width: of the model.
+        size: width or depth of the model.
         best_lr: rate of the grid with the smallest mean final loss over the seeds.
         best_loss: that loss.
-        base_lr: best rate of this start at the smallest width.
+        base_lr: best rate of this start at the smallest size.
         loss: mean final loss at `base_lr`, inf where a run diverged.
         regret: `loss` - `best_loss`, >= 0.
         octaves: log2(best_lr / base_lr).
@@ -45,7 +45,7 @@ class Row:
     """
 
     start: str
-    width: int
+    size: int
     best_lr: float
     best_loss: float
     base_lr: float
@@ -57,15 +57,17 @@ class Row:
 
 @dataclass(frozen=True)
 class RateSweep:
-    """Finished runs over widths and learning rates.
+    """Finished runs over sizes and learning rates.
 
     Attributes:
-        comparison: the runs; one task a width.
-        widths: from the smallest to the largest.
+        comparison: the runs; one task a size.
+        sizes: from the smallest to the largest.
+        unit: what the sizes are, "width" or "depth".
     """
 
     comparison: Comparison
-    widths: tuple[int, ...]
+    sizes: tuple[int, ...]
+    unit: str = "width"
 
     @property
     def starts(self) -> tuple[str, ...]:
@@ -77,26 +79,26 @@ class RateSweep:
         """The grid, rising."""
         return tuple(sorted({spec.lr for spec in self.comparison.runs}))
 
-    def loss(self, start: str, width: int, lr: float) -> float:
+    def loss(self, start: str, size: int, lr: float) -> float:
         """Mean final loss over the seeds; inf where a run diverged."""
-        losses = [r.final_loss() for r in self.comparison.seeds_at(start, lr, _task_name(width)).values()]
+        losses = [r.final_loss() for r in self.comparison.seeds_at(start, lr, _task_name(self.unit, size)).values()]
         return fmean(losses) if all(map(math.isfinite, losses)) else math.inf
 
-    def best_lr(self, start: str, width: int) -> float:
+    def best_lr(self, start: str, size: int) -> float:
         """Rate of the grid with the smallest loss."""
-        return min(self.rates, key=lambda lr: self.loss(start, width, lr))
+        return min(self.rates, key=lambda lr: self.loss(start, size, lr))
 
     @property
     def rows(self) -> tuple[Row, ...]:
-        """Every start at every width."""
-        return tuple(self._row(start, width) for start in self.starts for width in self.widths)
+        """Every start at every size."""
+        return tuple(self._row(start, size) for start in self.starts for size in self.sizes)
 
-    def _row(self, start: str, width: int) -> Row:
-        best, base = self.best_lr(start, width), self.best_lr(start, self.widths[0])
-        best_loss, loss = self.loss(start, width, best), self.loss(start, width, base)
+    def _row(self, start: str, size: int) -> Row:
+        best, base = self.best_lr(start, size), self.best_lr(start, self.sizes[0])
+        best_loss, loss = self.loss(start, size, best), self.loss(start, size, base)
         return Row(
             start=start,
-            width=width,
+            size=size,
             best_lr=best,
             best_loss=best_loss,
             base_lr=base,
@@ -107,10 +109,11 @@ class RateSweep:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready: a row for each start and width, and every run; numbers that are not finite are None."""
+        """JSON-ready: a row for each start and size, and every run; numbers that are not finite are None."""
         return {
             "schema": 1,
-            "widths": list(self.widths),
+            "unit": self.unit,
+            "sizes": list(self.sizes),
             "rates": list(self.rates),
             "rows": [_finite(jsonable(row)) for row in self.rows],
             "runs": self.comparison.to_dict()["runs"],
@@ -123,19 +126,19 @@ class RateSweep:
 
         table = Table(box=None, header_style="bold", pad_edge=False)
         table.add_column("start")
-        for title in ("width", "best rate", "loss", "base rate", "loss", "regret"):
+        for title in (self.unit, "best rate", "loss", "base rate", "loss", "regret"):
             table.add_column(title, justify="right", no_wrap=True)
         for row in self.rows:
-            first = row.width == self.widths[0]
+            first = row.size == self.sizes[0]
             table.add_row(
                 Text(row.start if first else ""),
-                str(row.width),
+                str(row.size),
                 f"{rate_words(row.best_lr)}{'*' if row.at_edge else ' '}",
                 number(row.best_loss),
                 rate_words(row.base_lr),
                 number(row.loss),
                 number(row.regret),
-                end_section=row.width == self.widths[-1],
+                end_section=row.size == self.sizes[-1],
             )
         return table
 
@@ -148,10 +151,12 @@ class RateSweep:
         console.print(self.table())
         if any(row.at_edge for row in self.rows):
             console.print(Text("* the first or last rate of the grid: a better one may lie outside"))
-        console.print(Text(f"regret: what the rate tuned at width {self.widths[0]} costs against the best of the grid"))
+        console.print(
+            Text(f"regret: what the rate tuned at {self.unit} {self.sizes[0]} costs against the best of the grid")
+        )
 
     def figure(self) -> Figure:
-        """Final loss over the learning rate: a panel for each start, a line for each width."""
+        """Final loss over the learning rate: a panel for each start, a line for each size."""
         return _draw(self)
 
     def save(self, path: str | Path) -> None:
@@ -177,8 +182,8 @@ def _finite(row: dict[str, Any]) -> dict[str, Any]:
     return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()}
 
 
-def _task_name(width: int) -> str:
-    return f"width {width}"
+def _task_name(unit: str, size: int) -> str:
+    return f"{unit} {size}"
 
 
 def rate_sweep(
@@ -193,6 +198,7 @@ def rate_sweep(
     loss: Any = nn.functional.cross_entropy,
     optimizer: Any = "adam",
     batch_size: int = 64,
+    unit: str = "width",
     out: str | Path | None = None,
     on: str = "process",
     workers: int | None = None,
@@ -200,11 +206,12 @@ def rate_sweep(
 ) -> RateSweep:
     """Train every width at every rate from every start; the rate of the smallest width is what is transferred.
 
-    It is a `fanin.compare` with one task a width: paired runs, and `out` goes on after a kill.
+    With ``unit="depth"`` the sizes are depths. It is a `fanin.compare` with one task a size: paired runs, and
+    `out` goes on after a kill.
 
     Args:
-        build: callable of a width that gives a fresh model.
-        widths: two or more.
+        build: callable of a width (or depth) that gives a fresh model.
+        widths: the sizes, two or more.
         data: as in `fanin.compare`.
         starts: name -> as `inits` of `fanin.compare`; a `fanin.lab.transfer.Transfer` brings parameter groups.
         lrs: the grid of learning rates.
@@ -213,6 +220,7 @@ def rate_sweep(
         loss: callable of (output, targets).
         optimizer: as in `fanin.compare`.
         batch_size: for arrays.
+        unit: what the sizes are called, in tables and figures.
         out: file that keeps the runs.
         on: "process", "joblib" or "ray".
         workers: how many at a time.
@@ -235,10 +243,10 @@ def rate_sweep(
     sizes = tuple(sorted({int(w) for w in widths}))
     if len(sizes) < 2 or len(set(lrs)) < 2:
         raise ArgumentError(
-            f"a sweep needs two different widths and two rates or more; got widths {tuple(widths)} and rates "
+            f"a sweep needs two different {unit}s and two rates or more; got {unit}s {tuple(widths)} and rates "
             f"{tuple(lrs)}"
         )
-    tasks = [_task(build, width, data, loss, batch_size) for width in sizes]
+    tasks = [_task(build, unit, size, data, loss, batch_size) for size in sizes]
     result = compare(
         tasks=tasks,
         inits=starts,
@@ -251,31 +259,32 @@ def rate_sweep(
         workers=workers,
         progress=progress,
     )
-    return RateSweep(result, sizes)
+    return RateSweep(result, sizes, unit)
 
 
-def _task(build: Callable[[int], nn.Module], width: int, data: Any, loss: Any, batch_size: int) -> Task:
-    task = task_from(functools.partial(build, width), data, loss=loss, score=None, batch_size=batch_size)
-    return Task(name=_task_name(width), model=task.model, batches=task.batches, loss=task.loss, score=task.score)
+def _task(build: Callable[[int], nn.Module], unit: str, size: int, data: Any, loss: Any, batch_size: int) -> Task:
+    task = task_from(functools.partial(build, size), data, loss=loss, score=None, batch_size=batch_size)
+    return Task(name=_task_name(unit, size), model=task.model, batches=task.batches, loss=task.loss, score=task.score)
 
 
 @figures.drawn
 def _draw(sweep: RateSweep) -> Figure:
-    columns = min(3, len(sweep.starts))
+    columns = 2 if len(sweep.starts) == 4 else min(3, len(sweep.starts))
     lines = math.ceil(len(sweep.starts) / columns)
     fig, axes = figures.figure(lines, columns, size=(3.6 * columns + 0.6, 3.5 * lines), sharey=True, sharex=True)
     for ax in axes.flat[len(sweep.starts) :]:
         ax.set_visible(False)
     for ax, start in zip(axes.flat, sweep.starts, strict=False):
-        for i, width in enumerate(sweep.widths):
-            losses = [sweep.loss(start, width, lr) for lr in sweep.rates]
+        for i, size in enumerate(sweep.sizes):
+            losses = [sweep.loss(start, size, lr) for lr in sweep.rates]
             shown = [v if math.isfinite(v) else math.nan for v in losses]
-            figures.series(ax, i, sweep.rates, shown, f"width {width}")
-            best = sweep.best_lr(start, width)
-            ax.plot([best], [sweep.loss(start, width, best)], "o", ms=11, mfc="none", mec=figures.style(i)["color"])
-        ax.axvline(sweep.best_lr(start, sweep.widths[0]), color="#555555", linewidth=1, linestyle=":")
+            figures.series(ax, i, sweep.rates, shown, f"{sweep.unit} {size}")
+            best = sweep.best_lr(start, size)
+            ax.plot([best], [sweep.loss(start, size, best)], "o", ms=11, mfc="none", mec=figures.style(i)["color"])
+        ax.axvline(sweep.best_lr(start, sweep.sizes[0]), color="#555555", linewidth=1, linestyle=":")
         ax.set_xscale("log", base=2)
-        ax.set(title=start, xlabel="learning rate (ring: best)")
+        ax.tick_params(labelbottom=True)
+        ax.set(title=start, xlabel="learning rate (ring: best)", yscale="log")
     axes[0][0].set_ylabel("final loss (gap: diverged)")
     axes[0][0].legend()
     return fig

@@ -324,7 +324,7 @@ def _scaled_plan(
 ) -> tuple[Plan, tuple[str, ...]]:
     """The plan whose laws belong to the groups, and the parameters whose law is another one."""
     applied = dict(plan.extras.get("scaling", {}).get("laws", {}))
-    wanted = {name: _law_factor(plan[name], growth[name]) * factors.get(name, 1.0) for name in plan}
+    wanted = {name: _law_factor(plan, name, growth[name]) * factors.get(name, 1.0) for name in plan}
     changed, made = [], dict(plan.assignments)
     for name, factor in wanted.items():
         step = factor / applied.get(name, 1.0)
@@ -348,9 +348,14 @@ def _scaled_plan(
     return replace(plan, assignments=made, extras=extras), tuple(changed)
 
 
-def _law_factor(a: Assignment, growth: Growth) -> float:
-    """1 / sqrt(growth of the inputs) for a map whose outputs do not grow; its law has 1 / sqrt(fan_in) already."""
-    return growth.inputs**-0.5 if a.role in MAP_ROLES and growth.kind == "readout" else 1.0
+def _law_factor(plan: Plan, name: str, growth: Growth) -> float:
+    """1 / sqrt(growth of the inputs) for an output layer; its law has 1 / sqrt(fan_in) already.
+
+    Other maps onto a fixed number of units (a bottleneck, a router) keep their law: what follows them would get a
+    signal that fades with the width.
+    """
+    is_output = name in _outputs(plan) if "transfer" in plan.extras else True
+    return growth.inputs**-0.5 if plan[name].role in MAP_ROLES and growth.kind == "readout" and is_output else 1.0
 
 
 def _notes(plan: Plan, base: Any, growth: Mapping[str, Growth]) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from fanin.planning.assignment import Assignment
 from fanin.planning.data import PlanData
 from fanin.text.names import clean
 from fanin.text.numbers import sizes
-from fanin.text.paths import template
+from fanin.text.paths import indices, template
 from fanin.theory.transfer import Growth
 
 if TYPE_CHECKING:
@@ -29,32 +29,44 @@ class Base:
     def __init__(
         self, shapes: Mapping[str, tuple[int, ...]], groups: Mapping[str, int], what: str, names: frozenset[str]
     ) -> None:
-        self._same_depth = names == frozenset(shapes)
+        self._same_names = names == frozenset(shapes)
         self._shapes = dict(shapes)
         self._groups = dict(groups)
         self._what = what
-        self._alike: dict[Any, dict[tuple[int, ...], str]] = {}
-        for name, shape in self._shapes.items():
-            self._alike.setdefault(template(name), {}).setdefault(shape, name)
+        here, there = _families(names), _families(shapes)
+        self._free = {kind: _differing(here.get(kind, []), found) for kind, found in there.items()}
+        self._by_fixed: dict[tuple[Any, tuple[int, ...]], list[str]] = {}
+        for name in self._shapes:
+            self._by_fixed.setdefault((template(name), self._fixed(name)), []).append(name)
 
     def name_for(self, a: Assignment) -> str:
         """The name of the parameter of the base that a parameter is compared with.
 
         Raises:
-            ArgumentError: the base has no such parameter, or blocks of different shapes that could be meant.
+            ArgumentError: the base has no such parameter, or layers of different shapes that could be meant.
         """
         found = next((n for n in a.names if n in self._shapes), None)
-        alike = self._alike.get(template(a.name), {})
-        if found is not None and (self._same_depth or len(alike) == 1):
+        if found is not None and self._same_names:
             return found
-        if len(alike) == 1:
-            return next(iter(alike.values()))
-        why = f"names like it have {len(alike)} different shapes there" if alike else "no parameter of that name"
+        alike = [n for name in a.names for n in self._alike(name)]
+        shapes = {self._shapes[n] for n in alike}
+        if len(shapes) == 1:
+            return found if found is not None else alike[0]
+        why = f"names like it have {len(shapes)} different shapes there" if shapes else "no parameter of that name"
         raise ArgumentError(
             f"{clean(a.name)} cannot be compared with the base model ({self._what}), which has other parameters than "
             f"this model: {why}. Build the base with the same code and depth at a smaller width; depth_base says how "
             "deep the tuned model was."
         )
+
+    def _alike(self, name: str) -> list[str]:
+        """Names of the base that differ in indices alone, and in those alone of which the two models have others."""
+        return self._by_fixed.get((template(name), self._fixed(name)), [])
+
+    def _fixed(self, name: str) -> tuple[int, ...]:
+        """The indices of a name of which both models have the same ones."""
+        free = self._free.get(template(name), frozenset())
+        return tuple(index for i, index in enumerate(_indices(name)) if i not in free)
 
     def shape(self, name: str) -> tuple[int, ...]:
         """Shape of a parameter of the base."""
@@ -124,6 +136,24 @@ def growth_of(a: Assignment, base: Base, *, is_output: bool) -> Growth | str:
     if a.role == "unknown" and len(shape) > 1:
         return "which of its axes are summed is not known"
     return Growth(outputs=_ratio(a.shape, shape, range(len(shape))))
+
+
+def _families(names: Iterable[str]) -> dict[tuple[str | None, ...], list[str]]:
+    """The names by what is left of them without their indices."""
+    found: dict[tuple[str | None, ...], list[str]] = {}
+    for name in names:
+        found.setdefault(template(name), []).append(name)
+    return found
+
+
+def _differing(here: Sequence[str], there: Sequence[str]) -> frozenset[int]:
+    """Which index of the names takes other values in one list than in the other."""
+    columns = [zip(*map(_indices, names), strict=True) for names in (here, there)]
+    return frozenset(i for i, (a, b) in enumerate(zip(*columns, strict=False)) if set(a) != set(b))
+
+
+def _indices(name: str) -> tuple[int, ...]:
+    return tuple(index for _, index in indices(name))
 
 
 def _map(a: Assignment, shape: tuple[int, ...], layout: Layout, base_groups: int) -> Growth:

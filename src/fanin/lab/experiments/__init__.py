@@ -24,6 +24,8 @@ EXPERIMENTS: dict[str, tuple[str, str]] = {
     "distance": ("distance", "how far weights travel from init to trained, by init scale"),
     "magic-number": ("magic_number", "final loss against one factor on every weight's std"),
     "calibrate": ("calibrate", "one forward pass brings a dead default start to life, and leaves auto as it is"),
+    "transfer": ("transfer", "the best learning rate over widths: default, auto, muP, auto with groups"),
+    "depth-transfer": ("depth_transfer", "the best learning rate over depths, with a factor on residual branches"),
     "isometry": ("isometry", "100 to 1000 tanh layers: orthogonal against Gaussian at criticality"),
 }
 
