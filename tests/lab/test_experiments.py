@@ -50,6 +50,24 @@ def claim_one_third(n):
         assert ratio["backward"] == pytest.approx(1, abs=0.1)
 
 
+def claim_transfer(n):
+    wide = {r["start"]: r for r in n["rows"] if r["size"] == max(n["sizes"])}
+    groups = wide["auto + groups"]
+    assert groups["loss"] <= 0.32
+    assert groups["regret"] <= 0.05
+    assert abs(groups["octaves"]) <= 1.0
+    assert all(groups["loss"] < row["loss"] for start, row in wide.items() if start != "auto + groups")
+    assert wide["default"]["octaves"] <= -3.0
+
+
+def claim_depth_transfer(n):
+    deep = {r["start"]: r for r in n["rows"] if r["size"] == max(n["sizes"])}
+    plain, _, folded = deep.values()
+    assert abs(folded["octaves"]) <= 1.0
+    assert folded["regret"] <= 0.02 < plain["regret"]
+    assert folded["loss"] < plain["loss"]
+
+
 def claim_calibrate(n):
     default, repaired, auto, again = n["starts"].values()
     assert default["final_loss"] > 2.2, "dead: the loss of a guess is ln 10 = 2.30"
