@@ -26,7 +26,7 @@ RECIPE = {"--recipe", "--option", "--seed", "--meta"}
 OPTIONS = {
     "check": MODEL
     | {"--weights", "--select", "--ignore", "--fail-on", "--seeds", "--seed", "--predict", "--config", "--baseline"}
-    | {"--format", "--out", "--optimizer", "--lr", "--trial"},
+    | {"--format", "--out", "--optimizer", "--lr", "--trial", "--verbose", "--quiet"},
     "plan": MODEL | RECIPE | {"--override", "--keep-unknown", "--frozen", "--trial", "--out", "--format"},
     "init": MODEL | RECIPE | {"--override", "--keep-unknown", "--frozen", "--trial", "--out"},
     "calibrate": MODEL

@@ -21,6 +21,7 @@ from fanin.commands.calibrate import calibrate
 from fanin.commands.check import check
 from fanin.commands.demo import demo
 from fanin.commands.diff import diff
+from fanin.commands.examples import epilog
 from fanin.commands.explain import explain
 from fanin.commands.gain import gain
 from fanin.commands.graph import graph
@@ -37,10 +38,10 @@ __all__ = ["app", "main"]
 app: typer.Typer = typer.Typer(
     name="fanin",
     no_args_is_help=True,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
-    help="Plan, apply and prove the initial weights of any neural network.",
+    help="See what a network's first training step will do, and give it initial weights that work.",
 )
 
 
@@ -53,7 +54,7 @@ def _version(show: bool) -> None:
 @app.callback()
 def _root(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+        bool, typer.Option("--version", "-V", callback=_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
     pass
@@ -74,7 +75,7 @@ def _interruptible(command: Callable[..., None]) -> Callable[..., None]:
 
 
 for _command in (check, plan, init, calibrate, explain, diff, graph, theory, gain, lab, demo):
-    app.command()(_interruptible(_command))
+    app.command(epilog=epilog(_command.__name__))(_interruptible(_command))
 
 
 for _info in mup.registered_commands:

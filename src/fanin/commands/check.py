@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from fanin.commands.options import InputShape, Seed, Target
+from fanin.commands.options import InputShape, Quiet, Seed, Target, Verbose
 from fanin.errors import ArgumentError, TargetError, UnknownNameError, did_you_mean
 from fanin.text.names import clean
 
@@ -70,6 +70,8 @@ def check(
     out: Annotated[
         list[Path] | None, typer.Option(help="Write to this file; its ending gives the format. May be repeated.")
     ] = None,
+    verbose: Verbose = False,
+    quiet: Quiet = False,
 ) -> None:
     """Report what is wrong with a model's first step, and the fix.
 
@@ -78,6 +80,8 @@ def check(
     """
     from fanin import report as reports
 
+    if verbose and quiet:
+        raise ArgumentError("--verbose prints more and --quiet less; leave one of them out")
     files = out or []
     for path in (None, *files):
         reports.assert_output(form or "terminal", path)
@@ -100,8 +104,10 @@ def check(
         typer.echo(f"wrote {clean(found.save(path))}", err=True)
     if form not in (None, "terminal"):
         typer.echo(reports.render(found.result, form))
+    elif quiet:
+        typer.echo(clean(found.verdict))
     elif form == "terminal" or not files:
-        found.show()
+        found.show(verbose=verbose)
     if not found.ok:
         raise typer.Exit(1)
 

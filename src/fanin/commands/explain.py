@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import difflib
 import inspect
+from collections.abc import Callable, Sequence
+from types import MappingProxyType
 from typing import Annotated
 
 import typer
 
 from fanin.commands.options import InputShape, Meta, Recipe, RecipeOption, Seed
-from fanin.errors import UnknownNameError, did_you_mean
+from fanin.errors import UnknownNameError
 
 __all__ = ["explain", "page"]
 
@@ -17,7 +20,8 @@ def explain(
     name: Annotated[
         str,
         typer.Argument(
-            help="TARGET::parameter, as in model.py:build::fc1.weight; or a rule (S205), a recipe or an initializer."
+            help="TARGET::parameter, as in model.py:build::fc1.weight; or a rule (S205, S2), a recipe or an "
+            "initializer; rules, recipes, initializers list all."
         ),
     ],
     input_shape: InputShape = None,
@@ -46,7 +50,9 @@ def explain(
 
 
 def page(name: str) -> str:
-    """What a rule (by code or name), a recipe or an initializer is, from its own docstring; "recipes" lists all.
+    """What a rule (by code or name), a recipe or an initializer is, from its own docstring.
+
+    "rules", "recipes" and "initializers" list all; the start of a code (S2) lists the rules of that group.
 
     Raises:
         UnknownNameError: nothing has this name.
@@ -59,20 +65,67 @@ def page(name: str) -> str:
     from fanin.recipes.table import RECIPES
     from fanin.rules.table import RULES
 
-    if name == "recipes":
-        width = max(map(len, RECIPES))
-        return "\n".join(f"{r.name:<{width}}  {r.summary}" for r in RECIPES.values())
+    if name in _LISTS:
+        return _aligned(_LISTS[name]())
     if name in RECIPES:
         return _recipe_page(name)
     if name in NAMES:
-        return inspect.getdoc(NAMES[name]) or name
+        return (inspect.getdoc(NAMES[name]) or name).replace("``", "`")
+    group = [(code, words) for code, words in _rules() if code.startswith(name.upper())]
+    if len(group) > 1:
+        return _aligned(group)
     rules = {key: rule for rule in RULES for key in (rule.code, rule.name)}
     if name in rules:
         return _rule_page(name)
-    raise UnknownNameError(
-        f"no rule, recipe or initializer is called {name!r}; {did_you_mean(name, [*rules, *RECIPES, *NAMES])} "
-        "A parameter is TARGET::name."
-    )
+    raise UnknownNameError(f"no rule, recipe or initializer is called {name!r}; {_neighbours(name)}")
+
+
+def _neighbours(name: str) -> str:
+    """The closest names; of an unknown code the codes of its group, or of all groups."""
+    from fanin.initializers.registry import NAMES
+    from fanin.recipes.table import RECIPES
+    from fanin.rules.table import RULES
+
+    codes = sorted(rule.code for rule in RULES)
+    if name[:1].isalpha() and name[1:].isdigit():
+        group = [c for c in codes if c[0] == name[0].upper()]
+        return f"its neighbours are {', '.join(group or codes)}"
+    known = [*codes, *(rule.name for rule in RULES), *RECIPES, *NAMES]
+    if close := difflib.get_close_matches(name, known, n=3):
+        return f"did you mean {' or '.join(map(repr, close))}?"
+    return "'fanin explain rules', 'recipes' or 'initializers' lists them; a parameter is TARGET::name"
+
+
+def _aligned(rows: Sequence[tuple[str, str]]) -> str:
+    width = max(len(name) for name, _ in rows)
+    return "\n".join(f"{name:<{width}}  {words}" for name, words in rows)
+
+
+def _rules() -> list[tuple[str, str]]:
+    from fanin.rules.table import RULES
+
+    return [(rule.code, f"{rule.name}: {_first_line(rule.page())}") for rule in RULES]
+
+
+def _recipes() -> list[tuple[str, str]]:
+    from fanin.recipes.table import RECIPES
+
+    return [(r.name, r.summary) for r in RECIPES.values()]
+
+
+def _initializers() -> list[tuple[str, str]]:
+    from fanin.initializers.registry import NAMES
+
+    return [(name, _first_line(inspect.getdoc(make) or "")) for name, make in sorted(NAMES.items())]
+
+
+def _first_line(text: str) -> str:
+    return (text.strip().splitlines() or [""])[0].rstrip(".")
+
+
+_LISTS: MappingProxyType[str, Callable[[], list[tuple[str, str]]]] = MappingProxyType(
+    {"rules": _rules, "recipes": _recipes, "initializers": _initializers}
+)
 
 
 def _rule_page(name: str) -> str:

@@ -47,10 +47,11 @@ def _run(name: str, *, out: Path, full: bool, seed: int, workers: int) -> None:
     from rich.padding import Padding
     from rich.text import Text
 
-    from fanin.lab.experiments import Settings
+    from fanin.lab.experiments import Settings, load
     from fanin.lab.progress import run_shown
     from fanin.text.files import make_folder
 
+    load(name)
     make_folder(out)  # what fails here fails before the work
     outcome = run_shown(name, Settings(seed=seed, full=full, workers=workers))
     picture, numbers = outcome.save(out)

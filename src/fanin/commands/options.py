@@ -12,6 +12,7 @@ __all__ = [
     "KeepUnknown",
     "Meta",
     "Override",
+    "Quiet",
     "Recipe",
     "RecipeOption",
     "Seed",
@@ -19,6 +20,7 @@ __all__ = [
     "TableOrJson",
     "Target",
     "TrialOption",
+    "Verbose",
 ]
 
 TableOrJson = Literal["table", "json"]
@@ -26,7 +28,8 @@ TableOrJson = Literal["table", "json"]
 Target = Annotated[
     str,
     typer.Argument(
-        help="The model: file.py:callable or package.module:callable; it returns a model, or (model, inputs)."
+        help="file.py:name or package.module:name. It is a model, or a function that gives one, (model, inputs), "
+        "(model, inputs, targets or loss), or a dict of these names. Also timm:resnet50 and hf:config.json."
     ),
 ]
 InputShape = Annotated[
@@ -48,6 +51,8 @@ Override = Annotated[
         "the tensor as it is. May be repeated; the first match wins.",
     ),
 ]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Print more: each rule that did not run, and why.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print the verdict alone.")]
 Meta = Annotated[bool, typer.Option("--meta", help="Build the model on the meta device, which takes no memory.")]
 Frozen = Annotated[
     Literal["keep", "draw"],

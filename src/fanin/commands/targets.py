@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fanin.commands.libraries import LIBRARIES, example_inputs
 from fanin.errors import MissingDependencyError, TargetError, UnknownNameError, did_you_mean
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def load_target(target: str, *, input_shape: str | None = None, meta: bool = Fal
     prints goes to stderr.
 
     Args:
-        target: "file.py:callable" or "package.module:callable".
+        target: "file.py:callable", "package.module:callable", "timm:resnet50" or "hf:config.json".
         input_shape: "8,3,224,224" or "8,16:long<1000"; a random input of that shape instead of the target's own.
         meta: build the model on the meta device, without memory.
 
@@ -55,7 +56,7 @@ def load_target(target: str, *, input_shape: str | None = None, meta: bool = Fal
         TargetError: it cannot be imported, called, or gives no model; the message says which and what is expected.
     """
     torch = _torch()
-    parts = _parts(target, _called(target, load_object(target), meta))
+    parts = _of_library(target, meta) or _parts(target, _called(target, load_object(target), meta))
     if input_shape is not None:
         parts["inputs"] = parse_input(input_shape)
     if not isinstance(parts["model"], torch.nn.Module):
@@ -64,6 +65,16 @@ def load_target(target: str, *, input_shape: str | None = None, meta: bool = Fal
             "(model, inputs)."
         )
     return Target(name=target, **parts)
+
+
+def _of_library(target: str, meta: bool) -> dict[str, Any]:
+    """A model of another library with inputs for it; empty where the target names none."""
+    library, separator, name = target.partition(":")
+    if not separator or library not in LIBRARIES:
+        return {}
+    with quiet(), _torch().device("meta") if meta else contextlib.nullcontext():
+        model = LIBRARIES[library](name)
+    return {"model": model, "inputs": example_inputs(model)}
 
 
 def load_activation(target: str) -> Activation:
@@ -281,6 +292,11 @@ def called_with(target: str, function: Any, *arguments: Any) -> dict[str, Any]:
 
 def _parts(target: str, made: Any) -> dict[str, Any]:
     if isinstance(made, dict):
+        if made and all(hasattr(value, "requires_grad") for value in made.values()):
+            raise TargetError(
+                f"{target!r} gave tensors by name, as state_dict() does; build the model, load them with "
+                "model.load_state_dict(weights), and return the model"
+            )
         if "model" not in made or set(made) - {"model", "inputs", "targets", "loss"}:
             raise TargetError(
                 f"{target!r} gave a mapping with {sorted(map(str, made))}; it needs model and may have inputs, "

@@ -24,7 +24,7 @@ def init_(
     inputs: Any = None,
     *,
     recipe: str = "auto",
-    seed: int = 0,
+    seed: int | None = 0,
     progress: bool = False,
     trial: bool = True,
     targets: Any = None,
@@ -43,7 +43,8 @@ def init_(
         model: the model; its parameters are overwritten in place.
         inputs: as in `plan`; the trial runs on them.
         recipe: as in `plan`.
-        seed: as in `plan`.
+        seed: as in `plan`. None takes a seed from torch's generator, so that `torch.manual_seed` decides, and two calls
+            give two starts; this is the one way in which fanin draws from that generator.
         progress: show a bar on stderr.
         trial: False writes the plan without a trial.
         targets: what the outputs are compared with, for the first loss of the trial.
@@ -62,9 +63,16 @@ def init_(
         >>> init_(model, recipe="torch").verify(model).ok
         True
     """
+    seed = _drawn_seed() if seed is None else seed
     made = tried_plan(model, inputs, targets=targets, loss=loss, trial=trial, recipe=recipe, seed=seed, **arguments)
     made.apply_(model, progress=progress)
     return made
+
+
+def _drawn_seed() -> int:
+    import torch
+
+    return int(torch.randint(0, 2**63 - 1, ()).item())
 
 
 def tried_plan(

@@ -13,7 +13,7 @@ __all__ = ["classic_bias", "classic_uniform"]
 
 
 def classic_uniform() -> VarianceScaling:
-    r"""Uniform weights with :math:`\mathrm{bound} = 1 / \sqrt{\mathrm{fan\_in}}`: the "commonly used heuristic".
+    r"""Uniform weights with ``bound = 1 / sqrt(fan_in)``: the "commonly used heuristic".
 
     Its variance is 1 / (3 fan_in), a third of what a linear map needs to keep its second moment and a sixth of what a
     ReLU layer needs: ten layers lose a factor of 6^10. Here to reproduce others' defaults, not to start from.

@@ -8,7 +8,7 @@ __all__ = ["glorot_normal", "glorot_uniform"]
 
 
 def glorot_normal(*, gain: float = 1.0) -> VarianceScaling:
-    r"""Normal weights with :math:`\mathrm{std} = \mathrm{gain}\sqrt{2 / (\mathrm{fan\_in} + \mathrm{fan\_out})}`.
+    r"""Normal weights with ``std = gain sqrt(2 / (fan_in + fan_out))``.
 
     A compromise between the forward second moment (which wants fan_in) and that of the gradient (fan_out), derived for
     units that are linear around 0. For layers whose fans are equal it keeps both; for tanh add
@@ -31,7 +31,7 @@ def glorot_normal(*, gain: float = 1.0) -> VarianceScaling:
 
 
 def glorot_uniform(*, gain: float = 1.0) -> VarianceScaling:
-    r"""Uniform weights with :math:`\mathrm{bound} = \mathrm{gain}\sqrt{6 / (\mathrm{fan\_in} + \mathrm{fan\_out})}`.
+    r"""Uniform weights with ``bound = gain sqrt(6 / (fan_in + fan_out))``.
 
     "Normalized initialization" of the paper; the same second moments as `glorot_normal`.
 

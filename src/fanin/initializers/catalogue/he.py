@@ -12,7 +12,7 @@ _SQRT2 = math.sqrt(2.0)
 
 
 def he_normal(*, gain: float = _SQRT2, mode: Mode = "fan_in") -> VarianceScaling:
-    r"""Normal weights of :math:`\mathrm{std} = \sqrt{2 / \mathrm{fan\_in}}`: ReLU layers keep their second moment.
+    r"""Normal weights of ``std = sqrt(2 / fan_in)``: ReLU layers keep their second moment.
 
     Half of a zero-mean symmetric input is cut off by the ReLU, so E relu(z)^2 = Var(z) / 2 and the gain is sqrt(2). For
     leaky ReLU of negative slope a the gain is sqrt(2 / (1 + a^2)).
@@ -36,7 +36,7 @@ def he_normal(*, gain: float = _SQRT2, mode: Mode = "fan_in") -> VarianceScaling
 
 
 def he_uniform(*, gain: float = _SQRT2, mode: Mode = "fan_in") -> VarianceScaling:
-    r"""Uniform weights with :math:`\mathrm{bound} = \sqrt{6 / \mathrm{fan\_in}}`: `he_normal` with a uniform law.
+    r"""Uniform weights with ``bound = sqrt(6 / fan_in)``: `he_normal` with a uniform law.
 
     Args:
         gain: multiplies the bound, >= 0.

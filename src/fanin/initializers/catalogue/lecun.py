@@ -8,7 +8,7 @@ __all__ = ["lecun_normal", "lecun_uniform"]
 
 
 def lecun_normal(*, gain: float = 1.0, mode: Mode = "fan_in") -> VarianceScaling:
-    r"""Normal weights with :math:`\mathrm{std} = 1 / \sqrt{\mathrm{fan\_in}}`: a linear map keeps the second moment.
+    r"""Normal weights with ``std = 1 / sqrt(fan_in)``: a linear map keeps the second moment.
 
     For linear maps, SELU networks, attention projections and output layers; "efficient backprop" pairs it with tanh
     scaled to 1.7159 tanh(2 x / 3).
@@ -31,7 +31,7 @@ def lecun_normal(*, gain: float = 1.0, mode: Mode = "fan_in") -> VarianceScaling
 
 
 def lecun_uniform(*, gain: float = 1.0, mode: Mode = "fan_in") -> VarianceScaling:
-    r"""Uniform weights with :math:`\mathrm{bound} = \sqrt{3 / \mathrm{fan\_in}}`: `lecun_normal` with a uniform law.
+    r"""Uniform weights with ``bound = sqrt(3 / fan_in)``: `lecun_normal` with a uniform law.
 
     Args:
         gain: multiplies the bound, >= 0.

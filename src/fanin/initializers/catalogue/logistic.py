@@ -8,7 +8,7 @@ __all__ = ["glorot_logistic"]
 
 
 def glorot_logistic(*, law: LawName = "uniform") -> VarianceScaling:
-    r"""Glorot's law times 4, for sigmoid units: bound :math:`4\sqrt{6 / (\mathrm{fan\_in} + \mathrm{fan\_out})}`.
+    r"""Glorot's law times 4, for sigmoid units: bound ``4 sqrt(6 / (fan_in + fan_out))``.
 
     The logistic function has slope 1/4 at 0, where tanh has slope 1. For logistic layers of any depth `Centred` with
     gain 4.8 = 1 / std of the sigmoid does better: it also removes the mean of 1/2.

@@ -53,7 +53,7 @@ class SirenFirst(Initializer):
 
 
 def siren_hidden(*, omega: float = 30.0) -> VarianceScaling:
-    r"""A hidden or last layer of a SIREN: :math:`W \sim U(\pm\sqrt{6 / \mathrm{fan\_in}} / \omega)`.
+    r"""A hidden or last layer of a SIREN: ``W ~ U(±sqrt(6 / fan_in) / omega)``.
 
     Pre-activations omega W x are close to normal with variance 2 q, where q is the second moment of the input, so every
     layer sees about the same: q goes to (1 - exp(-4 q)) / 2, which is 0.398. (The paper takes the arcsine law's 1/2.)

@@ -46,7 +46,7 @@ def law_with_std(law: str, std: float) -> Initializer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VarianceScaling(Initializer):
-    r"""Independent entries of zero mean with :math:`\mathrm{std} = \mathrm{gain} / \sqrt{\mathrm{fan}}`.
+    r"""Independent entries of zero mean with ``std = gain / sqrt(fan)``.
 
     The std is the realised one for each of the three laws: bound sqrt(3) std for the uniform law; the truncated one is
     cut at two parent standard deviations and made wider by 1 / 0.87963 in return.

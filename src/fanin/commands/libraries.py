@@ -1,0 +1,56 @@
+"""Models of other libraries as targets: ``timm:resnet50`` and ``hf:config.json``. No weights are downloaded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from fanin.errors import MissingDependencyError, TargetError
+
+__all__ = ["LIBRARIES", "example_inputs"]
+
+
+def _timm(name: str) -> Any:
+    try:
+        import timm
+    except ImportError as error:
+        raise MissingDependencyError("timm: needs timm; install it with: pip install timm") from error
+    try:
+        return timm.create_model(name, pretrained=False)
+    except Exception as error:
+        raise TargetError(
+            f"timm has no model {name!r} ({error}); look for its name with timm.list_models('*resnet*')"
+        ) from error
+
+
+def _transformers(name: str) -> Any:
+    try:
+        import transformers
+    except ImportError as error:
+        raise MissingDependencyError(
+            f"hf:{name} needs transformers; install it with: pip install transformers"
+        ) from error
+    path = Path(name)
+    if not path.exists():
+        raise TargetError(f"no file or folder {name!r}; hf: takes a config.json, or a folder that holds one")
+    try:
+        config = transformers.AutoConfig.from_pretrained(str(path))
+        own = next(iter(config.architectures or ()), "")
+        kind = getattr(transformers, own, None)
+        return transformers.AutoModel.from_config(config) if kind is None else kind(config)
+    except Exception as error:
+        raise TargetError(f"transformers cannot build a model from {name!r}: {error}") from error
+
+
+# what stands before the colon -> a model of what stands behind it
+LIBRARIES: MappingProxyType[str, Callable[[str], Any]] = MappingProxyType({"timm": _timm, "hf": _transformers})
+
+
+def example_inputs(model: Any) -> Any:
+    """Inputs that a model's own configuration fixes; None where it fixes none."""
+    from fanin.model.examples import example_calls
+
+    args, kwargs = next(iter(example_calls(model)), ((), {}))
+    return kwargs or args or None

@@ -1,0 +1,116 @@
+"""Wrong command lines: each ends with status 2 and one message that names the cure, without a traceback or a file."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from fanin.commands.app import main
+
+SOURCE = """
+import torch
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self, width):
+        super().__init__()
+        self.out = nn.Linear(width, 4)
+
+def build(): return nn.Sequential(nn.Linear(8, 4)), torch.randn(6, 8)
+def bare(): return nn.Linear(8, 4)
+def ids(): return nn.Sequential(nn.Embedding(10, 8), nn.Flatten(), nn.Linear(16, 4))
+def raises(): raise KeyError("width")
+def needs(width): return nn.Linear(width, 4)
+def four(): return nn.Linear(8, 4), 1, 2, 3
+def mapping(): return {"net": nn.Linear(8, 4)}
+def number(): return 3
+def pair(): return nn.Linear(8, 4), (torch.randn(6, 8), torch.arange(6) % 4)
+def array(): return nn.Linear(8, 4), torch.randn(6, 8).numpy()
+weights = nn.Linear(8, 4).state_dict()
+"""
+LINES = {  # command line -> the cure
+    "nonsense": "No such command",
+    "check": "Missing argument",
+    "check model.py": "file.py:name",
+    "check model.py:": "file.py:name",
+    "check model.py:biuld": "did you mean 'build'",
+    "check modle.py:build": "looked from",
+    "check no.such.package:build": "importing no.such.package failed",
+    "check notes.txt:build": "no Python file",
+    "check model.py:bare": "--input 8,3,224,224",
+    "check model.py:bare --input 8,x": "sizes >= 1",
+    "check model.py:bare --input 0,8": "sizes >= 1",
+    "check model.py:ids --input 4,2": "8,16:long<10",
+    "check model.py:ids --input 4,2:long": "8,16:long<1000",
+    "check model.py:ids --input 4,2:lon<10": "is no dtype",
+    "check model.py:ids --input 4,2:float32<10": "only whole numbers",
+    "check model.py:ids --input 4,2:long<99": "from 0 to 9",
+    "check model.py:raises": "calling model.py:raises failed",
+    "check model.py:needs": "a function build()",
+    "check model.py:Net": "a function build()",
+    "check model.py:four": "(model, inputs, targets or loss)",
+    "check model.py:mapping": "it needs model",
+    "check model.py:number": "Return the model",
+    "check model.py:weights": "load_state_dict",
+    "check model.py:pair": "inputs=x and targets=y",
+    "check model.py:array": "torch.as_tensor",
+    "check model.py:build --format xml": "'sarif'",
+    "check model.py:build --out report.xyz": ".html",
+    "check model.py:build --out nowhere/report.html": "Make the folder",
+    "check model.py:build --select S999": "S201",
+    "check model.py:build --optimizer admw": "did you mean 'adam",
+    "check model.py:build --lr 0.1": "--optimizer",
+    "check model.py:build --weights w.pt": "never unpickled",
+    "check model.py:build --weights w.safetensors": "cannot be loaded",
+    "check model.py:build --baseline nowhere.json": "nowhere.json",
+    "check model.py:build -v -q": "leave one of them out",
+    "check model.py:build --seeds zero": "is not a valid int",
+    "plan model.py:build --recipe Auto2": "did you mean 'auto'",
+    "plan model.py:build --seed -1": "0 <= seed",
+    "plan model.py:build --option head": "NAME=VALUE",
+    "plan model.py:build --option head=nope": "'unit', 'calm', 'zero'",
+    "plan model.py:build --override zeros": "NAME=VALUE",
+    "plan model.py:build --override head.*=zeros": "matches no parameter",
+    "plan model.py:build --override *=normal(std": "normal(std=0.02)",
+    "plan model.py:build --out nowhere/plan.json": "Make the folder",
+    "init model.py:build --out weights.pt": "never pickled",
+    "init model.py:build": "Missing option",
+    "explain S299": "S201",
+    "explain he_norml": "did you mean 'he_normal'",
+    "explain model.py:build::0.wieght": "did you mean '0.weight'",
+    "diff nowhere.json model.py:build": "no file",
+    "graph model.py:build --out nowhere/model.svg": "folder",
+    "gain nonsense": "A function of your own",
+    "theory --phi nonsense": "A function of your own",
+    "theory --depth 0": "depth",
+    "theory --plot figure.xyz": ".png",
+    "lab nonsense": "known: batchnorm",
+    "timm:resnet50": "No such command",
+    "check hf:nowhere/config.json": "config.json",
+}
+
+
+def refused(line: str, cure: str, capsys, monkeypatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["fanin", *line.split()])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    said = capsys.readouterr().err
+    assert ended.value.code == 2, said
+    assert cure in " ".join(said.replace("│", " ").split()), said
+    assert "Traceback" not in said
+
+
+@pytest.mark.parametrize("line", LINES)
+def test_a_wrong_line_ends_with_status_2_and_its_cure(line, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    (tmp_path / "model.py").write_text(SOURCE)
+    (tmp_path / "notes.txt").write_text("not Python")
+    refused(line, LINES[line], capsys, monkeypatch)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["model.py", "notes.txt"]
+
+
+def test_the_check_for_a_cure_can_fail(tmp_path, capsys, monkeypatch):
+    with pytest.raises(AssertionError):
+        refused("explain S299", "another cure", capsys, monkeypatch)
