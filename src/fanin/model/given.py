@@ -7,8 +7,6 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-import torch
-
 from fanin.errors import ArgumentError
 from fanin.text.names import clean
 
@@ -22,10 +20,13 @@ def assert_module(model: Any) -> None:
         ArgumentError: it is none; the message says what it is, and what to give instead.
 
     Example:
+        >>> import torch
         >>> assert_module(torch.nn.Linear)
         Traceback (most recent call last):
         fanin.errors.ArgumentError: model is the class Linear; make an instance of it: model = Linear(...)
     """
+    import torch
+
     if not isinstance(model, torch.nn.Module):
         raise ArgumentError(f"model is {_what(model)}")
 
@@ -37,6 +38,7 @@ def assert_made(factory: Callable[..., Any]) -> None:
         ArgumentError: it is a class or a function that needs arguments.
 
     Example:
+        >>> import torch
         >>> assert_made(torch.nn.Linear)
         Traceback (most recent call last):
         fanin.errors.ArgumentError: model is the class Linear, which needs arguments; make one: model = Linear(...)
@@ -55,6 +57,8 @@ def assert_made(factory: Callable[..., Any]) -> None:
 
 
 def _what(model: Any) -> str:
+    import torch
+
     if isinstance(model, type):
         name = clean(model.__name__)
         return f"the class {name}; make an instance of it: model = {name}(...)"
