@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from fanin.scaling.groups import param_groups as param_groups
     from fanin.scaling.param_groups import ParamGroups as ParamGroups
     from fanin.streams.keys import key as key
+    from fanin.tensors.holdings import holdings as holdings
     from fanin.theory.gains import gain as gain
 
 __all__ = [
@@ -43,6 +44,7 @@ __all__ = [
     "coordinate_check",
     "fans",
     "gain",
+    "holdings",
     "init_",
     "initializers",
     "key",
@@ -64,6 +66,7 @@ _HOME: dict[str, str] = {
     "coordinate_check": "fanin.scaling.coordinates",
     "fans": "fanin.layout",
     "gain": "fanin.theory.gains",
+    "holdings": "fanin.tensors.holdings",
     "init_": "fanin.planning.initialise",
     "initializers": "fanin.initializers",
     "key": "fanin.streams.keys",

@@ -24,6 +24,7 @@ PAGES = {
     "docs/guide/init.md": 5,
     "docs/guide/learning-rates.md": 4,
     "docs/guide/plan.md": 1,
+    "docs/guide/scale.md": 2,
     "docs/recipes.md": 1,
     "docs/initializers.md": 3,
     "README.md": 3,

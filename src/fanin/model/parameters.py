@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from fanin.errors import PlanError
 from fanin.model.given import assert_module
 from fanin.model.parametrized import Parametrized, parametrized_tensors
+from fanin.model.parts import InPart, named_parts
 from fanin.model.sharding import refuse_flat
 from fanin.model.wrappers import named_parameters
+from fanin.tensors.holdings import Part
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Slot", "slots_of"]
+__all__ = ["Rename", "Slot", "renamed", "slots_in_parts", "slots_of"]
+
+Rename = Mapping[str, str] | Callable[[str], str]
+"""Names in a part of a model -> names in the whole one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,7 +30,8 @@ class Slot:
     Attributes:
         name: its first qualified name, without what wrappers add.
         aliases: the other names of the same tensor.
-        tensor: the parameter itself.
+        tensor: the parameter itself, or the flat part of it that is in this process.
+        part: which elements of the parameter the tensor is, where it is a flat part; None elsewhere.
         behind: the parametrized tensor that it is a part of; None for a plain parameter.
         holder: name of the part that holds the values of that tensor; its own name for a plain parameter.
     """
@@ -33,6 +41,7 @@ class Slot:
     tensor: torch.Tensor
     behind: Parametrized | None = None
     holder: str
+    part: Part | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -61,8 +70,8 @@ class Slot:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Its shape."""
-        return tuple(self.tensor.shape)
+        """Its shape, also where a part of it is elsewhere."""
+        return tuple(self.tensor.shape) if self.part is None else self.part.whole
 
     def effective(self) -> torch.Tensor:
         """What the forward pass uses: the parameter, or the tensor that is computed from it (nothing moves)."""
@@ -84,23 +93,79 @@ def slots_of(model: torch.nn.Module) -> dict[str, Slot]:
     """
     assert_module(model)
     refuse_flat(model)
+    return _slots(model, {name: (id(tensor), InPart(tensor)) for name, tensor in named_parameters(model)})
+
+
+def slots_in_parts(model: torch.nn.Module) -> dict[str, Slot]:
+    """Likewise, for those who write or compare the part of each parameter that is in this process.
+
+    Raises:
+        PlanError: as in `slots_of`, but flat parts of FSDP and ZeRO-3 are given where it is known what they are.
+    """
+    assert_module(model)
+    return _slots(model, {name: (number, found) for name, number, found in named_parts(model)})
+
+
+def _slots(model: torch.nn.Module, found: Mapping[str, tuple[int, InPart]]) -> dict[str, Slot]:
     names: dict[int, list[str]] = {}
-    tensors: dict[int, torch.Tensor] = {}
-    for name, tensor in named_parameters(model):
-        names.setdefault(id(tensor), []).append(name)
-        tensors[id(tensor)] = tensor
+    tensors: dict[int, InPart] = {}
+    for name, (number, one) in found.items():
+        names.setdefault(number, []).append(name)
+        tensors[number] = one
     behind = {part: p for p in parametrized_tensors(model).values() for part in p.parts}
+    _refuse_flat_parametrized({n: one for n, (_, one) in found.items() if n in behind})
     holders = {p.name: _holder(p, names) for p in behind.values()}
     return {
         own[0]: Slot(
             name=own[0],
             aliases=tuple(own[1:]),
-            tensor=tensors[key],
+            tensor=tensors[key].tensor,
             behind=behind.get(own[0]),
             holder=holders[behind[own[0]].name] if own[0] in behind else own[0],
+            part=tensors[key].part,
         )
         for key, own in names.items()
     }
+
+
+def _refuse_flat_parametrized(parts: Mapping[str, InPart]) -> None:
+    lost = next((name for name, one in parts.items() if one.part is not None), None)
+    if lost is not None:
+        raise PlanError(
+            f"{lost!r} is part of a parametrization and only a piece of it is in this process. Apply the plan before "
+            "the model is wrapped or partitioned."
+        )
+
+
+def renamed(slots: Mapping[str, Slot], rename: Rename | None) -> dict[str, Slot]:
+    """The same parameters under the names of the whole model.
+
+    Args:
+        slots: by their names in the part.
+        rename: a mapping (other names stay), or a function of a name.
+
+    Raises:
+        PlanError: two parameters would have one name, or a new name is no text.
+
+    Example:
+        >>> import torch
+        >>> list(renamed(slots_of(torch.nn.Linear(2, 3)), lambda name: f"layers.7.{name}"))
+        ['layers.7.weight', 'layers.7.bias']
+    """
+    if rename is None:
+        return dict(slots)
+    new = (lambda name: rename.get(name, name)) if isinstance(rename, Mapping) else rename
+    made: dict[str, Slot] = {}
+    for slot in slots.values():
+        names = [new(name) for name in slot.names]
+        if wrong := next((n for n in names if not isinstance(n, str) or not n), None):
+            raise PlanError(f"rename gives {wrong!r} for one of {slot.names}; it must give a name")
+        holder = new(slot.holder) if slot.holder else ""
+        one = replace(slot, name=names[0], aliases=tuple(names[1:]), holder=holder)
+        if taken := {n for s in made.values() for n in s.names} & set(names):
+            raise PlanError(f"rename gives the name {min(taken)!r} to two parameters; each needs a name of its own")
+        made[one.name] = one
+    return made
 
 
 def _holder(tensor: Parametrized, names: dict[int, list[str]]) -> str:

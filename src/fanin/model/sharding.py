@@ -14,7 +14,7 @@ from fanin.tensors.shards import is_sharded
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["refuse_flat", "refuse_spread", "without_gathering"]
+__all__ = ["is_whole", "refresh_sharding", "refuse_flat", "refuse_spread", "without_gathering"]
 
 _HOME = "torch.distributed."  # of FSDPModule and FSDPState, in one place or another from version to version
 _HOOKS = ("_forward_pre_hooks", "_forward_hooks")
@@ -27,7 +27,7 @@ def refuse_flat(model: torch.nn.Module) -> None:
         PlanError: it names the module and says where the parameters are whole.
     """
     for path, module in named_modules(model):
-        if wraps(module) == "_fsdp_wrapped_module" and not _is_whole(module):
+        if wraps(module) == "_fsdp_wrapped_module" and not is_whole(module):
             raise PlanError(
                 f"the parameters of {repr(path) if path else 'the model'} are pieces of a flat tensor of "
                 "FullyShardedDataParallel, and none of them is whole here. Do it before the model is wrapped, or "
@@ -35,7 +35,7 @@ def refuse_flat(model: torch.nn.Module) -> None:
             )
 
 
-def _is_whole(module: Any) -> bool:
+def is_whole(module: Any) -> bool:
     """Whether the parameters that a FullyShardedDataParallel manages are where the user put them, with their shapes."""
     handle = getattr(module, "_handle", None)
     if handle is None:
@@ -64,6 +64,18 @@ def refuse_spread(model: torch.nn.Module) -> None:
 
 def _gathers(module: Any) -> bool:
     return _is(module, "FSDPModule")
+
+
+def refresh_sharding(model: torch.nn.Module) -> None:
+    """Let ``fully_shard`` take up parameters that were replaced, as after any ``Module.to``."""
+    modules: list[Any] = list(model.modules())
+    for module in modules:
+        if _gathers(module):
+            module._apply(_same, recurse=False)
+
+
+def _same(tensor: Any) -> Any:
+    return tensor
 
 
 @contextlib.contextmanager

@@ -8,24 +8,28 @@ memory, Ctrl-C) puts every tensor back bit for bit.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from fanin.errors import FaninError, FillError, PlanError
-from fanin.model.parameters import Slot, slots_of
+from fanin.model.parameters import Rename, Slot, renamed, slots_in_parts
 from fanin.planning.assignment import Assignment
 from fanin.streams import key as stream_key
-from fanin.tensors.shards import is_sharded, local_box
+from fanin.tensors.fill import fill_
+from fanin.tensors.holdings import Part, holdings
+from fanin.tensors.shards import is_sharded, local_part
 from fanin.tensors.values import zero_rows_
 from fanin.tensors.writable import why_not_writable
 
 if TYPE_CHECKING:
     import torch
 
+    from fanin.layout import Layout
     from fanin.model.parametrized import Parametrized
     from fanin.planning.data import PlanData
+    from fanin.streams import Key
 
 __all__ = [
     "Write",
@@ -49,26 +53,43 @@ class Write:
         assignment: what it gets.
         keep: remembers all that the write may change; what it gives puts that back, and may be called again.
         run: does it.
+        target: id of the parameter that is written; 0 for what is written through a parametrization.
     """
 
     assignment: Assignment
     keep: Callable[[], Callable[[], None]]
     run: Callable[[], None]
+    target: int = 0
 
 
-def apply_(plan: PlanData, model: torch.nn.Module, *, progress: bool = False, rollback: bool = True) -> torch.nn.Module:
-    """Write the plan into the model; see `Plan.apply_`."""
-    write_all(writes_of(plan, model), progress=progress, rollback=rollback)
+def apply_(
+    plan: PlanData,
+    model: torch.nn.Module,
+    *,
+    progress: bool = False,
+    rollback: bool = True,
+    partial: bool = False,
+    rename: Rename | None = None,
+    agree: bool = False,
+    fresh: Collection[int] = (),
+) -> torch.nn.Module:
+    """Write the plan into the model; see `Plan.apply_`. No copy is kept of the tensors with these ids: `fresh`."""
+    with agreement(agree):
+        writes = writes_of(plan, model, partial=partial, rename=rename)
+    write_all(writes, progress=progress, rollback=rollback, fresh=fresh)
     return model
 
 
-def write_all(writes: Sequence[Write], *, progress: bool = False, rollback: bool = True) -> None:
+def write_all(
+    writes: Sequence[Write], *, progress: bool = False, rollback: bool = True, fresh: Collection[int] = ()
+) -> None:
     """Carry out all writes or none.
 
     Args:
         writes: what to do, in order.
         progress: show a bar on stderr.
         rollback: keep a copy of each tensor until all are written, and put them back after an error or Ctrl-C.
+        fresh: ids of tensors that hold nothing yet: no copy of them is kept.
 
     Raises:
         FillError: a write failed; the message says what was restored.
@@ -80,7 +101,7 @@ def write_all(writes: Sequence[Write], *, progress: bool = False, rollback: bool
     with torch.no_grad():
         try:
             for write in _shown(writes, progress):
-                if rollback:
+                if rollback and write.target not in fresh:
                     undo.append(write.keep())
                 done.append(write.assignment.name)
                 write.run()
@@ -155,28 +176,67 @@ def _shown(writes: Sequence[Write], progress: bool) -> Iterator[Write]:
 
 
 # ---------------------------------------------------------------------- before the first byte
-def writes_of(plan: PlanData, model: torch.nn.Module) -> list[Write]:
+def writes_of(
+    plan: PlanData, model: torch.nn.Module, *, partial: bool = False, rename: Rename | None = None
+) -> list[Write]:
     """What has to be written where, with everything checked.
 
     Raises:
         PlanError: the plan does not fit the model; every misfit is listed.
     """
-    slots = slots_of(model)
-    problems = list(_misfits(plan, slots))
+    slots = renamed(slots_in_parts(model), rename)
+    problems = list(_misfits(plan, slots, partial))
     writes: list[Write] = []
-    for a in plan.assignments.values():
-        if a.name not in slots or a.action != "draw":
+    for slot in _in_order(plan, slots):
+        a = plan[slot.name]
+        if a.action != "draw" or (a.shape != slot.shape and slot.behind is None):
             continue
-        if why := why_not_writable(slots[a.name].tensor):
-            problems.append(f"{a.name} {why}")
+        if why := why_not_writable(slot.tensor):
+            problems.append(f"{slot.name} {why}")
             continue
         try:
-            writes.append(write_(plan, slots[a.name], a))
+            writes.append(write_(plan, slot, a))
         except (FaninError, ValueError) as error:
-            problems.append(f"{a.name}: {error}")
-    problems += _overlaps(slots[w.assignment.name] for w in writes)
+            problems.append(f"{slot.name}: {error}")
+    problems += _overlaps(slot for slot in slots.values() if slot.name in plan and plan[slot.name].action == "draw")
     _refuse(plan, problems)
     return writes
+
+
+def _in_order(plan: PlanData, slots: dict[str, Slot]) -> list[Slot]:
+    """The parameters that the plan has, in its order."""
+    place = {name: index for index, a in enumerate(plan.assignments.values()) for name in a.names}
+    return sorted((s for s in slots.values() if s.name in place), key=lambda slot: place[slot.name])
+
+
+@contextmanager
+def agreement(wanted: bool) -> Iterator[None]:
+    """All processes go on after the block, or none does: an error in one of them is raised in all.
+
+    Raises:
+        PlanError: another process could not go on.
+    """
+    try:
+        yield
+    except Exception:
+        if wanted:
+            _all_well(False)
+        raise
+    if wanted and not _all_well(True):
+        raise PlanError("another process cannot write its part of the plan (it says why); nothing was written here")
+
+
+def _all_well(here: bool) -> bool:
+    """Whether all processes of the default group say so; one number is exchanged."""
+    import torch
+    import torch.distributed as dist
+
+    if not dist.is_available() or not dist.is_initialized():
+        return here
+    device = "cuda" if dist.get_backend() == "nccl" else "cpu"
+    flag = torch.tensor([int(here)], device=device)
+    dist.all_reduce(flag, op=dist.ReduceOp.MIN)
+    return bool(flag.item())
 
 
 def assert_fits(plan: PlanData, slots: dict[str, Slot]) -> None:
@@ -194,23 +254,22 @@ def _refuse(plan: PlanData, problems: Sequence[str]) -> None:
         raise PlanError(f"this plan of {plan.model} does not fit the model; nothing was written:\n  {shown}")
 
 
-def _misfits(plan: PlanData, slots: dict[str, Slot]) -> Iterator[str]:
+def _misfits(plan: PlanData, slots: dict[str, Slot], partial: bool = False) -> Iterator[str]:
     for name, slot in slots.items():
         if name not in plan:
-            yield f"{name}: the model has it, the plan does not. Make a new plan of this model."
+            how = "Give rename=, from names here to names in the plan" if partial else "Make a new plan of this model"
+            yield f"{name}: the model has it, the plan does not. {how}."
             continue
         a = plan[name]
         if a.shape != slot.shape:
-            hint = (
-                " Empty: is it sharded by ZeRO-3? Apply inside its gathering context."
-                if slot.tensor.numel() == 0
-                else ""
-            )
+            hint = " Empty: has ZeRO-3 or FSDP freed its memory?" if slot.tensor.numel() == 0 else ""
             yield f"{name}: shape {slot.shape} in the model, {a.shape} in the plan.{hint}"
-        if set(a.names) != {slot.name, *slot.aliases}:
+        ours, planned = set(slot.names), set(a.names)
+        if ours != planned and not (partial and ours < planned):
             yield f"{name}: tied to {slot.aliases or 'nothing'} in the model, to {a.names[1:] or 'nothing'} in the plan"
-    for name in plan.assignments:
-        if name not in slots and not any(name in s.aliases for s in slots.values()):
+    present = {n for s in slots.values() for n in s.names}
+    for name in () if partial else plan.assignments:
+        if name not in present:
             yield f"{name}: the plan has it, the model does not"
 
 
@@ -218,8 +277,7 @@ def _overlaps(slots: Iterable[Slot]) -> list[str]:
     """Different parameters that share memory: writing one would change the other."""
     spans: dict[int, list[tuple[int, int, str]]] = {}
     for s in slots:
-        t: Any = s.tensor
-        t = t.to_local() if is_sharded(t) else t
+        t: Any = local_part(s.tensor)
         if t.numel() == 0:
             continue
         reach = sum((int(n) - 1) * abs(int(k)) for n, k in zip(t.shape, t.stride(), strict=True)) + 1
@@ -237,31 +295,44 @@ def _overlaps(slots: Iterable[Slot]) -> list[str]:
 
 
 # ---------------------------------------------------------------------- one tensor
-def drawn(plan: PlanData, a: Assignment, like: torch.Tensor, shape: tuple[int, ...] | None = None) -> torch.Tensor:
+def drawn(
+    plan: PlanData,
+    a: Assignment,
+    like: torch.Tensor,
+    shape: tuple[int, ...] | None = None,
+    part: Part | None = None,
+) -> torch.Tensor:
     """A new tensor with the values of an assignment, on the device and in the dtype of another; spread as that is."""
     import torch
 
-    if is_sharded(like):
+    if is_sharded(like) or part is not None:
         made = torch.empty_like(like)
     else:
         made = torch.empty(a.shape if shape is None else shape, dtype=like.dtype, device=like.device)
-    _draw_into(made, plan, a)
+    _draw_into(made, plan, a, part)
     return made
 
 
-def _draw_into(tensor: torch.Tensor, plan: PlanData, a: Assignment) -> None:
+def _draw_into(tensor: torch.Tensor, plan: PlanData, a: Assignment, part: Part | None = None) -> None:
     """Write the law; rows that are zero under every law are drawn too, so that the others keep their bits."""
     law: Any = a.initializer
     key = stream_key(plan.seed, a.key)
     if a.is_scaled:
         wide = wide_like(tensor)
-        law.fill_(wide, key=key, layout=a.layout)
-        scale_(wide, a)
+        _fill(wide, law, key, a.layout, part)
+        scale_(wide, a, part)
         if wide is not tensor:
-            tensor.copy_(wide)
+            local_part(tensor).copy_(local_part(wide))
     else:
-        law.fill_(tensor, key=key, layout=a.layout)
-    zero_rows_(tensor, a.zero_rows)
+        _fill(tensor, law, key, a.layout, part)
+    zero_rows_(tensor, a.zero_rows, part)
+
+
+def _fill(tensor: torch.Tensor, law: Any, key: Key, layout: Layout | None, part: Part | None) -> None:
+    if part is None:
+        law.fill_(tensor, key=key, layout=layout)
+    else:
+        fill_(tensor, law, key=key, layout=layout, part=part)
 
 
 def wide_like(tensor: torch.Tensor) -> torch.Tensor:
@@ -271,21 +342,15 @@ def wide_like(tensor: torch.Tensor) -> torch.Tensor:
     return tensor if tensor.dtype.itemsize >= 4 else torch.empty_like(tensor, dtype=torch.float32)
 
 
-def scale_(tensor: torch.Tensor, a: Assignment) -> None:
-    """Multiply a tensor, or the shard of it that is here, by the factors of an assignment, in place."""
-    part: Any = tensor
-    here = [slice(0, n) for n in tensor.shape]
-    if is_sharded(tensor):
-        here = list(local_box(tensor))
-        part = part.to_local()
+def scale_(tensor: torch.Tensor, a: Assignment, part: Part | None = None) -> None:
+    """Multiply a tensor, or the part of it that is here, by the factors of an assignment, in place."""
+    memory: Any = local_part(tensor)
+    where = part or holdings(tensor)
     if a.factor != 1.0:
-        part.mul_(a.factor)
+        memory.mul_(a.factor)
     for one in a.part_factors:
-        inside = [
-            slice(max(start - h.start, 0), max(min(stop, h.stop) - h.start, 0))
-            for (start, stop), h in zip(one.box, here, strict=True)
-        ]
-        part[tuple(inside)].mul_(one.factor)
+        for here in where.inside(one.box):
+            memory[here].mul_(one.factor)
 
 
 def write_(plan: PlanData, slot: Slot, a: Assignment) -> Write:
@@ -298,7 +363,14 @@ def write_(plan: PlanData, slot: Slot, a: Assignment) -> Write:
     if slot.behind is not None:
         return _through(plan, slot.behind, a)
     law.check(a.shape, a.layout)
-    return Write(assignment=a, keep=kept_numbers(slot.tensor), run=lambda: _draw_into(slot.tensor.detach(), plan, a))
+    if slot.part is None:
+        holdings(slot.tensor)  # raises where it is not known which elements these are
+    return Write(
+        assignment=a,
+        keep=kept_numbers(slot.tensor),
+        run=lambda: _draw_into(slot.tensor.detach(), plan, a, slot.part),
+        target=id(slot.tensor),
+    )
 
 
 def kept_numbers(tensor: torch.Tensor) -> Callable[[], Callable[[], None]]:

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from fanin.errors import PlanError, did_you_mean
 from fanin.model.buffers import known_buffer
-from fanin.model.parameters import slots_of
+from fanin.model.parameters import Rename, Slot, renamed, slots_in_parts
+from fanin.model.sharding import refresh_sharding
 from fanin.model.wrappers import named_buffers, named_parameters, own_module
-from fanin.planning.apply import apply_, put_back
+from fanin.planning.apply import agreement, apply_, put_back
 from fanin.text.names import clean
 
 if TYPE_CHECKING:
@@ -40,28 +41,39 @@ class Materialized:
 
 
 def materialize(
-    plan: PlanData, model: torch.nn.Module, *, device: str, buffers: Mapping[str, torch.Tensor]
+    plan: PlanData,
+    model: torch.nn.Module,
+    *,
+    device: str,
+    buffers: Mapping[str, torch.Tensor],
+    partial: bool = False,
+    rename: Rename | None = None,
+    agree: bool = False,
 ) -> Materialized:
     """Allocate what is on meta, fill it by the plan; see `Plan.materialize`."""
-    _check(plan, model)
-    values, how = _buffer_values(model, buffers)
+    with agreement(agree):
+        _check(plan, renamed(slots_in_parts(model), rename))
+        values, how = _buffer_values(model, buffers)
     undo: list[tuple[dict[str, Any], str, Any]] = []
     try:
         names = _allocate_parameters(model, device, undo)
         for path, value in values.items():
             owner, _, attribute = path.rpartition(".")
             _put(own_module(model, owner)._buffers, attribute, value.to(device), undo)
-        apply_(plan, model)
+        refresh_sharding(model)
+        fresh = {id(table[attribute]) for table, attribute, _ in undo}
+        apply_(plan, model, partial=partial, rename=rename, agree=agree, fresh=fresh)
     except BaseException:
         put_back([functools.partial(table.__setitem__, attribute, old) for table, attribute, old in undo])
+        refresh_sharding(model)
         raise
     return Materialized(parameters=tuple(names), buffers=how)
 
 
-def _check(plan: PlanData, model: torch.nn.Module) -> None:
+def _check(plan: PlanData, slots: Mapping[str, Slot]) -> None:
     """Everything on meta must be drawn, or the result would hold garbage."""
     lost = []
-    for name, slot in slots_of(model).items():
+    for name, slot in slots.items():
         if slot.tensor.device.type != "meta":
             continue
         if slot.through:

@@ -10,6 +10,7 @@ from fanin.planning.data import PlanData
 if TYPE_CHECKING:
     import torch
 
+    from fanin.model.parameters import Rename
     from fanin.planning.diff import PlanDiff
     from fanin.planning.materialize import Materialized
     from fanin.planning.trial import Trial
@@ -67,7 +68,15 @@ class Plan(PlanData):
 
         return diff_plans(self, other) if isinstance(other, PlanData) else diff_with_model(self, other)
 
-    def verify(self, model: torch.nn.Module, *, z: float = 5.0, bits: bool = False) -> Verification:
+    def verify(
+        self,
+        model: torch.nn.Module,
+        *,
+        z: float = 5.0,
+        bits: bool = False,
+        partial: bool = False,
+        rename: Rename | None = None,
+    ) -> Verification:
         """Whether a model's tensors are what the plan says.
 
         A tensor is compared with its stream first. Where it holds other numbers, all of them are compared with the
@@ -79,10 +88,12 @@ class Plan(PlanData):
             z: tolerance in standard errors.
             bits: take nothing but the very bits of the stream for a tensor that the plan draws: another seed, permuted
                 rows or one flipped bit are departures then.
+            partial: as in `apply_`.
+            rename: as in `apply_`.
         """
         from fanin.planning.verify import verify
 
-        return verify(self, model, z=z, bits=bits)
+        return verify(self, model, z=z, bits=bits, partial=partial, rename=rename)
 
     def trial(
         self,
@@ -111,16 +122,33 @@ class Plan(PlanData):
 
         return trial(self, model, inputs, targets, loss)
 
-    def apply_(self, model: torch.nn.Module, *, progress: bool = False, rollback: bool = True) -> torch.nn.Module:
+    def apply_(
+        self,
+        model: torch.nn.Module,
+        *,
+        progress: bool = False,
+        rollback: bool = True,
+        partial: bool = False,
+        rename: Rename | None = None,
+        agree: bool = False,
+    ) -> torch.nn.Module:
         """Write the plan into a model: all or nothing.
 
         Everything is checked first. An error while writing, Ctrl-C included, puts every tensor back bit for bit.
+
+        A model may be spread over processes by fully_shard (also over tensor parallelism), FullyShardedDataParallel,
+        DistributedDataParallel, ZeRO-3 or a DeviceMesh of your own: each process writes the elements it holds, without
+        communication, and all of them together hold the bits of the model that is not spread.
 
         Args:
             model: the model; its parameters are overwritten in place and stay the same objects.
             progress: show a bar on stderr.
             rollback: keep a copy of each tensor until all are written. Without it an error names the tensors already
                 written.
+            partial: the model is a part of the planned one (a pipeline stage, the experts of this process).
+            rename: from the model's names to the plan's, where a part counts its layers anew: a mapping or a function.
+            agree: let all processes of torch.distributed agree, by one number, before the first byte is written: an
+                error in one of them is then raised in all.
 
         Returns:
             The same model.
@@ -131,7 +159,7 @@ class Plan(PlanData):
         """
         from fanin.planning.apply import apply_
 
-        return apply_(self, model, progress=progress, rollback=rollback)
+        return apply_(self, model, progress=progress, rollback=rollback, partial=partial, rename=rename, agree=agree)
 
     def materialize(
         self,
@@ -139,6 +167,9 @@ class Plan(PlanData):
         *,
         device: str = "cpu",
         buffers: Mapping[str, torch.Tensor] | None = None,
+        partial: bool = False,
+        rename: Rename | None = None,
+        agree: bool = False,
     ) -> Materialized:
         """Give a model built on the meta device its memory, its weights and its buffers.
 
@@ -146,10 +177,15 @@ class Plan(PlanData):
             model: a model with tensors on "meta"; it is changed in place.
             device: where the tensors go.
             buffers: values of buffers that the model's classes do not fix, by qualified name.
+            partial: as in `apply_`.
+            rename: as in `apply_`.
+            agree: as in `apply_`.
 
         Raises:
             PlanError: the plan does not fit, or values of buffers are not known (named); nothing was changed.
         """
         from fanin.planning.materialize import materialize
 
-        return materialize(self, model, device=device, buffers=buffers or {})
+        return materialize(
+            self, model, device=device, buffers=buffers or {}, partial=partial, rename=rename, agree=agree
+        )

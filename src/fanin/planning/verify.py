@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from fanin.errors import FillError, PlanError
 from fanin.measure.sampling import strided
-from fanin.model.parameters import Slot, slots_of
+from fanin.model.parameters import Rename, Slot, renamed, slots_in_parts
 from fanin.model.parametrized import Parametrized
 from fanin.planning.apply import drawn, scale_
 from fanin.planning.assignment import Assignment
@@ -73,16 +73,26 @@ class Verification:
         return "\n".join([head, *(law if self.law else ()), *(f"  {clean(m)}" for m in self.mismatches)])
 
 
-def verify(plan: PlanData, model: torch.nn.Module, *, z: float = 5.0, bits: bool = False) -> Verification:
+def verify(
+    plan: PlanData,
+    model: torch.nn.Module,
+    *,
+    z: float = 5.0,
+    bits: bool = False,
+    partial: bool = False,
+    rename: Rename | None = None,
+) -> Verification:
     """Hold a model's tensors against a plan; see `Plan.verify`."""
-    slots = slots_of(model)
+    slots = renamed(slots_in_parts(model), rename)
     by_name = {n: slot for slot in slots.values() for n in slot.names}
     outcome: dict[str, list[str]] = {"bits": [], "law": [], "not_checked": []}
     mismatches: list[Mismatch] = []
     for name in (n for n in slots if n not in plan):
         mismatches.append(Mismatch(name=name, quantity="missing", expected="not in the plan", measured="in the model"))
     for a in plan.assignments.values():
-        how, found = "law", list(_ties(plan, a, by_name))
+        if partial and not any(name in by_name for name in a.names):
+            continue
+        how, found = "law", list(_ties(plan, a, by_name, partial))
         for name in _to_look_at(a, by_name):
             how, differs = _held(_Case(plan, a, by_name[name], name, z, bits))
             found += differs
@@ -118,10 +128,12 @@ def _has_std(tensor: torch.Tensor, std: float | None) -> bool:
 
 
 # ---------------------------------------------------------------------- ties
-def _ties(plan: PlanData, a: Assignment, by_name: dict[str, Slot]) -> Iterator[Mismatch]:
+def _ties(plan: PlanData, a: Assignment, by_name: dict[str, Slot], partial: bool) -> Iterator[Mismatch]:
     """Where the names of one tensor are not the names that the plan gives it."""
     slot = by_name.get(a.name)
     for name in a.names:
+        if name not in by_name and partial:
+            continue
         if name not in by_name:
             yield Mismatch(name=name, quantity="missing", expected="in the model", measured="not there")
         elif slot is not None and by_name[name] is not slot:
@@ -173,7 +185,7 @@ def _held(case: _Case) -> tuple[str, list[Mismatch]]:
     if slot.behind is not None and a.action == "draw":
         return "bits", _through(case, slot.behind)
     tensor = slot.effective().detach()
-    whole = whole_here(tensor)
+    whole = whole_here(tensor) if slot.part is None else None
     if whole is None:
         return _held_in_part(case, tensor)
     tensor = whole
@@ -204,7 +216,7 @@ def _held_in_part(case: _Case, tensor: torch.Tensor) -> tuple[str, list[Mismatch
     """A tensor that is spread over processes: the part that is here is compared with its part of the stream."""
     if case.a.action != "draw":
         return "not_checked", []
-    want, here = (local_part(t) for t in (drawn(case.plan, case.a, tensor), tensor))
+    want, here = (local_part(t) for t in (drawn(case.plan, case.a, tensor, part=case.slot.part), tensor))
     other = _unequal(want, here, signs=case.bits)
     return "bits", case.differs("bits", "as drawn", f"{other} of the part in this process") if other else []
 

@@ -166,12 +166,15 @@ def _is_worth_it(size: int) -> bool:
 def default_threads() -> int:
     """Cores that this process may use, at most 4: beyond, memory is the limit.
 
+    Where a launcher (torchrun) runs several processes on this machine, LOCAL_WORLD_SIZE says how many share the cores.
+
     Example:
         >>> 1 <= default_threads() <= 4
         True
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(cores, 4)
+    sharing = os.environ.get("LOCAL_WORLD_SIZE", "")
+    return max(1, min(cores // (int(sharing) if sharing.isdecimal() and int(sharing) else 1), 4))
 
 
 Task = Callable[[int, int], None]

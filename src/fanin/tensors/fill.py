@@ -5,12 +5,13 @@ Everything that can be known to fail is checked before the first byte changes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
+from numpy.lib.stride_tricks import as_strided
 
 from fanin.errors import ArgumentError, ShapeError
 from fanin.layout import assert_layout
@@ -23,7 +24,8 @@ from fanin.streams.geometry import Walk
 from fanin.streams.keys import Key
 from fanin.streams.law import Law, parts, prepare
 from fanin.streams.spec import Draw
-from fanin.tensors.shards import is_sharded, local_box
+from fanin.tensors.holdings import Part, Piece, holdings
+from fanin.tensors.shards import is_sharded, local_part
 from fanin.tensors.writable import is_plain, refuse_hollow, refuse_unfit
 from fanin.text.reading import shown
 
@@ -58,6 +60,7 @@ def fill_(
     layout: Layout | None = None,
     shape: Sequence[int] | None = None,
     box: Sequence[slice] | None = None,
+    part: Part | None = None,
     threads: int | None = None,
     progress: Progress | None = None,
 ) -> torch.Tensor:
@@ -74,6 +77,7 @@ def fill_(
         layout: what the axes mean; torch's (out, in, *taps) where none is given.
         shape: shape of the whole parameter, where the tensor is a shard of it.
         box: which part of it: slices (steps >= 1), one an axis. The tensor must have the box's shape.
+        part: which part of it, where that is no box (`fanin.holdings`): the flat parts of FSDP and ZeRO-3.
         threads: at most so many, on the CPU; the bits do not depend on it.
         progress: called with the number of elements written so far; an exception raised in it stops the fill.
 
@@ -102,7 +106,7 @@ def fill_(
     assert_threads(threads)
     assert_layout(layout)
     _assert_law(law)
-    place = _place(tensor, shape, box)
+    place = _place(tensor, shape, box, part)
     writer = _writer(law, place, key, layout, threads, progress)
     with torch.no_grad():
         writer(place.memory)
@@ -127,25 +131,37 @@ def _assert_law(law: object) -> None:
 # ---------------------------------------------------------------------- where to write
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """Memory that can be written, and which part of which parameter it is."""
+    """Memory that can be written, and which parts of it are which boxes of which parameter."""
 
     memory: torch.Tensor
     shape: tuple[int, ...]
-    slices: tuple[slice, ...] | None
-    box: Box
+    pieces: tuple[Piece, ...]
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the memory is the parameter."""
+        return len(self.pieces) == 1 and self.pieces[0].box == Box.of(self.shape)
+
+    def parts(self, memory: torch.Tensor) -> Iterator[tuple[torch.Tensor, Box]]:
+        """Each part of the memory that is one box of the parameter."""
+        for piece in self.pieces:
+            yield memory[piece.here] if piece.here else memory, piece.box
 
 
-def _place(tensor: torch.Tensor, shape: Sequence[int] | None, slices: Sequence[slice] | None) -> _Place:
+def _place(
+    tensor: torch.Tensor, shape: Sequence[int] | None, slices: Sequence[slice] | None, part: Part | None
+) -> _Place:
     plain = is_plain(tensor)
     refuse_hollow(tensor)
     memory = tensor.detach() if plain else tensor
     if is_sharded(tensor):
         if shape is not None or slices is not None:
             raise ShapeError("a DTensor knows its own shape and shard; leave shape= and box= out")
-        shape, slices = tuple(tensor.shape), local_box(tensor)
-        memory = tensor.to_local().detach()  # type: ignore[attr-defined]
+        part, memory = holdings(tensor), local_part(tensor).detach()
     refuse_unfit(memory)
     fill_dtype(memory.dtype)
+    if part is not None:
+        return _place_of_part(memory, part)
     if slices is not None and shape is None:
         raise ShapeError(f"box={slices!r} needs shape=, the shape of the whole parameter that it is cut from")
     whole = tuple(memory.shape) if shape is None else checked_shape(shape)
@@ -155,7 +171,17 @@ def _place(tensor: torch.Tensor, shape: Sequence[int] | None, slices: Sequence[s
             f"the tensor has shape {tuple(memory.shape)} and the box {slices} of a parameter of shape {whole} has "
             f"{box.shape}; they must be equal. Give shape= and box= of this very shard."
         )
-    return _Place(memory, whole, None if slices is None else tuple(slices), box)
+    return _Place(memory, whole, (Piece((), box),))
+
+
+def _place_of_part(memory: torch.Tensor, part: Part) -> _Place:
+    if tuple(memory.shape) != part.shape and memory.numel():
+        raise ShapeError(
+            f"the tensor has shape {tuple(memory.shape)} and the part {part} has {part.shape}; they must be equal. "
+            "Give the part that this very tensor is."
+        )
+    pieces = tuple(part.pieces()) if memory.numel() else ()
+    return _Place(memory, part.whole, pieces)
 
 
 # ---------------------------------------------------------------------- what to write
@@ -179,7 +205,19 @@ def _writer(
             return _structured(law, place, key, layout)
         law = request
     prepared = prepare(law, dtype)
-    return lambda memory: _draw(memory, prepared, key, place.box, threads, progress)
+    return _by_parts(place, lambda memory, box: _draw(memory, prepared, key, box, threads, progress))
+
+
+def _by_parts(place: _Place, write: Callable[[torch.Tensor, Box], None]) -> Writer:
+    """What writes each part of the memory; where other processes hold the values of a sum, zeros."""
+
+    def writer(memory: torch.Tensor) -> None:
+        if not place.pieces:
+            memory.zero_()
+        for part, box in place.parts(memory):
+            write(part, box)
+
+    return writer
 
 
 def _structured(law: Fillable, place: _Place, key: Key, layout: Layout | None) -> Writer:
@@ -189,15 +227,27 @@ def _structured(law: Fillable, place: _Place, key: Key, layout: Layout | None) -
     constant = getattr(law, "only_value", None)
     if constant is not None:
         law.sample((), key=key, dtype=fill_dtype(place.memory.dtype).name)  # refuses a value that the dtype cannot hold
-        return lambda memory: memory.fill_(constant)
+        return _by_parts(place, lambda memory, box: _constant(memory, constant))
     dtype, memory = place.memory.dtype, place.memory
-    if place.slices is None and memory.device.type == "cpu" and dtype == torch.float32 and memory.is_contiguous():
+    if place.is_whole and memory.device.type == "cpu" and dtype == torch.float32 and memory.is_contiguous():
         return lambda memory: _write_or_copy(memory, law, key, layout)
+    if not place.pieces:
+        return lambda memory: memory.zero_()
     drawn_in_single = dtype in (torch.float32, torch.bfloat16, torch.float16)
     values = np.empty(place.shape, np.float32) if drawn_in_single else None
     if values is None or not _write_into(law, values, key, layout):
         values = law.sample(place.shape, key=key, layout=layout, dtype=fill_dtype(dtype).name)
-    return lambda memory: _copy(memory, values[place.slices or ...])
+    flat = np.ascontiguousarray(values).reshape(-1)
+    return _by_parts(place, lambda memory, box: _copy(memory, _boxed(flat, box)))
+
+
+def _constant(memory: torch.Tensor, value: float) -> None:
+    memory.fill_(value)
+
+
+def _boxed(flat: npt.NDArray[Any], box: Box) -> npt.NDArray[Any]:
+    """A box of an array that is given as its elements in row-major order; nothing is copied."""
+    return as_strided(flat[box.start :], box.shape, tuple(step * flat.itemsize for step in box.strides))
 
 
 def _write_into(law: Fillable, weight: npt.NDArray[Any], key: Key, layout: Layout | None) -> bool:

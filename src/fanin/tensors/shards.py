@@ -1,12 +1,10 @@
-"""Which part of a whole tensor one shard is."""
+"""Tensors of which this process may hold a part: DTensors."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from fanin.errors import FillError
-
-__all__ = ["is_sharded", "local_box", "local_part", "whole_here"]
+__all__ = ["is_sharded", "local_part", "whole_here"]
 
 
 def is_sharded(tensor: Any) -> bool:
@@ -24,6 +22,8 @@ def whole_here(tensor: Any) -> Any | None:
     """
     if not is_sharded(tensor):
         return tensor
+    if any(p.is_partial() for p in tensor.placements):
+        return None
     local = local_part(tensor)
     return local if tuple(local.shape) == tuple(tensor.shape) else None
 
@@ -31,28 +31,3 @@ def whole_here(tensor: Any) -> Any | None:
 def local_part(tensor: Any) -> Any:
     """What this process holds of a tensor, as a plain one."""
     return tensor.to_local() if is_sharded(tensor) else tensor
-
-
-def local_box(tensor: Any) -> tuple[slice, ...]:
-    """The slices of the global tensor that this rank's shard of a DTensor holds.
-
-    Raises:
-        FillError: a placement other than Shard(dim) and Replicate(), or a rank outside the mesh.
-    """
-    from torch.distributed.tensor import Replicate, Shard
-
-    mesh, spans = tensor.device_mesh, [[0, int(n)] for n in tensor.shape]
-    where = mesh.get_coordinate()
-    for axis, placement in enumerate(tensor.placements):
-        if isinstance(placement, Replicate) and where is not None:
-            continue
-        if type(placement) is not Shard or where is None:
-            raise FillError(
-                f"a DTensor placed as {tensor.placements} on rank coordinate {where} has no box of the global tensor; "
-                "allowed are Shard(dim) and Replicate(). Redistribute it first, or fill before sharding."
-            )
-        first, last = spans[placement.dim]
-        piece = -(-(last - first) // mesh.size(axis))
-        begin = min(first + piece * where[axis], last)
-        spans[placement.dim] = [begin, min(begin + piece, last)]
-    return tuple(slice(first, last) for first, last in spans)

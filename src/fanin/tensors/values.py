@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from fanin.tensors.shards import is_sharded, local_box
+from fanin.tensors.holdings import Part, holdings
+from fanin.tensors.shards import is_sharded, local_part
 from fanin.tensors.writable import is_plain
 
 if TYPE_CHECKING:
@@ -69,8 +70,13 @@ def finite(tensor: torch.Tensor) -> bool:
         return True
 
 
-def zero_rows_(tensor: Any, rows: tuple[int, ...]) -> None:
+def zero_rows_(tensor: Any, rows: tuple[int, ...], part: Part | None = None) -> None:
     """Set rows of the first axis to zero, in place; of a shard, those that it holds.
+
+    Args:
+        tensor: what is written.
+        rows: of the whole tensor.
+        part: which elements of the whole the tensor is; read off it where not given.
 
     Example:
         >>> import torch
@@ -81,10 +87,7 @@ def zero_rows_(tensor: Any, rows: tuple[int, ...]) -> None:
     """
     if not rows:
         return
-    first = 0
-    if is_sharded(tensor):
-        box = local_box(tensor)
-        first, tensor = box[0].start, tensor.to_local()
-    inside = [row - first for row in rows if 0 <= row - first < tensor.shape[0]]
-    for row in inside:
-        tensor.detach()[row].zero_()
+    part, memory = part or holdings(tensor), local_part(tensor).detach()
+    for row in rows:
+        for here in part.inside([(row, row + 1), *((0, n) for n in part.whole[1:])]):
+            memory[here].zero_()

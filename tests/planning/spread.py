@@ -1,0 +1,380 @@
+"""Real processes of torch.distributed, and one model spread over them in every way that torch and DeepSpeed have.
+
+``python -m tests.planning.spread RANK WORLD STORE CASE ...`` runs one process of a group; a test starts them all.
+What is expected comes from NumPy alone (`expected`), and is gathered by torch (`gathered`), never by fanin.
+"""
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from torch import nn
+
+import fanin
+from fanin.initializers import Centred, Constant, Normal, Orthogonal, Sparse, Uniform
+
+ROOT = Path(__file__).parents[2]
+
+
+class Experts(nn.Module):
+    def __init__(self, count, width, hidden):
+        super().__init__()
+        self.up = nn.Parameter(torch.zeros(count, hidden, width))
+        self.down = nn.Parameter(torch.zeros(count, width, hidden))
+
+
+class Block(nn.Module):
+    def __init__(self, width, hidden):
+        super().__init__()
+        self.norm = nn.LayerNorm(width)
+        self.up, self.down = nn.Linear(width, hidden), nn.Linear(hidden, width, bias=False)
+
+    def forward(self, x):
+        return x + self.down(torch.relu(self.up(self.norm(x))))
+
+
+class Decoder(nn.Module):
+    """Odd widths, a padded table tied to the head, and experts in one stacked tensor."""
+
+    def __init__(self, width=30, hidden=50, vocabulary=37):
+        super().__init__()
+        self.embed = nn.Embedding(vocabulary, width, padding_idx=3)
+        self.layers = nn.ModuleList([Block(width, hidden), Block(width, hidden)])
+        self.experts = Experts(4, width, 6)
+        self.head = nn.Linear(width, vocabulary, bias=False)
+        self.head.weight = self.embed.weight
+
+    def forward(self, x):
+        x = self.embed(x)
+        for layer in self.layers:
+            x = layer(x)
+        return self.head(x)
+
+
+LAWS = {
+    "embed.weight": Normal(std=0.02),
+    "*norm.weight": Constant(1.0),
+    "*bias": Uniform(bound=0.1),
+    "layers.0.up.weight": Centred(Normal(std=0.1)),
+    "layers.0.down.weight": Sparse(zeroed=0.5),
+    "layers.1.*.weight": Uniform(bound=0.3),
+    "experts.*": Normal(std=0.05),
+}
+
+
+def planned(**sizes):
+    torch.manual_seed(0)
+    return fanin.plan(Decoder(**sizes), recipe="torch", seed=7, overrides=LAWS, on_unknown="keep")
+
+
+def expected(plan, name, dtype="float32"):
+    """The values that NumPy draws for one parameter, with all its names."""
+    a = plan[name]
+    values = a.initializer.sample(a.shape, key=fanin.key(plan.seed, a.key), layout=a.layout, dtype=dtype).copy()
+    values[list(a.zero_rows)] = 0.0
+    return values
+
+
+# ---------------------------------------------------------------------- ways to spread a model
+def mesh_of(*names):
+    from torch.distributed.device_mesh import init_device_mesh
+
+    world = dist.get_world_size()
+    sizes = {1: (world,), 2: (max(world // 2, 1), world // max(world // 2, 1))}[len(names)]
+    return init_device_mesh("cpu", sizes, mesh_dim_names=names)
+
+
+def fsdp2(model, mesh=None, **options):
+    from torch.distributed.fsdp import fully_shard
+
+    for layer in (*model.layers, model):
+        fully_shard(layer, mesh=mesh or mesh_of("dp"), **options)
+    return model
+
+
+def fsdp2_by_columns(model):
+    from torch.distributed.tensor import Shard
+
+    return fsdp2(model, shard_placement_fn=lambda p: Shard(1) if p.ndim == 2 and p.shape[1] % 12 == 0 else None)
+
+
+def tensor_parallel(model, mesh=None):
+    from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel, parallelize_module
+
+    for layer in model.layers:
+        parallelize_module(layer, mesh or mesh_of("tp"), {"up": ColwiseParallel(), "down": RowwiseParallel()})
+    return model
+
+
+def fsdp2_over_tensor_parallel(model):
+    mesh = mesh_of("dp", "tp")
+    return fsdp2(tensor_parallel(model, mesh["tp"]), mesh["dp"])
+
+
+def stacked_experts(model):
+    from torch.distributed.tensor import Shard, distribute_tensor
+
+    mesh = mesh_of("ep")
+    for name, tensor in list(model.experts.named_parameters()):
+        spread = distribute_tensor(tensor.data, mesh, [Shard(0)], src_data_rank=None)
+        setattr(model.experts, name, nn.Parameter(spread))
+    return model
+
+
+def fsdp1(model, own=True):
+    from torch.distributed.fsdp import FullyShardedDataParallel
+    from torch.distributed.fsdp.wrap import ModuleWrapPolicy
+
+    return FullyShardedDataParallel(
+        model,
+        device_id=torch.device("cpu"),
+        use_orig_params=own,
+        auto_wrap_policy=ModuleWrapPolicy({Block}),
+        param_init_fn=lambda m: m.to_empty(device="cpu", recurse=False),
+    )
+
+
+def checkpointed(model, wrap=lambda m: m):
+    from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import checkpoint_wrapper
+
+    for index, layer in enumerate(model.layers):
+        model.layers[index] = checkpoint_wrapper(wrap(layer))
+    return model
+
+
+WAYS = {
+    "FSDP2": fsdp2,
+    "HSDP": lambda m: fsdp2(m, mesh_of("replicate", "shard")),
+    "TP": tensor_parallel,
+    "FSDP2 + TP": fsdp2_over_tensor_parallel,
+    "Shard(1)": fsdp2_by_columns,
+    "FSDP1": fsdp1,
+    "FSDP1, flat": lambda m: fsdp1(m, own=False),
+    "DDP": lambda m: nn.parallel.DistributedDataParallel(m),
+    "compile": torch.compile,
+    "checkpointing": checkpointed,
+    "checkpointing of compiled": lambda m: checkpointed(m, torch.compile),
+    "FSDP2 of checkpointed": lambda m: fsdp2(checkpointed(m)),
+    "stacked experts": stacked_experts,
+}
+NOT_FROM_META = frozenset({"DDP", "FSDP1", "FSDP1, flat"})  # torch itself gives them memory, or refuses meta
+SIZES = {"Shard(1)": {"width": 48, "hidden": 60}}
+
+
+def gathered(model):
+    """Whole tensors by name, put together by torch."""
+    from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
+
+    found = get_model_state_dict(model, options=StateDictOptions(full_state_dict=True))
+    return {name.replace("_orig_mod.", ""): tensor for name, tensor in found.items()}  # torch keeps it in wrappers
+
+
+def poison(model):
+    with torch.no_grad():
+        for p in model.parameters():
+            (p.to_local() if hasattr(p, "to_local") else p).fill_(float("nan"))
+
+
+def differing(plan, found):
+    return [
+        name
+        for name in (n for a in plan.values() for n in a.names)
+        if name not in found or not np.array_equal(found[name].detach().numpy(), expected(plan, name))
+    ]
+
+
+def run_case(way, from_meta):
+    from torch.distributed.tensor.debug import CommDebugMode
+
+    sizes = SIZES.get(way, {})
+    plan = planned(**sizes)
+    with torch.device("meta" if from_meta else "cpu"):
+        model = Decoder(**sizes)
+    model = WAYS[way](model)
+    if from_meta:
+        with CommDebugMode() as counted:
+            plan.materialize(model)
+    else:
+        poison(model)
+        before = plan.verify(model).ok
+        assert not before, "poison passed"
+        with CommDebugMode() as counted:
+            plan.apply_(model, agree=False)
+    held = plan.verify(model, bits=True)
+    assert held.ok, str(held)
+    assert counted.get_total_counts() == 0, "apply_ communicates"
+    wrong = differing(plan, gathered(model))
+    with torch.no_grad():
+        name, first = next(iter(model.named_parameters()))
+        local = first.to_local() if hasattr(first, "to_local") else first
+        if local.numel():
+            local.view(-1)[-1] += 1.0
+            assert not plan.verify(model, bits=True).ok, f"verify misses a change in {name}"
+    return wrong
+
+
+def run_stages():
+    """Two stages, the second of which counts its layers anew and has the tied head."""
+    plan = planned()
+    for stage in {
+        dist.get_rank() % 2,
+        (dist.get_rank() + 1) % 2 if dist.get_world_size() == 1 else dist.get_rank() % 2,
+    }:
+        whole = Decoder()
+        part = nn.Module()
+        part.layers = nn.ModuleList([whole.layers[stage]])
+        if stage:
+            part.head = nn.Linear(30, 37, bias=False)
+        else:
+            part.embed = whole.embed
+
+        def rename(name, stage=stage):
+            return name.replace("layers.0", f"layers.{stage}")
+
+        poison(part)
+        plan.apply_(part, partial=True, rename=rename)
+        assert plan.verify(part, bits=True, partial=True, rename=rename).ok
+        found = {rename(name): p for name, p in part.named_parameters()}
+        if wrong := [n for n, p in found.items() if not np.array_equal(p.detach().numpy(), expected(plan, n))]:
+            return wrong
+    return []
+
+
+def run_refusals():
+    """Errors of the family on every process, with nothing changed and nobody waiting for ever."""
+    from torch.distributed.tensor import DTensor, Partial, Replicate, distribute_tensor
+
+    mesh, plan, wrong = mesh_of("dp"), planned(), []
+    for placement in (Partial("max"), type("Odd", (Replicate,), {})()):
+        model = Decoder()
+        spread = distribute_tensor(model.experts.up.data, mesh, [Replicate()])
+        model.experts.up = nn.Parameter(DTensor.from_local(spread.to_local(), mesh, [Replicate()], run_check=False))
+        model.experts.up._spec.placements = (placement,)
+        before = {n: p.detach().clone() for n, p in model.named_parameters() if n != "experts.up"}
+        try:
+            plan.apply_(model)
+            wrong.append(f"{placement} is taken")
+        except fanin.errors.FaninError as error:
+            wrong += [] if "experts.up" in str(error) and type(placement).__name__ in str(error) else [str(error)]
+        wrong += [n for n, p in model.named_parameters() if n in before and not torch.equal(p, before[n])]
+    model = Decoder()
+    if dist.get_rank() == 0:  # one process cannot: none writes
+        model.extra = nn.Linear(2, 2)
+    before = model.embed.weight.detach().clone()
+    try:
+        plan.apply_(model, agree=True)
+        wrong.append("no agreement")
+    except fanin.errors.PlanError:
+        wrong += [] if torch.equal(before, model.embed.weight) else ["written although one process cannot"]
+    return wrong
+
+
+def run_orthogonal():
+    """Shards of an orthogonal matrix: as the whole one of this machine, and within 2e-6 of the one in float64."""
+    from torch.distributed.tensor import Shard, empty
+
+    mesh, law, key, wrong = mesh_of("dp"), Orthogonal(), fanin.key(3, "w"), []
+    for shape in ((96, 64), (64, 96), (70, 70)):
+        whole = torch.empty(shape)
+        law.fill_(whole, key=key)
+        exact = law.sample(shape, key=key, dtype="float64")
+        for axis in (0, 1):
+            spread = empty(*shape, device_mesh=mesh, placements=[Shard(axis)])
+            law.fill_(spread, key=key)
+            found = spread.full_tensor()
+            off = np.abs(found.double().numpy() - exact).max()
+            wrong += [] if torch.equal(found, whole) and off < 2e-6 else [f"{shape} {axis}: {off}"]
+    return wrong
+
+
+def has_deepspeed():
+    return importlib.util.find_spec("deepspeed") is not None
+
+
+def run_zero3():
+    """ZeRO-3: parts filled in place, gathered by DeepSpeed; refused once an optimizer holds the values."""
+    os.environ |= {"DS_ACCELERATOR": "cpu", "LOCAL_RANK": str(dist.get_rank())}
+    import deepspeed
+
+    deepspeed.init_distributed("gloo", auto_mpi_discovery=False)
+    settings = {"train_micro_batch_size_per_gpu": 1, "zero_optimization": {"stage": 3}}
+    with deepspeed.zero.Init(config_dict_or_path=settings, dtype=torch.float32):
+        model = Decoder()
+    plan, named = planned(), dict(model.named_parameters(remove_duplicate=False))
+    for p in named.values():
+        p.ds_tensor.data.fill_(float("nan"))
+    plan.apply_(model)
+    assert plan.verify(model, bits=True).ok
+    wrong = []
+    with deepspeed.zero.GatheredParameters(list(model.parameters())):
+        wrong += differing(plan, named)
+    taken = next(model.parameters())
+    taken._z3_optimizer = object()  # as deepspeed.initialize leaves it
+    before = taken.ds_tensor.clone()
+    try:
+        plan.apply_(model)
+        wrong.append("taken after deepspeed.initialize")
+    except fanin.errors.PlanError as error:
+        wrong += [] if "before deepspeed.initialize" in str(error) else [str(error)]
+    return wrong if torch.equal(before, taken.ds_tensor) else [*wrong, "written after deepspeed.initialize"]
+
+
+OTHERS = {"stages": run_stages, "refusals": run_refusals, "orthogonal": run_orthogonal}
+OTHERS |= {"ZeRO-3": run_zero3} if has_deepspeed() else {}
+
+
+# ---------------------------------------------------------------------- processes
+def main(rank, world, store, *cases):
+    warnings.simplefilter("ignore")
+    dist.init_process_group("gloo", rank=rank, world_size=world, store=dist.FileStore(store, world))
+    found = {}
+    for case in cases:
+        if case in OTHERS:
+            found[case] = OTHERS[case]()
+            continue
+        for from_meta in (False, True):
+            if not (from_meta and case in NOT_FROM_META):
+                found[f"{case}, from {'meta' if from_meta else 'memory'}"] = run_case(case, from_meta)
+        dist.barrier()
+    print(json.dumps(found))
+    dist.barrier()
+    dist.destroy_process_group()
+
+
+def start(folder, world, cases, module="tests.planning.spread", timeout=280):
+    """Run the cases in `world` processes; what each process found."""
+    paths = [str(Path(fanin.__file__).parents[1]), str(ROOT), os.environ.get("PYTHONPATH", "")]
+    env = os.environ | {"PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1", "LOCAL_WORLD_SIZE": str(world)}
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-m", module, str(rank), str(world), str(folder / "store"), *cases],
+            env=env,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(world)
+    ]
+    try:
+        ended = [p.communicate(timeout=timeout) for p in processes]
+    finally:
+        for p in processes:
+            p.kill()
+    failed = [
+        f"process {n}: {err[-2000:]}"
+        for n, (p, (_, err)) in enumerate(zip(processes, ended, strict=True))
+        if p.returncode
+    ]
+    assert not failed, "\n".join(failed)
+    return [json.loads(out.splitlines()[-1]) for out, _ in ended]
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), int(sys.argv[2]), *sys.argv[3:])
