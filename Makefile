@@ -53,6 +53,8 @@ bench: $(VENV)/.dev
 bench-all: $(VENV)/.dev
 	$(BENCH).speed.fill
 	$(BENCH).speed.check_cost
+	$(BENCH).speed.calibrate_cost
+	$(BENCH).accuracy.calibrated_zoo
 	$(BENCH).accuracy.graph_zoo
 	$(BENCH).accuracy.moments_zoo --seeds 1 2 3 --out $(RESULTS)/moments_zoo.json
 	$(BENCH).accuracy.prediction_zoo --out $(RESULTS)/prediction_zoo.md
