@@ -176,6 +176,19 @@ def test_rows_of_equal_blocks_are_one_line():
     assert "factor" in str(found)
 
 
+def test_a_large_healthy_model_is_told_in_a_few_lines():
+    model, x = mlp(depth=30), batch(256, 64)
+    fanin.init_(model, x)
+    text = str(fanin.calibrate(model, x))
+    assert "not shown: 30 in tolerance" in text
+    assert len(text.splitlines()) < 8
+    with torch.no_grad():
+        model[10].weight.mul_(5.0)
+    text = str(fanin.calibrate(model, x))
+    assert "10.weight" in text
+    assert "not shown: 29 in tolerance" in text
+
+
 def test_explain_says_what_was_measured():
     model, x = net()
     text = fanin.calibrate(model, x).plan.explain("0.weight")

@@ -22,7 +22,7 @@ from fanin.text.columns import Column, columns
 from fanin.text.console import WIDTH, plain_text, standard_console
 from fanin.text.files import write_text
 from fanin.text.jsonable import jsonable
-from fanin.text.names import clean, one_line
+from fanin.text.names import clean, one_line, shorten
 from fanin.text.numbers import MISSING, big, figures, share, standard_errors
 from fanin.text.paths import group_paths
 
@@ -167,14 +167,16 @@ class Calibration:
         """Header, table, reasons, counts."""
         width = min(options.max_width, WIDTH)
         write: _Write = to_ascii if options.ascii_only else str
-        lines = _lines(self.rows)
+        shown, left_out = _worth_showing(self.rows)
+        lines = _lines(shown)
         reasons = {r: n for n, r in enumerate(dict.fromkeys(line.reason for line in lines if line.reason), start=1)}
-        cells = [_cells(line, reasons) for line in lines]
+        has_parts = any(r.part for r in shown)
+        cells = [_cells(line, reasons, has_parts) for line in lines]
         parts = Group(
             _header(self, write),
             Text(),
-            columns("weight", _COLUMNS, cells, width=width, write=write),
-            Text(),
+            *([columns("weight", _COLUMNS[not has_parts :], cells, width=width, write=write), Text()] if cells else ()),
+            *([Text(write(left_out), style="dim"), Text()] if left_out else ()),
             *_reasons(reasons, write),
             *(Padding(Text(write(f"warning: {one_line(w)}"), style="yellow"), (0, 0, 0, 1)) for w in self.warnings),
             Text(write(_counts(self))),
@@ -185,11 +187,12 @@ class Calibration:
 # ---------------------------------------------------------------------- drawing
 _Write = Callable[[str], str]
 _COLUMNS = (
+    Column(title="part"),  # only where a weight has parts
     Column(title="before", side="right"),
-    Column(title="target", side="right", rank=1),
+    Column(title="target", side="right"),
     Column(title="z", side="right", rank=2),
     Column(title="factor", side="right"),
-    Column(title="after", side="right"),
+    Column(title="after", side="right", rank=3),
     Column(title="status"),
     Column(title="why", side="right"),
 )
@@ -216,28 +219,42 @@ def _lines(rows: Sequence[Row]) -> list[_Line]:
     found = []
     for members in same.values():
         names = list(dict.fromkeys(m.parameter for m in members))
-        part = f" {members[0].part}" if members[0].part else ""
-        found += [_Line(f"{group.pattern}{part}", members[0]) for group in group_paths(names)]
+        found += [_Line(group.pattern, members[0]) for group in group_paths(names)]
     return found
 
 
-def _cells(line: _Line, reasons: dict[str, int]) -> tuple[str, ...]:
+def _worth_showing(rows: Sequence[Row]) -> tuple[list[Row], str]:
+    """The rows to print: of a large model those that are off or cannot be reached; and what is left out, in words."""
+    quiet = [r for r in rows if r.status in _QUIET]
+    if len(rows) <= _MOST_ROWS or not quiet:
+        return list(rows), ""
+    counted = Counter(r.status for r in quiet)
+    said = ", ".join(f"{n} {status}" for status, n in counted.items())
+    return [r for r in rows if r.status not in _QUIET], f"not shown: {said}; all are in .rows, and in the file of .save"
+
+
+_MOST_ROWS = 24
+_QUIET: frozenset[Status] = frozenset({"in tolerance", "norm behind", "not asked"})
+
+
+def _cells(line: _Line, reasons: dict[str, int], has_parts: bool) -> tuple[str, ...]:
     r = line.row
     factor = MISSING if r.factor == 1.0 else figures(r.factor)
     numbers = (figures(r.before), figures(r.target), standard_errors(r.z), factor, figures(r.after))
-    return (line.name, *numbers, r.status, str(reasons[r.reason]) if r.reason else "")
+    part = (r.part,) if has_parts else ()
+    return (line.name, *part, *numbers, r.status, str(reasons[r.reason]) if r.reason else "")
 
 
 def _header(found: Calibration, write: _Write) -> RenderableType:
     head = Text.assemble(("calibration of ", "bold"))
-    head.append(write(clean(found.model)), style="bold cyan")
+    head.append(write(shorten(clean(found.model), 32)), style="bold cyan")
     head.append(f"   passes {found.forwards}   tolerance {_tolerance(found)}", style="dim")
     return head
 
 
 def _tolerance(found: Calibration) -> str:
-    each = "" if found.most_z == found.tolerance else f", {big(found.most_z)} a use"
-    return f"{big(found.tolerance)} standard errors{each}"
+    each = "" if found.most_z == found.tolerance else f", {big(found.most_z, 2)} a use"
+    return f"{big(found.tolerance)} se{each}"
 
 
 def _reasons(reasons: dict[str, int], write: _Write) -> list[RenderableType]:
