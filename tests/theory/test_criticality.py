@@ -32,6 +32,7 @@ from fanin.theory import (
 )
 from fanin.theory.depth_scales import layers
 from fanin.theory.fixed_points import solve_bracketed
+from fanin.theory.leaps import follow
 from fanin.theory.phase import phase_diagram
 from fanin.theory.power_laws import PowerLaw, gap_ratio, power_law, second_moment, slope_moment
 
@@ -282,3 +283,41 @@ def _assert_it_ends(code):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-500:]
     assert int(done.stdout) < 500_000
+
+
+def test_a_rough_map_is_computed_at_few_of_a_thousand_layers():
+    """No leap meets its tolerance on such a map; the twin is a smooth one, which needs fewer still."""
+    rng, counts = np.random.default_rng(0), [0, 0]
+
+    def rough(q, gap):
+        counts[0] += 1
+        scatter = np.exp(rng.normal(0.0, 0.1, 2))
+        return 1e-3 + 0.9 * q * scatter[0], min(gap * scatter[1], 1.0)
+
+    def smooth(q, gap):
+        counts[1] += 1
+        return 0.99 * q, 0.999 * gap
+
+    q, _ = follow(rough, (1.0, 0.5), layers=1000)
+    assert np.all(np.isfinite(q))
+    assert q.size == 1000
+    follow(smooth, (1.0, 0.5), layers=1000)
+    assert counts[1] < counts[0] < 700
+
+
+ROUGH = {
+    "weierstrass": "lambda x: sum(0.5**k * np.cos(3.0**k * np.pi * x) for k in range(12))",
+    "root in float32": "lambda x: np.sqrt(np.maximum(x, 0)).astype(np.float32)",
+    "stairs": "lambda x: np.floor(4 * x) / 4",
+    "rounded to half": "lambda x: np.tanh(x).astype(np.float16)",
+    "many kinks": "lambda x: sum(np.abs(x - 0.1 * k) for k in range(-10, 10)) / 20",
+    "cube root": "lambda x: np.cbrt(x).astype(np.float32)",
+    "blocks": "lambda x: np.sign(np.sin(40 * x)) * np.abs(x)",
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("depth", [60, 1000])
+@pytest.mark.parametrize("name", ROUGH)
+def test_rough_callables_end(name, depth):
+    _assert_it_ends(f"import numpy as np; law_curves({ROUGH[name]}, depth={depth}, width=1024, {LAWS})")

@@ -40,7 +40,8 @@ class Pass:
         accumulate: the model allows `.backward()` only.
         ends: the sites that the objective and values outside torch are made of.
         cotangents: gradient at every output, by its path in what the model returned.
-        along: share of that gradient's energy that is a multiple of the output itself, by the same path.
+        along: how far that gradient is a multiple of the output itself, by the same path: E (g . y)^2 / E |g|^2 over
+            rows, less E y^2.
         seconds: spent, by part.
         missing: quantity -> why it could not be measured.
     """
@@ -108,19 +109,18 @@ def _watch(output: Any, result: Pass) -> None:
 
         def keep(gradient: torch.Tensor, path: str = path, own: torch.Tensor = own) -> None:
             cotangents[path] = gradient.detach()
-            along[path] = _share_along(gradient.detach(), own)
+            along[path] = _along_output(gradient.detach(), own)
 
         tensor.register_hook(keep)  # type: ignore[no-untyped-call]
 
 
-def _share_along(gradient: torch.Tensor, output: torch.Tensor) -> float:
-    """Share of a gradient's energy along the output, row by row of the last dimension, beyond that of chance."""
+def _along_output(gradient: torch.Tensor, output: torch.Tensor) -> float:
+    """E (g . y)^2 / E |g|^2 over rows of the last dimension, less E y^2, which is that of an independent gradient."""
     if not output.dim() or output.shape[-1] < 2 or gradient.shape != output.shape or not gradient.is_floating_point():
         return 0.0
     g, y = _dense_or_same(gradient).double(), output.double()
-    along = (g * y).sum(-1).square() / y.square().sum(-1).clamp_min(1e-300)
-    share = float(along.sum() / g.square().sum().clamp_min(1e-300)) - 1.0 / output.shape[-1]
-    return min(max(share, 0.0), 1.0) if math.isfinite(share) else 0.0
+    along = float((g * y).sum(-1).square().sum() / g.square().sum().clamp_min(1e-300) - y.square().mean())
+    return max(along, 0.0) if math.isfinite(along) else 0.0
 
 
 def _dense_or_same(gradient: torch.Tensor) -> torch.Tensor:

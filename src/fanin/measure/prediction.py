@@ -57,7 +57,7 @@ def with_predictions(
         sites: what was measured.
         cotangents: measured gradient at each output, by its path in what the model returned; without any there is no
             backward prediction.
-        along: share of that gradient's energy that is a multiple of the output itself, by the same path.
+        along: how far that gradient is a multiple of the output itself, by the same path; see `propagate`.
         copies: weights of equal values that are not tied, each with the one that it is a copy of: a way that meets
             both meets one weight twice.
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from fanin.moments import kernel as kn
 from fanin.moments.moments import JointMoments, aligned, common_factors, refactor
-from fanin.moments.places import Places, joined, mixed, multiplied
+from fanin.moments.places import Places, joined, made, mixed, multiplied
 
 __all__ = ["concatenated", "contraction", "mixed_overlap", "mixed_width_var", "normalised", "product", "summed_up"]
 
@@ -110,7 +110,8 @@ def _symbol(i: int) -> str:
 def normalised(m: JointMoments, dims: Sequence[int], *, eps: float, centre: bool) -> JointMoments:
     """The tensor divided by its root mean square over dimensions (after its mean there is taken off).
 
-    Each group of normalised entries gets mean square v / (v + eps) exactly, whatever its width.
+    Each group of normalised entries gets mean square v / (v + eps) exactly, whatever its width; v is that of its place
+    where places differ (a token near zero stays below eps).
     """
     axes = m.axes_of(dims)
     kernel = kn.centred(m.kernel, m.sizes, axes) if centre else m.kernel
@@ -119,6 +120,10 @@ def normalised(m: JointMoments, dims: Sequence[int], *, eps: float, centre: bool
     mean = 0.0 if centre else m.mean * math.sqrt(gain)
     places = m.places if m.places is not None and m.places.dim in {d % len(m.shape) for d in dims} else None
     spread = 0.0 if second > 0.0 else None
+    if places is None and m.places is not None and second > 0.0:
+        energies = m.places.energies * (second + eps) / (m.places.energies * second + eps)
+        gain *= float(energies.mean())
+        places = made(m.places.dim, energies)
     return replace(m, mean=mean, kernel=kernel * gain, width_var=0.0, spread=spread, places=places)
 
 
@@ -136,7 +141,7 @@ def concatenated(parts: Sequence[JointMoments], dim: int) -> JointMoments:
     agree = sum(n * k[1] for n, k in zip(counts, ks, strict=True)) / total
     differ = sum(n * (n - 1) * k[0] for n, k in zip(counts, ks, strict=True))
     first = sum(n * m.mean for n, m in zip(counts, full, strict=True))
-    cross = first**2 - sum((n * m.mean) ** 2 for n, m in zip(counts, full, strict=True))
+    cross = first * first - sum(n * n * m.mean * m.mean for n, m in zip(counts, full, strict=True))
     kernel = np.stack(((differ + cross) / (total * (total - 1)), agree), axis)
     shape = (*shapes[0][:dim], total, *shapes[0][dim + 1 :])
     sizes = tuple(total if a == axis else s for a, s in enumerate(full[0].sizes))

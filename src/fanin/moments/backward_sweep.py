@@ -160,20 +160,24 @@ def _is_weights_only(frame: Frame, op: Op) -> bool:
 
 def _step(frame: Frame, op: Op, tape: _Received) -> None:
     kind = worst(*(tape.kinds[v] for v in op.outputs if v in tape.kinds))
-    if op.name in _LINEAR and _linear_step(frame, op, tape, kind):
-        return
-    if _largest_step(frame, op, tape, kind):
-        return
-    signal = frame.signals[op.output]
-    if len(op.outputs) == 1 and signal.region and not signal.weight_only:
+    for step in (_linear_step, _largest_step, _elementwise_step):
         try:
-            _chain_step(frame, op, tape, kind)
-            return
-        except (NoRuleError, ShapeError, RuntimeError):
-            pass
+            if step(frame, op, tape, kind):
+                return
+        except (NoRuleError, ShapeError, OverflowError, RuntimeError):
+            pass  # a form of call that the rule was not written for, or numbers beyond float64
         except Exception as error:  # a fault of the rule: the report names it, and the op is sampled
             frame.failed(op, "backward", error)
     _opaque_step(frame, op, tape, kind)
+
+
+def _elementwise_step(frame: Frame, op: Op, tape: _Received, kind: Provenance) -> bool:
+    """Send a gradient through a link of an elementwise chain; False for any other operation."""
+    signal = frame.signals[op.output] if len(op.outputs) == 1 else None
+    if signal is None or not signal.region or signal.weight_only:
+        return False
+    _chain_step(frame, op, tape, kind)
+    return True
 
 
 def _largest_step(frame: Frame, op: Op, tape: _Received, kind: Provenance) -> bool:
@@ -200,6 +204,8 @@ def _linear_step(frame: Frame, op: Op, tape: _Received, kind: Provenance) -> boo
 
     Operands of the full shape receive multiples of the same tensor.
     """
+    if op.name not in _LINEAR:
+        return False
     whole = tape.whole(op.output)
     factors = _linear_factors(frame, op)
     if whole is None or factors is None or op.output in tape.inside:
@@ -225,6 +231,8 @@ def _linear_factors(frame: Frame, op: Op) -> list[tuple[int, float]] | None:
         return [(t.index, w) for t, w in zip((left, right), weights, strict=True) if isinstance(t, Ref)]
     if op.name in ("mul", "div"):
         if isinstance(left, Ref) and not isinstance(right, Ref) and right is not None:
+            if op.name == "div" and not float(right):
+                return None  # torch divides by zero as well, and gives infinities
             return [(left.index, float(right) if op.name == "mul" else 1.0 / float(right))]
         return (
             [(right.index, float(left))]
@@ -277,7 +285,7 @@ def _opaque_step(frame: Frame, op: Op, tape: _Received, kind: Provenance) -> Non
                     part = part.widened(repeat.width_var)
                 tape.give(value, part, kind, roots=_roots(frame, op, tape))
             return
-        except (NoRuleError, ShapeError):
+        except (NoRuleError, ShapeError, OverflowError):
             pass
         except Exception as error:  # a fault of the rule: the report names it, and the op is sampled
             frame.failed(op, "backward", error)

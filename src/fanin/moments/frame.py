@@ -80,7 +80,8 @@ class Frame:
         same: that value, for every later one that selects the same entries.
         ensembles: tensors drawn so far, one dictionary a draw, so that what is drawn together stays together.
         repeats: the operations that meet a weight again.
-        along: squared correlation of the gradient that an output receives with the output itself, by value.
+        along: E (g . y)^2 / E |g|^2 less E y^2 of an output y and the gradient g that it receives, by value.
+        radial: share of a gradient's energy along the tensor that receives it, by value, where it is known.
         in_common: what sampling a sum leaves unknown, as a variance of its log second moment, by operation.
         doubts: why a formula does not hold, by direction and value, at the values where that begins.
     """
@@ -98,6 +99,7 @@ class Frame:
     ensembles: list[DrawnTensors] = field(default_factory=list)
     repeats: Repeats = field(default_factory=lambda: Repeats({}, {}, {}))
     along: Mapping[int, float] = field(default_factory=dict)
+    radial: dict[int, float] = field(default_factory=dict)
     in_common: dict[int, float] = field(default_factory=dict)
     doubts: dict[tuple[Direction, int], str] = field(default_factory=dict)
 

@@ -8,6 +8,7 @@ mapped to about 1e-4, which is what propagation through a graph needs.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -54,8 +55,12 @@ class GaussianImage:
 
     @property
     def kappa(self) -> float:
-        """E f^4 / (E f^2)^2 - 1."""
-        return self.fourth / self.second**2 - 1.0 if self.second > 0.0 else 0.0
+        """E f^4 / (E f^2)^2 - 1; infinite where one of the two is beyond the range of float64."""
+        if not self.second > 0.0:
+            return 0.0
+        square = self.second * self.second
+        ratio = self.fourth / square if square > 0.0 and self.fourth > 0.0 else math.inf
+        return max(ratio - 1.0, 0.0) if math.isfinite(ratio) else math.inf
 
 
 @lru_cache(maxsize=1)

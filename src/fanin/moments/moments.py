@@ -175,6 +175,8 @@ class JointMoments:
             return self.spread
         if self.second_moment <= 0.0:
             return 0.0
+        if not (math.isfinite(self.second_moment) and np.isfinite(self.kernel).all()):
+            return math.inf
         cov = self.covariance / self.second_moment  # relative, so that an exploding signal does not overflow
         mean_share = self.mean / self.second_moment * self.mean
         unlike = 1.0 if self.places is None else float(np.square(self.places.energies).mean())  # fewer places count
@@ -191,7 +193,7 @@ class JointMoments:
     # ------------------------------------------------------------------ made of it
     def scaled(self, factor: float) -> JointMoments:
         """The tensor times a known number."""
-        return replace(self, mean=self.mean * factor, kernel=self.kernel * factor**2)
+        return replace(self, mean=self.mean * factor, kernel=self.kernel * (factor * factor))
 
     def widened(self, width_var: float) -> JointMoments:
         """The same with so much more variance of the log of its second moment."""

@@ -123,7 +123,8 @@ def propagate(
             first output, at flat predictions; or moments by value index.
         training: whether dropout is on.
         seed: of the draws that sampled ops and softmax need.
-        along: squared correlation of what an output receives with the output itself, by value index: a squared error's
+        along: how far what an output receives is a multiple of the output itself, by value index: the mean over rows of
+            (g . y)^2 over that of |g|^2, less the mean of y^2, which independent gradients have. A squared error's
             gradient is a multiple of output less target, and a norm passes nothing on along its own output.
         copies: parameters of equal values that are not tied, each with the one that it is a copy of.
 

@@ -20,6 +20,9 @@ _FIRST = 48  # layers that are computed one by one: transients
 _SHORTEST = 8
 _TOLERANCE = 3e-5  # of ln q and ln (1 - c) at the end of one leap
 _PATIENCE = 100  # computed layers from which the tolerance doubles every 20, up to 1e-2: a rough map never meets it
+_MOST = 200  # computed layers from which it doubles every 10 without limit, so that the work has an end
+
+_LARGEST = 700.0  # of ln q: beyond, float64 ends
 
 State: TypeAlias = tuple[float, float]
 
@@ -49,7 +52,7 @@ def follow(step: Callable[[float, float], State], start: State, *, layers: int) 
     layer, leap = 0, _FIRST // 4
     while layer < layers - 1:
         leap = min(leap, layers - 1 - layer)
-        allowed = min(_TOLERANCE * 2.0 ** max(0.0, (computed - _PATIENCE) / 20.0), 1e-2)
+        allowed = _allowed(computed)
         able = layer >= _FIRST and leap >= _SHORTEST
         reached = _leap(counted, states[layer], layer, leap, allowed) if able else None
         if reached is None:
@@ -61,6 +64,12 @@ def follow(step: Callable[[float, float], State], start: State, *, layers: int) 
             states[layer + 1 : layer + 1 + leap] = following
             layer, leap = layer + leap, int(leap * min(2.0, 0.8 * (allowed / max(missed, 1e-12)) ** 0.25))
     return states[:, 0], states[:, 1]
+
+
+def _allowed(computed: int) -> float:
+    """Error that a leap may have after so many computed layers."""
+    patient = min(_TOLERANCE * 2.0 ** min(max(0.0, (computed - _PATIENCE) / 20.0), 100.0), 1e-2)
+    return float(patient * 2.0 ** min(max(0.0, (computed - _MOST) / 10.0), 100.0))
 
 
 def _leap(
@@ -82,14 +91,17 @@ def _leap(
     error = leap * float(np.abs(missed).max())
     if error > allowed:
         return None
-    return np.exp(here + np.cumsum(_interpolated(known, layer, leap), axis=0)), error
+    following = here + np.cumsum(_interpolated(known, layer, leap), axis=0)
+    following[:, 1] = np.minimum(following[:, 1], np.log(2.0))
+    return (np.exp(following), error) if following.max() < _LARGEST else None
 
 
 def _increment(step: Callable[[float, float], State], log_state: Array) -> Array | None:
-    q, gap = np.exp(log_state)
-    if not (0.0 < q < np.inf and 0.0 < gap <= 2.0):
+    with np.errstate(over="ignore"):
+        q, gap = np.exp(log_state)
+    if not (0.0 < q < np.inf and gap > 0.0):
         return None
-    following = np.asarray(step(float(q), float(gap)))
+    following = np.asarray(step(float(q), min(float(gap), 2.0)))
     return np.log(following) - log_state if np.all(following > 0.0) else None
 
 

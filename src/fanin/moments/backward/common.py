@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
 
+from fanin.graph.ir import Op
 from fanin.moments.algebra import summed_up
+from fanin.moments.frame import Frame
 from fanin.moments.moments import JointMoments, aligned
 
-__all__ = ["added", "crowded", "received", "scattered", "unbroadcast"]
+__all__ = ["added", "along_output", "crowded", "handed_on", "received", "scattered", "unbroadcast"]
 
 
 def added(parts: Iterable[JointMoments]) -> JointMoments:
@@ -61,6 +63,34 @@ def scattered(g: JointMoments, dim: int, size: int) -> JointMoments:
     pairs = part * (part - 1) / (size * (size - 1))
     kernel = np.stack((k[0] * pairs, k[1] * part / size), axis)
     return replace(wide, kernel=kernel, mean=wide.mean * part / size)
+
+
+def handed_on(frame: Frame, value: int) -> Iterator[int]:
+    """A value and those that are the same numbers, made one from the other on the only way that reads it."""
+    shape = frame.graph.value(value).shape
+    for _ in range(_HANDS):
+        yield value
+        readers = frame.graph.consumers(value)
+        if len(readers) != 1 or len(readers[0].outputs) != 1 or not _keeps(frame, readers[0], value):
+            return
+        value = readers[0].output
+        if frame.graph.value(value).shape != shape:
+            return
+
+
+def _keeps(frame: Frame, op: Op, value: int) -> bool:
+    """Whether an op hands a value on as it is, or adds zeros to it."""
+    rest = [frame.signals[v] for v in op.inputs if v != value]
+    return op.name in _SAME or (op.name == "add" and bool(rest) and all(s.constant == 0.0 for s in rest))
+
+
+_HANDS = 6
+_SAME = frozenset(["getitem", "contiguous", "clone", "to", "float", "double", "type_as", "view", "reshape"])
+
+
+def along_output(frame: Frame, value: int) -> float:
+    """How far the gradient of a value that is an output of the model is a multiple of it; see `Frame.along`."""
+    return next((frame.along[v] for v in handed_on(frame, value) if v in frame.along), 0.0)
 
 
 def matched(one: JointMoments, other: JointMoments) -> tuple[JointMoments, JointMoments]:

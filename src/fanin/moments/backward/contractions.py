@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from fanin.graph.ir import Op, Ref
 from fanin.model.operations import VIEWS
 from fanin.moments.algebra import contraction
-from fanin.moments.backward.common import crowded, received, unbroadcast
+from fanin.moments.backward.common import along_output, crowded, received, unbroadcast
 from fanin.moments.forward.contractions import SPECS, EinsumCall
 from fanin.moments.frame import Frame
 from fanin.moments.moments import JointMoments
@@ -44,24 +44,31 @@ def _contracted(frame: Frame, op: Op, grads: Sequence[JointMoments | None]) -> M
     out = {}
     for i, template in enumerate(spec.operands):
         if isinstance(template, Ref) and frame.graph.value(template.index).is_float:
-            out[template.index] = _of_output(
-                frame, op, i, _of_logits(frame, op, spec, i, operand_gradient(frame, spec, i, g))
-            )
+            part = _of_logits(frame, op, spec, i, operand_gradient(frame, spec, i, g))
+            out[template.index] = _of_output(frame, op, g, part) if i == 0 and op.name == "linear" else part
     if isinstance(spec.bias, Ref):
         out[spec.bias.index] = unbroadcast(g, frame.graph.value(spec.bias.index).shape).scaled(spec.beta)
     return out
 
 
-def _of_output(frame: Frame, op: Op, which: int, g: JointMoments) -> JointMoments:
-    """The gradient with a wider error where what the output receives is made of the output: W^T (W h - y)."""
-    along = frame.along.get(op.output, 0.0)
-    if which != 0 or along < _ALONG or op.name != "linear":
-        return g
-    rows, inputs = frame.graph.value(op.inputs[1]).shape[0], frame.graph.value(op.inputs[1]).shape[-1]
-    return g.widened(math.log1p(along * rows / inputs) ** 2)
+def _of_output(frame: Frame, op: Op, g: JointMoments, part: JointMoments) -> JointMoments:
+    """The gradient of what the last map reads, where the output receives a multiple of itself, as in W^T (W h - y).
 
-
-_ALONG = 0.05
+    Along h it is (g . W h) / |h|, whatever W is; across h a fresh W gives what it gives an independent gradient. A
+    weight that h was made with (a tied embedding) meets labels, which are not made of W h: its gradient is as long as
+    that of an independent one.
+    """
+    x, along = frame.moments_at(op.inputs[0]), along_output(frame, op.output)
+    features = x.shape[-1]
+    whole = features * x.second_moment * features * part.second_moment
+    if along <= 0.0 or not whole > 0.0:
+        return part
+    ratio = along * g.shape[-1] * g.second_moment / whole
+    if op.index in frame.repeats.forward:
+        frame.radial[op.inputs[0]] = min(ratio, 1.0)
+        return part
+    frame.radial[op.inputs[0]] = ratio / (1.0 + ratio)
+    return part.scaled(math.sqrt(1.0 + ratio))
 
 
 def _of_logits(frame: Frame, op: Op, spec: EinsumCall, which: int, g: JointMoments) -> JointMoments:

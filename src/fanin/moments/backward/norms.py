@@ -9,7 +9,7 @@ from dataclasses import replace
 from fanin.graph.ir import Op
 from fanin.moments import kernel as kn
 from fanin.moments.algebra import normalised, product
-from fanin.moments.backward.common import received, unbroadcast
+from fanin.moments.backward.common import along_output, handed_on, received, unbroadcast
 from fanin.moments.frame import Frame, NoRuleError
 from fanin.moments.moments import JointMoments
 from fanin.moments.places import divided
@@ -61,13 +61,25 @@ def _layer_norm(frame: Frame, op: Op, grads: Sequence[JointMoments | None]) -> M
     dims = list(range(len(x.shape) - len(tuple(op.arg(1, "normalized_shape"))), len(x.shape)))
     x_hat = normalised(x, dims, eps=eps, centre=centre)
     g, out = _affine_parts(frame, op, g, x_hat, op.ref(2, "weight"), op.ref(3, "bias") if centre else None, None)
-    out[op.inputs[0]] = _normalised(x, g, dims, eps=eps, centre=centre).scaled(_across(frame, op))
+    out[op.inputs[0]] = _across(frame, op, _normalised(x, g, dims, eps=eps, centre=centre))
     return out
 
 
-def _across(frame: Frame, op: Op) -> float:
-    """What is left of a gradient that is partly a multiple of the norm's own output."""
-    return math.sqrt(max(1.0 - frame.along.get(op.output, 0.0), 0.0))
+def _across(frame: Frame, op: Op, g: JointMoments) -> JointMoments:
+    """What is left of a gradient that is partly a multiple of the norm's own output.
+
+    Of a share s along it 1 - s is left, so an error of s counts s / (1 - s) times in the logarithm.
+    """
+    out = frame.moments_at(op.output)
+    share = next((frame.radial[v] for v in handed_on(frame, op.output) if v in frame.radial), None)
+    if share is None:
+        share = along_output(frame, op.output) / max(out.shape[-1] * out.second_moment, 1e-300)
+    share = min(share, _MOST_ALONG)
+    return g.scaled(math.sqrt(1.0 - share)).widened((share / (1.0 - share)) ** 2 * (_UNFOLLOWED + g.own_var))
+
+
+_MOST_ALONG = 0.999
+_UNFOLLOWED = 0.06**2  # variance of the log mean square of a gradient by what is not followed: 3 % of its rms
 
 
 def _batch_norm(frame: Frame, op: Op, grads: Sequence[JointMoments | None]) -> Mapping[int, JointMoments]:

@@ -58,9 +58,11 @@ def largest_gradients(
     The slope of f is taken at the entry that is the largest: of a ReLU it is nearly always 1 there, not 1 half the
     time.
     """
+    if op.name not in _MAXIMA:
+        return None
     pooled = op.inputs[0]
     region, producer = frame.signals[pooled].region, frame.graph.producer(pooled)
-    if op.name not in _MAXIMA or len(region) != 1 or producer is None or is_positive(frame, region[0]):
+    if len(region) != 1 or producer is None or is_positive(frame, region[0]):
         return None
     (source,) = region
     m, before = frame.signals[source].known, frame.graph.value(pooled).shape

@@ -82,9 +82,9 @@ def _in_step(frame: Frame, atoms: Mapping[AtomKey, Atom]) -> float:
         op = frame.graph.producer(value) if value >= 0 else None
         for reading in frame.repeats.readings.get(op.index, ()) if op is not None else ():
             made_by.setdefault(reading, []).append(abs(atom.factor) * atom.moments.rms)
-    total = sum(a.factor**2 * max(a.moments.second_moment, 0.0) for a in atoms.values())
-    twice = sum(sum(sizes) ** 2 - sum(s * s for s in sizes) for sizes in made_by.values())
-    return math.log1p(twice / total) ** 2 if total > 0.0 else 0.0
+    total = sum(a.factor * a.factor * max(a.moments.second_moment, 0.0) for a in atoms.values())
+    twice = sum(sum(sizes) * sum(sizes) - sum(s * s for s in sizes) for sizes in made_by.values())
+    return math.log1p(max(twice, 0.0) / total) ** 2 if total > 0.0 and math.isfinite(total) else 0.0
 
 
 def _kept_apart(frame: Frame, op: Op, made: Signal) -> Signal:
@@ -149,8 +149,8 @@ def _in_common(energies: Sequence[float]) -> float:
     The kernel knows how alike two places are on average, not which places.
     """
     total = sum(energies)
-    twice = sum(e**0.5 for e in energies) ** 2 - total
-    return math.log1p(twice / total) ** 2 if total > 0.0 and math.isfinite(total) else 0.0
+    whole = sum(math.sqrt(max(e, 0.0)) for e in energies)
+    return math.log1p(max(whole * whole - total, 0.0) / total) ** 2 if total > 0.0 and math.isfinite(total) else 0.0
 
 
 def _entangled(frame: Frame, templates: Sequence[Any]) -> bool:

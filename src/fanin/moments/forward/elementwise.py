@@ -258,7 +258,10 @@ def local_slope(frame: Frame, op: Op, operand: int) -> Function:
 def is_positive(frame: Frame, value: int) -> bool:
     """Whether a value is never negative (an exponential, a mean of squares): taken as log-normal."""
     s = frame.signals[value]
-    return s.positive and s.known.mean > 0.0
+    return s.positive and _LEAST < s.known.mean < 1.0 / _LEAST
+
+
+_LEAST = 1e-150  # a mean whose square float64 still holds
 
 
 def source_image(frame: Frame, f: Function, source: int) -> GaussianImage:
