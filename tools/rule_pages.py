@@ -22,6 +22,7 @@ _FAMILIES = {
     "T": "tokens and attention",
     "L": "loss",
     "O": "optimizer and precision",
+    "W": "first steps of training",
 }
 
 

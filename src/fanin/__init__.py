@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from fanin.streams.keys import key as key
     from fanin.tensors.holdings import holdings as holdings
     from fanin.theory.gains import gain as gain
+    from fanin.watching.watcher import watch as watch
 
 __all__ = [
     "Assignment",
@@ -50,6 +51,7 @@ __all__ = [
     "key",
     "param_groups",
     "plan",
+    "watch",
 ]
 
 # name -> module that defines it; the public names of the package, in one table. A name that is a module names itself.
@@ -72,6 +74,7 @@ _HOME: dict[str, str] = {
     "key": "fanin.streams.keys",
     "param_groups": "fanin.scaling.groups",
     "plan": "fanin.planning.build",
+    "watch": "fanin.watching.watcher",
 }
 
 

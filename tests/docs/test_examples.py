@@ -25,6 +25,7 @@ PAGES = {
     "docs/guide/learning-rates.md": 4,
     "docs/guide/plan.md": 1,
     "docs/guide/scale.md": 2,
+    "docs/guide/watch.md": 2,
     "docs/recipes.md": 1,
     "docs/initializers.md": 3,
     "README.md": 3,

@@ -11,6 +11,7 @@ from torch import nn
 
 import fanin
 from fanin.rules.table import RULES
+from tests.rules import watched_cases as runs
 from tools.rule_pages import pages
 
 
@@ -246,7 +247,18 @@ CASES = {
         lambda: {"model": init(nn.Sequential(nn.Linear(32, 64)), std=1e4).half(), "inputs": x(16).half()},
         lambda: {"model": nn.Linear(32, 64).half(), "inputs": x(16).half()},
     ),
+    "W901": (lambda: runs.adam(0.3), lambda: runs.adam(1e-3)),
+    "W902": (lambda: runs.sgd(1e-6), lambda: runs.sgd(0.1)),
+    "W903": (lambda: runs.sgd(1e-5), lambda: runs.sgd(0.3)),
+    "W904": (lambda: runs.sgd(30.0), lambda: runs.sgd(0.3)),
+    "W905": (lambda: runs.sgd(1e30), lambda: runs.sgd(0.3)),
+    "W906": (lambda: runs.sgd(0.1, falls=100.0), lambda: runs.sgd(1e-3, falls=1.0)),
 }
+
+
+def checked(given, select):
+    """The report of a model to check, or of a run to watch."""
+    return given.report(select) if isinstance(given, runs.Trained) else fanin.check(**given, select=select)
 
 
 def codes(report):
@@ -261,14 +273,14 @@ def test_every_rule_has_a_case():
 def test_fires_on_the_broken_model(code):
     torch.manual_seed(0)
     company = ["S2"] if code == "P502" else []  # weights that are all off are told only beside a drift
-    assert code in codes(fanin.check(**CASES[code][0](), select=[code, *company]))
+    assert code in codes(checked(CASES[code][0](), [code, *company]))
 
 
 @pytest.mark.parametrize("code", sorted(CASES))
 def test_keeps_quiet_on_the_near_miss(code):
     torch.manual_seed(0)
     company = ["S2"] if code == "P502" else []
-    assert code not in codes(fanin.check(**CASES[code][1](), select=[code, *company]))
+    assert code not in codes(checked(CASES[code][1](), [code, *company]))
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda r: r.code)

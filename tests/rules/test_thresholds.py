@@ -14,6 +14,7 @@ from fanin.rules.base import Context
 from fanin.rules.table import RULES
 from tests.rules import close_cases as close
 from tests.rules.test_each_rule import Angles, adam, attention, case, init, net, recurrence, tokens, x
+from tests.rules.watched_cases import written
 
 FACTOR = 1.5
 BY_CODE = {rule.code: rule for rule in RULES}
@@ -87,6 +88,14 @@ CASES = {
     ("O902", "large"): (close.far_up, 5, 3),
     ("O902", "tiny"): (partial(close.half, 0.1), 2.1e-5, 1.54e-4),
     ("O902", "eps"): (close.eps, 4.08e-5, 3.35e-5),
+    ("W901", "warning"): (lambda k: written(distance=k), 1.2, 0.8),
+    ("W901", "error"): (lambda k: written(distance=k), 3.6, 2.4),
+    ("W902", "ratio"): (lambda k: written(update=k), 1.6e-5, 2.4e-5),
+    ("W903", "left"): (lambda k: written(losses=(2.0, 2.0 * k)), 1.1, 0.8),
+    ("W903", "noise"): (lambda k: written(losses=(2.0, 2.0), noise=k), 0.04, 0.06),
+    ("W904", "growth"): (lambda k: written(losses=(2.0, 2.0 * k)), 1.85, 1.2),
+    ("W906", "dead"): (lambda k: written(dead=(0.0, k)), 0.97, 0.9),
+    ("W906", "before"): (lambda k: written(dead=(k, 1.0)), 0.4, 0.6),
     ("S204", "normalised"): (close.normed_chaos, 9.4, 7.4),
 }
 # Signals that grow or shrink with depth; gradients do the opposite towards the input, and one map more counts.
@@ -107,6 +116,8 @@ ONE_SIDED = {("P507", "beyond"), ("P508", "ratio")}
 def measured(given):
     torch.manual_seed(0)
     given = given()
+    if isinstance(given, tuple):  # measurements that are written down
+        return given
     report = fanin.check(**given, select=["D103"], predict=False)
     return report.measurements, optimizer_of(given.get("optimizer"))
 

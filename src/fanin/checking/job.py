@@ -108,6 +108,7 @@ def optimizer_of(optimizer: Any) -> Optimizer | None:
     return Optimizer(
         name=name,
         lr=max(float(g.get("lr", 0.0)) for g in groups),
+        peak=max((float(g[k]) for g in groups for k in ("initial_lr", "max_lr") if k in g), default=None),
         eps=float(eps) if isinstance(eps, float) else None,
         adaptive=any(word in name.lower() for word in _ADAPTIVE),
     )

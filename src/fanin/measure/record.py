@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from fanin.layout import Layout
+from fanin.measure.steps import Watched
 from fanin.model.operations import SUMS
 from fanin.model.roles import Role, Source
 from fanin.text.jsonable import jsonable
@@ -481,6 +482,7 @@ class Measurements:
     training: bool = False
     optimizer: Mapping[str, Any] = field(default_factory=dict)
     missing: Mapping[str, str] = field(default_factory=dict)
+    watched: Watched | None = None
     schema_version: int = SCHEMA_VERSION
 
     def to_dict(self) -> dict[str, Any]:

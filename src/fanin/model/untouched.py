@@ -41,13 +41,14 @@ from fanin.model.reachable import MOST_OBJECTS, Reachable
 from fanin.model.settings import kept_generators, kept_settings
 from fanin.model.whereabouts import whereabouts
 
-__all__ = ["not_put_back", "untouched"]
+__all__ = ["not_put_back", "untouched", "working"]
 
 T = TypeVar("T")
 _TOO_MANY = (
     f"this forward can reach more than {MOST_OBJECTS:,} Python objects; fanin looked after the first ones only, and "
     "does not know whether it changes others"
 )
+_WORKING: contextvars.ContextVar[bool] = contextvars.ContextVar("fanin_working", default=False)
 _LARGEST_ARRAY = 1 << 30  # bytes of a NumPy array that is copied
 
 
@@ -75,6 +76,7 @@ def untouched(
     """
     state = _State(model, others, values, frozenset(map(id, spare)))
     context = contextvars.copy_context()
+    context.run(_WORKING.set, True)
     left: list[str] = []
     try:
         result = run_then(lambda: context.run(state.during, work), lambda: left.extend(state.put_back()))
@@ -83,6 +85,16 @@ def untouched(
             warnings.warn(sentence, FaninWarning, stacklevel=2)
         raise
     return result, tuple(left)
+
+
+def working() -> bool:
+    """Whether a model is being run by fanin just now: what watches a training run then looks away.
+
+    Example:
+        >>> working()
+        False
+    """
+    return _WORKING.get()
 
 
 def not_put_back(what: str) -> str:

@@ -226,6 +226,7 @@ def header_facts(header: Header) -> tuple[tuple[str, str], ...]:
         ("parameters", count(header.num_parameters) + (f" ({count(trainable)} frozen)" if trainable else "")),
         ("modules", count(header.num_modules)),
         ("batch", clean(header.batch)),
+        *([("batch hash", clean(header.batch_hash))] if header.batch_hash else []),
         ("dtype", clean(header.dtype)),
         ("device", clean(header.device)),
         ("mode", "train" if header.training else "eval"),

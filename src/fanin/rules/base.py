@@ -22,12 +22,14 @@ class Optimizer:
     Attributes:
         name: its class.
         lr: the largest learning rate of its groups.
+        peak: the largest rate that a schedule leads to (`initial_lr` or `max_lr` of a group); None where none is named.
         eps: what it adds to the root of the second moment; None where it has none.
         adaptive: whether it divides a gradient by its own size (Adam and its like).
     """
 
     name: str
     lr: float
+    peak: float | None = None
     eps: float | None = None
     adaptive: bool = False
 

@@ -22,6 +22,7 @@ class Header:
 
     `source_lines` maps a module path to (file, line) of the class that the module is an instance of, only where
     inspection gives it and the class is the user's (not torch's). `seconds` holds "forward", "backward" and "total".
+    `batch_hash` names the batch that training started with (`fanin.watching.first_batch.batch_hash`); "" elsewhere.
     """
 
     model_class: str
@@ -37,6 +38,7 @@ class Header:
     versions: Mapping[str, str] = field(default_factory=dict)
     source_lines: Mapping[str, tuple[str, int]] = field(default_factory=dict)
     target: str = ""
+    batch_hash: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,6 +1,6 @@
 """All rules, in causal order: data.
 
-Parameters, normalisation, signal, activations, gradients, attention, loss, optimizer.
+Parameters, normalisation, signal, activations, gradients, attention, loss, optimizer, first steps.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from fanin.rules.catalogue.batchnorm_tiny_batch import BatchNormTinyBatch
 from fanin.rules.catalogue.buffer_values import BufferValues
 from fanin.rules.catalogue.cloned_weights import ClonedWeights
 from fanin.rules.catalogue.constant_channels import ConstantChannels
+from fanin.rules.catalogue.dead_growth import DeadGrowth
 from fanin.rules.catalogue.dead_units import DeadUnits
 from fanin.rules.catalogue.fan_mismatch import FanMismatch
 from fanin.rules.catalogue.forward_exploding import ForwardExploding
@@ -27,8 +28,11 @@ from fanin.rules.catalogue.input_offset import InputOffset
 from fanin.rules.catalogue.input_scale import InputScale
 from fanin.rules.catalogue.jacobian_scale import JacobianScale
 from fanin.rules.catalogue.large_bias import LargeBias
+from fanin.rules.catalogue.loss_up import LossUp
 from fanin.rules.catalogue.no_gradient import NoGradient
+from fanin.rules.catalogue.no_progress import NoProgress
 from fanin.rules.catalogue.nonfinite_signal import NonfiniteSignal
+from fanin.rules.catalogue.nonfinite_training import NonfiniteTraining
 from fanin.rules.catalogue.nonfinite_weights import NonfiniteWeights
 from fanin.rules.catalogue.norm_eps_dominated import NormEpsDominated
 from fanin.rules.catalogue.precision_range import PrecisionRange
@@ -42,6 +46,8 @@ from fanin.rules.catalogue.symmetric_weights import SymmetricWeights
 from fanin.rules.catalogue.target_scale import TargetScale
 from fanin.rules.catalogue.token_collapse import TokenCollapse
 from fanin.rules.catalogue.uneven_rows import UnevenRows
+from fanin.rules.catalogue.weights_replaced import WeightsReplaced
+from fanin.rules.catalogue.weights_still import WeightsStill
 from fanin.rules.catalogue.zero_gradient import ZeroGradient
 from fanin.rules.catalogue.zero_init_gate import ZeroInitGate
 
@@ -85,6 +91,12 @@ RULES: tuple[Rule, ...] = (
     InitialLoss(),
     StepSize(),
     PrecisionRange(),
+    NonfiniteTraining(),
+    WeightsReplaced(),
+    LossUp(),
+    DeadGrowth(),
+    WeightsStill(),
+    NoProgress(),
 )
 
 

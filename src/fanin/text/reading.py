@@ -287,12 +287,26 @@ def _any_of(hints: Sequence[Any]) -> _Convert:
 
 
 def _sequence(hints: Sequence[Any]) -> _Convert:
+    if Ellipsis not in hints:
+        return _places(hints)
     one = _converter(hints[0])
 
     def convert(value: Any, readers: Mapping[type, _Reader]) -> tuple[Any, ...]:
         if not isinstance(value, list | tuple):
             raise _WrongTypeError
         return tuple([one(v, readers) for v in value])
+
+    return convert
+
+
+def _places(hints: Sequence[Any]) -> _Convert:
+    """Of a tuple with a type for each place."""
+    each = [_converter(hint) for hint in hints]
+
+    def convert(value: Any, readers: Mapping[type, _Reader]) -> tuple[Any, ...]:
+        if not isinstance(value, list | tuple) or len(value) != len(each):
+            raise _WrongTypeError
+        return tuple([one(v, readers) for one, v in zip(each, value, strict=True)])
 
     return convert
 

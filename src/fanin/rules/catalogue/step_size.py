@@ -23,7 +23,10 @@ class StepSize(Rule):
 
     What is measured:
         SGD: lr rms(g) / rms(W). Adam and similar optimizers move every element by lr at first: lr / rms(W). Warning
-        above 0.5, error above 2, note where every matrix moves by less than 1e-6. Needs optimizer=.
+        above 0.5, error above 2, note where every matrix moves by less than 1e-6. Where a schedule starts lower, the
+        rate that it leads to (initial_lr or max_lr of a group) is judged too, with a warning at most: a warm-up may
+        make a rate harmless that would rewrite the weights in the first step. The message says which rate was judged.
+        SGD is not judged where the loss is not known. Needs optimizer=.
 
     Example:
         >>> import torch, fanin
@@ -46,40 +49,59 @@ class StepSize(Rule):
     source: ClassVar[str] = "Yang et al. 2022, arXiv 2203.03466"
 
     def cannot_run(self, context: Context) -> str | None:
-        """Needs the optimizer."""
-        return None if context.optimizer else "no optimizer was given"
+        """Needs the optimizer, and the loss where the step depends on the size of the gradient."""
+        if context.optimizer is None:
+            return "no optimizer was given"
+        if not context.optimizer.adaptive and context.measurements.loss.source == "cotangent":
+            return "the loss is not known, and the step depends on the size of its gradient"
+        return None
 
     def check(self, context: Context) -> Iterator[Finding]:
         """At most one finding."""
         if context.optimizer is None:
             return
-        lr, adaptive = context.optimizer.lr, context.optimizer.adaptive
-        rated = []
-        for p in context.measurements.parameters:
-            if p.is_map and p.weight.rms > 0 and p.gradient is not None and p.state == "nonzero":
-                rated.append(((lr if adaptive else lr * p.gradient.rms) / p.weight.rms, p.path))
-        rated.sort(reverse=True)
+        lr, peak = context.optimizer.lr, max(context.optimizer.peak or 0.0, context.optimizer.lr)
+        rated, at_peak = _rated(context, lr), _rated(context, peak)
         if not rated:
             return
         large = [r for r in rated if r[0] > self.limit(context, "warning")]
+        later = [r for r in at_peak if r[0] > self.limit(context, "warning")]
         if large:
             severe = large[0][0] > self.limit(context, "error")
-            yield self._one(context, large, "error" if severe else "warning", "error" if severe else "warning")
-        elif rated[0][0] < self.limit(context, "note"):
-            yield self._one(context, rated, "note", "note")
+            yield self._one(context, large, "error" if severe else "warning", f"the first {_name(context)} step")
+        elif later:
+            yield self._one(context, later, "warning", f"a {_name(context)} step at the peak rate {peak:.3g}")
+        elif at_peak[0][0] < self.limit(context, "note"):
+            yield self._one(context, at_peak, "note", f"a {_name(context)} step at rate {peak:.3g}")
 
-    def _one(self, context: Context, rated: list[tuple[float, str]], severity: Severity, limit: str) -> Finding:
-        name = context.optimizer.name if context.optimizer else "optimizer"
+    def _one(self, context: Context, rated: list[tuple[float, str]], severity: Severity, step: str) -> Finding:
         verb = "does nothing to" if severity == "note" else "rewrites"
         return self.finding(
             severity,
             [path for _, path in rated],
-            f"the first {name} step {verb} {rated[0][1]}: update / weight = {rated[0][0]:.2g}.",
+            f"{step} {verb} {rated[0][1]}: update / weight = {rated[0][0]:.2g}.",
             Fix(
                 text="change the learning rate or warm up",
                 code="torch.optim.lr_scheduler.LinearLR(optimizer, start_factor=0.01)",
             ),
             value=rated[0][0],
-            threshold=self.limit(context, limit),
+            threshold=self.limit(context, severity),
             unit="update / weight",
         )
+
+
+def _name(context: Context) -> str:
+    return context.optimizer.name if context.optimizer else "optimizer"
+
+
+def _rated(context: Context, lr: float) -> list[tuple[float, str]]:
+    """(update / weight of a first step at this rate, name), the largest first."""
+    adaptive = context.optimizer is not None and context.optimizer.adaptive
+    return sorted(
+        (
+            ((lr if adaptive else lr * p.gradient.rms) / p.weight.rms, p.path)
+            for p in context.measurements.parameters
+            if p.is_map and p.weight.rms > 0 and p.gradient is not None and p.state == "nonzero"
+        ),
+        reverse=True,
+    )

@@ -1,0 +1,143 @@
+"""The check of the first batch that a model trains on, with the very arguments of that forward."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import weakref
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from fanin.checking.check import check
+from fanin.checking.job import optimizer_of
+from fanin.checking.report import Report
+from fanin.errors import ArgumentError
+from fanin.model.trees import tensors_in
+from fanin.model.untouched import working
+from fanin.model.wrappers import unwrapped
+from fanin.rules.base import Optimizer
+from fanin.rules.config import Config
+from fanin.rules.finding import Severity
+from fanin.text.files import assert_place
+from fanin.text.names import one_line
+
+__all__ = ["FirstBatch", "batch_hash"]
+
+Done = Callable[["FirstBatch"], None]
+
+
+def batch_hash(inputs: Any) -> str:
+    """The first 16 hexadecimal digits of the SHA-256 of all tensors of a batch, in order.
+
+    Args:
+        inputs: a tensor, or tuples, lists and mappings with tensors inside.
+
+    Example:
+        >>> import torch
+        >>> batch_hash((torch.ones(2), {"mask": torch.zeros(1)})) == batch_hash([torch.ones(2), torch.zeros(1)])
+        True
+    """
+    digest = hashlib.sha256()
+    for tensor in tensors_in(inputs):
+        plain = tensor.detach().cpu().contiguous().reshape(-1)
+        digest.update(plain.view(torch.uint8).numpy() if plain.numel() else b"")
+    return digest.hexdigest()[:16]
+
+
+class FirstBatch:
+    """A model whose first training forward is checked, and the report of it.
+
+    The hook is removed when it has run, by `remove`, and when this object is gone.
+
+    Attributes:
+        report: of the first batch; None until a forward in training mode with gradients has run.
+        reason: why the batch could not be checked; "" where it could.
+        optimizer: what the rules knew of the optimizer.
+    """
+
+    def __init__(
+        self,
+        model: torch.nn.Module,
+        optimizer: Any = None,
+        loss: Callable[..., Any] | None = None,
+        *,
+        config: Config,
+        fail_on: Severity | None = None,
+        out: Any = None,
+        done: Done | None = None,
+    ) -> None:
+        if not isinstance(model, torch.nn.Module):
+            raise ArgumentError(f"model is a {type(model).__name__}; a torch.nn.Module is needed")
+        if out is not None:
+            from fanin.report.formats import format_of
+
+            format_of(out)
+            assert_place(out)
+        optimizer_of(optimizer)
+        self.report: Report | None = None
+        self.reason = ""
+        self.optimizer: Optimizer | None = None
+        self._given = optimizer
+        self._loss, self._config, self._fail_on, self._out, self._done = loss, config, fail_on, out, done
+        self._finalizer = weakref.finalize(self, _remove, _hooked(model, weakref.ref(self)))
+
+    def remove(self) -> None:
+        """Take the hook off."""
+        self._finalizer()
+
+    def run(self, module: torch.nn.Module, inputs: Any, loss: Callable[..., Any] | None = None) -> Report | None:
+        """Check a module on these inputs, once; integrations call it with what they train on.
+
+        Raises:
+            CheckFailedError: a finding is at or above `fail_on`.
+        """
+        self.remove()
+        self.optimizer = optimizer_of(self._given)
+        try:
+            report = check(module, inputs, loss=loss or self._loss, optimizer=self._given, config=self._config)
+            header = replace(report.result.header, batch_hash=batch_hash(inputs))
+            self.report = Report(replace(report.result, header=header))
+        except Exception as error:  # a model that cannot be checked is trained all the same
+            self.reason = f"the first batch could not be checked: {type(error).__name__}: {one_line(error)}"
+        finally:
+            torch.clear_autocast_cache()
+        self._tell()
+        return self.report
+
+    def _tell(self) -> None:
+        if self.report is not None and self._out is not None:
+            self.report.save(self._out)
+        if self._done is not None:
+            self._done(self)
+        if self.report is not None and self._fail_on is not None:
+            self.report.raise_for_findings(self._fail_on)
+
+
+def _hooked(model: torch.nn.Module, owner: weakref.ref[FirstBatch]) -> Any:
+    """The handle of a hook that holds neither the model nor its owner."""
+
+    def hook(module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if torch.compiler.is_compiling() or working() or not (module.training and torch.is_grad_enabled()):
+            return
+        first = owner()
+        if first is not None:
+            inside = unwrapped(module)
+            first.run(inside, _as_inputs(inside, args, kwargs))
+
+    return model.register_forward_pre_hook(hook, with_kwargs=True, prepend=True)
+
+
+def _as_inputs(module: torch.nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+    """The arguments of a forward as `fanin.check` takes them: a tuple where all are positional, else a dict."""
+    if not kwargs:
+        return tuple(args)
+    if not args:
+        return dict(kwargs)
+    return dict(inspect.signature(module.forward).bind(*args, **kwargs).arguments)
+
+
+def _remove(handle: Any) -> None:
+    handle.remove()
