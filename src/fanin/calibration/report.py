@@ -21,6 +21,7 @@ from fanin.text.ascii import to_ascii
 from fanin.text.columns import Column, columns
 from fanin.text.console import WIDTH, plain_text, standard_console
 from fanin.text.files import write_text
+from fanin.text.html import html_table
 from fanin.text.jsonable import jsonable
 from fanin.text.names import clean, one_line, shorten
 from fanin.text.numbers import MISSING, big, figures, share, standard_errors
@@ -131,6 +132,16 @@ class Calibration:
         if row.status in _CHANGED or row.status == "constant":
             return True
         return row.status not in _NEEDS_NOTHING and row.z is not None and abs(row.z) > self.most_z
+
+    def __repr__(self) -> str:
+        return f"<Calibration of {self.model}: {_counts(self)}>"
+
+    def _repr_html_(self) -> str:
+        lines = _lines(self.rows)
+        heads = ("weight", *(c.title for c in _COLUMNS if c.title != "why"), "why")
+        return html_table(
+            repr(self)[1:-1], heads, [(*_cells(line, {line.reason: 0})[:-1], line.reason) for line in lines]
+        )
 
     def show(self) -> None:
         """Print the table, the reasons and the counts."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from fanin.lab.verdicts import ComparisonData
 from fanin.text.files import write_figure, write_text
+from fanin.text.names import clean
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -34,6 +35,15 @@ class Comparison(ComparisonData):
         from fanin.lab.tables import ComparisonTable
 
         return ComparisonTable(self)
+
+    def __repr__(self) -> str:
+        starts = ", ".join(clean(v.init) for v in self.verdicts)
+        return f"<Comparison of {len(self.runs)} runs, best start first: {starts}>"
+
+    def _repr_html_(self) -> str:
+        from fanin.lab.tables import comparison_html
+
+        return comparison_html(self)
 
     def show(self) -> None:
         """Print the table."""

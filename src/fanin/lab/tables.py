@@ -13,11 +13,12 @@ from rich.text import Text
 
 from fanin.text.ascii import to_ascii
 from fanin.text.columns import Column, columns
+from fanin.text.html import html_table
 
 if TYPE_CHECKING:
     from fanin.lab.verdicts import ComparisonData, Verdict
 
-__all__ = ["ComparisonTable", "number"]
+__all__ = ["ComparisonTable", "comparison_html", "number"]
 
 
 def number(value: float | None, spec: str = ".3f") -> str:
@@ -55,6 +56,13 @@ def _cells(v: Verdict, columns: Sequence[str], *, first: bool) -> list[str]:
 
 
 _RANKS = MappingProxyType({"best lr": 2, "first loss": 5, "held-out": 3, "seconds": 6, "diverged": 4, "p": 1})
+
+
+def comparison_html(result: ComparisonData) -> str:
+    """The verdicts as an HTML table: what a notebook shows."""
+    names = ["start", "task", "best lr", "first loss", "final loss", "held-out", "difference", "p", "diverged"]
+    cells = [_cells(v, names, first=v.init == result.inits[0]) for v in result.verdicts]
+    return html_table("Each start at its own best learning rate", names, cells)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,9 @@ from fanin.initializers import from_dict as law_from_dict
 from fanin.layout import Layout
 from fanin.model.roles import ROLES, Role, Source
 from fanin.recipes.step import Step
+from fanin.text.html import html_table
+from fanin.text.names import clean
+from fanin.text.numbers import sizes
 from fanin.text.reading import read_fields, shown
 
 __all__ = ["Action", "Assignment", "PartFactor"]
@@ -117,6 +120,14 @@ class Assignment:
             raise PlanError(f"{self.name!r} has the shape {self.shape}, and a part with a factor lies outside it")
         if not self.key:
             object.__setattr__(self, "key", self.through or self.name)
+
+    def __repr__(self) -> str:
+        law = self.action if self.initializer is None else str(self.initializer)
+        return f"<Assignment of {clean(self.name)}: {law}, role {self.role}, shape {sizes(self.shape)}>"
+
+    def _repr_html_(self) -> str:
+        steps = [(s.quantity, s.value, s.formula, s.source) for s in self.steps]
+        return html_table(f"{self!r} {self.reason}", ("quantity", "value", "formula", "source"), steps)
 
     @property
     def numel(self) -> int:

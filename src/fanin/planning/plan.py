@@ -45,6 +45,14 @@ class Plan(PlanData):
 
         return plan_text(self)
 
+    def __repr__(self) -> str:
+        return f"<Plan of {self.model}: recipe {self.recipe}, seed {self.seed}, {len(self)} parameters>"
+
+    def _repr_html_(self) -> str:
+        from fanin.planning.view import plan_html
+
+        return plan_html(self)
+
     def explain(self, name: str) -> str:
         """The derivation of one parameter's law, number by number, with sources.
 

@@ -16,6 +16,7 @@ from fanin.planning.parting import Parting, parting
 from fanin.planning.start import MeasuredStart, measure_start
 from fanin.planning.trial_line import trial_line
 from fanin.rules.finding import SEVERITIES, Finding
+from fanin.text.html import html_table
 from fanin.text.numbers import big
 
 if TYPE_CHECKING:
@@ -87,6 +88,16 @@ class Trial:
             "where": "" if self.where is None else str(self.where),
             **({"changed": list(self.changed)} if self.changed else {}),
         }
+
+    def __repr__(self) -> str:
+        return f"<Trial: the planned start is {'worse' if self.worse else 'not worse'} than the one found>"
+
+    def _repr_html_(self) -> str:
+        found = self.found.to_dict()
+        planned = {} if self.planned is None else self.planned.to_dict()
+        rows = [(name.replace("_", " "), value, planned.get(name, "")) for name, value in found.items()]
+        worse = [("worse", "", w.text) for w in self.worse]
+        return html_table(repr(self)[1:-1], ("", "found", "planned"), [*rows, *worse])
 
     def __str__(self) -> str:
         lines = [trial_line(self.to_dict()), *(f"worse: {w.text}" for w in self.worse)]

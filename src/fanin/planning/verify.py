@@ -16,6 +16,7 @@ from fanin.recipes.reading.departures import Mismatch, departures
 from fanin.recipes.reading.numbers import exact_numbers
 from fanin.tensors.shards import is_sharded, local_part, whole_here
 from fanin.tensors.values import finite, readable
+from fanin.text.html import html_table
 from fanin.text.names import clean
 
 if TYPE_CHECKING:
@@ -59,6 +60,13 @@ class Verification:
         if self.mismatches:
             lines = "\n  ".join(clean(m) for m in self.mismatches[:20])
             raise PlanError(f"{len(self.mismatches)} departures from the plan:\n  {lines}")
+
+    def __repr__(self) -> str:
+        return f"<Verification: {str(self).splitlines()[0]}>"
+
+    def _repr_html_(self) -> str:
+        rows = [(m.name, m.quantity, m.expected, m.measured) for m in self.mismatches]
+        return html_table(repr(self)[1:-1], ("parameter", "quantity", "planned", "measured"), rows)
 
     def __str__(self) -> str:
         head = (

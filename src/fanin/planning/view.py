@@ -5,6 +5,7 @@ The same table in a terminal, through a pipe and by `print`: in colour only wher
 
 from __future__ import annotations
 
+import html
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,10 +20,11 @@ from fanin.planning.trial_line import trial_line
 from fanin.text.ascii import to_ascii
 from fanin.text.columns import Column, columns
 from fanin.text.console import WIDEST, WIDTH, plain_text
+from fanin.text.html import html_table
 from fanin.text.names import clean, one_line
 from fanin.text.numbers import count, figures, sizes
 
-__all__ = ["PlanView", "plan_text"]
+__all__ = ["PlanView", "plan_html", "plan_text"]
 
 _Write = Callable[[str], str]
 _WHY = Column(title="why", least=18, style="dim")
@@ -37,6 +39,15 @@ _COLUMNS = (
 def plan_text(plan: PlanData, *, width: int = WIDTH) -> str:
     """The plan as plain text: what `print(plan)` shows."""
     return plain_text(PlanView(plan), width=width).rstrip("\n")
+
+
+def plan_html(plan: PlanData) -> str:
+    """The plan as an HTML table: what a notebook shows."""
+    table = rows(plan)
+    cells = [(*_cells(row), why) for row, why in zip(table, reasons_beside(table), strict=True)]
+    heads = ["parameter", *(column.title for column in (*_COLUMNS, _WHY))]
+    lines = "".join(f"<div>warning: {html.escape(one_line(w))}</div>" for w in plan.warnings)
+    return html_table(f"plan for {plan.model}, recipe {plan.recipe}, seed {plan.seed}", heads, cells) + lines
 
 
 @dataclass(frozen=True, slots=True)

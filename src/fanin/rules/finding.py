@@ -6,7 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from fanin.text.html import html_table
 from fanin.text.jsonable import jsonable
+from fanin.text.names import clean
+from fanin.text.paths import group_paths
 
 __all__ = ["SEVERITIES", "Confidence", "Finding", "Fix", "NotRun", "Severity", "fingerprint"]
 
@@ -78,6 +81,14 @@ class Finding:
     confidence: Confidence = "high"
     evidence: Mapping[str, Any] = field(default_factory=dict)
     source: str = ""
+
+    def __repr__(self) -> str:
+        where = ", ".join(clean(group.pattern) or "the model" for group in group_paths(self.paths[:1000]))
+        return f"<Finding {self.code} {self.name} ({self.severity}) at {where or 'the model'}>"
+
+    def _repr_html_(self) -> str:
+        rows = [("found", self.message), ("fix", self.fix.text), ("code", self.fix.code), ("source", self.source)]
+        return html_table(repr(self)[1:-1], ("", ""), [row for row in rows if row[1]])
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
