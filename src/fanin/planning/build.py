@@ -77,13 +77,10 @@ def plan(
         >>> print(plan(torch.nn.Linear(4, 2), recipe="torch"))
         plan for Linear  recipe torch   seed 0   parameters 2   numbers 10
         <BLANKLINE>
-        parameter   shape   role     initializer     std   why
-        ──────────────────────────────────────────────────────
-        weight      2×4     weight   Uniform       0.289     1
-        bias        2       bias     Uniform       0.289     2
-        <BLANKLINE>
-           1 torch.nn.Linear starts its weight from U(±1 / sqrt(4))
-           2 torch.nn.Linear starts its bias from U(±1 / sqrt(4))
+        parameter  shape  role    initializer    std  why
+        ────────────────────────────────────────────────────────────────────────────────────────────────────
+        weight     2×4    weight  Uniform      0.289  torch.nn.Linear starts its weight from U(±1 / sqrt(4))
+        bias       2      bias    Uniform      0.289  torch.nn.Linear starts its bias from U(±1 / sqrt(4))
     """
     made, _ = plan_and_live(
         model,
