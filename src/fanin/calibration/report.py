@@ -138,10 +138,8 @@ class Calibration:
 
     def _repr_html_(self) -> str:
         lines = _lines(self.rows)
-        heads = ("weight", *(c.title for c in _COLUMNS if c.title != "why"), "why")
-        return html_table(
-            repr(self)[1:-1], heads, [(*_cells(line, {line.reason: 0})[:-1], line.reason) for line in lines]
-        )
+        cells = [(*_cells(line, {line.reason: 0}, has_parts=True)[:-1], line.reason) for line in lines]
+        return html_table(repr(self)[1:-1], ("weight", *(column.title for column in _COLUMNS)), cells)
 
     def show(self) -> None:
         """Print the table, the reasons and the counts."""
