@@ -1,6 +1,8 @@
 """Groups for the user's own optimizer: what each parameter gets, which plan belongs to them, and what is refused."""
 
+import copy
 import json
+import pickle
 import warnings
 from dataclasses import replace
 
@@ -147,6 +149,21 @@ def test_frozen_parameters_are_in_no_group_and_tied_ones_in_one():
 
 def groups_of_keep(model, small):
     return fanin.param_groups(model, fanin.plan(model, recipe="keep"), 0.01, base=small)
+
+
+def test_groups_can_be_copied_and_pickled():
+    groups = groups_of(build(64), base=build(16))
+    for again in (copy.deepcopy(groups), pickle.loads(pickle.dumps(groups))):
+        assert json.dumps(again.to_dict()) == json.dumps(groups.to_dict())
+        assert again.plan == groups.plan
+        assert torch.equal(again[0]["params"][0], groups[0]["params"][0])
+
+
+def test_wrapped_and_meta_models_get_the_groups_of_the_model():
+    wanted = rates(groups_of(build(64), base=build(16)))
+    assert rates(groups_of(nn.DataParallel(build(64)), base=build(16))) == wanted
+    with torch.device("meta"):
+        assert rates(groups_of(build(64), base=build(16))) == wanted
 
 
 def test_groups_go_to_torch_optimizers_and_learn():

@@ -44,6 +44,10 @@ class ParamGroups(list[dict[str, Any]]):
         self.changed = changed
         self.notes = notes
 
+    def __reduce__(self) -> Any:
+        """Copies and pickles hold the plan as data."""
+        return _made_again, (list(self), self.plan.to_dict(), self.optimizer, self.changed, self.notes)
+
     def of(self, optimizer: str) -> list[dict[str, Any]]:
         """The groups that one optimizer trains: "muon" or "adamw" of groups for Muon.
 
@@ -92,3 +96,11 @@ class ParamGroups(list[dict[str, Any]]):
         console.print(self.table())
         for note in self.notes:
             console.print(Text(f"note: {note}"))
+
+
+def _made_again(
+    groups: list[dict[str, Any]], plan: dict[str, Any], optimizer: str, changed: tuple[str, ...], notes: tuple[str, ...]
+) -> ParamGroups:
+    from fanin.planning.plan import Plan
+
+    return ParamGroups(groups, plan=Plan.from_dict(plan), optimizer=optimizer, changed=changed, notes=notes)
