@@ -140,3 +140,24 @@ def test_a_file_with_a_factor_that_cannot_be_is_refused(field, value, words):
     data["assignments"][0][field] = value
     with pytest.raises(PlanError, match=words):
         fanin.Plan.from_dict(data)
+
+
+def test_a_shard_gets_its_part_of_the_scaled_tensor():
+    from torch.distributed import destroy_process_group, init_process_group
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.tensor import Shard, empty
+    from torch.testing._internal.distributed.fake_pg import FakeStore
+
+    from fanin.planning.apply import drawn
+
+    plan = scaled(fanin.plan(net(), torch.randn(8, 48)))
+    whole = drawn(plan, plan["0.weight"], torch.empty(64, 48))
+    init_process_group("fake", rank=1, world_size=3, store=FakeStore())
+    try:
+        mesh = init_device_mesh("cpu", (3,))
+        shards = [empty(64, 48, device_mesh=mesh, placements=[Shard(axis)]) for axis in (0, 1)]
+        got = [drawn(plan, plan["0.weight"], shard).to_local() for shard in shards]
+    finally:
+        destroy_process_group()
+    for axis in (0, 1):
+        assert torch.equal(got[axis], whole.chunk(3, axis)[1])
