@@ -35,6 +35,7 @@ __all__ = [
     "Write",
     "apply_",
     "assert_fits",
+    "draw_into",
     "drawn",
     "kept_numbers",
     "scale_",
@@ -309,11 +310,11 @@ def drawn(
         made = torch.empty_like(like)
     else:
         made = torch.empty(a.shape if shape is None else shape, dtype=like.dtype, device=like.device)
-    _draw_into(made, plan, a, part)
+    draw_into(made, plan, a, part)
     return made
 
 
-def _draw_into(tensor: torch.Tensor, plan: PlanData, a: Assignment, part: Part | None = None) -> None:
+def draw_into(tensor: torch.Tensor, plan: PlanData, a: Assignment, part: Part | None = None) -> None:
     """Write the law; rows that are zero under every law are drawn too, so that the others keep their bits."""
     law: Any = a.initializer
     key = stream_key(plan.seed, a.key)
@@ -368,7 +369,7 @@ def write_(plan: PlanData, slot: Slot, a: Assignment) -> Write:
     return Write(
         assignment=a,
         keep=kept_numbers(slot.tensor),
-        run=lambda: _draw_into(slot.tensor.detach(), plan, a, slot.part),
+        run=lambda: draw_into(slot.tensor.detach(), plan, a, slot.part),
         target=id(slot.tensor),
     )
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from fanin.planning.data import PlanData
 
-__all__ = ["Materialized", "materialize"]
+__all__ = ["Materialized", "buffer_values", "materialize"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +53,7 @@ def materialize(
     """Allocate what is on meta, fill it by the plan; see `Plan.materialize`."""
     with agreement(agree):
         _check(plan, renamed(slots_in_parts(model), rename))
-        values, how = _buffer_values(model, buffers)
+        values, how = buffer_values(model, buffers)
     undo: list[tuple[dict[str, Any], str, Any]] = []
     try:
         names = _allocate_parameters(model, device, undo)
@@ -87,7 +87,8 @@ def _check(plan: PlanData, slots: Mapping[str, Slot]) -> None:
         raise PlanError(f"{len(lost)} parameters on the meta device cannot be filled; nothing was changed:\n  {shown}")
 
 
-def _buffer_values(model: torch.nn.Module, given: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
+def buffer_values(model: torch.nn.Module, given: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
+    """The values of the buffers on meta (and of those given) on the CPU, and how each is known."""
     values: dict[str, Any] = {}
     how: dict[str, str] = {}
     unknown: dict[str, str] = {}

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 from fanin.planning.data import PlanData
 
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
     from fanin.planning.materialize import Materialized
     from fanin.planning.trial import Trial
     from fanin.planning.verify import Verification
+    from fanin.planning.verify_folder import FolderVerification
+    from fanin.planning.write import Written
+    from fanin.text.files import PathLike
 
 __all__ = ["Plan"]
 
@@ -76,29 +80,54 @@ class Plan(PlanData):
 
         return diff_plans(self, other) if isinstance(other, PlanData) else diff_with_model(self, other)
 
+    @overload
     def verify(
         self,
         model: torch.nn.Module,
+        *,
+        z: float = ...,
+        bits: bool = ...,
+        partial: bool = ...,
+        rename: Rename | None = ...,
+    ) -> Verification: ...
+
+    @overload
+    def verify(self, model: PathLike, *, dtype: str | None = ...) -> FolderVerification: ...
+
+    def verify(
+        self,
+        model: torch.nn.Module | PathLike,
         *,
         z: float = 5.0,
         bits: bool = False,
         partial: bool = False,
         rename: Rename | None = None,
-    ) -> Verification:
+        dtype: str | None = None,
+    ) -> Verification | FolderVerification:
         """Whether a model's tensors are what the plan says.
 
         A tensor is compared with its stream first. Where it holds other numbers, all of them are compared with the
         law: mean and variance, bound, orthogonality, and rows of zeros or equal rows where the law makes every unit
         its own. NaN and infinity are departures, also in what the plan keeps; so is a tie that the model has lost.
 
+        A folder of weights is read and drawn again slice by slice, and compared bit for bit.
+
         Args:
-            model: the live model; nothing in it changes.
+            model: the live model, of which nothing changes, or a folder of safetensors files.
             z: tolerance in standard errors.
             bits: take nothing but the very bits of the stream for a tensor that the plan draws: another seed, permuted
                 rows or one flipped bit are departures then.
             partial: as in `apply_`.
             rename: as in `apply_`.
+            dtype: of the parameters in the folder, where `write` was told one.
+
+        Raises:
+            InputError: the folder holds no weights.
         """
+        if isinstance(model, (str, os.PathLike)):
+            from fanin.planning.verify_folder import verify_folder
+
+            return verify_folder(self, model, dtype=dtype)
         from fanin.planning.verify import verify
 
         return verify(self, model, z=z, bits=bits, partial=partial, rename=rename)
@@ -168,6 +197,65 @@ class Plan(PlanData):
         from fanin.planning.apply import apply_
 
         return apply_(self, model, progress=progress, rollback=rollback, partial=partial, rename=rename, agree=agree)
+
+    def write(
+        self,
+        folder: PathLike,
+        *,
+        shard_size: str | int = "5GB",
+        dtype: str | None = None,
+        resume: bool = True,
+        part: tuple[int, int] | None = None,
+        model: torch.nn.Module | None = None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Written:
+        """Write the weights to a folder that ``from_pretrained`` reads, without a model in memory.
+
+        Numbers are drawn and written slice by slice; a law whose entries depend on each other (orthogonal) takes one
+        whole matrix. Each file appears under its name when it is on the disk. A call after a kill goes on where the
+        first one stopped, and gives the same bytes.
+
+        Args:
+            folder: made where it does not exist.
+            shard_size: bytes of a file at most, such as "5GB"; a larger tensor has a file of its own.
+            dtype: of all parameters; their own where not given.
+            resume: go on in a folder that holds files of this plan; False refuses such a folder.
+            part: (which, of how many): write every how-many-th file alone, on many machines without communication. The
+                index is written by whoever finds all files complete.
+            model: its persistent buffers and its ``config.json`` are written too; it may be on the meta device.
+            progress: called with (bytes written, bytes to write).
+
+        Raises:
+            PlanError: a parameter has no law, or a buffer no known value.
+            OutputError: files of another plan are there, or the disk has no room.
+        """
+        from fanin.planning.write import write
+
+        return write(
+            self,
+            folder,
+            shard_size=shard_size,
+            dtype=dtype,
+            resume=resume,
+            part=part,
+            model=model,
+            progress=progress,
+        )
+
+    def digest(self) -> str:
+        """32 hexadecimal digits that two plans share exactly where they draw the same numbers.
+
+        Seed, names, shapes, dtypes, laws, layouts, keys and factors enter; reasons and warnings do not.
+
+        Example:
+            >>> import fanin, torch
+            >>> one, two = (fanin.plan(torch.nn.Linear(4, 2), recipe="torch", seed=s) for s in (0, 1))
+            >>> len(one.digest()), one.digest() == two.digest()
+            (32, False)
+        """
+        from fanin.planning.digest import digest
+
+        return digest(self)
 
     def materialize(
         self,

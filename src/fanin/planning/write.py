@@ -1,0 +1,270 @@
+"""Write the weights of a plan to a folder, slice by slice, without a model in memory; go on after a kill."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fanin.errors import ArgumentError, OutputError, PlanError
+from fanin.planning.apply import draw_into
+from fanin.planning.assignment import Assignment
+from fanin.planning.digest import digest
+from fanin.planning.tensor_files import DTYPES, INDEX, Entry, TensorFile, num_bytes, shards
+from fanin.tensors.holdings import Range
+from fanin.text.files import PathLike, make_folder, refusal, sync_folder, write_text
+from fanin.text.names import clean
+
+if TYPE_CHECKING:
+    import torch
+
+    from fanin.planning.data import PlanData
+
+__all__ = ["SLICE", "Written", "drawn_slices", "metadata_of", "write"]
+
+SLICE = 1 << 22  # elements that are drawn, and written or compared, at a time
+_AGAIN = 4 << 20  # bytes at the end of a partial file that are written again
+_SPARE = 1 << 20  # bytes of the disk that stay free
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Written:
+    """What `Plan.write` did.
+
+    Attributes:
+        folder: where.
+        files: names of the files of weights, all of them, in order.
+        kept: those of them that were complete already.
+        left_out: those that are another process's part.
+        num_bytes: of all weights.
+    """
+
+    folder: Path
+    files: tuple[str, ...]
+    kept: tuple[str, ...]
+    left_out: tuple[str, ...]
+    num_bytes: int
+
+    def __str__(self) -> str:
+        done = len(self.files) - len(self.kept) - len(self.left_out)
+        return (
+            f"{done} files written, {len(self.kept)} kept, {len(self.left_out)} left out; {self.num_bytes} bytes in all"
+        )
+
+
+def write(
+    plan: PlanData,
+    folder: PathLike,
+    *,
+    shard_size: str | int = "5GB",
+    dtype: str | None = None,
+    resume: bool = True,
+    part: tuple[int, int] | None = None,
+    model: torch.nn.Module | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Written:
+    """Write a folder of weights; see `Plan.write`."""
+    buffers = _buffers(model)
+    drawn = _entries(plan, dtype)
+    files = shards([*drawn, *(_entry(n, t) for n, t in buffers.items())], num_bytes(shard_size))
+    metadata = metadata_of(plan, tuple(buffers))
+    rank, ranks = _checked_part(part)
+    where = make_folder(folder)
+    mine = files[rank::ranks]
+    kept = [f for f in mine if _is_complete(where / f.name, f, metadata, resume)]
+    todo = [f for f in mine if f not in kept]
+    _assert_room(where, todo)
+    total, done = sum(f.nbytes for f in todo), 0
+    for file in todo:
+        for more in _write_file(plan, file, where / file.name, metadata, buffers):
+            done += more
+            if progress is not None:
+                progress(done, total)
+    _save_config(model, where)
+    if len(files) > 1 and all((where / f.name).exists() for f in files):
+        write_text(where / INDEX, _index(files))
+    return Written(
+        folder=where,
+        files=tuple(f.name for f in files),
+        kept=tuple(f.name for f in kept),
+        left_out=tuple(f.name for f in files if f not in mine),
+        num_bytes=sum(f.nbytes for f in files),
+    )
+
+
+# ---------------------------------------------------------------------- before the first byte
+def _entries(plan: PlanData, dtype: str | None) -> list[Entry]:
+    if dtype is not None and dtype not in DTYPES:
+        raise ArgumentError(f"dtype must be one of {', '.join(DTYPES)}; got {dtype!r}")
+    lost = [a.name for a in plan.assignments.values() if a.action != "draw" or a.through]
+    if lost:
+        raise PlanError(
+            f"{len(lost)} parameters have no law of their own, so that there is nothing to write for them: "
+            f"{', '.join(lost[:8])}. Give each a law with an override, or apply the plan and save the model."
+        )
+    made = [Entry(a.name, dtype or a.dtype, a.shape) for a in plan.assignments.values()]
+    if odd := [e.name for e in made if e.dtype not in DTYPES]:
+        raise PlanError(f"{odd[0]!r} has a dtype that files of weights do not hold. Give dtype='bfloat16', say.")
+    for a in plan.assignments.values():
+        law: Any = a.initializer
+        law.check(a.shape, a.layout)
+    return made
+
+
+def _entry(name: str, tensor: torch.Tensor) -> Entry:
+    return Entry(name, str(tensor.dtype).removeprefix("torch."), tuple(tensor.shape))
+
+
+def _buffers(model: torch.nn.Module | None) -> dict[str, Any]:
+    """The buffers that a checkpoint holds, on the CPU."""
+    if model is None:
+        return {}
+    from fanin.planning.materialize import buffer_values
+
+    names = set(model.state_dict(keep_vars=True)) - {n for n, _ in model.named_parameters(remove_duplicate=False)}
+    known, _ = buffer_values(model, {})
+    held = {n: known.get(n, b) for n, b in model.named_buffers()}
+    return {n: t.detach().cpu().contiguous() for n, t in held.items() if n in names}
+
+
+def metadata_of(plan: PlanData, buffers: Sequence[str] = ()) -> dict[str, str]:
+    """What a file says of the plan that it was written from."""
+    more = {"fanin_buffers": json.dumps(list(buffers))} if buffers else {}
+    return {"format": "pt", "fanin_plan": digest(plan), "fanin_seed": str(plan.seed), **more}
+
+
+def _checked_part(part: tuple[int, int] | None) -> tuple[int, int]:
+    rank, ranks = part or (0, 1)
+    if not 0 <= rank < ranks:
+        raise ArgumentError(f"part is (which, of how many) with 0 <= which < how many; got {part!r}")
+    return rank, ranks
+
+
+def _is_complete(place: Path, file: TensorFile, metadata: Mapping[str, str], resume: bool) -> bool:
+    """Whether a file is there already; a file of another plan is never written over."""
+    header = file.header(metadata)
+    for there in (place, _partial(place)):
+        if not there.exists():
+            continue
+        if not resume:
+            raise OutputError(f"'{clean(there)}' exists already. Give an empty folder, or resume=True to go on there.")
+        found = _beginning(there, len(header))
+        if (there == place and found != header) or found != header[: len(found)]:
+            raise OutputError(
+                f"'{clean(there)}' was written from another plan, seed, dtype or size of shards. Give an empty folder, "
+                "or remove the file."
+            )
+    return place.exists() and place.stat().st_size == len(header) + file.nbytes
+
+
+def _beginning(place: Path, count: int) -> bytes:
+    with place.open("rb") as opened:
+        return opened.read(count)
+
+
+def _partial(place: Path) -> Path:
+    return place.with_name(f"{place.name}.partial")
+
+
+def _assert_room(where: Path, todo: Sequence[TensorFile]) -> None:
+    there = sum(p.stat().st_size for f in todo if (p := _partial(where / f.name)).exists())
+    needed, free = sum(f.nbytes for f in todo) - there + _SPARE, shutil.disk_usage(where).free
+    if todo and needed > free:
+        raise OutputError(
+            f"the weights need {needed} bytes and the disk of '{clean(where)}' has {free}: {needed - free} are "
+            "missing. Free some space, or give a place on another disk."
+        )
+
+
+# ---------------------------------------------------------------------- one file
+def _write_file(
+    plan: PlanData, file: TensorFile, place: Path, metadata: Mapping[str, str], buffers: Mapping[str, Any]
+) -> Iterator[int]:
+    """Write a file and give its final name when it is on the disk; yields the bytes of each slice."""
+    header, partial = file.header(metadata), _partial(place)
+    try:
+        there = partial.stat().st_size if partial.exists() else 0
+        with os.fdopen(os.open(partial, os.O_RDWR | os.O_CREAT, 0o666), "r+b") as out:
+            out.write(header)
+            at, keep = len(header), max(there - _AGAIN, 0)
+            for entry in file.entries:
+                for first, numbers in _slices_after(plan, entry, buffers, keep - at):
+                    out.seek(at + first)
+                    out.write(numbers)
+                    yield len(numbers)
+                at += entry.nbytes
+            out.truncate(at)
+            out.flush()
+            os.fsync(out.fileno())
+        partial.replace(place)
+        sync_folder(place.parent)
+    except OSError as error:
+        raise refusal(place, error) from error
+
+
+def _slices_after(plan: PlanData, entry: Entry, buffers: Mapping[str, Any], skip: int) -> Iterator[tuple[int, Any]]:
+    """(place in the tensor's bytes, bytes) of the slices that end after the first `skip` bytes."""
+    if skip >= entry.nbytes > 0:
+        return
+    if entry.name in buffers:
+        yield 0, _bytes_of(buffers[entry.name].reshape(-1))
+        return
+    size = entry.nbytes // max(_numel(entry), 1)
+    for first, values in drawn_slices(plan, plan[entry.name], entry.dtype, after=max(skip, 0) // max(size, 1)):
+        yield first * size, _bytes_of(values)
+
+
+def _numel(entry: Entry) -> int:
+    from math import prod
+
+    return prod(entry.shape)
+
+
+def _bytes_of(flat: torch.Tensor) -> Any:
+    import torch
+
+    return flat.view(torch.uint8).numpy().data if flat.numel() else b""
+
+
+def drawn_slices(plan: PlanData, a: Assignment, dtype: str, *, after: int = 0) -> Iterator[tuple[int, torch.Tensor]]:
+    """The values of one parameter, flat and in order: (index of the first, numbers) of each slice.
+
+    Args:
+        plan: says the seed.
+        a: the parameter. A law whose entries depend on each other is drawn whole.
+        dtype: of the numbers.
+        after: slices that end before this index are left out.
+    """
+    import torch
+
+    law: Any = a.initializer
+    is_whole = law.draw(a.shape, a.layout) is None and getattr(law, "only_value", None) is None
+    kind = getattr(torch, dtype)
+    if is_whole:
+        whole = torch.empty(a.shape, dtype=kind)
+        draw_into(whole, plan, a)
+    for first in range(after // SLICE * SLICE, a.numel, SLICE):
+        last = min(first + SLICE, a.numel)
+        if is_whole:
+            yield first, whole.reshape(-1)[first:last]
+            continue
+        values = torch.empty(last - first, dtype=kind)
+        draw_into(values, plan, a, Range(a.shape, first, last))
+        yield first, values
+
+
+# ---------------------------------------------------------------------- beside the weights
+def _index(files: Sequence[TensorFile]) -> str:
+    names = {e.name: f.name for f in files for e in f.entries}
+    total = sum(f.nbytes for f in files)
+    return json.dumps({"metadata": {"total_size": total}, "weight_map": names}, indent=2) + "\n"
+
+
+def _save_config(model: Any, where: Path) -> None:
+    save = getattr(getattr(model, "config", None), "save_pretrained", None)
+    if save is not None:
+        save(where)
