@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fanin.commands.options import InputShape, TableFormat
+from fanin.commands.weights import diff_files, diff_plan_with_file, is_weights_file
 from fanin.errors import TargetError
 from fanin.text.names import clean
 
@@ -19,9 +20,12 @@ __all__ = ["diff", "difference"]
 
 
 def diff(
-    left: Annotated[str, typer.Argument(help="A plan or a report (a file that fanin wrote), or a target to plan.")],
+    left: Annotated[
+        str,
+        typer.Argument(help="A plan or report of fanin, a .safetensors file, or a target to plan."),
+    ],
     right: Annotated[
-        str, typer.Argument(help="A plan, a later report, or a target whose weights are compared with the plan.")
+        str, typer.Argument(help="A plan, a later report, or a .safetensors file or a target to compare with it.")
     ],
     input_shape: InputShape = None,
     form: TableFormat = "table",
@@ -50,15 +54,21 @@ def difference(left: str, right: str, input_shape: str | None = None) -> PlanDif
     """What differs between two plans, or between a plan and a model.
 
     Args:
-        left: a JSON file, or a target that is planned with ``auto``.
-        right: a JSON file, or a target whose weights are compared with `left`.
+        left: a JSON file, a .safetensors file, or a target that is planned with ``auto``.
+        right: a JSON file, or a .safetensors file or a target whose weights are compared with `left`.
         input_shape: for targets.
     """
     from fanin.commands.plan import planned
     from fanin.commands.targets import load_target
     from fanin.planning.plan import Plan
 
+    if is_weights_file(left):
+        if not is_weights_file(right):
+            raise TargetError("a file of weights is compared with another; a plan, or a target to plan, comes first")
+        return diff_files(left, right)
     one = Plan.load(left) if _is_file(left) else planned(left, input_shape=input_shape, keep_unknown=True)[1]
+    if is_weights_file(right):
+        return diff_plan_with_file(one, right)
     if _is_file(right):
         return one.diff(Plan.load(right))
     return one.diff(load_target(right, input_shape=input_shape).model)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from fanin.planning.assignment import Assignment
 from fanin.planning.data import PlanData
-from fanin.recipes.step import Step
+from fanin.recipes.step import EVIDENCE, Step
 from fanin.text.console import WIDTH
 from fanin.text.names import clean
 from fanin.text.numbers import big, sizes
@@ -21,9 +21,10 @@ def explain_text(plan: PlanData, a: Assignment, width: int = WIDTH) -> str:
     tied = f" (tied to {', '.join(map(clean, a.aliases))})" if a.aliases else ""
     lines = [f"{clean(a.name)}{tied}", f"  {role_words(a.role)}, shape {sizes(a.shape)}, {clean(a.dtype)}", ""]
     lines += _wrapped(a.reason, width, "  ")
-    if a.steps:
+    derived = [s for s in a.steps if s.quantity != EVIDENCE]
+    if derived:
         lines.append("")
-        lines += _derivation(a.steps, width)
+        lines += _derivation(derived, width)
     lines += ["", f"  law: {_law_line(a)}"]
     if a.action == "draw":
         lines.append(f"  stream: seed {plan.seed}, name {clean(a.key)!r}")
@@ -33,6 +34,8 @@ def explain_text(plan: PlanData, a: Assignment, width: int = WIDTH) -> str:
     if known:
         lines.append(f"  predicted rms of its output: {', '.join(known)}")
     lines += [line for w in a.warnings for line in _wrapped(f"warning: {w}", width, "  ")]
+    if evidence := [s for s in a.steps if s.quantity == EVIDENCE]:
+        lines += ["", "  what was measured for this choice:", *_derivation(evidence, width)]
     return "\n".join(lines)
 
 

@@ -8,7 +8,9 @@ from typing import Any
 
 from fanin.text.reading import read_fields
 
-__all__ = ["Step"]
+__all__ = ["EVIDENCE", "Step"]
+
+EVIDENCE = "evidence"  # the quantity of a step that is a measurement behind the choice, and no part of the derivation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,7 +16,7 @@ from fanin.recipes.engine.refill import refilled
 from fanin.recipes.engine.remarks import remarks, stream_sizes
 from fanin.recipes.engine.settle import settle
 from fanin.recipes.engine.transfer_facts import transfer_facts
-from fanin.recipes.step import Step
+from fanin.recipes.step import EVIDENCE, Step
 
 __all__ = ["place"]
 
@@ -98,5 +98,5 @@ def _evident(choice: Choice, draft: Draft, evidence: Mapping[str, str]) -> Choic
     """The choice with the measurement behind its rule as the last line of its derivation."""
     if not draft.evidence or draft.evidence not in evidence:
         return choice
-    line = Step(quantity="evidence", value=draft.evidence, formula=evidence[draft.evidence], source="docs/recipes.md")
+    line = Step(quantity=EVIDENCE, value=draft.evidence, formula=evidence[draft.evidence], source="docs/recipes.md")
     return replace(choice, steps=(*choice.steps, line))
