@@ -546,3 +546,22 @@ def test_one_weight_stands_apart_from_a_factor_of_eight_on(factor, found):
     edited(model, lambda m: m[4].weight.mul_(factor))
     said = [f for f in everything(fanin.check(**case(model, torch.randn(64, 64)))) if f.code == "P502"]
     assert any(f.paths == ("4.weight",) and "other weights are near it" in f.message for f in said) == found
+
+
+class Counted(nn.Module):
+    """A model that is told how many items the batch holds, as trainers do."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(32, 10)
+
+    def forward(self, x, count):
+        return self.layer(x) / count * len(x)
+
+
+def test_a_single_number_among_the_inputs_is_no_data():
+    torch.manual_seed(0)
+    report = fanin.check(Counted(), (x(), torch.tensor(128.0)), targets=y())
+    assert not {"D101", "D102"} & {f.code for f in everything(report)}
+    report = fanin.check(Counted(), (100 * x(), torch.tensor(64.0)), targets=y())
+    assert "D101" in {f.code for f in everything(report)}

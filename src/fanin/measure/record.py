@@ -405,6 +405,11 @@ class InputRecord:
     normalised_first: bool = False
     gradient: TensorStats | None = None
 
+    @property
+    def is_data(self) -> bool:
+        """Whether it holds data of samples; a single number (a count, a temperature) does not."""
+        return self.floating and bool(self.shape)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LossRecord:

@@ -97,8 +97,8 @@ def _optimizers(given: Any) -> list[Any]:
     found = []
     for one in given if isinstance(given, list | tuple) else [given]:
         inner = one
-        while not isinstance(inner, torch.optim.Optimizer) and hasattr(inner, "optimizer"):
-            inner = inner.optimizer
+        while isinstance(inside := getattr(inner, "optimizer", None), torch.optim.Optimizer):
+            inner = inside
         if not isinstance(inner, torch.optim.Optimizer):
             raise ArgumentError(f"optimizer is a {type(one).__name__}; give a torch.optim.Optimizer, or several")
         found.append(inner)
@@ -254,7 +254,7 @@ class Watch:
             return
         updates, distances, lost = self._entries.ratios(pending.moves)
         activations, dead = self._layers.read(pending.layers) if self._layers is not None else ((), ())
-        loss, bad = self._mean_loss()
+        loss, bad = self._mean_loss(pending.number)
         record = StepRecord(
             step=pending.number,
             effective=pending.rates / self._peak if self._peak > 0 else 0.0,
@@ -269,10 +269,10 @@ class Watch:
         self._records.append(record)
         self._tell(record, judge=judge)
 
-    def _mean_loss(self) -> tuple[float | None, bool]:
-        """(mean of the losses since the last record, whether one of them is not finite)."""
-        values = [float(value) for _, value in self._losses]
-        self._losses.clear()
+    def _mean_loss(self, number: int) -> tuple[float | None, bool]:
+        """(mean of the losses up to this step since the last record, whether one of them is not finite)."""
+        values = [float(value) for step, value in self._losses if step <= number]
+        self._losses = [entry for entry in self._losses if entry[0] > number]
         finite = [v for v in values if abs(v) < float("inf")]
         return (sum(finite) / len(finite) if finite else None), len(finite) < len(values)
 

@@ -49,12 +49,12 @@ class InputOffset(Rule):
 
     def cannot_run(self, context: Context) -> str | None:
         """Needs a floating input."""
-        return None if any(i.floating for i in context.measurements.inputs) else "no floating input"
+        return None if any(i.is_data for i in context.measurements.inputs) else "no floating input"
 
     def check(self, context: Context) -> Iterator[Finding]:
         """At most one finding an input, the clearest sign first."""
         for record in context.measurements.inputs:
-            if record.floating and record.stats.std > 0 and not record.stats.any_nonfinite and record.stats.numel > 16:
+            if record.is_data and record.stats.std > 0 and not record.stats.any_nonfinite and record.stats.numel > 16:
                 yield from self._one(context, record)
 
     def _one(self, context: Context, record: InputRecord) -> Iterator[Finding]:

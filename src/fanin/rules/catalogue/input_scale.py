@@ -55,12 +55,12 @@ class InputScale(Rule):
 
     def cannot_run(self, context: Context) -> str | None:
         """Needs a floating input."""
-        return None if any(i.floating for i in context.measurements.inputs) else "no floating input"
+        return None if any(i.is_data for i in context.measurements.inputs) else "no floating input"
 
     def check(self, context: Context) -> Iterator[Finding]:
         """One finding an input."""
         for record in context.measurements.inputs:
-            if record.floating and record.stats.rms > 0 and not record.stats.any_nonfinite:
+            if record.is_data and record.stats.rms > 0 and not record.stats.any_nonfinite:
                 yield from self._one(context, record)
 
     def _one(self, context: Context, record: InputRecord) -> Iterator[Finding]:
@@ -73,7 +73,7 @@ class InputScale(Rule):
             return
         if not raw and abs(s.mean) > 3.0 * s.std > 0:
             return  # an offset, which has its own rule
-        first = next(i for i in context.measurements.inputs if i.floating)
+        first = next(i for i in context.measurements.inputs if i.is_data)
         code = f"{record.name} = {record.name} / 255" if raw else f"x = (x - x.mean()) / x.std()  # x: {record.name}"
         text = "divide by 255 and standardise per channel" if raw else "standardise the input per feature"
         tail = "; a normalisation behind the first layer cancels the scale" if record.normalised_first else ""
