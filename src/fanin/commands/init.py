@@ -33,7 +33,7 @@ __all__ = ["assert_weights_file", "init", "num_bytes", "save_weights", "write_we
 
 def init(
     target: Target,
-    out: Annotated[Path, typer.Option(help="Weights file to write, .safetensors.")],
+    out: Annotated[Path, typer.Option(help="Weights to write: a file, .safetensors, or a folder (slice by slice).")],
     input_shape: InputShape = None,
     recipe: Recipe = "auto",
     seed: Seed = 0,
@@ -47,7 +47,8 @@ def init(
     """Plan a model, draw its weights, write them to a file."""
     from fanin.planning.trial_line import trial_line
 
-    assert_weights_file(out)
+    if out.suffix:
+        assert_weights_file(out)
     model, made = planned(
         target,
         input_shape=input_shape,
@@ -64,7 +65,7 @@ def init(
     for warning in made.warnings:
         typer.echo(f"warning: {one_line(warning)}", err=True)
     typer.echo(one_line(trial_line(made.extras["trial"])), err=True)
-    typer.echo(write_weights(made, model, out), err=True)
+    typer.echo(write_weights(made, model, out) if out.suffix else str(made.write(out, model=model)), err=True)
 
 
 def assert_weights_file(out: Path, num_bytes: int = 1) -> None:
