@@ -19,6 +19,7 @@ from fanin.integrations import jax as fj  # noqa: E402
 IMAGES = np.random.default_rng(0).standard_normal((4, 8, 8, 3)).astype("float32")
 ROWS = np.random.default_rng(1).standard_normal((5, 4)).astype("float32")
 SERIES = np.random.default_rng(2).standard_normal((4, 5, 3)).astype("float32")
+_LONG = ("linen cnn", "linen lstm")  # JAX compiles each of their operations
 TOKENS = np.arange(12).reshape(2, 6) % 11
 
 
@@ -105,9 +106,6 @@ MODELS = {
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-_LONG = ("linen cnn", "linen lstm")  # JAX compiles each of their operations
-
-
 @pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow) if n in _LONG else n for n in MODELS])
 def test_the_twin_equals_jax_and_its_plan_applies(name):
     fn, params, x = MODELS[name]()
