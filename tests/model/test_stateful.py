@@ -14,6 +14,7 @@ import torch
 
 import fanin
 from fanin.model.settings import kept_generators, kept_settings
+from fanin.model.versions import set_version
 from tests.model.observer import differences, fakes, observe
 from tests.model.stateful_models import CASES, CHANGES, LIBRARY_PLACES, case, changing, library_case
 
@@ -70,7 +71,7 @@ def assert_no_trace(space, model, x=X, warm=False):
     fanin.init_(model, x, on_unknown="keep")
     with torch.no_grad():
         for parameter, value in kept:
-            torch._C._autograd._unsafe_set_version_counter((parameter,), (parameter._version,))
+            set_version(parameter, parameter._version)
             parameter.data.copy_(value)
     after, _ = observe(space, model, x)
     changed = [d for d in differences(before, after) if not d.endswith(".version")]

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from fanin.model.kept_objects import PutBack
+from fanin.model.versions import set_version
 
 __all__ = [
     "is_generator_class",
@@ -65,7 +66,7 @@ def keep_memory(tensor: torch.Tensor) -> Iterator[PutBack]:
     def put_back() -> bool:
         if _geometry(tensor) != geometry:
             tensor.data = own
-            torch._C._autograd._unsafe_set_version_counter((tensor,), (version,))
+            set_version(tensor, version)
         return True
 
     yield put_back
@@ -146,7 +147,7 @@ def _keep_version(tensor: torch.Tensor) -> PutBack:
 
     def put_back() -> bool:
         if tensor._version != version:
-            torch._C._autograd._unsafe_set_version_counter((tensor,), (version,))
+            set_version(tensor, version)
         return True
 
     return put_back

@@ -183,12 +183,9 @@ def cannot_try(model: torch.nn.Module, inputs: Any) -> str:
 
 def _versions(model: torch.nn.Module) -> AbstractContextManager[None]:
     """Puts the version counters of the tensors back, so that a graph recorded before can still be differentiated."""
-    import torch
+    from fanin.model.versions import kept_versions
 
-    tensors = tuple(t for t in (*model.parameters(), *model.buffers()) if not t.is_inference())
-    preserve: Any = torch.autograd._unsafe_preserve_version_counter  # type: ignore[attr-defined]
-    kept: AbstractContextManager[None] = preserve(tensors)
-    return kept
+    return kept_versions(t for t in (*model.parameters(), *model.buffers()) if not t.is_inference())
 
 
 # ---------------------------------------------------------------------- what is worse
