@@ -47,13 +47,13 @@ class LossUp(Rule):
         Lower the learning rate, warm up, or clip the gradient.
 
     References:
-        benchmarks/results/watch.md
+        Our own 82 runs (40 healthy) of digits networks and small language models, 120 steps each
     """
 
     code: ClassVar[str] = "W904"
     name: ClassVar[str] = "loss-up"
     thresholds: ClassVar[dict[str, float]] = {"growth": 1.5}
-    source: ClassVar[str] = "benchmarks/results/watch.md"
+    source: ClassVar[str] = "our own 82 runs (40 healthy) of digits networks and small language models, 120 steps each"
 
     def cannot_run(self, context: Context) -> str | None:
         """Needs the loss of at least four measured steps."""

@@ -50,13 +50,13 @@ class NoProgress(Rule):
         Raise the learning rate, or see the findings beside this one.
 
     References:
-        benchmarks/results/watch.md
+        Our own 82 runs (40 healthy) of digits networks and small language models, 120 steps each
     """
 
     code: ClassVar[str] = "W903"
     name: ClassVar[str] = "no-progress"
     thresholds: ClassVar[dict[str, float]] = {"left": 0.98, "noise": 0.05}
-    source: ClassVar[str] = "benchmarks/results/watch.md"
+    source: ClassVar[str] = "our own 82 runs (40 healthy) of digits networks and small language models, 120 steps each"
 
     def cannot_run(self, context: Context) -> str | None:
         """Needs the loss of the first step and of steps 15 to 20, and weights that were not trained before."""

@@ -49,13 +49,14 @@ class WeightsReplaced(Rule):
         Lower the learning rate, or warm up to it for more steps; for Adam the change in one step is about lr / rms(W).
 
     References:
-        benchmarks/results/watch.md; Yang et al. 2022 (arXiv 2203.03466) for updates relative to weights.
+        Our own 82 runs (40 healthy) of digits networks and small language models, 120 steps each;
+        Yang et al. 2022 (arXiv 2203.03466) for updates relative to weights.
     """
 
     code: ClassVar[str] = "W901"
     name: ClassVar[str] = "weights-replaced"
     thresholds: ClassVar[dict[str, float]] = {"warning": 1.0, "error": 3.0}
-    source: ClassVar[str] = "benchmarks/results/watch.md"
+    source: ClassVar[str] = "our own 82 runs (40 healthy) of digits networks and small language models, 120 steps each"
 
     def cannot_run(self, context: Context) -> str | None:
         """Needs measured steps of at least one matrix."""

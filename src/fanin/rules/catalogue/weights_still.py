@@ -48,13 +48,13 @@ class WeightsStill(Rule):
         before the model was replaced.
 
     References:
-        benchmarks/results/watch.md
+        Our own 82 runs (40 healthy) of digits networks and small language models, 120 steps each
     """
 
     code: ClassVar[str] = "W902"
     name: ClassVar[str] = "weights-still"
     thresholds: ClassVar[dict[str, float]] = {"ratio": 2e-5}
-    source: ClassVar[str] = "benchmarks/results/watch.md"
+    source: ClassVar[str] = "our own 82 runs (40 healthy) of digits networks and small language models, 120 steps each"
 
     def cannot_run(self, context: Context) -> str | None:
         """Needs steps at a positive rate, the fifth or later."""
