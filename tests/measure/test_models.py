@@ -228,7 +228,7 @@ def test_recurrent_layers(made):
 
 def test_what_cannot_be_checked_is_said():
     x = torch.randn(8, 16)
-    with pytest.raises(ArgumentError, match="model is a int"):
+    with pytest.raises(ArgumentError, match="model is of type int"):
         fanin.check(3, x)
     with pytest.raises(ArgumentError, match="inputs is missing"):
         fanin.check(TwoLayers())

@@ -10,7 +10,7 @@ from fanin.errors import ArgumentError
 __all__ = ["name_and_arguments"]
 
 
-def name_and_arguments(text: str) -> tuple[str, tuple[Any, ...], dict[str, Any]]:
+def name_and_arguments(text: Any) -> tuple[str, tuple[Any, ...], dict[str, Any]]:
     """Name, positional and keyword arguments of a law as text; the arguments are numbers, strings, lists and the like.
 
     Args:
@@ -23,7 +23,7 @@ def name_and_arguments(text: str) -> tuple[str, tuple[Any, ...], dict[str, Any]]
         >>> name_and_arguments("normal(std=0.02)"), name_and_arguments("zeros")
         (('normal', (), {'std': 0.02}), ('zeros', (), {}))
     """
-    if "(" not in text:
+    if not isinstance(text, str) or "(" not in text:  # what is no text is refused as a name
         return text, (), {}
     try:
         call = ast.parse(text.strip(), mode="eval").body

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -93,7 +93,8 @@ def slots_of(model: torch.nn.Module) -> dict[str, Slot]:
     """
     assert_module(model)
     refuse_flat(model)
-    return _slots(model, {name: (id(tensor), InPart(tensor)) for name, tensor in named_parameters(model)})
+    found = {name: (id(tensor), InPart(tensor)) for name, tensor in named_parameters(model)}
+    return _slots(found, parametrized_tensors(model).values())
 
 
 def slots_in_parts(model: torch.nn.Module) -> dict[str, Slot]:
@@ -103,16 +104,17 @@ def slots_in_parts(model: torch.nn.Module) -> dict[str, Slot]:
         PlanError: as in `slots_of`, but flat parts of FSDP and ZeRO-3 are given where it is known what they are.
     """
     assert_module(model)
-    return _slots(model, {name: (number, found) for name, number, found in named_parts(model)})
+    found = {name: (number, one) for name, number, one in named_parts(model)}
+    return _slots(found, parametrized_tensors(model).values())
 
 
-def _slots(model: torch.nn.Module, found: Mapping[str, tuple[int, InPart]]) -> dict[str, Slot]:
+def _slots(found: Mapping[str, tuple[int, InPart]], parametrized: Iterable[Parametrized]) -> dict[str, Slot]:
     names: dict[int, list[str]] = {}
     tensors: dict[int, InPart] = {}
     for name, (number, one) in found.items():
         names.setdefault(number, []).append(name)
         tensors[number] = one
-    behind = {part: p for p in parametrized_tensors(model).values() for part in p.parts}
+    behind = {part: p for p in parametrized for part in p.parts}
     _refuse_flat_parametrized({n: one for n, (_, one) in found.items() if n in behind})
     holders = {p.name: _holder(p, names) for p in behind.values()}
     return {
