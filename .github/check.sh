@@ -3,7 +3,7 @@
 # action ends with the status that is kept here, after the upload.
 set -uo pipefail
 
-folder="${RUNNER_TEMP:-.}/fanin"
+folder="${RUNNER_TEMP:-$(mktemp -d)}/fanin"
 mkdir -p "$folder"
 rm -f "$folder/fanin.sarif" "$folder/fanin.md"
 

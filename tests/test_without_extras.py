@@ -67,6 +67,14 @@ def test_a_missing_module_of_nobody_stays_as_it_is():
     assert "fanin[torch]" in str(MissingDependencyError.instead_of(named, needed_for="this"))
 
 
+@pytest.mark.parametrize("verb", ["plan", "init_", "check", "calibrate", "watch", "compare"])
+def test_a_verb_that_is_called_says_the_extra(verb):
+    program = (
+        f"import fanin\ntry:\n    fanin.{verb}(object(), object())\nexcept ImportError as error:\n    print(error)\n"
+    )
+    assert "fanin[torch]" in run(BLOCKED + program).stdout
+
+
 def test_public_names_say_the_extra_and_laws_work():
     program = (
         BLOCKED

@@ -11,7 +11,7 @@ from fanin.checking.baseline import read_baseline
 from fanin.checking.header import header_of
 from fanin.checking.job import Job, job_of, optimizer_of
 from fanin.checking.report import Report
-from fanin.errors import ArgumentError
+from fanin.errors import ArgumentError, MissingDependencyError
 from fanin.rules.base import Optimizer
 from fanin.rules.config import Config, load_config
 from fanin.rules.finding import Severity
@@ -108,6 +108,8 @@ def _judged(
 ) -> CheckResult:
     """Measure and judge one job a seed; measurements, header and inline ignores are those of the first."""
     from fanin.checking.trial import with_trial
+
+    MissingDependencyError.unless_installed("torch", extra="torch", needed_for="fanin.check")
     from fanin.measure.run import measure
     from fanin.measure.seen import seen_before
     from fanin.measure.task import MeasureTask

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from fanin.errors import ArgumentError
+from fanin.errors import ArgumentError, MissingDependencyError
 from fanin.text.names import clean
 
 __all__ = ["assert_made", "assert_module"]
@@ -18,6 +18,7 @@ def assert_module(model: Any) -> None:
 
     Raises:
         ArgumentError: it is none; the message says what it is, and what to give instead.
+        MissingDependencyError: torch is not installed.
 
     Example:
         >>> import torch
@@ -25,6 +26,7 @@ def assert_module(model: Any) -> None:
         Traceback (most recent call last):
         fanin.errors.ArgumentError: model is the class Linear; make an instance of it: model = Linear(...)
     """
+    MissingDependencyError.unless_installed("torch", extra="torch", needed_for="a model of torch")
     import torch
 
     if not isinstance(model, torch.nn.Module):
