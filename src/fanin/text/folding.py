@@ -88,7 +88,7 @@ def fold_words(text: str, width: int) -> list[str]:
     """
     lines, line = [], ""
     for word in text.split():
-        for piece in chop_cells(word, width):
+        for piece in _chopped(word, width):
             joined = f"{line} {piece}" if line else piece
             if cell_len(joined) > width:
                 lines.append(line)
@@ -101,4 +101,9 @@ def _pieces(name: str, width: int) -> list[str]:
     """Parts of a name with the dots behind them, those that are too wide in pieces."""
     parts = parts_of(name)
     dotted = [f"{part}." for part in parts[:-1]] + parts[-1:]
-    return [piece for part in dotted for piece in (chop_cells(part, width) or [""])]
+    return [piece for part in dotted for piece in _chopped(part, width)]
+
+
+def _chopped(word: str, width: int) -> list[str]:
+    """The word in pieces of at most `width` columns; rich loses a word of marks that take no column."""
+    return chop_cells(word, width) if cell_len(word) else [word]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import unicodedata
+
 __all__ = ["clean", "one_line", "sentence", "shorten"]
 
 _NAMED = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
@@ -19,8 +21,12 @@ def clean(text: object) -> str:
     Example:
         >>> print(clean("fc1\x1b[31m\nfc2"))
         fc1\x1b[31m\nfc2
+        >>> print(clean("\u0301a"))
+        \u0301a
     """
-    return "".join(map(_visible, str(text)))
+    shown = "".join(map(_visible, str(text)))
+    # A mark at the start has no letter to stand on: terminals leave it out, or put it on what is before the name.
+    return _escaped(shown[0]) + shown[1:] if shown and unicodedata.category(shown[0])[0] == "M" else shown
 
 
 def one_line(text: object) -> str:
@@ -69,8 +75,10 @@ def _visible(char: str) -> str:
         return _NAMED[char]
     # Not printable: control, format (bidi overrides, zero width), surrogate, private and unassigned characters,
     # separators other than the blank. None of them shows as itself, and some of them act.
-    if char.isprintable():
-        return char
+    return char if char.isprintable() else _escaped(char)
+
+
+def _escaped(char: str) -> str:
     point = ord(char)
     if point < 0x100:
         return f"\\x{point:02x}"
