@@ -88,3 +88,30 @@ def test_an_arrow_keeps_six_pixels_from_what_is_between(left, bent):
     above, below = _Spot(40.0, 0.0, 20.0, 10.0), _Spot(40.0, 200.0, 20.0, 10.0)
     between = _Spot(left, 90.0, 20.0, 20.0)
     assert (" L" in _arrow(above, below, [above, between, below])) == bent
+
+
+def test_the_plan_is_written_into_the_nodes_of_every_format(stack):
+    starts = {"1.up.weight": "Normal std 0.125", "1.norm.weight": "Ones", "1.up.bias": "Zeros"}
+    for format in FORMATS:
+        plain, planned = draw(stack, format, fold=False), draw(stack, format, fold=False, starts=starts)
+        assert "Normal std 0.125" not in plain
+        assert planned.count("Normal std 0.125") >= 1
+        assert "Zeros" not in planned  # the bias of a map is left out
+    told = [n.start for n in scene(stack, fold=False, starts=starts).root.nodes() if n.title == "up"]
+    assert told == ["Normal std 0.125", "", "", "", ""]
+
+
+def test_blocks_that_start_differently_are_not_folded_together(stack):
+    starts = {f"{i}.up.weight": "Zeros" if i == 3 else "Normal" for i in range(1, 6)}
+    titles = [n.start for n in scene(stack, starts=starts).root.nodes() if n.title == "up"]
+    assert sorted(titles) == ["Normal", "Zeros"]
+
+
+def test_the_command_draws_the_plan(tmp_path):
+    file = tmp_path / "net.py"
+    file.write_text(
+        "import torch\ndef build():\n    return torch.nn.Sequential(torch.nn.Linear(4, 8)), torch.zeros(2, 4)\n"
+    )
+    done = CliRunner().invoke(app, ["graph", f"{file}:build", "--plan", "--format", "mermaid"])
+    assert done.exit_code == 0
+    assert "Normal std 0.500" in done.stdout

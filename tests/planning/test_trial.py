@@ -16,7 +16,7 @@ from fanin.errors import CaptureError, CoverageError, FaninWarning, PlanError, W
 from fanin.initializers import Normal
 from fanin.planning.initialise import tried_plan
 from fanin.planning.parting import Parting
-from fanin.planning.trial_line import trial_line
+from fanin.planning.trial_table import trial_text
 
 
 class Do(nn.Module):
@@ -201,7 +201,7 @@ def test_a_plan_that_was_tried_shows_both_starts_and_is_saved_with_them(tmp_path
     assert data["found"]["loss_from"] == "targets"
     assert "S203" in data["found"]["findings"]
     assert data["planned"]["findings"] == []
-    assert " ".join(trial_line(data).split()) in " ".join(str(made).split())
+    assert " ".join(trial_text(data).split()) in " ".join(str(made).split())
     made.save(tmp_path / "plan.json")
     assert fanin.Plan.load(tmp_path / "plan.json") == made
 

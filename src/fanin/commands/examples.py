@@ -16,6 +16,7 @@ EXAMPLES = MappingProxyType(
         "plan": (
             "fanin plan model.py:build",
             "fanin plan model.py:build --recipe gpt2 --out plan.json",
+            "fanin plan model.py:build --tree",
             "fanin plan model.py:build --override 'head.weight=normal(std=0.02)'",
         ),
         "init": ("fanin init model.py:build --out weights.safetensors",),
@@ -30,7 +31,7 @@ EXAMPLES = MappingProxyType(
             "fanin diff plan.json model.py:build",
             "fanin diff a.safetensors b.safetensors",
         ),
-        "graph": ("fanin graph model.py:build --out model.svg",),
+        "graph": ("fanin graph model.py:build --out model.svg", "fanin graph model.py:build --plan --out model.svg"),
         "theory": ("fanin theory --phi tanh --depth 50", "fanin theory --phi relu --phase-diagram --plot phases.png"),
         "gain": ("fanin gain relu gelu 'leaky_relu(0.2)'",),
         "lab": ("fanin lab list", "fanin lab one-third --out figures"),

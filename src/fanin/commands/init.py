@@ -45,7 +45,7 @@ def init(
     trial: TrialOption = True,
 ) -> None:
     """Plan a model, draw its weights, write them to a file."""
-    from fanin.planning.trial_line import trial_line
+    from fanin.planning.trial_table import trial_text
 
     if out.suffix:
         assert_weights_file(out)
@@ -64,7 +64,7 @@ def init(
     )
     for warning in made.warnings:
         typer.echo(f"warning: {one_line(warning)}", err=True)
-    typer.echo(one_line(trial_line(made.extras["trial"])), err=True)
+    typer.echo(trial_text(made.extras["trial"]), err=True)
     typer.echo(write_weights(made, model, out) if out.suffix else str(made.write(out, model=model)), err=True)
 
 

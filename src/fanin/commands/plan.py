@@ -44,6 +44,7 @@ def plan(
     frozen: Frozen = "keep",
     trial: TrialOption = True,
     out: Annotated[Path | None, typer.Option(help="Also write the plan to this file, as JSON.")] = None,
+    tree: Annotated[bool, typer.Option("--tree", help="Print totals per module in place of parameters.")] = False,
     form: TableFormat = "table",
 ) -> None:
     """Print an initializer and a reason for every parameter."""
@@ -51,6 +52,8 @@ def plan(
     from fanin.text.console import standard_console
     from fanin.text.files import assert_place
 
+    if tree and form != "table":
+        raise ArgumentError(f"--tree is a table, and --format {form} prints the plan as data; give one of the two")
     if out is not None:
         assert_place(out)
     _, made = planned(
@@ -68,7 +71,7 @@ def plan(
     if out is not None:
         made.save(out)
     if form == "table":
-        standard_console().print(PlanView(made))
+        standard_console().print(PlanView(made, tree=tree))
     else:
         typer.echo(made.to_json(), nl=False)
 

@@ -29,13 +29,14 @@ _COLOURS: Mapping[NodeKind, tuple[str, str]] = {
 }
 
 
-def draw(graph: Graph, format: str = "svg", *, fold: bool = True) -> str:
+def draw(graph: Graph, format: str = "svg", *, fold: bool = True, starts: Mapping[str, str] | None = None) -> str:
     """The picture of a graph as text.
 
     Args:
         graph: what to draw.
         format: "svg", "html" (a page with the SVG), "mermaid" or "dot".
         fold: draw the first of a row of equal blocks only, with the number of repeats in its title.
+        starts: how each parameter starts, in a few words, by name; written in the node that uses it.
 
     Raises:
         UnknownNameError: the format is not in `FORMATS`.
@@ -57,7 +58,7 @@ def draw(graph: Graph, format: str = "svg", *, fold: bool = True) -> str:
     """
     if format not in FORMATS:
         raise UnknownNameError(f"{format!r} is no picture format; {did_you_mean(format, FORMATS)}")
-    return FORMATS[format](scene(graph, fold=fold))
+    return FORMATS[format](scene(graph, fold=fold, starts=starts))
 
 
 def _name(index: int) -> str:
@@ -95,8 +96,15 @@ def _mermaid_box(box: ModuleBox, depth: int) -> Iterator[str]:
                 if child.kind in ("add", "gate")
                 else ('["', '"]')
             )
-            detail = f"<br/>{_plain(child.detail)}" if child.detail and child.kind not in ("add", "gate") else ""
-            yield f"{pad}{_name(child.index)}{left}{_plain(child.title)}{detail}{right}"
+            text = "<br/>".join(map(_plain, _lines(child)))
+            yield f"{pad}{_name(child.index)}{left}{text}{right}"
+
+
+def _lines(node: SceneNode) -> list[str]:
+    """The lines of text of a node; a sum or product has its sign alone."""
+    if node.kind in ("add", "gate"):
+        return [node.title]
+    return [node.title, *filter(None, (node.detail, node.start))]
 
 
 def _plain(text: str) -> str:
@@ -122,9 +130,7 @@ def _dot_box(box: ModuleBox, depth: int) -> Iterator[str]:
             yield f"{pad}}}"
         else:
             fill, border = _COLOURS[child.kind]
-            text = _plain(child.title) + (
-                f"\\n{_plain(child.detail)}" if child.detail and child.kind not in ("add", "gate") else ""
-            )
+            text = "\\n".join(map(_plain, _lines(child)))
             yield f'{pad}{_name(child.index)} [label="{text}", fillcolor="{fill}", color="{border}"];'
 
 
@@ -147,7 +153,7 @@ class _Placed:
 def _size_of(node: SceneNode) -> tuple[float, float]:
     if node.kind in ("add", "gate"):
         return 26.0, 26.0
-    lines = [node.title, node.detail] if node.detail else [node.title]
+    lines = _lines(node)
     return max(64.0, max(map(len, lines)) * _LETTER + 18.0), 14.0 + _LINE * len(lines)
 
 
@@ -273,11 +279,11 @@ def _node_shape(node: SceneNode, x: float, y: float, width: float, height: float
     fill, border = _COLOURS[node.kind]
     radius = height / 2 if node.kind in ("add", "gate", "input", "output") else 4
     middle = x + width / 2
-    lines = [node.title] if node.kind in ("add", "gate") or not node.detail else [node.title, node.detail]
+    lines = _lines(node)
     top = y + height / 2 - (len(lines) - 1) * _LINE / 2 + 4
-    styles = [f'text-anchor="middle" fill="{colour}"' for colour in ("#111", "#555")]
+    styles = [f'text-anchor="middle" fill="{colour}"' for colour in ("#111", "#555", "#555")]
     texts = "".join(_text(middle, top + i * _LINE, lines[i], styles[i]) for i in range(len(lines)))
-    hint = html.escape(" ".join(filter(None, ("/".join(node.boxes), node.title, node.detail))))
+    hint = html.escape(" ".join(filter(None, ("/".join(node.boxes), node.title, node.detail, node.start))))
     return f'<g class="node"><title>{hint}</title>{_rect(x, y, width, height, fill, border, radius)}{texts}</g>'
 
 

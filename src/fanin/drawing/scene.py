@@ -22,13 +22,23 @@ NodeKind = Literal["input", "output", "map", "norm", "act", "add", "gate", "atte
 
 @dataclass(frozen=True, slots=True)
 class SceneNode:
-    """One operation of the picture: number, kind, two lines of text, and the boxes around it from the outside in."""
+    """One operation of the picture.
+
+    Attributes:
+        index: its number in the graph.
+        kind: which colour and shape it gets.
+        title: first line of text.
+        detail: second line.
+        boxes: the modules around it, from the outside in.
+        start: how its weights start, as a third line; empty where no plan is drawn, or it has none.
+    """
 
     index: int
     kind: NodeKind
     title: str
     detail: str
     boxes: tuple[str, ...]
+    start: str = ""
 
 
 @dataclass(slots=True)
@@ -57,17 +67,19 @@ class Scene:
     edges: tuple[tuple[int, int], ...]
 
 
-def scene(graph: Graph, *, fold: bool = True) -> Scene:
+def scene(graph: Graph, *, fold: bool = True, starts: Mapping[str, str] | None = None) -> Scene:
     """The picture of a graph.
 
     Args:
         graph: what to draw.
         fold: draw the first of a row of equal blocks only, with the number of repeats in its title.
+        starts: how each parameter starts, in a few words, by name.
     """
     analysis = analyse(graph)
     chosen = {op.index: shown for op in graph.live_ops() if (shown := _shown(analysis, op)) is not None}
     edges = _edges(analysis, chosen)
-    nodes = {i: _node(graph, i, *shown) for i, shown in chosen.items()}
+    told = {i: _start(analysis, graph.ops[i], starts or {}) for i in chosen}
+    nodes = {i: _node(graph, i, *shown, told[i]) for i, shown in chosen.items()}
     nodes |= _ends(graph)
     nodes, edges = _without_idle_joins(graph, nodes, edges)
     folded, repeats = _folds(nodes) if fold else ({}, {})
@@ -147,6 +159,14 @@ def _map_detail(graph: Graph, op: Op, weight: int) -> str:
     return f"{op.name.replace('_', ' ')} {_shape(graph.values[weight].shape)}"
 
 
+def _start(analysis: Analysis, op: Op, starts: Mapping[str, str]) -> str:
+    """How the weights of an operation start, each law once; the bias of a map is left out."""
+    values = analysis.graph.values
+    uses = analysis.contractions.get(op.index, ())
+    leaves = [li.value for use in uses for li in analysis.links[use.op, use.weight]] if uses else op.inputs
+    return " / ".join(dict.fromkeys(starts[values[v].name] for v in leaves if values[v].name in starts))
+
+
 def _edges(analysis: Analysis, chosen: Mapping[int, Shown]) -> set[tuple[int, int]]:
     """From each shown op (or input) to the shown ops that read it, through what is not shown."""
     graph = analysis.graph
@@ -179,10 +199,10 @@ def _without_idle_joins(
     return nodes, edges
 
 
-def _node(graph: Graph, index: int, kind: NodeKind, title: str, detail: str) -> SceneNode:
+def _node(graph: Graph, index: int, kind: NodeKind, title: str, detail: str, start: str) -> SceneNode:
     op = graph.ops[index]
     paths = tuple(f"{path}#{call}" if call else path for path, call in op.scope[1:])
-    return SceneNode(index, kind, title, detail, paths)
+    return SceneNode(index, kind, title, detail, paths, start)
 
 
 # ---------------------------------------------------------------------- repeated blocks
@@ -197,12 +217,12 @@ def _folds(nodes: Mapping[int, SceneNode]) -> tuple[dict[int, int], dict[str, in
             members.setdefault(path, []).append(node)
     stands_for: dict[int, int] = {}
     repeats: dict[str, int] = {}
-    first: dict[tuple[str, tuple[tuple[str, str, str], ...]], str] = {}
+    first: dict[tuple[str, tuple[tuple[str, ...], ...]], str] = {}
     for path, inside in members.items():
         found = _NUMBERED.match(path)
         if found is None or len(inside) < 2 or not (found[1].endswith(".") or found[1] == ""):
             continue
-        key = (found[1], tuple((n.kind, n.title, n.detail if n.kind != "add" else "") for n in inside))
+        key = (found[1], tuple((n.kind, n.title, n.detail if n.kind != "add" else "", n.start) for n in inside))
         if key not in first:
             first[key] = path
         else:
@@ -269,4 +289,4 @@ def _renamed(outer: ModuleBox, inner: ModuleBox | SceneNode) -> ModuleBox | Scen
         if inner.kind in ("norm", "act")
         else f"{name} {inner.title}"
     )
-    return SceneNode(inner.index, inner.kind, title, inner.detail, inner.boxes[:-1])
+    return SceneNode(inner.index, inner.kind, title, inner.detail, inner.boxes[:-1], inner.start)

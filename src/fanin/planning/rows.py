@@ -6,10 +6,11 @@ from dataclasses import dataclass
 
 from fanin.planning.assignment import Assignment
 from fanin.planning.data import PlanData
+from fanin.text.numbers import figures
 from fanin.text.paths import group_paths
 from fanin.text.roles import role_words
 
-__all__ = ["PlanRow", "law_words", "rows"]
+__all__ = ["PlanRow", "law_words", "rows", "start_words"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,3 +79,18 @@ def law_words(a: Assignment) -> str:
     value = getattr(law, "value", None)
     words = type(law).__name__ if value is None else f"{type(law).__name__}({value:.4g})"
     return f"{words}{factor} (kept)" if a.action == "keep" else words + factor
+
+
+def start_words(a: Assignment) -> str:
+    """The initializer with its std, for a picture.
+
+    Example:
+        >>> from fanin.initializers import Normal, Zeros
+        >>> from fanin.planning import Assignment
+        >>> one = Assignment(name="w", role="weight", shape=(2,), dtype="half", initializer=Normal(std=0.02), std=0.02)
+        >>> two = Assignment(name="b", role="bias", shape=(2,), dtype="float32", initializer=Zeros(), std=0.0)
+        >>> start_words(one), start_words(two)
+        ('Normal std 0.0200', 'Zeros')
+    """
+    fixed = not a.std or getattr(a.initializer, "value", None) is not None
+    return law_words(a) if fixed else f"{law_words(a)} std {figures(a.std)}"

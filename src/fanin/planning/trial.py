@@ -14,7 +14,7 @@ from fanin.planning.apply import writes_of
 from fanin.planning.missed import missed_predictions
 from fanin.planning.parting import Parting, parting
 from fanin.planning.start import MeasuredStart, measure_start
-from fanin.planning.trial_line import trial_line
+from fanin.planning.trial_table import trial_text
 from fanin.rules.finding import SEVERITIES, Finding
 from fanin.text.html import html_table
 from fanin.text.numbers import big
@@ -100,7 +100,7 @@ class Trial:
         return html_table(repr(self)[1:-1], ("", "found", "planned"), [*rows, *worse])
 
     def __str__(self) -> str:
-        lines = [trial_line(self.to_dict()), *(f"worse: {w.text}" for w in self.worse)]
+        lines = [trial_text(self.to_dict()), *(f"worse: {w.text}" for w in self.worse)]
         return "\n".join([*lines, *([f"where: {self.where}"] if self.where is not None else []), *self.changed])
 
 

@@ -16,13 +16,14 @@ from rich.text import Text
 
 from fanin.planning.data import PlanData
 from fanin.planning.rows import PlanRow, rows
-from fanin.planning.trial_line import trial_line
+from fanin.planning.totals import ModuleTotal, module_totals
+from fanin.planning.trial_table import trial_table
 from fanin.text.ascii import to_ascii
 from fanin.text.columns import Column, columns
 from fanin.text.console import WIDEST, WIDTH, plain_text
 from fanin.text.html import html_table
 from fanin.text.names import clean, one_line
-from fanin.text.numbers import count, figures, sizes
+from fanin.text.numbers import count, figures, share, sizes
 
 __all__ = ["PlanView", "plan_html", "plan_text"]
 
@@ -33,6 +34,13 @@ _COLUMNS = (
     Column(title="role", rank=3),
     Column(title="initializer"),
     Column(title="std", side="right"),
+)
+_TOTALS = (
+    Column(title="parameters", side="right", rank=2),
+    Column(title="numbers", side="right"),
+    Column(title="share", side="right", rank=1),
+    Column(title="kept", side="right", rank=1),
+    Column(title="initializers", least=12, style="dim"),
 )
 
 
@@ -57,6 +65,7 @@ class PlanView:
     Attributes:
         plan: what to show.
         why: give the reason of each row in words beside it. A reason that later rows share gets a number there.
+        tree: show totals per module in place of the parameters.
 
     Example:
         >>> import fanin, torch
@@ -74,25 +83,46 @@ class PlanView:
 
     plan: PlanData
     why: bool = True
+    tree: bool = False
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Header, table with reasons, warnings."""
         width = min(options.max_width, WIDEST)
         write: _Write = to_ascii if options.ascii_only else str
+        parts = Group(
+            _header(self.plan, write),
+            Text(),
+            self._tree(width, write) if self.tree else self._table(width, write),
+            Text(),
+            *_warnings(self.plan.warnings, write),
+            *_trial(self.plan, width, write),
+        )
+        yield from console.render(parts, options.update(width=width, highlight=False))
+
+    def _table(self, width: int, write: _Write) -> RenderableType:
         table = rows(self.plan)
         cells = [_cells(row) for row in table]
         if self.why:
             cells = [(*row, why) for row, why in zip(cells, reasons_beside(table), strict=True)]
         shown = (*_COLUMNS, _WHY) if self.why else _COLUMNS
-        parts = Group(
-            _header(self.plan, write),
-            Text(),
-            columns("parameter", shown, cells, width=width, write=write),
-            Text(),
-            *_warnings(self.plan.warnings, write),
-            *_trial(self.plan, write),
-        )
-        yield from console.render(parts, options.update(width=width, highlight=False))
+        return columns("parameter", shown, cells, width=width, write=write)
+
+    def _tree(self, width: int, write: _Write) -> RenderableType:
+        totals = module_totals(self.plan)
+        cells = [_total_cells(self.plan, total, totals[0].numel) for total in totals]
+        kept = any(total.kept for total in totals)
+        shown = [column for column in _TOTALS if kept or column.title != "kept"]
+        cells = cells if kept else [(*row[:4], row[5]) for row in cells]
+        return columns("module", shown, cells, width=width, write=write)
+
+
+def _total_cells(plan: PlanData, total: ModuleTotal, whole: int) -> tuple[str, ...]:
+    """A row of the tree; a range of modules is added up, and says how large each of them is."""
+    name = "  " * total.depth + (total.pattern or plan.model)
+    each = f" ({total.modules} of {count(total.numel // total.modules)})" if total.modules > 1 else ""
+    kept = count(total.kept) if total.kept else ""
+    part = share(total.numel / whole if whole else None)
+    return (name, f"{total.parameters:,}", count(total.numel) + each, part, kept, ", ".join(total.laws))
 
 
 def _header(plan: PlanData, write: _Write) -> RenderableType:
@@ -138,7 +168,7 @@ def _warnings(warnings: Sequence[str], write: _Write) -> list[RenderableType]:
     return list(lines)
 
 
-def _trial(plan: PlanData, write: _Write) -> list[RenderableType]:
-    """The line that compares the start as found with the planned one, of a plan that says something of a trial."""
+def _trial(plan: PlanData, width: int, write: _Write) -> list[RenderableType]:
+    """The start as found above the planned one, of a plan that says something of a trial."""
     data = plan.extras.get("trial")
-    return [Text(write(one_line(trial_line(data))))] if isinstance(data, Mapping) else []
+    return [trial_table(data, width, write)] if isinstance(data, Mapping) else []
