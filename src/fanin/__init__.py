@@ -13,6 +13,8 @@ from fanin._version import __version__
 if TYPE_CHECKING:
     from fanin import initializers
     from fanin.calibration.calibrate import calibrate as calibrate
+    from fanin.certificates.certificate import Certificate as Certificate
+    from fanin.certificates.fingerprint import fingerprint as fingerprint
     from fanin.checking.check import check as check
     from fanin.checking.report import Report as Report
     from fanin.lab.compare import compare as compare
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Assignment",
+    "Certificate",
     "CoordinateCheck",
     "Layout",
     "ParamGroups",
@@ -44,6 +47,7 @@ __all__ = [
     "compare",
     "coordinate_check",
     "fans",
+    "fingerprint",
     "gain",
     "holdings",
     "init_",
@@ -57,6 +61,7 @@ __all__ = [
 # name -> module that defines it; the public names of the package, in one table. A name that is a module names itself.
 _HOME: dict[str, str] = {
     "Assignment": "fanin.planning.assignment",
+    "Certificate": "fanin.certificates.certificate",
     "CoordinateCheck": "fanin.scaling.coordinate_report",
     "Layout": "fanin.layout",
     "ParamGroups": "fanin.scaling.param_groups",
@@ -67,6 +72,7 @@ _HOME: dict[str, str] = {
     "compare": "fanin.lab.compare",
     "coordinate_check": "fanin.scaling.coordinates",
     "fans": "fanin.layout",
+    "fingerprint": "fanin.certificates.fingerprint",
     "gain": "fanin.theory.gains",
     "holdings": "fanin.tensors.holdings",
     "init_": "fanin.planning.initialise",

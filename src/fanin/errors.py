@@ -16,6 +16,7 @@ __all__ = [
     "ArgumentError",
     "CalibrationError",
     "CaptureError",
+    "CertificateError",
     "CheckFailedError",
     "CoverageError",
     "DtypeError",
@@ -128,6 +129,10 @@ class CoverageError(PlanError):
 
 class CalibrationError(FaninError, ArithmeticError):
     """A model whose outputs cannot be brought to their targets: an output holds NaN, or a weight cannot be reached."""
+
+
+class CertificateError(FaninError, ValueError):
+    """A certificate cannot be made, read or merged; the message says why."""
 
 
 class FillError(FaninError, RuntimeError):

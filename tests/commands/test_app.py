@@ -32,6 +32,10 @@ OPTIONS = {
     "calibrate": MODEL
     | {"--strict", "--target", "--seed", "--out", "--format", "--weights", "--dry-run", "--only", "--plan-out"}
     | {"--statistic", "--plan", "--tolerance"},
+    "verify": {"folder", "--plan", "--dtype", "--format"},
+    "cert make": {"target", "--input", "--out"},
+    "cert merge": {"parts", "--out"},
+    "cert diff": {"left", "right", "--format"},
     "explain": {"name", "--input"} | RECIPE,
     "diff": {"left", "right", "--input", "--format"},
     "graph": MODEL | {"--format", "--out", "--unfold"},

@@ -190,6 +190,11 @@ def differing(plan, found):
     ]
 
 
+def of_one(sizes):
+    """The certificate of the same plan on a model in one process."""
+    return fanin.fingerprint(planned(**sizes).apply_(Decoder(**sizes)), gather=False)
+
+
 def run_case(way, from_meta):
     from torch.distributed.tensor.debug import CommDebugMode
 
@@ -210,7 +215,9 @@ def run_case(way, from_meta):
     held = plan.verify(model, bits=True)
     assert held.ok, str(held)
     assert counted.get_total_counts() == 0, "apply_ communicates"
-    wrong = differing(plan, gathered(model))
+    wrong = differing(plan, gathered(model)) + [
+        str(d) for d in fanin.fingerprint(model, gather=True).diff(of_one(sizes))
+    ]
     with torch.no_grad():
         name, first = next(iter(model.named_parameters()))
         local = first.to_local() if hasattr(first, "to_local") else first
@@ -241,6 +248,9 @@ def run_stages():
         poison(part)
         plan.apply_(part, partial=True, rename=rename)
         assert plan.verify(part, bits=True, partial=True, rename=rename).ok
+        own = fanin.fingerprint(part, gather=False, rename=rename)
+        if set(own.entries) - set(of_one({}).entries):
+            return [f"the certificate of stage {stage} is not a part of the whole one"]
         found = {rename(name): p for name, p in part.named_parameters()}
         if wrong := [n for n, p in found.items() if not np.array_equal(p.detach().numpy(), expected(plan, n))]:
             return wrong
@@ -312,7 +322,7 @@ def run_zero3():
         p.ds_tensor.data.fill_(float("nan"))
     plan.apply_(model)
     assert plan.verify(model, bits=True).ok
-    wrong = []
+    wrong = [str(d) for d in fanin.fingerprint(model).diff(of_one({}))]
     with deepspeed.zero.GatheredParameters(list(model.parameters())):
         wrong += differing(plan, named)
     taken = next(model.parameters())
@@ -327,7 +337,74 @@ def run_zero3():
     return wrong if same else [*wrong, "written after deepspeed.initialize"]
 
 
-OTHERS = {"stages": run_stages, "refusals": run_refusals, "orthogonal": run_orthogonal}
+def run_certificates():
+    """A shard that was skipped, doubled or exchanged, and a replica that differs: each is named, by every process."""
+    whole, wrong, world = of_one({}), [], dist.get_world_size()
+
+    def changed(way, change):
+        model = WAYS[way](Decoder())
+        planned().apply_(model)
+        assert not fanin.fingerprint(model).diff(whole)
+        held = model.layers[0].up.weight
+        with torch.no_grad():
+            change(held.to_local())
+        try:
+            return [d.name for d in fanin.fingerprint(model).diff(whole)]
+        except fanin.errors.CertificateError as error:
+            return [line.split(":")[0].strip() for line in str(error).splitlines()[1:]]
+
+    def from_rank(local, source):
+        everyone = [None] * world
+        dist.all_gather_object(everyone, local.clone())
+        if everyone[source].shape == local.shape:
+            local.copy_(everyone[source])
+
+    def skip(local):
+        if dist.get_rank() == world - 1:
+            local.zero_()
+
+    cases = {
+        "skipped": ("FSDP2", skip),
+        "doubled": ("FSDP2", lambda local: from_rank(local, 0)),
+        "exchanged": ("FSDP2", lambda local: from_rank(local, world - 1 - dist.get_rank())),
+        "a replica": ("HSDP" if world % 2 == 0 and world > 2 else "DDP", skip),
+    }
+    if cases["a replica"][0] == "DDP":
+        model = WAYS["DDP"](planned().apply_(Decoder()))
+        with torch.no_grad():
+            skip(model.module.layers[0].up.weight)
+        try:
+            found = fanin.fingerprint(model, gather=True).diff(whole)
+            wrong += [] if world == 1 and [d.name for d in found] == ["layers.0.up.weight"] else ["replica passed"]
+        except fanin.errors.CertificateError as error:
+            wrong += [] if "layers.0.up.weight: the copies" in str(error) else [str(error)]
+        del cases["a replica"]
+    if world == 1:  # nothing to double or exchange
+        cases = {"skipped": cases["skipped"]}
+    for case, (way, change) in cases.items():
+        found = changed(way, change)
+        wrong += [] if found == ["layers.0.up.weight"] else [f"{case}: {found}"]
+    return wrong + unreadable_in_one()
+
+
+def unreadable_in_one():
+    """One process cannot read its weights: every process raises, and none waits."""
+    model = Decoder()
+    if dist.get_rank() == 0:
+        model.head.weight = nn.Parameter(torch.empty(37, 30, device="meta"))
+    try:
+        fanin.fingerprint(model, gather=True)
+        return ["read from meta"]
+    except fanin.errors.CertificateError as error:
+        return [] if "process 0" in str(error) and "head.weight" in str(error) else [str(error)]
+
+
+OTHERS = {
+    "certificates": run_certificates,
+    "stages": run_stages,
+    "refusals": run_refusals,
+    "orthogonal": run_orthogonal,
+}
 OTHERS |= {"ZeRO-3": run_zero3} if has_deepspeed() else {}
 
 

@@ -18,6 +18,7 @@ import typer
 
 from fanin._version import __version__
 from fanin.commands.calibrate import calibrate
+from fanin.commands.cert import cert
 from fanin.commands.check import check
 from fanin.commands.demo import demo
 from fanin.commands.diff import diff
@@ -30,6 +31,7 @@ from fanin.commands.lab import lab
 from fanin.commands.mup import mup
 from fanin.commands.plan import plan
 from fanin.commands.theory import theory
+from fanin.commands.verify import verify
 from fanin.errors import FaninError, MissingDependencyError
 from fanin.text.names import clean
 
@@ -74,14 +76,15 @@ def _interruptible(command: Callable[..., None]) -> Callable[..., None]:
     return run
 
 
-for _command in (check, plan, init, calibrate, explain, diff, graph, theory, gain, lab, demo):
+for _command in (check, plan, init, verify, calibrate, explain, diff, graph, theory, gain, lab, demo):
     app.command(epilog=epilog(_command.__name__))(_interruptible(_command))
 
 
-for _info in mup.registered_commands:
-    if _info.callback is not None:
-        _info.callback = _interruptible(_info.callback)
-app.add_typer(mup)
+for _group in (cert, mup):
+    for _info in _group.registered_commands:
+        if _info.callback is not None:
+            _info.callback = _interruptible(_info.callback)
+    app.add_typer(_group)
 
 
 def main() -> None:

@@ -275,7 +275,7 @@ def holdings(tensor: Any) -> Holding | Range:
 
 def is_partitioned(tensor: Any) -> bool:
     """Whether a tensor is a parameter that ZeRO-3 keeps as flat parts, one on each rank."""
-    return tensor.numel() == 0 and hasattr(tensor, "ds_tensor") and hasattr(tensor, "ds_numel")
+    return hasattr(tensor, "ds_tensor") and hasattr(tensor, "ds_numel") and tensor.numel() == 0
 
 
 def _of_dtensor(tensor: Any) -> Holding:

@@ -1,0 +1,75 @@
+"""``fanin cert``: certificates of weights from the command line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from fanin.commands.options import InputShape, TableFormat, Target
+
+if TYPE_CHECKING:
+    from fanin.certificates.certificate import Certificate, Difference
+
+__all__ = ["cert"]
+
+cert = typer.Typer(
+    name="cert",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    help="Compare the weights of two runs by a short text.",
+)
+
+Out = Annotated[Path | None, typer.Option("--out", help="File for the certificate; printed where not given.")]
+
+
+@cert.command()
+def make(target: Target, out: Out = None, input_shape: InputShape = None) -> None:
+    """Make the certificate of a model's weights: one line a parameter."""
+    from fanin.certificates.fingerprint import fingerprint
+    from fanin.commands.targets import load_target
+
+    _give(fingerprint(load_target(target, input_shape=input_shape).model, gather=False), out)
+
+
+@cert.command()
+def merge(
+    parts: Annotated[list[Path], typer.Argument(help="Certificates of all processes: fingerprint(gather=False).")],
+    out: Out = None,
+) -> None:
+    """Add the certificates of all processes; parts that are missing or differ are named."""
+    from fanin.certificates.certificate import Certificate
+
+    _give(Certificate.merge([Certificate.load(path) for path in parts]), out)
+
+
+@cert.command()
+def diff(
+    left: Annotated[Path, typer.Argument(help="A certificate.")],
+    right: Annotated[Path, typer.Argument(help="The certificate to compare with it.")],
+    form: TableFormat = "table",
+) -> None:
+    """Name each parameter whose numbers differ between two certificates; exit status 1 if there is one."""
+    from fanin.certificates.certificate import Certificate
+
+    found = Certificate.load(left).diff(Certificate.load(right))
+    if form == "json":
+        typer.echo(json.dumps([_data(d) for d in found]))
+    else:
+        typer.echo("\n".join([*map(str, found), f"{len(found)} differences" if found else "the same numbers"]))
+    raise typer.Exit(1 if found else 0)
+
+
+def _data(difference: Difference) -> dict[str, str]:
+    return {name: getattr(difference, name) for name in ("name", "quantity", "left", "right")}
+
+
+def _give(certificate: Certificate, out: Path | None) -> None:
+    if out is None:
+        typer.echo(certificate.text(), nl=False)
+        return
+    certificate.save(out)
+    typer.echo(f"{certificate}\nwritten: {out}")

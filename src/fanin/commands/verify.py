@@ -1,0 +1,40 @@
+"""``fanin verify``: hold a folder of weights against a plan, without loading it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from fanin.commands.options import TableFormat
+
+if TYPE_CHECKING:
+    from fanin.planning.verify_folder import FolderVerification
+
+__all__ = ["verify"]
+
+
+def verify(
+    folder: Annotated[Path, typer.Argument(help="Folder of a checkpoint: its .safetensors files and their index.")],
+    plan: Annotated[Path, typer.Option("--plan", help="The plan that the weights were drawn from: plan.json.")],
+    dtype: Annotated[
+        str | None, typer.Option("--dtype", help="Of the weights, where they were written in another one: bfloat16.")
+    ] = None,
+    form: TableFormat = "table",
+) -> None:
+    """Compare a folder of weights with a plan, bit for bit.
+
+    The weights are drawn again slice by slice: neither the folder nor a model is loaded. Exit status 1 if anything departs from the plan.
+    """
+    from fanin.planning.plan import Plan
+
+    found = Plan.load(plan).verify(folder, dtype=dtype)
+    typer.echo(json.dumps(_data(found)) if form == "json" else str(found))
+    raise typer.Exit(0 if found.ok else 1)
+
+
+def _data(found: FolderVerification) -> dict[str, object]:
+    names = ("ok", "bits", "not_checked", "departures")
+    return {name: getattr(found, name) for name in names}
