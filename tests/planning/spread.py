@@ -366,7 +366,7 @@ def run_certificates():
     cases = {
         "skipped": ("FSDP2", skip),
         "doubled": ("FSDP2", lambda local: from_rank(local, 0)),
-        "exchanged": ("FSDP2", lambda local: from_rank(local, world - 1 - dist.get_rank())),
+        "exchanged": ("FSDP2", lambda local: from_rank(local, {0: 1, 1: 0}.get(dist.get_rank(), dist.get_rank()))),
         "a replica": ("HSDP" if world % 2 == 0 and world > 2 else "DDP", skip),
     }
     if cases["a replica"][0] == "DDP":
