@@ -26,7 +26,8 @@ def verify(
 ) -> None:
     """Compare a folder of weights with a plan, bit for bit.
 
-    The weights are drawn again slice by slice: neither the folder nor a model is loaded. Exit status 1 if anything departs from the plan.
+    The weights are drawn again slice by slice: neither the folder nor a model is loaded. Exit status 1 if anything
+    departs from the plan.
     """
     from fanin.planning.plan import Plan
 
