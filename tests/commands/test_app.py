@@ -27,7 +27,7 @@ OPTIONS = {
     "check": MODEL
     | {"--weights", "--select", "--ignore", "--fail-on", "--seeds", "--seed", "--predict", "--config", "--baseline"}
     | {"--format", "--out", "--optimizer", "--lr", "--trial", "--verbose", "--quiet"},
-    "plan": MODEL | RECIPE | {"--override", "--keep-unknown", "--frozen", "--trial", "--out", "--format"},
+    "plan": MODEL | RECIPE | {"--override", "--keep-unknown", "--frozen", "--trial", "--out", "--format"} | {"--tree"},
     "init": MODEL | RECIPE | {"--override", "--keep-unknown", "--frozen", "--trial", "--out"},
     "calibrate": MODEL
     | {"--strict", "--target", "--seed", "--out", "--format", "--weights", "--dry-run", "--only", "--plan-out"}
@@ -38,7 +38,7 @@ OPTIONS = {
     "cert diff": {"left", "right", "--format"},
     "explain": {"name", "--input"} | RECIPE,
     "diff": {"left", "right", "--input", "--format"},
-    "graph": MODEL | {"--format", "--out", "--unfold"},
+    "graph": MODEL | {"--format", "--out", "--unfold", "--plan", "--recipe"},
     "theory": {"--phi", "--sigma-w2", "--sigma-b2", "--depth", "--width", "--law", "--c0", "--plot"}
     | {"--phase-diagram", "--grid"},
     "gain": {"phi", "--q", "--format"},
