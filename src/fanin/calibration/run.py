@@ -46,7 +46,7 @@ def run(task: Task, *, verify: bool, dry_run: bool, strict: bool, progress: bool
         if not dry_run:
             write_all(writes_of_factors(plan, task.subjects, factors))
         after: Sequence[tuple[Key, Size]] = ()
-        if verify:
+        if verify and names:
             after, more = _on_the_model(task, lambda: _measured(task, told))
             forwards, left = forwards + 1, (*left, *more)
     rows = (*_rows(done.found, after), *_named_rows(task, done))

@@ -131,10 +131,17 @@ def _fast_energies(x: torch.Tensor, channel: int) -> tuple[Array, Array] | None:
         table = torch.cat([_squared(p, between) for p in pieces])
         return _numbers(table.sum(1)), _numbers(table.sum(0))
     rows = torch.cat([_squared(p, [1]) for p in pieces])
-    some = x.detach()[:_PROBED]
-    if float((some == 0).all(0).double().mean()) < 0.5:  # no channel can be dead where half of them are alive here
-        return _numbers(rows), np.ones(x.shape[1])
+    if _most_live(x.detach()):
+        return _numbers(rows), np.ones(1)
     return _numbers(rows), _numbers(sum(_squared(p, [0]) for p in pieces))
+
+
+def _most_live(x: torch.Tensor) -> bool:
+    """Whether more than half of the columns hold a number other than zero, seen on a few rows."""
+    for some in (x[:1], x[:_PROBED]):
+        if int(torch.count_nonzero((some != 0).any(0))) > 0.5 * x.shape[1]:
+            return True
+    return False
 
 
 def _squared(x: torch.Tensor, axes: list[int]) -> Any:
@@ -160,8 +167,8 @@ def _exact_energies(x: torch.Tensor, channel: int) -> tuple[Array, Array]:
 
 
 def _dead(by_channel: Array) -> float:
-    if not by_channel.size or not np.isfinite(by_channel).all():
-        return 0.0
+    if by_channel.size < 2 or not np.isfinite(by_channel).all():
+        return float(by_channel.size == 1 and by_channel[0] == 0.0)
     return float(np.mean(by_channel <= _NOTHING * by_channel.mean()))
 
 
@@ -172,8 +179,9 @@ def _without_wild(squares: Array, numbers: float) -> float:
         squares: mean square of each sample.
         numbers: how many numbers a sample has.
     """
-    if not np.isfinite(squares).all():
+    largest = float(squares.max())
+    most = max(_MOST_TIMES, 1.0 + _SIGMAS * math.sqrt(2.0 / max(numbers, 1.0)))
+    if not math.isfinite(largest) or largest <= most * float(squares.min()):  # the median is not below the smallest
         return float(squares.mean())
     middle = float(np.median(squares)) / (1.0 - 2.0 / (9.0 * max(numbers, 1.0))) ** 3
-    most = max(_MOST_TIMES, 1.0 + _SIGMAS * math.sqrt(2.0 / max(numbers, 1.0)))
     return float(np.minimum(squares, most * middle).mean())

@@ -24,6 +24,7 @@ from typing import Any, TypeVar
 import torch
 
 from fanin.errors import FaninWarning
+from fanin.memory import uncollected
 from fanin.model.code_names import is_library
 from fanin.model.exit_calls import ExitCalls
 from fanin.model.interrupts import run_then
@@ -112,9 +113,19 @@ class _State:
 
     def __init__(self, model: Any, others: Iterable[Any], values: bool, spare: frozenset[int]) -> None:
         roots = (*_hooks_of_torch(), *_of_the_context(), threading.current_thread())
-        self._reachable = Reachable([model, *others, *roots])
+        with uncollected():
+            self._reachable = Reachable([model, *others, *roots])
         self._kept: list[tuple[Any, PutBack]] = []
         self._unseen: list[Any] = []
+        with uncollected():
+            self._keep(values, spare)
+        self._exit_calls = ExitCalls()
+        at_exit = ("what Python calls at the end of the program (atexit)", self._exit_calls.put_back)
+        started = ("the threads that run (it starts one)", _no_new_threads())
+        self._process = [*kept_settings(), *kept_generators(), at_exit, started]
+
+    def _keep(self, values: bool, spare: frozenset[int]) -> None:
+        """What puts back each thing that can be reached."""
         by_class: dict[type, tuple[Keeper, ...]] = {}
         for thing in self._reachable.things:
             try:
@@ -128,10 +139,6 @@ class _State:
             except Exception:  # an object that raises when it is read has nothing that could be kept
                 self._unseen.append(thing)
         self._kept += keep_namespaces(self._reachable)
-        self._exit_calls = ExitCalls()
-        at_exit = ("what Python calls at the end of the program (atexit)", self._exit_calls.put_back)
-        started = ("the threads that run (it starts one)", _no_new_threads())
-        self._process = [*kept_settings(), *kept_generators(), at_exit, started]
 
     def during(self, work: Callable[[], T]) -> T:
         """What `work` gives, while no code of the model can register functions for the end of the program."""
