@@ -90,6 +90,7 @@ LINES = (
     _MLP(optimizer="adamw", lr=1e-3, allowed=0.15, starts=("auto", "mup", None)),
     _MLP(optimizer="sgd", lr=0.01, allowed=0.25, starts=("auto", "mup")),
     _MLP(optimizer="sgd", lr=0.1, allowed=0.25, starts=(None,)),
+    _MLP(optimizer="adamw", lr=1e-3, allowed=0.15, loss="direction"),
     _MLP(optimizer="sgd", lr=0.01, allowed=0.15, loss="direction"),
     _MLP(optimizer="muon", lr=0.01, allowed=0.15),
     Line(
@@ -162,8 +163,8 @@ def main() -> None:
         return
     head = (
         "# Coordinate checks\n\nSlope of log2 of how far the output of a map has moved after 4 steps over log2 of the "
-        "width (MLP 64 to 1024, transformers 64 to 512, channels 16 to 128; 2 seeds). 0 is right.\n\nUnder SGD the "
-        "head of `auto` is not zero, and its output at the start is smaller in a wider model, as 1 / sqrt(width). Its "
+        "width (MLP 64 to 1024, transformers 64 to 512, channels 16 to 128; 2 seeds). 0 is right.\n\nThe head "
+        "of `auto` is not zero, and its output at the start is smaller in a wider model, as 1 / sqrt(width). The "
         "loss then asks less of a wide model: softmax(output) - targets is smaller on the mean over the batch. With a "
         "fixed direction of the output in place of the loss the same laws and rates are level.\n\n"
     )

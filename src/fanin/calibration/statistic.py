@@ -138,10 +138,8 @@ def _fast_energies(x: torch.Tensor, channel: int) -> tuple[Array, Array] | None:
 
 def _most_live(x: torch.Tensor) -> bool:
     """Whether more than half of the columns hold a number other than zero, seen on a few rows."""
-    for some in (x[:1], x[:_PROBED]):
-        if int(torch.count_nonzero((some != 0).any(0))) > 0.5 * x.shape[1]:
-            return True
-    return False
+    most = x.shape[1] / 2
+    return any(int(torch.count_nonzero((some != 0).any(0))) > most for some in (x[:1], x[:_PROBED]))
 
 
 def _squared(x: torch.Tensor, axes: list[int]) -> Any:

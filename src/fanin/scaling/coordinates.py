@@ -11,6 +11,7 @@ from fanin.errors import ArgumentError
 from fanin.scaling.coordinate_report import CoordinateCheck, MapRow
 from fanin.scaling.slopes import fitted
 from fanin.scaling.spectral import SpectralFact, spectral_facts
+from fanin.text.numbers import big
 
 if TYPE_CHECKING:
     import torch
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["coordinate_check"]
 
 TOLERANCE = 0.25
+_SMALL_OUTPUT, _ALIKE = 0.1, 1.5  # rms of an output that moves a loss, and ratio of two that count as the same
 _LARGEST = 4096  # rows or columns of a matrix whose spectral norm is taken
 
 Changes = dict["Place", list[float]]
@@ -124,15 +126,17 @@ def coordinate_check(
         settings=settings,
     )
     found: dict[int, list[Changes]] = {}
+    outputs: dict[int, list[float]] = {}
     facts: tuple[SpectralFact, ...] = ()
     notes: dict[str, None] = {}
     for width in sizes:
         for seed in range(seeds):
             last = width == sizes[-1] and seed == 0
-            changes, taken, said = _run(job, width, seed, facts=last)
-            found.setdefault(width, []).append(changes)
-            facts = taken if last else facts
-            notes |= dict.fromkeys(said)
+            run = _run(job, width, seed, facts=last)
+            found.setdefault(width, []).append(run.changes)
+            outputs.setdefault(width, []).append(run.output)
+            facts = run.facts if last else facts
+            notes |= dict.fromkeys(run.notes)
     _assert_same_maps(found)
     return CoordinateCheck(
         rows=tuple(_rows(found, steps, tolerance)),
@@ -145,8 +149,19 @@ def coordinate_check(
         groups=grouped,
         tolerance=tolerance,
         facts=facts,
-        notes=tuple(notes),
+        notes=(*notes, *(_on_outputs(outputs) if targets is not None or loss is not None else ())),
     )
+
+
+def _on_outputs(found: Mapping[int, Sequence[float]]) -> Iterator[str]:
+    """A note where the models do not start with outputs of the same size, so that a loss asks different things."""
+    first, last = (sum(v) / len(v) for v in (found[min(found)], found[max(found)]))
+    if max(first, last) > _SMALL_OUTPUT and not 1 / _ALIKE < first / max(last, 1e-300) < _ALIKE:
+        yield (
+            f"outputs start with rms {big(first, 2)} at width {min(found)} and {big(last, 2)} at {max(found)}, so the "
+            "gradient of the loss differs between widths before anything is learnt, and the slopes show that too; "
+            "without targets and loss a fixed direction of the output is trained, whose gradient is the same"
+        )
 
 
 def _checked(widths: Sequence[int], steps: int, seeds: int, lr: float, tolerance: float) -> tuple[int, ...]:
@@ -172,9 +187,28 @@ def _assert_consistent(optimizer: Any, grouped: bool, settings: Mapping[str, Any
 
 
 # ---------------------------------------------------------------------- one model
-def _run(job: _Job, width: int, seed: int, *, facts: bool) -> tuple[Changes, tuple[SpectralFact, ...], tuple[str, ...]]:
-    """Changes of all maps after each step at one width and seed; spectral facts of the first step where asked."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Run:
+    """What one model of one width did.
+
+    Attributes:
+        changes: of all maps after each step.
+        output: rms of what the model returned before the first step.
+        facts: spectral facts of the first step.
+        notes: of its groups.
+    """
+
+    changes: Changes
+    output: float
+    facts: tuple[SpectralFact, ...]
+    notes: tuple[str, ...]
+
+
+def _run(job: _Job, width: int, seed: int, *, facts: bool) -> _Run:
+    """Train the model of one width and seed for a few steps."""
     import torch
+
+    from fanin.scaling.outputs import OUTPUT, Place
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -192,7 +226,9 @@ def _run(job: _Job, width: int, seed: int, *, facts: bool) -> tuple[Changes, tup
                 after = _weights(model, layouts)
                 taken = tuple(f for n in before for f in spectral_facts(n, before[n], after[n], layouts[n]))
             _add_changes(changes, first, _outputs(job, model), width)
-    return changes, taken, notes
+    start = first.get(Place(OUTPUT))
+    size = 0.0 if start is None else float(start.double().square().mean().sqrt())
+    return _Run(changes=changes, output=size, facts=taken, notes=notes)
 
 
 def _started(job: _Job, model: torch.nn.Module, seed: int) -> tuple[Any, dict[str, Any], tuple[str, ...]]:
