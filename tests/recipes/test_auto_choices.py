@@ -627,4 +627,4 @@ def test_maps_that_no_activation_feeds_count_on_an_input_of_rms_1():
 def test_a_derivation_says_what_was_measured_and_what_was_predicted():
     plan = fanin.plan(nn.Sequential(nn.Linear(8, 16), nn.Tanh(), nn.Linear(16, 4)), normal(4, 8))
     said = [next(s.formula for s in plan[name].steps if s.quantity == "E x²") for name in ("0.weight", "2.weight")]
-    assert said == ["measured on the given input", "second moment of what it reads, predicted (theory)"]
+    assert said == ["measured on the given input", "after tanh in 1: predicted from the line above"]

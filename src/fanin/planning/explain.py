@@ -7,8 +7,10 @@ from collections.abc import Sequence
 
 from fanin.planning.assignment import Assignment
 from fanin.planning.data import PlanData
+from fanin.recipes.auto.evidence import EVIDENCE as MEASURED
 from fanin.recipes.step import EVIDENCE, Step
-from fanin.text.console import WIDTH
+from fanin.text.columns import Column, columns
+from fanin.text.console import WIDTH, plain_text
 from fanin.text.names import clean
 from fanin.text.numbers import big, sizes
 from fanin.text.roles import role_words
@@ -34,9 +36,22 @@ def explain_text(plan: PlanData, a: Assignment, width: int = WIDTH) -> str:
     if known:
         lines.append(f"  predicted rms of its output: {', '.join(known)}")
     lines += [line for w in a.warnings for line in _wrapped(f"warning: {w}", width, "  ")]
-    if evidence := [s for s in a.steps if s.quantity == EVIDENCE]:
-        lines += ["", "  what was measured for this choice:", *_derivation(evidence, width)]
+    for step in a.steps:
+        lines += _evidence(step, width) if step.quantity == EVIDENCE else []
     return "\n".join(lines)
+
+
+def _evidence(step: Step, width: int) -> list[str]:
+    """The measurements behind a choice, as a table below the derivation; those of an older fanin as it wrote them."""
+    rows = MEASURED.get(str(step.value), ())
+    head = ["", f"  what was measured for this choice  [{clean(step.source)}]", ""]
+    if not rows:
+        return [*head, *_wrapped(step.formula, width, "  ")]
+    others = [Column(title="ours", least=12), Column(title="other starts", least=18), Column(title="seeds", rank=1)]
+    table = columns(
+        "setting", others, [[r.setting, r.ours, r.others, r.seeds] for r in rows], width=width - 2, prose=True
+    )
+    return [*head, *(f"  {line}".rstrip() for line in plain_text(table, width=width - 2).splitlines())]
 
 
 def _derivation(steps: Sequence[Step], width: int) -> list[str]:
@@ -47,7 +62,10 @@ def _derivation(steps: Sequence[Step], width: int) -> list[str]:
     for name, value, step in zip(names, values, steps, strict=True):
         text = clean(step.formula) + (f"  [{clean(step.source)}]" if step.source else "")
         head = f"  {name:<{left}} = {value:<{mid}}  "
-        body = textwrap.wrap(text, max(width - len(head), 30)) or [""]
+        room = max(width - len(head), 30)
+        body = [*textwrap.wrap(f"= {clean(step.worked)}" if step.worked else "", room), *textwrap.wrap(text, room)] or [
+            ""
+        ]
         lines.append((head + body[0]).rstrip())
         lines += [" " * len(head) + line for line in body[1:]]
     return lines

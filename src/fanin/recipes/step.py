@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from fanin.text.reading import read_fields
@@ -22,12 +22,14 @@ class Step:
         value: the number (or a word, where the step is a choice).
         formula: how it follows from the lines above it, or where it was read ("axis 1 of the weight").
         source: paper or measurement behind the formula; empty where it is arithmetic.
+        worked: the formula with its numbers, "1 / (128 × 0.5)"; empty where there is nothing to compute.
     """
 
     quantity: str
     value: float | int | str
     formula: str = ""
     source: str = ""
+    worked: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready form without empty fields.
@@ -36,7 +38,7 @@ class Step:
             >>> Step(quantity="fan_in", value=784, formula="axis 1").to_dict()
             {'quantity': 'fan_in', 'value': 784, 'formula': 'axis 1'}
         """
-        full = {"quantity": self.quantity, "value": self.value, "formula": self.formula, "source": self.source}
+        full = {f.name: getattr(self, f.name) for f in fields(self)}
         return {k: v for k, v in full.items() if v != ""}
 
     @classmethod
@@ -51,4 +53,5 @@ class Step:
     def __str__(self) -> str:
         value = f"{self.value:.6g}" if isinstance(self.value, float) else str(self.value)
         formula = f"   {self.formula}" if self.formula else ""
-        return f"{self.quantity} = {value}{formula}" + (f"   [{self.source}]" if self.source else "")
+        worked = f" = {self.worked}" if self.worked else ""
+        return f"{self.quantity} = {value}{worked}{formula}" + (f"   [{self.source}]" if self.source else "")

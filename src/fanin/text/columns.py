@@ -57,6 +57,7 @@ def columns(
     *,
     width: int,
     write: _Write = str,
+    prose: bool = False,
 ) -> RenderableType:
     r"""A table at most `width` columns wide, in which no number and no name is ever cut.
 
@@ -69,6 +70,7 @@ def columns(
         rows: one cell for each column, the first one included.
         width: of the whole table.
         write: applied to each cell last (`to_ascii` where a terminal has ASCII alone).
+        prose: the first column holds words and no names, and folds at blanks.
 
     Example:
         >>> from fanin.text.console import plain_text
@@ -96,13 +98,13 @@ def columns(
     natural = _natural(others, cells)
     fit = _fit(others, natural, _widest(lines, first), width)
     above: list[RenderableType] = []
-    if fit is None:
+    if fit is None and not prose:
         prefix = shared_prefix([line.text for line in lines])
         lines = under_headings([line.text[len(prefix) :] for line in lines])
         if prefix:
             above = [Text("each name starts with", style="dim"), Text("\n".join(fold_name(prefix, width)))]
-        fit = _fit_folded(others, natural, _widest(lines, first), width)
-    table = _drawn(first, others, cells, lines, fit, write)
+    fit = fit or _fit_folded(others, natural, _widest(lines, first), width)
+    table = _drawn(first, others, cells, lines, fit, write, fold_words if prose else fold_name)
     hidden = [column.title for i, column in enumerate(others) if i not in fit.shown]
     note = f"not shown for want of width: {', '.join(dict.fromkeys(hidden))}"
     return Group(*above, table, *([Text(write(note), style="dim")] if hidden else []))
@@ -165,6 +167,7 @@ def _drawn(
     lines: Sequence[Line],
     fit: _Fit,
     write: _Write,
+    fold: Callable[[str, int], list[str]],
 ) -> Table:
     # Two blanks between columns: one of padding, one that this box draws as its divider.
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False, header_style="dim")
@@ -172,7 +175,7 @@ def _drawn(
     for i in fit.shown:
         table.add_column(Text(write(others[i].title)), justify=others[i].side, no_wrap=True)
     for line in lines:
-        name = Text("\n".join(fold_name(line.text, fit.widths[0])), style="" if line.row is not None else "dim")
+        name = Text("\n".join(fold(line.text, fit.widths[0])), style="" if line.row is not None else "dim")
         values = [] if line.row is None else [_cell(others, cells[line.row], i, w) for i, w in _places(fit)]
         table.add_row(name, *values)
     return table

@@ -60,7 +60,7 @@ def forward(
 
 
 def _words(role: ParameterRole) -> dict[str, Any]:
-    return {"reads": ", ".join(role.feeds) or "its input", "slope": _slope(role.use)}
+    return {"reads": ", ".join(f.removeprefix("act:") for f in role.feeds) or "its input", "slope": _slope(role.use)}
 
 
 def _evidence(role: ParameterRole) -> str:

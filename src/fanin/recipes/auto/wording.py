@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from string import Formatter
 from typing import Any
 
 from fanin.initializers import Initializer, Normal, Zeros
+from fanin.recipes.auto.inputs import input_scale
 from fanin.recipes.engine.draft import Draft, Made, Read
 from fanin.recipes.step import Step
+from fanin.text.numbers import big
 
 __all__ = ["LINES", "REASONS", "Number", "Values", "draft", "reason", "steps", "zero"]
 
@@ -36,11 +39,21 @@ class Number:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Line:
-    """How one number is written: its quantity, the template of its formula, and its source."""
+    """How one number is written.
+
+    Attributes:
+        quantity: what it is.
+        formula: template of the formula in symbols.
+        source: where the formula is from.
+        worked: template of the formula with its numbers, written out where all of them are known. Beside the rule's
+            numbers it may name fan_in, fan_out, used (the E x² that counts), scale_of_input (what an input divides
+            the variance by) and last (the last variance).
+    """
 
     quantity: str
     formula: str
     source: str = ""
+    worked: str = ""
 
 
 def draft(
@@ -73,7 +86,7 @@ def draft(
         found = numbers(read)
         values = {n.name: n.value for n in found}
         steady = None if var is None else var(read, values)
-        return Made(law=law(values), steps=steps(found, **words, read=read.words()), var=steady)
+        return Made(law=law(values), steps=steps(found, **_of_read(read), **words), var=steady)
 
     said = reason(*(reasons or (rule,)), **words)
     return Draft(rule=rule, reason=said, make=make, evidence=evidence, like=like, stream=stream)
@@ -87,13 +100,43 @@ def steps(numbers: tuple[Number, ...], **words: Any) -> tuple[Step, ...]:
         branches = 4   branches that are added to this residual stream
         std = 0.5   sqrt(var)
     """
-    named = {**words, **{n.name: n.value for n in numbers}}
-    return tuple(_step(n, named) for n in numbers)
+    values = {n.name: n.value for n in numbers}
+    named = {**words, **values}
+    known = {name: _figures(value) for name, value in {**named, **_counted(values)}.items() if value is not None}
+    return tuple(_step(n, named, known) for n in numbers)
 
 
-def _step(number: Number, named: Mapping[str, Any]) -> Step:
+def _of_read(read: Read) -> dict[str, Any]:
+    """What every template may name."""
+    return {"read": read.words(), "fan_in": read.fan_in, "fan_out": read.fan_out}
+
+
+def _counted(values: Values) -> dict[str, Any]:
+    """Numbers that follow from a rule's: the E x² that counts, what it divides by, the last variance."""
+    second = values.get("taken", values.get("second"))
+    variances = [values[name] for name in ("var", "backward", "balanced") if name in values]
+    return {
+        "used": second,
+        "scale_of_input": None if second is None else input_scale(second),
+        "last": variances[-1] if variances else None,
+    }
+
+
+def _figures(value: Any) -> Any:
+    return big(float(value), 6) if isinstance(value, int | float) else value
+
+
+def _step(number: Number, named: Values, known: Values) -> Step:
     line = LINES[number.name, number.how]
-    return Step(quantity=line.quantity, value=number.value, formula=line.formula.format(**named), source=line.source)
+    fields = {field for _, field, _, _ in Formatter().parse(line.worked) if field}
+    worked = line.worked.format(**known) if fields <= set(known) else ""
+    return Step(
+        quantity=line.quantity,
+        value=number.value,
+        formula=line.formula.format(**named),
+        source=line.source,
+        worked=worked,
+    )
 
 
 def reason(*keys: str, **words: Any) -> str:
@@ -145,18 +188,36 @@ LINES: Mapping[tuple[str, str], Line] = {
     ("share", ""): Line(quantity="taps on data", formula="share of kernel taps that do not fall on zero padding"),
     ("padding", ""): Line(quantity="padding", formula="1 / sqrt(share of q that zero padding leaves here)"),
     # variances
-    ("var", "plain"): Line(quantity="var", formula="1 / (fan_in E x²): outputs of rms 1", source=_HE),
-    ("var", "taps"): Line(quantity="var", formula="1 / (fan_in × taps E x²): outputs of rms 1", source=_HE),
+    ("var", "plain"): Line(
+        quantity="var", formula="1 / (fan_in E x²): outputs of rms 1", source=_HE, worked="1 / ({fan_in} × {used})"
+    ),
+    ("var", "taps"): Line(
+        quantity="var",
+        formula="1 / (fan_in × taps E x²): outputs of rms 1",
+        source=_HE,
+        worked="1 / ({fan_in} × {share} × {used})",
+    ),
     ("var", "input"): Line(
-        quantity="var", formula="1 / fan_in, divided by E x² only where it is large: outputs of rms 1", source=_HE
+        quantity="var",
+        formula="1 / fan_in, divided by E x² only where it is large: outputs of rms 1",
+        source=_HE,
+        worked="1 / ({fan_in} × {scale_of_input})",
     ),
     ("var", "input, taps"): Line(
         quantity="var",
         formula="1 / (fan_in × taps), divided by E x² only where it is large: outputs of rms 1",
         source=_HE,
+        worked="1 / ({fan_in} × {share} × {scale_of_input})",
     ),
-    ("backward", ""): Line(quantity="var backward", formula="1 / (fan_out E f'²), E f'² = {slope:.4g}"),
-    ("balanced", ""): Line(quantity="var balanced", formula="harmonic mean of both", source=_GLOROT),
+    ("backward", ""): Line(
+        quantity="var backward", formula="1 / (fan_out E f'²), E f'² = {slope:.4g}", worked="1 / ({fan_out} × {slope})"
+    ),
+    ("balanced", ""): Line(
+        quantity="var balanced",
+        formula="harmonic mean of both",
+        source=_GLOROT,
+        worked="2 / (1 / {var} + 1 / {backward})",
+    ),
     # depth
     ("factor", ""): Line(
         quantity="factor", formula="{branches} branches without norm: the maps of a branch share 1/{branches}"
@@ -166,18 +227,28 @@ LINES: Mapping[tuple[str, str], Line] = {
         formula="sqrt(q), q = {q:.3g}: pre-activations of that variance, where chi_1 to the power of {layers} "
         "layers is at most 4",
         source=_SCHOENHOLZ,
+        worked="sqrt({q})",
     ),
-    ("factor", "exponent"): Line(quantity="factor", formula="1 / {count}: outputs of rms 1 / {count}"),
+    ("factor", "exponent"): Line(
+        quantity="factor", formula="1 / {count}: outputs of rms 1 / {count}", worked="1 / {count}"
+    ),
     ("factor", "made"): Line(
         quantity="factor",
         formula="1 / sqrt({terms:g} E x²): the std of a weight that sums {terms:g} terms of what it is applied to",
         source=_CHANG,
+        worked="1 / sqrt({terms} × {second})",
     ),
     ("branches", ""): Line(quantity="branches", formula="branches that are added to this residual stream"),
     ("stream", "post-norm"): Line(quantity="stream rms", formula="1 after a norm"),
     ("stream", "predicted"): Line(quantity="stream rms", formula="predicted where the stream starts"),
-    ("scale", ""): Line(quantity="scale", formula="stream rms / sqrt(branches): the rms of what the branch adds"),
-    ("value", ""): Line(quantity="value", formula="scale - {offset:g}: the model adds {offset:g}"),
+    ("scale", ""): Line(
+        quantity="scale",
+        formula="stream rms / sqrt(branches): the rms of what the branch adds",
+        worked="{stream} / sqrt({branches})",
+    ),
+    ("value", ""): Line(
+        quantity="value", formula="scale - {offset:g}: the model adds {offset:g}", worked="{scale} - {offset}"
+    ),
     # outputs and gains
     ("size", "unit"): Line(quantity="output rms", formula="unit logits"),
     ("size", "calm"): Line(quantity="output rms", formula="calm: min({calm:g}, 1 / sqrt(fan_in))"),
@@ -193,7 +264,11 @@ LINES: Mapping[tuple[str, str], Line] = {
     ("gain", "output"): Line(quantity="gain", formula="[A; -A]"),
     ("gain", "both"): Line(quantity="gain", formula="[[A, -A], [-A, A]]"),
     ("gain", "input"): Line(quantity="gain", formula="[A, -A]"),
-    ("gain", "entry"): Line(quantity="gain", formula="std × sqrt(fan_in): the same std, with orthogonal rows"),
+    ("gain", "entry"): Line(
+        quantity="gain",
+        formula="std × sqrt(fan_in): the same std, with orthogonal rows",
+        worked="{std} × sqrt({fan_in})",
+    ),
     ("gain", "critical"): Line(quantity="gain", formula="1 / sqrt(E f'(z)²), z ~ N(0, q*): chi_1 = 1"),
     ("gain", "geometric mean"): Line(quantity="gain", formula="geometric mean of both", source=_SAXE),
     ("gain", "backward"): Line(quantity="gain", formula="the backward gain", source=_SAXE),
@@ -229,38 +304,61 @@ LINES: Mapping[tuple[str, str], Line] = {
     ("bound", ""): Line(quantity="bound", formula="sin({omega:g} x) sets the frequencies", source=_SITZMANN),
     ("omega", ""): Line(quantity="omega", formula="the factor inside the sine"),
     # the std
-    ("std", "sqrt(var)"): Line(quantity="std", formula="sqrt(var)"),
-    ("std", "factor"): Line(quantity="std", formula="sqrt(var) × factor"),
-    ("std", "head"): Line(quantity="std", formula="output rms / sqrt(fan_in E x² taken)"),
+    ("std", "sqrt(var)"): Line(quantity="std", formula="sqrt(var)", worked="sqrt({last})"),
+    ("std", "factor"): Line(quantity="std", formula="sqrt(var) × factor", worked="sqrt({last}) × {factor}"),
+    ("std", "head"): Line(
+        quantity="std", formula="output rms / sqrt(fan_in E x² taken)", worked="{size} / sqrt({fan_in} × {taken})"
+    ),
     ("std", "residual"): Line(
         quantity="std",
         formula="stream rms / (sqrt(fan_in max(1, E x²)) sqrt(branches)): an E x² below 1 counts as 1: scaling up for "
         "a weak input did not help in our runs",
         source=_GPT2,
+        worked="{stream} / (sqrt({fan_in} × max(1, {second})) × sqrt({branches}))",
     ),
     ("std", "looped"): Line(
         quantity="std",
         formula="stream rms / (sqrt(fan_in max(1, E x²)) branches): an E x² below 1 counts as 1: scaling up for a weak "
         "input did not help in our runs",
         source=_GPT2,
+        worked="{stream} / (sqrt({fan_in} × max(1, {second})) × {branches})",
     ),
     ("std", "mixing"): Line(quantity="std", formula="stream rms / (sqrt(fan_in E x²) branches)"),
-    ("std", "spectral norm"): Line(quantity="std", formula="1 / sqrt(fan_in); any other value gives the same network"),
+    ("std", "spectral norm"): Line(
+        quantity="std", formula="1 / sqrt(fan_in); any other value gives the same network", worked="1 / sqrt({fan_in})"
+    ),
     ("std", "adapter"): Line(quantity="std", formula="zero", source=_LORA),
-    ("std", "position"): Line(quantity="std", formula="sqrt(E x²)"),
+    ("std", "position"): Line(quantity="std", formula="sqrt(E x²)", worked="sqrt({second})"),
     ("std", "rows"): Line(quantity="std", formula="rows of rms 1"),
-    ("std", "bag"): Line(quantity="std", formula="1 / sqrt({bag}), because {bag} rows are summed"),
-    ("std", "tied"): Line(quantity="std", formula="min({part:g} / sqrt(d E x²), own-token limit)"),
+    ("std", "bag"): Line(
+        quantity="std", formula="1 / sqrt({bag}), because {bag} rows are summed", worked="1 / sqrt({bag})"
+    ),
+    ("std", "tied"): Line(
+        quantity="std", formula="min({part:g} / sqrt(d E x²), own-token limit)", worked="min({part} × {unit}, {own})"
+    ),
     ("std", "siren"): Line(
         quantity="std",
         formula="1 / (omega sqrt(fan_in E x²)): omega times the weighted sum has std 1",
         source=_SITZMANN,
+        worked="1 / ({omega} × sqrt({fan_in} × {second}))",
     ),
     ("std", "centred first"): Line(quantity="std", formula="rms z / sqrt(fan_in), divided by the rms of a large input"),
-    ("std", "centred"): Line(quantity="std", formula="rms z / sqrt(fan_in Var x), rows sum to zero"),
-    ("std", "centred head"): Line(quantity="std", formula="rms / sqrt(fan_in Var x), rows sum to zero"),
+    ("std", "centred"): Line(
+        quantity="std",
+        formula="rms z / sqrt(fan_in Var x), rows sum to zero",
+        worked="{bend} / sqrt({fan_in} × {spread})",
+    ),
+    ("std", "centred head"): Line(
+        quantity="std",
+        formula="rms / sqrt(fan_in Var x), rows sum to zero",
+        worked="{size} / sqrt({fan_in} × {spread})",
+    ),
     ("std", "critical first"): Line(quantity="std", formula="sqrt(q* / fan_in), divided by the rms of a large input"),
-    ("std", "critical head"): Line(quantity="std", formula="{size:g} / sqrt(fan_in E f²): outputs of rms {size:g}"),
+    ("std", "critical head"): Line(
+        quantity="std",
+        formula="{size:g} / sqrt(fan_in E f²): outputs of rms {size:g}",
+        worked="{size} / sqrt({fan_in} × {f2})",
+    ),
 }
 
 # ---------------------------------------------------------------------- the sentences

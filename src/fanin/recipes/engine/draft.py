@@ -15,6 +15,7 @@ __all__ = ["Draft", "Made", "Read", "fixed"]
 _FROM = {
     "assumed": "assumed: nothing could be predicted here",
     "the given input": "measured on the given input",
+    "a made input": "no inputs were given: measured on normal numbers made in their place",
 }
 
 
@@ -26,8 +27,10 @@ class Read:
         second_moment: E x^2 of the numbers it reads; 1 where it is not known.
         mean: E x.
         known: whether the two were predicted, or are only assumed.
-        how: where they are from: "theory", "empirical", "the given input", "assumed".
+        how: where they are from: "theory", "empirical", "the given input", "a made input" (none was given), "assumed".
         stream_rms: root mean square of the residual stream at its start; 1 where there is none.
+        fan_in: terms that the weight sums into one output; None where it has no input axis.
+        fan_out: terms that it sums into one input's gradient.
     """
 
     second_moment: float = 1.0
@@ -35,6 +38,8 @@ class Read:
     known: bool = False
     how: str = "assumed"
     stream_rms: float = 1.0
+    fan_in: float | None = None
+    fan_out: float | None = None
 
     def words(self) -> str:
         """Where `second_moment` is from, for a derivation."""

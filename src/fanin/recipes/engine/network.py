@@ -57,12 +57,14 @@ class Network:
         roles: by first qualified name.
         tensors: the live parameters, effective tensors for parametrized ones.
         kept: parameters that stay as they are whatever the recipe says (frozen, loaded).
+        given: whether the inputs of the forward pass were given; False where they were made.
     """
 
     graph: Graph
     roles: Roles
     tensors: Mapping[str, torch.Tensor]
     kept: frozenset[str] = frozenset()
+    given: bool = True
 
     # ------------------------------------------------------------------ residual streams
     @cached_property
@@ -244,7 +246,9 @@ def network_of(live: Live) -> Network:
     found = roles(live.graph)
     found = replace(found, parameters={name: _as_owned(live, role) for name, role in found.parameters.items()})
     found = replace(found, parameters=in_stretches(live.graph, found.parameters))
-    return Network(graph=live.graph, roles=found, tensors=live.tensors, kept=frozenset(live.kept))
+    return Network(
+        graph=live.graph, roles=found, tensors=live.tensors, kept=frozenset(live.kept), given=live.inputs is not None
+    )
 
 
 def _as_owned(live: Live, role: ParameterRole) -> ParameterRole:

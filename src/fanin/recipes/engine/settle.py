@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -17,11 +17,13 @@ from fanin.moments.weights import WeightMoments
 from fanin.recipes.base import Choice
 from fanin.recipes.engine.draft import Draft, Made, Read
 from fanin.recipes.engine.network import Network
+from fanin.recipes.engine.origin import origin, variance_words
 from fanin.recipes.step import Step
 from fanin.streams import key as stream_key
 
 __all__ = ["Settled", "predicted_sizes", "settle"]
 
+_SECOND = "E x²"
 _UNIT = 2e-3
 _MOST = 1 << 20  # entries that are drawn to predict what the unlike parts of a parameter give
 
@@ -61,7 +63,8 @@ class _Sweep:
         read = self.reads.get(draft.like or name)
         if read is None:
             read = Read() if draft.like else self._seen(name, op, moments)
-        self.read[name] = read
+        role = self.network.roles.parameters[name]
+        self.read[name] = read = replace(read, fan_in=role.fan_in, fan_out=role.fan_out)
         self.made[name] = draft.make(read)
 
     def _seen(self, name: str, op: Op, moments: Any) -> Read:
@@ -69,7 +72,8 @@ class _Sweep:
         rms = self._stream_rms(role, self.drafts[name].stream)
         if moments is None or not math.isfinite(moments.second_moment) or moments.second_moment <= 0.0:
             return Read(stream_rms=rms)
-        how = "the given input" if role.feeds == ("input",) else "theory"
+        given = "the given input" if self.network.given else "a made input"
+        how = given if role.feeds == ("input",) else "theory"
         return Read(
             second_moment=_snapped(moments.second_moment), mean=moments.mean, known=True, how=how, stream_rms=rms
         )
@@ -173,17 +177,33 @@ def _choice(network: Network, name: str, draft: Draft, sweep: _Sweep, found: Mom
         layout=role.layout,
         rule=draft.rule,
         reason=draft.reason,
-        steps=_with_ends(role, made),
+        steps=_with_ends(role, made, _origin(network, role, sweep, found)),
         warnings=draft.warnings,
         predicted_rms=rms,
         predicted_se=errors,
     )
 
 
-def _with_ends(role: ParameterRole, made: Made) -> tuple[Step, ...]:
-    """The derivation from its first number, fan_in, to its last, the realised std."""
+def _origin(network: Network, role: ParameterRole, sweep: _Sweep, found: MomentMap) -> tuple[Step, ...]:
+    """Where E x² of what a map reads comes from; empty for what has no single use."""
+    use = role.use
+    if use is None:
+        return ()
+
+    def derive(name: str, output: float) -> str:
+        other, read = network.roles.parameters[name], sweep.read.get(name)
+        if read is None:
+            return ""
+        moments = sweep(network.graph.parameters[name], network.graph.ops[other.uses[0].op], None)
+        return variance_words(other.fan_in, moments.var, read.second_moment, output)
+
+    return origin(network, network.read_operand(network.graph.ops[use.op], role), found, derive)
+
+
+def _with_ends(role: ParameterRole, made: Made, before: tuple[Step, ...]) -> tuple[Step, ...]:
+    """The derivation from its first numbers, fan_in and what is read, to its last, the realised std."""
     named = {s.quantity for s in made.steps}
-    steps = made.steps
+    steps = made.steps if _SECOND not in named else _joined(made.steps, before)
     if role.fan_in is not None and steps and "fan_in" not in named:
         formula = f"terms summed into one output, shape {role.shape}"
         steps = (Step(quantity="fan_in", value=role.fan_in, formula=formula), *steps)
@@ -191,6 +211,15 @@ def _with_ends(role: ParameterRole, made: Made) -> tuple[Step, ...]:
         std = made.law.std_for(role.shape, role.layout)
         steps = (*steps, Step(quantity="std", value=std, formula=f"of {made.law}"))
     return steps
+
+
+def _joined(steps: tuple[Step, ...], before: tuple[Step, ...]) -> tuple[Step, ...]:
+    """The steps with the lines that lead to E x² in front of it; the last of them says what E x² is."""
+    place = next(i for i, s in enumerate(steps) if s.quantity == _SECOND)
+    if not before or not math.isclose(float(steps[place].value), float(before[-1].value), rel_tol=_UNIT):
+        return steps
+    second = replace(before[-1], quantity=_SECOND, value=steps[place].value)
+    return (*steps[:place], *before[:-1], second, *steps[place + 1 :])
 
 
 _Numbers: TypeAlias = "tuple[float | None, ...]"

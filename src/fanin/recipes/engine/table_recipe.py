@@ -9,7 +9,7 @@ from typing import Any
 
 from fanin.errors import LayoutError
 from fanin.graph.roles.data import ParameterRole, Use
-from fanin.initializers import ForgetBias, Initializer, Normal, Orthogonal, Zeros
+from fanin.initializers import ForgetBias, Initializer, Normal, Orthogonal, VarianceScaling, Zeros
 from fanin.recipes.base import Chosen, Live, Recipe
 from fanin.recipes.engine.cells import GLOROT, state_law
 from fanin.recipes.engine.draft import Draft, Read, fixed
@@ -18,6 +18,7 @@ from fanin.recipes.engine.pieces import by_pieces
 from fanin.recipes.engine.place import place
 from fanin.recipes.engine.small import SMALL
 from fanin.recipes.step import Step
+from fanin.text.numbers import big
 
 __all__ = ["COMMON", "NoOptions", "Rule", "is_head", "law", "num_branches", "table_recipe", "writes"]
 
@@ -34,8 +35,15 @@ def law(
 ) -> Draft:
     """A draft with one line of derivation: the realised std and its formula."""
     std = made.std_for(role.shape, role.layout)
-    steps = (Step(quantity="std", value=std, formula=formula, source=source),)
+    steps = (Step(quantity="std", value=std, formula=formula, source=source, worked=_worked(made, role)),)
     return fixed(made, rule=rule, reason=reason or f"{rule}: std = {formula}", steps=steps, **more)
+
+
+def _worked(made: Initializer, role: ParameterRole) -> str:
+    """Gain / sqrt(fan) with its numbers, of a law that is just that."""
+    if not isinstance(made, VarianceScaling):
+        return ""
+    return f"{big(made.gain, 6)} / sqrt({big(made.fan(role.shape, role.layout), 6)})"
 
 
 # ---------------------------------------------------------------------- questions of a role
