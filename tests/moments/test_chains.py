@@ -82,8 +82,8 @@ def drawn(name, q):
     ).requires_grad_()
     y = CHAINS[name](x)
     (slope,) = torch.autograd.grad(y.sum(), x)
-    values = [y.detach(), y.detach() ** 2, slope.nan_to_num() ** 2]
-    return [(float(v.mean()), float(v.std()) / math.sqrt(DRAWS)) for v in values]
+    values = [y.detach(), y.detach() ** 2, slope[slope.isfinite()] ** 2]  # torch gives nan where a branch overflows
+    return [(float(v.mean()), float(v.std()) / math.sqrt(len(v))) for v in values]
 
 
 def apart(name, q):

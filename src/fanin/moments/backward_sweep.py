@@ -10,7 +10,7 @@ from typing import Any
 from fanin.errors import ShapeError
 from fanin.graph.ir import Op, Ref
 from fanin.model.trees import tensors_in
-from fanin.moments.backward import BACKWARD, attention, contractions, convolution, gathers, norms, pooling
+from fanin.moments.backward import BACKWARD, attention, contractions, convolution, gathers, maxima, norms, pooling
 from fanin.moments.backward.common import added, unbroadcast
 from fanin.moments.backward.elementwise import chain_gradients, inner_gradients, local_gradients
 from fanin.moments.forward.contractions import is_fresh
@@ -122,7 +122,7 @@ def _in_common(parts: Sequence[_Share]) -> float:
     return math.log(max(1.0 - shared / total, math.exp(-4.0))) ** 2 if total > 0.0 and math.isfinite(total) else 0.0
 
 
-_SUMMING = (contractions.RULES, convolution.RULES, attention.RULES, pooling.RULES)
+_SUMMING = (contractions.RULES, convolution.RULES, attention.RULES, pooling.RULES, maxima.RULES)
 _MIXING = frozenset((*(name for family in _SUMMING for name in family), *gathers.ENLARGEMENTS))
 _NORMS = frozenset(norms.RULES)
 
@@ -183,7 +183,7 @@ def _elementwise_step(frame: Frame, op: Op, tape: _Received, kind: Provenance) -
 def _largest_step(frame: Frame, op: Op, tape: _Received, kind: Provenance) -> bool:
     """Send a gradient through a maximum over windows of an elementwise chain; False for any other operation."""
     g = tape.total(op.output)
-    found = None if g is None else pooling.largest_gradients(frame, op, g)
+    found = None if g is None else maxima.largest_gradients(frame, op, g)
     if g is None or found is None:
         return False
     for value, part in found[0].items():
@@ -273,7 +273,9 @@ def _links(frame: Frame, op: Op, total: JointMoments | None, *, alone: bool) -> 
 
 
 def _opaque_step(frame: Frame, op: Op, tape: _Received, kind: Provenance) -> None:
-    grads = [tape.total(v) for v in op.outputs]
+    grads = [tape.entered(v) for v in op.outputs]
+    if all(g is None for g in grads):
+        return  # all of it comes from later links, which have sent it on
     rule = BACKWARD.get(op.name)
     if rule is not None and all(frame.signals[v].provenance != "unknown" for v in op.inputs):
         try:

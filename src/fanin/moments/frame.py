@@ -82,6 +82,8 @@ class Frame:
         repeats: the operations that meet a weight again.
         along: E (g . y)^2 / E |g|^2 less E y^2 of an output y and the gradient g that it receives, by value.
         radial: share of a gradient's energy along the tensor that receives it, by value, where it is known.
+        favours: of a product whose largest entries are picked, by value: the mean square of the gradient that picks
+            them, and the mean square of each factor there over its mean square everywhere.
         in_common: what sampling a sum leaves unknown, as a variance of its log second moment, by operation.
         doubts: why a formula does not hold, by direction and value, at the values where that begins.
     """
@@ -100,6 +102,7 @@ class Frame:
     repeats: Repeats = field(default_factory=lambda: Repeats({}, {}, {}))
     along: Mapping[int, float] = field(default_factory=dict)
     radial: dict[int, float] = field(default_factory=dict)
+    favours: dict[int, dict[int, tuple[float, float]]] = field(default_factory=dict)
     in_common: dict[int, float] = field(default_factory=dict)
     doubts: dict[tuple[Direction, int], str] = field(default_factory=dict)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -44,9 +45,19 @@ def _mul(frame: Frame, op: Op, grads: Sequence[JointMoments | None]) -> Mapping[
     out: dict[int, JointMoments] = {}
     for own, other in ((left, right), (right, left)):
         if isinstance(own, Ref) and frame.graph.value(own.index).is_float:
-            part = unbroadcast(product(g, frame.moments(other)), frame.graph.value(own.index).shape)
+            back = product(g, frame.moments(other)).scaled(_favour(frame, op, g, other) ** 0.5)
+            part = unbroadcast(back, frame.graph.value(own.index).shape)
             out[own.index] = added([out[own.index], part]) if own.index in out else part
     return out
+
+
+def _favour(frame: Frame, op: Op, g: JointMoments, factor: Any) -> float:
+    """Mean square of a factor where the gradient is, over that everywhere: a maximum picks entries that are large."""
+    picked = frame.favours.get(op.output, {}).get(factor.index) if isinstance(factor, Ref) else None
+    if picked is None or not g.second_moment > 0.0:
+        return 1.0
+    share = min(picked[0] / g.second_moment, 1.0)
+    return 1.0 + share * (picked[1] - 1.0)
 
 
 def _glu(frame: Frame, op: Op, grads: Sequence[JointMoments | None]) -> Mapping[int, JointMoments]:
