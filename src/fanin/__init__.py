@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from fanin.lab.compare import compare as compare
     from fanin.layout import Layout as Layout
     from fanin.layout import fans as fans
+    from fanin.model.meta import keep_buffers as keep_buffers
+    from fanin.model.meta import poison_ as poison_
     from fanin.planning.assignment import Assignment as Assignment
     from fanin.planning.build import plan as plan
     from fanin.planning.initialise import init_ as init_
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from fanin.scaling.groups import param_groups as param_groups
     from fanin.scaling.param_groups import ParamGroups as ParamGroups
     from fanin.streams.keys import key as key
+    from fanin.tensors.grow import grow_ as grow_
     from fanin.tensors.holdings import holdings as holdings
     from fanin.theory.gains import gain as gain
     from fanin.watching.watcher import watch as watch
@@ -49,12 +52,15 @@ __all__ = [
     "fans",
     "fingerprint",
     "gain",
+    "grow_",
     "holdings",
     "init_",
     "initializers",
+    "keep_buffers",
     "key",
     "param_groups",
     "plan",
+    "poison_",
     "watch",
 ]
 
@@ -74,12 +80,15 @@ _HOME: dict[str, str] = {
     "fans": "fanin.layout",
     "fingerprint": "fanin.certificates.fingerprint",
     "gain": "fanin.theory.gains",
+    "grow_": "fanin.tensors.grow",
     "holdings": "fanin.tensors.holdings",
     "init_": "fanin.planning.initialise",
     "initializers": "fanin.initializers",
+    "keep_buffers": "fanin.model.meta",
     "key": "fanin.streams.keys",
     "param_groups": "fanin.scaling.groups",
     "plan": "fanin.planning.build",
+    "poison_": "fanin.model.meta",
     "watch": "fanin.watching.watcher",
 }
 

@@ -5,9 +5,9 @@ Everything that keeps a parameter from being drawn, or from being kept, is decid
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from fanin.errors import ArgumentError, PlanError, did_you_mean
 from fanin.model.parameters import Slot
@@ -18,9 +18,19 @@ from fanin.text.paths import matches
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Frozen", "Standing", "lost_buffers", "standing_of", "zero_rows"]
+__all__ = ["Frozen", "Missing", "Standing", "lost_buffers", "standing_of", "zero_rows"]
 
 Frozen = Literal["keep", "draw"]
+
+
+class _Loaded(Protocol):
+    """What ``load_state_dict(..., strict=False)`` gives."""
+
+    missing_keys: list[str]
+
+
+Missing = Collection[str] | Mapping[str, Any] | _Loaded
+"""Globs of names, the loading info of transformers, or what ``load_state_dict`` gave."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +56,7 @@ def standing_of(
     *,
     frozen: Frozen = "keep",
     only_uninitialised: bool = False,
-    missing: Sequence[str] = (),
+    missing: Missing = (),
 ) -> Standing:
     """What the parameters of a model are.
 
@@ -55,7 +65,8 @@ def standing_of(
         slots: its parameters.
         frozen: "keep" what is frozen or loaded, or "draw" it like all else.
         only_uninitialised: keep everything that holds values.
-        missing: globs on qualified names of parameters that count as uninitialised.
+        missing: what counts as uninitialised: globs on qualified names of parameters, what ``load_state_dict`` gave, or
+            the loading info of transformers.
 
     Raises:
         ArgumentError: `frozen` is neither "keep" nor "draw".
@@ -64,7 +75,9 @@ def standing_of(
     if frozen not in ("keep", "draw"):
         raise ArgumentError(f"frozen must be 'keep' or 'draw'; got {frozen!r}")
     empty = _with_wholes(slots, {n: why for n, s in slots.items() if (why := why_empty(s.tensor))})
-    named = _with_wholes(slots, _named(slots, missing))
+    named = _with_wholes(slots, _named(model, slots, missing))
+    if only_uninitialised and not missing:
+        named |= _with_wholes(slots, _not_loaded(model, slots))
     free = {*empty, *named}
     held = {n: why for n, s in slots.items() if n not in free and (why := _not_drawn(s.tensor))}
     stays = {}
@@ -92,15 +105,51 @@ def _with_wholes(slots: Mapping[str, Slot], found: Mapping[str, str]) -> dict[st
     return {n: {**found, **wholes}[n] for n in slots if n in found or n in wholes}
 
 
-def _named(slots: Mapping[str, Slot], missing: Sequence[str]) -> dict[str, str]:
+def _named(model: torch.nn.Module, slots: Mapping[str, Slot], missing: Missing) -> dict[str, str]:
+    patterns = _patterns(missing)
     names = [n for s in slots.values() for n in s.names]
-    for pattern in missing:
-        if not any(matches(n, pattern) for n in names):
+    buffers = [n for n, _ in named_buffers(model)] if patterns else []
+    for pattern in patterns:
+        if not any(matches(n, pattern) for n in (*names, *buffers)):
             raise PlanError(f"{pattern!r} in missing matches no parameter; {did_you_mean(pattern, names[:2000])[:300]}")
     return {
         first: "named as missing"
         for first, slot in slots.items()
-        if any(matches(n, p) for n in slot.names for p in missing)
+        if any(matches(n, p) for n in slot.names for p in patterns)
+    }
+
+
+def _patterns(missing: Missing) -> list[str]:
+    """The names in what `load_state_dict` or transformers gave, or in a list.
+
+    A tensor of another shape than the checkpoint's was not loaded either: transformers lists it apart, with the shapes.
+    """
+    if isinstance(missing, str):
+        raise ArgumentError(f"missing must be a list of names; got one text: write missing=[{missing!r}]")
+    listed: list[Any]
+    if isinstance(missing, Mapping):
+        listed = [*missing.get("missing_keys", ()), *missing.get("mismatched_keys", ())]
+    elif isinstance(missing, Collection) and not hasattr(missing, "missing_keys"):
+        listed = list(missing)
+    else:
+        listed = list(missing.missing_keys)
+    return [name if isinstance(name, str) else str(name[0]) for name in listed]
+
+
+def _not_loaded(model: torch.nn.Module, slots: Mapping[str, Slot]) -> dict[str, str]:
+    """What transformers did not find in a checkpoint, by the mark that it sets on what it loaded.
+
+    It has given these parameters values of its own, so the values do not show it. Adapters of PEFT are loaded in
+    another way and have no mark: they are left out. Where no parameter has the mark nothing is known.
+    """
+    marked = [name for name, slot in slots.items() if getattr(slot.tensor, "_is_hf_initialized", False)]
+    if not marked:
+        return {}
+    adapters = _adapted(model)[1]
+    return {
+        name: "transformers did not find it in the checkpoint"
+        for name, slot in slots.items()
+        if name not in marked and id(slot.tensor) not in adapters
     }
 
 
@@ -114,7 +163,7 @@ def _not_drawn(tensor: torch.Tensor) -> str:
 
 # ---------------------------------------------------------------------- frozen and loaded
 def _frozen(model: torch.nn.Module, slots: Mapping[str, Slot]) -> Iterator[tuple[str, str]]:
-    base = _adapted(model)
+    base = _adapted(model)[0]
     for name, slot in slots.items():
         if not slot.tensor.requires_grad:
             yield name, "it is frozen (requires_grad=False)"
@@ -134,8 +183,8 @@ def _is(module: Any, kind: tuple[str, str]) -> bool:
     return any((k.__module__, k.__qualname__) == kind for k in type(module).__mro__)
 
 
-def _adapted(model: torch.nn.Module) -> set[int]:
-    """Parameters of the models that PEFT adapts: all but those of the adapters."""
+def _adapted(model: torch.nn.Module) -> tuple[set[int], set[int]]:
+    """Parameters of the models that PEFT adapts, all but those of the adapters; and those of the adapters."""
     base: set[int] = set()
     added: set[int] = set()
     for _, module in named_modules(model):
@@ -147,7 +196,7 @@ def _adapted(model: torch.nn.Module) -> set[int]:
             original: Any = module._modules.get("original_module")
             kept = {id(p) for p in original.parameters()} if original is not None else set()
             added |= {id(p) for p in module.parameters()} - kept
-    return base - added
+    return base - added, added
 
 
 def _adapters(layer: Any) -> Iterator[int]:

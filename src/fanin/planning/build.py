@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -14,7 +14,7 @@ from fanin.initializers import FromArray, Initializer, get
 from fanin.model.parameters import Slot
 from fanin.model.reading import read
 from fanin.model.roles import Seen, fans_or_none
-from fanin.model.standing import Frozen, standing_of
+from fanin.model.standing import Frozen, Missing, standing_of
 from fanin.planning.assignment import Assignment
 from fanin.planning.overrides import match_all
 from fanin.planning.plan import Plan
@@ -42,7 +42,7 @@ def plan(
     seed: int = 0,
     overrides: Mapping[str, _Override] | None = None,
     only_uninitialised: bool = False,
-    missing: Sequence[str] = (),
+    missing: Missing = (),
     frozen: Frozen = "keep",
     on_unknown: Literal["raise", "keep"] = "raise",
     **options: Any,
@@ -60,7 +60,9 @@ def plan(
             match wins.
         only_uninitialised: plan parameters on the meta device, holding NaN or infinity, or named in `missing`, and
             keep all others.
-        missing: globs of parameters that count as uninitialised, such as the ``missing_keys`` of ``load_state_dict``.
+        missing: what counts as uninitialised: globs of names, what ``load_state_dict`` returned, or the loading info of
+            ``from_pretrained(..., output_loading_info=True)``. With `only_uninitialised` and no list, what transformers
+            marked as loaded is kept, and what it did not find is planned.
         frozen: "keep" parameters that are frozen (``requires_grad=False``), that transformers loaded from a checkpoint,
             or that PEFT's adapters build on; "draw" draws them like all others. An override draws one either way.
         on_unknown: "raise" where the recipe cannot place a parameter, or "keep" that parameter as it is.
@@ -105,7 +107,7 @@ def plan_and_live(
     seed: int,
     overrides: Mapping[str, _Override] | None = None,
     only_uninitialised: bool = False,
-    missing: Sequence[str] = (),
+    missing: Missing = (),
     frozen: Frozen = "keep",
     on_unknown: Literal["raise", "keep"] = "raise",
     **options: Any,

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from fanin.errors import PlanError, did_you_mean
-from fanin.model.buffers import known_buffer
+from fanin.model.buffers import known_buffer, plain_tensors
 from fanin.model.parameters import Rename, Slot, renamed, slots_in_parts
 from fanin.model.sharding import refresh_sharding
-from fanin.model.wrappers import named_buffers, named_parameters, own_module
+from fanin.model.wrappers import join, named_buffers, named_modules, named_parameters, own_module
 from fanin.planning.apply import agreement, apply_, put_back
 from fanin.text.names import clean
 
@@ -59,7 +59,9 @@ def materialize(
         names = _allocate_parameters(model, device, undo)
         for path, value in values.items():
             owner, _, attribute = path.rpartition(".")
-            _put(own_module(model, owner)._buffers, attribute, value.to(device), undo)
+            module = own_module(model, owner)
+            table = module._buffers if attribute in module._buffers else vars(module)
+            _put(table, attribute, value.to(device), undo)
         refresh_sharding(model)
         fresh = {id(table[attribute]) for table, attribute, _ in undo}
         apply_(plan, model, partial=partial, rename=rename, agree=agree, fresh=fresh)
@@ -87,23 +89,29 @@ def _check(plan: PlanData, slots: Mapping[str, Slot]) -> None:
         raise PlanError(f"{len(lost)} parameters on the meta device cannot be filled; nothing was changed:\n  {shown}")
 
 
-def buffer_values(model: torch.nn.Module, given: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
-    """The values of the buffers on meta (and of those given) on the CPU, and how each is known."""
+def buffer_values(
+    model: torch.nn.Module, given: Mapping[str, Any], wanted: Container[str] | None = None
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """The values of the buffers on meta (and of those given) on the CPU, and how each is known.
+
+    A tensor that a module keeps as a plain attribute is found and known in the same ways. `wanted`: of these alone.
+    """
     values: dict[str, Any] = {}
     how: dict[str, str] = {}
     unknown: dict[str, str] = {}
-    names = [n for n, _ in named_buffers(model)]
+    plain = dict(_plain_tensors(model))
+    found = dict(named_buffers(model)) | plain
     for name in given:
-        if name not in names:
-            raise PlanError(f"{name!r} in buffers names no buffer; {did_you_mean(name, names)}")
-    for path, meta in named_buffers(model):
+        if name not in found:
+            raise PlanError(f"{name!r} in buffers names no buffer; {did_you_mean(name, list(found))}")
+    for path, meta in found.items():
         if path in given:
             values[path], how[path] = given[path], "given by the caller"
-        elif meta.device.type == "meta":
+        elif meta.device.type == "meta" and (wanted is None or path in wanted):
             owner, _, attribute = path.rpartition(".")
-            value, why = known_buffer(own_module(model, owner), attribute, meta)
+            value, why = known_buffer(own_module(model, owner), attribute, meta, _config_around(model, owner))
             if value is None:
-                unknown[path] = why
+                unknown[path] = f"a plain attribute, no buffer; {why}" if path in plain else why
             else:
                 values[path], how[path] = value, why
     if unknown:
@@ -113,6 +121,21 @@ def buffer_values(model: torch.nn.Module, given: Mapping[str, Any]) -> tuple[dic
             "buffers={name: tensor}, or build those modules on the CPU."
         )
     return values, how
+
+
+def _config_around(model: torch.nn.Module, path: str) -> Any:
+    """The config of the nearest module at or around a path; None where none has one."""
+    while True:
+        config = getattr(own_module(model, path), "config", None)
+        if config is not None or not path:
+            return config
+        path = path.rpartition(".")[0]
+
+
+def _plain_tensors(model: torch.nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
+    for path, module in named_modules(model):
+        for attribute, tensor in plain_tensors(module).items():
+            yield join(path, attribute), tensor
 
 
 def _allocate_parameters(model: torch.nn.Module, device: str, undo: list[tuple[dict[str, Any], str, Any]]) -> list[str]:

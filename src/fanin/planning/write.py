@@ -126,7 +126,7 @@ def _buffers(model: torch.nn.Module | None) -> dict[str, Any]:
     from fanin.planning.materialize import buffer_values
 
     names = set(model.state_dict(keep_vars=True)) - {n for n, _ in model.named_parameters(remove_duplicate=False)}
-    known, _ = buffer_values(model, {})
+    known, _ = buffer_values(model, {}, wanted=names)
     held = {n: known.get(n, b) for n, b in model.named_buffers()}
     return {n: t.detach().cpu().contiguous() for n, t in held.items() if n in names}
 
