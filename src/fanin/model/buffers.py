@@ -137,7 +137,8 @@ def rebuilt(module: Any, around: Any = None) -> Any | None:
     """A second instance of a module on the CPU, made from the ``config`` it holds; None where that is not enough.
 
     Where it holds none, the config of a module around it is tried (`around`), and the result is used only if it has the
-    parameters and buffers of the module, in the same shapes and dtypes. Built twice, and used only where both agree, so that a constructor which draws random numbers is not believed.
+    parameters and buffers of the module, in the same shapes and dtypes. It is built twice, and used only where both
+    agree, so that a constructor which draws random numbers is not believed.
     """
     import torch
 
