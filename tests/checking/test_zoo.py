@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
+from types import SimpleNamespace
+
 import pytest
 import torch
+from torch import nn
 
 import fanin
+from fanin.planning.rows import law_words
 from zoo.health.broken_held_out import BROKEN_HELD_OUT
 from zoo.health.healthy_held_out import HEALTHY_HELD_OUT
 from zoo.health.public import BROKEN, HEALTHY
@@ -89,9 +95,40 @@ def test_small_broken_models_are_caught(name):
 def test_held_out_faults_are_caught(name):
     torch.manual_seed(0)
     make, roots = BROKEN_HELD_OUT[name]
-    report = fanin.check(**make())
+    case = make()
+    report = fanin.check(**case)
     assert not report.ok
     assert report.findings[0].code in roots, str(report)
+    assert contradictions(report, fanin.plan(case["model"], case.get("inputs"))) == []
+
+
+def contradictions(report, plan):
+    """Numbers of recommended starts that differ from the plan's, or that stand beside it in the sentence."""
+    found = []
+    for f in (*report.findings, *report.consequences):
+        if not f.fix.recommends_start:
+            continue
+        found += [s for s in f.fix.starts if (s.law, s.std) != (law_words(plan[s.name]), plan[s.name].std)]
+        found += NUMBER.findall(f.fix.text.partition(". fanin.plan: ")[0]) if f.fix.starts else []
+    return found
+
+
+NUMBER = re.compile(r"(?<![\w.])\d*\.\d+(?![\w.])|std (?:of |= )\S*\d")  # "0.125", not the "1" of a name or of 1 / sqrt
+
+
+def test_advice_that_differs_from_the_plan_is_seen():
+    torch.manual_seed(0)
+    model = nn.Sequential(*[m for _ in range(10) for m in (nn.Linear(32, 32), nn.Tanh())], nn.Linear(32, 4))
+    for layer in model[::2]:
+        nn.init.normal_(layer.weight, std=0.01)
+    x = torch.randn(32, 32)
+    report, plan = fanin.check(model, x), fanin.plan(model, x)
+    assert any(f.fix.starts for f in report.findings)
+    assert contradictions(report, plan) == []
+    assert contradictions(report, fanin.plan(model, x, recipe="torch")) != []
+    (first, *_) = report.findings
+    wrong = replace(first, fix=replace(first.fix, text=f"std of 0.3 for 2.weight. fanin.plan: {first.fix.text}"))
+    assert contradictions(SimpleNamespace(findings=(wrong,), consequences=()), plan) != []
 
 
 @pytest.mark.slow

@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from fanin.errors import FaninError
+from fanin.planning.rows import law_words
 from fanin.rules.base import Optimizer
 from fanin.rules.config import Config
 from fanin.rules.engine import judge_all, result_of
-from fanin.rules.finding import Finding
+from fanin.rules.finding import Finding, PlannedStart
 from fanin.rules.result import CheckResult, TriedStart
+from fanin.text.names import clean
+from fanin.text.paths import group_paths
 
 if TYPE_CHECKING:
     from fanin.measure.task import MeasureTask
+    from fanin.planning.assignment import Assignment
+    from fanin.planning.data import PlanData
 
-__all__ = ["with_trial"]
+__all__ = ["planned_starts", "with_trial"]
+
+_SHOWN = 3  # rows in the sentence; `Fix.starts` has all
+_BIASES = frozenset({"bias", "rnn_bias", "norm_shift"})
 
 
 def with_trial(
@@ -29,33 +38,42 @@ def with_trial(
     """
     found = (*result.findings, *result.consequences)
     advised = any(f.fix.recommends_start and f.severity != "note" for f in found)
-    trial, told = _tried(result, task, config, optimizer) if wanted and advised and not result.ok else (None, "")
-    findings = tuple(_with_proof(f, trial) for f in result.findings)
-    consequences = tuple(_with_proof(f, trial) for f in result.consequences)
+    tried = _tried(result, task, config, optimizer) if wanted and advised and not result.ok else _Tried(None)
+    trial, told = tried.start, tried.told
+    findings = tuple(_with_proof(f, trial, tried.plan) for f in result.findings)
+    consequences = tuple(_with_proof(f, trial, tried.plan) for f in result.consequences)
     measurements = result.measurements
     if told and not measurements.missing.get("untouched"):
         measurements = replace(measurements, missing={**measurements.missing, "untouched": told})
     return replace(result, trial=trial, findings=findings, consequences=consequences, measurements=measurements)
 
 
-def _tried(
-    result: CheckResult, task: MeasureTask, config: Config, optimizer: Optimizer | None
-) -> tuple[TriedStart, str]:
-    """The start of the copy, and what its forward changed for good, in words."""
+@dataclass(frozen=True, slots=True)
+class _Tried:
+    """A trial: the start of the copy, the plan that it has, and what its forward changed for good, in words."""
+
+    start: TriedStart | None
+    plan: PlanData | None = None
+    told: str = ""
+
+
+def _tried(result: CheckResult, task: MeasureTask, config: Config, optimizer: Optimizer | None) -> _Tried:
+    """The recommended start, measured on a copy."""
     from fanin.measure.run import measure
     from fanin.measure.seen import seen_before
     from fanin.model.eager import eager_module
     from fanin.planning.initialise import init_
 
+    plan = None
     try:
         twin = copy.deepcopy(eager_module(task.model))
-        init_(twin, task.inputs, seed=task.seed, trial=False)
+        plan = init_(twin, task.inputs, seed=task.seed, trial=False)
         seen = seen_before(result.measurements.parameters)
         measured, _ = measure(replace(task, model=twin, predict=False, seen=seen))
     except FaninError as error:
-        return TriedStart(reason=_first_line(error)), ""
+        return _Tried(TriedStart(reason=_first_line(error)), plan)
     except Exception as error:  # a model that cannot be copied, or that raises with other weights
-        return TriedStart(reason=f"{type(error).__name__}: {_first_line(error)}"), ""
+        return _Tried(TriedStart(reason=f"{type(error).__name__}: {_first_line(error)}"), plan)
     after = result_of(result.header, measured, [judge_all(measured, config, optimizer)], config)
     there = (*after.findings, *after.consequences)
     before = {f.code for f in (*result.findings, *result.consequences)}
@@ -66,21 +84,51 @@ def _tried(
         gone=tuple(sorted(before - {f.code for f in there})),
         found=tuple(sorted({f.code for f in there if f.severity != "note"})),
     )
-    return start, measured.missing.get("untouched", "")
+    return _Tried(start, plan, measured.missing.get("untouched", ""))
 
 
 def _first_line(error: BaseException) -> str:
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
-def _with_proof(finding: Finding, trial: TriedStart | None) -> Finding:
+def _with_proof(finding: Finding, trial: TriedStart | None, plan: PlanData | None) -> Finding:
     if finding.fix.recommends_edit:
         proof = "unproven: not tried"
     elif finding.fix.recommends_start:
         proof = _proof(finding, trial)
     else:
         return finding
-    return replace(finding, fix=replace(finding.fix, text=f"{finding.fix.text} ({proof})"))
+    starts = planned_starts(plan, finding.paths) if plan is not None and finding.fix.recommends_start else ()
+    return replace(finding, fix=replace(finding.fix, text=_advice(finding.fix.text, starts, proof), starts=starts))
+
+
+def _advice(text: str, starts: Sequence[PlannedStart], proof: str) -> str:
+    """The sentence of a fix with the plan's numbers and whether it helps."""
+    by_name = {s.name: s for s in starts}
+    groups = group_paths(by_name, key=lambda name: by_name[name].words)
+    shown = "; ".join(f"{clean(g.pattern)}: {by_name[g.members[0]].words}" for g in groups[:_SHOWN])
+    more = f" and {len(groups) - _SHOWN} more" if len(groups) > _SHOWN else ""
+    return f"{text}. fanin.plan: {shown}{more} ({proof})" if starts else f"{text} ({proof})"
+
+
+def planned_starts(plan: PlanData, paths: Sequence[str]) -> tuple[PlannedStart, ...]:
+    """How a plan starts the parameters that paths name, or the weights of the modules that they name.
+
+    Example:
+        >>> import fanin, torch
+        >>> plan = fanin.plan(torch.nn.Sequential(torch.nn.Linear(64, 4)), recipe="torch")
+        >>> [(s.name, s.words) for s in planned_starts(plan, ["0", "0.bias"])]
+        [('0.weight', 'Uniform, std 0.0722'), ('0.bias', 'Uniform, std 0.0722')]
+    """
+    found = {a.name: a for path in paths for a in _named(plan, path)}
+    return tuple(PlannedStart(name=a.name, law=law_words(a), std=a.std) for a in found.values() if a.action == "draw")
+
+
+def _named(plan: PlanData, path: str) -> list[Assignment]:
+    """The parameter of this name, or what is no bias of the module of this name."""
+    if path in plan:
+        return [plan[path]]
+    return [a for a in plan.assignments.values() if a.name.rpartition(".")[0] == path and a.role not in _BIASES]
 
 
 def _proof(finding: Finding, trial: TriedStart | None) -> str:

@@ -9,9 +9,10 @@ from typing import Any, Literal
 from fanin.text.html import html_table
 from fanin.text.jsonable import jsonable
 from fanin.text.names import clean
+from fanin.text.numbers import big
 from fanin.text.paths import group_paths
 
-__all__ = ["SEVERITIES", "Confidence", "Finding", "Fix", "NotRun", "Severity", "fingerprint"]
+__all__ = ["SEVERITIES", "Confidence", "Finding", "Fix", "NotRun", "PlannedStart", "Severity", "fingerprint"]
 
 Severity = Literal["error", "warning", "note"]
 Confidence = Literal["high", "medium", "low"]
@@ -29,6 +30,26 @@ def fingerprint(code: str, pattern: str, paths: Sequence[str]) -> str:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedStart:
+    """How `fanin.plan` starts a parameter that a finding is about.
+
+    Attributes:
+        name: qualified name of the parameter.
+        law: the initializer in words ("Normal").
+        std: standard deviation of the law; None where it is not known.
+    """
+
+    name: str
+    law: str
+    std: float | None = None
+
+    @property
+    def words(self) -> str:
+        """The law with its std, for a sentence."""
+        return self.law + (f", std {big(self.std)}" if self.std else "")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Fix:
     """What to do, in words and as one line (or a few) of code.
 
@@ -37,12 +58,15 @@ class Fix:
         code: the same as code, "" where there is none.
         recommends_start: it recommends other initial values (a scale, a law, `fanin.init_`), which can be tried.
         recommends_edit: it recommends values for single rows or biases that `fanin.init_` does not set: not tried.
+        starts: how `fanin.plan` starts the parameters that the finding names; the only numbers that a recommended start
+            has, so the two cannot differ. Empty where no plan was made.
     """
 
     text: str
     code: str = ""
     recommends_start: bool = False
     recommends_edit: bool = False
+    starts: tuple[PlannedStart, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -90,7 +90,7 @@ class DeadUnits(Rule):
             f"{seen.dead_share:.0%} of {seen.num_units} {site.op} units are silent on all {seen.num_samples} "
             f"samples{chance}.",
             Fix(
-                text="zero the biases before it, use He's gain, centre the inputs; or use LeakyReLU or GELU",
+                text="zero the biases before it, draw the weights anew, centre the inputs; or use LeakyReLU or GELU",
                 code=INIT,
                 recommends_start=True,
             ),

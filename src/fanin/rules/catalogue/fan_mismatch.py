@@ -11,7 +11,7 @@ from fanin.measure.record import Measurements, ParameterRecord
 from fanin.rules.base import Context, Rule
 from fanin.rules.finding import Finding, Fix, Severity
 from fanin.rules.shared.biases import biased_maps
-from fanin.rules.shared.gains import INIT, gain_of, gain_ratio, maps
+from fanin.rules.shared.gains import INIT, gain_ratio, maps
 from fanin.rules.shared.sizes import (
     MapSize,
     TableBeside,
@@ -126,7 +126,7 @@ class FanMismatch(Rule):
             [t.parameter.path for t in tables],
             f"the rows of {worst.parameter.path} enter the network with rms {worst.rms:.3g}, where 1 is the most that "
             "is usual: what is added to them later hardly counts.",
-            Fix(text=f"draw {worst.parameter.path} with a std of 1 or less", code=INIT, recommends_start=True),
+            Fix(text=f"draw {worst.parameter.path} smaller", code=INIT, recommends_start=True),
             value=worst.rms,
             threshold=self.limit(context, "table"),
             unit="rms of the rows",
@@ -145,7 +145,7 @@ class FanMismatch(Rule):
             dict.fromkeys(t.parameter.path for t in found),
             f"{path} has rms {worst.rms:.3g}, {worst.ratio:.3g} times that of the signal to which it is added "
             f"({worst.signal:.3g}). It is the same for every sample, so samples differ little in the sum.",
-            Fix(text=f"draw {path} with a std of at most {worst.signal:.2g}", code=INIT, recommends_start=True),
+            Fix(text=f"draw {path} as large as that signal", code=INIT, recommends_start=True),
             value=worst.ratio,
             threshold=limit,
             unit="rms over that of the signal",
@@ -160,7 +160,7 @@ class FanMismatch(Rule):
             f"{worst.parameter.path} has {worst.ratio:.3g} times the std that keeps the signal, "
             f"{worst.wanted:.3g} / sqrt(fan_in), while other weights are near it{more}."
             + (_OUTWEIGHED if worst.parameter.path in self._outweighed(context) else ""),
-            _fix(worst.parameter, worst.wanted),
+            _fix(worst.parameter),
             value=worst.ratio**2,
             threshold=self.limit(context, "low" if worst.ratio < 1 else "high"),
             unit="Var(W) fan_in / gain^2",
@@ -182,14 +182,13 @@ class FanMismatch(Rule):
             return
         outweighed = self._outweighed(context)
         ratio, worst = next((r for r in off if r[1].path in outweighed), off[0])
-        gain = gain_of(worst.follower) if worst in [p for _, p in rated] else 1.0
         yield self.finding(
             "warning" if outweighed or large else "note",
             outweighed or [p.path for _, p in off],
             f"{worst.path} has Var(W) fan_in / gain^2 = {ratio:.2g}"
             + ("; it fits fan_out instead of fan_in." if worst in swapped else ".")
             + (_OUTWEIGHED if outweighed else ""),
-            _fix(worst, gain),
+            _fix(worst),
             value=ratio,
             threshold=low if ratio < 1 else high,
             unit="Var(W) fan_in / gain^2",
@@ -213,12 +212,7 @@ def _accounts(measurements: Measurements, logs: list[float]) -> bool:
     return any(abs(w) > math.log(2) and total * math.copysign(1.0, w) >= 0.5 * abs(w) for w in wanted)
 
 
-def _fix(parameter: ParameterRecord, gain: float) -> Fix:
-    std = gain / (parameter.fan_in or 1.0) ** 0.5
-    behind = parameter.follower if parameter.follower and gain != 1.0 else "no activation"
+def _fix(parameter: ParameterRecord) -> Fix:
     fan_in = f"{parameter.fan_in:.0f}"
-    return Fix(
-        text=f"std gain / sqrt(fan_in) = {std:.4g} for {parameter.path} ({behind} behind fan_in {fan_in})",
-        code=INIT,
-        recommends_start=True,
-    )
+    text = f"draw {parameter.path} with the std that its fan_in of {fan_in} and what it reads call for"
+    return Fix(text=text, code=INIT, recommends_start=True)

@@ -28,7 +28,7 @@ _FEWER_NORMS = Fix(
     text="no initialization changes this; residual connections around the batch norms, or fewer of them, lower it"
 )
 _DRAW_AGAIN = Fix(
-    text="draw the named weights, which change the signal most, with std gain / sqrt(fan_in)",
+    text="draw the named weights, which change the signal most, anew",
     code=INIT,
     recommends_start=True,
 )

@@ -160,7 +160,7 @@ class RecurrentScale(Rule):
             f"{worst.weight.path} multiplies the rms of a ReLU state by {worst.ratio / math.sqrt(2.0):.3g} a step, "
             f"x{factor:.2g} over {worst.steps} steps.",
             Fix(
-                text="start recurrent weights behind a ReLU as the identity, or with rms 1 / sqrt(hidden)",
+                text="start recurrent weights orthogonal, which gives them rms 1 / sqrt(hidden)",
                 code=INIT,
                 recommends_start=True,
             ),

@@ -16,7 +16,7 @@ from fanin.rules.shared.places import place, places
 __all__ = ["SampleCollapse"]
 
 
-_SCALE = "initialize at the activation's gain with zero biases, or add normalisation or skip connections"
+_SCALE = "draw the weights anew with zero biases, or add normalisation or skip connections"
 _DRAW = "draw {} at random: zeros pass no signal on, and no gradient back"
 _ONES = "set {} to ones: a norm of scale zero passes no signal on, and no gradient back"
 _NEARLY_ALL = 0.75

@@ -90,7 +90,7 @@ class SaturatedUnits(Rule):
             dict.fromkeys(s.path or s.module_class for s, _ in flat),
             f"{flat[0][1].share:.0%} of the outputs of {flat[0][0].op} are on its flat part.",
             Fix(
-                text="lower the weights' std to gain / sqrt(fan_in), and give unit-scale inputs",
+                text="lower the weights' std, and give unit-scale inputs",
                 code=INIT,
                 recommends_start=True,
             ),

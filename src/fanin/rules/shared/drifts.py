@@ -100,7 +100,7 @@ def _fix(measurements: Measurements, *, growing: bool) -> Fix:
         )
     more = "lower" if growing else "raise"
     return Fix(
-        text=f"{more} the weights' std to gain / sqrt(fan_in), or add normalisation or skip connections",
+        text=f"{more} the weights' std, or add normalisation or skip connections",
         code=INIT,
         recommends_start=True,
     )
