@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 import fanin
 from fanin.commands.app import app, main
-from fanin.commands.check import ReportFormat
+from fanin.commands.delivery import ReportFormat
 from fanin.errors import ArgumentError
 from fanin.report import FORMATS
 from tools import reference_pages
@@ -36,6 +36,7 @@ OPTIONS = {
     "cert make": {"target", "--input", "--out"},
     "cert merge": {"parts", "--out"},
     "cert diff": {"left", "right", "--format"},
+    "report": {"file", "--fail-on", "--config", "--format", "--out", "--verbose", "--quiet"},
     "explain": {"name", "--input"} | RECIPE,
     "diff": {"left", "right", "--input", "--format"},
     "graph": MODEL | {"--format", "--out", "--unfold", "--plan", "--recipe"},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import math
 
@@ -20,6 +21,7 @@ from fanin.measure.record import (
     Site,
     TensorStats,
 )
+from fanin.measure.steps import StepRecord, Watched
 from fanin.rules.finding import Finding, Fix, NotRun
 from fanin.rules.result import CheckResult, Header
 
@@ -416,10 +418,52 @@ def empty() -> CheckResult:
     )
 
 
+def watched(optimizer: str = "AdamW", last: int = 100) -> CheckResult:
+    """Two layers of rectifiers whose first hundred steps were watched; a schedule warms up, step 60 is not finite."""
+    numbers = [n for n in (*range(1, 11), *range(15, 51, 5), *range(60, 101, 10)) if n <= last]
+    steps = tuple(
+        StepRecord(
+            step=n,
+            effective=min(n, 20) / 2 + max(n - 20, 0),
+            rate=3e-3 * min(n / 20, 1.0),
+            loss=None if n == 60 else 2.3 * 0.99**n,
+            updates=() if n == 60 else (0.02 / (1 + n / 10), 0.04 / (1 + n / 10), None),
+            distances=() if n == 60 else (0.02 * math.sqrt(n), 0.03 * math.sqrt(n), None),
+            activations=(1.0, 0.8 * 1.01**n),
+            dead=(0.0, min(n / 200, 0.4)),
+            nonfinite="loss" if n == 60 else "",
+        )
+        for n in numbers
+    )
+    plain = mlp(2, factor=0.98, name="Watched")
+    names = ("layers.0.fc.weight", "layers.1.fc.weight", f"{optimizer}.weight")
+    run = Watched(optimizer=optimizer, peak=3e-3, weights=names, layers=("layers.0.fc", "layers.1.fc"), steps=steps)
+    finding = Finding(
+        code="W901",
+        name="weights-replaced",
+        severity="warning",
+        paths=names[:2],
+        value=1.2,
+        threshold=1.0,
+        unit="change / initial weight",
+        message="After 20 steps the weights have moved by 1.2 times their initial size.",
+        fix=Fix(text="Lower the learning rate."),
+    )
+    return dataclasses.replace(
+        plain,
+        header=dataclasses.replace(plain.header, batch_hash="0123456789abcdef"),
+        measurements=dataclasses.replace(plain.measurements, watched=run),
+        findings=(finding,),
+        consequences=(),
+    )
+
+
 SAMPLES = {
     "vit": vit,
     "deep_mlp": mlp,
     "two_layers": lambda: mlp(2, factor=0.98, name="TwoLayers"),
     "hostile": hostile,
     "empty": empty,
+    "watched": watched,
+    "watched_hostile": lambda: watched(HOSTILE, last=1),
 }

@@ -226,13 +226,16 @@ def test_a_stored_run_is_read_back_whole(tmp_path, out):
     path = tmp_path / out
     with fanin.watch(model, optimizer, steps=12, out=path) as watched:
         train(model, optimizer, 12, watched)
-    first, run = read_run(path)
-    assert first == watched.first.report.result
-    assert run == watched.watched
+    run = read_run(path)
+    assert run.first == watched.first.report.result
+    assert run.watched == watched.watched
+    assert run.optimizer == watched.first.optimizer
+    assert not run.cut
+    assert watched.watched.steps[-1].loss is not None
     lines = path.read_text().splitlines()
     assert [json.loads(line)["step"] for line in lines[1:]] == [*range(1, 11), 12]
     path.write_text("\n".join(lines)[:-20])
-    assert len(read_run(path)[1].steps) == 10
+    assert (len(read_run(path).watched.steps), read_run(path).cut) == (10, True)
     path.write_text(lines[0] + "\n" + lines[1].replace('"updates":[', '"updates":[1.0,') + "\n")
     with pytest.raises(ArgumentError, match="updates has 4 values for 3 names"):
         read_run(path)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from fanin.commands.delivery import ConfigPath, FailOn, FormatOption, Outs, assert_deliverable, deliver
 from fanin.commands.options import InputShape, Quiet, Seed, Target, Verbose
 from fanin.errors import ArgumentError, TargetError, UnknownNameError, did_you_mean
 from fanin.text.names import clean
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
     from fanin.checking.report import Report
 
-__all__ = ["ReportFormat", "check", "check_target", "load_weights", "named_optimizer"]
+__all__ = ["check", "check_target", "load_weights", "named_optimizer"]
 
 OptimizerName = Annotated[
     str | None,
@@ -36,7 +37,6 @@ Predict = Annotated[
         help="Show what theory expects beside what was measured; by default up to 2,000 operations.",
     ),
 ]
-ReportFormat = Literal["terminal", "json", "sarif", "github", "junit", "markdown", "html"]
 
 
 def check(
@@ -47,9 +47,7 @@ def check(
         list[str] | None, typer.Option(help="Rules to run: codes, prefixes (S2) or names. May be repeated.")
     ] = None,
     ignore: Annotated[list[str] | None, typer.Option(help="Rules not to run. May be repeated.")] = None,
-    fail_on: Annotated[
-        Literal["note", "warning", "error"] | None, typer.Option(help="Lowest severity that gives exit status 1.")
-    ] = None,
+    fail_on: FailOn = None,
     seeds: Annotated[
         int, typer.Option(help="Number of draws to check; a finding shows in how many of them it was found.")
     ] = 1,
@@ -58,18 +56,12 @@ def check(
     lr: LearningRate = None,
     trial: TryCure = True,
     predict: Predict = None,
-    config: Annotated[
-        Path, typer.Option(help="File or folder with the settings: pyproject.toml, searched for upwards.")
-    ] = Path(),
+    config: ConfigPath = Path(),
     baseline: Annotated[
         Path | None, typer.Option(help="A report saved as JSON, whose findings are not shown again.")
     ] = None,
-    form: Annotated[
-        ReportFormat | None, typer.Option("--format", help="How to print; terminal, and nothing with --out.")
-    ] = None,
-    out: Annotated[
-        list[Path] | None, typer.Option(help="Write to this file; its ending gives the format. May be repeated.")
-    ] = None,
+    form: FormatOption = None,
+    out: Outs = None,
     verbose: Verbose = False,
     quiet: Quiet = False,
 ) -> None:
@@ -78,13 +70,7 @@ def check(
     One forward and one backward pass are run and measured. Settings are read from [tool.fanin] in pyproject.toml. Exit
     status 1 if anything is found at or above --fail-on.
     """
-    from fanin import report as reports
-
-    if verbose and quiet:
-        raise ArgumentError("--verbose prints more and --quiet less; leave one of them out")
-    files = out or []
-    for path in (None, *files):
-        reports.assert_output(form or "terminal", path)
+    assert_deliverable(form, out, verbose=verbose, quiet=quiet)
     found = check_target(
         target,
         input_shape=input_shape,
@@ -100,16 +86,7 @@ def check(
         config=config,
         baseline=baseline,
     )
-    for path in files:
-        typer.echo(f"wrote {clean(found.save(path))}", err=True)
-    if form not in (None, "terminal"):
-        typer.echo(reports.render(found.result, form))
-    elif quiet:
-        typer.echo(clean(found.verdict))
-    elif form == "terminal" or not files:
-        found.show(verbose=verbose)
-    if not found.ok:
-        raise typer.Exit(1)
+    deliver(found, form, out, verbose=verbose, quiet=quiet)
 
 
 def named_optimizer(name: str | None, lr: float | None) -> torch.optim.Optimizer | None:

@@ -22,6 +22,7 @@ EXAMPLES = MappingProxyType(
         "init": ("fanin init model.py:build --out weights.safetensors",),
         "verify": ("fanin verify weights/ --plan plan.json",),
         "calibrate": ("fanin calibrate model.py:build --out weights.safetensors",),
+        "report": ("fanin report watch.jsonl", "fanin report watch.jsonl --out report.html"),
         "explain": (
             "fanin explain model.py:build::fc1.weight",
             "fanin explain S203",

@@ -16,8 +16,18 @@ _COMMANDS = MappingProxyType({"error": "error", "warning": "warning", "note": "n
 
 
 def to_annotations(result: CheckResult) -> str:
-    """One annotation a finding, worst first; the file and line are given only where they are known."""
-    return "".join(_annotation(f, result.header) + "\n" for f in findings_by_severity(result.findings))
+    """One annotation a finding, worst first; the file and line are given only where they are known.
+
+    A notice names the batch that training started with, where that is known.
+    """
+    lines = [_annotation(f, result.header) for f in findings_by_severity(result.findings)]
+    return "".join(f"{line}\n" for line in (*lines, *_batch(result.header)))
+
+
+def _batch(header: Header) -> list[str]:
+    if not header.batch_hash:
+        return []
+    return [f"::notice title=fanin batch::training started with {_data(f'{header.batch}, hash {header.batch_hash}')}"]
 
 
 def _annotation(finding: Finding, header: Header) -> str:

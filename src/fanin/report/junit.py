@@ -28,6 +28,10 @@ def to_junit(result: CheckResult) -> str:
         skipped=str(len(reasons)),
         time=f"{result.header.seconds.get('total', 0.0):.3f}",
     )
+    if result.header.batch_hash:
+        properties = ElementTree.SubElement(suite, "properties")
+        ElementTree.SubElement(properties, "property", name="batch", value=clean(result.header.batch))
+        ElementTree.SubElement(properties, "property", name="batch hash", value=clean(result.header.batch_hash))
     for rule in rules:
         case = _case(suite, result, rule)
         if rule.code in failing:

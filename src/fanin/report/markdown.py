@@ -14,9 +14,11 @@ from fanin.report.rows import (
     names_of,
     not_run_by_reason,
     size_of,
+    title_of,
     trial_rows,
     where,
 )
+from fanin.report.steps import CUT, HEADS, rows_of, span
 from fanin.rules.finding import Finding
 from fanin.rules.result import CheckResult
 from fanin.text.names import clean, one_line, sentence, shorten
@@ -33,7 +35,7 @@ def to_markdown(result: CheckResult) -> str:
     """Verdict, findings with their fixes, layers, what did not run."""
     facts = ", ".join(f"{name} {_prose(value)}" for name, value in header_facts(result.header))
     lines = [
-        f"# fanin check: {_code(shorten(clean(result.header.model_class), 80))}",
+        f"# {title_of(result)}: {_code(shorten(clean(result.header.model_class), 80))}",
         "",
         f"**{'✅ ' if result.ok else ''}{_prose(result.verdict)}**",
         "",
@@ -45,6 +47,7 @@ def to_markdown(result: CheckResult) -> str:
     if result.consequences:
         lines += ["## Consequences", "", *(_consequence(f) for f in result.consequences), ""]
     lines += _trial(result)
+    lines += _steps(result)
     lines += _layers(result)
     if result.not_run:
         lines += ["## Not run", ""]
@@ -84,6 +87,20 @@ def _consequence(finding: Finding) -> str:
     because = ", ".join(_prose(code) for code in finding.because_of)
     limit = f": {_prose(limit_of(finding))}" if limit_of(finding) else ""
     return f"- {_prose(finding.code)} {_prose(finding.name)} because of {because}{limit}"
+
+
+def _steps(result: CheckResult) -> Iterator[str]:
+    watched = result.measurements.watched
+    if watched is None:
+        return
+    yield from ("## Steps", "", _prose(span(watched)), "")
+    if watched.steps:
+        yield f"| {' | '.join(HEADS)} |"
+        yield f"|{' --: |' * len(HEADS)}"
+        yield from (f"| {' | '.join(map(_prose, row))} |" for row in rows_of(watched, _MAX_LAYERS))
+        yield ""
+    if CUT in result.measurements.missing:
+        yield from (_prose(f"{CUT}: {result.measurements.missing[CUT]}"), "")
 
 
 def _layers(result: CheckResult) -> Iterator[str]:

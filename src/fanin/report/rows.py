@@ -31,6 +31,7 @@ __all__ = [
     "silences",
     "sites_of",
     "size_of",
+    "title_of",
     "trial_rows",
     "where",
 ]
@@ -217,6 +218,11 @@ def not_run_by_reason(not_run: Iterable[NotRun]) -> tuple[tuple[str, tuple[NotRu
     for rule in not_run:
         reasons[rule.reason] = (*reasons.get(rule.reason, ()), rule)
     return tuple(reasons.items())
+
+
+def title_of(result: CheckResult) -> str:
+    """The verb of fanin that gave the result."""
+    return "fanin check" if result.measurements.watched is None else "fanin watch"
 
 
 def header_facts(header: Header) -> tuple[tuple[str, str], ...]:

@@ -35,8 +35,16 @@ def to_sarif(result: CheckResult) -> str:
         "columnKind": "unicodeCodePoints",
         "invocations": [_invocation(result, index)],
         "results": found,
+        **_batch(result.header),
     }
     return dumps({"version": "2.1.0", "runs": [run]}) + "\n"
+
+
+def _batch(header: Header) -> dict[str, Any]:
+    """The batch that training started with, where that is known."""
+    if not header.batch_hash:
+        return {}
+    return {"properties": {"batch": clean(header.batch), "batchHash": clean(header.batch_hash)}}
 
 
 def _rule(rule: RuleText) -> dict[str, Any]:

@@ -1,39 +1,124 @@
-"""The measured steps of a run as rows: medians over weights and layers, written for readers."""
+"""The measured steps of a run: rows of a table, and series to draw over the steps."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from statistics import median
 
 from fanin.measure.steps import StepRecord, Watched
+from fanin.text.names import clean
 from fanin.text.numbers import figures, share
+from fanin.text.spacing import evenly
 
-__all__ = ["HEADS", "cells", "rows_of", "scalars"]
+__all__ = ["CUT", "HEADS", "QUANTITIES", "Quantity", "Series", "cells", "rows_of", "scalars", "series_of", "span"]
 
 HEADS = ("step", "rate", "loss", "update", "distance", "signal", "dead")
+CUT = "last line of the file"
+"""Key of `Measurements.missing` where a stored run ends in the middle of a line."""
+
+_OF_WEIGHTS = ("distance", "update")
+_Values = Iterable[float | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Quantity:
+    """One number a step, or one a weight or layer and step.
+
+    Attributes:
+        name: under which it is shown in tables.
+        title: of its chart.
+        code: of the rule that judges it.
+        values: of one step, one a weight or layer.
+        steady: whether it is left out where it is the same at all steps, since it says nothing then.
+    """
+
+    name: str
+    title: str
+    code: str
+    values: Callable[[StepRecord], _Values]
+    steady: bool = True
+
+
+QUANTITIES = (
+    Quantity("loss", "Loss", "W904", lambda s: (s.loss,)),
+    Quantity("distance", "Distance from init: change / initial weight", "W901", lambda s: s.distances),
+    Quantity("update", "Update ratio: change in the step / weight", "W902", lambda s: s.updates),
+    Quantity("signal", "Signal: rms of what a layer reads", "", lambda s: s.activations),
+    Quantity("dead", "Dead share: features that are zero for the whole batch", "W906", lambda s: s.dead, False),
+    Quantity("rate", "Learning rate", "", lambda s: (s.rate,), False),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """A quantity over the measured steps.
+
+    Attributes:
+        quantity: what it is.
+        steps: their numbers.
+        middle: the median over weights or layers; None where nothing is known.
+        low: the least.
+        high: the largest.
+    """
+
+    quantity: Quantity
+    steps: tuple[int, ...]
+    middle: tuple[float | None, ...]
+    low: tuple[float | None, ...]
+    high: tuple[float | None, ...]
+
+    @property
+    def shown(self) -> tuple[float | None, ...]:
+        """What a single line shows: the worst layer's dead share, medians of all else."""
+        return self.high if self.quantity.name == "dead" else self.middle
+
+
+def series_of(watched: Watched) -> tuple[Series, ...]:
+    """What was measured, over the steps; a dead share of nothing and a constant rate are left out.
+
+    Example:
+        >>> steps = tuple(StepRecord(step=n, effective=n, rate=0.1, updates=(0.1, 0.3 * n)) for n in (1, 2))
+        >>> series, = series_of(Watched(optimizer="SGD", peak=0.1, steps=steps))
+        >>> series.quantity.name, series.steps, series.middle
+        ('update', (1, 2), (0.2, 0.35))
+    """
+    made = (_series(quantity, watched.steps) for quantity in QUANTITIES)
+    return tuple(s for s in made if _tells(s))
+
+
+def _series(quantity: Quantity, steps: tuple[StepRecord, ...]) -> Series:
+    known = [[v for v in quantity.values(s) if v is not None] or _lost(quantity, s) for s in steps]
+    return Series(
+        quantity,
+        tuple(s.step for s in steps),
+        tuple(float(f"{median(v):.12g}") if v else None for v in known),
+        tuple(min(v, default=None) for v in known),
+        tuple(max(v, default=None) for v in known),
+    )
+
+
+def _lost(quantity: Quantity, step: StepRecord) -> list[float]:
+    """NaN where the step has no value because it was not finite."""
+    lost = step.nonfinite == "loss" if quantity.name == "loss" else quantity.name in _OF_WEIGHTS and step.nonfinite
+    return [math.nan] if lost else []
+
+
+def _tells(series: Series) -> bool:
+    known = {v for v in (*series.low, *series.high) if v is not None}
+    return len(known) > 1 if not series.quantity.steady else bool(known)
 
 
 def scalars(step: StepRecord) -> dict[str, float]:
-    """The step in at most eight numbers: medians over weights and layers, and the worst layer's dead share.
+    """The step in at most six numbers: medians over weights and layers, and the worst layer's dead share.
 
     Example:
         >>> scalars(StepRecord(step=1, effective=1.0, rate=0.1, updates=(0.1, 0.3, None)))
         {'rate': 0.1, 'update': 0.2}
     """
-    found = {
-        "rate": step.rate,
-        "loss": step.loss,
-        "update": _middle(step.updates),
-        "distance": _middle(step.distances),
-        "signal": _middle(step.activations),
-        "dead": max((v for v in step.dead if v is not None), default=None),
-    }
-    return {name: round(value, 12) for name, value in found.items() if value is not None}
-
-
-def _middle(values: Iterable[float | None]) -> float | None:
-    known = [v for v in values if v is not None]
-    return median(known) if known else None
+    made = {q.name: _series(q, (step,)).shown[0] for q in QUANTITIES}
+    return {name: value for name in HEADS if (value := made.get(name)) is not None}
 
 
 def cells(step: StepRecord) -> tuple[str, ...]:
@@ -46,8 +131,22 @@ def cells(step: StepRecord) -> tuple[str, ...]:
 def rows_of(watched: Watched, most: int | None = None) -> list[tuple[str, ...]]:
     """All rows, or about `most` of them, evenly spaced, the last one among them."""
     steps = watched.steps
-    if most is not None and len(steps) > most:
-        from fanin.text.spacing import evenly
+    places = evenly(len(steps), len(steps) if most is None else most, keep=(0, len(steps) - 1))
+    return [cells(steps[i]) for i in places]
 
-        steps = tuple(steps[i] for i in evenly(len(steps), most, keep=(0, len(steps) - 1)))
-    return [cells(step) for step in steps]
+
+def span(watched: Watched) -> str:
+    """Which steps of which optimizer were measured, and what is followed, in words.
+
+    Example:
+        >>> span(Watched(optimizer="AdamW", peak=0.1, weights=("a", "b"), layers=("c",)))
+        'no step of AdamW was measured'
+    """
+    name, steps = clean(watched.optimizer), watched.steps
+    if not steps:
+        return f"no step of {name} was measured"
+    first, last = steps[0].step, steps[-1].step
+    which = f"step {first}" if len(steps) == 1 else f"{len(steps)} of the steps {first} to {last}"
+    weights = f"{len(watched.weights)} weight{'s' * (len(watched.weights) != 1)}"
+    layers = f"{len(watched.layers)} layer{'s' * (len(watched.layers) != 1)}"
+    return f"{which} of {name}, measured on {weights} and {layers}"

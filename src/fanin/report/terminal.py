@@ -27,9 +27,11 @@ from fanin.report.rows import (
     ratio_of,
     silences,
     size_of,
+    title_of,
     trial_rows,
     where,
 )
+from fanin.report.terminal_steps import steps_part
 from fanin.rules.finding import Finding
 from fanin.rules.result import CheckResult
 from fanin.text.ascii import to_ascii
@@ -96,6 +98,7 @@ class TerminalReport:
         parts: tuple[RenderableType, ...] = (
             _header(self.result, width, write),
             Text(),
+            *steps_part(self.result, width, widest, options.ascii_only, write),
             *_depth(self.result, width, options.ascii_only),
             *_findings(self.result, width, write),
             *_layers(self.result, self.max_layers, width, widest, write),
@@ -108,7 +111,7 @@ class TerminalReport:
 
 def _header(result: CheckResult, width: int, write: _Write) -> RenderableType:
     header = result.header
-    line = Text.assemble(("fanin check  ", "bold"))
+    line = Text.assemble((f"{title_of(result)}  ", "bold"))
     line.append(write(clean(header.model_class)), style="bold cyan")
     if header.target:
         line.append("  " + write(clean(header.target)), style="dim")
@@ -304,7 +307,7 @@ def _verdict(result: CheckResult, verbose: bool, write: _Write) -> Iterator[Rend
     for reason, rules in not_run_by_reason(result.not_run) if verbose else ():
         names = ", ".join(f"{clean(rule.code)} {clean(rule.name)}" for rule in rules)
         yield Text(write(f"not run: {names}: {one_line(reason)}"), style="dim")
-    for what in ("prediction", "prediction of some operations", "prediction of gradients"):
+    for what in ("check of the first batch", "prediction", "prediction of some operations", "prediction of gradients"):
         if what in result.measurements.missing:
             yield Text(write(f"no {what}: {one_line(result.measurements.missing[what])}"), style="dim")
     if "untouched" in result.measurements.missing:

@@ -15,6 +15,7 @@ from fanin.errors import ArgumentError
 from fanin.measure.steps import StepRecord, Watched
 from fanin.model.untouched import working
 from fanin.model.wrappers import unwrapped, wraps
+from fanin.rules.base import Optimizer
 from fanin.rules.config import Config, load_config
 from fanin.rules.finding import Severity
 from fanin.rules.result import CheckResult
@@ -154,7 +155,7 @@ class Watch:
         Args:
             loss: a number or a tensor with one; None where it is not known. Nothing is read from its device now.
         """
-        if loss is not None and self.active:
+        if loss is not None and (self.active or self._pending is not None):  # the last step ends the watch
             self._note_loss(loss)
         self._settle()
 
@@ -278,7 +279,7 @@ class Watch:
 
     def _tell(self, record: StepRecord, *, judge: bool) -> None:
         if self._store is not None:
-            self._store.write(self._first_result(), self.watched, record)
+            self._store.write(self._first_result(), self.watched, record, self._known_optimizer())
         if self._screen is not None:
             self._screen.add(record)
         if judge and self._fail_on is not None:
@@ -292,9 +293,11 @@ class Watch:
         )
         return because(self._plain, reason)
 
+    def _known_optimizer(self) -> Optimizer | None:
+        return self.first.optimizer if self.first is not None else None
+
     def _judged(self) -> CheckResult:
-        optimizer = self.first.optimizer if self.first is not None else None
-        return judged(self._first_result(), self.watched, self._config, optimizer)
+        return judged(self._first_result(), self.watched, self._config, self._known_optimizer())
 
 
 class _Pending:

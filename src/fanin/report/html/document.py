@@ -26,10 +26,12 @@ from fanin.report.rows import (
     not_run_by_reason,
     silences,
     sites_of,
+    title_of,
     trial_rows,
     where,
 )
 from fanin.report.rulebook import RuleText, rule_text
+from fanin.report.steps import CUT, HEADS, QUANTITIES, rows_of, span
 from fanin.rules.finding import Finding
 from fanin.rules.result import CheckResult
 from fanin.text.names import clean, one_line, shorten
@@ -49,8 +51,10 @@ _PLOT_NAMES = {
     "ratio": "gradient over weight",
     "attention": "attention",
     "samples": "samples",
+    **{f"steps-{quantity.name}": f"chart of the {quantity.name} over the steps" for quantity in QUANTITIES},
 }
 _SECTIONS = (
+    ("steps", "Steps"),
     ("signal", "Signal"),
     ("findings", "Findings"),
     ("trial", "Before and after"),
@@ -85,10 +89,10 @@ def to_html(result: CheckResult, *, max_bytes: int = MAX_BYTES) -> str:
 def _writer(result: CheckResult, sites: Sequence[Site], *, max_findings: int) -> Callable[[Mapping[str, Any]], str]:
     """A function from the data to embed to the page."""
     plots = all_figures(result, sites)
-    present = _present(plots, with_trial=result.trial is not None)
+    present = _present(plots, with_trial=result.trial is not None, with_steps=result.measurements.watched is not None)
     context = _context(result, sites, plots, max_findings)
     nav = [section for section in _SECTIONS if section[0] in present]
-    title = f"{result.verdict} · {shorten(clean(result.header.model_class), 80)} · fanin check"
+    title = f"{result.verdict} · {shorten(clean(result.header.model_class), 80)} · {title_of(result)}"
 
     def page(data: Mapping[str, Any]) -> str:
         body = fill("check.html.j2", present=present, left_out=data.get("left_out", ()), **context)
@@ -133,7 +137,7 @@ def data_of(page: str) -> Mapping[str, Any]:
     return dict(json.loads(found[1]))
 
 
-def _present(plots: Mapping[str, Figure], *, with_trial: bool) -> frozenset[str]:
+def _present(plots: Mapping[str, Figure], *, with_trial: bool, with_steps: bool) -> frozenset[str]:
     by_plot = {
         "signal": ("depth",),
         "magnitudes": ("heat-forward", "heat-backward", "ridges-forward", "ridges-backward"),
@@ -143,8 +147,8 @@ def _present(plots: Mapping[str, Figure], *, with_trial: bool) -> frozenset[str]
         "heads": ("attention",),
     }
     drawn = {section for section, ids in by_plot.items() if any(plot in plots for plot in ids)}
-    trial = {"trial"} if with_trial else set()
-    return frozenset({*drawn, *trial, "findings", "layers", "not-run", "reading"})
+    given = {name for name, there in (("trial", with_trial), ("steps", with_steps)) if there}
+    return frozenset({*drawn, *given, "findings", "layers", "not-run", "reading"})
 
 
 def _context(
@@ -166,6 +170,7 @@ def _context(
         "num_hidden": len(everything) - len(findings),
         "trial": [tuple(shorten(cell, 400) for cell in row) for row in trial_rows(result)],
         "plots": plots,
+        "steps": _steps(result, plots),
         "heads": heads,
         "table": rows,
         "any_found": any(row.found for row in rows),
@@ -199,6 +204,8 @@ def _finding(
         links += [(f"#{plot}-{first}", _PLOT_NAMES[plot]) for plot in plots_of(finding.code) if plot == "depth"]
         links += [(f"#{plot}", _PLOT_NAMES[plot]) for plot in plots_of(finding.code)[1:] if plot in plots]
         links.append((f"#layer-{first}", "layer table"))
+    elif finding.code.startswith("W"):
+        links += [(f"#{plot}", _PLOT_NAMES[plot]) for plot in plots_of(finding.code)[1:] if plot in plots]
     caused = [f for f in result.consequences if finding.code in f.because_of]
     return _FindingView(
         number=number,
@@ -244,6 +251,31 @@ def _loss_facts(result: CheckResult) -> list[tuple[str, str]]:
         error = measured.jacobian.relative_error * 100
         facts.append(("Jacobian: mean squared gain χ", f"{figures(measured.jacobian.chi)} ± {big(error)} %"))
     return facts
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _StepsView:
+    span: str
+    last: int
+    charts: tuple[Figure, ...]
+    heads: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    cut: str
+
+
+def _steps(result: CheckResult, plots: Mapping[str, Figure]) -> _StepsView | None:
+    watched = result.measurements.watched
+    if watched is None:
+        return None
+    why = result.measurements.missing.get(CUT, "")
+    return _StepsView(
+        span=span(watched),
+        last=watched.steps[-1].step if watched.steps else 0,
+        charts=tuple(plot for id_, plot in plots.items() if id_.startswith("steps-")),
+        heads=HEADS,
+        rows=tuple(rows_of(watched, 100)),
+        cut=f"{CUT}: {one_line(why)}" if why else "",
+    )
 
 
 def _anchors(findings: Sequence[Finding], consequences: Sequence[Finding]) -> dict[str, str]:

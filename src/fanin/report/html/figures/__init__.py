@@ -11,14 +11,27 @@ from fanin.report.html.figures.common import MAX_COLUMNS, Figure, page_sites
 from fanin.report.html.figures.histograms import distributions, magnitudes
 from fanin.report.html.figures.likeness import attention_heads, sample_cosines
 from fanin.report.html.figures.over_depth import gradient_over_weight, signal_over_depth
+from fanin.report.html.figures.over_steps import steps_figures
 from fanin.report.html.figures.units import unit_activity
 from fanin.report.rows import sites_of
+from fanin.report.steps import QUANTITIES
 from fanin.rules.result import CheckResult
 
 __all__ = ["MAX_COLUMNS", "Figure", "all_figures", "page_sites", "plots_of"]
 
 # Where the evidence of a family of rules is drawn besides the depth plot.
-_PLOTS = MappingProxyType({"A3": "units", "G4": "ratio", "P5": "ratio", "T7": "attention", "S205": "samples"})
+_PLOTS = MappingProxyType(
+    {
+        "A3": "units",
+        "G4": "ratio",
+        "P5": "ratio",
+        "T7": "attention",
+        "S205": "samples",
+        **{quantity.code: f"steps-{quantity.name}" for quantity in QUANTITIES if quantity.code},
+        "W903": "steps-loss",
+        "W905": "steps-loss",
+    }
+)
 
 
 def plots_of(code: str) -> tuple[str, ...]:
@@ -43,5 +56,6 @@ def all_figures(result: CheckResult, sites: Sequence[Site]) -> Mapping[str, Figu
         unit_activity(sites, axis),
         sample_cosines(sites),
         attention_heads(sites, axis),
+        *steps_figures(result),
     )
     return {figure.id: figure for figure in made if figure is not None}
