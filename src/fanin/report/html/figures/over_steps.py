@@ -19,8 +19,8 @@ _COLOURS = {"update": "backward", "dead": "backward", "rate": "backward"}
 def steps_figures(result: CheckResult) -> Iterator[Figure]:
     """Loss, distance, update ratio and signal; a dead share and a rate where they change."""
     watched = result.measurements.watched
-    for series in () if watched is None else series_of(watched):
-        yield _figure(series, result, watched)
+    if watched is not None:
+        yield from (_figure(series, result, watched) for series in series_of(watched))
 
 
 def _figure(series: Series, result: CheckResult, watched: Watched) -> Figure:
