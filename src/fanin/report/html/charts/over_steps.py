@@ -50,8 +50,7 @@ class Run:
 
 def steps_plot(run: Run, *, id_: str, title: str, description: str) -> Markup:
     """The chart with both axes, steps from left to right."""
-    values = [min(max(v, -_LARGEST), _LARGEST) for row in (run.low, run.high) for v in row if _is_finite(v)]
-    values += [] if run.limit is None else [run.limit]
+    values = [_within(v) for v in (*run.low, *run.high, run.limit) if _is_finite(v)]
     place, ticks = _vertical(values)
     x, numbers = _horizontal(run.steps)
     return drawing(
@@ -95,6 +94,10 @@ def _is_finite(value: float | None) -> TypeGuard[float]:
     return value is not None and math.isfinite(value)
 
 
+def _within(value: float) -> float:
+    return min(max(value, -_LARGEST), _LARGEST)
+
+
 def _vertical(values: Sequence[float]) -> tuple[_Scale, _Ticks]:
     """Logarithmic where the values are positive and span a wide range, linear elsewhere."""
     low, high = (min(values), max(values)) if values else (0.0, 1.0)
@@ -107,7 +110,7 @@ def _vertical(values: Sequence[float]) -> tuple[_Scale, _Ticks]:
     last += first == last
 
     def place(value: float) -> float:
-        return _BOTTOM - (value / step - first) / (last - first) * (_BOTTOM - _TOP)
+        return _BOTTOM - (_within(value) / step - first) / (last - first) * (_BOTTOM - _TOP)
 
     return place, [(place(n * step), big(n * step, 6)) for n in range(first, last + 1)]
 
