@@ -8,7 +8,7 @@ import math
 import pytest
 import torch
 from torch import nn
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, TensorDataset
 
 import fanin
 from fanin.errors import ArgumentError, PlanError
@@ -96,6 +96,63 @@ def test_sizes_by_name_also_where_a_norm_reads_the_output():
     found = fanin.calibrate(model, x, target={"0.weight": 2.0}, tolerance=0.0, statistic="rms")
     assert found.changed == ("0.weight",)
     assert close(rms(x @ model[0].weight.T), 2.0)
+
+
+def test_targets_that_a_loader_gives_are_left_out():
+    x = batch(256, 64)
+    pairs = DataLoader(TensorDataset(x, torch.zeros(256)), batch_size=64)
+    one, two = (net()[0] for _ in range(2))
+    fanin.calibrate(one, pairs)
+    fanin.calibrate(two, x)
+    assert torch.equal(one[0].weight, two[0].weight)
+
+
+def test_a_list_that_may_be_inputs_or_inputs_and_targets_is_refused():
+    class Masked(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.map = nn.Linear(8, 4)
+
+        def forward(self, x, mask=None):
+            return self.map(x if mask is None else x * mask)
+
+    pairs = DataLoader(TensorDataset(batch(16, 8), torch.zeros(16)), batch_size=8)
+    with pytest.raises(ArgumentError, match=r"lists of 2, and forward takes 1 to 2"):
+        fanin.calibrate(Masked(), pairs)
+    assert fanin.calibrate(Masked(), (tuple(pair[:1]) for pair in pairs)).rows
+
+
+def test_inputs_of_zeros_say_nothing():
+    with pytest.raises(ArgumentError, match="all inputs are zero"):
+        fanin.calibrate(net()[0], torch.zeros(16, 64))
+
+
+def test_weights_in_the_same_memory_stay():
+    class Two(nn.Module):
+        def __init__(self, first, second):
+            super().__init__()
+            self.first, self.second = nn.Parameter(first), nn.Parameter(second)
+
+        def forward(self, x):
+            return x @ self.first.T + x @ self.second.T
+
+    memory = torch.randn(24, 32, generator=torch.Generator().manual_seed(0))
+    apart = Two(memory[:, :16], memory[:, 16:])  # in one storage, element by element apart
+    assert set(fanin.calibrate(apart, batch(64, 16), tolerance=0.0).changed) == {"first", "second"}
+    met = Two(memory[:16, :16], memory[8:, :16])
+    found = fanin.calibrate(met, batch(64, 16), tolerance=0.0)
+    assert not found.changed
+    assert {(r.parameter, r.status) for r in found.rows} == {("first", "not followed"), ("second", "not followed")}
+    assert "shares memory with second" in found.rows[0].reason
+
+
+def test_what_comes_after_a_spectral_norm_has_a_target():
+    torch.manual_seed(0)
+    normed = nn.utils.parametrizations.spectral_norm(nn.Linear(64, 64))
+    model = nn.Sequential(normed, nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 4))
+    found = fanin.calibrate(model, batch(128, 64), tolerance=0.0)
+    assert [r.status for r in found.rows] == ["parametrized", "corrected", "corrected"]
+    assert all(close(r.after, r.target) for r in found.rows[1:])
 
 
 def test_batches_of_a_loader_are_joined():

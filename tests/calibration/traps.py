@@ -294,7 +294,7 @@ TRAPS = {
     "einsum": Trap(made(Bare, by_einsum), bare_products, {}),
     "conv-transpose": Trap(made(Upwards, shape=(16, 12, 5, 5)), upwards_products, {}),
     "weight-norm": Trap(two(weight_norm), parametrized_products, {}),
-    "spectral-norm": Trap(two(spectral_norm), lambda m, x: {}, _SPECTRAL | {"2.weight": "no target"}),
+    "spectral-norm": Trap(two(spectral_norm), last_products, _SPECTRAL),
     "frozen": Trap(frozen, last_products, {"0.weight": "frozen"}),
     "bf16": Trap(half, half_products, {}, accuracy=1e-2),
     "batch-norm": Trap(normed, normed_products, {"0.weight": "norm behind"}),

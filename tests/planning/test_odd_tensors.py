@@ -145,3 +145,33 @@ def test_everything_works_or_says_why_not(name, recipe):
     said = {step: outcome(run) for step, run in steps.items()}
     if name in WORKS:
         assert not any(said.values())
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("inside", [False, True])
+@pytest.mark.parametrize("verb", ["plan", "check", "calibrate"])
+def test_modules_inside_a_script_keep_their_flags_and_buffers(verb, inside):
+    net = nn.Sequential(nn.Linear(8, 16), nn.BatchNorm1d(16), nn.Dropout(0.5), nn.Linear(16, 3))
+    model = torch.jit.script(net)
+    whole = nn.Sequential(model, nn.ReLU()) if inside else model
+    model[2].eval()
+    before = [m.training for m in whole.modules()]
+    running = {n: b.clone() for n, b in whole.named_buffers()}
+    settings = {"on_unknown": "keep"} if verb == "plan" else {}
+    getattr(fanin, verb)(whole, X, **settings)
+    assert [m.training for m in whole.modules()] == before
+    assert all(torch.equal(b, running[n]) for n, b in whole.named_buffers())
+
+
+def test_a_complex_weight_is_planned_without_a_warning_of_torch():
+    class Waves(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.w, self.out = nn.Parameter(torch.randn(8, 4, dtype=torch.complex64)), nn.Linear(8, 3)
+
+        def forward(self, x):
+            return self.out(torch.view_as_real(x.to(torch.complex64) @ self.w).flatten(1))
+
+    assert set(fanin.plan(Waves(), X, on_unknown="keep")) == {"w", "out.weight", "out.bias"}
+    assert fanin.calibrate(Waves(), X).rows
+    fanin.calibrate(Waves(), X, fanin.plan(Waves(), X, recipe="keep"))

@@ -241,14 +241,17 @@ def test_the_width_of_a_model():
     assert network(nn.LayerNorm(5), normal(2, 5)).width == 1
 
 
-def test_a_spectral_norm_is_seen_and_its_outputs_are_not_predicted():
-    inner = nn.utils.parametrizations.spectral_norm(nn.Linear(16, 16))
-    model = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), inner)
-    plan = fanin.plan(model, normal(4, 8))
-    assert plan["0.weight"].predicted_rms == (None,)
-    plain = fanin.plan(nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 16)), normal(4, 8))
-    assert plain["0.weight"].predicted_rms == (pytest.approx(1.0, rel=1e-6),)
-    assert plain["0.bias"].predicted_rms == ()
+def test_outputs_behind_a_spectral_norm_are_predicted():
+    inner = nn.utils.parametrizations.spectral_norm(nn.Linear(64, 64))
+    model, x = nn.Sequential(nn.Linear(32, 64), nn.ReLU(), inner, nn.ReLU(), nn.Linear(64, 4)), normal(256, 32)
+    plan = fanin.init_(model, x)
+    assert plan["0.weight"].predicted_rms == (pytest.approx(1.0, rel=1e-6),)
+    model.eval()
+    for name, piece in (("2.parametrizations.weight.original", model[:3]), ("4.weight", model)):
+        (rms,), (se,) = plan[name].predicted_rms, plan[name].predicted_se
+        measured = float(piece(x).detach().square().mean().sqrt())
+        assert abs(math.log(measured / rms)) <= 5 * math.hypot(se, 0.02)
+    assert plan["2.parametrizations.weight.original"].predicted_rms[0] < 0.5  # without the norm it is 1
 
 
 class Tokens(nn.Module):

@@ -46,7 +46,7 @@ def calibrate(
     Args:
         model: the model; its weights are multiplied in place.
         inputs: one batch: a tensor, a tuple of positional arguments or a dict of keyword arguments; or an iterator or
-            data loader of such batches, which are joined.
+            data loader of such batches, which are joined; targets in the list that a loader gives are left out.
         plan: where targets come from; by default the plan that ``auto`` makes of this model. The model keeps its own
             values: what it holds of the plan's laws is drawn again times the factor, all else is multiplied.
         target: "plan": the root mean square that the plan predicts there. "unit": 1 everywhere. A number. Or glob on

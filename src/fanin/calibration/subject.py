@@ -10,6 +10,7 @@ from typing import Literal
 from fanin.graph.roles.data import ParameterRole, Part, Roles
 from fanin.model.operations import LOOKUPS, unordered
 from fanin.model.parameters import Slot
+from fanin.planning.apply import overlapping
 from fanin.planning.assignment import Assignment
 from fanin.planning.data import PlanData
 from fanin.planning.overrides import require_used
@@ -40,6 +41,7 @@ class Subject:
         role: what the captured forward pass says of it; None where it has no role there.
         asked: whether the caller wants it corrected.
         protected: why it stays: frozen, or loaded from a checkpoint; "" where it may change.
+        shares: another parameter in the same memory; "" where there is none.
     """
 
     slot: Slot
@@ -47,6 +49,7 @@ class Subject:
     role: ParameterRole | None
     asked: bool
     protected: str
+    shares: str = ""
 
     @property
     def name(self) -> str:
@@ -105,6 +108,8 @@ class Subject:
 
     def _why_not_written(self) -> str:
         behind = self.slot.behind
+        if self.shares:
+            return f"it shares memory with {self.shares}, which a factor on it would change too"
         if behind is None:
             why = why_not_writable(self.slot.tensor)
             return f"it {why}" if why else ""
@@ -132,6 +137,7 @@ def subjects(
         asked: the parameters that the caller wants corrected; None for all.
         protected: parameters that must not change -> why.
     """
+    shared = dict(pair for a, b in overlapping(slots.values()) for pair in ((a, b), (b, a)))
     return {
         name: Subject(
             slot=slot,
@@ -139,6 +145,7 @@ def subjects(
             role=found.parameters.get(name),
             asked=asked is None or name in asked,
             protected=protected.get(name, ""),
+            shares=shared.get(name, ""),
         )
         for name, slot in slots.items()
         if slot.holds_values and name in plan

@@ -16,6 +16,7 @@ from fanin.calibration.target import TargetOption, Targets
 from fanin.errors import ArgumentError
 from fanin.graph.recording.capture import capture
 from fanin.graph.roles.label import roles
+from fanin.model.calling import binds
 from fanin.model.eager import eager_module
 from fanin.model.nested import refuse_nested
 from fanin.model.parameters import Slot, slots_of
@@ -79,8 +80,9 @@ def task_of(
     if plan is not None and not isinstance(plan, PlanData):
         raise ArgumentError(f"plan must be a plan, as fanin.plan makes it or fanin.Plan.load reads it; got {plan!r}")
     module = eager_module(model)
-    batch = one_batch(inputs, batches)
+    batch = one_batch(inputs, batches, module)
     refuse_nested(tensors_in(batch), "an input")
+    _refuse_zeros(batch)
     slots = slots_of(model)
     patterns = [] if only is None else [only] if isinstance(only, str) else list(only)
     named = None if only is None else asked_names(slots, patterns)
@@ -122,14 +124,31 @@ def _compared(subject: Subject) -> int:
     return uses * max(len(subject.parts), 1)
 
 
-def one_batch(inputs: Any, most: int) -> Any:
+def _refuse_zeros(batch: Any) -> None:
+    """Raise where the model would read zeros alone: then no output says anything of a weight."""
+    tensors = list(tensors_in(batch))
+    readable = all(t.is_floating_point() and t.layout is torch.strided and not t.is_meta for t in tensors)
+    if readable and any(t.numel() for t in tensors) and not any(bool(t.detach().count_nonzero()) for t in tensors):
+        raise ArgumentError(
+            "all inputs are zero, so that outputs show biases alone; give a batch of real data, or random numbers of "
+            "its size: torch.randn_like(inputs)"
+        )
+
+
+def one_batch(inputs: Any, most: int, model: torch.nn.Module) -> Any:
     """The inputs as one batch: of an iterator or a data loader, its first batches joined along their first axis.
+
+    Args:
+        inputs: what the caller gave.
+        most: how many batches are joined.
+        model: says how much of a list that a loader gives is input; targets come after it.
 
     Raises:
         ArgumentError: there are no inputs, or the batches do not fit together.
 
     Example:
-        >>> tuple(one_batch(iter([torch.zeros(2, 3), torch.zeros(4, 3)]), 4).shape)
+        >>> pairs = [[torch.zeros(2, 3), torch.zeros(2)], [torch.zeros(4, 3), torch.zeros(4)]]
+        >>> tuple(one_batch(iter(pairs), 4, torch.nn.Linear(3, 1))[0].shape)
         (6, 3)
     """
     if inputs is None:
@@ -138,13 +157,26 @@ def one_batch(inputs: Any, most: int) -> Any:
         )
     if isinstance(inputs, torch.Tensor | tuple | list | Mapping) or not _is_loader(inputs):
         return inputs
-    found = list(itertools.islice(iter(inputs), most))
+    found = [_without_targets(batch, model) for batch in itertools.islice(iter(inputs), most)]
     if not found:
         raise ArgumentError("inputs gave no batch; give an iterator or a data loader that holds at least one")
     tables = [dict(named_tensors(batch)) for batch in found]
     if len({tuple(t) for t in tables}) > 1:
         raise ArgumentError("the batches of inputs do not have the same tensors; give one batch, or passes=1")
     return map_tensors(found[0], lambda tensor, path: _joined(tensor, path, tables))
+
+
+def _without_targets(batch: Any, model: torch.nn.Module) -> Any:
+    """What forward takes of a batch of a loader; torch collates inputs and targets to one list."""
+    if type(batch) not in (list, tuple):
+        return batch
+    fits = [n for n in range(1, len(batch) + 1) if binds(model, n)]
+    if len(fits) > 1 and type(batch) is list:
+        raise ArgumentError(
+            f"the batches of inputs are lists of {len(batch)}, and forward takes {fits[0]} to {fits[-1]} of them; say "
+            f"which are inputs: give an iterator such as (tuple(batch[:{fits[0]}]) for batch in loader)"
+        )
+    return tuple(batch[: fits[-1]]) if fits else batch
 
 
 def _is_loader(inputs: Any) -> bool:

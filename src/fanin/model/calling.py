@@ -34,7 +34,7 @@ def call_arguments(model: Any, inputs: Any) -> Call:
         return inputs, {}
     if isinstance(inputs, Mapping):
         return ((), {str(k): v for k, v in inputs.items()}) if _are_keywords(model, inputs) else ((inputs,), {})
-    if isinstance(inputs, list) and not _binds(model, 1) and _binds(model, len(inputs)):
+    if isinstance(inputs, list) and not binds(model, 1) and binds(model, len(inputs)):
         return tuple(inputs), {}
     return (inputs,), {}
 
@@ -78,7 +78,7 @@ def _needs_positional(known: Iterable[inspect.Parameter]) -> bool:
     return any(p.kind in positional and p.default is p.empty for p in known)
 
 
-def _binds(model: Any, count: int) -> bool:
+def binds(model: Any, count: int) -> bool:
     """Whether forward can be called with so many positional arguments; False where that is not known."""
     known = forward_parameters(model)
     if known is None:

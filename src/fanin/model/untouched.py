@@ -207,19 +207,32 @@ _SPARED = _together(keep_place)
 
 
 def _script_state(module: Any) -> Iterator[PutBack]:
-    """Flag and buffers of a TorchScript module, which live in C++ and are found by no walk."""
+    """Flags and buffers of a TorchScript module and of all inside it, which live in C++ and are found by no walk."""
+    for inner in module.modules():
+        yield _flag(inner)
+        yield from (_content(b) for b in inner.buffers(recurse=False) if not b.is_meta)
+
+
+def _flag(module: Any) -> PutBack:
     training = module.training
-    buffers = [(b, b.clone()) for b in module.buffers(recurse=False) if not b.is_meta]
 
     def put_back() -> bool:
         if module.training != training:
             module.training = training
-        for buffer, content in buffers:
-            if not torch.equal(buffer, content):
-                buffer.copy_(content)
         return True
 
-    yield put_back
+    return put_back
+
+
+def _content(buffer: torch.Tensor) -> PutBack:
+    content = buffer.clone()
+
+    def put_back() -> bool:
+        if not torch.equal(buffer, content):
+            buffer.copy_(content)
+        return True
+
+    return put_back
 
 
 def _no_new_threads() -> Callable[[], bool]:

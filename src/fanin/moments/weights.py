@@ -18,7 +18,7 @@ from fanin.moments.halves import halved_axes, measured_in_halves
 from fanin.moments.moments import JointMoments
 from fanin.streams import key
 
-__all__ = ["PlannedWeight", "WeightMoments", "WeightRule", "planned_moments", "read_weights"]
+__all__ = ["PlannedWeight", "WeightMoments", "WeightRule", "measured_weight", "planned_moments", "read_weights"]
 
 _SAMPLE_CAP = 1 << 20
 _PROBES = 6
@@ -174,4 +174,10 @@ def read_weights(model: Any) -> Mapping[str, WeightMoments]:
         1.0
     """
     live = {name: p for name, p in model.named_parameters(remove_duplicate=False) if p.device.type != "meta"}
-    return {name: WeightMoments.measured(as_array(p.detach().float().cpu())) for name, p in live.items() if p.numel()}
+    return {name: measured_weight(p) for name, p in live.items() if p.numel()}
+
+
+def measured_weight(tensor: Any) -> WeightMoments:
+    """Moments of the numbers of a torch tensor; of a complex one those of its real parts, which no rule reads."""
+    own = tensor.detach()
+    return WeightMoments.measured(as_array((own.real if own.is_complex() else own).float().cpu()))

@@ -20,7 +20,7 @@ from fanin.streams import key as stream_key
 from fanin.tensors.fill import fill_
 from fanin.tensors.holdings import Part, holdings
 from fanin.tensors.shards import is_sharded, local_part
-from fanin.tensors.values import zero_rows_
+from fanin.tensors.values import readable, zero_rows_
 from fanin.tensors.writable import why_not_writable
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ __all__ = [
     "draw_into",
     "drawn",
     "kept_numbers",
+    "overlapping",
     "scale_",
     "wide_like",
     "write_",
@@ -275,24 +276,51 @@ def _misfits(plan: PlanData, slots: dict[str, Slot], partial: bool = False) -> I
 
 
 def _overlaps(slots: Iterable[Slot]) -> list[str]:
-    """Different parameters that share memory: writing one would change the other."""
-    spans: dict[int, list[tuple[int, int, str]]] = {}
+    return [
+        f"{first} and {second}: different parameters in the same memory; tie them, or give each its own"
+        for first, second in overlapping(slots)
+    ]
+
+
+def overlapping(slots: Iterable[Slot]) -> Iterator[tuple[str, str]]:
+    """Names of different parameters that share memory: writing one would change the other."""
+    by_storage: dict[int, list[tuple[int, str, Any]]] = {}
     for s in slots:
-        t: Any = local_part(s.tensor)
-        if t.numel() == 0:
-            continue
-        reach = sum((int(n) - 1) * abs(int(k)) for n, k in zip(t.shape, t.stride(), strict=True)) + 1
-        start = int(t.storage_offset()) * t.element_size()
-        spans.setdefault(t.untyped_storage().data_ptr(), []).append((start, start + reach * t.element_size(), s.name))
-    found = []
-    for group in spans.values():
-        group.sort()
-        for (_, end, first), (start, _, second) in itertools.pairwise(group):
-            if start < end and first != second and len(group) > 1:
-                found.append(
-                    f"{first} and {second}: different parameters in the same memory; tie them, or give each its own"
-                )
-    return found
+        t: Any = local_part(s.tensor) if readable(s.tensor) else None
+        if t is not None and t.numel() and (place := t.untyped_storage().data_ptr()):
+            by_storage.setdefault(place, []).append((_first_byte(t), s.name, t))
+    for group in by_storage.values():
+        group.sort(key=lambda one: one[0])
+        for at, (_, name, t) in enumerate(group):
+            for start, other, u in itertools.islice(group, at + 1, None):
+                if start >= _end_byte(t):
+                    break
+                if name != other and _meet(t, u):
+                    yield name, other
+
+
+def _first_byte(t: Any) -> int:
+    return int(t.storage_offset()) * int(t.element_size())
+
+
+def _end_byte(t: Any) -> int:
+    reach = sum((int(n) - 1) * abs(int(k)) for n, k in zip(t.shape, t.stride(), strict=True)) + 1
+    return _first_byte(t) + reach * int(t.element_size())
+
+
+def _meet(t: Any, u: Any) -> bool:
+    """Whether two tensors of one storage have an element in common; two halves of a matrix's columns have none."""
+    import torch
+
+    length = max(_end_byte(t), _end_byte(u)) // int(t.element_size())
+    if t.element_size() != u.element_size() or length > _MOST_MARKS:
+        return True  # not looked at closely
+    marks = torch.zeros(length, dtype=torch.bool)
+    marks.as_strided(t.shape, t.stride(), t.storage_offset()).fill_(True)
+    return bool(marks.as_strided(u.shape, u.stride(), u.storage_offset()).any())
+
+
+_MOST_MARKS = 1 << 28  # elements of a storage that are marked one by one
 
 
 # ---------------------------------------------------------------------- one tensor

@@ -7,11 +7,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from fanin.graph.roles.data import ParameterRole, Roles
-from fanin.memory import as_array
 from fanin.model.operations import RECURRENT
 from fanin.model.parameters import Slot
 from fanin.moments.propagate import MomentMap, propagate
-from fanin.moments.weights import WeightMoments, planned_moments
+from fanin.moments.weights import WeightMoments, measured_weight, planned_moments
 from fanin.planning.assignment import Assignment
 from fanin.planning.plan import Plan
 from fanin.recipes.engine.settle import predicted_sizes
@@ -52,7 +51,7 @@ def _moments(plan: Plan, name: str, slots: Mapping[str, Slot]) -> WeightMoments:
     a, slot = plan[name], slots[plan[name].name]
     if a.action == "draw" and slot.behind is None:
         return planned_moments(a, a.shape)
-    return WeightMoments.measured(as_array(slot.tensor.detach().float().cpu()))
+    return measured_weight(slot.tensor)
 
 
 def _predicted(a: Assignment, role: ParameterRole, graph: Graph, moments: MomentMap) -> Assignment:

@@ -123,11 +123,6 @@ class Network:
                 return self.graph.value(query).shape[-1]
         return None
 
-    @cached_property
-    def is_rescaled(self) -> bool:
-        """Whether some weight is divided by its largest singular value."""
-        return any("spectral_norm" in u.chain for r in self.roles.parameters.values() for u in r.uses)
-
     def starts_stream(self, role: ParameterRole) -> bool:
         """Whether a residual stream starts from this parameter and nothing else: learned queries, latents."""
         starts = {s.start for s in self.roles.streams}
@@ -234,11 +229,11 @@ class Network:
         return near if near is not None and near.role == "embedding" else None
 
     def live(self, name: str) -> Any | None:
-        """The numbers of a parameter as a NumPy array; None on the meta device, or where they are spread."""
+        """The numbers of a parameter as a NumPy array; None where they are on the meta device, spread, or complex."""
         tensor = whole_here(self.tensors.get(name))
         if tensor is None or tensor.device.type == "meta" or tensor.numel() == 0 or not readable(tensor):
             return None
-        return as_array(tensor.detach().float().cpu())
+        return None if tensor.is_complex() else as_array(tensor.detach().float().cpu())
 
 
 def network_of(live: Live) -> Network:

@@ -229,8 +229,6 @@ def _predicted(network: Network, role: ParameterRole, found: MomentMap, copies: 
     fused = role.role == "rnn_hh" and any(use.op_name in RECURRENT for use in role.uses)
     if fused or role.role not in ("weight", "embedding", "position", "rnn_ih", "rnn_hh"):
         return (), ()
-    if network.is_rescaled:  # spectral norm needs the largest singular value, which moments do not give
-        return (None,) * len(role.uses), (None,) * len(role.uses)
     return predicted_sizes(network.graph, role, found, copies)
 
 
