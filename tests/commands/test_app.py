@@ -45,7 +45,18 @@ OPTIONS = {
     "gain": {"phi", "--q", "--format"},
     "lab": {"name", "--out", "--full", "--seed", "--workers"},
     "demo": {"--out"},
-    "mup check": {"build", "--widths", "--optimizer", "--lr", "--steps", "--seeds", "--start", "--groups", "--base"}
+    "mup check": {
+        "build",
+        "--widths",
+        "--optimizer",
+        "--lr",
+        "--steps",
+        "--seeds",
+        "--start",
+        "--groups",
+        "--base",
+        "--objective",
+    }
     | {"--input", "--save", "--format"},
     "mup sweep": {"build", "--widths", "--rates", "--optimizer", "--steps", "--seeds", "--starts", "--batch-size"}
     | {"--base", "--input", "--out", "--workers", "--save", "--format"},

@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -99,6 +99,10 @@ def check(
     seeds: Seeds = 2,
     start: Annotated[str, typer.Option("--start", help="Recipe for the weights; none leaves them as built.")] = "auto",
     groups: Annotated[bool, typer.Option("--groups/--no-groups", help="Train with fanin.param_groups.")] = True,
+    objective: Annotated[
+        Literal["loss", "direction"],
+        typer.Option("--objective", help="Train the loss, or one fixed direction of the output."),
+    ] = "loss",
     base: Base = None,
     input_shape: InputShape = None,
     save: Outputs = None,
@@ -120,8 +124,8 @@ def check(
             built.model,
             sizes,
             parts["inputs"],
-            parts.get("targets"),
-            loss=parts.get("loss"),
+            parts.get("targets") if objective == "loss" else None,
+            loss=parts.get("loss") if objective == "loss" else None,
             optimizer=optimizer,
             lr=lr,
             steps=steps,

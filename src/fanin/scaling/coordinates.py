@@ -160,7 +160,7 @@ def _on_outputs(found: Mapping[int, Sequence[float]]) -> Iterator[str]:
         yield (
             f"outputs start with rms {big(first, 2)} at width {min(found)} and {big(last, 2)} at {max(found)}, so the "
             "gradient of the loss differs between widths before anything is learnt, and the slopes show that too; "
-            "without targets and loss a fixed direction of the output is trained, whose gradient is the same"
+            "without targets and loss (--objective direction) a fixed direction of the output is trained instead"
         )
 
 
