@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,6 +12,7 @@ import typer
 
 from fanin.commands.delivery import ConfigPath, FailOn, FormatOption, Outs, assert_deliverable, deliver
 from fanin.commands.options import InputShape, Quiet, Seed, Target, Verbose
+from fanin.commands.places import place_of
 from fanin.errors import ArgumentError, TargetError, UnknownNameError, did_you_mean
 from fanin.text.names import clean
 
@@ -148,7 +150,17 @@ def check_target(
         return tuple(part for part in (loaded.model, loaded.inputs, loaded.targets, loaded.loss) if part is not None)
 
     with quiet(), _progress(f"checking {target}"):
-        return check_model(make, target=target, **settings)
+        return _placed(check_model(make, target=target, **settings), target)
+
+
+def _placed(report: Report, target: str) -> Report:
+    """The report with the line that builds the model, where no class of the user's is around what it finds."""
+    from fanin.checking.report import Report as Found
+
+    place, header = place_of(target), report.result.header
+    if place is None or "" in header.source_lines:
+        return report
+    return Found(replace(report.result, header=replace(header, source_lines={"": place, **header.source_lines})))
 
 
 def load_weights(model: Any, path: Path) -> None:

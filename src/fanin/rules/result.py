@@ -21,7 +21,8 @@ class Header:
     """What was checked, with what.
 
     `source_lines` maps a module path to (file, line) of the class that the module is an instance of, only where
-    inspection gives it and the class is the user's (not torch's). `seconds` holds "forward", "backward" and "total".
+    inspection gives it and the class is the user's (not torch's); the command line adds under "" the line that builds a
+    model of a library's class. `seconds` holds "forward", "backward" and "total".
     `batch_hash` names the batch that training started with (`fanin.watching.first_batch.batch_hash`); "" elsewhere.
     """
 
