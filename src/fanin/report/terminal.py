@@ -304,6 +304,11 @@ def _verdict(result: CheckResult, verbose: bool, write: _Write) -> Iterator[Rend
         yield Text(
             f"not run: {_rules(len(result.not_run))} (-v or show(verbose=True) says which, and why)", style="dim"
         )
+    small = [rule for rule in result.not_run if rule.needs_samples]
+    if small and not verbose:
+        names = ", ".join(f"{clean(rule.code)} {clean(rule.name)}" for rule in small)
+        least = max(rule.needs_samples for rule in small)
+        yield Text(write(f"the batch is too small for {names}: give {least} samples or more"), style="yellow")
     for reason, rules in not_run_by_reason(result.not_run) if verbose else ():
         names = ", ".join(f"{clean(rule.code)} {clean(rule.name)}" for rule in rules)
         yield Text(write(f"not run: {names}: {one_line(reason)}"), style="dim")

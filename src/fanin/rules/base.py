@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from fanin.measure.record import Measurements
-from fanin.rules.finding import Finding, Fix, Severity
+from fanin.rules.finding import Finding, Fix, NotRun, Severity
 from fanin.rules.patterns import pattern_of
 
 __all__ = ["Context", "Optimizer", "Rule"]
@@ -54,12 +54,24 @@ class Rule(ABC):
 
     The docstring is the rule's page, with the headings "What it does", "Why", "What is measured", "Example", "Fix",
     "References".
+
+    `needs_samples` is the smallest batch that it can judge.
     """
 
     code: ClassVar[str]
     name: ClassVar[str]
     thresholds: ClassVar[Mapping[str, float]] = {}
     source: ClassVar[str] = ""
+    needs_samples: ClassVar[int] = 1
+
+    def not_run(self, context: Context) -> NotRun | None:
+        """Why the rule does not run here; None where it does. A batch that is too small comes before other reasons."""
+        size = context.measurements.batch_size
+        if size is not None and size < self.needs_samples:
+            words = f"a batch of {size} is too small: it compares samples, so give {self.needs_samples} or more"
+            return NotRun(code=self.code, name=self.name, reason=words, needs_samples=self.needs_samples)
+        reason = self.cannot_run(context)
+        return None if reason is None else NotRun(code=self.code, name=self.name, reason=reason)
 
     def cannot_run(self, context: Context) -> str | None:
         """Why the rule has nothing to go by here; None where it can run."""

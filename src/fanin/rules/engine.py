@@ -35,9 +35,9 @@ def judge_all(measurements: Measurements, config: Config, optimizer: Optimizer |
     not_run: list[NotRun] = []
     checked: list[str] = []
     for rule in selected(config):
-        reason = rule.cannot_run(context)
-        if reason is not None:
-            not_run.append(NotRun(code=rule.code, name=rule.name, reason=reason))
+        told = rule.not_run(context)
+        if told is not None:
+            not_run.append(told)
             continue
         checked.append(rule.code)
         found.extend(rule.check(context))
@@ -87,7 +87,7 @@ def _used_ignores(measurements: Measurements, config: Config, optimizer: Optimiz
     context = Context(measurements=measurements, thresholds=_by_code(config), optimizer=optimizer)
     used = set()
     for entry in config.ignore:
-        silent = [r for r in RULES if covers(entry, r) and r.cannot_run(context) is None]
+        silent = [r for r in RULES if covers(entry, r) and r.not_run(context) is None]
         if any(True for r in silent for _ in r.check(context)):
             used.add(entry)
     return used

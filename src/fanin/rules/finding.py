@@ -126,8 +126,16 @@ class Finding:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NotRun:
-    """A rule that could not run, and why."""
+    """A rule that could not run, and why.
+
+    Attributes:
+        code: of the rule.
+        name: of the rule.
+        reason: one sentence.
+        needs_samples: the batch that it needs, where the batch was too small; 0 otherwise.
+    """
 
     code: str
     name: str
     reason: str
+    needs_samples: int = 0

@@ -424,7 +424,7 @@ REASONS: Mapping[str, str] = {
     "critical head": "the output layer scales the small activations up to unit outputs",
     "orthogonal": "{hidden} {activation} layers, not mirrored: orthogonal maps",
     # tables, tokens, positions
-    "embedding": "table with an output layer of its own: std 1, so the residual stream starts at rms 1",
+    "embedding": "table with an output layer of its own: std 1, so its rows have rms 1",
     "bag": "table whose rows are summed, {bag} at a time on these inputs: std 1 / sqrt({bag}), so the sums have rms 1",
     "tied embedding": "table that is also the output layer: small enough for an initial loss near ln V, never std 1",
     "position": "position table with the std of what it is added to",

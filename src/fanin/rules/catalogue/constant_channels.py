@@ -50,9 +50,11 @@ class ConstantChannels(Rule):
     thresholds: ClassVar[dict[str, float]] = {"share": 0.1}
     source: ClassVar[str] = "Braiek and Khomh 2023, arXiv 2204.00694"
 
+    needs_samples: ClassVar[int] = 2
+
     def cannot_run(self, context: Context) -> str | None:
-        """Needs more than one sample."""
-        return None if (context.measurements.batch_size or 0) > 1 else "a single sample cannot show what is constant"
+        """Needs to know what a sample is."""
+        return None if context.measurements.batch_size is not None else "the inputs have no axis of samples"
 
     def check(self, context: Context) -> Iterator[Finding]:
         """At most one finding."""

@@ -63,6 +63,8 @@ class SampleCollapse(Rule):
     thresholds: ClassVar[dict[str, float]] = {"warning": 1e-3, "error": 1e-5}
     source: ClassVar[str] = "Schoenholz et al. 2017, arXiv 1611.01232"
 
+    needs_samples: ClassVar[int] = 2
+
     def cannot_run(self, context: Context) -> str | None:
         """Needs the outputs of at least two samples."""
         if _last(context.measurements) is None:
