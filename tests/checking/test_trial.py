@@ -43,6 +43,7 @@ def test_a_fix_says_that_it_was_tried_and_what_it_changed(act):
 
 def test_a_start_that_does_not_help_is_called_unproven(monkeypatch):
     monkeypatch.setattr("fanin.planning.initialise.init_", lambda model, inputs, **rest: None)
+    monkeypatch.setattr("fanin.calibration.calibrate.calibrate", lambda *model, **rest: None)
     report = fanin.check(**stack(nn.ReLU, std=0.01))
     assert "unproven: after fanin.init_ on a copy this finding is still there" in report.findings[0].fix.text
     assert report.findings[0].code in report.result.trial.found
@@ -91,3 +92,25 @@ def test_without_a_trial_the_fix_says_so():
     report = fanin.check(**stack(nn.ReLU, std=0.01), trial=False)
     assert report.result.trial is None
     assert report.findings[0].fix.text.endswith("(not tried)")
+
+
+def test_a_fix_names_calibration_only_where_it_cures(monkeypatch):
+    case = stack(nn.ReLU, std=0.01)
+    before = [p.clone() for p in case["model"].parameters()]
+    fix = fanin.check(**case).findings[0].fix.text
+    assert "fanin.calibrate was tried on a copy" in fix
+    assert "gone too" in fix
+    assert all(torch.equal(p, q) for p, q in zip(before, case["model"].parameters(), strict=True))
+    fanin.calibrate(case["model"], case["inputs"])
+    assert not any(f.code == "S201" for f in fanin.check(**case).findings)
+    monkeypatch.setattr("fanin.calibration.calibrate.calibrate", lambda *model, **rest: None)
+    report = fanin.check(**stack(nn.ReLU, std=0.01))
+    assert "fanin.calibrate" not in report.findings[0].fix.text
+    assert report.result.trial.scaled == ()
+
+
+def test_equal_units_are_no_case_for_calibration():
+    case = stack(nn.ReLU)
+    nn.init.constant_(case["model"][2].weight, 0.05)
+    report = fanin.check(**case)
+    assert not any("fanin.calibrate" in f.fix.text for f in report.findings if f.name == "symmetric-weights")

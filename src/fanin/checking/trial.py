@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from fanin.measure.task import MeasureTask
     from fanin.planning.assignment import Assignment
     from fanin.planning.data import PlanData
+    from fanin.planning.plan import Plan
 
 __all__ = ["planned_starts", "with_trial"]
 
@@ -34,7 +35,9 @@ def with_trial(
     """The result with what `fanin.init_` would change, where a finding that fails recommends another start.
 
     A copy of the model is initialised with the recipe "auto" and checked by the same rules; the model itself is not
-    touched. Every fix that recommends values says whether its finding was gone, or that it was not tried.
+    touched. Every fix that recommends values says whether its finding was gone, or that it was not tried. Where the
+    fault is the size of weights, another copy keeps its weights and has them scaled by `fanin.calibrate`, which a fix
+    names only where its finding was gone then.
     """
     found = (*result.findings, *result.consequences)
     advised = any(f.fix.recommends_start and f.severity != "note" for f in found)
@@ -82,9 +85,37 @@ def _tried(result: CheckResult, task: MeasureTask, config: Config, optimizer: Op
         loss_before=result.measurements.loss.value,
         loss_after=measured.loss.value,
         gone=tuple(sorted(before - {f.code for f in there})),
+        scaled=_gone_by_scaling(result, task, plan, config, optimizer),
         found=tuple(sorted({f.code for f in there if f.severity != "note"})),
     )
     return _Tried(start, plan, measured.missing.get("untouched", ""))
+
+
+def _gone_by_scaling(
+    result: CheckResult, task: MeasureTask, plan: Plan, config: Config, optimizer: Optimizer | None
+) -> tuple[str, ...]:
+    """Codes of findings on the size of weights that are gone once a copy's own weights are scaled as the plan predicts.
+
+    None where the copy has an error that the model has not, or where it cannot be tried.
+    """
+    from fanin.calibration.calibrate import calibrate
+    from fanin.measure.run import measure
+    from fanin.model.eager import eager_module
+
+    before = (*result.findings, *result.consequences)
+    sized = {f.code for f in before if f.fix.recommends_scale and f.severity != "note"}
+    if not sized:
+        return ()
+    try:
+        twin = copy.deepcopy(eager_module(task.model))
+        calibrate(twin, task.inputs, plan, verify=False)
+        measured, _ = measure(replace(task, model=twin, predict=False))
+        after = judge_all(measured, config, optimizer).findings
+    except Exception:  # nothing is said of what could not be tried
+        return ()
+    if {f.code for f in after if f.severity == "error"} - {f.code for f in before}:
+        return ()
+    return tuple(sorted(sized - {f.code for f in after}))
 
 
 def _first_line(error: BaseException) -> str:
@@ -136,6 +167,10 @@ def _proof(finding: Finding, trial: TriedStart | None) -> str:
         return "not tried"
     if trial.reason:
         return f"unproven: the trial on a copy ended with: {trial.reason}"
+    kept = "fanin.calibrate was tried on a copy, which keeps its weights and scales them"
     if finding.code in trial.gone:
-        return "fanin.init_ was tried on a copy: this finding is gone"
+        also = f"; {kept}: gone too" if finding.code in trial.scaled else ""
+        return f"fanin.init_ was tried on a copy: this finding is gone{also}"
+    if finding.code in trial.scaled:
+        return f"{kept}: this finding is gone; after fanin.init_ it is still there"
     return "unproven: after fanin.init_ on a copy this finding is still there"

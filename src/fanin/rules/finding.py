@@ -57,6 +57,8 @@ class Fix:
         text: one sentence.
         code: the same as code, "" where there is none.
         recommends_start: it recommends other initial values (a scale, a law, `fanin.init_`), which can be tried.
+        recommends_scale: the fault is how large weights are, which `fanin.calibrate` changes without a new draw; tried
+            too.
         recommends_edit: it recommends values for single rows or biases that `fanin.init_` does not set: not tried.
         starts: how `fanin.plan` starts the parameters that the finding names; the only numbers that a recommended start
             has, so the two cannot differ. Empty where no plan was made.
@@ -65,6 +67,7 @@ class Fix:
     text: str
     code: str = ""
     recommends_start: bool = False
+    recommends_scale: bool = False
     recommends_edit: bool = False
     starts: tuple[PlannedStart, ...] = ()
 

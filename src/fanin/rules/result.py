@@ -51,6 +51,7 @@ class TriedStart:
         loss_before: the first loss of the model as it is.
         loss_after: that of the copy.
         gone: codes that the model has and the copy does not have.
+        scaled: codes that another copy does not have, whose own weights were scaled by `fanin.calibrate`.
         found: codes of the warnings and errors of the copy.
         reason: why it could not be tried, "" where it was.
     """
@@ -59,6 +60,7 @@ class TriedStart:
     loss_before: float = math.nan
     loss_after: float = math.nan
     gone: tuple[str, ...] = ()
+    scaled: tuple[str, ...] = ()
     found: tuple[str, ...] = ()
     reason: str = ""
 

@@ -126,7 +126,7 @@ class FanMismatch(Rule):
             [t.parameter.path for t in tables],
             f"the rows of {worst.parameter.path} enter the network with rms {worst.rms:.3g}, where 1 is the most that "
             "is usual: what is added to them later hardly counts.",
-            Fix(text=f"draw {worst.parameter.path} smaller", code=INIT, recommends_start=True),
+            Fix(text=f"draw {worst.parameter.path} smaller", code=INIT, recommends_start=True, recommends_scale=True),
             value=worst.rms,
             threshold=self.limit(context, "table"),
             unit="rms of the rows",
@@ -145,7 +145,7 @@ class FanMismatch(Rule):
             dict.fromkeys(t.parameter.path for t in found),
             f"{path} has rms {worst.rms:.3g}, {worst.ratio:.3g} times that of the signal to which it is added "
             f"({worst.signal:.3g}). It is the same for every sample, so samples differ little in the sum.",
-            Fix(text=f"draw {path} as large as that signal", code=INIT, recommends_start=True),
+            Fix(text=f"draw {path} as large as that signal", code=INIT, recommends_start=True, recommends_scale=True),
             value=worst.ratio,
             threshold=limit,
             unit="rms over that of the signal",

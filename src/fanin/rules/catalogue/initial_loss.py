@@ -18,11 +18,12 @@ _CLASSIFICATION = frozenset(("cross_entropy", "nll_loss", "binary_cross_entropy"
 
 _LEVELS: tuple[Severity, ...] = ("error", "warning", "note")
 
-_SMALLER = Fix(text="draw the last layer smaller", code=INIT, recommends_start=True)
+_SMALLER = Fix(text="draw the last layer smaller", code=INIT, recommends_start=True, recommends_scale=True)
 _STREAM = Fix(
     text="the signal that reaches the last layer is too large: lower the weights before it, or normalise it",
     code=INIT,
     recommends_start=True,
+    recommends_scale=True,
 )
 _MANY = 64  # labels, from which on the mean is taken as it is
 _FEW = 3.0  # standard errors of a mean over few labels

@@ -93,6 +93,7 @@ class SaturatedUnits(Rule):
                 text="lower the weights' std, and give unit-scale inputs",
                 code=INIT,
                 recommends_start=True,
+                recommends_scale=True,
             ),
             value=flat[0][1].share,
             threshold=self.limit(context, "warning" if bad else "note"),

@@ -103,6 +103,7 @@ def _fix(measurements: Measurements, *, growing: bool) -> Fix:
         text=f"{more} the weights' std, or add normalisation or skip connections",
         code=INIT,
         recommends_start=True,
+        recommends_scale=True,
     )
 
 
