@@ -17,7 +17,8 @@ lightning = pytest.importorskip("pytorch_lightning")
 from fanin.integrations.lightning import CheckCallback, InitCallback, WatchCallback  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore")
-DATA = torch.utils.data.TensorDataset(torch.randn(64, 16), torch.randint(0, 4, (64,)))
+DRAW = torch.Generator().manual_seed(0)
+DATA = torch.utils.data.TensorDataset(torch.randn(64, 16, generator=DRAW), torch.randint(0, 4, (64,), generator=DRAW))
 
 
 class Net(lightning.LightningModule):
@@ -83,6 +84,9 @@ def test_training_ends_with_the_same_bits_and_the_report_names_the_batch(tmp_pat
     assert check.first.reason == ""
     assert check.first.report.result.header.model_class == "Net"
     assert check.first.report.result.header.batch_hash == batch_hash(DATA[:32])
+    assert watched.watched.first.reason == ""
+    assert watched.watched.report.result.header.batch_hash == batch_hash(DATA[:32])
+    assert "O901" in watched.watched.report.result.checked, "the check knows the optimizer"
     assert [s.step for s in watched.watched.watched.steps] == [1, 2, 3, 4, 5]
     assert all(s.loss is not None for s in watched.watched.watched.steps)
     assert watched.watched.watched.weights == ("layers.0.weight", "layers.3.weight")
@@ -99,13 +103,21 @@ def test_a_resumed_run_keeps_what_it_loads(tmp_path):
     assert check.first is None
 
 
-def test_weights_times_eight_stop_before_the_first_step(tmp_path):
+@pytest.mark.parametrize("callback", [CheckCallback, WatchCallback])
+def test_weights_times_eight_stop_before_the_first_step(tmp_path, callback):
     net = Net(scale=8.0)
     with pytest.raises(CheckFailedError):
-        fit(net, [CheckCallback(fail_on="error")], tmp_path)
+        fit(net, [callback(fail_on="error")], tmp_path)
     reference = Net(scale=8.0)
     reference.configure_model()
     assert same(net, reference)
+
+
+def test_a_watch_without_a_check_says_so(tmp_path):
+    watched = WatchCallback(steps=2, check=False)
+    fit(Net(), [watched], tmp_path, steps=2)
+    assert watched.watched.first is None
+    assert "check of the first batch" in watched.watched.report.measurements.missing
 
 
 def test_init_starts_the_layers_that_configure_model_makes(tmp_path):

@@ -1,15 +1,111 @@
-"""What the integrations share: a base class from a library that may be absent, and the step of a Lightning module."""
+"""What the callbacks share: their settings, a base class from a library that may be absent, a Lightning step."""
 
 from __future__ import annotations
 
 import copy
 import importlib
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from fanin.errors import ArgumentError, MissingDependencyError
+from fanin.rules.config import Config, load_config
+from fanin.rules.finding import Severity
 
-__all__ = ["as_model", "base_of", "loss_of", "refuse_trained"]
+if TYPE_CHECKING:
+    from fanin.watching.first_batch import FirstBatch
+    from fanin.watching.watcher import Watch
+
+__all__ = [
+    "CheckSettings",
+    "InitSettings",
+    "WatchSettings",
+    "as_model",
+    "base_of",
+    "first_of",
+    "loss_of",
+    "refuse_trained",
+    "run_step",
+]
+
+
+class CheckSettings:
+    """Settings of a callback that checks the first batch.
+
+    Args:
+        fail_on: severity of a finding that stops training before the first step; None never stops it.
+        out: a file for the report; its ending gives the format.
+
+    Attributes:
+        first: the check of the first batch; None before training, and where a run is resumed.
+    """
+
+    def __init__(self, fail_on: Severity | None = None, out: str | Path | None = None) -> None:
+        super().__init__()
+        self.fail_on, self.out = fail_on, out
+        self.first: FirstBatch | None = None
+
+    def release(self) -> None:
+        """Leave no hook."""
+        if self.first is not None:
+            self.first.remove()
+
+
+class WatchSettings:
+    """Settings of a callback that checks the first batch and watches the first steps.
+
+    Args:
+        steps: how many steps to watch.
+        **settings: as `fanin.watch` takes them: out, check, live, fail_on, config.
+
+    Attributes:
+        watched: the watch with its report; None before training, and where a run is resumed.
+    """
+
+    def __init__(self, steps: int = 100, **settings: Any) -> None:
+        super().__init__()
+        self.steps, self.settings = steps, settings
+        self.watched: Watch | None = None
+
+    def begin(self, model: Any, optimizer: Any, **changes: Any) -> None:
+        """Watch a model and what trains it."""
+        from fanin.watching.watcher import watch
+
+        self.watched = watch(model, optimizer, steps=self.steps, **{**self.settings, **changes})
+
+    def release(self) -> None:
+        """Leave no hook."""
+        if self.watched is not None:
+            self.watched.close()
+
+
+class InitSettings:
+    """Settings of a callback that starts a model by `fanin.init_`.
+
+    Args:
+        recipe: as `fanin.init_` takes it.
+        seed: of the start.
+        force: start a model anew that was loaded from trained weights.
+    """
+
+    def __init__(self, recipe: str = "auto", seed: int = 0, *, force: bool = False) -> None:
+        super().__init__()
+        self.recipe, self.seed, self.force = recipe, seed, force
+
+    def start(self, model: Any, inputs: Any = None) -> Any:
+        """Start a model.
+
+        Returns:
+            The model.
+
+        Raises:
+            ArgumentError: it was loaded from trained weights.
+        """
+        from fanin.planning.initialise import init_
+
+        refuse_trained(model, self.force)
+        init_(model, inputs, recipe=self.recipe, seed=self.seed)
+        return model
 
 
 @dataclass(frozen=True)
@@ -69,6 +165,37 @@ def as_model(module: Any) -> Any:
     kind = type(module)
     view.__class__ = type(kind.__name__, (kind,), {"forward": forward, "log": nothing, "log_dict": nothing})
     return view
+
+
+def first_of(
+    trainer: Any,
+    module: Any,
+    *,
+    fail_on: Severity | None = None,
+    out: str | Path | None = None,
+    config: str | Path | Config | None = None,
+    **_: Any,
+) -> FirstBatch:
+    """The check of a Lightning module's first training_step, which `run_step` makes; settings as for `fanin.watch`.
+
+    Raises:
+        ArgumentError: the module uses manual optimization.
+    """
+    from fanin.watching.first_batch import FirstBatch
+
+    settings = config if isinstance(config, Config) else load_config(config)
+    optimizer = next(iter(trainer.optimizers), None)
+    return FirstBatch(as_model(module), optimizer, config=settings, fail_on=fail_on, out=out)
+
+
+def run_step(first: FirstBatch, trainer: Any, module: Any, batch: Any, place: int) -> None:
+    """Check a Lightning module on a batch, in the precision that it trains in.
+
+    Raises:
+        CheckFailedError: something was found at or above `fail_on`.
+    """
+    with trainer.precision_plugin.train_step_context():
+        first.run(as_model(module), (batch, place))
 
 
 def loss_of(output: Any) -> Any:
