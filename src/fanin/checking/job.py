@@ -46,9 +46,13 @@ def job_of(model: Any, inputs: Any, targets: Any, loss: Callable[..., Any] | Non
     except ImportError as error:
         raise MissingDependencyError.of("torch", extra="torch", needed_for="fanin.check") from error
 
+    from fanin.model.foreign import as_module, is_foreign, targets_of
     from fanin.model.given import assert_made, assert_module
 
-    if isinstance(model, torch.nn.Module) or not callable(model):
+    if is_foreign(model):
+        viewed = as_module(model, inputs)
+        job = Job(model=viewed.module, inputs=viewed.inputs, targets=targets_of(model, targets), loss=loss)
+    elif isinstance(model, torch.nn.Module) or not callable(model):
         assert_module(model)
         job = Job(model=model, inputs=inputs, targets=targets, loss=loss)
     else:

@@ -25,6 +25,7 @@ def set_first_step(model: torch.nn.Module, *, norms_train: bool = True, others: 
     """
     norms = (torch.nn.modules.batchnorm._BatchNorm, torch.nn.modules.instancenorm._InstanceNorm)
     for module in model.modules():
-        in_training = norms_train and isinstance(module, norms) and not isinstance(module, torch.nn.SyncBatchNorm)
-        if module.training != in_training and (others or isinstance(module, norms)):
+        norm = isinstance(module, norms) or getattr(module, "takes_batch_statistics", False) is True
+        in_training = norms_train and norm and not isinstance(module, torch.nn.SyncBatchNorm)
+        if module.training != in_training and (others or norm):
             module.training = in_training

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from fanin.errors import FaninError, FillError, PlanError
+from fanin.model.foreign import as_module, give_back
 from fanin.model.parameters import Rename, Slot, renamed, slots_in_parts
 from fanin.planning.assignment import Assignment
 from fanin.streams import key as stream_key
@@ -76,9 +77,11 @@ def apply_(
     fresh: Collection[int] = (),
 ) -> torch.nn.Module:
     """Write the plan into the model; see `Plan.apply_`. No copy is kept of the tensors with these ids: `fresh`."""
+    module = as_module(model).module
     with agreement(agree):
-        writes = writes_of(plan, model, partial=partial, rename=rename)
+        writes = writes_of(plan, module, partial=partial, rename=rename)
     write_all(writes, progress=progress, rollback=rollback, fresh=fresh)
+    give_back(module)
     return model
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from fanin.errors import ArgumentError, CoverageError, FaninWarning, PlanError
 from fanin.initializers import FromArray, Initializer, get
+from fanin.model.foreign import as_module, stream_names
 from fanin.model.parameters import Slot
 from fanin.model.reading import read
 from fanin.model.roles import Seen, fans_or_none
@@ -118,6 +119,7 @@ def plan_and_live(
         raise ArgumentError(f"on_unknown must be 'raise' or 'keep'; got {on_unknown!r}")
     chosen = recipe_named(recipe)
     settings = options_of(chosen, options)
+    model, inputs = as_module(model, inputs)
     reading = read(model)
     slots = reading.slots
     _refuse_parts(slots, overrides or {})
@@ -135,6 +137,8 @@ def plan_and_live(
         answer = chosen.choose(live, settings)
         known = replace(live, reading=replace(reading, zero_rows={**answer.zero_rows, **reading.zero_rows}))
         made = _assignments(known, answer, wanted, on_unknown=on_unknown, reads=not chosen.draws)
+    streams = stream_names(model)
+    made = {name: replace(a, key=streams.get(name, a.key)) for name, a in made.items()}
     traces = _traces(live)
     extras = {**answer.extras, **({"changed": list(traces)} if traces else {})}
     if standing.uninitialised is not None:

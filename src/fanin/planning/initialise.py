@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from fanin.errors import WorseStartError
+from fanin.model.foreign import as_module, targets_of
 from fanin.planning.build import plan
 from fanin.planning.plan import Plan
 from fanin.text.paths import matches
@@ -64,6 +65,7 @@ def init_(
         True
     """
     seed = _drawn_seed() if seed is None else seed
+    model, inputs, targets = *as_module(model, inputs), targets_of(model, targets)
     made = tried_plan(model, inputs, targets=targets, loss=loss, trial=trial, recipe=recipe, seed=seed, **arguments)
     made.apply_(model, progress=progress)
     return made

@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
+from fanin.model.foreign import as_module, targets_of
 from fanin.model.roles import Seen
 from fanin.model.untouched import untouched
 from fanin.planning.apply import writes_of
@@ -113,6 +114,7 @@ def trial(
     loss: Callable[..., Any] | None = None,
 ) -> Trial:
     """Measure the model as found and as planned; see `Plan.trial`."""
+    model, inputs, targets = *as_module(model, inputs), targets_of(model, targets)
     writes_of(plan, model)  # says what does not fit before anything runs
     seen = {
         a.name: Seen(role=a.role, layout=a.layout, source=a.role_from)

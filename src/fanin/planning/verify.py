@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from fanin.errors import FillError, PlanError
 from fanin.measure.sampling import strided
+from fanin.model.foreign import as_module
 from fanin.model.parameters import Rename, Slot, renamed, slots_in_parts
 from fanin.model.parametrized import Parametrized
 from fanin.planning.apply import drawn, scale_
@@ -91,7 +92,7 @@ def verify(
     rename: Rename | None = None,
 ) -> Verification:
     """Hold a model's tensors against a plan; see `Plan.verify`."""
-    slots = renamed(slots_in_parts(model), rename)
+    slots = renamed(slots_in_parts(as_module(model).module), rename)
     by_name = {n: slot for slot in slots.values() for n in slot.names}
     outcome: dict[str, list[str]] = {"bits": [], "law": [], "not_checked": []}
     mismatches: list[Mismatch] = []

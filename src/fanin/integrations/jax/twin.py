@@ -14,6 +14,7 @@ from fanin.errors import CaptureError, ShapeError
 from fanin.integrations.jax.patterns import Pattern, patterns
 from fanin.integrations.jax.primitives import PRIMITIVES, torch_dtype
 from fanin.integrations.jax.trees import is_array, leaf_name
+from fanin.integrations.part import Part
 
 if TYPE_CHECKING:
     from fanin.checking.report import Report
@@ -145,7 +146,7 @@ def _module_at(root: nn.Module, path: str) -> nn.Module:
     here = root
     for step in path.split(".") if path else ():
         if step not in here._modules:
-            here.add_module(step, nn.Module())
+            here.add_module(step, Part())
         here = here.get_submodule(step)
     return here
 
