@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import signal
 
 from hypothesis import HealthCheck, settings
 
 collect_ignore = [] if importlib.util.find_spec("triton") else ["src/fanin/streams/triton_kernels.py"]
+
+os.environ.setdefault("KERAS_BACKEND", "jax")  # Keras' own default may be absent
 
 # A background job of a shell starts with Ctrl-C ignored, and hands that on to its children: tests of Ctrl-C need it.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -78,10 +79,10 @@ def _multiplied(analysis: Analysis, meeting: Meeting, parameter: Value) -> Found
     signal = _signal_operand(analysis, meeting)
     if signal is None:
         return None
-    norm = _norm_behind(analysis, signal)
+    op = meeting.op
+    norm = _norm_behind(analysis, signal) or _norm_of_factor(analysis, op)
     if norm:
         return FoundRole("norm_scale", f"multiplies the output of {norm}", norm=norm)
-    op = meeting.op
     if _inside_activation(analysis, op, signal):
         return FoundRole("act_param", f"a number inside the activation at {op.name}")
     if any(e.kind == "residual" for e in downstream(analysis, op.output)) and not _one_map_later(analysis, signal):
@@ -112,12 +113,12 @@ def _added(analysis: Analysis, meeting: Meeting, parameter: Value) -> FoundRole 
     op = meeting.op
     if op.output in analysis.attention.scores:
         return FoundRole("attn_bias", "added to attention scores")
-    if _extents(parameter) > 1:
+    maker = _maker_behind(analysis, signal)
+    if _extents(parameter) > 1 and not _one_for_each_unit(analysis, maker, parameter):
         return FoundRole("position", "added to the signal, with a value for each position")
     norm = _norm_behind(analysis, signal)
     if norm:
         return FoundRole("norm_shift", f"added to the output of {norm}", norm=norm)
-    maker = _maker_behind(analysis, signal)
     if maker is not None and maker.index in analysis.contractions and not analysis.contractions[maker.index][0].lookup:
         return FoundRole(
             "bias",
@@ -133,6 +134,15 @@ def _compared(analysis: Analysis, meeting: Meeting, parameter: Value) -> FoundRo
 
 def _extents(v: Value) -> int:
     return sum(1 for n in v.shape if n != 1)
+
+
+def _one_for_each_unit(analysis: Analysis, maker: Op | None, parameter: Value) -> bool:
+    """Whether a parameter of several axes (heads, features) has as many numbers as a map has output units."""
+    uses = analysis.contractions.get(maker.index, ()) if maker is not None else ()
+    if not uses or uses[0].lookup:
+        return False
+    shape = analysis.graph.values[uses[0].weight].shape
+    return math.prod(n for n, axis in zip(shape, uses[0].axes, strict=True) if axis == "out") == parameter.numel
 
 
 def _joined(analysis: Analysis, meeting: Meeting, parameter: Value) -> FoundRole | None:
@@ -199,6 +209,20 @@ _RULES: Mapping[str, Rule] = {
         ("where", "setitem", "masked_fill", "index_put", "copy", "masked_scatter", "scatter", "index_copy"), _masked
     ),
 }
+
+def _norm_of_factor(analysis: Analysis, op: Op) -> str:
+    """Name of the norm whose factor an op scales before the signal is multiplied: x * (scale / sqrt(var))."""
+    norm = analysis.inside_norm.get(op.index)
+    if norm is None or norm.op == op.index:
+        return ""
+
+    def back(v: int) -> list[int]:
+        maker = analysis.graph.producer(v)
+        return list(maker.inputs[:1]) if maker is not None and maker.name in VIEWS else []
+
+    last = analysis.graph.ops[norm.op]
+    return norm.name if any(op.output in reach(v, back, limit=NEAR) for v in last.inputs) else ""
+
 
 _BACK_THROUGH = VIEWS | DROPOUT | POOLS
 

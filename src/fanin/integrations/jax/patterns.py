@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 
-__all__ = ["Pattern", "patterns"]
+__all__ = ["Pattern", "needed", "patterns"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,12 +26,30 @@ class Pattern:
     run: Callable[..., torch.Tensor]
 
 
-def patterns(jaxpr: Any) -> dict[Any, Pattern]:
-    """The patterns of a program by the variable that each gives."""
+def needed(jaxpr: Any, found: Mapping[Any, Pattern]) -> list[Any]:
+    """The equations of a program that its outputs need, where each pattern is computed from its own inputs."""
+    wanted = {v for v in jaxpr.outvars if not hasattr(v, "val")}
+    kept = []
+    for eqn in reversed(jaxpr.eqns):
+        if wanted.isdisjoint(eqn.outvars):
+            continue
+        kept.append(eqn)
+        pattern = found.get(eqn.outvars[0])
+        read = eqn.invars if pattern is None else pattern.inputs
+        wanted.update(v for v in read if not hasattr(v, "val"))
+    return kept[::-1]
+
+
+def patterns(jaxpr: Any, fixed: AbstractSet[Any]) -> dict[Any, Pattern]:
+    """The patterns of a program by the variable that each gives; what follows from `fixed` variables has none."""
     made = {out: eqn for eqn in jaxpr.eqns for out in eqn.outvars}
+    constant = set(fixed)
     found: dict[Any, Pattern] = {}
     for eqn in jaxpr.eqns:
-        for find in (_softmax, _mean, _scaled_factor):
+        if all(hasattr(v, "val") or v in constant for v in eqn.invars):
+            constant.update(eqn.outvars)
+            continue
+        for find in (_softmax, _mean, _moved_norm, _scaled_factor):
             pattern = find(eqn, made)
             if pattern is not None:
                 found[eqn.outvars[0]] = pattern
@@ -111,6 +130,79 @@ def _scaled_factor(eqn: Any, made: dict[Any, Any]) -> Pattern | None:
             if _is_root(factor, made) and not _is_root(scale, made) and factor is not scale:
                 return Pattern((x, factor, scale), lambda t, f, s: t * f * s)
     return None
+
+
+def _moved_norm(eqn: Any, made: dict[Any, Any]) -> Pattern | None:
+    """X * a + (offset - mean * a) with a = scale / sqrt(.): the norm first, then its scale and its shift."""
+    if eqn.primitive.name != "add":
+        return None
+    for product, rest in (eqn.invars, eqn.invars[::-1]):
+        times = _made_by(product, made, "mul")
+        moved = _made_by(rest, made, "mul", "add")
+        if times is None or moved is None:
+            continue
+        offsets: tuple[Any, ...] = ()
+        if moved.primitive.name == "add":
+            terms = [(m, o) for t, o in (moved.invars, moved.invars[::-1]) if (m := _made_by(t, made, "mul"))]
+            found = [(m, o, c) for m, o in terms if (c := _centre(m, times, made)) is not None]
+            if not found:
+                continue
+            moved, offset, centre = found[0]
+            offsets = (offset,)
+        elif (centre := _centre(moved, times, made)) is None:
+            continue
+        x, factor, mean = centre
+        scaled = _made_by(factor, made, "mul")
+        own = () if scaled is None or _is_root(factor, made) else tuple(scaled.invars)
+        if own and not _is_root(own[0], made):
+            own = own[::-1]
+        if not _is_root(own[0] if own else factor, made):
+            continue
+        return Pattern((x, mean, *(own or (factor,)), *offsets), _Moved(len(offsets)))
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class _Moved:
+    """(x - mean) times its factors, plus its offsets."""
+
+    offsets: int
+
+    def __call__(self, x: torch.Tensor, mean: torch.Tensor, *rest: torch.Tensor) -> torch.Tensor:
+        factors, offsets = rest[: len(rest) - self.offsets], rest[len(rest) - self.offsets :]
+        y = x - mean
+        for factor in factors:
+            y = y * factor
+        for offset in offsets:
+            y = y + offset
+        return y
+
+
+def _centre(moved: Any, times: Any, made: dict[Any, Any]) -> tuple[Any, Any, Any] | None:
+    """What x, its factor and the mean are, where one product is x * a and the other -mean * a."""
+    for x, a in (times.invars, times.invars[::-1]):
+        for minus, same in (moved.invars, moved.invars[::-1]):
+            mean = _made_by(minus, made, "neg")
+            if mean is not None and not hasattr(a, "val") and _narrow(same, made) is _narrow(a, made):
+                return x, _narrow(a, made), mean.invars[0]
+    return None
+
+
+def _narrow(atom: Any, made: dict[Any, Any]) -> Any:
+    """A value before it was broadcast along axes that it has."""
+    while not hasattr(atom, "val") and (eqn := made.get(atom)) is not None:
+        rank = len(eqn.outvars[0].aval.shape)
+        if eqn.primitive.name != "broadcast_in_dim" or tuple(eqn.params["broadcast_dimensions"]) != tuple(range(rank)):
+            break
+        atom = eqn.invars[0]
+    return atom
+
+
+def _made_by(atom: Any, made: dict[Any, Any], *names: str) -> Any:
+    """The equation that makes a value before it was broadcast, if it is one of these."""
+    narrow = _narrow(atom, made)
+    eqn = None if hasattr(narrow, "val") else made.get(narrow)
+    return eqn if eqn is not None and eqn.primitive.name in names else None
 
 
 def _is_root(atom: Any, made: dict[Any, Any]) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -11,7 +12,7 @@ import torch
 from torch import nn
 
 from fanin.errors import CaptureError, ShapeError
-from fanin.integrations.jax.patterns import Pattern, patterns
+from fanin.integrations.jax.patterns import needed, patterns
 from fanin.integrations.jax.primitives import PRIMITIVES, torch_dtype
 from fanin.integrations.jax.trees import is_array, leaf_name
 from fanin.integrations.part import Part
@@ -38,16 +39,39 @@ class Twin(nn.Module):
         self._output: Any = None
         for name, leaf in zip(names, leaves, strict=True):
             path, _, own = name.rpartition(".")
-            _module_at(self, path).register_parameter(own, nn.Parameter(_tensor(leaf), requires_grad=_trains(leaf)))
+            _module_at(self, path)._parameters[own] = nn.Parameter(_tensor(leaf), requires_grad=_trains(leaf))
+            if not path and (folder := own.rpartition("/")[0]):
+                self._modules.setdefault(folder, Part())
 
     def forward(self, *inputs: Any) -> Any:
         """What the JAX function gives for these inputs, as torch tensors in the same structure."""
         given = [_tensor(x) for x in jax.tree_util.tree_leaves(inputs)]
         _assert_shapes(given, self._closed.in_avals[len(self._names) :])
-        parameters = [self.get_parameter(name) for name in self._names]
-        made = _run(self._closed.jaxpr, self._closed.consts, [*parameters, *given])
-        made = [_as_tensor(m) for m in made]
+        parameters = [_module_at(self, n.rpartition(".")[0])._parameters[n.rpartition(".")[2]] for n in self._names]
+        before = _OWNERS.set({id(p): (p, self._part(n)) for n, p in zip(self._names, parameters, strict=True)})
+        try:
+            made = [_as_tensor(m) for m in _run(self._closed.jaxpr, self._closed.consts, [*parameters, *given])]
+        finally:
+            _OWNERS.reset(before)
         return jax.tree_util.tree_unflatten(self._output, made)
+
+
+    def _part(self, name: str) -> nn.Module | None:
+        """The place of a parameter in the model; None for one of the model itself."""
+        path = name.rpartition(".")[0]
+        return _module_at(self, path) if path else self._modules.get(name.rpartition("/")[0])
+
+
+# Of the running twin: the parameters and what is made of one by views alone, by id, each with its place in the model.
+_OWNERS: ContextVar[dict[int, tuple[Any, nn.Module | None]]] = ContextVar("owners", default={})  # noqa: B039
+_VIEWS = frozenset({"broadcast_in_dim", "convert_element_type", "expand_dims", "reshape", "squeeze", "transpose"})
+
+
+def _owner(given: Sequence[Any]) -> nn.Module | None:
+    """Where an equation that reads these values is: the place of the parameter among them."""
+    owners = _OWNERS.get()
+    found = (owners[id(g)][1] for g in given if id(g) in owners)
+    return next((part for part in found if part is not None), None)
 
 
 def model(fn: Callable[..., Any], params: Any, *inputs: Any) -> Twin:
@@ -171,17 +195,19 @@ def _as_tensor(value: Any) -> torch.Tensor:
 def _run(jaxpr: Any, constants: Sequence[Any], inputs: Sequence[Any]) -> list[Any]:
     """Run a jaxpr: what follows from constants alone is computed by JAX, the rest by torch."""
     values: dict[Any, Any] = dict(zip((*jaxpr.constvars, *jaxpr.invars), (*constants, *inputs), strict=True))
-    found = patterns(jaxpr)
+    fixed = {v for v, value in values.items() if not isinstance(value, torch.Tensor)}
+    found = patterns(jaxpr, fixed)
 
     def read(atom: Any) -> Any:
         return atom.val if hasattr(atom, "val") else values[atom]
 
-    for eqn in jaxpr.eqns:
-        given = [read(v) for v in eqn.invars]
-        if not any(isinstance(g, torch.Tensor) for g in given) and _folds(eqn):
+    for eqn in needed(jaxpr, found):
+        pattern = found.get(eqn.outvars[0])
+        given = [read(v) for v in (eqn.invars if pattern is None else pattern.inputs)]
+        if pattern is not None:
+            made = [_placed(_owner(given), pattern.run, *(_as_tensor(g) for g in given))]
+        elif not any(isinstance(g, torch.Tensor) for g in given) and _folds(eqn):
             made = _folded(eqn, given)
-        elif (pattern := found.get(eqn.outvars[0])) is not None and isinstance(read(pattern.inputs[0]), torch.Tensor):
-            made = [_by_pattern(pattern, [read(v) for v in pattern.inputs])]
         else:
             made = _one(eqn, given)
         values.update(zip(eqn.outvars, made, strict=True))
@@ -202,23 +228,36 @@ def _folded(eqn: Any, given: Sequence[Any]) -> list[Any]:
     return list(made) if eqn.primitive.multiple_results else [made]
 
 
-def _by_pattern(pattern: Pattern, given: Sequence[Any]) -> Any:
-    return pattern.run(*(_as_tensor(g) for g in given))
+def _placed(part: nn.Module | None, run: Callable[..., Any], *args: Any) -> Any:
+    return run(*args) if part is None else part(run, *args)
 
 
 def _one(eqn: Any, given: Sequence[Any]) -> list[Any]:
     name = eqn.primitive.name
+    if name == "select_n" and (case := _known_case(given[0])) is not None:
+        return [given[1 + case]]
     if name in _CONTROL:
         return _CONTROL[name](eqn.params, given)
     if (inner := _inner(eqn)) is not None:
         return _run(*inner, given)
     operands = [_operand(g, name) for g in given]
     try:
-        made = PRIMITIVES[name](eqn.params, *operands)
+        part = _owner(given)
+        made = _placed(part, PRIMITIVES[name], eqn.params, *operands)
     except CaptureError as error:
         raise CaptureError(f"{error}: {_shown(eqn)}") from None
     made = list(made) if eqn.primitive.multiple_results else [made]
+    if name in _VIEWS and part is not None:
+        _OWNERS.get()[id(made[0])] = (made[0], part)
     return [_in_dtype(m, v.aval) for m, v in zip(made, eqn.outvars, strict=True)]
+
+
+def _known_case(which: Any) -> int | None:
+    """Which case a constant predicate takes everywhere; None where that differs or is computed."""
+    if isinstance(which, torch.Tensor):
+        return None
+    cases = np.unique(np.asarray(which))
+    return int(cases[0]) if len(cases) == 1 else None
 
 
 def _in_dtype(made: torch.Tensor, aval: Any) -> torch.Tensor:

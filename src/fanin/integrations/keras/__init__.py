@@ -9,12 +9,12 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from fanin.integrations.keras.initializer import initializer as initializer
+    from fanin.integrations.keras.laws import initializer as initializer
     from fanin.integrations.keras.write import init_ as init_
 
 __all__ = ["init_", "initializer"]
 
-_HOME = {"init_": "fanin.integrations.keras.write", "initializer": "fanin.integrations.keras.initializer"}
+_HOME = {"init_": "fanin.integrations.keras.write", "initializer": "fanin.integrations.keras.laws"}
 
 
 def __getattr__(name: str) -> Any:

@@ -32,8 +32,12 @@ def view_on_jax(model: Any, given: Sequence[Any] | None) -> tuple[torch.nn.Modul
         module = twin_of(_function(model, holder, states), {v.path: v.value for v in weights}, *arrays)
         module.__class__ = named_kind(type(module), model)
         inputs = tuple(jax.tree_util.tree_map(as_tensor, one) for one in arrays)
+        module._modules.update({n: p for n, p in holder._modules.items() if n in module._modules})
+        flat = {v.path: module._parameters.pop(v.path) for v in weights if v.path in module._parameters}
+        module._parameters.update(flat)  # in the order of the model, where JAX sorts
         for variable in weights:
-            module.get_parameter(variable.path).requires_grad_(bool(variable.trainable))
+            if not variable.trainable:
+                module.get_parameter(variable.path).requires_grad_(False)
     module.stream_names = holder.stream_names
     module.give_back = lambda: assign_all(
         model, {name: p.detach() for name, p in module.named_parameters(remove_duplicate=False)}

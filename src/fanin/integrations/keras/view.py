@@ -7,7 +7,6 @@ import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import keras
 import numpy as np
 import torch
 
@@ -20,6 +19,13 @@ __all__ = ["KerasModule", "as_tensor", "modes", "named", "training_of", "variabl
 
 # Backend -> the attribute of a layer that runs it, inside what the backend itself does around a call.
 _RUNS: Mapping[str, str] = {"torch": "_call_impl", "jax": "call"}
+_BUILDS = "_maybe_build"  # the method of a layer that builds it at its first call
+
+
+def _backend() -> str:
+    import keras  # what it is imported with cannot be changed later, and its default may be absent
+
+    return str(keras.config.backend())
 
 
 class _Held:
@@ -53,7 +59,7 @@ class KerasModule(torch.nn.Module):
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """What the model gives; no variable of it changes."""
         model = self._held.model
-        if keras.config.backend() != "torch":
+        if _backend() != "torch":
             raise ArgumentError(f"{type(model).__name__} is run through inputs: fanin.plan(model, inputs)")
         values = {**self._parameters, **self._buffers}
         trained = [values[v.path] for v in model.trainable_variables]
@@ -69,7 +75,7 @@ def view(model: Any, inputs: Any = None) -> tuple[torch.nn.Module, Any]:
         ArgumentError: the model is not built, or runs on the TensorFlow backend.
         PlanError: two variables have the same path.
     """
-    backend = keras.config.backend()
+    backend = _backend()
     if backend not in _RUNS:
         raise ArgumentError(
             f"Keras runs on the {backend} backend, which fanin does not follow; set KERAS_BACKEND=torch or "
@@ -101,11 +107,12 @@ def variables_of(model: Any) -> tuple[list[Any], list[Any]]:
 
 
 def _assert_built(model: Any) -> None:
-    if not model.built:
-        raise ArgumentError(
-            f"{type(model).__name__} is not built, so it has no weights yet; call it on some inputs, or model.build("
-            "input_shape), first"
-        )
+    if not model.built or not model.variables:
+        raise _unbuilt(model)
+
+
+def _unbuilt(layer: Any) -> ArgumentError:
+    return ArgumentError(f"{layer.name!r} is not built, so it has no weights yet; call the model on some inputs first")
 
 
 def named(kind: type, model: Any) -> Any:
@@ -132,6 +139,8 @@ def _part(layer: Any) -> torch.nn.Module:
 
 def takes_batch_statistics(layer: Any) -> bool:
     """Whether a layer is a batch norm."""
+    import keras
+
     return isinstance(layer, keras.layers.BatchNormalization)
 
 
@@ -139,9 +148,13 @@ def takes_batch_statistics(layer: Any) -> bool:
 @contextlib.contextmanager
 def modes(model: Any, parts: Mapping[str, torch.nn.Module | None]) -> Iterator[None]:
     """Each layer runs inside its part, in the mode of that part; afterwards the layers are as they were."""
-    attribute = _RUNS[keras.config.backend()]
-    layers = [layer for layer in model._flatten_layers(include_self=False) if attribute not in vars(layer)]
+    attribute = _RUNS[_backend()]
+    every = model._flatten_layers(include_self=False)
+    layers = [layer for layer in every if attribute not in vars(layer)]
+    unbuilt = [layer for layer in every if not layer.built]
     try:
+        for layer in unbuilt:  # it would make weights of its own now
+            vars(layer)[_BUILDS] = _refusal(layer)
         for layer in layers:
             part = parts.get(_path(layer))
             if part is not None:
@@ -150,10 +163,19 @@ def modes(model: Any, parts: Mapping[str, torch.nn.Module | None]) -> Iterator[N
     finally:
         for layer in layers:
             vars(layer).pop(attribute, None)
+        for layer in unbuilt:
+            vars(layer).pop(_BUILDS, None)
+
+
+def _refusal(layer: Any) -> Any:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise _unbuilt(layer)
+
+    return refuse
 
 
 def _inside(part: torch.nn.Module, layer: Any, run: Any) -> Any:
-    inner = layer.forward if keras.config.backend() == "torch" else run
+    inner = layer.forward if _backend() == "torch" else run
 
     def call(*args: Any, **kwargs: Any) -> Any:
         return part(inner, *args, **{**kwargs, **training_of(layer, part.training)})
@@ -215,4 +237,6 @@ class _Called:
 
 
 def _as_inputs(given: Sequence[Any] | None) -> Any:
+    import keras
+
     return None if given is None else tuple(keras.tree.map_structure(as_tensor, one) for one in given)

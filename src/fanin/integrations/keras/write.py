@@ -64,12 +64,12 @@ def assign_all(model: Any, values: Mapping[str, Any]) -> None:
         for variable, value in wanted:
             variable.assign(_as_array(value))
     except BaseException as error:
-        for variable, old in before:
-            variable.assign(old)
+        for one, old in before:
+            one.assign(old)
         if not isinstance(error, Exception):
             raise
         raise FillError(
-            f"assigning {variable.path!r} failed: {type(error).__name__}: {error}. All variables are as they were."
+            f"assigning {variable.path!r} failed: {type(error).__name__}: {str(error).partition('. ')[0]}. All variables are as they were."
         ) from error
 
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import keras
-
 from fanin.errors import ArgumentError
 from fanin.initializers import Initializer, from_dict, get
+from fanin.integrations.base import base_of
 from fanin.layout import Layout
 from fanin.streams.keys import Key
 from fanin.streams.keys import key as stream_key
@@ -32,7 +31,8 @@ def initializer(
 
     Returns:
         The initializer, on every backend. Its configuration holds the law, the key and the layout, so models with it
-        are saved, loaded and cloned; nothing else has to be imported for that than `fanin.integrations.keras`.
+        are saved, loaded and cloned. A program that only loads such a model imports `initializer` first, as Keras asks
+        for every class that is not its own.
 
     Raises:
         ArgumentError: law, key or layout is none.
@@ -47,19 +47,23 @@ def initializer(
     return KerasInitializer(get(law) if isinstance(law, str) else law, key, layout)
 
 
-@keras.saving.register_keras_serializable(package="fanin", name="Initializer")
-class KerasInitializer(keras.initializers.Initializer):  # type: ignore[misc]
+_Base = base_of("keras.initializers", "Initializer", "keras")
+
+
+class KerasInitializer(_Base):  # type: ignore[misc]
     """See `initializer`."""
 
     def __init__(self, law: Any, key: Any = None, layout: Any = None) -> None:
         self.law = _law(law)
         self.key = _key(key)
         self.layout = _layout(layout)
-        self._seed = None if self.key is not None else int(keras.src.backend.random.make_default_seed())
+        self._seed = None if self.key is not None else _drawn_seed()
         self._shape: tuple[int, ...] | None = None
 
     def __call__(self, shape: Sequence[int], dtype: Any = None) -> Any:
         """The values for a variable of this shape."""
+        import keras
+
         sizes = tuple(int(n) for n in shape)
         self._assert_one(sizes)
         name = keras.backend.standardize_dtype(dtype or keras.config.floatx())
@@ -84,6 +88,17 @@ class KerasInitializer(keras.initializers.Initializer):  # type: ignore[misc]
             "key": self.key and {"seed": self.key.seed, "name": self.key.name, "purpose": self.key.purpose},
             "layout": self.layout and self.layout.to_dict(),
         }
+
+
+if _Base.__module__.partition(".")[0] == "keras":
+    base_of("keras.saving", "register_keras_serializable", "keras")("fanin", "Initializer")(KerasInitializer)
+
+
+def _drawn_seed() -> int:
+    """A seed as Keras gives it to an initializer that has none."""
+    from keras.src.random.seed_generator import make_default_seed
+
+    return int(make_default_seed())
 
 
 def _law(law: Any) -> Initializer:
