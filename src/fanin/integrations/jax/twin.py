@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from fanin.errors import CaptureError, ShapeError
+from fanin.integrations.jax.joined import Joined, join, step, whole
 from fanin.integrations.jax.patterns import needed, patterns
 from fanin.integrations.jax.primitives import PRIMITIVES, torch_dtype
 from fanin.integrations.jax.trees import is_array, leaf_name
@@ -50,7 +51,7 @@ class Twin(nn.Module):
         parameters = [_module_at(self, n.rpartition(".")[0])._parameters[n.rpartition(".")[2]] for n in self._names]
         before = _OWNERS.set({id(p): (p, self._part(n)) for n, p in zip(self._names, parameters, strict=True)})
         try:
-            made = [_as_tensor(m) for m in _run(self._closed.jaxpr, self._closed.consts, [*parameters, *given])]
+            made = [_as_tensor(whole(m)) for m in _run(self._closed.jaxpr, self._closed.consts, [*parameters, *given])]
         finally:
             _OWNERS.reset(before)
         return jax.tree_util.tree_unflatten(self._output, made)
@@ -195,7 +196,7 @@ def _as_tensor(value: Any) -> torch.Tensor:
 def _run(jaxpr: Any, constants: Sequence[Any], inputs: Sequence[Any]) -> list[Any]:
     """Run a jaxpr: what follows from constants alone is computed by JAX, the rest by torch."""
     values: dict[Any, Any] = dict(zip((*jaxpr.constvars, *jaxpr.invars), (*constants, *inputs), strict=True))
-    fixed = {v for v, value in values.items() if not isinstance(value, torch.Tensor)}
+    fixed = {v for v, value in values.items() if not isinstance(value, torch.Tensor | Joined)}
     found = patterns(jaxpr, fixed)
 
     def read(atom: Any) -> Any:
@@ -204,14 +205,30 @@ def _run(jaxpr: Any, constants: Sequence[Any], inputs: Sequence[Any]) -> list[An
     for eqn in needed(jaxpr, found):
         pattern = found.get(eqn.outvars[0])
         given = [read(v) for v in (eqn.invars if pattern is None else pattern.inputs)]
+        if pattern is None and (apart := _apart(eqn, given)) is not None:
+            values.update(zip(eqn.outvars, apart, strict=True))
+            continue
+        if _inner(eqn) is None or pattern is not None:
+            given = [whole(g) for g in given]
         if pattern is not None:
             made = [_placed(_owner(given), pattern.run, *(_as_tensor(g) for g in given))]
-        elif not any(isinstance(g, torch.Tensor) for g in given) and _folds(eqn):
+        elif not any(isinstance(g, torch.Tensor | Joined) for g in given) and _folds(eqn):
             made = _folded(eqn, given)
         else:
             made = _one(eqn, given)
         values.update(zip(eqn.outvars, made, strict=True))
     return [read(v) for v in jaxpr.outvars]
+
+
+def _apart(eqn: Any, given: Sequence[Any]) -> list[Any] | None:
+    """What an equation gives where it joins weights, or goes on with joined ones; None for all others."""
+    owners = _OWNERS.get()
+    joined = join(eqn, given, lambda g: id(g) in owners)
+    if joined is not None:
+        return [joined]
+    if not any(isinstance(g, Joined) for g in given):
+        return None
+    return step(eqn, given, lambda name, p, *one: _done(name, p, one))
 
 
 def _folds(eqn: Any) -> bool:
@@ -240,16 +257,21 @@ def _one(eqn: Any, given: Sequence[Any]) -> list[Any]:
         return _CONTROL[name](eqn.params, given)
     if (inner := _inner(eqn)) is not None:
         return _run(*inner, given)
-    operands = [_operand(g, name) for g in given]
     try:
-        part = _owner(given)
-        made = _placed(part, PRIMITIVES[name], eqn.params, *operands)
+        made = _done(name, eqn.params, given)
     except CaptureError as error:
         raise CaptureError(f"{error}: {_shown(eqn)}") from None
     made = list(made) if eqn.primitive.multiple_results else [made]
-    if name in _VIEWS and part is not None:
-        _OWNERS.get()[id(made[0])] = (made[0], part)
     return [_in_dtype(m, v.aval) for m, v in zip(made, eqn.outvars, strict=True)]
+
+
+def _done(name: str, p: Mapping[str, Any], given: Sequence[Any]) -> Any:
+    """A primitive on tensors and constants, in the place of the parameter that it reads."""
+    part = _owner(given)
+    made = _placed(part, PRIMITIVES[name], p, *(_operand(g, name) for g in given))
+    if name in _VIEWS and part is not None:
+        _OWNERS.get()[id(made)] = (made, part)
+    return made
 
 
 def _known_case(which: Any) -> int | None:
