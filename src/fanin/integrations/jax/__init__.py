@@ -9,14 +9,14 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from fanin.integrations.jax.laws import initializer
-from fanin.integrations.jax.trees import apply_tree, init
+from fanin.integrations.jax.trees import apply_tree, init, leaf_name
 
 if TYPE_CHECKING:
     from fanin.integrations.jax.twin import check as check
     from fanin.integrations.jax.twin import model as model
     from fanin.integrations.jax.twin import plan as plan
 
-__all__ = ["apply_tree", "check", "init", "initializer", "model", "plan"]
+__all__ = ["apply_tree", "check", "init", "initializer", "leaf_name", "model", "plan"]
 
 
 def __getattr__(name: str) -> Any:

@@ -182,8 +182,11 @@ def _clamp(p: Settings, low: torch.Tensor, x: torch.Tensor, high: torch.Tensor) 
 
 
 def _sort(p: Settings, *operands: torch.Tensor) -> tuple[torch.Tensor, ...]:
-    order = torch.argsort(operands[0], dim=p["dimension"], stable=True)
-    return tuple(torch.gather(x, p["dimension"], order) for x in operands)
+    axis, sorted_by = p["dimension"], operands
+    for n in reversed(range(p.get("num_keys", 1))):  # the last key first: each sort keeps the order of equal ones
+        order = torch.argsort(sorted_by[n], dim=axis, stable=True)
+        sorted_by = tuple(torch.gather(x, axis, order) for x in sorted_by)
+    return sorted_by
 
 
 def _top_k(p: Settings, x: torch.Tensor) -> Any:

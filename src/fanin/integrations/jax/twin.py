@@ -189,6 +189,7 @@ def _tensor(leaf: Any) -> torch.Tensor:
 
 
 def _as_tensor(value: Any) -> torch.Tensor:
+    value = whole(value)
     return value if isinstance(value, torch.Tensor) else _tensor(np.asarray(value))
 
 
@@ -317,13 +318,21 @@ def _scan(p: Mapping[str, Any], given: Sequence[Any]) -> list[Any]:
     order = range(p["length"])
     rows: list[list[Any]] = []
     for n in reversed(order) if p["reverse"] else order:
-        made = _run(p["jaxpr"].jaxpr, p["jaxpr"].consts, [*constants, *carry, *(x[n] for x in along)])
+        made = [whole(m) for m in _run(p["jaxpr"].jaxpr, p["jaxpr"].consts, [*constants, *carry, *(x[n] for x in along)])]
         carry = made[:carried]
         rows.append(made[carried:])
     if p["reverse"]:
         rows.reverse()
+    if not rows:
+        return [*carry, *(_as_tensor(np.zeros(a.shape, a.dtype)) for a in _outputs_along(p))]
     stacked = [torch.stack([_as_tensor(r) for r in column]) for column in zip(*rows, strict=True)]
     return [*carry, *stacked]
+
+
+def _outputs_along(p: Mapping[str, Any]) -> list[Any]:
+    """What a scan over nothing gives along its axis."""
+    each = p["jaxpr"].out_avals[p["num_carry"] :]
+    return [jax.ShapeDtypeStruct((0, *a.shape), a.dtype) for a in each]
 
 
 def _while(p: Mapping[str, Any], given: Sequence[Any]) -> list[Any]:
@@ -340,11 +349,12 @@ def _cond(p: Mapping[str, Any], given: Sequence[Any]) -> list[Any]:
     if not isinstance(which, torch.Tensor):
         one = branches[min(max(int(which), 0), len(branches) - 1)]
         return _run(one.jaxpr, one.consts, rest)
+    which = which.clamp(0, len(branches) - 1)
     made = [_run(b.jaxpr, b.consts, rest) for b in branches]
     chosen = [_as_tensor(m) for m in made[0]]
     for n, other in enumerate(made[1:], 1):
         pairs = zip(other, chosen, strict=True)
-        chosen = [torch.where(which.long() == n, _as_tensor(new), old) for new, old in pairs]
+        chosen = [torch.where(which == n, _as_tensor(new), old) for new, old in pairs]
     return chosen
 
 
