@@ -210,6 +210,7 @@ _RULES: Mapping[str, Rule] = {
     ),
 }
 
+
 def _norm_of_factor(analysis: Analysis, op: Op) -> str:
     """Name of the norm whose factor an op scales before the signal is multiplied: x * (scale / sqrt(var))."""
     norm = analysis.inside_norm.get(op.index)

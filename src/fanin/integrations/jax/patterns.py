@@ -138,28 +138,30 @@ def _moved_norm(eqn: Any, made: dict[Any, Any]) -> Pattern | None:
         return None
     for product, rest in (eqn.invars, eqn.invars[::-1]):
         times = _made_by(product, made, "mul")
-        moved = _made_by(rest, made, "mul", "add")
-        if times is None or moved is None:
-            continue
-        offsets: tuple[Any, ...] = ()
-        if moved.primitive.name == "add":
-            terms = [(m, o) for t, o in (moved.invars, moved.invars[::-1]) if (m := _made_by(t, made, "mul"))]
-            found = [(m, o, c) for m, o in terms if (c := _centre(m, times, made)) is not None]
-            if not found:
-                continue
-            moved, offset, centre = found[0]
-            offsets = (offset,)
-        elif (centre := _centre(moved, times, made)) is None:
-            continue
-        x, factor, mean = centre
-        scaled = _made_by(factor, made, "mul")
-        own = () if scaled is None or _is_root(factor, made) else tuple(scaled.invars)
-        if own and not _is_root(own[0], made):
-            own = own[::-1]
-        if not _is_root(own[0] if own else factor, made):
-            continue
-        return Pattern((x, mean, *(own or (factor,)), *offsets), _Moved(len(offsets)))
+        for moved, offsets in _less_offsets(rest, made) if times is not None else ():
+            centre = _centre(moved, times, made)
+            factors = () if centre is None else _root_first(centre[1], made)
+            if centre is not None and factors:
+                return Pattern((centre[0], centre[2], *factors, *offsets), _Moved(len(offsets)))
     return None
+
+
+def _less_offsets(atom: Any, made: dict[Any, Any]) -> list[tuple[Any, tuple[Any, ...]]]:
+    """The products that a value is, or is but for an offset that is added."""
+    product, total = _made_by(atom, made, "mul"), _made_by(atom, made, "add")
+    if product is not None:
+        return [(product, ())]
+    pairs = () if total is None else (total.invars, total.invars[::-1])
+    return [(found, (offset,)) for term, offset in pairs if (found := _made_by(term, made, "mul")) is not None]
+
+
+def _root_first(factor: Any, made: dict[Any, Any]) -> tuple[Any, ...]:
+    """The factors of a factor, 1 / sqrt(.) first; () where it has no such root."""
+    if _is_root(factor, made):
+        return (factor,)
+    product = _made_by(factor, made, "mul")
+    pairs = () if product is None else (product.invars, product.invars[::-1])
+    return next(((root, scale) for root, scale in pairs if _is_root(root, made)), ())
 
 
 @dataclass(frozen=True, slots=True)

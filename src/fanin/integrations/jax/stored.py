@@ -14,7 +14,7 @@ from typing import Any, Literal
 from fanin.errors import LayoutError
 from fanin.layout import Layout
 
-__all__ = ["Stored", "Storage", "as_torch", "fitted", "layouts_of", "moved", "own_layout"]
+__all__ = ["Storage", "Stored", "as_torch", "fitted", "layouts_of", "moved", "own_layout"]
 
 Stored = Literal["own", "torch"]
 """In whose layout a weight is drawn: that of its library, or torch's."""
@@ -173,4 +173,3 @@ def fitted(torch_shape: tuple[int, ...], torch_layout: Layout | None, shape: tup
 
 def _flat(shape: tuple[int, ...]) -> Layout:
     return Layout(out_axes=tuple(range(len(shape))), in_axes=())
-

@@ -119,9 +119,7 @@ def _drawn(
     return _stream(chosen, stream_key(seed, name), shape, str(leaf.dtype), layout or own_layout(shape), stored_as)
 
 
-def _stream(
-    law: Initializer, key: Key, shape: tuple[int, ...], dtype: str, layout: Layout, stored_as: Stored
-) -> Any:
+def _stream(law: Initializer, key: Key, shape: tuple[int, ...], dtype: str, layout: Layout, stored_as: Stored) -> Any:
     """The values of a stream in an array, drawn as it is stored or as torch stores it."""
     if stored_as == "own":
         return values(law, key, None, shape, dtype, layout)

@@ -56,7 +56,6 @@ class Twin(nn.Module):
             _OWNERS.reset(before)
         return jax.tree_util.tree_unflatten(self._output, made)
 
-
     def _part(self, name: str) -> nn.Module | None:
         """The place of a parameter in the model; None for one of the model itself."""
         path = name.rpartition(".")[0]
@@ -169,10 +168,10 @@ def _assert_shapes(given: Sequence[torch.Tensor], wanted: Sequence[Any]) -> None
 
 def _module_at(root: nn.Module, path: str) -> nn.Module:
     here = root
-    for step in path.split(".") if path else ():
-        if step not in here._modules:
-            here.add_module(step, Part())
-        here = here.get_submodule(step)
+    for name in path.split(".") if path else ():
+        if name not in here._modules:
+            here.add_module(name, Part())
+        here = here.get_submodule(name)
     return here
 
 
@@ -318,21 +317,18 @@ def _scan(p: Mapping[str, Any], given: Sequence[Any]) -> list[Any]:
     order = range(p["length"])
     rows: list[list[Any]] = []
     for n in reversed(order) if p["reverse"] else order:
-        made = [whole(m) for m in _run(p["jaxpr"].jaxpr, p["jaxpr"].consts, [*constants, *carry, *(x[n] for x in along)])]
+        made = [
+            whole(m) for m in _run(p["jaxpr"].jaxpr, p["jaxpr"].consts, [*constants, *carry, *(x[n] for x in along)])
+        ]
         carry = made[:carried]
         rows.append(made[carried:])
     if p["reverse"]:
         rows.reverse()
     if not rows:
-        return [*carry, *(_as_tensor(np.zeros(a.shape, a.dtype)) for a in _outputs_along(p))]
+        each = p["jaxpr"].out_avals[carried:]
+        return [*carry, *(torch.zeros((0, *a.shape), dtype=torch_dtype(a.dtype)) for a in each)]
     stacked = [torch.stack([_as_tensor(r) for r in column]) for column in zip(*rows, strict=True)]
     return [*carry, *stacked]
-
-
-def _outputs_along(p: Mapping[str, Any]) -> list[Any]:
-    """What a scan over nothing gives along its axis."""
-    each = p["jaxpr"].out_avals[p["num_carry"] :]
-    return [jax.ShapeDtypeStruct((0, *a.shape), a.dtype) for a in each]
 
 
 def _while(p: Mapping[str, Any], given: Sequence[Any]) -> list[Any]:

@@ -15,9 +15,7 @@ from fanin.streams.keys import key as stream_key
 __all__ = ["KerasInitializer", "initializer"]
 
 
-def initializer(
-    law: Initializer | str, key: Key | None = None, layout: Layout | None = None
-) -> KerasInitializer:
+def initializer(law: Initializer | str, key: Key | None = None, layout: Layout | None = None) -> KerasInitializer:
     """A law as a Keras initializer: ``Dense(64, kernel_initializer=initializer("he_normal"))``.
 
     Keras never says to an initializer which variable it is called for, so no name is guessed. For weights by the name
@@ -50,7 +48,7 @@ def initializer(
 _Base = base_of("keras.initializers", "Initializer", "keras")
 
 
-class KerasInitializer(_Base):  # type: ignore[misc]
+class KerasInitializer(_Base):  # type: ignore[misc, valid-type]
     """See `initializer`."""
 
     def __init__(self, law: Any, key: Any = None, layout: Any = None) -> None:

@@ -12,7 +12,6 @@ from typing import Any
 __all__ = ["counted_names", "stream_names"]
 
 
-
 def stream_names(model: Any, paths: Iterable[str]) -> dict[str, str]:
     """Paths of variables -> names of their streams, for those that differ.
 

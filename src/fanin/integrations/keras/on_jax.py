@@ -62,4 +62,6 @@ def _function(model: Any, holder: KerasModule, states: Sequence[Any]) -> Any:
 def _as_array(value: Any) -> Any:
     import jax.numpy as jnp
 
-    return jnp.asarray(value.numpy() if isinstance(value, torch.Tensor) else value) if hasattr(value, "dtype") else value
+    return (
+        jnp.asarray(value.numpy() if isinstance(value, torch.Tensor) else value) if hasattr(value, "dtype") else value
+    )

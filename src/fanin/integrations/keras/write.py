@@ -68,8 +68,9 @@ def assign_all(model: Any, values: Mapping[str, Any]) -> None:
             one.assign(old)
         if not isinstance(error, Exception):
             raise
+        why = str(error).partition(". ")[0]
         raise FillError(
-            f"assigning {variable.path!r} failed: {type(error).__name__}: {str(error).partition('. ')[0]}. All variables are as they were."
+            f"assigning {variable.path!r} failed: {type(error).__name__}: {why}. All variables are as they were."
         ) from error
 
 
