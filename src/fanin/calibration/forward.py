@@ -21,8 +21,12 @@ from fanin.calibration.statistic import Size, Statistic, rms_of, size_of
 from fanin.calibration.subject import Subject
 from fanin.errors import CalibrationError, CaptureError
 from fanin.graph.roles.data import Part
+from fanin.measure.calls import Call
 from fanin.measure.frames import ModuleFrames
+from fanin.measure.kinds import KINDS
 from fanin.measure.origins import Living
+from fanin.measure.quantities.attention import attention_of
+from fanin.measure.record import AttentionRecord
 from fanin.measure.sampling import is_signal
 from fanin.model.calling import call
 from fanin.model.eager import open_functions
@@ -79,6 +83,9 @@ class Judge(Protocol):
 
     def passed_over(self, name: str, module: str, op: str, why: str) -> None:
         """A weight whose output cannot be judged."""
+
+    def attended(self, module: str, scores: AttentionRecord) -> None:
+        """A softmax over attention scores, which stay as they are."""
 
 
 class CalibratingPass(TorchFunctionMode):
@@ -146,6 +153,7 @@ class CalibratingPass(TorchFunctionMode):
         if name in FACTS or is_attribute(func):
             return self._view(func(*args, **given), args)
         self._written.before(func, args, given)
+        self._look_at_scores(name, args, given)
         found = weighted_call(func, name, args, given, self._known)
         if found is None:
             output = func(*args, **given)
@@ -161,6 +169,15 @@ class CalibratingPass(TorchFunctionMode):
         if isinstance(output, torch.Tensor) and args and isinstance(args[0], torch.Tensor) and output is not args[0]:
             self._known[output] = self._known[args[0]]
         return output
+
+    def _look_at_scores(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Tell the judge of a softmax over scores, or of an attention that torch computes at once."""
+        first = next(tensors_in((args, kwargs), 2), None) if name in KINDS and KINDS[name] == "attention" else None
+        if first is None or not args or not is_signal(first) or (name == "softmax" and not self._known[first].scores):
+            return
+        scores = attention_of(Call(op=name, kind="attention", args=args, kwargs=kwargs, batch=self._batch))
+        if scores is not None:
+            self._judge.attended(self.frames.current.path, scores)
 
     def _note(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
         made = joined(name, self._known.of(tensors_in((args, kwargs))))

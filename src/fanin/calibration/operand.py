@@ -28,11 +28,13 @@ class Made:
         parameters: names of the parameters that reach it through operations on parameters and constants alone.
         data: it depends on the model's inputs, or was read from a table.
         linear: a factor on the one parameter is a factor on it.
+        scores: it is a product of data with data, or was made of one since: what attention puts through a softmax.
     """
 
     parameters: frozenset[str] = frozenset()
     data: bool = False
     linear: bool = True
+    scores: bool = False
 
 
 def joined(name: str, made: Sequence[Made]) -> Made:
@@ -40,7 +42,8 @@ def joined(name: str, made: Sequence[Made]) -> Made:
     data = any(m.data for m in made)
     parameters = frozenset[str]().union(*(m.parameters for m in made if not m.data))
     if data or not parameters:
-        return Made(data=data)
+        product = name in CONTRACTIONS and sum(m.data for m in made) > 1
+        return Made(data=data, scores=product or any(m.scores for m in made))
     once = sum(bool(m.parameters) for m in made) == 1
     follows = name in _LINEAR or (name in ("mul", "div") and bool(made[0].parameters))
     return Made(parameters=parameters, linear=once and follows and all(m.linear for m in made))

@@ -27,7 +27,7 @@ from fanin.text.names import clean, one_line, shorten
 from fanin.text.numbers import MISSING, big, figures, share, standard_errors
 from fanin.text.paths import group_paths
 
-__all__ = ["Calibration", "Row", "is_reached"]
+__all__ = ["Calibration", "Row", "Scores", "is_reached"]
 
 SCHEMA = "fanin-calibration/1"
 _REACHED: frozenset[Status] = frozenset({"corrected", "in tolerance", "clipped", "zero by plan"})
@@ -79,6 +79,23 @@ class Row:
         return f"{self.parameter} {self.part}" if self.part else self.parameter
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scores:
+    """The scores of one attention after calibration; they stay as they are.
+
+    Attributes:
+        module: path of the module that runs it.
+        keys: how many keys a query sees.
+        spread: standard deviation of the scores of one query over its keys, root mean square over heads and queries.
+        entropy: of the softmax, over ln(keys): 1 where all keys weigh alike, 0 where one has all the weight.
+    """
+
+    module: str
+    keys: int
+    spread: float
+    entropy: float
+
+
 @dataclass(frozen=True, kw_only=True)
 class Calibration:
     """What `fanin.calibrate` found and did.
@@ -93,6 +110,7 @@ class Calibration:
             one map with the tolerance.
         written: whether the model was changed.
         warnings: what the reader should know.
+        scores: what each attention puts through its softmax, in the order of the forward pass.
     """
 
     model: str
@@ -103,6 +121,7 @@ class Calibration:
     most_z: float
     written: bool
     warnings: tuple[str, ...] = ()
+    scores: tuple[Scores, ...] = ()
 
     @cached_property
     def plan(self) -> Plan:
@@ -162,6 +181,7 @@ class Calibration:
             "changed": list(self.changed),
             "warnings": list(self.warnings),
             "rows": [jsonable(r) for r in self.rows],
+            "scores": [jsonable(s) for s in self.scores],
         }
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -187,6 +207,7 @@ class Calibration:
             *([columns("weight", _COLUMNS[not has_parts :], cells, width=width, write=write), Text()] if cells else ()),
             *([Text(write(left_out), style="dim"), Text()] if left_out else ()),
             *_reasons(reasons, write),
+            *_attention(self.scores, write),
             *(Padding(Text(write(f"warning: {one_line(w)}"), style="yellow"), (0, 0, 0, 1)) for w in self.warnings),
             Text(write(_counts(self))),
         )
@@ -275,6 +296,21 @@ def _reasons(reasons: dict[str, int], write: _Write) -> list[RenderableType]:
     for reason, number in reasons.items():
         grid.add_row(Text(str(number)), Text(write(one_line(reason))))
     return [grid, Text()]
+
+
+def _attention(scores: Sequence[Scores], write: _Write) -> list[RenderableType]:
+    """The scores of all attentions in one line."""
+    if not scores:
+        return []
+    count = f"{len(scores)} softmaxes" if len(scores) > 1 else "1 softmax"
+    spread, entropy = (_span([getattr(s, n) for s in scores]) for n in ("spread", "entropy"))
+    text = f"attention: {count}, left alone; std of scores {spread}, entropy over ln(keys) {entropy}"
+    return [Text(write(text), style="dim"), Text()]
+
+
+def _span(numbers: Sequence[float]) -> str:
+    low, high = (big(n, 2) for n in (min(numbers), max(numbers)))
+    return low if low == high else f"{low} to {high}"
 
 
 def _counts(found: Calibration) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from fanin.calibration.forward import Key, Use
 from fanin.calibration.judge import Rules, Status, Verdict, judged
+from fanin.calibration.report import Scores
 from fanin.calibration.reuse import MOST_FORWARDS, Solving
 from fanin.calibration.statistic import Size, rms_of
 from fanin.calibration.subject import Subject
@@ -15,6 +16,7 @@ from fanin.calibration.target import Target, Targets
 from fanin.errors import CalibrationError
 from fanin.measure.prediction import failing_assumption
 from fanin.measure.quantities.cosine import cosine
+from fanin.measure.record import AttentionRecord
 from fanin.measure.sampling import as_samples
 from fanin.model.operations import RECURRENT
 
@@ -80,6 +82,7 @@ class Decider:
         told: called once a use.
         found: what was decided, in the order of the pass.
         passed: weights that could not be judged.
+        scores: what attention puts through each softmax.
     """
 
     targets: Targets
@@ -89,6 +92,7 @@ class Decider:
     told: Callable[[], None] = lambda: None
     found: list[Judgement] = field(default_factory=list)
     passed: list[Passed] = field(default_factory=list)
+    scores: list[Scores] = field(default_factory=list)
     _factors: dict[Key, float] = field(default_factory=dict)
 
     def __call__(self, use: Use) -> float:
@@ -126,6 +130,12 @@ class Decider:
         """A weight whose output cannot be judged."""
         status: Status = "recurrent" if op in RECURRENT else "not followed"
         self.passed.append(Passed(name=name, module=module, op=op, status=status, reason=why))
+
+    def attended(self, module: str, scores: AttentionRecord) -> None:
+        """Keep what is told of attention scores."""
+        spread = math.sqrt(sum(s**2 for s in scores.logit_std) / max(len(scores.logit_std), 1))
+        mean = sum(scores.entropy) / max(len(scores.entropy), 1)
+        self.scores.append(Scores(module=module, keys=scores.num_keys, spread=spread, entropy=mean))
 
     def _is_far(self, use: Use, target: Target) -> bool:
         if not target.rms or use.size.value <= 0.0:
@@ -182,6 +192,9 @@ class Measurer:
 
     def passed_over(self, name: str, module: str, op: str, why: str) -> None:
         """Nothing: the pass that decided has named it."""
+
+    def attended(self, module: str, scores: AttentionRecord) -> None:
+        """Nothing: the pass that decided has measured them under the same factors."""
 
 
 def solve(

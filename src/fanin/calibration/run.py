@@ -58,6 +58,7 @@ def run(task: Task, *, verify: bool, dry_run: bool, strict: bool, progress: bool
         tolerance=task.rules.tolerance,
         most_z=task.rules.most_z,
         written=not dry_run and bool(names),
+        scores=tuple(done.scores),
         warnings=tuple(dict.fromkeys((*_warnings(done.found, rows), *task.traces, *left))),
     )
 
