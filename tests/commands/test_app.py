@@ -31,7 +31,7 @@ OPTIONS = {
     "init": MODEL | RECIPE | {"--override", "--keep-unknown", "--frozen", "--trial", "--out"},
     "calibrate": MODEL
     | {"--strict", "--target", "--seed", "--out", "--format", "--weights", "--dry-run", "--only", "--plan-out"}
-    | {"--statistic", "--plan", "--tolerance"},
+    | {"--statistic", "--plan", "--tolerance", "--center"},
     "verify": {"folder", "--plan", "--dtype", "--format"},
     "cert make": {"target", "--input", "--out"},
     "cert merge": {"parts", "--out"},

@@ -27,6 +27,7 @@ def calibrate(
     only: Iterable[str] | None = None,
     statistic: Statistic = "robust",
     tolerance: float = 3.0,
+    center: bool = False,
     passes: int | Literal["auto"] = "auto",
     verify: bool = True,
     dry_run: bool = False,
@@ -59,6 +60,8 @@ def calibrate(
             0.02 from the batch, and what the plan predicts for a draw of weights of this width. It is for the model as
             a whole: each of n uses gets so many that chance alone touches a healthy model as rarely as a single map
             (4.2 for 100 uses). 0 corrects everything.
+        center: also set the bias of each map that may change to minus the mean of each channel. Off, because it made
+            the plain networks that we trained worse; a plan cannot draw such a bias again.
         passes: how many batches of an iterator are joined; "auto": 4 at most.
         verify: run the model once more under the new weights.
         dry_run: write nothing.
@@ -114,6 +117,7 @@ def calibrate(
         rules=rules,
         batches=_MOST_BATCHES if passes == "auto" else passes,
         seed=seed,
+        center=center,
     )
     return run(task, verify=verify and not dry_run, dry_run=dry_run, strict=strict, progress=progress)
 

@@ -10,12 +10,13 @@ import contextlib
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import torch
 from torch.overrides import TorchFunctionMode
 
+from fanin.calibration.center import Centred, centred
 from fanin.calibration.operand import Box, Made, WeightedCall, box_of, joined, weighted_call
 from fanin.calibration.statistic import Size, Statistic, rms_of, size_of
 from fanin.calibration.subject import Subject
@@ -87,6 +88,9 @@ class Judge(Protocol):
     def attended(self, module: str, scores: AttentionRecord) -> None:
         """A softmax over attention scores, which stay as they are."""
 
+    def centred(self, found: Centred) -> None:
+        """A bias that now takes the mean of each channel off."""
+
 
 class CalibratingPass(TorchFunctionMode):
     """Finds the weighted operations of a forward pass and asks a judge for the factor of each.
@@ -97,6 +101,7 @@ class CalibratingPass(TorchFunctionMode):
         judge: who decides.
         batch: number of samples, None if unknown.
         statistic: how outputs are measured.
+        center: put minus the mean of each channel into biases.
     """
 
     def __init__(
@@ -107,8 +112,10 @@ class CalibratingPass(TorchFunctionMode):
         *,
         batch: int | None,
         statistic: Statistic,
+        center: bool = False,
     ) -> None:
         super().__init__()
+        self._center = center
         self.frames = ModuleFrames(model)
         self._judge, self._batch, self._statistic = judge, batch, statistic
         self._known: Living[Made] = Living(Made())
@@ -175,7 +182,10 @@ class CalibratingPass(TorchFunctionMode):
         first = next(tensors_in((args, kwargs), 2), None) if name in KINDS and KINDS[name] == "attention" else None
         if first is None or not args or not is_signal(first) or (name == "softmax" and not self._known[first].scores):
             return
-        scores = attention_of(Call(op=name, kind="attention", args=args, kwargs=kwargs, batch=self._batch))
+        try:
+            scores = attention_of(Call(op=name, kind="attention", args=args, kwargs=kwargs, batch=self._batch))
+        except (RuntimeError, IndexError):  # a mask or shapes that only the model itself understands
+            return
         if scores is not None:
             self._judge.attended(self.frames.current.path, scores)
 
@@ -197,13 +207,29 @@ class CalibratingPass(TorchFunctionMode):
                 self._judge.passed_over(name, self.frames.current.path, found.op, why or _why_odd(product))
             return result if product is None or result is not product else found.finished(product)
         with torch.no_grad():
-            self._multiply(found, subject, product)
-            done = found.finished(product)
+            place = self._multiply(found, subject, product)
+            done = self._centred(found, subject, place, product).finished(product)
         return done if result is product else result
 
-    def _multiply(self, found: WeightedCall, subject: Subject, product: torch.Tensor) -> None:
+    def _centred(self, found: WeightedCall, subject: Subject, place: int | None, product: torch.Tensor) -> WeightedCall:
+        """The call with a bias that takes the mean of each channel off, where that is asked for and can be written."""
+        bias = self._subjects.get(next(iter(found.bias), "")) if self._center and len(found.bias) == 1 else None
+        if bias is None or found.added is None or bias.fixed is not None or subject.fixed is not None:
+            return found
+        if subject.is_reused or subject.is_normed(place) or bias.slot.behind is not None or not product.dim():
+            return found
+        if bias.slot.shape != (product.shape[found.channel],):
+            return found
+        made = centred(found, bias.name, product, self.frames.current.path)
+        if made is None:
+            return found
+        self._judge.centred(made)
+        return replace(found, added=made.values.to(found.added.dtype).reshape(found.added.shape))
+
+    def _multiply(self, found: WeightedCall, subject: Subject, product: torch.Tensor) -> int | None:
+        """Multiply each part of the product; which use of the captured pass it is."""
         if subject.assignment.role == "attn_bias":  # scores are left alone
-            return
+            return None
         path = self.frames.current.path
         place = subject.place(path, found.op, self._seen[subject.name, path, found.op])
         self._seen[subject.name, path, found.op] += 1
@@ -228,6 +254,7 @@ class CalibratingPass(TorchFunctionMode):
             )
             if factor != 1.0:
                 view.mul_(factor)
+        return place
 
     def _holder(self, parameter: str) -> str:
         return self._holders[parameter].name if parameter in self._holders else parameter

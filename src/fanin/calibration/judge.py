@@ -16,6 +16,7 @@ __all__ = ["Rules", "Status", "Verdict", "judged", "rounded"]
 
 Status = Literal[
     "corrected",
+    "centred",
     "in tolerance",
     "clipped",
     "constant",

@@ -30,8 +30,8 @@ from fanin.text.paths import group_paths
 __all__ = ["Calibration", "Row", "Scores", "is_reached"]
 
 SCHEMA = "fanin-calibration/1"
-_REACHED: frozenset[Status] = frozenset({"corrected", "in tolerance", "clipped", "zero by plan"})
-_CHANGED: frozenset[Status] = frozenset({"corrected", "clipped"})
+_REACHED: frozenset[Status] = frozenset({"corrected", "centred", "in tolerance", "clipped", "zero by plan"})
+_CHANGED: frozenset[Status] = frozenset({"corrected", "centred", "clipped"})
 _NEEDS_NOTHING: frozenset[Status] = frozenset({"norm behind", "not asked", "zero by plan", "never used"})
 
 
@@ -134,8 +134,9 @@ class Calibration:
 
     @property
     def changed(self) -> tuple[str, ...]:
-        """The weights that were multiplied (or would be, of a dry run), each once."""
-        return tuple(dict.fromkeys(r.parameter for r in self.rows if r.factor != 1.0))
+        """The weights that were multiplied, and biases that were set (or would be, of a dry run), each once."""
+        changed = (r.parameter for r in self.rows if r.factor != 1.0 or r.status == "centred")
+        return tuple(dict.fromkeys(changed))
 
     @property
     def coverage(self) -> float:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
+from fanin.calibration.center import Centred
 from fanin.calibration.forward import Key, Use
 from fanin.calibration.judge import Rules, Status, Verdict, judged
 from fanin.calibration.report import Scores
@@ -83,6 +84,7 @@ class Decider:
         found: what was decided, in the order of the pass.
         passed: weights that could not be judged.
         scores: what attention puts through each softmax.
+        biases: those that take the mean of each channel off, by name.
     """
 
     targets: Targets
@@ -93,6 +95,7 @@ class Decider:
     found: list[Judgement] = field(default_factory=list)
     passed: list[Passed] = field(default_factory=list)
     scores: list[Scores] = field(default_factory=list)
+    biases: dict[str, Centred] = field(default_factory=dict)
     _factors: dict[Key, float] = field(default_factory=dict)
 
     def __call__(self, use: Use) -> float:
@@ -136,6 +139,10 @@ class Decider:
         spread = math.sqrt(sum(s**2 for s in scores.logit_std) / max(len(scores.logit_std), 1))
         mean = sum(scores.entropy) / max(len(scores.entropy), 1)
         self.scores.append(Scores(module=module, keys=scores.num_keys, spread=spread, entropy=mean))
+
+    def centred(self, found: Centred) -> None:
+        """Keep the bias that a pass made."""
+        self.biases[found.bias] = found
 
     def _is_far(self, use: Use, target: Target) -> bool:
         if not target.rms or use.size.value <= 0.0:
@@ -195,6 +202,9 @@ class Measurer:
 
     def attended(self, module: str, scores: AttentionRecord) -> None:
         """Nothing: the pass that decided has measured them under the same factors."""
+
+    def centred(self, found: Centred) -> None:
+        """Nothing: a pass that measures moves no bias."""
 
 
 def solve(

@@ -9,6 +9,7 @@ from typing import TypeVar
 
 import torch
 
+from fanin.calibration.center import Centred
 from fanin.calibration.forward import CalibratingPass, Judge, Key, run_forward
 from fanin.calibration.held import Held
 from fanin.calibration.report import Calibration, Row, is_reached
@@ -16,7 +17,7 @@ from fanin.calibration.rounds import Decider, Judgement, Measurer, Passed, solve
 from fanin.calibration.statistic import Size
 from fanin.calibration.subject import MAPS
 from fanin.calibration.task import Task
-from fanin.calibration.write import calibrated_plan, writes_of_factors
+from fanin.calibration.write import calibrated_plan, plan_with_biases, writes_of_biases, writes_of_factors
 from fanin.errors import CalibrationError, CaptureError
 from fanin.measure.passes import batch_size
 from fanin.model.eager import eager
@@ -42,14 +43,16 @@ def run(task: Task, *, verify: bool, dry_run: bool, strict: bool, progress: bool
         _refuse_unreached(task, done, strict)
         factors = {j.key: j.verdict.factor for j in done.found}
         names = {name for (name, _), factor in factors.items() if factor != 1.0}
-        plan = calibrated_plan(held.plan_of(names), done.found)
+        plan = plan_with_biases(calibrated_plan(held.plan_of(names), done.found), done.biases)
         if not dry_run:
-            write_all(writes_of_factors(plan, task.subjects, factors))
+            biases = writes_of_biases(plan, task.subjects, done.biases)
+            write_all([*writes_of_factors(plan, task.subjects, factors), *biases])
+        names |= set(done.biases)
         after: Sequence[tuple[Key, Size]] = ()
         if verify and names:
             after, more = _on_the_model(task, lambda: _measured(task, told))
             forwards, left = forwards + 1, (*left, *more)
-    rows = (*_rows(done.found, after), *_named_rows(task, done))
+    rows = (*_rows(done.found, after), *map(_centred_row, done.biases.values()), *_named_rows(task, done))
     return Calibration(
         model=task.plan.model,
         rows=rows,
@@ -74,14 +77,14 @@ def _on_the_model(task: Task, work: Callable[[], T]) -> tuple[T, tuple[str, ...]
     return untouched(task.module, work, values=True, others=(task.inputs,), spare=spare)
 
 
-def _judged_by(task: Task, judge: J, norms_train: bool) -> J:
+def _judged_by(task: Task, judge: J, norms_train: bool, *, center: bool = False) -> J:
     """The judge of one forward pass."""
     seed_generators(task.seed)
     with eager():
         unwrap_children(task.module)
         set_first_step(task.module, norms_train=norms_train)
         running = CalibratingPass(
-            task.module, task.subjects, judge, batch=batch_size(task.inputs), statistic=task.statistic
+            task.module, task.subjects, judge, batch=batch_size(task.inputs), statistic=task.statistic, center=center
         )
         run_forward(running, task.module, task.inputs)
     return judge
@@ -104,7 +107,7 @@ def _decided(task: Task, held: Held, told: Callable[[], None]) -> tuple[Decider,
     def decided(norms_train: bool) -> tuple[Decider, int]:
         def decide(forced: Mapping[Key, float]) -> Decider:
             judge = Decider(targets=task.targets, rules=task.rules, by_auto=by_auto, forced=forced, told=told)
-            return _judged_by(task, judge, norms_train)
+            return _judged_by(task, judge, norms_train, center=task.center)
 
         return solve(decide, task.subjects, task.rules)
 
@@ -150,6 +153,14 @@ def _rows(found: Sequence[Judgement], after: Sequence[tuple[Key, Size]]) -> tupl
             reason=j.verdict.reason,
         )
         for j, size in zip(found, sizes, strict=True)
+    )
+
+
+def _centred_row(found: Centred) -> Row:
+    use = f"{found.module}: {found.op}" if found.module else found.op
+    reason = "it takes the mean of each channel off; before: rms of these means"
+    return Row(
+        parameter=found.bias, use=use, op=found.op, before=found.before, target=0.0, status="centred", reason=reason
     )
 
 

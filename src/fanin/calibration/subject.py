@@ -89,6 +89,10 @@ class Subject:
             return sorted(same, key=lambda i: self.role.uses[i].op if self.role else i)[seen]
         return 0 if len(self.places) == 1 and not same and seen == 0 else None
 
+    def is_normed(self, place: int | None) -> bool:
+        """Whether only norms read the output of a use."""
+        return place is not None and self.role is not None and self.role.uses[place].normed
+
     @cached_property
     def fixed(self) -> Fixed | None:
         """Why it stays as it is; None where it may change."""

@@ -86,18 +86,18 @@ class Targets:
         own = self._asked(subject)
         if own is not None:
             explicit = isinstance(self.wanted, Mapping)
-            return Target(rms=own, normed=not explicit and _is_normed(subject, place))
+            return Target(rms=own, normed=not explicit and subject.is_normed(place))
         if place is None:
             return Target(rms=None, why="the captured forward pass has no such use: it leads to no output")
         rms, se = _at(subject.assignment.predicted_rms, place), _at(subject.assignment.predicted_se, place)
         if rms is None:
-            return Target(rms=None, why="the plan predicts no size here", normed=_is_normed(subject, place))
+            return Target(rms=None, why="the plan predicts no size here", normed=subject.is_normed(place))
         square = rms**2 - added
         if square < 0.0:
             return Target(rms=None, why="the plan predicts an output smaller than its bias", normed=False)
         share = 1.0 if part is None else self._share(subject, part)
         return Target(
-            rms=math.sqrt(square) * share, se=math.hypot(_BATCH_SE, se or 0.0), normed=_is_normed(subject, place)
+            rms=math.sqrt(square) * share, se=math.hypot(_BATCH_SE, se or 0.0), normed=subject.is_normed(place)
         )
 
     def _asked(self, subject: Subject) -> float | None:
@@ -119,10 +119,6 @@ class Targets:
 
 def _at(numbers: tuple[float | None, ...], place: int) -> float | None:
     return numbers[place] if place < len(numbers) else None
-
-
-def _is_normed(subject: Subject, place: int | None) -> bool:
-    return place is not None and subject.role is not None and subject.role.uses[place].normed
 
 
 def _share(plan: PlanData, subject: Subject, part: Part) -> float:

@@ -45,6 +45,7 @@ class Task:
         rules: what is corrected.
         statistic: how outputs are measured.
         seed: of random operations.
+        center: put minus the mean of each channel into biases.
         traces: what reading the model changed for good, in words.
     """
 
@@ -57,6 +58,7 @@ class Task:
     rules: Rules
     statistic: Statistic
     seed: int
+    center: bool = False
     traces: tuple[str, ...] = ()
 
 
@@ -71,6 +73,7 @@ def task_of(
     rules: Rules,
     batches: int,
     seed: int,
+    center: bool,
 ) -> Task:
     """Read a model for calibration; nothing in it changes.
 
@@ -112,6 +115,7 @@ def task_of(
         rules=replace(rules, uses=sum(_compared(s) for s in weights.values())),
         statistic=statistic,
         seed=seed,
+        center=center,
         traces=graph.traces,
     )
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from fanin.calibration.center import Centred
 from fanin.calibration.forward import Key
 from fanin.calibration.rounds import Judgement
 from fanin.calibration.subject import Subject
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
     from fanin.model.parametrized import Parametrized
 
-__all__ = ["calibrated_plan", "own_values", "with_law", "writes_of_factors"]
+__all__ = ["calibrated_plan", "own_values", "plan_with_biases", "with_law", "writes_of_biases", "writes_of_factors"]
 
 
 def own_values(a: Assignment) -> Assignment:
@@ -152,3 +153,29 @@ def _through(behind: Parametrized, a: Assignment, change: Assignment) -> Write:
         behind.write(value)
 
     return Write(assignment=a, keep=lambda: behind.keep().put_back, run=run)
+
+
+def plan_with_biases(plan: Plan, found: Mapping[str, Centred]) -> Plan:
+    """The plan in which these biases are values of the model's own, for no law gives the means of a batch."""
+    changed = {
+        n: replace(own_values(plan[n]), reason=f"minus the mean of each channel, measured on {c.samples} rows")
+        for n, c in found.items()
+    }
+    return replace(plan, assignments={n: changed.get(n, a) for n, a in plan.assignments.items()})
+
+
+def writes_of_biases(plan: Plan, subjects: Mapping[str, Subject], found: Mapping[str, Centred]) -> list[Write]:
+    """The writes that set the biases."""
+    return [
+        Write(
+            assignment=plan[n], keep=kept_numbers(subjects[n].slot.tensor), run=_set(subjects[n].slot.tensor, c.values)
+        )
+        for n, c in found.items()
+    ]
+
+
+def _set(tensor: torch.Tensor, values: torch.Tensor) -> Callable[[], None]:
+    def run() -> None:
+        tensor.detach().copy_(values.reshape(tensor.shape))
+
+    return run

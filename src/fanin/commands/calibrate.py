@@ -41,6 +41,9 @@ def calibrate(
     tolerance: Annotated[
         float, typer.Option(help="Standard errors within which a weight stays as it is; 0 corrects everything.")
     ] = 3.0,
+    center: Annotated[
+        bool, typer.Option("--center", help="Also set biases to minus the mean of each channel; seldom helps.")
+    ] = False,
     seed: Seed = 0,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Measure, and write nothing.")] = False,
     strict: Annotated[
@@ -85,6 +88,7 @@ def calibrate(
             only=only,
             statistic=statistic,
             tolerance=tolerance,
+            center=center,
             seed=seed,
             dry_run=dry_run,
             strict=strict,
