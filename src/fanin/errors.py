@@ -116,7 +116,14 @@ class TheoryError(ArgumentError):
 
 
 class CaptureError(FaninError, RuntimeError):
-    """A model could not be read."""
+    """A model could not be read.
+
+    Attributes:
+        inputs_at_fault: the inputs are not what the model takes (their dtype, ids out of range), and the message says
+            what to give.
+    """
+
+    inputs_at_fault: bool = False
 
 
 class PlanError(FaninError, ValueError):

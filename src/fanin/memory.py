@@ -1,4 +1,4 @@
-"""Memory: NumPy's view of a tensor, which leaves the tensor as it was, and a pause of garbage collection."""
+"""Memory: NumPy's view of a tensor, a pause of garbage collection, and errors that say there is too little of it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ import numpy.typing as npt
 
 from fanin.errors import ArgumentError
 
-__all__ = ["as_array", "uncollected"]
+__all__ = ["as_array", "ran_out", "uncollected"]
+
+_DEEPEST = 20  # errors that are followed to where they come from
+_NO_MEMORY = ("DefaultCPUAllocator: can't allocate memory", "DefaultCPUAllocator: not enough memory", "out of memory")
 
 
 @contextlib.contextmanager
@@ -31,6 +34,26 @@ def uncollected() -> Iterator[None]:
     finally:
         if was_on:
             gc.enable()
+
+
+def ran_out(error: BaseException | None) -> bool:
+    """Whether an error, or one that it was raised from, says that there is no memory left.
+
+    torch has a class of its own for this on accelerators; on the CPU only its message says it.
+
+    Example:
+        >>> ran_out(MemoryError()), ran_out(RuntimeError("DefaultCPUAllocator: can't allocate memory")), ran_out(None)
+        (True, True, False)
+    """
+    for _ in range(_DEEPEST):
+        if error is None:
+            return False
+        if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+            return True
+        if isinstance(error, RuntimeError) and any(words in str(error) for words in _NO_MEMORY):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def as_array(tensor: Any) -> npt.NDArray[Any]:

@@ -161,7 +161,7 @@ def test_what_is_no_model_is_named(name, function):
 @pytest.mark.parametrize("name", INPUTS)
 def test_what_are_no_inputs_is_named_and_the_model_stays(name, function):
     make, given, cure = INPUTS[name]
-    if function != "check" and name in VALUES:
+    if function == "plan" and name in VALUES:
         return
     model = make()
     before = {key: value.clone() for key, value in model.state_dict().items()}

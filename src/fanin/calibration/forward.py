@@ -29,7 +29,9 @@ from fanin.measure.origins import Living
 from fanin.measure.quantities.attention import attention_of
 from fanin.measure.record import AttentionRecord
 from fanin.measure.sampling import is_signal
+from fanin.memory import ran_out
 from fanin.model.calling import call
+from fanin.model.cures import cure_of_forward, cure_of_memory
 from fanin.model.eager import open_functions
 from fanin.model.operations import FACTS, is_attribute, is_inplace, unordered_name
 from fanin.model.trees import tensors_in
@@ -345,7 +347,10 @@ def run_forward(running: CalibratingPass, model: torch.nn.Module, inputs: Any) -
             raise
         except (Exception, SystemExit) as error:
             where = running.frames.where or "the model itself"
-            raise CaptureError(
-                f"the forward pass raised {type(error).__name__} in {where}: {error}. Calibration needs one that runs: "
-                "try model(*inputs) by itself; nothing was written."
-            ) from error
+            cure = cure_of_forward(model, inputs, running.frames.innermost)
+            words = (
+                cure_of_memory(where)
+                if ran_out(error)
+                else f"the forward pass raised {type(error).__name__} in {where}: {error}. {cure}"
+            )
+            raise CaptureError(f"{words} Nothing was written.") from error

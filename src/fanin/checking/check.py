@@ -16,6 +16,7 @@ from fanin.rules.base import Optimizer
 from fanin.rules.config import Config, load_config
 from fanin.rules.finding import Severity
 from fanin.rules.result import CheckResult, Header
+from fanin.timing import part
 
 if TYPE_CHECKING:
     import torch
@@ -130,18 +131,21 @@ def _judged(
             predict=predict if first is None else False,
             seen=seen,
         )
-        found, seconds = measure(task)
+        with part("measure"):
+            found, seconds = measure(task)
         if first is None:
             module = eager_module(job.model)
             config = _with_inline_ignores(config, module)
             first = header_of(module, found, seconds, seeds, target), found, task
             seen = seen_before(found.parameters)
-        judgements.append(judge_all(found, config, optimizer))
+        with part("judge"):
+            judgements.append(judge_all(found, config, optimizer))
     if first is None:
         raise ArgumentError("there is nothing to check: no seeds")
     header, measurements, task = first
     result = result_of(header, measurements, judgements, config, known)
-    return with_trial(result, task, config=config, optimizer=optimizer, wanted=trial)
+    with part("trial"):
+        return with_trial(result, task, config=config, optimizer=optimizer, wanted=trial)
 
 
 def _settings(

@@ -34,6 +34,7 @@ from fanin.commands.report import report
 from fanin.commands.theory import theory
 from fanin.commands.verify import verify
 from fanin.errors import FaninError, MissingDependencyError
+from fanin.memory import ran_out
 from fanin.text.names import clean
 
 __all__ = ["app", "main"]
@@ -104,7 +105,11 @@ def main() -> None:
             _internal()
         typer.echo(f"fanin: the results could not be printed: {error.strerror}", err=True)
         sys.exit(2)
-    except Exception:  # status 1, Python's own, would mean findings
+    except Exception as error:  # status 1, Python's own, would mean findings
+        if ran_out(error):
+            _refuse(
+                FaninError("not enough memory: give a smaller batch (--input), or --meta for a plan without weights")
+            )
         _internal()
 
 

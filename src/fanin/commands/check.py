@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fanin.commands.delivery import ConfigPath, FailOn, FormatOption, Outs, assert_deliverable, deliver
-from fanin.commands.options import InputShape, Quiet, Seed, Target, Verbose
+from fanin.commands.options import InputShape, Quiet, Seed, Stats, Target, Verbose
 from fanin.commands.places import place_of
+from fanin.commands.stats import shown
 from fanin.errors import ArgumentError, TargetError, UnknownNameError, did_you_mean
 from fanin.text.names import clean
+from fanin.timing import part
 
 if TYPE_CHECKING:
     import torch
@@ -66,6 +68,7 @@ def check(
     out: Outs = None,
     verbose: Verbose = False,
     quiet: Quiet = False,
+    stats: Stats = False,
 ) -> None:
     """Report what is wrong with a model's first step, and the fix.
 
@@ -73,22 +76,24 @@ def check(
     status 1 if anything is found at or above --fail-on.
     """
     assert_deliverable(form, out, verbose=verbose, quiet=quiet)
-    found = check_target(
-        target,
-        input_shape=input_shape,
-        weights=weights,
-        select=select,
-        ignore=ignore,
-        fail_on=fail_on,
-        seeds=seeds,
-        seed=seed,
-        optimizer=named_optimizer(optimizer, lr),
-        trial=trial,
-        predict=predict,
-        config=config,
-        baseline=baseline,
-    )
-    deliver(found, form, out, verbose=verbose, quiet=quiet)
+    with shown(stats):
+        found = check_target(
+            target,
+            input_shape=input_shape,
+            weights=weights,
+            select=select,
+            ignore=ignore,
+            fail_on=fail_on,
+            seeds=seeds,
+            seed=seed,
+            optimizer=named_optimizer(optimizer, lr),
+            trial=trial,
+            predict=predict,
+            config=config,
+            baseline=baseline,
+        )
+        with part("report"):
+            deliver(found, form, out, verbose=verbose, quiet=quiet)
 
 
 def named_optimizer(name: str | None, lr: float | None) -> torch.optim.Optimizer | None:

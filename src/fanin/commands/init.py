@@ -16,12 +16,15 @@ from fanin.commands.options import (
     Recipe,
     RecipeOption,
     Seed,
+    Stats,
     Target,
     TrialOption,
 )
 from fanin.commands.plan import planned
+from fanin.commands.stats import shown
 from fanin.errors import ArgumentError, OutputError
 from fanin.text.names import clean, one_line
+from fanin.timing import part
 
 if TYPE_CHECKING:
     import torch
@@ -43,29 +46,33 @@ def init(
     keep_unknown: KeepUnknown = False,
     frozen: Frozen = "keep",
     trial: TrialOption = True,
+    stats: Stats = False,
 ) -> None:
     """Plan a model, draw its weights, write them to a file."""
     from fanin.planning.trial_table import trial_text
 
     if out.suffix:
         assert_weights_file(out)
-    model, made = planned(
-        target,
-        input_shape=input_shape,
-        recipe=recipe,
-        seed=seed,
-        options=option or (),
-        overrides=override or (),
-        meta=meta,
-        keep_unknown=keep_unknown,
-        frozen=frozen,
-        trial=trial,
-        strict=True,
-    )
-    for warning in made.warnings:
-        typer.echo(f"warning: {one_line(warning)}", err=True)
-    typer.echo(trial_text(made.extras["trial"]), err=True)
-    typer.echo(write_weights(made, model, out) if out.suffix else str(made.write(out, model=model)), err=True)
+    with shown(stats):
+        model, made = planned(
+            target,
+            input_shape=input_shape,
+            recipe=recipe,
+            seed=seed,
+            options=option or (),
+            overrides=override or (),
+            meta=meta,
+            keep_unknown=keep_unknown,
+            frozen=frozen,
+            trial=trial,
+            strict=True,
+        )
+        for warning in made.warnings:
+            typer.echo(f"warning: {one_line(warning)}", err=True)
+        typer.echo(trial_text(made.extras["trial"]), err=True)
+        with part("write"):
+            told = write_weights(made, model, out) if out.suffix else str(made.write(out, model=model))
+        typer.echo(told, err=True)
 
 
 def assert_weights_file(out: Path, num_bytes: int = 1) -> None:

@@ -17,6 +17,11 @@ def _timm(name: str) -> Any:
         import timm
     except ImportError as error:
         raise MissingDependencyError("timm: needs timm; install it with: pip install timm") from error
+    except Exception as error:  # a torchvision that was built for another torch, for one
+        raise TargetError(
+            f"timm cannot be imported: {type(error).__name__}: {error}. Versions of torch, "
+            "torchvision and timm must fit together: see python -c 'import timm'"
+        ) from error
     try:
         return timm.create_model(name, pretrained=False)
     except Exception as error:
@@ -41,7 +46,15 @@ def _transformers(name: str) -> Any:
         kind = getattr(transformers, own, None)
         return transformers.AutoModel.from_config(config) if kind is None else kind(config)
     except Exception as error:
-        raise TargetError(f"transformers cannot build a model from {name!r}: {error}") from error
+        raise TargetError(f"transformers cannot build a model from {name!r}: {error}{_first_cause(error)}") from error
+
+
+def _first_cause(error: BaseException) -> str:
+    """What an import of the library failed on in the end; "" where the error says it itself."""
+    first = error
+    while isinstance(error, ImportError) and first.__cause__ is not None:
+        first = first.__cause__
+    return "" if first is error else f" The first error was {type(first).__name__}: {first}"
 
 
 # what stands before the colon -> a model of what stands behind it

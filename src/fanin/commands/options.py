@@ -16,6 +16,7 @@ __all__ = [
     "Recipe",
     "RecipeOption",
     "Seed",
+    "Stats",
     "TableFormat",
     "TableOrJson",
     "Target",
@@ -53,6 +54,7 @@ Override = Annotated[
 ]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Print more: each rule that did not run, and why.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print the verdict alone.")]
+Stats = Annotated[bool, typer.Option("--stats", help="Print on stderr how long each part took.")]
 Meta = Annotated[bool, typer.Option("--meta", help="Build the model on the meta device, which takes no memory.")]
 Frozen = Annotated[
     Literal["keep", "draw"],

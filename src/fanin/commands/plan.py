@@ -18,11 +18,14 @@ from fanin.commands.options import (
     Recipe,
     RecipeOption,
     Seed,
+    Stats,
     TableFormat,
     Target,
     TrialOption,
 )
+from fanin.commands.stats import shown
 from fanin.errors import ArgumentError
+from fanin.timing import part
 
 if TYPE_CHECKING:
     import torch
@@ -46,6 +49,7 @@ def plan(
     out: Annotated[Path | None, typer.Option(help="Also write the plan to this file, as JSON.")] = None,
     tree: Annotated[bool, typer.Option("--tree", help="Print totals per module in place of parameters.")] = False,
     form: TableFormat = "table",
+    stats: Stats = False,
 ) -> None:
     """Print an initializer and a reason for every parameter."""
     from fanin.planning.view import PlanView
@@ -56,24 +60,26 @@ def plan(
         raise ArgumentError(f"--tree is a table, and --format {form} prints the plan as data; give one of the two")
     if out is not None:
         assert_place(out)
-    _, made = planned(
-        target,
-        input_shape=input_shape,
-        recipe=recipe,
-        seed=seed,
-        options=option or (),
-        overrides=override or (),
-        meta=meta,
-        keep_unknown=keep_unknown,
-        frozen=frozen,
-        trial=trial,
-    )
-    if out is not None:
-        made.save(out)
-    if form == "table":
-        standard_console().print(PlanView(made, tree=tree))
-    else:
-        typer.echo(made.to_json(), nl=False)
+    with shown(stats):
+        _, made = planned(
+            target,
+            input_shape=input_shape,
+            recipe=recipe,
+            seed=seed,
+            options=option or (),
+            overrides=override or (),
+            meta=meta,
+            keep_unknown=keep_unknown,
+            frozen=frozen,
+            trial=trial,
+        )
+        with part("print"):
+            if out is not None:
+                made.save(out)
+            if form == "table":
+                standard_console().print(PlanView(made, tree=tree))
+            else:
+                typer.echo(made.to_json(), nl=False)
 
 
 def planned(

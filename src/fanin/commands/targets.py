@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from fanin.commands.libraries import LIBRARIES, example_inputs
 from fanin.errors import MissingDependencyError, TargetError, UnknownNameError, did_you_mean
+from fanin.memory import ran_out
+from fanin.timing import part as timed
 
 if TYPE_CHECKING:
     from fanin.theory.activations import Activation
@@ -55,8 +57,10 @@ def load_target(target: str, *, input_shape: str | None = None, meta: bool = Fal
     Raises:
         TargetError: it cannot be imported, called, or gives no model; the message says which and what is expected.
     """
-    torch = _torch()
-    parts = _of_library(target, meta) or _parts(target, _called(target, load_object(target), meta))
+    with timed("import torch"):
+        torch = _torch()
+    with timed("load the model"):
+        parts = _of_library(target, meta) or _parts(target, _called(target, load_object(target), meta))
     if input_shape is not None:
         parts["inputs"] = parse_input(input_shape)
     if not isinstance(parts["model"], torch.nn.Module):
@@ -263,6 +267,10 @@ def _called(target: str, found: Any, meta: bool) -> Any:
         with quiet(), torch.device("meta") if meta else contextlib.nullcontext():
             return found()
     except (Exception, SystemExit) as error:
+        if ran_out(error):
+            raise TargetError(
+                f"calling {target} ran out of memory; --meta (of plan and init) builds the model without its weights"
+            ) from error
         if isinstance(error, TypeError) and "required positional argument" in str(error):
             raise TargetError(
                 f"{target!r} takes arguments ({error}); name a callable that takes none, such as a function build() in "

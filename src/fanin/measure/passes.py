@@ -18,8 +18,9 @@ from fanin.measure.origins import Origin
 from fanin.measure.recorder import PassRecorder
 from fanin.measure.task import MeasureTask
 from fanin.measure.virtual_step import states_after_steps
+from fanin.memory import ran_out
 from fanin.model.calling import call
-from fanin.model.cures import cure_of_forward, cure_of_loss
+from fanin.model.cures import are_of_wrong_kind, cure_of_forward, cure_of_loss, cure_of_memory
 from fanin.model.trees import named_tensors, tensors_in
 
 __all__ = ["Pass", "batch_size", "received", "run_pass", "states_after_virtual_steps"]
@@ -167,11 +168,15 @@ def _forward(task: MeasureTask, recorder: PassRecorder, inputs: Any) -> tuple[An
 
 def _failed(task: MeasureTask, recorder: PassRecorder, error: BaseException) -> CaptureError:
     place = recorder.frames.where
-    cure = cure_of_forward(task.model, task.inputs, recorder.frames.innermost)
-    return CaptureError(
-        f"the forward raised {type(error).__name__} in {place or 'the model itself'}: {error}. {cure} The model is as "
-        "it was."
+    if ran_out(error):
+        return CaptureError(f"{cure_of_memory(place)} The model is as it was.")
+    given = (task.model, task.inputs, recorder.frames.innermost)
+    raised = CaptureError(
+        f"the forward raised {type(error).__name__} in {place or 'the model itself'}: {error}. "
+        f"{cure_of_forward(*given)} The model is as it was."
     )
+    raised.inputs_at_fault = are_of_wrong_kind(*given)
+    return raised
 
 
 def _backward(task: MeasureTask, result: Pass, leaves: list[torch.Tensor]) -> None:

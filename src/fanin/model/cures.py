@@ -15,13 +15,14 @@ from fanin.model.calling import call_arguments, forward_parameters
 from fanin.model.trees import tensors_in
 from fanin.text.names import clean
 
-__all__ = ["cure_of_forward", "cure_of_loss"]
+__all__ = ["are_of_wrong_kind", "cure_of_forward", "cure_of_loss", "cure_of_memory"]
 
 _BY_ITSELF = (
     "The forward must run on the inputs given: try model(*inputs) by itself. inputs is a tensor, a tuple of positional "
     "arguments or a dict of keyword arguments."
 )
 _TEXT = frozenset({"text", "texts", "sentence", "sentences", "prompt", "prompts", "string", "strings"})
+_TABLES = (torch.nn.Embedding, torch.nn.EmbeddingBag)
 _MANY = 10_000  # leaves of an input that are looked at
 
 
@@ -49,6 +50,28 @@ def cure_of_forward(model: Any, inputs: Any, module: Any = None) -> str:
         _dtype(model, inputs),
     )
     return next((f"{words}." for words in questions if words), _BY_ITSELF)
+
+
+def are_of_wrong_kind(model: Any, inputs: Any, module: Any = None) -> bool:
+    """Whether inputs on which a pass failed have another dtype than the model, or ids that its table does not have.
+
+    Example:
+        >>> are_of_wrong_kind(torch.nn.Linear(2, 2), torch.zeros(1, 2, dtype=torch.long))
+        True
+    """
+    return bool(_ids(module, inputs) or _dtype(model, inputs))
+
+
+def cure_of_memory(place: str) -> str:
+    """The sentence of a pass for which there was too little memory.
+
+    Example:
+        >>> cure_of_memory("")
+        'not enough memory for the forward pass, which stopped in the model itself: give a smaller batch.'
+    """
+    return (
+        f"not enough memory for the forward pass, which stopped in {place or 'the model itself'}: give a smaller batch."
+    )
 
 
 def cure_of_loss(output: Any, targets: Any) -> str:
@@ -142,7 +165,7 @@ def _keys(model: Any, inputs: Any) -> str:
 
 
 def _ids(module: Any, inputs: Any) -> str:
-    if not isinstance(module, torch.nn.Embedding | torch.nn.EmbeddingBag):
+    if not isinstance(module, _TABLES):
         return ""
     rows = module.num_embeddings
     whole = [t for t in tensors_in(inputs) if not t.is_floating_point() and t.numel() and t.device.type != "meta"]
@@ -160,6 +183,8 @@ def _dtype(model: Any, inputs: Any) -> str:
     held = {p.dtype for p in model.parameters() if p.is_floating_point()}
     if len(given) == 1 and len(held) == 1 and given != held:
         (one,), (other,) = given, held
+        if not one.is_floating_point and any(isinstance(m, _TABLES) for m in model.modules()):
+            return ""  # ids for a table: their dtype is right
         return f"inputs is {_short(one)} and the parameters are {_short(other)}; give inputs.to({other})"
     return ""
 

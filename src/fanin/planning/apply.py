@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from fanin.errors import FaninError, FillError, PlanError
+from fanin.memory import ran_out
 from fanin.model.foreign import as_module, give_back
 from fanin.model.parameters import Rename, Slot, renamed, slots_in_parts
 from fanin.planning.assignment import Assignment
@@ -152,8 +153,9 @@ def _what_happened(done: list[str], error: Exception, rollback: bool) -> str:
     cause = (
         f"writing {done[-1]!r} failed: {type(error).__name__}: {error}" if done else f"{type(error).__name__}: {error}"
     )
+    less = " rollback=False keeps no copies, which takes less memory." if ran_out(error) else ""
     if rollback:
-        return f"{cause}. The model is bit for bit as it was before the first write."
+        return f"{cause}. The model is bit for bit as it was before the first write.{less}"
     return (
         f"{cause}. rollback was off, so these {len(done)} tensors hold new values (the last one perhaps in part): "
         f"{', '.join(done)}. Apply the plan again when the cause is gone."

@@ -6,11 +6,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from fanin.errors import WorseStartError
+from fanin.errors import CaptureError, WorseStartError
+from fanin.memory import ran_out
 from fanin.model.foreign import as_module, targets_of
 from fanin.planning.build import plan
 from fanin.planning.plan import Plan
 from fanin.text.paths import matches
+from fanin.timing import part
 
 if TYPE_CHECKING:
     import torch
@@ -57,6 +59,7 @@ def init_(
 
     Raises:
         WorseStartError: the planned start is worse, also with the found values where the two part; nothing was written.
+        CaptureError: the model does not run on these inputs, and they say why (their dtype, ids out of range).
 
     Example:
         >>> import torch
@@ -102,21 +105,33 @@ def tried_plan(
 
     Raises:
         WorseStartError: see `init_`.
+        CaptureError: the model does not run on these inputs, and they say why (their dtype, ids out of range).
     """
-    made = plan(model, inputs, overrides=overrides, **arguments)
+    with part("plan"):
+        made = plan(model, inputs, overrides=overrides, **arguments)
     if why := _no_trial(made, model, inputs, trial):
         return _untried(made, why)
     try:
-        first = made.trial(model, inputs, targets, loss)
+        with part("trial"):
+            first = made.trial(model, inputs, targets, loss)
     except Exception as error:  # the model cannot be measured as found, so there is nothing to compare with
-        return _untried(made, f"the model as found cannot be measured: {type(error).__name__}: {_line(error)}")
+        if isinstance(error, CaptureError) and error.inputs_at_fault:
+            raise
+        words = (
+            "not enough memory for a batch of this size"
+            if ran_out(error)
+            else f"{type(error).__name__}: {_line(error)}"
+        )
+        return _untried(made, f"the model as found cannot be measured: {words}")
     if first.ok:
         return _with_trial(made, first)
     region = {} if first.where is None else dict.fromkeys(_known(made, first.where.parameters))
     second: Trial | None = None
     if region:
-        repaired = plan(model, inputs, overrides={**region, **_others(made, region, overrides or {})}, **arguments)
-        second = _also_changed(repaired.trial(model, inputs, targets, loss), first)
+        with part("plan"):
+            repaired = plan(model, inputs, overrides={**region, **_others(made, region, overrides or {})}, **arguments)
+        with part("trial"):
+            second = _also_changed(repaired.trial(model, inputs, targets, loss), first)
         if second.ok:
             return _with_trial(repaired, second, (_repaired(first, tuple(region)),), kept=tuple(region))
     if strict:

@@ -21,9 +21,9 @@ from fanin.graph.recording.constants import Constants
 from fanin.graph.recording.fallbacks import Rescue
 from fanin.graph.recording.recorder import GapFill, Recorder, dtype_name, module_scopes
 from fanin.graph.recording.survivors import forget_variables, take_out_survivors
-from fanin.memory import uncollected
+from fanin.memory import ran_out, uncollected
 from fanin.model.calling import Call, call_arguments
-from fanin.model.cures import cure_of_forward
+from fanin.model.cures import cure_of_forward, cure_of_memory
 from fanin.model.eager import eager, open_functions
 from fanin.model.examples import example_calls, how_to_give_inputs
 from fanin.model.first_step import MORE_VALUES, set_first_step
@@ -348,6 +348,10 @@ def _failure(model: Any, call: Call, failures: list[_Failed]) -> CaptureError:
     if isinstance(error, CaptureError):
         return error
     place = f"in module '{where}' ({_class_at(model, where)})" if where else f"in {type(model).__name__}.forward"
+    if ran_out(error):
+        raised = CaptureError(cure_of_memory(where))
+        raised.__cause__ = error
+        return raised
     first = f" (on fake tensors: {first_error!s:.200})" if len(failures) > 1 and str(first_error) != str(error) else ""
     args, kwargs = call
     cure = cure_of_forward(
