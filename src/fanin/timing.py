@@ -1,15 +1,32 @@
-"""How long the parts of a command take, for ``--stats``: nothing is measured unless somebody asks."""
+"""The parts of a command: how long each takes (``--stats``), and which one runs now (the line on stderr)."""
 
 from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
 
-__all__ = ["measured", "part"]
+__all__ = ["following", "measured", "part"]
 
 _SECONDS: ContextVar[dict[str, float] | None] = ContextVar("seconds", default=None)
+_FOLLOWER: ContextVar[Callable[[str], None] | None] = ContextVar("follower", default=None)
+
+
+@contextlib.contextmanager
+def following(told: Callable[[str], None]) -> Iterator[None]:
+    """Call a function with the name of each part that starts inside.
+
+    Example:
+        >>> with following(print), part("plan"):
+        ...     pass
+        plan
+    """
+    token = _FOLLOWER.set(told)
+    try:
+        yield
+    finally:
+        _FOLLOWER.reset(token)
 
 
 @contextlib.contextmanager
@@ -34,6 +51,8 @@ def measured() -> Iterator[Mapping[str, float]]:
 @contextlib.contextmanager
 def part(name: str) -> Iterator[None]:
     """Count the time of what runs inside to this part, and not to the part around it."""
+    if (told := _FOLLOWER.get()) is not None:
+        told(name)
     seconds = _SECONDS.get()
     if seconds is None:
         yield

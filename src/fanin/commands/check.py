@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,9 +11,9 @@ import typer
 from fanin.commands.delivery import ConfigPath, FailOn, FormatOption, Outs, assert_deliverable, deliver
 from fanin.commands.options import InputShape, Quiet, Seed, Stats, Target, Verbose
 from fanin.commands.places import place_of
+from fanin.commands.progress import working
 from fanin.commands.stats import shown
 from fanin.errors import ArgumentError, TargetError, UnknownNameError, did_you_mean
-from fanin.text.names import clean
 from fanin.timing import part
 
 if TYPE_CHECKING:
@@ -154,7 +152,7 @@ def check_target(
             load_weights(loaded.model, weights)
         return tuple(part for part in (loaded.model, loaded.inputs, loaded.targets, loaded.loss) if part is not None)
 
-    with quiet(), _progress(f"checking {target}"):
+    with quiet(), working(f"checking {target}"):
         return _placed(check_model(make, target=target, **settings), target)
 
 
@@ -183,13 +181,3 @@ def load_weights(model: Any, path: Path) -> None:
         model.load_state_dict(load_file(path))
     except (OSError, SafetensorError, RuntimeError) as error:
         raise TargetError(f"{path} cannot be loaded into the model: {error}") from error
-
-
-@contextlib.contextmanager
-def _progress(words: str) -> Iterator[None]:
-    """A line on stderr while a slow model runs; nothing where stderr is no terminal."""
-    from rich.console import Console
-    from rich.text import Text
-
-    with Console(stderr=True).status(Text(clean(words))):
-        yield

@@ -21,6 +21,7 @@ from fanin.commands.options import (
     TrialOption,
 )
 from fanin.commands.plan import planned
+from fanin.commands.progress import bytes_shown
 from fanin.commands.stats import shown
 from fanin.errors import ArgumentError, OutputError
 from fanin.text.names import clean, one_line
@@ -71,8 +72,13 @@ def init(
             typer.echo(f"warning: {one_line(warning)}", err=True)
         typer.echo(trial_text(made.extras["trial"]), err=True)
         with part("write"):
-            told = write_weights(made, model, out) if out.suffix else str(made.write(out, model=model))
+            told = write_weights(made, model, out) if out.suffix else _write_folder(made, model, out)
         typer.echo(told, err=True)
+
+
+def _write_folder(plan: Plan, model: torch.nn.Module, out: Path) -> str:
+    with bytes_shown("writing weights") as bar:
+        return str(plan.write(out, model=model, progress=bar))
 
 
 def assert_weights_file(out: Path, num_bytes: int = 1) -> None:

@@ -23,6 +23,7 @@ from fanin.commands.options import (
     Target,
     TrialOption,
 )
+from fanin.commands.progress import working
 from fanin.commands.stats import shown
 from fanin.errors import ArgumentError
 from fanin.timing import part
@@ -116,21 +117,22 @@ def planned(
 
     laws = {glob: None if law == "keep" else law for glob, law in parse_pairs(overrides, "--override").items()}
     given = _values(parse_pairs(options, "--option"))
-    loaded = load_target(target, input_shape=input_shape, meta=meta)
-    made = tried_plan(
-        loaded.model,
-        loaded.inputs,
-        targets=loaded.targets,
-        loss=loaded.loss,
-        trial=trial,
-        strict=strict,
-        recipe=recipe,
-        seed=seed,
-        overrides=laws,
-        on_unknown="keep" if keep_unknown else "raise",
-        frozen=frozen,
-        **given,
-    )
+    with working(f"planning {target}"):
+        loaded = load_target(target, input_shape=input_shape, meta=meta)
+        made = tried_plan(
+            loaded.model,
+            loaded.inputs,
+            targets=loaded.targets,
+            loss=loaded.loss,
+            trial=trial,
+            strict=strict,
+            recipe=recipe,
+            seed=seed,
+            overrides=laws,
+            on_unknown="keep" if keep_unknown else "raise",
+            frozen=frozen,
+            **given,
+        )
     return loaded.model, made
 
 
