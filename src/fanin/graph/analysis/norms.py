@@ -61,9 +61,10 @@ def _pattern(graph: Graph, op: Op, kinds: tuple[Kind, ...], kind: Kind) -> Norm 
     """X * g(reduce(h(x))): the factor goes back to a statistic of what it multiplies, with no weight in between."""
     if op.name not in ("mul", "div", "rdiv") or len(op.inputs) != 2:
         return None
-    for x, factor in (op.inputs, op.inputs[::-1]):
+    for x, scaled in (op.inputs, op.inputs[::-1]):
         if op.name == "div" and x != op.inputs[0]:
             continue
+        factor, between = _less_scale(graph, scaled, kinds, kind)
         if kinds[x] != kind or kinds[factor] != kind or _unexpanded(graph, factor) >= graph.values[x].numel:
             continue
         found = _statistic(graph, factor, kinds, kind)
@@ -74,8 +75,17 @@ def _pattern(graph: Graph, op: Op, kinds: tuple[Kind, ...], kind: Kind) -> Norm 
         if common is not None:
             base, more = common
             name = "rms_norm" if _is_rms(statistics, graph) else "layer_norm" if _centred(statistics) else "statistic"
-            return Norm(op.index, base, op.output, name, frozenset({op.index, *inside, *more}))
+            return Norm(op.index, base, op.output, name, frozenset({op.index, *between, *inside, *more}))
     return None
+
+
+def _less_scale(graph: Graph, factor: int, kinds: tuple[Kind, ...], kind: Kind) -> tuple[int, tuple[int, ...]]:
+    """A factor before a learned scale multiplied it, as in x * (scale / sqrt(var)), and the op that did."""
+    op = graph.producer(factor)
+    if op is None or op.name != "mul" or len(op.inputs) != 2 or kind != "signal":
+        return factor, ()
+    signals, weights = ([i for i in op.inputs if kinds[i] == k] for k in ("signal", "weight"))
+    return (signals[0], (op.index,)) if len(signals) == 1 and len(weights) == 1 else (factor, ())
 
 
 def _unexpanded(graph: Graph, value: int) -> int:

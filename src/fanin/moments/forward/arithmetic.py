@@ -14,7 +14,7 @@ from fanin.graph.ir import Op, Ref
 from fanin.moments import kernel as kn
 from fanin.moments.algebra import mixed_overlap, mixed_width_var, product, summed_up
 from fanin.moments.forward.elementwise import MAX_DEPTH, MAX_REGION, deep_region_of, elementwise, imaged, region_of
-from fanin.moments.frame import Frame, NoRuleError
+from fanin.moments.frame import Frame, NoRuleError, measured
 from fanin.moments.hermite import gaussian_image
 from fanin.moments.moments import JointMoments, aligned
 from fanin.moments.places import mixed
@@ -238,11 +238,32 @@ def _self_averaging(frame: Frame, op: Op, left: int, right: int) -> Signal | Non
     for whole, part in ((left, right), (right, left)):
         if part == left and op.name == "div":
             continue
-        if not _is_statistic_of(frame, part, whole):
-            continue
-        scaled = passed_on(frame, op, whole, _plug_in(frame, op, whole, part))
-        return replace(scaled, atoms={}, region=(), depth=0)
+        if _is_statistic_of(frame, part, whole):
+            scaled = passed_on(frame, op, whole, _plug_in(frame, op, whole, part))
+            return replace(scaled, atoms={}, region=(), depth=0)
+        for statistic, scale in _with_scale(frame, part) if op.name == "mul" else ():
+            normed = _normed(frame, op, whole, statistic, part)
+            if normed is not None:
+                return frame.made(op, product(normed, frame.moments_at(scale)), leaf=False)
     return None
+
+
+def _normed(frame: Frame, op: Op, whole: int, statistic: int, part: int) -> JointMoments | None:
+    """Moments of a tensor times a statistic of itself, before a scale that multiplied the statistic first."""
+    numbers, factor = frame.signals[whole].numbers, frame.signals[statistic].numbers
+    if numbers is not None and factor is not None:
+        return measured(numbers * factor)
+    if not _is_statistic_of(frame, statistic, whole):
+        return None
+    return frame.moments_at(whole).scaled(_plug_in(frame, op, whole, statistic, read_as=part))
+
+
+def _with_scale(frame: Frame, part: int) -> list[tuple[int, int]]:
+    """A factor as (statistic, learned scale), where it is their product."""
+    maker = frame.graph.producer(part)
+    if maker is None or maker.name != "mul" or len(maker.inputs) != 2:
+        return []
+    return [(one, other) for one, other in (maker.inputs, maker.inputs[::-1]) if frame.signals[other].weight_only]
 
 
 def _is_statistic_of(frame: Frame, part: int, whole: int) -> bool:
@@ -254,15 +275,17 @@ def _is_statistic_of(frame: Frame, part: int, whole: int) -> bool:
     if coarse.numel >= fine.numel:
         return False
     roots = frame.bases(whole)
-    return all(_is_reduced(frame, v) and frame.bases(v) & roots for v in sources)
+    return all(_is_reduced(frame, v) and frame.signals[v].known.mean > 0.0 and frame.bases(v) & roots for v in sources)
 
 
 def _is_reduced(frame: Frame, value: int) -> bool:
-    """Whether a value is a positive reduction, perhaps reshaped since."""
+    """Whether a value is a reduction, perhaps reshaped since, or a difference of two, such as E x^2 - (E x)^2."""
     op = frame.graph.producer(value)
     while op is not None and op.name in _THROUGH and op.inputs:
         op = frame.graph.producer(op.inputs[0])
-    return op is not None and op.name in _STATISTICS and frame.signals[value].known.mean > 0.0
+    if op is not None and op.name == "sub" and len(op.inputs) == 2:
+        return all(_is_reduced(frame, v) for v in op.inputs)
+    return op is not None and op.name in _STATISTICS
 
 
 _THROUGH = frozenset(
@@ -281,6 +304,7 @@ _THROUGH = frozenset(
         "rsqrt",
         "pow",
         "mul",
+        "square",
         "squeeze",
         "getitem",
     ]
@@ -288,8 +312,8 @@ _THROUGH = frozenset(
 _STATISTICS = frozenset(["mean", "sum", "var", "std", "norm", "var_mean", "std_mean", "amax", "max", "logsumexp"])
 
 
-def _plug_in(frame: Frame, op: Op, whole: int, part: int) -> float:
-    """What the op makes of 1 when the statistic is at its mean."""
+def _plug_in(frame: Frame, op: Op, whole: int, part: int, *, read_as: int | None = None) -> float:
+    """What the op makes of 1 when the statistic is at its mean; `read_as`: the operand that stands for it."""
     import torch
 
     from fanin.moments.forward.elementwise import applied, evaluate
@@ -298,6 +322,8 @@ def _plug_in(frame: Frame, op: Op, whole: int, part: int) -> float:
         v: torch.tensor(frame.signals[v].known.mean, dtype=torch.float64) for v in region_of(frame, part)
     }
     evaluate(frame, part, env)
+    if read_as is not None:
+        env[read_as] = env[part]
     env[frame.first(whole)] = torch.tensor(1.0, dtype=torch.float64)
     value = float(applied(frame, op, env))
     if not np.isfinite(value):
