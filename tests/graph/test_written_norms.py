@@ -1,4 +1,4 @@
-"""Norms that models write out: each way of computing the variance, the scale before or after the signal is multiplied."""
+"""Norms that models write out: each way of computing the variance, the scale before or after the signal."""
 
 from __future__ import annotations
 
