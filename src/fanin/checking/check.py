@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from fanin.checking.baseline import read_baseline
 from fanin.checking.header import header_of
-from fanin.checking.job import Job, job_of, optimizer_of
+from fanin.checking.job import Job, first_step_of, job_of, optimizer_of
 from fanin.checking.report import Report
 from fanin.errors import ArgumentError, MissingDependencyError
 from fanin.rules.base import Optimizer
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import torch
 
     from fanin.measure.record import Measurements
+    from fanin.measure.task import FirstStep
     from fanin.model.roles import Seen
 
 __all__ = ["check"]
@@ -91,7 +92,18 @@ def check(
     jobs = (job_of(model, inputs, targets, loss, n) for n in range(seed, seed + seeds))
     trainer = optimizer_of(optimizer)
     draws = range(seed, seed + seeds)
-    judged = _judged(jobs, draws, settings, trainer, known, target, training=training, predict=predict, trial=trial)
+    judged = _judged(
+        jobs,
+        draws,
+        settings,
+        trainer,
+        known,
+        target,
+        training=training,
+        predict=predict,
+        trial=trial,
+        first_step=first_step_of(optimizer),
+    )
     return Report(judged)
 
 
@@ -106,6 +118,7 @@ def _judged(
     training: bool | None,
     predict: bool | None,
     trial: bool,
+    first_step: FirstStep | None,
 ) -> CheckResult:
     """Measure and judge one job a seed; measurements, header and inline ignores are those of the first."""
     from fanin.checking.trial import with_trial
@@ -130,6 +143,7 @@ def _judged(
             training=training,
             predict=predict if first is None else False,
             seen=seen,
+            first_step=first_step if first is None else None,
         )
         with part("measure"):
             found, seconds = measure(task)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,9 @@ from fanin.rules.base import Optimizer
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Job", "job_of", "optimizer_of"]
+    from fanin.measure.task import FirstStep
+
+__all__ = ["Job", "first_step_of", "job_of", "optimizer_of"]
 
 _ADAPTIVE = ("adam", "adagrad", "rmsprop", "lion", "adafactor", "lamb")
 
@@ -116,3 +119,58 @@ def optimizer_of(optimizer: Any) -> Optimizer | None:
         eps=float(eps) if isinstance(eps, float) else None,
         adaptive=any(word in name.lower() for word in _ADAPTIVE),
     )
+
+
+def first_step_of(optimizer: Any) -> FirstStep | None:
+    """What the first step of an optimizer changes, tried on a copy of one parameter at a time; None without one.
+
+    The function gives None for a parameter that the optimizer does not train or has trained already, and where the
+    optimizer cannot be made again from the settings of a group.
+
+    Example:
+        >>> import torch
+        >>> weight = torch.nn.Parameter(torch.ones(2))
+        >>> step = first_step_of(torch.optim.SGD([weight], lr=0.5))
+        >>> step(weight, torch.tensor([1.0, 2.0])), weight.grad
+        (tensor([-0.5000, -1.0000]), None)
+    """
+    groups = getattr(optimizer, "param_groups", None)
+    if not groups:
+        return None
+    of = {id(p): {k: v for k, v in group.items() if k != "params"} for group in groups for p in group["params"]}
+
+    def step(parameter: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor | None:
+        if id(parameter) not in of or optimizer.state.get(parameter):
+            return None
+        return _change(type(optimizer), of[id(parameter)], parameter, gradient)
+
+    return step
+
+
+def _change(
+    kind: type, settings: Mapping[str, Any], parameter: torch.Tensor, gradient: torch.Tensor
+) -> torch.Tensor | None:
+    twin = parameter.detach().clone().requires_grad_()
+    twin.grad = gradient.detach().clone().to(twin.dtype)
+    try:
+        with _without_global_hooks():
+            kind([{"params": [twin], **settings}]).step()
+    except Exception:  # it needs more than its groups hold, a closure, or more than one parameter
+        return None
+    return twin.detach() - parameter.detach()
+
+
+@contextmanager
+def _without_global_hooks() -> Iterator[None]:
+    """No hook on all optimizers runs inside: it would take this step for one of the training."""
+    from torch.optim import optimizer as module
+
+    tables: list[dict[int, Any]] = [module._global_optimizer_pre_hooks, module._global_optimizer_post_hooks]
+    saved = [dict(table) for table in tables]
+    try:
+        for table in tables:
+            table.clear()
+        yield
+    finally:
+        for table, entries in zip(tables, saved, strict=True):
+            table.update(entries)

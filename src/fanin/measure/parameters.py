@@ -7,11 +7,14 @@ from dataclasses import replace
 
 import torch
 
+from fanin.layout import Layout
 from fanin.measure.quantities.moments import pack, unpack
+from fanin.measure.quantities.spectral import spectral_ratio, step_ratio
 from fanin.measure.quantities.symmetry import identical_rows
 from fanin.measure.quantities.values import extremes, rows_apart
 from fanin.measure.record import GradientState, ParameterRecord, Site, TensorStats
 from fanin.measure.recorder import PassRecorder
+from fanin.measure.task import FirstStep
 from fanin.measure.virtual_step import gradient_state
 from fanin.model.reading import Reading
 from fanin.model.roles import Seen, fans_or_none
@@ -28,6 +31,7 @@ def parameter_records(
     after: Mapping[str, GradientState],
     recorder: PassRecorder,
     leading: set[int],
+    first_step: FirstStep | None = None,
 ) -> tuple[ParameterRecord, ...]:
     """One record a parameter, in the model's order; tied names are in the record of the first.
 
@@ -40,6 +44,7 @@ def parameter_records(
         after: state of the gradient after a virtual step, where one was taken.
         recorder: of the pass.
         leading: indices of the sites that lead to the loss.
+        first_step: what the first step of the optimizer changes; None where that is not known.
     """
     reaching = {name for site in sites if site.index in leading for name in site.parameters}
     readers = {name: site for site in reversed(sites) if site.kind in ("weight", "norm") for name in site.parameters}
@@ -53,6 +58,7 @@ def parameter_records(
         known = seen.get(name) or _without_graph(name, reading, recorder)
         fans = fans_or_none(reading.shape(name), known.layout)
         reader = readers.get(name)
+        layout = known.layout if reader is not None and reader.kind == "weight" else None
         found.append(
             ParameterRecord(
                 path=name,
@@ -82,9 +88,21 @@ def parameter_records(
                 reader=None if reader is None else reader.index,
                 values=extremes(slot.tensor),
                 rows_apart=rows_apart(slot.tensor) if reader is not None and reader.kind == "weight" else None,
+                spectral=spectral_ratio(slot.tensor, layout),
+                first_step=_moved(slot.tensor, gradients.get(name), layout, first_step),
             )
         )
     return tuple(found)
+
+
+def _moved(
+    parameter: torch.Tensor, gradient: torch.Tensor | None, layout: Layout | None, step: FirstStep | None
+) -> float | None:
+    """The spectral norm of the first update over that of the weight."""
+    if step is None or gradient is None or layout is None or not parameter.requires_grad:
+        return None
+    change = step(parameter, gradient)
+    return None if change is None else step_ratio(parameter, change, layout)
 
 
 def _without_graph(name: str, reading: Reading, recorder: PassRecorder) -> Seen:

@@ -338,6 +338,8 @@ class ParameterRecord:
         reader: index of the first weighted operation or norm that reads it, None if there is none.
         values: its largest element beside the others; None for an empty or non-finite parameter.
         rows_apart: rows at another scale than the others, of maps and tables.
+        spectral: R = |W|_2 / sqrt(out / in) of a map, the largest over its parts: a fact of its shape, no verdict.
+        first_step: U = |dW|_2 / |W|_2 of the first step of the optimizer that was given; None without one or a loss.
     """
 
     path: str
@@ -367,6 +369,8 @@ class ParameterRecord:
     reader: int | None = None
     values: Values | None = None
     rows_apart: RowsApart | None = None
+    spectral: float | None = None
+    first_step: float | None = None
 
     @property
     def is_map(self) -> bool:

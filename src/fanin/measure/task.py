@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 
 from fanin.model.roles import Seen
 
-__all__ = ["MeasureTask"]
+__all__ = ["FirstStep", "MeasureTask"]
+
+FirstStep: TypeAlias = "Callable[[torch.Tensor, torch.Tensor], torch.Tensor | None]"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +28,8 @@ class MeasureTask:
         virtual_step: whether gradients of zero are looked at again after a step on a copy.
         training: the mode to measure in; None leaves the model's own.
         predict: whether the forward is captured and theory asked; None: unless it makes more than 2,000 operations.
+        first_step: what a parameter and its gradient change by in the first step of the optimizer that will train the
+            model; None where that is not known.
         seen: what an earlier check of the same model knew of its parameters, for where nothing is captured.
     """
 
@@ -37,4 +41,5 @@ class MeasureTask:
     virtual_step: bool = True
     training: bool | None = None
     predict: bool | None = None
+    first_step: FirstStep | None = None
     seen: Mapping[str, Seen] = field(default_factory=dict)

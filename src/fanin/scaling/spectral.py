@@ -9,11 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from fanin.layout import Layout, to_blocks
+from fanin.layout import Layout
+from fanin.measure.quantities.spectral import matrices, spectral_norm
 
 __all__ = ["SpectralFact", "spectral_facts", "spectral_norm"]
-
-_ROUNDS = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,29 +35,6 @@ class SpectralFact:
     first_step: float | None
 
 
-def spectral_norm(matrix: npt.NDArray[np.float64], rounds: int = _ROUNDS) -> float:
-    """The largest singular value of a matrix by power iteration: a lower bound, within a few per cent after 8 rounds.
-
-    Args:
-        matrix: of shape (out, in).
-        rounds: of the iteration.
-
-    Example:
-        >>> round(spectral_norm(np.diag([3.0, 1.0])), 3)
-        3.0
-    """
-    vector = np.random.default_rng(0).standard_normal(matrix.shape[1])
-    size = 0.0
-    for _ in range(rounds):
-        length = float(np.linalg.norm(vector))
-        if not 0.0 < length < math.inf:
-            return 0.0 if length == 0.0 else math.nan
-        out = matrix @ (vector / length)
-        size = float(np.linalg.norm(out))
-        vector = matrix.T @ out
-    return size
-
-
 def spectral_facts(
     name: str, before: npt.NDArray[np.float64], after: npt.NDArray[np.float64], layout: Layout
 ) -> Iterator[SpectralFact]:
@@ -70,15 +46,13 @@ def spectral_facts(
         after: its values after it.
         layout: what its axes mean.
     """
-    blocks = zip(to_blocks(before, layout), to_blocks(after, layout), strict=True)
-    for part, (old, new) in enumerate(blocks):
-        for index, (w, moved) in enumerate(zip(old, new, strict=True)):
-            matrix, step = (x.reshape(x.shape[0], -1) for x in (w, moved - w))
-            size = spectral_norm(matrix)
-            yield SpectralFact(
-                parameter=name,
-                part=part,
-                index=index,
-                ratio=size / math.sqrt(matrix.shape[0] / matrix.shape[1]),
-                first_step=spectral_norm(step) / size if size > 0.0 else None,
-            )
+    pairs = zip(matrices(before, layout), matrices(after, layout), strict=True)
+    for (part, index, matrix), (_, _, moved) in pairs:
+        size = spectral_norm(matrix)
+        yield SpectralFact(
+            parameter=name,
+            part=part,
+            index=index,
+            ratio=size / math.sqrt(matrix.shape[0] / matrix.shape[1]),
+            first_step=spectral_norm(moved - matrix) / size if size > 0.0 else None,
+        )

@@ -99,6 +99,8 @@ _COLUMNS = (
         "gradient z", lambda s: s.site.predicted_backward.z if s.site.predicted_backward else None, standard_errors
     ),
     _Column("grad/weight", lambda s: ratio_of(s.parameter)),
+    _Column("|W|₂ / √(out/in)", lambda s: s.parameter.spectral if s.parameter else None),
+    _Column("first step |ΔW|₂ / |W|₂", lambda s: s.parameter.first_step if s.parameter else None),
     _Column("dead units", lambda s: s.activity.dead_share if s.activity else None, share),
     _Column("1 − cosine", lambda s: s.site.sample_cosine.one_minus_mean if s.site.sample_cosine else None),
 )
