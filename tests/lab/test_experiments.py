@@ -122,6 +122,16 @@ def claim_too_small(n):
     assert he[-1]["steps_until_moved"] < 50
 
 
+def claim_first_steps(n):
+    limit = n["limit"]
+    assert len(n["runs"]) == 6
+    for row in n["runs"]:
+        moved = row["distance"][row["steps"].index(20)]
+        assert (1e-4 < moved < limit / 3) == row["healthy"]
+        assert (row["found"] == []) == row["healthy"]
+        assert row["held_out_accuracy"] is None or row["held_out_accuracy"] > 0.9 or not row["healthy"]
+
+
 def claim_input_scale(n):
     best = {v["task"]: v for v in n["verdicts"]}
     assert best["raw"]["lr"] <= best["standardised"]["lr"] / 10

@@ -22,6 +22,7 @@ EXPERIMENTS: dict[str, tuple[str, str]] = {
     "batchnorm": ("batchnorm", "init std x depth x learning rate, with and without BatchNorm"),
     "pretraining": ("pretraining", "RBM and autoencoder pre-training against random starts at equal cost"),
     "distance": ("distance", "how far weights travel from init to trained, by init scale"),
+    "first-steps": ("first_steps", "six runs, healthy and broken: distance from init over the first 100 steps"),
     "magic-number": ("magic_number", "final loss against one factor on every weight's std"),
     "calibrate": ("calibrate", "one forward pass brings a dead default start to life, and leaves auto as it is"),
     "transfer": ("transfer", "the best learning rate over widths: default, auto, muP, auto with groups"),
