@@ -22,7 +22,9 @@ except ImportError as error:
 """
 
 
-@pytest.mark.parametrize(("module", "library"), [("transformers", "transformers"), ("lightning", "pytorch_lightning")])
+@pytest.mark.parametrize(
+    ("module", "library"), [("transformers", "transformers"), ("lightning", "pytorch_lightning"), ("keras", "keras")]
+)
 def test_an_integration_imports_without_its_library_and_gives_the_reason(module, library):
     ran = subprocess.run(
         [sys.executable, "-c", PROGRAM.format(module=module, library=library)],

@@ -14,7 +14,6 @@ from fanin.rules.finding import Severity
 
 if TYPE_CHECKING:
     from fanin.watching.first_batch import FirstBatch
-    from fanin.watching.watcher import Watch
 
 __all__ = [
     "CheckSettings",
@@ -65,7 +64,7 @@ class WatchSettings:
     def __init__(self, steps: int = 100, **settings: Any) -> None:
         super().__init__()
         self.steps, self.settings = steps, settings
-        self.watched: Watch | None = None
+        self.watched: Any = None  # a Watch; with Keras a KerasWatch
 
     def begin(self, model: Any, optimizer: Any, **changes: Any) -> None:
         """Watch a model and what trains it."""

@@ -1,4 +1,4 @@
-"""Keras 3: laws as initializers, and models planned, checked and started by the paths of their variables.
+"""Keras 3: laws as initializers, models planned and started by the paths of their variables, callbacks of `fit`.
 
 `fanin.plan`, `fanin.check` and `fanin.init_` take a built Keras model on the torch and the JAX backend as it is.
 """
@@ -9,12 +9,19 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from fanin.integrations.keras.callbacks import CheckCallback as CheckCallback
+    from fanin.integrations.keras.callbacks import InitCallback as InitCallback
+    from fanin.integrations.keras.callbacks import WatchCallback as WatchCallback
     from fanin.integrations.keras.laws import initializer as initializer
     from fanin.integrations.keras.write import init_ as init_
 
-__all__ = ["init_", "initializer"]
+__all__ = ["CheckCallback", "InitCallback", "WatchCallback", "init_", "initializer"]
 
-_HOME = {"init_": "fanin.integrations.keras.write", "initializer": "fanin.integrations.keras.laws"}
+_HOME = {
+    **dict.fromkeys(("CheckCallback", "InitCallback", "WatchCallback"), "fanin.integrations.keras.callbacks"),
+    "init_": "fanin.integrations.keras.write",
+    "initializer": "fanin.integrations.keras.laws",
+}
 
 
 def __getattr__(name: str) -> Any:
