@@ -13,8 +13,10 @@ from fanin.model.trees import tensors_in
 from fanin.moments.backward import BACKWARD, attention, contractions, convolution, gathers, maxima, norms, pooling
 from fanin.moments.backward.common import added, unbroadcast
 from fanin.moments.backward.elementwise import chain_gradients, inner_gradients, local_gradients
+from fanin.moments.densities import mixed, of_norm, of_term, through
 from fanin.moments.forward.contractions import is_fresh
 from fanin.moments.frame import Frame, NoRuleError, mean_of, measured
+from fanin.moments.kernel import Array
 from fanin.moments.moments import JointMoments
 from fanin.moments.signal import Provenance, worst
 
@@ -45,6 +47,7 @@ class _Received:
         self.inside: dict[int, list[JointMoments]] = {}
         self.kinds: dict[int, Provenance] = {}
         self.doubtful: set[int] = set()
+        self.densities: dict[int, list[tuple[float, Array]]] = {}
         self._serial = 0
 
     def give(
@@ -62,6 +65,17 @@ class _Received:
         part = _Share((-1, self._serial) if origin is None else origin, factor, g, roots or frozenset({self._serial}))
         self.parts.setdefault(value, []).append(part)
         self.kinds[value] = worst(kind, self.kinds.get(value, "theory"))
+
+    def depend(self, value: int, energy: float, density: Array | None) -> None:
+        """Note how a contribution of that mean square depends on the entries of the value's source."""
+        if density is not None:
+            self.densities.setdefault(value, []).append((energy, density))
+
+    def density(self, value: int) -> Array | None:
+        """How what entered depends on the entries of the value's source; None: it does not."""
+        entered = self.entered(value)
+        parts = self.densities.get(value)
+        return None if parts is None or entered is None else mixed(parts, entered.second_moment)
 
     def give_inside(self, value: int, g: JointMoments, kind: Provenance) -> None:
         """Add a contribution from a later link of the same elementwise chain.
@@ -211,7 +225,11 @@ def _linear_step(frame: Frame, op: Op, tape: _Received, kind: Provenance) -> boo
     if whole is None or factors is None or op.output in tape.inside:
         return False
     shape = frame.graph.value(op.output).shape
+    density = tape.density(op.output)
     for value, factor in factors:
+        if density is not None and frame.graph.value(value).shape == shape:
+            energy = (whole.factor * factor) ** 2 * whole.moments.second_moment
+            tape.depend(value, energy, of_term(frame, op.output, value, density) if len(factors) > 1 else density)
         if frame.graph.value(value).shape == shape:
             tape.give(value, whole.moments, kind, origin=whole.origin, factor=whole.factor * factor, roots=whole.roots)
         else:
@@ -256,7 +274,16 @@ def _chain_step(frame: Frame, op: Op, tape: _Received, kind: Provenance) -> None
         elif value not in region:
             tape.give_inside(value, g, kind)
     for value, g in sources.items():
-        tape.give(value, g, kind, roots=tape.roots(op.outputs))
+        tape.give(value, _weighed(frame, op, tape, value, g), kind, roots=tape.roots(op.outputs))
+
+
+def _weighed(frame: Frame, op: Op, tape: _Received, source: int, g: JointMoments) -> JointMoments:
+    """The gradient of a chain's one source, with what depends on the entries already before the chain."""
+    if len(frame.signals[op.output].region) > 1 or g.shape != frame.graph.value(op.output).shape:
+        return g
+    gain, density = through(frame, op, source, tape.density(op.output))
+    tape.depend(source, gain * g.second_moment, density)
+    return g.scaled(math.sqrt(gain))
 
 
 def _links(frame: Frame, op: Op, total: JointMoments | None, *, alone: bool) -> dict[int, JointMoments]:
@@ -285,6 +312,9 @@ def _opaque_step(frame: Frame, op: Op, tape: _Received, kind: Provenance) -> Non
                 if repeat is not None and not frame.signals[value].weight_only:
                     frame.doubt("backward", value, repeat.reason)
                     part = part.widened(repeat.width_var)
+                if value == op.inputs[0] and op.name in _NORMS:
+                    for of, energy, density in of_norm(frame, op, tape.density(op.output), part):
+                        tape.depend(of, energy, density)
                 tape.give(value, part, kind, roots=_roots(frame, op, tape))
             return
         except (NoRuleError, ShapeError, OverflowError):

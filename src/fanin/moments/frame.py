@@ -13,6 +13,7 @@ from fanin.graph.ir import Graph, Op, Ref, Value
 from fanin.graph.recording.replay import run
 from fanin.memory import as_array
 from fanin.moments import kernel as kn
+from fanin.moments.kernel import Array
 from fanin.moments.moments import JointMoments
 from fanin.moments.repeats import Repeats
 from fanin.moments.signal import Provenance, Signal, worst
@@ -84,6 +85,8 @@ class Frame:
         radial: share of a gradient's energy along the tensor that receives it, by value, where it is known.
         favours: of a product whose largest entries are picked, by value: the mean square of the gradient that picks
             them, and the mean square of each factor there over its mean square everywhere.
+        unlike: how the gradient that a norm sends on depends on the entries of its input's source, by operation; see
+            `fanin.moments.densities`.
         in_common: what sampling a sum leaves unknown, as a variance of its log second moment, by operation.
         doubts: why a formula does not hold, by direction and value, at the values where that begins.
     """
@@ -103,6 +106,7 @@ class Frame:
     along: Mapping[int, float] = field(default_factory=dict)
     radial: dict[int, float] = field(default_factory=dict)
     favours: dict[int, dict[int, tuple[float, float]]] = field(default_factory=dict)
+    unlike: dict[int, Array] = field(default_factory=dict)
     in_common: dict[int, float] = field(default_factory=dict)
     doubts: dict[tuple[Direction, int], str] = field(default_factory=dict)
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal, TypeAlias
 
+from fanin.moments.laws import Law
 from fanin.moments.moments import JointMoments
 
 __all__ = ["Atom", "AtomKey", "Provenance", "Signal", "worst"]
@@ -43,6 +44,7 @@ class Signal:
             again.
         region: the values it is an elementwise function of; empty: it is a source of its own.
         deep: the same with sums (of few terms) taken apart; empty: it is a source of its own.
+        law: of an entry, where it is known not to be Gaussian.
         positive: no entry is below zero; taken as log-normal where it enters a function together with its mean.
         depth: elementwise ops between it and those values.
         atoms: the tensor as a sum of others that are uncorrelated with each other; empty: it is a source of its own.
@@ -59,6 +61,7 @@ class Signal:
     leaf: bool = True
     region: tuple[int, ...] = ()
     deep: tuple[int, ...] = ()
+    law: Law | None = None
     positive: bool = False
     depth: int = 0
     atoms: Mapping[AtomKey, Atom] = field(default_factory=dict)

@@ -22,7 +22,13 @@ def added(parts: Iterable[JointMoments]) -> JointMoments:
     Taken as uncorrelated (fresh weights on all but one).
     """
     first, *rest = parts
-    return summed_up(first, *rest) if rest else first
+    if not rest:
+        return first
+    total, energy = summed_up(first, *rest), sum(m.second_moment for m in (first, *rest))
+    if all(m.spread is None for m in (first, *rest)) or not (energy > 0.0 and math.isfinite(energy)):
+        return total
+    spread = sum((m.second_moment / energy) ** 2 * m.own_var for m in (first, *rest))
+    return replace(total, spread=max(spread, total.own_var))
 
 
 def crowded(g: JointMoments, keys: int, features: int, *, of_query: bool) -> JointMoments:

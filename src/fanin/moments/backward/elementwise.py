@@ -15,16 +15,15 @@ from fanin.moments.backward.arithmetic import RULES as ARITHMETIC
 from fanin.moments.backward.common import unbroadcast
 from fanin.moments.forward.elementwise import (
     chain_slope,
-    correlation,
     imaged,
     inner_slope,
     inner_values,
     local_slope,
     sampled_pairs,
-    source_image,
 )
 from fanin.moments.frame import Frame, NoRuleError
 from fanin.moments.moments import JointMoments, aligned
+from fanin.moments.sources import correlation, normal_correlation, source_image
 
 __all__ = ["chain_gradients", "inner_gradients", "local_gradients"]
 
@@ -49,7 +48,8 @@ def inner_gradients(frame: Frame, op: Op, g: JointMoments) -> dict[int, JointMom
     for value in inner_values(frame, op, source):
         m = frame.signals[source].known.expanded(g.shape)
         image = source_image(frame, inner_slope(frame, op, source, value), source)
-        out[value] = unbroadcast(_through(g, imaged(m, image), image.kappa), frame.graph.value(value).shape)
+        slope = imaged(m, image, normal_correlation(frame, source, m))
+        out[value] = unbroadcast(_through(g, slope, image.kappa), frame.graph.value(value).shape)
     return out
 
 
@@ -60,7 +60,7 @@ def _slope(
     if len(region) == 1:
         m = frame.signals[source].known.expanded(shape)
         image = source_image(frame, chain_slope(frame, op, source), source)
-        return imaged(m, image), image.kappa
+        return imaged(m, image, normal_correlation(frame, source, m)), image.kappa
     return sampled_pairs(frame, op, region, shape, by=source)[0], 0.0
 
 
@@ -100,4 +100,4 @@ def _ratio(frame: Frame, op: Op, operand: int, shape: tuple[int, ...]) -> tuple[
     """Slope of the op at its operand, which is taken as Gaussian, and the relative variance of its square."""
     m = frame.moments_at(operand).expanded(shape)
     image = source_image(frame, local_slope(frame, op, operand), operand)
-    return imaged(m, image), image.kappa
+    return imaged(m, image, normal_correlation(frame, operand, m)), image.kappa

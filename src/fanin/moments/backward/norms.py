@@ -6,13 +6,17 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+import numpy as np
+
 from fanin.graph.ir import Op
 from fanin.moments import kernel as kn
 from fanin.moments.algebra import normalised, product
 from fanin.moments.backward.common import along_output, handed_on, received, unbroadcast
+from fanin.moments.forward.elementwise import groups_of
+from fanin.moments.forward.maxima import parts_of
 from fanin.moments.frame import Frame, NoRuleError
 from fanin.moments.moments import JointMoments
-from fanin.moments.places import divided
+from fanin.moments.places import divided, made
 
 __all__ = ["RULES"]
 
@@ -92,8 +96,45 @@ def _batch_norm(frame: Frame, op: Op, grads: Sequence[JointMoments | None]) -> M
     dims = [d for d in range(len(x.shape)) if d != 1]
     x_hat = normalised(x, dims, eps=eps, centre=True)
     g, out = _affine_parts(frame, op, g, x_hat, op.ref(1, "weight"), op.ref(2, "bias"), 1)
-    out[op.inputs[0]] = _normalised(x, g, dims, eps=eps, centre=True)
+    x = _within(frame, op, x, dims)
+    out[op.inputs[0]] = _of_unlike(frame, op, dims, eps, _normalised(x, g, dims, eps=eps, centre=True))
     return out
+
+
+def _within(frame: Frame, op: Op, x: JointMoments, dims: Sequence[int]) -> JointMoments:
+    """The input with the variance inside each channel as its places, where channels were joined."""
+    parts = parts_of(frame, op.inputs[0])
+    if len(parts) == 1:
+        return x
+    energies = []
+    for part in parts:
+        m = frame.moments_at(part.value)
+        own = max(kn.diagonal(kn.centred(m.kernel, m.sizes, m.axes_of(dims))), 0.0)
+        energies.append(own * (m.places.energies if m.places and m.places.dim == 1 else np.ones(part.size)))
+    return replace(x, places=made(1, np.concatenate(energies)))
+
+
+def _of_unlike(frame: Frame, op: Op, dims: Sequence[int], eps: float, g: JointMoments) -> JointMoments:
+    """The gradient where channels differ in size because a function cuts off more of some of them than of others.
+
+    Each is divided by its own variance. Those that are nearly cut off receive the most, and pass the least on: the
+    density of the gradient over the entries of the function's source says so.
+    """
+    channels = g.shape[1]
+    groups = groups_of(frame, op.inputs[0], dims, min(channels, _MOST_GROUPS))
+    if groups is None or len(groups.common) == 1:
+        return g
+    variances = groups.variances + eps
+    energies = variances.mean() / variances
+    gain = float(energies.mean())
+    frame.unlike[op.index] = groups.given(energies) / gain
+    scatter = float(np.square(energies).mean()) / gain**2 - 1.0
+    wide = g.scaled(math.sqrt(gain)).widened(_OWN_SCALES * math.log(gain) ** 2)
+    return replace(wide, spread=wide.own_var + scatter / channels)
+
+
+_MOST_GROUPS = 64
+_OWN_SCALES = 0.25
 
 
 def _group_norm(frame: Frame, op: Op, grads: Sequence[JointMoments | None]) -> Mapping[int, JointMoments]:

@@ -13,9 +13,19 @@ import numpy as np
 from fanin.graph.ir import Op, Ref
 from fanin.moments import kernel as kn
 from fanin.moments.algebra import mixed_overlap, mixed_width_var, product, summed_up
-from fanin.moments.forward.elementwise import MAX_DEPTH, MAX_REGION, deep_region_of, elementwise, imaged, region_of
+from fanin.moments.forward.contractions import KNOWN_SHARE
+from fanin.moments.forward.elementwise import (
+    MAX_DEPTH,
+    MAX_REGION,
+    deep_region_of,
+    elementwise,
+    entry_law,
+    imaged,
+    region_of,
+)
 from fanin.moments.frame import Frame, NoRuleError, measured
 from fanin.moments.hermite import gaussian_image
+from fanin.moments.laws import Law, of_sum
 from fanin.moments.moments import JointMoments, aligned
 from fanin.moments.places import mixed
 from fanin.moments.repeats import Reading
@@ -24,7 +34,6 @@ from fanin.moments.signal import Atom, AtomKey, Signal
 __all__ = ["RULES", "as_atoms", "combined", "passed_on"]
 
 _MAX_ATOMS = 400
-_KNOWN_SHARE = 0.1
 
 
 # ---------------------------------------------------------------------- sums
@@ -68,8 +77,16 @@ def combined(frame: Frame, op: Op, terms: Sequence[tuple[Any, float]]) -> Signal
     positive = all(
         w > 0.0 and (frame.signal(t).positive or (frame.signal(t).constant or -1.0) >= 0.0) for t, w in terms
     )
-    made = replace(frame.made(op, moments), atoms=atoms if len(atoms) <= _MAX_ATOMS else {}, positive=positive)
+    law = _law_of_sum(frame, terms) if apart and not positive else None
+    atoms = atoms if len(atoms) <= _MAX_ATOMS else {}
+    made = replace(frame.made(op, moments), atoms=atoms, positive=positive, law=law)
     return _kept_apart(frame, op, made)
+
+
+def _law_of_sum(frame: Frame, terms: Sequence[tuple[Any, float]]) -> Law | None:
+    """The law of an entry of a weighted sum of unlike tensors."""
+    values = [(t.index, w) for t, w in terms if isinstance(t, Ref) and frame.signals[t.index].constant is None]
+    return of_sum([(w * math.sqrt(frame.moments_at(v).entry_var), entry_law(frame, v)) for v, w in values])
 
 
 def _in_step(frame: Frame, atoms: Mapping[AtomKey, Atom]) -> float:
@@ -90,7 +107,7 @@ def _in_step(frame: Frame, atoms: Mapping[AtomKey, Atom]) -> float:
 def _kept_apart(frame: Frame, op: Op, made: Signal) -> Signal:
     """A sum with large known numbers in it (a spread-out bias): functions of it read its terms, not one Gaussian."""
     known = [v for v in op.inputs if frame.signals[v].numbers is not None or frame.signals[v].constant is not None]
-    weighs = any(frame.moments_at(v).entry_var > _KNOWN_SHARE * made.known.entry_var for v in known)
+    weighs = any(frame.moments_at(v).entry_var > KNOWN_SHARE * made.known.entry_var for v in known)
     region = tuple(dict.fromkeys(itertools.chain.from_iterable(deep_region_of(frame, v) for v in op.inputs)))
     if len(region) > MAX_REGION or all(v in known for v in op.inputs):
         return made

@@ -189,9 +189,18 @@ def _contracted(frame: Frame, op: Op) -> Signal:
         out = _answered(frame, spec, summed_up(out, bias))
         if spread is not None and bias.second_moment <= _SMALL_BIAS * out.second_moment:
             out = replace(out, spread=spread)
+        if _is_spread_out(frame, spec.bias, bias, out):
+            return replace(finished(frame, op, out), leaf=False)  # what follows reads the numbers, not one Gaussian
     return finished(frame, op, out)
 
 
+def _is_spread_out(frame: Frame, template: Any, bias: JointMoments, out: JointMoments) -> bool:
+    """Whether a known term that no unit owns is a large part of a sum, as positions are of attention's logits."""
+    s = frame.signal(template)
+    return s.numbers is not None and not s.weight_only and bias.entry_var > KNOWN_SHARE * out.entry_var
+
+
+KNOWN_SHARE = 0.1  # of the variance of a sum, from which its known terms are kept apart
 _SMALL_BIAS = 0.05
 
 

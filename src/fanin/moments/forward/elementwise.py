@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
-from typing import Any, TypeAlias
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
+from scipy.special import ndtri
 
 from fanin.graph.ir import Op
 from fanin.graph.recording.replay import run
 from fanin.memory import as_array
 from fanin.model.operations import ELEMENTWISE
 from fanin.moments import kernel as kn
+from fanin.moments import laws
 from fanin.moments.frame import Frame, NoRuleError
-from fanin.moments.hermite import GaussianImage, gaussian_image
+from fanin.moments.hermite import GaussianImage
 from fanin.moments.kernel import Array
+from fanin.moments.laws import Law
 from fanin.moments.moments import JointMoments, aligned
 from fanin.moments.signal import Signal
+from fanin.moments.sources import Function, correlation, entries, is_positive, normal_correlation, source_image
 
 __all__ = ["elementwise", "evaluate", "image_of", "is_elementwise", "region_of"]
 
@@ -28,8 +32,6 @@ MAX_DEPTH = 160
 _PAIRS = 4096
 _NEVER = frozenset({"bernoulli", "rand_like", "masked_scatter", "view_as_real", "view_as_complex", "polar", "complex"})
 _PROBE_CAP = 1 << 16
-
-Function: TypeAlias = "Callable[[Array], Array]"
 
 
 def is_elementwise(frame: Frame, op: Op) -> bool:
@@ -255,37 +257,14 @@ def local_slope(frame: Frame, op: Op, operand: int) -> Function:
     return df
 
 
-def is_positive(frame: Frame, value: int) -> bool:
-    """Whether a value is never negative (an exponential, a mean of squares): taken as log-normal."""
-    s = frame.signals[value]
-    return s.positive and _LEAST < s.known.mean < 1.0 / _LEAST
-
-
-_LEAST = 1e-150  # a mean whose square float64 still holds
-
-
-def source_image(frame: Frame, f: Function, source: int) -> GaussianImage:
-    """Image of a source under a function: of a Gaussian, or of a log-normal of the same two moments."""
-    m = frame.signals[source].known
-    if not is_positive(frame, source):
-        return gaussian_image(f, mean=m.mean, var=m.entry_var)
-    log_var = math.log1p(m.entry_var / (m.mean * m.mean))
-    log_mean = math.log(m.mean) - 0.5 * log_var
-    return gaussian_image(lambda z: f(np.exp(log_mean + math.sqrt(log_var) * z)), mean=0.0, var=1.0)
-
-
-def correlation(m: JointMoments) -> Array:
-    """Correlation of pairs of entries."""
-    return np.clip(m.covariance / m.entry_var, -1.0, 1.0) if m.entry_var > 0.0 else np.ones_like(m.kernel)
-
-
 def image_of(frame: Frame, op: Op, source: int, shape: tuple[int, ...]) -> tuple[JointMoments, bool]:
     """Moments of a chain over one Gaussian source, and whether it is never negative."""
     m = frame.signals[source].known.expanded(shape)
     image = source_image(frame, chain_function(frame, op, source), source)
     if image.lost > 0.5:
         raise NoRuleError("the function is not finite on most of its Gaussian")
-    made, power = imaged(m, image), _power(frame, op, source, m, image)
+    made = imaged(m, image, normal_correlation(frame, source, m))
+    power = _power(frame, op, source, m, image)
     return replace(made, width_var=_passed(m.width_var, power) + _bent(m, power)), image.positive
 
 
@@ -294,7 +273,7 @@ def _power(frame: Frame, op: Op, source: int, m: JointMoments, image: GaussianIm
     if m.entry_var <= 0.0 or image.second <= 0.0 or is_positive(frame, source):
         return 1.0
     step = 0.1
-    wider = gaussian_image(chain_function(frame, op, source), mean=m.mean, var=m.entry_var * (1.0 + step))
+    wider = source_image(frame, chain_function(frame, op, source), source, stretch=math.sqrt(1.0 + step))
     power = (math.log(max(wider.second, 1e-300)) - math.log(image.second)) / math.log1p(step)
     return power if math.isfinite(power) else 1.0
 
@@ -317,9 +296,15 @@ _MOST_OVERLAP = 0.25
 _UNLIKE = 2.5
 
 
-def imaged(m: JointMoments, image: GaussianImage) -> JointMoments:
-    """Moments of f(x), given those of x and the image of its entries under f."""
-    c = correlation(m)
+def imaged(m: JointMoments, image: GaussianImage, normal: Array | None = None) -> JointMoments:
+    """Moments of f(x), given those of x and the image of its entries under f.
+
+    Args:
+        m: of x.
+        image: under f, as a function of a normal number.
+        normal: correlations of the normal numbers of pairs of entries; None: x is Gaussian, they are its own.
+    """
+    c = correlation(m) if normal is None else normal
     kernel = image.pair(c)
     kernel[(1,) * kernel.ndim] = image.second
     spread = kn.pair_mean(np.square(c), m.sizes) * image.kappa if math.isfinite(image.kappa) else None
@@ -327,6 +312,90 @@ def imaged(m: JointMoments, image: GaussianImage) -> JointMoments:
     passed = image.energies[1] / max(image.second - image.mean * image.mean, 1e-300)
     overlap = m.overlap * min(float(passed), 1.0) ** 2 if math.isfinite(passed) else m.overlap
     return replace(m, mean=image.mean, kernel=kernel, spread=spread, places=None, overlap=overlap)
+
+
+# ---------------------------------------------------------------------- laws of entries
+def entry_law(frame: Frame, value: int) -> Law | None:
+    """The law of an entry of a value, None where it counts as Gaussian."""
+    s = frame.signals[value]
+    if s.numbers is not None or s.constant is not None or not s.known.entry_var > 0.0:
+        return None
+    f = _single(frame, value)
+    if f is None:
+        return None if s.region or s.positive else s.law
+    return laws.of_points(f[1](entries(frame, f[0], laws.GRID)), laws.WEIGHTS)
+
+
+def _single(frame: Frame, value: int) -> tuple[int, Function] | None:
+    """The one source that a value is an elementwise function of, and the function."""
+    region, producer = frame.signals[value].region, frame.graph.producer(value)
+    if len(region) != 1 or producer is None or frame.signals[region[0]].numbers is not None:
+        return None
+    return region[0], chain_function(frame, producer, region[0])
+
+
+@dataclass(frozen=True, slots=True)
+class Groups:
+    """Groups of entries (the channels of a tensor, say) that have each a part of their normal numbers in common.
+
+    Attributes:
+        likeness: correlation of two normal numbers of one group.
+        common: what they have in common in some groups, of equal shares.
+        values: entries of each of these groups at the normal numbers `GRID`, (groups, entries).
+    """
+
+    likeness: float
+    common: Array
+    values: Array
+
+    @property
+    def variances(self) -> Array:
+        """Variance inside each group."""
+        means = self.values @ laws.WEIGHTS
+        return np.asarray(np.square(self.values - means[:, None]) @ laws.WEIGHTS)
+
+    def given(self, energies: Array) -> Array:
+        """What a number of each group is on average at entries whose normal number is one of `GRID`."""
+        rest = max(1.0 - self.likeness, 1e-6)
+        far = np.square(laws.GRID - math.sqrt(self.likeness) * self.common[:, None]) / rest
+        chances = np.exp(-0.5 * (far - far.min(axis=0)))
+        return np.asarray(energies @ chances / chances.sum(axis=0))
+
+
+def groups_of(frame: Frame, value: int, dims: Sequence[int], count: int) -> Groups | None:
+    """The groups along `dims` of a value that is a function of one source; None where all entries are Gaussian."""
+    single = _single(frame, value)
+    source, f = single or (value, lambda z: z)
+    s, shape = frame.signals[source], frame.graph.value(value).shape
+    if s.moments is None or not s.known.entry_var > 0.0:
+        return None
+    if single is None and (frame.signals[value].region or s.law is None):
+        return None
+    merged = s.known.expanded(shape).merged(*dims)
+    index = [1] * len(merged.sizes)
+    for axis in merged.axes_of(dims):
+        index[axis] = 0
+    c = float(np.clip(normal_correlation(frame, source, merged)[tuple(index)], 0.0, 1.0))
+    common = ndtri((np.arange(count) + 0.5) / count) if c > _UNLIKE_GROUPS and count > 1 else np.zeros(1)
+    z = math.sqrt(c) * common[:, None] + math.sqrt(1.0 - c) * laws.GRID
+    return Groups(c, common, f(entries(frame, source, z.reshape(-1))).reshape(z.shape))
+
+
+def law_within(frame: Frame, value: int, dims: Sequence[int]) -> tuple[Array, Array]:
+    """Entries of a value, less the mean of their group along `dims` and over its spread, and their weights."""
+    groups = groups_of(frame, value, dims, _GROUPS)
+    if groups is None:
+        return laws.GRID, laws.WEIGHTS
+    variances = groups.variances
+    alive = variances > _DEAD * variances.max(initial=0.0)
+    values = groups.values[alive]
+    values = (values - (values @ laws.WEIGHTS)[:, None]) / np.sqrt(variances[alive])[:, None]
+    return values.reshape(-1), np.tile(laws.WEIGHTS, len(values))
+
+
+_GROUPS = 9
+_UNLIKE_GROUPS = 0.01
+_DEAD = 1e-9
 
 
 # ---------------------------------------------------------------------- several sources
@@ -400,14 +469,9 @@ class PairDraws:
 
     def _gauss(self, value: int, m: JointMoments, pattern: tuple[int, ...]) -> tuple[Array, Array]:
         a, b = self._noise[value]
-        c = float(correlation(m)[pattern])
+        c = float(normal_correlation(self._frame, value, m)[pattern])
         b = c * a + math.sqrt(max(1.0 - c * c, 0.0)) * b
-        if is_positive(self._frame, value):
-            log_var = math.log1p(m.entry_var / (m.mean * m.mean))
-            log_mean, root = math.log(m.mean) - 0.5 * log_var, math.sqrt(log_var)
-            return np.exp(log_mean + root * a), np.exp(log_mean + root * b)
-        root = math.sqrt(m.entry_var)
-        return m.mean + root * a, m.mean + root * b
+        return entries(self._frame, value, a), entries(self._frame, value, b)
 
     def _known(self, value: int, m: JointMoments, pattern: tuple[int, ...]) -> tuple[Any, Any]:
         """Entries of a known tensor, picked at places that share the axes the pattern names."""

@@ -14,13 +14,16 @@ import numpy.typing as npt
 
 from fanin.graph.ir import Op
 from fanin.moments import kernel as kn
+from fanin.moments import laws
 from fanin.moments.algebra import concatenated
 from fanin.moments.forward.convolution import TapWindow, each
-from fanin.moments.forward.elementwise import correlation, evaluate, is_positive, region_of
+from fanin.moments.forward.elementwise import evaluate, region_of
 from fanin.moments.frame import Frame, NoRuleError
 from fanin.moments.kernel import Array
+from fanin.moments.laws import Law
 from fanin.moments.moments import JointMoments
 from fanin.moments.signal import Signal
+from fanin.moments.sources import entries, is_positive, normal_correlation
 
 __all__ = ["MAXIMA", "RULES", "Part", "Windows", "parts_of", "tap_shares"]
 
@@ -82,7 +85,7 @@ def parts_of(frame: Frame, value: int, start: int = 0) -> list[Part]:
     """The tensors that were joined along the channels to make one: each has a law of its own."""
     op, shape = frame.graph.producer(value), frame.graph.value(value).shape
     if op is None or op.name != "cat" or int(op.arg(1, "dim", 0)) % len(shape) != _CHANNELS:
-        return [Part(value, start, shape[_CHANNELS])]
+        return [Part(value, start, shape[_CHANNELS] if len(shape) > _CHANNELS else 1)]
     found = []
     for t in op.arg(0, "tensors"):
         if frame.graph.value(t.index).numel:
@@ -137,6 +140,12 @@ class Windows:
         made = self._paired(tuple(shape), lambda drawn: drawn.at_largest(drawn.of(self.value)))
         return replace(made, width_var=self.width_var)
 
+    def law(self) -> Law | None:
+        """The law of a largest entry."""
+        drawn = self._drawn((1, 1, 1))
+        top = drawn.at_largest(drawn.of(self.value)).reshape(-1)
+        return laws.of_points(top, np.ones(top.size))
+
     def slopes(self, inner: int, shape: Sequence[int]) -> JointMoments:
         """Moments of the derivative by a source, or by a value between, at the largest entries; of a tensor's shape."""
         return self._paired(tuple(shape), lambda drawn: drawn.at_largest(drawn.slope_by(inner)))
@@ -173,11 +182,11 @@ class Windows:
         counts = self._counts(rng, same=bool(kind[2]))
         env: dict[int, Any] = {}
         for v, m in self.sources.items():
-            full = _with_all_axes(correlation(m), m)
+            full = _with_all_axes(normal_correlation(self.frame, v, m), m)
             pair = np.array([[full[kind[0], kind[1], 0], full[kind]], [full[1, 1, 0], 1.0]])
             noise = rng.standard_normal((_PAIRS, 2, taps))
-            drawn = m.mean + math.sqrt(m.entry_var) * kn.coloured(noise, kn.root_eigenvalues(pair, (2, taps)))
-            env[v] = torch.from_numpy(drawn.reshape(-1))
+            drawn = kn.coloured(noise, kn.root_eigenvalues(pair, (2, taps)))
+            env[v] = torch.from_numpy(entries(self.frame, v, drawn.reshape(-1)))
         return _Drawn(self.frame, self.value, env, np.arange(taps) < counts[..., None])
 
     def _counts(self, rng: np.random.Generator, *, same: bool) -> _Counts:
@@ -254,12 +263,12 @@ def _max_pool(frame: Frame, op: Op) -> Signal:
     if len(before) != _pooled_dims(op) + 2 or len(op.outputs) > 1:
         raise NoRuleError(f"{op.name} of an unbatched tensor, or with its indices")
     shares = tap_shares(op, before, shape)
-    runs = [
-        Windows.of(frame, part.value, shares).largest((shape[0], part.size, *shape[2:]))
-        for part in parts_of(frame, value)
-    ]
-    made = frame.made(op, concatenated(runs, 1) if len(runs) > 1 else runs[0])
-    return replace(made, positive=frame.signals[value].positive)
+    parts = parts_of(frame, value)
+    windows = [Windows.of(frame, part.value, shares) for part in parts]
+    runs = [w.largest((shape[0], part.size, *shape[2:])) for w, part in zip(windows, parts, strict=True)]
+    if len(runs) > 1:
+        return replace(frame.made(op, concatenated(runs, 1)), positive=frame.signals[value].positive)
+    return replace(frame.made(op, runs[0]), positive=frame.signals[value].positive, law=windows[0].law())
 
 
 RULES = dict.fromkeys(sorted(MAXIMA), _max_pool)

@@ -10,9 +10,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from fanin.graph.ir import Op
 from fanin.moments.algebra import normalised, product, summed_up
+from fanin.moments.forward.elementwise import law_within
+from fanin.moments.forward.maxima import parts_of
 from fanin.moments.frame import Frame, NoRuleError
+from fanin.moments.laws import Law, of_points
 from fanin.moments.moments import JointMoments
 from fanin.moments.signal import Signal
 
@@ -37,7 +42,8 @@ def _layer_norm(frame: Frame, op: Op) -> Signal:
     x, normalized = frame.moments(op.arg(0, "input")), op.arg(1, "normalized_shape")
     dims = range(len(x.shape) - len(tuple(normalized)), len(x.shape))
     m = normalised(x, dims, eps=float(op.arg(4, "eps", 1e-5)), centre=True)
-    return frame.made(op, affine(frame, m, op.arg(2, "weight"), op.arg(3, "bias")), leaf=False)
+    made = frame.made(op, affine(frame, m, op.arg(2, "weight"), op.arg(3, "bias")), leaf=False)
+    return replace(made, law=_law(frame, op, list(dims)))
 
 
 def _rms_norm(frame: Frame, op: Op) -> Signal:
@@ -57,10 +63,23 @@ def _batch_norm(frame: Frame, op: Op) -> Signal:
     )
     eps = float(op.arg(7, "eps", 1e-5))
     if training or running_mean is None:
-        m = normalised(x, [d for d in range(len(x.shape)) if d != 1], eps=eps, centre=True)
+        dims = [d for d in range(len(x.shape)) if d != 1]
+        m, law = normalised(x, dims, eps=eps, centre=True), _law(frame, op, dims)
     else:
-        m = _with_running_statistics(frame, x, running_mean, running_var, eps)
-    return frame.made(op, affine(frame, m, op.arg(1, "weight"), op.arg(2, "bias"), dim=1), leaf=False)
+        m, law = _with_running_statistics(frame, x, running_mean, running_var, eps), None
+    made = frame.made(op, affine(frame, m, op.arg(1, "weight"), op.arg(2, "bias"), dim=1), leaf=False)
+    return replace(made, law=law)
+
+
+def _law(frame: Frame, op: Op, dims: Sequence[int]) -> Law | None:
+    """The law of a normalised entry: that of an entry of its group, less its mean and over its spread.
+
+    Channels that were joined have each the law of their own tensor.
+    """
+    parts = parts_of(frame, op.inputs[0])
+    found = [(part.size, law_within(frame, part.value, dims)) for part in parts]
+    values, weights = (np.concatenate(a) for a in zip(*((v, w * n) for n, (v, w) in found), strict=True))
+    return of_points(values, weights) if values.size else None
 
 
 def _with_running_statistics(frame: Frame, x: JointMoments, mean: Any, var: Any, eps: float) -> JointMoments:

@@ -20,7 +20,8 @@ def _source(frame: Frame, op: Op) -> JointMoments:
 
 
 def _viewed(frame: Frame, op: Op, m: JointMoments) -> Signal:
-    return replace(frame.made(op, m, leaf=False), positive=frame.signals[op.inputs[0]].positive)
+    read = frame.signals[op.inputs[0]]
+    return replace(frame.made(op, m, leaf=False), positive=read.positive, law=read.law)
 
 
 def _reshape(frame: Frame, op: Op) -> Signal:
