@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 import fanin
+from fanin.measure import prediction
 from fanin.moments import backward_sweep, forward_sweep
 from zoo import zoo
 from zoo.stock import stock
@@ -55,6 +56,31 @@ def test_no_family_has_holes(name):
     missing, forward = holes(measured(LATER[name]))
     assert missing == {}
     assert forward <= (1.0 if name in NO_FORMULA else 0.2)
+
+
+class ByHand(nn.Module):
+    """Adds more often in the graph than is measured: a sum of a parameter alone is no output of the model's."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.last = nn.Linear(16, 32), nn.Linear(32, 4)
+        self.second = nn.Linear(16, 32)
+        self.offset = nn.Parameter(0.1 * torch.randn(32))
+
+    def forward(self, x):
+        h = self.first(x) * (self.offset + 1.0)
+        return self.last(torch.relu(h + self.second(x)))
+
+
+def unpredicted_sums():
+    found = fanin.check(ByHand(), torch.randn(8, 16), predict=True).measurements
+    return sum(s.predicted is None for s in found.sites if s.op == "add")
+
+
+def test_calls_of_one_shape_are_matched_where_their_number_differs(monkeypatch):
+    assert unpredicted_sums() == 0
+    monkeypatch.setattr(prediction, "_matched", lambda graph, seen, outputs: {})
+    assert unpredicted_sums() == 1
 
 
 class Joined(nn.Module):

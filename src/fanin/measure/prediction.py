@@ -27,7 +27,6 @@ _FAR = 5.0  # standard errors from which an assumption is said to fail
 _MOST_SE = 1.0  # standard error of ln(rms) from which nothing is claimed: a factor of e either way
 _LEAST_SE = 0.006  # added to every error: borders, and units of unlike sizes behind a function that bends
 _LEAST_SE_EXACT = 0.002  # where a norm sets the size
-_LEAST_SE_BACKWARD = 0.03  # added to a gradient's: what joins and norms add to its error is not followed
 _ALIKE = "weights are independent of what they read, and all entries of one tensor have one law"
 _INDEPENDENT = "gradients are independent of the signals that they are multiplied with, and have one law in all places"
 _TOO_WIDE = "its standard error is a factor of e or more"
@@ -49,7 +48,7 @@ def with_predictions(
 
     The graph was captured without running the model's arithmetic; weights enter by their mean and variance, inputs and
     the loss' gradient at the outputs by their moments. A site is matched to the graph by module, operation and call,
-    only where both saw the same number of calls.
+    only where both saw the same number of calls, or of those with one output shape.
 
     Args:
         model: left as found.
@@ -87,12 +86,13 @@ def with_predictions(
     found: dict[int, _Expected] = {}
     for key, seen in calls.items():
         outputs = expected.get(key, [])
-        for place, site in enumerate(seen):
-            if len(outputs) == len(seen):
-                found[site.index] = _both(site, moments, outputs[place], doubts)
-            else:
-                why = f"the graph has {len(outputs)} calls of this operation where {len(seen)} were measured"
-                found[site.index] = _Expected(None, None, why, why)
+        matched = _matched(graph, seen, outputs)
+        why = f"the graph has {len(outputs)} calls of this operation where {len(seen)} were measured"
+        for site in seen:
+            value = matched.get(site.index)
+            found[site.index] = (
+                _Expected(None, None, why, why) if value is None else _both(site, moments, value, doubts)
+            )
     if not any(e.forward or e.backward for e in found.values()):
         return tuple(sites), {**missing, "prediction": "no operation was matched"}
     return tuple(_with(s, found[s.index]) for s in sites), missing
@@ -149,14 +149,32 @@ def _by_call(moments: MomentMap) -> Mapping[tuple[str, str], list[int]]:
     return outputs
 
 
+def _matched(graph: Graph, seen: Sequence[Site], outputs: Sequence[int]) -> dict[int, int]:
+    """Site index -> value, of calls of one operation in one module: in order, where both saw as many.
+
+    Where they did not, those of one output shape are matched by themselves.
+    """
+    if len(seen) == len(outputs):
+        return {s.index: v for s, v in zip(seen, outputs, strict=True)}
+    found: dict[int, int] = {}
+    for shape in {s.shape for s in seen}:
+        ours = [s for s in seen if s.shape == shape]
+        theirs = [v for v in outputs if graph.value(v).shape == tuple(shape)]
+        if len(ours) == len(theirs):
+            found.update({s.index: v for s, v in zip(ours, theirs, strict=True)})
+    return found
+
+
 def _both(site: Site, moments: MomentMap, value: int, doubts: _Doubts) -> _Expected:
     """The two predictions of a site, or why there is none."""
+    from fanin.moments import LEAST_SE_BACKWARD
+
     known = moments.tensors.get(value)
     if known is None:
         return _Expected(None, None, _NO_FORMULA, _NO_FORMULA)
     least = _LEAST_SE_EXACT if site.kind == "norm" else _LEAST_SE
     forward = _prediction(site.forward, known.moments, known.provenance, _FORWARD, least)
-    backward = _prediction(site.backward, known.gradient, known.gradient_provenance, _BACKWARD, _LEAST_SE_BACKWARD)
+    backward = _prediction(site.backward, known.gradient, known.gradient_provenance, _BACKWARD, LEAST_SE_BACKWARD)
     why = doubts.few_values if site.index <= doubts.last_few else ""
     if why:
         backward = None

@@ -7,12 +7,14 @@ samples is in them) and their gradients through a captured model. How it works, 
 
 from __future__ import annotations
 
+from fanin.moments.backward.common import LEAST_SE_BACKWARD
 from fanin.moments.moments import JointMoments
 from fanin.moments.propagate import MomentMap, TensorMoments, propagate
 from fanin.moments.signal import Provenance
 from fanin.moments.weights import WeightMoments, WeightRule, read_weights
 
 __all__ = [
+    "LEAST_SE_BACKWARD",
     "JointMoments",
     "MomentMap",
     "Provenance",

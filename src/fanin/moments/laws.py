@@ -63,8 +63,8 @@ def of_points(values: Array, weights: Array) -> Law | None:
         >>> of_points(GRID, WEIGHTS) is None
         True
         >>> relu = of_points(np.maximum(GRID, 0.0), WEIGHTS)
-        >>> round(float(relu.at(np.array(0.0))), 3), round(float(relu.at(np.array(2.0))), 3)
-        (-0.683, 2.743)
+        >>> round(float(relu.at(np.array(-1.0))), 3), round(float(relu.at(np.array(2.0))), 3)
+        (-0.684, 2.743)
     """
     order = np.argsort(values, kind="stable")
     shares = weights[order] / weights.sum()
@@ -89,7 +89,7 @@ def of_sum(terms: Sequence[tuple[float, Law | None]]) -> Law | None:
         >>> of_sum([(1.0, None), (2.0, None)]), of_sum([(1.0, relu), (30.0, None)])
         (None, None)
         >>> round(float(of_sum([(1.0, relu), (1.0, None)]).at(np.array(-2.0))), 2)
-        -1.71
+        -1.73
     """
     normal = math.sqrt(sum(s * s for s, law in terms if law is None))
     values, weights = np.zeros(1), np.ones(1)

@@ -13,7 +13,10 @@ from fanin.moments.algebra import summed_up
 from fanin.moments.frame import Frame
 from fanin.moments.moments import JointMoments, aligned
 
-__all__ = ["added", "along_output", "crowded", "handed_on", "received", "scattered", "unbroadcast"]
+__all__ = ["LEAST_SE_BACKWARD", "added", "along_output", "crowded", "handed_on", "received", "scattered", "unbroadcast"]
+
+
+LEAST_SE_BACKWARD = 0.03  # standard error of ln(rms) of any gradient: what joins and norms add to it is not followed
 
 
 def added(parts: Iterable[JointMoments]) -> JointMoments:

@@ -11,7 +11,7 @@ import numpy as np
 from fanin.graph.ir import Op
 from fanin.moments import kernel as kn
 from fanin.moments.algebra import normalised, product
-from fanin.moments.backward.common import along_output, handed_on, received, unbroadcast
+from fanin.moments.backward.common import LEAST_SE_BACKWARD, along_output, handed_on, received, unbroadcast
 from fanin.moments.forward.elementwise import groups_of
 from fanin.moments.forward.maxima import parts_of
 from fanin.moments.frame import Frame, NoRuleError
@@ -72,18 +72,19 @@ def _layer_norm(frame: Frame, op: Op, grads: Sequence[JointMoments | None]) -> M
 def _across(frame: Frame, op: Op, g: JointMoments) -> JointMoments:
     """What is left of a gradient that is partly a multiple of the norm's own output.
 
-    Of a share s along it 1 - s is left, so an error of s counts s / (1 - s) times in the logarithm.
+    Of a share s along it 1 - s is left, so an error of s counts s / (1 - s) times in the logarithm. The energy along it
+    was measured; that of the gradient itself has the least error of any prediction, which moves s as much.
     """
     out = frame.moments_at(op.output)
     share = next((frame.radial[v] for v in handed_on(frame, op.output) if v in frame.radial), None)
     if share is None:
         share = along_output(frame, op.output) / max(out.shape[-1] * out.second_moment, 1e-300)
     share = min(share, _MOST_ALONG)
-    return g.scaled(math.sqrt(1.0 - share)).widened((share / (1.0 - share)) ** 2 * (_UNFOLLOWED + g.own_var))
+    return g.scaled(math.sqrt(1.0 - share)).widened((share / (1.0 - share)) ** 2 * (_LEAST_VAR + g.own_var))
 
 
 _MOST_ALONG = 0.999
-_UNFOLLOWED = 0.06**2  # variance of the log mean square of a gradient by what is not followed: 3 % of its rms
+_LEAST_VAR = (2.0 * LEAST_SE_BACKWARD) ** 2  # of ln(mean square), twice that of ln(rms)
 
 
 def _batch_norm(frame: Frame, op: Op, grads: Sequence[JointMoments | None]) -> Mapping[int, JointMoments]:
@@ -134,7 +135,7 @@ def _of_unlike(frame: Frame, op: Op, dims: Sequence[int], eps: float, g: JointMo
 
 
 _MOST_GROUPS = 64
-_OWN_SCALES = 0.25
+_OWN_SCALES = 0.25  # of (log gain)^2: channels whose norms have unlike scales and shifts (RepVGG) go beyond their means
 
 
 def _group_norm(frame: Frame, op: Op, grads: Sequence[JointMoments | None]) -> Mapping[int, JointMoments]:
