@@ -295,7 +295,7 @@ def _largest_singular_value(rows: int, columns: int) -> tuple[float, float]:
 
     Example:
         >>> [round(v, 2) for v in _largest_singular_value(64, 64)]
-        [15.5, 0.02]
+        [15.55, 0.03]
     """
     few, many = sorted((rows, columns))
     if few == 1:  # a length
