@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -53,3 +54,35 @@ def test_an_internal_error_is_not_a_finding(monkeypatch, capsys):
     with pytest.raises(SystemExit, match="2"):
         main()
     assert "ZeroDivisionError: of our own\nfanin: internal error" in capsys.readouterr().err
+
+
+# ---------------------------------------------------------------------- versions and what is shipped
+ROOT = Path(__file__).parents[1]
+
+
+def named_versions(root: Path) -> dict[str, str]:
+    """The version as each file of the project names it."""
+    citation = re.search(r"^version: (\S+)$", (root / "CITATION.cff").read_text(encoding="utf-8"), re.MULTILINE)
+    heading = re.search(r"^## (\S+)", (root / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
+    return {"CITATION.cff": citation[1], "CHANGELOG.md": heading[1], "fanin.__version__": fanin.__version__}
+
+
+def test_every_file_names_the_same_version(tmp_path):
+    assert len(set(named_versions(ROOT).values())) == 1, named_versions(ROOT)
+    (tmp_path / "CITATION.cff").write_text("version: 9.9.9\n")
+    (tmp_path / "CHANGELOG.md").write_text("# Changelog\n\n## 9.9.8 (2030-01-01)\n")
+    assert set(named_versions(tmp_path).values()) == {"9.9.9", "9.9.8", fanin.__version__}
+
+
+def test_the_sdist_ships_all_that_tests_and_commands_read():
+    """Every file at the root that is no tool's own is in the list of what the source distribution holds."""
+    if sys.version_info < (3, 11):
+        pytest.skip("tomllib is Python 3.11's")
+    import tomllib
+
+    told = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    shipped = {*told["tool"]["hatch"]["build"]["targets"]["sdist"]["include"], "pyproject.toml", ".gitignore"}
+    assert {"src", "tests", "zoo", "tools", "benchmarks", "docs", ".github", "action.yml"} <= shipped
+    assert all((ROOT / name).exists() for name in shipped - {".gitignore"})
+    ours = {p.name for p in ROOT.iterdir() if p.is_file() and not p.name.startswith(".") and p.suffix != ".db"}
+    assert ours <= shipped | {"PKG-INFO"}
