@@ -6,6 +6,7 @@ import math
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -69,23 +70,36 @@ class MomentMap(Mapping[int, TensorMoments]):
         The way is that of the signal from the inputs, or that of the gradient from the outputs (through whose
         operations the signal is needed too).
         """
-        seen, todo = {value}, deque([value])
+        return self._nearest[direction].get(value, "")
+
+    @cached_property
+    def _nearest(self) -> Mapping[Direction, Mapping[int, str]]:
+        """By direction: value -> the nearest doubt on the way to it."""
+        if not self.doubts:
+            return {"forward": {}, "backward": {}}
+        return {"forward": self._spread("forward"), "backward": self._spread("backward")}
+
+    def _spread(self, direction: Direction) -> dict[int, str]:
+        """From every doubt to what comes after it, all doubts at one pace."""
+        found = {v: why for (way, v), why in self.doubts.items() if way == "forward"}
+        found |= {v: why for (way, v), why in self.doubts.items() if way == direction}
+        todo, done = deque(found), set[int]()
         while todo:
             v = todo.popleft()
-            for way in dict.fromkeys((direction, "forward")):
-                if (way, v) in self.doubts:
-                    return self.doubts[way, v]
-            for near in self._before(v, direction):
-                if near not in seen:
-                    seen.add(near)
-                    todo.append(near)
-        return ""
+            for op in self._operations(v, direction):
+                if op.index not in done:
+                    done.add(op.index)
+                    new = [x for x in (op.outputs if direction == "forward" else op.inputs) if x not in found]
+                    found |= dict.fromkeys(new, found[v])
+                    todo.extend(new)
+        return found
 
-    def _before(self, value: int, direction: Direction) -> tuple[int, ...]:
-        if direction == "backward":
-            return tuple(v for op in self.graph.consumers(value) for v in (*op.outputs, *op.inputs) if v != value)
-        op = self.graph.producer(value)
-        return () if op is None else op.inputs
+    def _operations(self, value: int, direction: Direction) -> Iterator[Op]:
+        """What carries a doubt on: readers of the signal; for a gradient what made the value, and its readers."""
+        yield from self.graph.consumers(value)
+        made = self.graph.producer(value)
+        if direction == "backward" and made is not None:
+            yield made
 
     def __getitem__(self, value: int) -> TensorMoments:
         return self.tensors[value]

@@ -7,6 +7,7 @@ affine factors, plain sums.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from fanin.graph.analysis.activations import LIBRARY, FoundActivation
@@ -41,8 +42,11 @@ _SPLITS = frozenset(
     {"chunk", "split", "unbind", "tensor_split", "getitem", "select", "narrow", "slice", "hsplit", "split_with_sizes"}
 )
 _MAX_STEPS = 2_000
+_MAX_EVENTS = 256  # more say nothing new: in a dense block the output of a map meets every later map
+_MAX_SOURCES = 600
 _TO_GATE = 5  # views and constant factors between an activation and the product that it gates
 _FIXED_MAPS = MATRIX_PRODUCTS | CONVOLUTIONS
+_NAMED = {**dict.fromkeys(SOFTMAX, "softmax"), **dict.fromkeys(RECURRENT, "rnn"), **dict.fromkeys(LOOKUPS, "embed")}
 _GLU_GATE = FoundActivation("sigmoid", fn=LIBRARY["sigmoid"])  # torch's glu: one half times the sigmoid of the other
 
 
@@ -60,16 +64,43 @@ def downstream(analysis: Analysis, value: int) -> tuple[Event, ...]:
 
     Behind a gate the walk goes on, but only to see whether the product is added to a stream or leaves the model.
     """
-    known = analysis.walked.get(value)
+    passed = list(_along(analysis, value))  # a chain of sums would else be walked once for each of its summands
+    known = analysis.walked.get(passed[-1])
     if known is None:
-        known = analysis.walked[value] = _events_after(analysis, value)
+        known = _events_after(analysis, passed[-1])
+    analysis.walked.update(dict.fromkeys(passed, known))
     return known
+
+
+def _along(analysis: Analysis, value: int) -> Iterator[int]:
+    """The values from here on while there is one way only and no event on it, to the first that was walked from."""
+    at: int | None = value
+    seen = set[int]()
+    while at is not None and at not in seen:
+        yield at
+        seen.add(at)
+        at = None if at in analysis.walked else _only_next(analysis, at)
+
+
+def _only_next(analysis: Analysis, value: int) -> int | None:
+    """The value that a walk goes to from here, where it is the only one and nothing is met or passed on the way."""
+    graph = analysis.graph
+    if value in analysis.outputs or not graph.values[value].is_float:
+        return None
+    readers = [op for op in graph.consumers(value) if graph.is_live(op) and op.name not in FACTORIES]
+    if len(readers) != 1 or len(readers[0].outputs) != 1:
+        return None
+    op = readers[0]
+    passed = op.index in analysis.inside_norm or op.output in analysis.regions.root or op.name in _SPLITS
+    if passed or op.name == "glu" or not _looked_through(analysis, op):
+        return None
+    return op.output if _event_kind(analysis, op, value) is None else None
 
 
 def _events_after(analysis: Analysis, value: int) -> tuple[Event, ...]:
     graph = analysis.graph
     walk = _WalkDown(deque([(value, (), None, False)]))
-    while walk.todo and len(walk.seen) < _MAX_STEPS:
+    while walk.todo and len(walk.seen) < _MAX_STEPS and len(walk.events) < _MAX_EVENTS:
         v, norms, piece, gated = walk.todo.popleft()
         if v in walk.seen or not graph.values[v].is_float:
             continue
@@ -194,7 +225,7 @@ def sources(analysis: Analysis, value: int, limit: int = 4) -> tuple[str, ...]:
     """
     found: dict[str, None] = {}
     todo, seen = deque([value]), set[int]()
-    while todo and len(seen) < _MAX_STEPS and len(found) < limit:
+    while todo and len(seen) < _MAX_SOURCES and len(found) < limit:
         v = todo.popleft()
         if v in seen:
             continue
@@ -222,9 +253,8 @@ def _source(analysis: Analysis, v: int) -> tuple[str, list[int]]:
         return "attn", []
     if op.index in analysis.products:
         return "mix", []
-    named = {**dict.fromkeys(SOFTMAX, "softmax"), **dict.fromkeys(RECURRENT, "rnn"), **dict.fromkeys(LOOKUPS, "embed")}
-    if op.name in named:
-        return named[op.name], []
+    if op.name in _NAMED:
+        return _NAMED[op.name], []
     if v in analysis.regions.root:
         function = analysis.regions.functions.get(v)
         if function is None or function.is_affine:

@@ -21,12 +21,12 @@ def exponent(network: Network, role: ParameterRole, options: AutoOptions) -> Dra
 
     Source: Kingma and Dhariwal 2018 (Glow), arXiv 1807.03039, section 3.3.
     """
-    ends = _ends_in_exp(role)
+    ends = role.name in network.exponents
     if not ends and not _is_beside(network, role):
         return None
     if ends and not role.parts:
         return draft("exponent", lambda read: (), lambda values: Zeros())
-    count = max(_LEAST, sum(_ends_in_exp(other) for other in network.roles.parameters.values()))
+    count = max(_LEAST, len(network.exponents))
     return forward(
         network,
         role,
@@ -46,12 +46,4 @@ def _is_beside(network: Network, role: ParameterRole) -> bool:
     if use is None or role.role != "weight" or _NOT_ADDED & set(use.tags):
         return False
     reads = network.data_operand(network.graph.ops[use.op])
-    others = (r for r in network.roles.parameters.values() if _ends_in_exp(r))
-    return any(network.data_operand(network.graph.ops[o.uses[0].op]) == reads for o in others)
-
-
-def _ends_in_exp(role: ParameterRole) -> bool:
-    use = role.use
-    if use is None or role.role != "weight" or "act+gate" not in use.tags:
-        return False
-    return any(a.name == "exp" for a in (*use.activations, *((use.activation,) if use.activation else ())))
+    return any(network.data_operand(network.graph.ops[op]) == reads for op in network.exponents.values())

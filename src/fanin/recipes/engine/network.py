@@ -66,6 +66,20 @@ class Network:
     kept: frozenset[str] = frozenset()
     given: bool = True
 
+    @cached_property
+    def weight_of_op(self) -> Mapping[int, str]:
+        """Operation -> the first weight or table that it applies."""
+        found: dict[int, str] = {}
+        for name, role in self.roles.parameters.items():
+            for use in role.uses if role.role in ("weight", "embedding") else ():
+                found.setdefault(use.op, name)
+        return found
+
+    @cached_property
+    def exponents(self) -> Mapping[str, int]:
+        """Maps that end in an exponential which multiplies a signal -> the operation that applies each first."""
+        return {n: r.uses[0].op for n, r in self.roles.parameters.items() if _ends_in_exp(r)}
+
     # ------------------------------------------------------------------ residual streams
     @cached_property
     def branches(self) -> Mapping[tuple[int, int], BranchInfo]:
@@ -309,3 +323,10 @@ def tap_share(use: Use, taps: tuple[int, ...], stride: tuple[int, ...]) -> float
         inside = sum(0 <= o * s - p + t * d < n_in for o in range(n_out) for t in range(k))
         shares.append(inside / max(n_out * k, 1))
     return math.prod(shares) if shares else 1.0
+
+
+def _ends_in_exp(role: ParameterRole) -> bool:
+    use = role.use
+    if use is None or role.role != "weight" or "act+gate" not in use.tags:
+        return False
+    return any(a.name == "exp" for a in (*use.activations, *((use.activation,) if use.activation else ())))

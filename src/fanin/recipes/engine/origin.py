@@ -67,21 +67,13 @@ def _source(network: Network, op: Op | None, second: float, found: MomentMap, de
     """The line that a derivation begins with."""
     if op is None:
         return Step(quantity="E x²", value=second, formula=_input_words(network))
-    name = _weight_of(network, op)
+    name = network.weight_of_op.get(op.index)
     if name is not None:
         return Step(quantity="E z²", value=second, formula=f"output of {name}", worked=derive(name, second))
     signals = [i for i in dict.fromkeys(op.inputs) if i not in network.weight_only]
     read = ", ".join(big(s) for i in signals if (s := _second(network, found, i)) is not None)
     of = f", which reads E x² = {read}" if read else ""
     return Step(quantity="E x²", value=second, formula=f"after {_title(op)}{of}")
-
-
-def _weight_of(network: Network, op: Op) -> str | None:
-    """The weight of the map, or the table, that an operation applies."""
-    for name, role in network.roles.parameters.items():
-        if role.role in ("weight", "embedding") and any(use.op == op.index for use in role.uses):
-            return name
-    return None
 
 
 def _title(op: Op) -> str:
