@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.docs.blocks import blocks, run_page
+from zoo import make_torchvision_importable
 
 pytest_plugins = ["pytester"]
 
@@ -27,7 +28,8 @@ PAGES = {
     "docs/guide/learning-rates.md": 4,
     "docs/guide/plan.md": 1,
     "docs/guide/same-weights.md": 4,
-    "docs/guide/watch.md": 2,
+    "docs/guide/trainer.md": 4,
+    "docs/guide/watch.md": 4,
     "docs/guide/scale.md": 3,
     "docs/recipes.md": 1,
     "docs/initializers.md": 3,
@@ -35,8 +37,13 @@ PAGES = {
 }
 
 
-@pytest.mark.parametrize("page", PAGES)
+# Trainers take long to import, and some of them warn.
+_MARKS = {"docs/guide/trainer.md": [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]}
+
+
+@pytest.mark.parametrize("page", [pytest.param(page, marks=_MARKS.get(page, [])) for page in PAGES])
 def test_the_examples_run(page, tmp_path, monkeypatch):
+    make_torchvision_importable()
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
     assert run_page((ROOT / page).read_text(encoding="utf-8"), tmp_path) >= PAGES[page]
