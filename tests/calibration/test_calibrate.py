@@ -122,6 +122,18 @@ def test_a_list_that_may_be_inputs_or_inputs_and_targets_is_refused():
     assert fanin.calibrate(Masked(), (tuple(pair[:1]) for pair in pairs)).rows
 
 
+def test_an_output_next_to_zero_is_not_called_zero():
+    model, x = net()
+    with torch.no_grad():
+        model[0].weight.mul_(1e-30)
+    first = fanin.calibrate(model, x).rows[0]
+    assert first.status == "constant"
+    assert "below 1e-12 of what it reads" in first.reason
+    with torch.no_grad():
+        model[0].weight.zero_()
+    assert fanin.calibrate(model, x).rows[0].reason == "its output is zero, and no factor changes that"
+
+
 def test_inputs_of_zeros_say_nothing():
     with pytest.raises(ArgumentError, match="all inputs are zero"):
         fanin.calibrate(net()[0], torch.zeros(16, 64))

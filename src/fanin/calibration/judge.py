@@ -130,7 +130,7 @@ def judged(
         starts_at_zero: the plan starts the weight itself at zero.
     """
     if size.value <= _NOTHING * input_rms:
-        return _zero(target, fixed, starts_at_zero)
+        return _zero(size, target, fixed, starts_at_zero)
     if target.rms is None:
         return Verdict(status=fixed.status if fixed else "no target", reason=fixed.reason if fixed else target.why)
     if target.rms == 0.0:
@@ -152,12 +152,15 @@ def judged(
     return Verdict(status="corrected", factor=factor, z=z, reason=_remark(size), warning=size.dead_share >= 0.5)
 
 
-def _zero(target: Target, fixed: Fixed | None, starts_at_zero: bool) -> Verdict:
+def _zero(size: Size, target: Target, fixed: Fixed | None, starts_at_zero: bool) -> Verdict:
     if target.rms == 0.0 or starts_at_zero:
         return Verdict(status="zero by plan", reason="its output is zero, as the plan has it")
+    small = f"its output is {big(size.value)}, below 1e-12 of what it reads"
+    said = small if size.value > 0.0 else "its output is zero"
     if fixed is not None and fixed.status != "not asked":
-        return Verdict(status=fixed.status, reason=f"{fixed.reason}; its output is zero")
-    return Verdict(status="constant", reason="its output is zero, and no factor changes that", warning=True)
+        return Verdict(status=fixed.status, reason=f"{fixed.reason}; {said}")
+    why = "no factor changes that" if size.value == 0.0 else "that small it is not measured"
+    return Verdict(status="constant", reason=f"{said}, and {why}", warning=True)
 
 
 def _remark(size: Size) -> str:
