@@ -26,9 +26,12 @@ RECIPE = {"--recipe", "--option", "--seed", "--meta"}
 OPTIONS = {
     "check": MODEL
     | {"--weights", "--select", "--ignore", "--fail-on", "--seeds", "--seed", "--predict", "--config", "--baseline"}
-    | {"--format", "--out", "--optimizer", "--lr", "--trial", "--verbose", "--quiet"},
-    "plan": MODEL | RECIPE | {"--override", "--keep-unknown", "--frozen", "--trial", "--out", "--format"} | {"--tree"},
-    "init": MODEL | RECIPE | {"--override", "--keep-unknown", "--frozen", "--trial", "--out"},
+    | {"--format", "--out", "--optimizer", "--lr", "--trial", "--verbose", "--quiet", "--stats"},
+    "plan": MODEL
+    | RECIPE
+    | {"--override", "--keep-unknown", "--frozen", "--trial", "--out", "--format"}
+    | {"--tree", "--stats"},
+    "init": MODEL | RECIPE | {"--override", "--keep-unknown", "--frozen", "--trial", "--out", "--stats"},
     "calibrate": MODEL
     | {"--strict", "--target", "--seed", "--out", "--format", "--weights", "--dry-run", "--only", "--plan-out"}
     | {"--statistic", "--plan", "--tolerance", "--center"},

@@ -139,14 +139,16 @@ def span(watched: Watched) -> str:
     """Which steps of which optimizer were measured, and what is followed, in words.
 
     Example:
-        >>> span(Watched(optimizer="AdamW", peak=0.1, weights=("a", "b"), layers=("c",)))
-        'no step of AdamW was measured'
+        >>> steps = tuple(StepRecord(step=n, effective=n, rate=0.1) for n in (1, 2))
+        >>> span(Watched(optimizer="AdamW", peak=0.1, weights=("a", "b"), layers=("c",), steps=steps))
+        'steps 1 to 2 of AdamW, measured on 2 weights and 1 layer'
     """
     name, steps = clean(watched.optimizer), watched.steps
     if not steps:
         return f"no step of {name} was measured"
     first, last = steps[0].step, steps[-1].step
-    which = f"step {first}" if len(steps) == 1 else f"{len(steps)} of the steps {first} to {last}"
+    every = len(steps) == last - first + 1
+    which = f"step {first}" if len(steps) == 1 else f"{'' if every else f'{len(steps)} of the '}steps {first} to {last}"
     weights = f"{len(watched.weights)} weight{'s' * (len(watched.weights) != 1)}"
     layers = f"{len(watched.layers)} layer{'s' * (len(watched.layers) != 1)}"
     return f"{which} of {name}, measured on {weights} and {layers}"
