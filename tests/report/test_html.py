@@ -208,3 +208,16 @@ def test_a_page_of_another_kind():
     html5lib.HTMLParser(strict=True).parse(page)
     assert "<b>" not in page
     assert "fanin-data" not in page
+
+
+def maps_without_key(page: str) -> list[str]:
+    """Ids of the maps of shades whose figure has no key of their colours."""
+    figures = re.findall(r"<figure.*?</figure>", page, flags=re.DOTALL)
+    shaded = [f for f in figures if 'class="plot map"' in f]
+    return [re.search(r'id="([^"]+)"', f)[1] for f in shaded if 'class="key-line"' not in f]
+
+
+def test_every_map_of_shades_has_a_key(pages):
+    assert [name for name, page in pages.items() if maps_without_key(page)] == []
+    assert any("never active" in page for page in pages.values())
+    assert maps_without_key('<figure id="x"><svg class="plot map"></svg></figure>') == ["x"]

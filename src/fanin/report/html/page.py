@@ -11,7 +11,7 @@ from importlib.resources import files
 from typing import Any
 
 from jinja2 import Environment, FunctionLoader, StrictUndefined, select_autoescape
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from fanin.text.names import clean, sentence, shorten
 
@@ -76,7 +76,18 @@ def _environment() -> Environment:
     environment.filters["clean"] = clean
     environment.filters["sentence"] = sentence
     environment.filters["short"] = shorten
+    environment.filters["breakable"] = breakable
     return environment
+
+
+def breakable(name: str) -> Markup:
+    """A name that a narrow column may break behind its dots and underscores.
+
+    Example:
+        >>> breakable("out_proj<")
+        Markup('out_<wbr>proj&lt;')
+    """
+    return Markup(str(escape(name)).replace(".", ".<wbr>").replace("_", "_<wbr>"))
 
 
 @functools.cache

@@ -11,7 +11,7 @@ from markupsafe import Markup
 from fanin.report.html.axes import DepthAxis, nice_step
 from fanin.report.html.svg import drawing, el, text
 
-__all__ = ["NUM_SHADES", "Rows", "cells", "column_map", "exponent_rows", "shade"]
+__all__ = ["NUM_SHADES", "Rows", "cells", "column_map", "exponent_rows", "shade", "shade_key"]
 
 NUM_SHADES = 8
 
@@ -52,6 +52,35 @@ def cells(columns: Sequence[Sequence[int]], num_rows: int, class_: str) -> Marku
             runs.setdefault(level, []).append(f"M{start} {num_rows - 1 - row}h{length}")
     paths = [el("path", d="".join(runs[level]), class_=f"s{level}") for level in sorted(runs)]
     return el("g", *paths, class_=f"cells {class_}", transform="translate(0 .5)")
+
+
+def shade_key(class_: str, low: str, high: str, *, apart: tuple[str, str] | None = None) -> Markup:
+    """The key of a family of shades: a bar from pale to full between two words.
+
+    Args:
+        class_: colour family.
+        low: what the palest shade is.
+        high: what the fullest shade is.
+        apart: (colour family, what it is) of one more colour beside the bar.
+
+    Example:
+        >>> "never" in shade_key("units", "rarely", "always", apart=("dead", "never"))
+        True
+    """
+    bar = _swatch([[shade] for shade in range(1, NUM_SHADES + 1)], class_, "scale")
+    more = () if apart is None else (_swatch([[NUM_SHADES]], apart[0], "scale one"), f" {apart[1]}")
+    return el("p", f"{low} ", bar, f" {high}", *more, class_="key-line")
+
+
+def _swatch(columns: Sequence[Sequence[int]], family: str, class_: str) -> Markup:
+    return el(
+        "svg",
+        cells(columns, 1, family),
+        viewBox=f"0 0 {len(columns)} 1",
+        preserveAspectRatio="none",
+        class_=class_,
+        aria_hidden="true",
+    )
 
 
 def column_map(

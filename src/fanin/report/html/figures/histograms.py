@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from fanin.measure.record import Histogram, Site, TensorStats
 from fanin.report.html.axes import DepthAxis
-from fanin.report.html.charts.cells import column_map, exponent_rows, shade
+from fanin.report.html.charts.cells import column_map, exponent_rows, shade, shade_key
 from fanin.report.html.charts.ridges import Ridge, ridges, rms_note
 from fanin.report.html.figures.common import Figure
 from fanin.text.names import clean
@@ -40,6 +40,7 @@ def magnitudes(sites: Sequence[Site], axis: DepthAxis, side: str) -> Figure | No
             title=f"Magnitudes of the {what}",
             description=f"One column an operation, one row a power of two of |x|; the darker, the more {what}.",
         ),
+        key=shade_key(side, f"few {what}", "many"),
     )
 
 

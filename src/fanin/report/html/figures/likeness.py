@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from fanin.measure.record import Site
 from fanin.report.html.axes import DepthAxis
-from fanin.report.html.charts.cells import Rows, column_map, shade
+from fanin.report.html.charts.cells import Rows, column_map, shade, shade_key
 from fanin.report.html.charts.matrices import Matrix, cosine_matrices, mean_note, signed_scale
 from fanin.report.html.figures.common import Figure, axis_of, label, some
 from fanin.text.numbers import count, figures
@@ -72,6 +72,7 @@ def attention_heads(sites: Sequence[Site], axis: DepthAxis) -> Figure | None:
             description=f"Largest value {figures(largest)}; 1 is a warning, 2 an error.",
             height=min(max(24.0 * num, 60.0), 220.0),
         ),
+        key=shade_key("heat", "0: looks everywhere", "2 and more: at one token"),
         rows=(
             ("layer", "keys T", "largest s² / ln T", "smallest entropy / ln T"),
             *(_attention_row(site) for site in some(usable)),

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from fanin.measure.record import Site
 from fanin.report.html.axes import DepthAxis
-from fanin.report.html.charts.cells import NUM_SHADES, Rows, column_map, shade
+from fanin.report.html.charts.cells import NUM_SHADES, Rows, column_map, shade, shade_key
 from fanin.report.html.figures.common import Figure, axis_of, label, some
 from fanin.text.numbers import count, share
 
@@ -36,6 +36,7 @@ def unit_activity(sites: Sequence[Site], axis: DepthAxis) -> Figure | None:
             title="Share of inputs for which a unit is active",
             description="One column a rectifier, its units sorted; the darker the more often active, red is never.",
         ),
+        key=shade_key("units", "active for few inputs", "for all", apart=("dead", "never active")),
         rows=(
             ("layer", "units", "samples", "never active", "expected"),
             *(_unit_row(site) for site in some(chosen)),
