@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import math
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +14,7 @@ import numpy.typing as npt
 
 from fanin.errors import ArgumentError
 
-__all__ = ["as_array", "ran_out", "uncollected"]
+__all__ = ["as_array", "free_bytes", "ran_out", "uncollected"]
 
 _DEEPEST = 20  # errors that are followed to where they come from
 _NO_MEMORY = ("DefaultCPUAllocator: can't allocate memory", "DefaultCPUAllocator: not enough memory", "out of memory")
@@ -54,6 +56,29 @@ def ran_out(error: BaseException | None) -> bool:
             return True
         error = error.__cause__ or error.__context__
     return False
+
+
+def free_bytes() -> float:
+    """Bytes of memory that this process may still take; infinite where the system does not say.
+
+    The least of what the machine has available and what its group of processes (a container) may still take; Linux.
+
+    Example:
+        >>> free_bytes() > 0
+        True
+    """
+    found = [1024.0 * int(line.split()[1]) for line in _lines("/proc/meminfo") if line.startswith("MemAvailable:")]
+    limit, used = (_lines(f"/sys/fs/cgroup/memory.{name}") for name in ("max", "current"))
+    if limit and used and limit[0].isdecimal():
+        found.append(float(int(limit[0]) - int(used[0])))
+    return max(0.0, min(found, default=math.inf))
+
+
+def _lines(path: str) -> list[str]:
+    try:
+        return Path(path).read_text(encoding="ascii").splitlines()
+    except (OSError, ValueError):
+        return []
 
 
 def as_array(tensor: Any) -> npt.NDArray[Any]:

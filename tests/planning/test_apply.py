@@ -80,6 +80,24 @@ def test_an_exception_while_writing_leaves_every_bit(monkeypatch, error, at):
     assert_same(model, before)
 
 
+def test_copies_that_do_not_fit_into_memory_are_not_kept_and_that_is_said_first(monkeypatch):
+    model, other = nn.Linear(40, 50), nn.Linear(40, 50)
+    needed = sum(p.numel() * p.element_size() for p in model.parameters())
+    plan = fanin.plan(model, recipe="torch")
+    plan.apply_(other)
+    monkeypatch.setattr("fanin.planning.apply.free_bytes", lambda: needed - 1.0)
+    with pytest.warns(fanin.errors.FaninWarning, match="none are kept"):
+        plan.apply_(model)
+    assert torch.equal(model.weight, other.weight)
+    monkeypatch.setattr("fanin.planning.apply.free_bytes", lambda: float(needed))
+    plan.apply_(model)  # no warning, which would be an error here
+    monkeypatch.setattr("fanin.planning.apply.free_bytes", lambda: 0.0)
+    plan.apply_(model, rollback=False)  # it was asked for
+    with torch.device("meta"):
+        fresh = nn.Linear(40, 50)
+    plan.materialize(fresh)  # nothing is copied that was just allocated
+
+
 def test_without_rollback_the_error_names_what_was_written(monkeypatch):
     model = stack()
     plan = fanin.plan(model, recipe="torch", overrides={"2.weight": Normal(std=1.0)})

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from fanin.measure.sampling import as_samples
+from fanin.memory import as_array
 from fanin.tensors.values import wide_enough
 
 __all__ = ["Size", "Statistic", "rms_of", "size_of"]
@@ -147,7 +148,7 @@ def _squared(x: torch.Tensor, axes: list[int]) -> Any:
 
 
 def _numbers(x: Any) -> Array:
-    found: Array = x.cpu().numpy()
+    found: Array = as_array(x.cpu())
     return found
 
 

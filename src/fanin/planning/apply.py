@@ -8,13 +8,14 @@ memory, Ctrl-C) puts every tensor back bit for bit.
 from __future__ import annotations
 
 import itertools
+import warnings
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from fanin.errors import FaninError, FillError, PlanError
-from fanin.memory import ran_out
+from fanin.errors import FaninError, FaninWarning, FillError, PlanError
+from fanin.memory import free_bytes, ran_out
 from fanin.model.foreign import as_module, give_back
 from fanin.model.parameters import Rename, Slot, renamed, slots_in_parts
 from fanin.planning.assignment import Assignment
@@ -58,12 +59,14 @@ class Write:
         keep: remembers all that the write may change; what it gives puts that back, and may be called again.
         run: does it.
         target: id of the parameter that is written; 0 for what is written through a parametrization.
+        num_bytes: that `keep` copies in this machine's memory.
     """
 
     assignment: Assignment
     keep: Callable[[], Callable[[], None]]
     run: Callable[[], None]
     target: int = 0
+    num_bytes: int = 0
 
 
 def apply_(
@@ -94,7 +97,8 @@ def write_all(
     Args:
         writes: what to do, in order.
         progress: show a bar on stderr.
-        rollback: keep a copy of each tensor until all are written, and put them back after an error or Ctrl-C.
+        rollback: keep a copy of each tensor until all are written, and put them back after an error or Ctrl-C. Where
+            the copies would take more memory than is free, a warning says before the first byte that none are kept.
         fresh: ids of tensors that hold nothing yet: no copy of them is kept.
 
     Raises:
@@ -104,6 +108,7 @@ def write_all(
 
     undo: list[Callable[[], None]] = []
     done: list[str] = []
+    rollback = rollback and _copies_fit(w for w in writes if w.target not in fresh)
     with torch.no_grad():
         try:
             for write in _shown(writes, progress):
@@ -117,6 +122,20 @@ def write_all(
             if not isinstance(error, Exception):
                 raise
             raise FillError(_what_happened(done, error, rollback)) from error
+
+
+def _copies_fit(writes: Iterable[Write]) -> bool:
+    """Whether the copies that a rollback needs fit into memory; a warning says where they do not."""
+    needed, free = sum(w.num_bytes for w in writes), free_bytes()
+    if needed <= free:
+        return True
+    warnings.warn(
+        f"the copies that could put the model back after an error would take {needed / 2**30:.1f} GiB, and "
+        f"{free / 2**30:.1f} GiB are free: none are kept. After an error apply the plan again.",
+        FaninWarning,
+        stacklevel=4,
+    )
+    return False
 
 
 def put_back(undo: Sequence[Callable[[], None]]) -> None:
@@ -404,7 +423,14 @@ def write_(plan: PlanData, slot: Slot, a: Assignment) -> Write:
         keep=kept_numbers(slot.tensor),
         run=lambda: draw_into(slot.tensor.detach(), plan, a, slot.part),
         target=id(slot.tensor),
+        num_bytes=_bytes_here(slot.tensor),
     )
+
+
+def _bytes_here(tensor: torch.Tensor) -> int:
+    """Bytes of this machine's memory that a copy takes; 0 for a tensor on another device."""
+    local = local_part(tensor)
+    return int(local.numel() * local.element_size()) if local.device.type == "cpu" else 0
 
 
 def kept_numbers(tensor: torch.Tensor) -> Callable[[], Callable[[], None]]:

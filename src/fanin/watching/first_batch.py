@@ -15,6 +15,7 @@ from fanin.checking.check import check
 from fanin.checking.job import optimizer_of
 from fanin.checking.report import Report
 from fanin.errors import ArgumentError
+from fanin.memory import as_array
 from fanin.model.trees import tensors_in
 from fanin.model.untouched import working
 from fanin.model.wrappers import unwrapped
@@ -43,7 +44,7 @@ def batch_hash(inputs: Any) -> str:
     digest = hashlib.sha256()
     for tensor in tensors_in(inputs):
         plain = tensor.detach().cpu().contiguous().reshape(-1)
-        digest.update(plain.view(torch.uint8).numpy() if plain.numel() else b"")
+        digest.update(as_array(plain.view(torch.uint8)).data if plain.numel() else b"")
     return digest.hexdigest()[:16]
 
 

@@ -11,6 +11,7 @@ import numpy.typing as npt
 import torch
 
 from fanin.layout import Layout, to_blocks
+from fanin.memory import as_array
 from fanin.tensors.values import finite, readable
 
 __all__ = ["matrices", "spectral_norm", "spectral_ratio", "step_ratio"]
@@ -93,6 +94,6 @@ def _arrays(layout: Layout | None, *tensors: torch.Tensor) -> list[npt.NDArray[A
     for t in tensors:
         if not 0 < t.numel() <= _LARGEST or t.is_meta or not readable(t) or not t.is_floating_point() or not finite(t):
             return None
-    arrays = [t.detach().float().cpu().numpy() for t in tensors]
+    arrays = [as_array(t.detach().float().cpu()) for t in tensors]
     few = sum(len(block) for block in to_blocks(arrays[0], layout)) <= _MOST_MATRICES
     return arrays if few else None

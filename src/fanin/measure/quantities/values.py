@@ -10,6 +10,7 @@ import torch
 
 from fanin.measure.record import BufferRecord, RowsApart, Values
 from fanin.measure.sampling import strided
+from fanin.memory import as_array
 from fanin.tensors.values import wide_enough
 
 __all__ = ["BEYOND", "HUGE", "buffer_record", "buffer_records", "extremes", "rows_apart"]
@@ -38,7 +39,7 @@ def extremes(x: torch.Tensor) -> Values | None:
     largest = _largest(x) if x.numel() else math.nan
     if not math.isfinite(largest):
         return None
-    sample = np.abs(strided(x, _SAMPLE).double().cpu().numpy())
+    sample = np.abs(as_array(strided(x, _SAMPLE).double().cpu()))
     alive = sample[sample > 0]
     if not alive.size:
         return Values(largest=largest) if largest <= HUGE else _far_out(x, largest, 0.0, 0.0)
