@@ -34,7 +34,6 @@ from fanin.commands.report import report
 from fanin.commands.theory import theory
 from fanin.commands.verify import verify
 from fanin.errors import FaninError, MissingDependencyError
-from fanin.memory import ran_out
 from fanin.text.names import clean
 
 __all__ = ["app", "main"]
@@ -106,6 +105,8 @@ def main() -> None:
         typer.echo(f"fanin: the results could not be printed: {error.strerror}", err=True)
         sys.exit(2)
     except Exception as error:  # status 1, Python's own, would mean findings
+        from fanin.memory import ran_out  # loads NumPy, which --help does not need
+
         if ran_out(error):
             _refuse(
                 FaninError("not enough memory: give a smaller batch (--input), or --meta for a plan without weights")
