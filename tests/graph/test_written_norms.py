@@ -42,7 +42,19 @@ def rms_by_sum(x, g, h):
     return x / torch.sqrt((x * x).sum(-1, keepdim=True) / x.shape[-1] + EPS) * g + h
 
 
-FORMS = (two_pass, one_pass, one_pass_scale_first, rms, rms_scale_first, rms_by_sum)
+def moved(x, g, h):
+    m = mean(x)
+    a = torch.rsqrt(mean((x - m) ** 2) + EPS) * g
+    return x * a + (h - m * a)
+
+
+def moved_shift_last(x, g, h):
+    m = mean(x)
+    a = torch.rsqrt(mean((x - m) ** 2) + EPS) * g
+    return (x * a - m * a) + h
+
+
+FORMS = (moved, moved_shift_last, two_pass, one_pass, one_pass_scale_first, rms, rms_scale_first, rms_by_sum)
 
 
 class Branch(nn.Module):
@@ -67,7 +79,7 @@ def test_a_written_norm_is_seen_and_its_output_is_of_size_one(norm, x):
     plan = fanin.plan(Branch(norm), x)
     assert (plan["scale"].role, plan["scale"].initializer) == ("norm_scale", Ones())
     assert (plan["shift"].role, plan["shift"].initializer) == ("norm_shift", Zeros())
-    assert plan["up.weight"].std == pytest.approx(32**-0.5, rel=0.02)
+    assert plan["up.weight"].std == pytest.approx(32**-0.5, rel=0.03)  # one pass leaves 1 / width of the mean in
     assert not plan.warnings
 
 

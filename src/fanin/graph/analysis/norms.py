@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from fanin.graph.analysis.bounded import reach
@@ -42,8 +43,48 @@ def norms(graph: Graph, dependence: Dependence) -> dict[int, Norm]:
     for op in graph.live_ops():
         norm = _native(op) if op.name in NORMS else _pattern(graph, op, dependence.kinds, "signal")
         if norm is not None and dependence.is_signal(norm.output):
-            found[op.index] = norm
+            found[op.index] = _moved(graph, found, op, dependence.kinds) or norm
+        elif (whole := _moved(graph, found, op, dependence.kinds)) is not None:
+            found[op.index] = whole
+    for whole in tuple(found.values()):
+        for part in (whole.inside - {whole.op}) & found.keys():
+            del found[part]
     return found
+
+
+def _moved(graph: Graph, found: Mapping[int, Norm], op: Op, kinds: tuple[Kind, ...]) -> Norm | None:
+    """X * a + (shift - mean * a), where x * a was found and a is scale / sqrt(var): the sum is the norm."""
+    if op.name not in ("add", "sub") or len(op.inputs) != 2:
+        return None
+    for product, rest in (op.inputs, op.inputs[::-1]):
+        scaled = graph.producer(product)
+        norm = None if scaled is None else found.get(scaled.index)
+        if scaled is None or norm is None or (op.name == "sub" and product != op.inputs[0]):
+            continue
+        between = _centre(graph, rest, set(scaled.inputs), norm.input, kinds)
+        if between:
+            inside = frozenset({op.index, *norm.inside, *between})
+            return Norm(op.index, norm.input, op.output, "layer_norm", inside)
+    return None
+
+
+def _centre(graph: Graph, rest: int, factors: set[int], base: int, kinds: tuple[Kind, ...]) -> set[int]:
+    """The ops of a mean of the input times one of these factors, perhaps with a shift added; empty where it is none."""
+    op = graph.producer(rest)
+    inside = set[int]()
+    if op is not None and op.name in ("add", "sub") and any(kinds[i] == "weight" for i in op.inputs):
+        inside.add(op.index)
+        op = next((graph.producer(i) for i in op.inputs if kinds[i] == "signal"), None)
+    if op is None or op.name != "mul" or factors.isdisjoint(op.inputs):
+        return set()
+    inside.add(op.index)
+    mean = next((i for i in op.inputs if i not in factors), -1)
+    while mean >= 0 and (maker := graph.producer(mean)) is not None and maker.name in VIEWS | {"neg"}:
+        inside.add(maker.index)
+        mean = maker.inputs[0]
+    last = graph.producer(mean) if mean >= 0 else None
+    reduces = last is not None and last.name in _STATISTICS and base in last.inputs
+    return inside if reduces else set()
 
 
 def is_weight_norm(graph: Graph, op: Op, dependence: Dependence) -> bool:

@@ -116,7 +116,7 @@ def _added(analysis: Analysis, meeting: Meeting, parameter: Value) -> FoundRole 
     maker = _maker_behind(analysis, signal)
     if _extents(parameter) > 1 and not _one_for_each_unit(analysis, maker, parameter):
         return FoundRole("position", "added to the signal, with a value for each position")
-    norm = _norm_behind(analysis, signal)
+    norm = _norm_behind(analysis, signal) or _norm_of_factor(analysis, op, through=False)
     if norm:
         return FoundRole("norm_shift", f"added to the output of {norm}", norm=norm)
     if maker is not None and maker.index in analysis.contractions and not analysis.contractions[maker.index][0].lookup:
@@ -211,15 +211,24 @@ _RULES: Mapping[str, Rule] = {
 }
 
 
-def _norm_of_factor(analysis: Analysis, op: Op) -> str:
-    """Name of the norm whose factor an op scales before the signal is multiplied: x * (scale / sqrt(var))."""
+def _norm_of_factor(analysis: Analysis, op: Op, *, through: bool = True) -> str:
+    """Name of the norm whose factor or whose last summand an op makes: x * (scale / sqrt(var)) + (shift - mean * ...).
+
+    Args:
+        analysis: the graph.
+        op: what reads the parameter.
+        through: look through the last operations of the norm too, and not through views alone.
+    """
     norm = analysis.inside_norm.get(op.index)
     if norm is None or norm.op == op.index:
         return ""
 
     def back(v: int) -> list[int]:
         maker = analysis.graph.producer(v)
-        return list(maker.inputs[:1]) if maker is not None and maker.name in VIEWS else []
+        if maker is None:
+            return []
+        inside = through and maker.index in norm.inside and maker.name in ("mul", "add", "sub")
+        return list(maker.inputs) if inside else list(maker.inputs[:1]) if maker.name in VIEWS else []
 
     last = analysis.graph.ops[norm.op]
     return norm.name if any(op.output in reach(v, back, limit=NEAR) for v in last.inputs) else ""

@@ -363,9 +363,9 @@ _CONTROL: Mapping[str, Callable[[Mapping[str, Any], Sequence[Any]], list[Any]]] 
 
 # ---------------------------------------------------------------------------------------------------- refusals
 def _assert_followed(jaxpr: Any) -> None:
-    """Check that every equation that needs the parameters or the inputs can be done by torch."""
+    """Check that every equation between the parameters or the inputs and the outputs can be done by torch."""
     fixed = set(jaxpr.constvars)
-    for eqn in jaxpr.eqns:
+    for eqn in needed(jaxpr, {}):
         if (
             _inner(eqn) is None
             and eqn.primitive.name not in _CONTROL
