@@ -39,7 +39,7 @@ class Norm:
 
 def norms(graph: Graph, dependence: Dependence) -> dict[int, Norm]:
     """All normalizations of the signal, by the op that gives their output."""
-    found = {}
+    found: dict[int, Norm] = {}
     for op in graph.live_ops():
         norm = _native(op) if op.name in NORMS else _pattern(graph, op, dependence.kinds, "signal")
         if norm is not None and dependence.is_signal(norm.output):
