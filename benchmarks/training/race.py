@@ -337,6 +337,17 @@ def markdown(results: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def recorded(out: Path, name: str) -> dict[str, Any]:
+    """What a folder, or else the committed results, hold of the other starts of a line."""
+    for folder in (out, RESULTS / "race"):
+        if (folder / f"{name}.json").exists():
+            return dict(json.loads((folder / f"{name}.json").read_text()))
+    raise SystemExit(
+        f"--only reruns one start beside recorded ones, and neither {out} nor {RESULTS / 'race'} has {name}.json; run "
+        f"this line once without --only"
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("lines", nargs="*", default=[], help=f"of {', '.join(LINES)}")
@@ -345,12 +356,13 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=SEEDS)
     parser.add_argument("--out", type=Path, default=RESULTS / "race", help="folder for one file a line; OUT.md sums up")
     given = parser.parse_args()
+    names = given.lines or list(LINES)
+    others = {name: recorded(given.out, name) for name in names} if given.only else {}
     given.out.mkdir(parents=True, exist_ok=True)
-    for name in given.lines or LINES:
+    for name in names:
         made, begin = header(), time.perf_counter()
         file = given.out / f"{name}.json"
-        recorded = json.loads(file.read_text()) if given.only else None
-        line = race(name, share=given.steps, seeds=given.seeds, only=given.only, recorded=recorded)
+        line = race(name, share=given.steps, seeds=given.seeds, only=given.only, recorded=others.get(name))
         file.write_text(json.dumps({"made_with": made, **line}, indent=1) + "\n")
         print(f"{name}: {verdict(line)} ({time.perf_counter() - begin:.0f} s)", file=sys.stderr, flush=True)
     done = {n: json.loads((given.out / f"{n}.json").read_text()) for n in LINES if (given.out / f"{n}.json").exists()}

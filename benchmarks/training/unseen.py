@@ -47,7 +47,7 @@ def digits() -> tuple[Any, Any]:
 
 
 def built(build: Callable[[], nn.Module], start: str, seed: int, x: Any, y: Any) -> tuple[nn.Module, str, float]:
-    """The model at its start, what `init_` said ("planned", "repaired" or "refused"), and the growth of its stream."""
+    """The model at its start, what `init_` did ("planned", "smaller outputs", "repaired", "refused"), its stream's growth."""
     torch.manual_seed(seed)
     model = build()
     if start == "default":
@@ -57,7 +57,8 @@ def built(build: Callable[[], nn.Module], start: str, seed: int, x: Any, y: Any)
     except FaninError:
         return model, "refused", math.nan
     trial = plan.extras["trial"]
-    return model, "repaired" if trial.get("kept") else "planned", trial.get("planned", {}).get("growth", math.nan)
+    said = "repaired" if trial.get("kept") else "smaller outputs" if trial.get("smaller") else "planned"
+    return model, said, trial.get("planned", {}).get("growth", math.nan)
 
 
 def misses(model: nn.Module, x: Any, y: Any) -> list[float]:

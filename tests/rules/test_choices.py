@@ -17,7 +17,7 @@ from fanin.rules.catalogue.fan_mismatch import FanMismatch
 from fanin.rules.catalogue.recurrent_scale import _Loop
 from fanin.rules.catalogue.sample_collapse import _before_pooling, _zeros_before
 from fanin.rules.finding import Finding, Fix
-from fanin.rules.shared.biases import _share_above
+from fanin.rules.shared.biases import _share_beyond
 from fanin.rules.shared.depth import Drift
 from fanin.rules.shared.drifts import _between_layers
 from tests.rules.test_each_rule import case, edited, init, net, x
@@ -127,9 +127,11 @@ def test_no_bias_is_beyond_a_limit_that_the_largest_one_does_not_reach():
     values = torch.full((1000,), 1e-3)
     values[0] = 1.0
     stats = unpack(pack(values))
-    assert _share_above(stats, 1.5) == 0.0
-    assert _share_above(stats, 0.5) == pytest.approx(1e-3)
-    assert _share_above(unpack(pack(torch.zeros(8))), 0.5) == 0.0
+    assert _share_beyond(stats, 1.5, below_only=False) == 0.0
+    assert _share_beyond(stats, 0.5, below_only=False) == pytest.approx(1e-3)
+    assert _share_beyond(stats, 0.5, below_only=True) == 0.0
+    assert _share_beyond(unpack(pack(-values)), 0.5, below_only=True) == pytest.approx(1e-3)
+    assert _share_beyond(unpack(pack(torch.zeros(8))), 0.5, below_only=False) == 0.0
 
 
 # ---------------------------------------------------------------------- P510

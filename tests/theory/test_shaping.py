@@ -11,7 +11,7 @@ from scipy import special
 from torch import nn
 
 from fanin.errors import TheoryError
-from fanin.theory import dks, tat
+from fanin.theory import dks, shifted, tat
 
 PUBLISHED = {  # (s_i, b_i, b_o, s_o)
     ("tanh", 100): (0.090438, 0.560107, -0.505004, 14.902526),
@@ -134,3 +134,48 @@ def test_what_cannot_be_shaped_is_refused(make, match):
 
 def test_the_curvature_is_infinite_where_the_slope_jumps():
     assert dks("selu", depth=30).curvature == float("inf")
+
+
+# ---------------------------------------------------------------------- a shift alone
+def of_square(b):
+    return (4 + 4 * b**2) / (2 + 4 * b**2)
+
+
+def of_cube(b):
+    return 9 * (b**4 + 6 * b**2 + 3) / (b**6 + 15 * b**4 + 45 * b**2 + 15 - (b**3 + 3 * b) ** 2)
+
+
+@pytest.mark.parametrize("depth", [1, 3, 12])
+@pytest.mark.parametrize(("phi", "slope"), [("square", of_square), (lambda x: x**3, of_cube)])
+def test_a_shift_meets_the_closed_forms(phi, slope, depth):
+    found = shifted(phi, depth=depth)
+    assert found.input_scale == 1.0
+    assert slope(found.input_shift) == pytest.approx(1.5 ** (1 / depth), abs=1e-9)
+    assert found.slope == pytest.approx(1.5 ** (1 / depth), abs=1e-9)
+    assert found.at_zero == 0.0
+    assert slope(found.input_shift + 1e-3) != pytest.approx(1.5 ** (1 / depth), abs=1e-6)
+
+
+def test_the_shifted_square_has_mean_zero_and_rms_one():
+    c = shifted("square", depth=5)
+    b, power = c.input_shift, c.output_scale**2
+    assert 1 + b**2 + c.output_shift == pytest.approx(0.0, abs=1e-9)
+    assert power * (2 + 4 * b**2) == pytest.approx(1.0, abs=1e-9)
+    assert c.curvature == pytest.approx(4 * power, abs=1e-9)
+
+
+def test_of_two_shifts_the_smaller_one_is_taken_then_the_positive():
+    assert shifted("relu2", depth=3).input_shift > 0.0
+    assert shifted("square", depth=3).input_shift > 0.0
+    assert shifted(lambda x: np.maximum(-x, 0.0) ** 2, depth=3).input_shift < 0.0
+
+
+def test_a_slope_that_jumps_or_turns_too_fast_has_no_curvature():
+    assert shifted("abs", depth=3).curvature == float("inf")
+    assert shifted(lambda x: np.maximum(x, 0.0) ** 1.5, depth=3).curvature == float("inf")
+
+
+@pytest.mark.parametrize("phi", [lambda x: 0.0 * x, lambda x: np.sin(40.0 * x)])
+def test_where_no_shift_is_enough_that_is_said(phi):
+    with pytest.raises(TheoryError, match="no shift of the input"):
+        shifted(phi, depth=3)

@@ -10,6 +10,7 @@ from fanin.errors import CaptureError, WorseStartError
 from fanin.memory import ran_out
 from fanin.model.foreign import as_module, targets_of
 from fanin.planning.build import plan
+from fanin.planning.calmer import smaller_outputs
 from fanin.planning.plan import Plan
 from fanin.text.paths import matches
 from fanin.timing import part
@@ -37,10 +38,11 @@ def init_(
     """Plan a model, try the plan, and write it into the model: never a start worse than the one the model has.
 
     The trial measures the model as found and as planned on the given inputs. Where the planned start is worse (see
-    `Plan.trial`), the found values stay where the two part, and the rest is planned and tried once more. The plan says
-    so in `warnings`, and all numbers are in ``extras["trial"]``. Without inputs, or on the meta device, there is
-    nothing to measure, and ``extras["trial"]`` says that no trial ran. What a repair left as it was is listed under
-    "kept" there.
+    `Plan.trial`) because its outputs are too large, the output layer is drawn smaller and the plan tried once more;
+    else, or where that is no cure, the found values stay where the two part, and the rest is planned and tried. The
+    plan says so in `warnings`, and all numbers are in ``extras["trial"]``. Without inputs, or on the meta device, there
+    is nothing to measure, and ``extras["trial"]`` says that no trial ran. What a repair left as it was is listed under
+    "kept" there, what it drew smaller under "smaller".
 
     Args:
         model: the model; its parameters are overwritten in place.
@@ -125,6 +127,12 @@ def tried_plan(
         return _untried(made, f"the model as found cannot be measured: {words}")
     if first.ok:
         return _with_trial(made, first)
+    smaller, factor = smaller_outputs(made, first)
+    if smaller:
+        calmer = plan(model, inputs, overrides={**(overrides or {}), **smaller}, **arguments)
+        done = _also_changed(calmer.trial(model, inputs, targets, loss), first)
+        if done.ok:
+            return _with_trial(calmer, done, (_taken_back(first, tuple(smaller), factor),), smaller=tuple(smaller))
     region = {} if first.where is None else dict.fromkeys(_known(made, first.where.parameters))
     second: Trial | None = None
     if region:
@@ -165,8 +173,15 @@ def _untried(made: Plan, why: str) -> Plan:
     return replace(made, extras={**made.extras, "trial": {"ran": False, "why": why}})
 
 
-def _with_trial(made: Plan, done: Trial, warnings: tuple[str, ...] = (), kept: tuple[str, ...] = ()) -> Plan:
-    told = {**done.to_dict(), **({"kept": list(kept)} if kept else {})}
+def _with_trial(
+    made: Plan,
+    done: Trial,
+    warnings: tuple[str, ...] = (),
+    kept: tuple[str, ...] = (),
+    smaller: tuple[str, ...] = (),
+) -> Plan:
+    repaired = {"kept": list(kept), "smaller": list(smaller)}
+    told = {**done.to_dict(), **{how: names for how, names in repaired.items() if names}}
     told_once = tuple(dict.fromkeys((*warnings, *made.warnings, *done.changed)))
     return replace(made, extras={**made.extras, "trial": told}, warnings=told_once)
 
@@ -189,6 +204,14 @@ def _repaired(first: Trial, kept: tuple[str, ...]) -> str:
         f"the planned start was worse than the one the model has: {_worse(first)}. They part {first.where}. So the "
         f"values found in {_names(kept)} stay, and the rest is planned around them; this start was tried and is not "
         "worse. trial=False draws all"
+    )
+
+
+def _taken_back(first: Trial, names: tuple[str, ...], factor: float) -> str:
+    return (
+        f"with outputs of rms 1 the planned start was worse than the one the model has: {_worse(first)}. So "
+        f"{_names(names)} start at {factor:.2g} times that size; this start was tried and is not worse. trial=False "
+        "draws them at full size"
     )
 
 

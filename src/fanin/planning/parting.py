@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from fanin.measure.record import Site
 
-__all__ = ["Parting", "parting"]
+__all__ = ["Parting", "deciding", "parting"]
 
 _OUTLIER = math.log(4.0)  # an excess so far from the median of all is one operation's own
 
@@ -104,7 +104,7 @@ def _blamed(
     excess: Mapping[int, float], sites: Sequence[Site], drawn: frozenset[str], sign: int, *, backward: bool
 ) -> Parting | None:
     by_index = {s.index: s for s in sites}
-    decided = {i: names for i in excess if (names := _deciding(by_index, i, drawn))}
+    decided = {i: names for i in excess if (names := deciding(by_index, i, drawn))}
     if not decided:
         return None
     usual = statistics.median(excess[i] for i in decided) if len(decided) > 2 else 0.0
@@ -123,7 +123,7 @@ def _side(value: float) -> int:
     return 1 if value > 0.0 else -1
 
 
-def _deciding(sites: Mapping[int, Site], index: int, drawn: frozenset[str]) -> tuple[str, ...]:
+def deciding(sites: Mapping[int, Site], index: int, drawn: frozenset[str]) -> tuple[str, ...]:
     """The parameters that decide the size of an operation's output: its own, else those of the nearest maps before."""
     todo, seen = [index], set[int]()
     found: dict[str, None] = {}
@@ -143,6 +143,6 @@ def _last(sites: Sequence[Site], drawn: frozenset[str]) -> Parting | None:
     """The last operation that reads a drawn parameter: all that can be said of passes that took different ways."""
     by_index = {s.index: s for s in sites}
     for site in reversed(sites):
-        if names := _deciding(by_index, site.index, drawn):
+        if names := deciding(by_index, site.index, drawn):
             return Parting(operation=site.name, parameters=names, factor=1.0)
     return None

@@ -232,10 +232,9 @@ def _is_worse_loss(found: MeasuredStart, planned: MeasuredStart) -> bool:
         return False
     if _cures(found.findings, planned.findings) == _ERROR:
         return False  # a dead network's loss is that of a constant: no measure; L801 judges the planned one by itself
-    if found.expected_loss is None or planned.expected_loss is None:
+    if found.loss_from == "targets" or found.expected_loss is None or planned.expected_loss is None:
         return True
-    limit = LOSS_LIMIT if found.loss_from == "targets" else max(2.0 * LOSS_LIMIT, _NOISE * found.expected_loss)
-    return planned.expected_loss > found.expected_loss + limit
+    return planned.expected_loss > found.expected_loss + max(2.0 * LOSS_LIMIT, _NOISE * found.expected_loss)
 
 
 def _new(found: tuple[Finding, ...], planned: tuple[Finding, ...]) -> Iterator[Finding]:

@@ -22,7 +22,7 @@ from fanin.theory.laws import CLASSIC_LAWS, ClassicLaw, backward_var, classic_la
 from fanin.theory.maps import c_map, chi_1, chi_c, chi_q, gap_map, q_map
 from fanin.theory.moments import Moments, gaussian_moments
 from fanin.theory.saturation import Saturation, chebyshev_bound, exceedance, saturated_share, saturation_edge
-from fanin.theory.shaping import ShapedActivation, dks, tat
+from fanin.theory.shaping import ShapedActivation, dks, shifted, tat
 from fanin.theory.symmetry import distinct_units, identical_pairs, most_distinct_units
 
 __all__ = [
@@ -82,6 +82,7 @@ __all__ = [
     "resolve",
     "saturated_share",
     "saturation_edge",
+    "shifted",
     "spread",
     "tat",
     "variance_share",

@@ -18,17 +18,18 @@ from fanin.errors import TheoryError
 from fanin.theory._types import Array
 from fanin.theory.activations import Activation
 from fanin.theory.callables import ActivationLike, resolve
-from fanin.theory.moments import kinks_of
+from fanin.theory.moments import Moments, gaussian_moments, kinks_of
 from fanin.theory.panels import EPS, over_the_line, slopes_at, values_at
 from fanin.theory.quadrature import DIFFERENTIATE, NODES, WEIGHTS, PanelRule
 
-__all__ = ["ShapedActivation", "dks", "tat"]
+__all__ = ["ShapedActivation", "dks", "shifted", "tat"]
 
 _SHIFTS: Final = (0.3, -0.3, 1.0, -1.0, 2.0, -2.0)
 _STARTS: Final = (*((0.2, b) for b in _SHIFTS), (0.6, 1.0), (0.6, -1.0))  # (s_i, b_i) that the search begins with
 _FARTHEST: Final = 15.0  # of log s_i and b_i
 _SOLVED: Final = 1e-8  # residual, relative to the budget of a layer
 _JUMP: Final = 1e-4  # of a slope, over a step of 1e-6
+_SHIFT_GRID: Final = tuple(i / 4.0 for i in range(33))  # |b_i| at which a shift is looked for
 _NARROW: Final = 1e-12  # least width of a panel, in standard deviations
 _STIFF: Final[Array] = np.abs(DIFFERENTIATE).sum(axis=1)  # rounding of an interpolating polynomial's derivative
 
@@ -120,6 +121,38 @@ def tat(phi: ActivationLike, *, depth: int, total_curvature: float = 0.3) -> Sha
     """
     _check(depth, total_curvature, "total_curvature", 0.0)
     return _tat(resolve(phi), depth, float(total_curvature))
+
+
+def shifted(phi: ActivationLike, *, depth: int, total_slope: float = 1.5) -> ShapedActivation:
+    r"""Constants of a shift alone, s_i = 1: Q(1) = 1, C(0) = 0, C'(1) = total_slope^(1/depth).
+
+    For powers (x^2, relu(x)^2, x |x|): scaling their input only scales their output, so `dks` has no constants for
+    them. Far from zero a power is nearly linear, and Q'(1) comes near 1 with C'(1): for x^2 both are equal.
+
+    Args:
+        phi: activation: name, callable or module.
+        depth: number of activations on the way from the input to the output, >= 1.
+        total_slope: C'(1) of the whole stack, > 1.
+
+    Returns:
+        `ShapedActivation` with the shift of least size that meets the conditions, the positive one of two.
+
+    Raises:
+        TheoryError: no shift of size up to 8 meets them, or an argument out of range.
+
+    Accuracy:
+        the conditions hold to 1e-9 against closed forms (tests/theory/test_shaping.py).
+
+    Source:
+        The conditions of Martens et al. 2021, arXiv 2110.01765, section 11, without Q'(1) = 1.
+
+    Example:
+        >>> found = shifted("square", depth=1, total_slope=1.2)  # C'(1) = (4 + 4 b^2) / (2 + 4 b^2)
+        >>> round(found.input_shift, 6), round(found.output_shift, 6)
+        (1.414214, -3.0)
+    """
+    _check(depth, total_slope, "total_slope", 1.0)
+    return _shifted(resolve(phi), depth, float(total_slope))
 
 
 def _check(depth: int, value: float, name: str, least: float) -> None:
@@ -219,6 +252,60 @@ def _dks(act: Activation, depth: int, total_slope: float) -> ShapedActivation:
         raise _none(act, "dks")
     best = min(found, key=_order)
     return _shaped(best, 0.0, best.var**-0.5, best.bend if bend_known else math.inf)
+
+
+@lru_cache(maxsize=256)
+def _shifted(act: Activation, depth: int, total_slope: float) -> ShapedActivation:
+    limit = total_slope ** (1.0 / depth)
+
+    def excess(shift: float) -> float:
+        m = _moved(act, shift)
+        return m.dsecond / m.var - limit if m.var > 0.0 and m.dsecond > 0.0 else math.inf
+
+    sides = [b for sign in (1.0, -1.0) if (b := _least(excess, sign)) is not None]
+    shift = min(sides, key=lambda b: (round(abs(b), 9), -b), default=None)
+    if shift is None:
+        raise TheoryError(f"no shift of the input brings the slope of {act} to {limit:.4g}; use another start")
+    m = _moved(act, shift)
+    return ShapedActivation(
+        input_scale=1.0,
+        input_shift=shift,
+        output_shift=-m.mean,
+        output_scale=m.var**-0.5,
+        at_zero=0.0,
+        slope=m.dsecond / m.var,
+        curvature=_bend(act, shift) / m.var,
+    )
+
+
+def _moved(act: Activation, shift: float) -> Moments:
+    """Moments of phi(x + shift), x ~ N(0, 1)."""
+    return gaussian_moments(lambda x: act.fn(x + shift))
+
+
+def _bend(act: Activation, shift: float) -> float:
+    """E phi''(x + shift)^2; infinite where phi' jumps or turns too fast for the integral (a power below 2 at zero)."""
+    kinks = kinks_of(act)
+    if _jumps(act, kinks):
+        return math.inf
+    try:
+        return _local(act, kinks, 1.0, shift).bend
+    except TheoryError:
+        return math.inf
+
+
+def _least(excess: Callable[[float], float], sign: float) -> float | None:
+    """The shift nearest to zero, on one side, at which the slope comes down to its limit; None where it does not."""
+    from scipy import optimize
+
+    with np.errstate(all="ignore"):
+        far = next((i for i, b in enumerate(_SHIFT_GRID) if excess(sign * b) <= 0.0), None)
+        if not far:
+            return None if far is None else 0.0
+        near, end = sign * _SHIFT_GRID[far - 1], sign * _SHIFT_GRID[far]
+        if not math.isfinite(excess(near)):
+            return end
+        return float(optimize.brentq(excess, min(near, end), max(near, end), xtol=1e-11))
 
 
 @lru_cache(maxsize=256)

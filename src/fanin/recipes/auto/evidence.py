@@ -25,6 +25,15 @@ SHAPED_LOGISTIC_FROM = 10
 # Hidden activations from which a dense stack of a function with a continuous slope that is neither mirrored nor odd is
 # shaped (ELU): level at 10 and 15, better at 30.
 SHAPED_FROM = 30
+# Power of a signal's size (d ln E f^2 / d ln q, at q = 1 or near zero) from which a dense stack of any depth is shaped:
+# relu(x)^1.5 has 1.5, log cosh 2 near zero; x^3 / (1 + x^2) 1.51 at 1. ReLU has 1, x + sin^2(x) 1.03.
+POWER = 1.4
+# Share of the second moment that is mean, from which a dense stack that is not centred is shaped at any depth: better
+# at 0.71 (softplus) and above (exp(-x^2), 1/(1 + x^2), sech), worse at 0.65 (cosine).
+HEAVY_MEAN = 0.7
+# Rms of a factor that starts at one, about one, times the number of such factors: 0.1 to 0.25 trained alike at 2 and 3
+# products, 0.1 better at 5 and 8.
+OPEN_SHARE = 0.5
 # Hidden layers from which a stack of odd, saturating units starts orthogonal at its critical point: better at 20, 50
 # and 99, inside noise at 5 and 10, worse in a 12-layer convolutional net.
 CRITICAL_FROM = 16
@@ -94,6 +103,7 @@ _DEPTH = "benchmarks/results/mirrored_depth.json"
 _KERNEL = "benchmarks/results/mirrored_kernel.json"
 _STUDY = "benchmarks/results/study.md"
 _SHAPED = "benchmarks/results/shaped.md"
+_FAMILIES = "benchmarks/results/powers.md"
 
 EVIDENCE: Mapping[str, tuple[Row, ...]] = {
     "mirrored": (
@@ -126,6 +136,16 @@ EVIDENCE: Mapping[str, tuple[Row, ...]] = {
             "delta 0.83 / 0.55 (0.73 / 0.78), isometric 0.91 / 0.50 (0.69 / 0.86)",
             "2",
             _KERNEL,
+        ),
+    ),
+    "open-factors": (
+        Row(
+            "products of two maps, 8 x 8 digits, 60 steps of Adam: a b, 2, 3 layers / silu(a) b, 2, 5 / relu(a) b, 8",
+            "one factor at one 0.40, 0.38 / 0.45, 0.49 / 0.92",
+            "torch's default 0.55, 1.01 / 0.49, 2.28 / 2.30; both factors of rms 1, outputs taken back 0.50, 1.10 / "
+            "0.52, worse than the default / worse",
+            "2",
+            "networks of benchmarks/results/unseen.md",
         ),
     ),
     "orthogonal": (
@@ -203,6 +223,20 @@ EVIDENCE: Mapping[str, tuple[Row, ...]] = {
             "orthogonal at the backward gain 0.22 / 0.25",
             "5",
             _SHAPED,
+        ),
+        Row(
+            "3 and 6 layers of powers, 8 x 8 digits, 60 steps of Adam: relu(x)^2 / x |x| / log cosh",
+            "shaped 0.46, 0.84 / 0.48, 0.81 / 0.43, 0.48",
+            "torch's default 0.73, 2.32 / 0.89, 2.30 / 0.63, 2.22; rms 1 by E f^2 diverges / diverges / 0.51, 1.69",
+            "2",
+            _FAMILIES,
+        ),
+        Row(
+            "3 and 6 layers that are mostly mean, likewise: exp(-x^2) / sech",
+            "shaped 0.53, 0.74 / 0.57, 0.75",
+            "torch's default 0.75, 1.98 / 1.41, 2.22; rms 1 by E f^2 0.55, 0.75 / 0.86, 0.78",
+            "2",
+            _FAMILIES,
         ),
         Row("10 and 15 ELU layers (Adam)", "0.18 and 0.19", "orthogonal 0.18 and 0.20: level", "5", _SHAPED),
         Row("30 SELU layers (Adam)", "not shaped 0.24", "Deep Kernel Shaping 0.35", "5", _SHAPED),

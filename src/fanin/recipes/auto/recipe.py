@@ -21,6 +21,7 @@ from fanin.recipes.auto.heads import head
 from fanin.recipes.auto.inputs import input_warnings
 from fanin.recipes.auto.made import made_weight
 from fanin.recipes.auto.options import AutoOptions
+from fanin.recipes.auto.products import open_bias, open_factor
 from fanin.recipes.auto.sharp import sharp
 from fanin.recipes.auto.siren import siren
 from fanin.recipes.auto.small import SMALL
@@ -45,6 +46,7 @@ _MAP_RULES: tuple[_MapRule, ...] = (
     siren,
     maps.looped,
     exponent,
+    open_factor,
     made_weight,
     head,
     residual,
@@ -55,7 +57,7 @@ _MAP_RULES: tuple[_MapRule, ...] = (
 _RULES: Mapping[str, _MapRule] = {
     **SMALL,
     "embedding": lambda n, r, o: modulating(n, r, o) or embedding(n, r, o),
-    "bias": lambda n, r, o: modulating_bias(n, r, o) or SMALL["bias"](n, r, o),
+    "bias": lambda n, r, o: modulating_bias(n, r, o) or open_bias(n, r, o) or SMALL["bias"](n, r, o),
     "rnn_ih": recurrent.input_weight,
     "rnn_hh": recurrent.hidden,
     "rnn_bias": recurrent.recurrent_bias,

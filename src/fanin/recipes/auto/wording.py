@@ -164,6 +164,7 @@ _PENNINGTON = "Pennington et al. 2017, arXiv 1711.04735, eq. 22; Schoenholz et a
 _SAXE = "Saxe et al. 2013, arXiv 1312.6120, section 3"
 _SCHOENHOLZ = "Schoenholz et al. 2017, arXiv 1611.01232, eq. 5"
 _CHANG = "Chang et al. 2020 (principled weight initialization for hypernetworks), section 4"
+_LIU = "Liu et al. 2021 (gMLP), arXiv 2105.08050, section 2.1"
 _SITZMANN = "Sitzmann et al. 2020, arXiv 2006.09661, section 3.2"
 
 # ---------------------------------------------------------------------- the lines of a derivation
@@ -231,6 +232,12 @@ LINES: Mapping[tuple[str, str], Line] = {
     ),
     ("factor", "exponent"): Line(
         quantity="factor", formula="1 / {count}: outputs of rms 1 / {count}", worked="1 / {count}"
+    ),
+    ("factor", "open"): Line(
+        quantity="factor",
+        formula="{share:g} / {count} products: the factor stays near its bias, one",
+        source=_LIU,
+        worked="{share} / {count}",
     ),
     ("factor", "made"): Line(
         quantity="factor",
@@ -380,6 +387,9 @@ REASONS: Mapping[str, str] = {
     "1 over the number of such maps, so the product of all stays finite",
     "beside exponent": "shift beside such a scale: rms 1/{count}, so all shifts together add no more than the "
     "signal had",
+    "open factor": "one of two maps of one input that are multiplied, in a network of {count} such products: small, so "
+    "that with its bias this factor starts near 1 and the product keeps the size of the other factor",
+    "open factor bias": "1: this factor of a product starts at 1",
     "made weight": "its outputs are used as a weight that sums {terms:g} terms: they get the rms that such a weight "
     "needs, 1 / sqrt(terms E x²)",
     "even": "factor of what is summed, {number:g} everywhere as its module set it: kept",

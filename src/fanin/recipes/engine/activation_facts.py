@@ -13,13 +13,14 @@ from fanin.errors import FaninError
 from fanin.graph.analysis.activations import FoundActivation
 from fanin.theory.moments import Moments, gaussian_moments
 
-__all__ = ["bend", "is_bounded", "is_limited", "is_odd", "mirror_slope", "moments_of", "theory_name"]
+__all__ = ["bend", "is_bounded", "is_limited", "is_odd", "mirror_slope", "moments_of", "size_slope", "theory_name"]
 
 _GRID: npt.NDArray[np.float64] = np.linspace(-6.0, 6.0, 241)
 _EXACT = 1e-5  # relative; models compute some constants in float32
 _FAR_GRID: npt.NDArray[np.float64] = np.linspace(-400.0, 400.0, 801)
 _LINEAR = 1e-3  # distance from a line that no signal notices
 _FAR = 40.0  # where the slope of f(x) - f(-x) is taken
+_STEP = 1.01  # of q, either side, over which its slope is taken
 _NEARLY = 0.25  # distance from a line up to which mirroring trained better: 0.20 for Mish, 0.6 for ELU
 
 
@@ -128,6 +129,23 @@ def is_limited(activation: FoundActivation) -> bool:
     with np.errstate(all="ignore"):
         near, far = (np.abs(np.asarray(activation.fn(x), dtype=np.float64)) for x in (_GRID, _FAR_GRID))
     return bool(np.isfinite(far).all() and far.max() <= 2.0 * near.max())
+
+
+def size_slope(activation: FoundActivation, q: float = 1.0) -> float:
+    """What power of a signal's size comes out, d ln E f(z)^2 / d ln q with z ~ N(0, q); nan where f has no moments.
+
+    1 for ReLU, k for a power x^k, 0 where f is constant. At 2, a sample that is 10 % larger than others (in q) is 20 %
+    larger after one layer and three times as large after six.
+
+    Example:
+        >>> relu = FoundActivation("relu", fn=lambda x: np.maximum(x, 0.0))
+        >>> round(size_slope(relu), 6), round(size_slope(FoundActivation("square", fn=np.square)), 6)
+        (1.0, 2.0)
+    """
+    less, more = moments_of(activation, q / _STEP), moments_of(activation, q * _STEP)
+    if less is None or more is None or not (less.second > 0.0 and more.second > 0.0):
+        return math.nan
+    return math.log(more.second / less.second) / (2.0 * math.log(_STEP))
 
 
 def bend(activation: FoundActivation) -> float:

@@ -16,6 +16,7 @@ from fanin.layout import fans
 from fanin.memory import as_array
 from fanin.recipes.base import Live
 from fanin.recipes.engine.modulation import Modulator, in_stretches, modulators
+from fanin.recipes.engine.products import open_factors
 from fanin.tensors.shards import whole_here
 from fanin.tensors.values import readable
 
@@ -114,6 +115,11 @@ class Network:
     def modulators(self) -> Mapping[str, Modulator]:
         """Weights and tables whose outputs are scales and shifts of a signal, by name."""
         return modulators(self.graph, self.roles.parameters)
+
+    @cached_property
+    def open_factors(self) -> frozenset[str]:
+        """Weights that make one factor of a product of two functions of one input, and that can start at one."""
+        return open_factors(self.graph, self.roles.parameters)
 
     def branch_of(self, use: Use | None) -> BranchInfo | None:
         """The branch that a use of a weight is in."""

@@ -15,6 +15,10 @@ _POSITIVE = frozenset(("softplus",))
 _CURVED = {"tanh": 2.0, "softsign": 2.0, "sigmoid": 4.0, "sin": 1.5, "erf": 1.5} | dict.fromkeys(
     ("gelu", "silu", "mish", "softplus"), 2.0
 )
+# Straight above zero: a bias that keeps such a unit on leaves it linear, and it passes its input on.
+_STRAIGHT = frozenset((
+    "relu", "leaky_relu", "prelu", "rrelu", "elu", "selu", "celu", "gelu", "silu", "mish", "softplus", "hardswish",
+))  # fmt: skip
 _SMALL = 0.1  # of the std that the activation needs
 
 
@@ -27,14 +31,15 @@ class BiasedMap:
     bias: ParameterRecord
 
     def share_beyond(self, stds: float) -> float:
-        """Share of the biases beyond so many standard deviations of W x.
+        """Share of the biases beyond so many standard deviations of W x, below zero where the units are straight above.
 
         Also beyond as many times rms(W) sqrt(fan_in), so that no bias is named where the signal vanished before it,
         and beyond the part in which a smooth activation is curved, where a unit sees its input whatever the bias.
         """
         spread = math.sqrt(max(self.site.forward.rms**2 - self.bias.weight.rms**2, 0.0))
         reach = max(spread, self.weight.weight.rms * math.sqrt(self.weight.fan_in or 1.0))
-        return _share_above(self.bias.weight, max(stds * reach, _CURVED.get(self.site.follower, 0.0)))
+        limit = max(stds * reach, _CURVED.get(self.site.follower, 0.0))
+        return _share_beyond(self.bias.weight, limit, below_only=self.site.follower in _STRAIGHT)
 
     @property
     def has_small_weights(self) -> bool:
@@ -63,11 +68,13 @@ def _sets_a_rate(site: Site, measurements: Measurements) -> bool:
     return any(s.multiplied and s.kind == "activation" and site.index in s.inputs for s in measurements.sites)
 
 
-def _share_above(stats: TensorStats, limit: float) -> float:
-    """Share of |x| above a limit, from the histogram in units of the rms."""
-    if stats.rms == 0 or stats.values is None or max(abs(stats.min), abs(stats.max)) <= limit:
+def _share_beyond(stats: TensorStats, limit: float, *, below_only: bool) -> float:
+    """Share of x below -limit, or also above it, from the histogram in units of the rms."""
+    largest = -stats.min if below_only else max(abs(stats.min), abs(stats.max))
+    if stats.rms == 0 or stats.values is None or largest <= limit:
         return 0.0
     h = stats.values
-    edges = [h.low + h.width * (i + 0.5) for i in range(len(h.counts))]
-    above = sum(n for n, x in zip(h.counts, edges, strict=True) if abs(x) * stats.rms > limit)
-    return (above + h.under + h.over) / max(sum(h.counts) + h.under + h.over, 1)
+    edges = [(h.low + h.width * (i + 0.5)) * stats.rms for i in range(len(h.counts))]
+    below = h.under + sum(n for n, x in zip(h.counts, edges, strict=True) if x < -limit)
+    above = 0 if below_only else h.over + sum(n for n, x in zip(h.counts, edges, strict=True) if x > limit)
+    return (below + above) / max(sum(h.counts) + h.under + h.over, 1)

@@ -1,0 +1,76 @@
+"""Outputs that are too large: the output layer drawn smaller, and everything else as planned."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+import fanin
+from fanin.initializers import Normal
+from fanin.planning.calmer import smaller_outputs
+
+
+class Products(nn.Module):
+    """Stacked products of maps without a bias: long tails."""
+
+    def __init__(self, depth=2, width=32):
+        super().__init__()
+        self.one = nn.ModuleList(nn.Linear(width, width, bias=False) for _ in range(depth))
+        self.two = nn.ModuleList(nn.Linear(width, width, bias=False) for _ in range(depth))
+        self.head = nn.Linear(width, 10)
+
+    def forward(self, x):
+        for one, two in zip(self.one, self.two, strict=True):
+            x = one(x) * two(x)
+        return self.head(x)
+
+
+def long_tailed(seed=0):
+    torch.manual_seed(seed)
+    x = torch.randn(64, 32) * torch.exp(0.3 * torch.randn(64, 1))
+    return Products(), x / x.square().mean().sqrt(), torch.randint(0, 10, (64,))
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_only_the_output_layer_is_taken_back(seed):
+    model, x, y = long_tailed(seed)
+    first = functional.cross_entropy(model(x), y).item()
+    whole = fanin.plan(model, x)
+    made = fanin.init_(model, x, targets=y)
+    assert functional.cross_entropy(model(x), y).item() <= first + math.log(2.0)
+    assert made.extras["trial"]["smaller"] == ["head.weight"] + ["head.bias"] * (made["head.bias"].action == "draw")
+    assert "kept" not in made.extras["trial"]
+    assert made["head.weight"].std < whole["head.weight"].std
+    assert {n: a.std for n, a in made.assignments.items() if n[:4] != "head"} == {
+        n: a.std for n, a in whole.assignments.items() if n[:4] != "head"
+    }
+    assert "times that size" in made.warnings[0]
+    assert made.verify(model).ok
+
+
+def test_at_full_size_the_same_start_is_worse():
+    model, x, y = long_tailed()
+    first = functional.cross_entropy(model(x), y).item()
+    fanin.init_(model, x, targets=y, trial=False)
+    assert functional.cross_entropy(model(x), y).item() > first + math.log(2.0)
+
+
+@pytest.mark.parametrize("name", ["one.0.weight", "head.weight"])
+def test_where_a_law_itself_is_too_large_the_output_layer_is_not_blamed(name):
+    model, x, y = long_tailed()
+    made = fanin.plan(model, x, overrides={name: Normal(std=30.0)})
+    assert smaller_outputs(made, made.trial(model, x, y)) == ({}, 1.0)
+
+
+def test_a_trial_with_another_fault_is_no_matter_of_size():
+    model, x, y = long_tailed()
+    made = fanin.plan(model, x)
+    first = made.trial(model, x, y)
+    assert smaller_outputs(made, first)[0]
+    fault = replace(first.worse[0], kind="prediction")
+    assert not smaller_outputs(made, replace(first, worse=(*first.worse, fault)))[0]

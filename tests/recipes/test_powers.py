@@ -1,0 +1,97 @@
+"""Stacks of powers, and of functions that are mostly mean: shaped at any depth, so that samples stay apart."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import fanin
+from fanin.graph.analysis.activations import FoundActivation
+from fanin.recipes.auto.shaped import is_power
+
+
+class Do(nn.Module):
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+
+    def forward(self, x):
+        return self.function(x)
+
+
+def stack(function, depth, width=64, bias=True):
+    sizes = [64, *[width] * depth]
+    layers = [m for a, b in itertools.pairwise(sizes) for m in (nn.Linear(a, b, bias=bias), Do(function))]
+    return nn.Sequential(*layers, nn.Linear(width, 10, bias=bias))
+
+
+def batch(seed=0):
+    """Samples whose sizes differ: q from half to twice the mean."""
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randn(256, 64, generator=generator) * torch.exp(0.2 * torch.randn(256, 1, generator=generator))
+    return x / x.square().mean().sqrt(), torch.randint(0, 10, (256,), generator=generator)
+
+
+POWERS = {
+    "squared relu": lambda x: torch.relu(x).square(),
+    "square": lambda x: x * x,
+    "x |x|": lambda x: x * x.abs(),
+    "log cosh": lambda x: torch.log(torch.cosh(x)),
+    "cube, clipped": lambda x: (x**3).clamp(-2, 2),
+    "tanh squared": lambda x: torch.tanh(x).square(),
+    "tanhshrink": nn.functional.tanhshrink,
+}
+MOSTLY_MEAN = {"gaussian": lambda x: torch.exp(-x * x), "sech": lambda x: 1 / torch.cosh(x)}
+
+
+def spread_of_sizes(model, x):
+    """Std over samples of the logarithm of a sample's size at the outputs."""
+    return float(model(x).detach().square().mean(1).log().std())
+
+
+@pytest.mark.parametrize("depth", [2, 4])
+@pytest.mark.parametrize("name", POWERS)
+def test_a_power_keeps_the_sizes_of_samples_apart_by_what_they_were(name, depth):
+    model, (x, y) = stack(POWERS[name], depth), batch()
+    plan = fanin.init_(model, x, targets=y)
+    assert plan["2.weight"].rule == "shaped"
+    assert "kept" not in plan.extras["trial"]
+    assert spread_of_sizes(model, x) < 1.5
+
+
+def test_maps_that_only_keep_the_mean_size_take_them_apart():
+    model, (x, _) = stack(POWERS["squared relu"], 4), batch()
+    torch.manual_seed(0)
+    for layer in model:
+        if isinstance(layer, nn.Linear):
+            nn.init.normal_(layer.weight, std=(64 * 1.5) ** -0.5)
+            nn.init.zeros_(layer.bias)
+    assert spread_of_sizes(model, x) > 2.5
+
+
+@pytest.mark.parametrize("name", MOSTLY_MEAN)
+def test_the_mean_that_all_samples_share_is_taken_off(name):
+    model, (x, _) = stack(MOSTLY_MEAN[name], 3), batch()
+    assert fanin.init_(model, x, trial=False)["2.weight"].rule == "shaped"
+    assert float(model(x).detach().mean(0).square().mean().sqrt()) < 0.3
+
+
+@pytest.mark.parametrize("function", [torch.relu, torch.tanh, torch.sin, lambda x: x + torch.sin(x).square()])
+def test_functions_that_keep_sizes_are_left_to_the_other_rules(function):
+    x, _ = batch()
+    assert fanin.plan(stack(function, 3), x)["2.weight"].rule != "shaped"
+
+
+def test_without_biases_there_is_nowhere_to_shift():
+    x, _ = batch()
+    assert fanin.plan(stack(POWERS["squared relu"], 3, bias=False), x)["2.weight"].rule != "shaped"
+
+
+@pytest.mark.parametrize(("power", "is_one"), [(1.0, False), (1.2, False), (1.5, True), (2.0, True), (3.0, True)])
+def test_powers_are_told_by_how_a_size_grows(power, is_one):
+    fn = lambda x: np.maximum(x, 0.0) ** power  # noqa: E731
+    assert is_power(FoundActivation(f"custom({power})", fn=fn)) is is_one
