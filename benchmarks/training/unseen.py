@@ -47,7 +47,7 @@ def digits() -> tuple[Any, Any]:
 
 
 def built(build: Callable[[], nn.Module], start: str, seed: int, x: Any, y: Any) -> tuple[nn.Module, str, float]:
-    """The model at its start, what `init_` did (planned, smaller outputs, repaired, refused), and its stream's growth."""
+    """The model at its start, what `init_` did (planned, smaller outputs, repaired, refused), its stream's growth."""
     torch.manual_seed(seed)
     model = build()
     if start == "default":
