@@ -28,8 +28,7 @@ class LargeBias(Rule):
         times rms(W) sqrt(fan_in) (so that a signal that has vanished upstream is not taken for a fault of the biases).
         Of smooth activations only biases beyond their curved part count (2 for tanh, GELU and SiLU); of activations
         that are straight above zero (ReLU, GELU) only negative ones, since a unit that is always on passes its input
-        on. Gates and outputs
-        are left out, so are biases before a softplus whose output multiplies a signal or is
+        on. Gates and outputs are left out, so are biases before a softplus whose output multiplies a signal or is
         exponentiated (the time steps of a state-space model start at softplus^-1 of 0.001 to 0.1), and biases of
         ordinary size beside weights that are far too small (see P502). Error where all units are concerned.
 
