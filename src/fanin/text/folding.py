@@ -62,11 +62,13 @@ def shared_prefix(names: Sequence[str]) -> str:
 
 
 def fold_name(name: str, width: int) -> list[str]:
-    """The name on lines of at most `width` columns: broken behind dots, a longer part anywhere.
+    """The name on lines of at most `width` columns: broken behind dots, a longer part behind underscores or anywhere.
 
     Example:
         >>> fold_name("encoder.layers.11.attention", 12)
         ['encoder.', '  layers.11.', '  attention']
+        >>> fold_name("post_attention_norm", 12)
+        ['post_', '  attention_', '  norm']
     """
     indent = " " * (len(name) - len(name.lstrip(" ")))
     own, later = indent if len(indent) < width else "", indent + "  " if len(indent) + 4 < width else ""
@@ -101,7 +103,15 @@ def _pieces(name: str, width: int) -> list[str]:
     """Parts of a name with the dots behind them, those that are too wide in pieces."""
     parts = parts_of(name)
     dotted = [f"{part}." for part in parts[:-1]] + parts[-1:]
-    return [piece for part in dotted for piece in _chopped(part, width)]
+    return [piece for part in dotted for word in _words_of(part, width) for piece in _chopped(word, width)]
+
+
+def _words_of(part: str, width: int) -> list[str]:
+    """The part; one that is too wide in its words, with the underscores behind them."""
+    if cell_len(part) <= width:
+        return [part]
+    words = part.split("_")
+    return [piece for piece in (*(f"{word}_" for word in words[:-1]), words[-1]) if piece]
 
 
 def _chopped(word: str, width: int) -> list[str]:
