@@ -185,3 +185,13 @@ def test_twenty_kills_at_random_times_give_the_bytes_of_an_uninterrupted_run(tmp
     one, two = ({p.name: p.read_bytes() for p in (tmp_path / n).iterdir()} for n in ("whole", "killed"))
     assert one.keys() == two.keys()
     assert all(one[n] == two[n] for n in one)
+
+
+def test_a_dry_run_says_the_files_and_writes_nothing(tmp_path):
+    plan = fanin.plan(nn.Sequential(nn.Linear(64, 64), nn.Linear(64, 64)), recipe="torch")
+    said = plan.write(tmp_path / "out", shard_size="20KB", dry_run=True)
+    assert list(tmp_path.iterdir()) == []
+    assert str(said).startswith("0 files written")
+    done = plan.write(tmp_path / "out", shard_size="20KB")
+    assert (said.files, said.num_bytes) == (done.files, done.num_bytes)
+    assert set(said.left_out) == set(said.files)

@@ -208,6 +208,7 @@ class Plan(PlanData):
         part: tuple[int, int] | None = None,
         model: torch.nn.Module | None = None,
         progress: Callable[[int, int], None] | None = None,
+        dry_run: bool = False,
     ) -> Written:
         """Write the weights to a folder that ``from_pretrained`` reads, without a model in memory.
 
@@ -224,6 +225,7 @@ class Plan(PlanData):
                 index is written by whoever finds all files complete.
             model: its persistent buffers and its ``config.json`` are written too; it may be on the meta device.
             progress: called with (bytes written, bytes to write).
+            dry_run: say which files there would be and of how many bytes; nothing is written.
 
         Raises:
             PlanError: a parameter has no law, or a buffer no known value.
@@ -240,6 +242,7 @@ class Plan(PlanData):
             part=part,
             model=model,
             progress=progress,
+            dry_run=dry_run,
         )
 
     def digest(self) -> str:

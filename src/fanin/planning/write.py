@@ -66,6 +66,7 @@ def write(
     part: tuple[int, int] | None = None,
     model: torch.nn.Module | None = None,
     progress: Callable[[int, int], None] | None = None,
+    dry_run: bool = False,
 ) -> Written:
     """Write a folder of weights; see `Plan.write`."""
     buffers = _buffers(model)
@@ -73,8 +74,13 @@ def write(
     files = shards([*drawn, *(_entry(n, t) for n, t in buffers.items())], num_bytes(shard_size))
     metadata = metadata_of(plan, tuple(buffers))
     rank, ranks = _checked_part(part)
-    where = make_folder(folder)
     mine = files[rank::ranks]
+    if dry_run:
+        names = tuple(f.name for f in files)
+        return Written(
+            folder=Path(folder), files=names, kept=(), left_out=names, num_bytes=sum(f.nbytes for f in files)
+        )
+    where = make_folder(folder)
     kept = [f for f in mine if _is_complete(where / f.name, f, metadata, resume)]
     todo = [f for f in mine if f not in kept]
     _assert_room(where, todo)
