@@ -110,7 +110,7 @@ def main():
     again = WatchCallback()
     fit(model, again, InitCallback(), epochs=1)
     told["goes on"] = again.watched is None
-    one, other = net(0.5), net(2.0)
+    one, other = net(3.0), net(2.0)  # starts that init_ keeps nothing of
     fit(one, InitCallback(seed=3), epochs=1)
     fit(other, InitCallback(seed=3), epochs=1)
     told["started"] = trained(one) == trained(other)

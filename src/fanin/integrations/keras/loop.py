@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["FirstStep", "KerasWatch", "batch_loss", "begins", "made_up_inputs", "watch_arrays"]
 
 _ADAPTIVE = ("adam", "adagrad", "adadelta", "rmsprop", "lion", "adafactor", "ftrl", "lamb")
+_SAMPLES = 16  # of made-up inputs: with two, batch normalisation makes every value plus or minus one
 _OTHER_BACKEND = "the first batch is checked on Keras' torch backend alone (KERAS_BACKEND=torch); this one is {}"
 
 
@@ -48,7 +49,7 @@ def batch_loss(batch: int, logs: Mapping[str, Any] | None, mean_before: float) -
 
 
 def made_up_inputs(model: Any) -> Any:
-    """Two samples of noise for each of a model's inputs; zeros where they are integers.
+    """Sixteen samples of noise for each of a model's inputs; zeros where they are integers.
 
     Raises:
         ArgumentError: the model does not say what it takes.
@@ -64,7 +65,7 @@ def made_up_inputs(model: Any) -> Any:
     rng = np.random.default_rng(0)
     made = []
     for spec in specs:
-        shape = [2 if n is None else int(n) for n in spec.shape]
+        shape = [_SAMPLES if n is None else int(n) for n in spec.shape]
         real = keras.backend.is_float_dtype(spec.dtype)
         made.append(rng.standard_normal(shape).astype("float32") if real else np.zeros(shape, dtype=spec.dtype))
     return made[0] if len(made) == 1 else tuple(made)
