@@ -8,8 +8,10 @@ import re
 import pytest
 import torch
 from torch import nn
+from typer.testing import CliRunner
 
 import fanin
+from fanin.commands.app import app
 from fanin.recipes.auto.wording import LINES, Number, steps
 from fanin.recipes.engine.origin import variance_words
 
@@ -145,3 +147,16 @@ def test_the_evidence_is_a_table_below_the_derivation(width):
     assert all(len(line) <= width for line in text.splitlines())
     assert text.index("std    =") < text.index("what was measured for this choice") < text.index("other starts")
     assert "196-512-32-512-10" in text
+
+
+def test_the_command_folds_a_derivation_to_the_width_of_its_terminal(tmp_path, monkeypatch):
+    file = tmp_path / "net.py"
+    file.write_text(
+        "import torch\ndef build():\n    return torch.nn.Sequential(torch.nn.Linear(8, 8), torch.nn.Linear(8, 2))\n"
+    )
+    for width in (60, 80, 140):
+        monkeypatch.setenv("COLUMNS", str(width))
+        done = CliRunner().invoke(app, ["explain", f"{file}:build::0.weight"])
+        assert done.exit_code == 0
+        longest = max(map(len, done.stdout.splitlines()))
+        assert 0.6 * min(width, 100) < longest <= min(width, 100)

@@ -32,6 +32,8 @@ def explain(
 ) -> None:
     """Derive one parameter's law, or explain a rule, recipe or law."""
     from fanin.commands.plan import planned
+    from fanin.planning.explain import explain_text
+    from fanin.text.console import WIDTH, standard_console
 
     target, separator, parameter = name.partition("::")
     if not separator:
@@ -46,7 +48,7 @@ def explain(
         meta=meta,
         keep_unknown=True,
     )
-    typer.echo(made.explain(parameter))
+    typer.echo(explain_text(made, made[parameter], width=min(standard_console().width, WIDTH)))
 
 
 def page(name: str) -> str:

@@ -90,7 +90,7 @@ class PlanView:
         width = min(options.max_width, WIDEST)
         write: _Write = to_ascii if options.ascii_only else str
         parts = Group(
-            _header(self.plan, write),
+            _header(self.plan, width, write),
             Text(),
             self._tree(width, write) if self.tree else self._table(width, write),
             Text(),
@@ -125,16 +125,21 @@ def _total_cells(plan: PlanData, total: ModuleTotal, whole: int) -> tuple[str, .
     return (name, f"{total.parameters:,}", count(total.numel) + each, part, kept, ", ".join(total.laws))
 
 
-def _header(plan: PlanData, write: _Write) -> RenderableType:
-    line = Text.assemble(("plan for ", "bold"))
-    line.append(write(clean(plan.model)), style="bold cyan")
+def _header(plan: PlanData, width: int, write: _Write) -> RenderableType:
+    """What was planned, and facts of it: as many on a line as fit, a name and its value on the same one."""
+    first = Text.assemble(("plan for ", "bold"))
+    lines = [first.append(write(clean(plan.model)), style="bold cyan")]
     numbers = sum(a.numel for a in plan.assignments.values())
     facts = (("recipe", plan.recipe), ("seed", str(plan.seed)), ("parameters", count(len(plan))))
     gap = "  "
     for name, value in (*facts, ("numbers", count(numbers))):
-        line.append(f"{gap}{name} ", style="dim").append(write(clean(value)))
+        pair = Text.assemble((f"{name} ", "dim"), write(clean(value)))
+        if lines[-1].cell_len + len(gap) + pair.cell_len > width:
+            lines.append(pair)
+        else:
+            lines[-1].append(gap, style="dim").append_text(pair)
         gap = "   "
-    return line
+    return Group(*lines)
 
 
 def _cells(row: PlanRow) -> tuple[str, ...]:
@@ -171,4 +176,6 @@ def _warnings(warnings: Sequence[str], write: _Write) -> list[RenderableType]:
 def _trial(plan: PlanData, width: int, write: _Write) -> list[RenderableType]:
     """The start as found above the planned one, of a plan that says something of a trial."""
     data = plan.extras.get("trial")
-    return [trial_table(data, width, write)] if isinstance(data, Mapping) else []
+    if not isinstance(data, Mapping):
+        return []
+    return [*([Text()] if plan.warnings else []), trial_table(data, width, write)]
