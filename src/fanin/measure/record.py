@@ -338,7 +338,8 @@ class ParameterRecord:
         reader: index of the first weighted operation or norm that reads it, None if there is none.
         values: its largest element beside the others; None for an empty or non-finite parameter.
         rows_apart: rows at another scale than the others, of maps and tables.
-        spectral: R = |W|_2 / sqrt(out / in) of a map, the largest over its parts: a fact of its shape, no verdict.
+        spectral: R = |W|_2 / sqrt(out / in) of a map, the largest over its parts: a fact of its shape, no verdict. None
+            above 4 million elements.
         first_step: U = |dW|_2 / |W|_2 of the first step of the optimizer that was given; None without one or a loss.
     """
 
