@@ -73,6 +73,7 @@ def _tried(result: CheckResult, task: MeasureTask, config: Config, optimizer: Op
         plan = init_(twin, task.inputs, seed=task.seed, trial=False)
         seen = seen_before(result.measurements.parameters)
         measured, _ = measure(replace(task, model=twin, predict=False, seen=seen))
+        del twin  # before another copy is made
     except FaninError as error:
         return _Tried(TriedStart(reason=_first_line(error)), plan)
     except Exception as error:  # a model that cannot be copied, or that raises with other weights
