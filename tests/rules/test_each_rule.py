@@ -249,10 +249,19 @@ CASES = {
     ),
     "W901": (lambda: runs.adam(0.3), lambda: runs.adam(1e-3)),
     "W902": (lambda: runs.sgd(1e-6), lambda: runs.sgd(0.1)),
-    "W903": (lambda: runs.sgd(1e-5), lambda: runs.sgd(0.3)),
+    "W903": (lambda: runs.adam(5e-3, noise=True), lambda: runs.adam(1e-3, noise=True)),
     "W904": (lambda: runs.sgd(30.0), lambda: runs.sgd(0.3)),
     "W905": (lambda: runs.sgd(1e30), lambda: runs.sgd(0.3)),
     "W906": (lambda: runs.sgd(0.1, falls=100.0), lambda: runs.sgd(1e-3, falls=1.0)),
+    "W907": (lambda: runs.adam(1e-3, clears=False), lambda: runs.adam(1e-3)),
+    "W908": (
+        lambda: runs.sgd(0.1, schedule=lambda o: torch.optim.lr_scheduler.StepLR(o, 1, 0.1)),
+        lambda: runs.sgd(0.1, schedule=lambda o: torch.optim.lr_scheduler.LinearLR(o, 1e-3, total_iters=1000)),
+    ),
+    "W909": (
+        lambda: runs.adam(1e-3, after=lambda m: m[2].reset_parameters()),
+        lambda: runs.adam(1e-3, after=lambda m: m[2].weight.data.mul_(0.999)),
+    ),
 }
 
 

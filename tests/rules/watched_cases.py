@@ -24,6 +24,10 @@ class Trained:
 
     optimizer: Any
     falls: float = 0.0  # outputs are driven towards minus this, from a hidden layer that feeds them positively
+    noise: bool = False  # every batch has new targets, which nothing can learn
+    clears: bool = True
+    schedule: Any = None  # makes a scheduler from the optimizer
+    after: Any = None  # called with the model after every step
 
     def report(self, select):
         x, y = torch.randn(64, 32), torch.randint(0, 10, (64,))
@@ -32,14 +36,22 @@ class Trained:
             x = 0.1 * x
             nn.init.uniform_(model[2].weight, 0.1, 0.2)
         optimizer = self.optimizer(model)
+        schedule = self.schedule(optimizer) if self.schedule else None
         with fanin.watch(model, optimizer, config=load_config(select=select)) as watched:
             for _ in range(25):
+                if self.noise:
+                    x, y = torch.randn(512, 32), torch.randint(0, 10, (512,))
                 out = model(x)
                 loss = (out + self.falls).square().mean() if self.falls else nn.functional.cross_entropy(out, y)
-                optimizer.zero_grad()
+                if self.clears:
+                    optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
+                if schedule:
+                    schedule.step()
                 watched.step(loss=loss)
+                if self.after:
+                    self.after(model)
         return watched.report
 
 
@@ -52,10 +64,23 @@ def adam(lr, **more):
 
 
 def written(
-    update=1e-3, distance=0.1, losses=(2.3, 1.0), dead=(0.0, 0.0), noise=0.0, rate=0.1, peak=0.1, baseline=None
+    update=1e-3,
+    distance=0.1,
+    losses=(2.3, 1.0),
+    dead=(0.0, 0.0),
+    noise=0.0,
+    rate=0.1,
+    peak=0.1,
+    baseline=None,
+    outside=(0.0, 0),  # change from outside over the weight, and in how many steps
+    kept=0,  # how many steps there are, all of them with the gradients of earlier ones
+    fall=1.0,  # last rate over the first
+    unstepped=0,
+    last=20,
 ):
-    """Measurements of 20 steps that go straight from the first of two values to the second."""
-    last = 20
+    """Measurements of steps that go straight from the first of two values to the second."""
+    last = kept + 1 if kept else last
+    rates = [rate if n < last else rate * fall for n in range(1, last + 1)]
 
     def at(pair, n):
         return pair[0] + (pair[1] - pair[0]) * (n - 1) / (last - 1)
@@ -63,16 +88,21 @@ def written(
     steps = [
         StepRecord(
             step=n,
-            effective=n * rate / peak,
-            rate=rate,
+            effective=sum(rates[:n]) / peak,
+            rate=rates[n - 1],
             loss=at(losses, n) + (n % 2 == 0) * noise * losses[0],
             updates=(update,),
             distances=(distance * n / last,),
             activations=(1.0,),
             dead=(dead[0] if n == 1 else dead[1],),
+            outside=(outside[0] if 1 < n <= 1 + outside[1] else 0.0,),
+            kept=bool(kept) and n > 1,
         )
         for n in range(1, last + 1)
+        if not unstepped
     ]
-    run = Watched(optimizer="SGD", peak=peak, weights=("w",), layers=("layer",), steps=tuple(steps))
+    run = Watched(
+        optimizer="SGD", peak=peak, weights=("w",), layers=("layer",), steps=tuple(steps), unstepped=unstepped
+    )
     loss = LossRecord(source="given", value=losses[0], baseline=baseline)
     return Measurements(sites=(), parameters=(), inputs=(), loss=loss, watched=run), None

@@ -243,8 +243,9 @@ def test_a_stored_run_is_read_back_whole(tmp_path, out):
 
 def test_arguments_that_cannot_be_used_are_refused_before_anything_is_hooked():
     model, optimizer = made()
-    with pytest.raises(ArgumentError, match="steps is 0"):
-        fanin.watch(model, optimizer, steps=0)
+    for steps in (0, -1, 2.5, "ten", True, None):
+        with pytest.raises(ArgumentError, match="steps is"):
+            fanin.watch(model, optimizer, steps=steps)
     with pytest.raises(ArgumentError, match="optimizer is empty"):
         fanin.watch(model, [])
     with pytest.raises(ArgumentError, match="optimizer is a str"):
@@ -260,3 +261,37 @@ def test_lines_are_plain_where_standard_error_is_no_terminal(capsys):
     assert lines[0].split() == ["step", "rate", "loss", "update", "distance", "signal", "dead"]
     assert [line.split()[0] for line in lines[1:]] == ["1", "2", "3"]
     assert max(map(len, lines)) <= 80
+
+
+def test_what_is_said_of_a_start_is_a_note_where_the_weights_were_trained_before():
+    """A large output layer is an error; in a model that has learned the batch they are what it is."""
+    model, optimizer = made(dropout=0.0)
+    with torch.no_grad():
+        model[5].weight.mul_(200.0)
+    with fanin.watch(model, optimizer, loss=lambda out: nn.functional.cross_entropy(out, Y)) as watched:
+        train(model, optimizer, 2, watched)
+    assert "L801" in codes(watched.report)
+    for p in model[:4].parameters():
+        p.requires_grad_(False)
+    with fanin.watch(model, optimizer, loss=lambda out: nn.functional.cross_entropy(out, Y)) as watched:
+        train(model, optimizer, 2, watched)
+    assert "L801" not in codes(watched.report)
+    assert any(f.code == "L801" and "frozen" in f.message for f in watched.report.findings)
+
+
+def test_steps_that_move_far_and_learn_fast_are_a_note():
+    def found(falls):
+        model, optimizer = made(kind=torch.optim.SGD, lr=0.0, dropout=0.0)
+        with fanin.watch(model, optimizer, check=False) as watched:
+            for n in range(10):
+                with torch.no_grad():
+                    for group in optimizer.param_groups:
+                        for p in group["params"]:
+                            p.grad = -p.detach() * 0.1
+                optimizer.param_groups[0]["lr"] = 1.0
+                optimizer.step()
+                watched.step(loss=2.0 - n * falls)
+        return [f.severity for f in watched.report.findings if f.code == "W901"]
+
+    assert found(0.15) == ["note"]
+    assert found(0.05) == ["warning"]

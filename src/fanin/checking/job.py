@@ -114,8 +114,8 @@ def optimizer_of(optimizer: Any) -> Optimizer | None:
     name, eps = type(optimizer).__name__, groups[0].get("eps")
     return Optimizer(
         name=name,
-        lr=max(float(g.get("lr", 0.0)) for g in groups),
-        peak=max((float(g[k]) for g in groups for k in ("initial_lr", "max_lr") if k in g), default=None),
+        lr=max(float(g.get("lr") or 0.0) for g in groups),  # None: the optimizer finds its own
+        peak=max((float(g[k]) for g in groups for k in ("initial_lr", "max_lr") if g.get(k) is not None), default=None),
         eps=float(eps) if isinstance(eps, float) else None,
         adaptive=any(word in name.lower() for word in _ADAPTIVE),
     )

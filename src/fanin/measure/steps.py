@@ -20,10 +20,15 @@ class StepRecord:
         rate: the learning rate of this step, the largest of all groups.
         loss: mean of the losses since the last measured step; None where none is known.
         updates: rms of the change in this step / rms of the weight before it, one a weight.
-        distances: rms of the change since the start / rms of the weight at the start, one a weight.
+        distances: rms of the change since the start / rms of the weight at the start, one a weight. A start below a
+            quarter of 1 / sqrt(fan_in) counts as this quarter; one at zero as 1 / sqrt(fan_in).
         activations: rms of what a layer reads, one a layer; None where it was not measured.
         dead: share of the features that a layer reads which are exactly zero for the whole batch; 0 where some of the
             values are negative.
+        outside: rms of what changed the weight between the measured step before and this one, other than its optimizer
+            / rms of the weight, one a weight. Where steps between them were not measured, four times what they may have
+            done is taken off.
+        kept: whether gradients of earlier steps were still there in every backward pass of this step.
         nonfinite: "loss", or the name of the first weight or gradient with NaN or infinity; "" where all are finite.
     """
 
@@ -35,6 +40,8 @@ class StepRecord:
     distances: _Values = ()
     activations: _Values = ()
     dead: _Values = ()
+    outside: _Values = ()
+    kept: bool = False
     nonfinite: str = ""
 
 
@@ -48,6 +55,9 @@ class Watched:
         weights: names of the weights that are followed.
         layers: names of the layers whose inputs are followed.
         steps: the steps that were measured, in order.
+        optimizers: how many optimizers are watched.
+        foreign: whether no optimizer holds a parameter of the model.
+        unstepped: how many losses were told before the optimizer made its first step.
     """
 
     optimizer: str
@@ -55,3 +65,6 @@ class Watched:
     weights: tuple[str, ...] = ()
     layers: tuple[str, ...] = ()
     steps: tuple[StepRecord, ...] = ()
+    optimizers: int = 1
+    foreign: bool = False
+    unstepped: int = 0

@@ -44,15 +44,15 @@ CAUSES: dict[str, frozenset[str]] = {
     "L801": _START | {"S202", "A302"},
     "O901": frozenset(("S202", "S204", "D101", "D104", "P502")) | _VALUES,
     "O902": frozenset(("S202", "S204", "S201", "S203", "D101", "P502")) | _VALUES,
-    "W901": _START | {"O901", "S202", "W905"},
-    "W902": _START | {"S201", "S203", "S205", "A301", "G401", "G402", "W905"},
+    "W901": _START | {"O901", "S202", "W905", "W907", "W909"},
+    "W902": _START | {"W908", "S201", "S203", "S205", "A301", "G401", "G402", "W905"},
     "W903": _START
     | _SIGNAL
     | {"S203", "S205", "S206", "A301", "G401", "G402", "O901"}
-    | {"W901", "W902", "W905", "W906"},
-    "W904": frozenset(("O901", "W901", "W905")),
+    | {"W901", "W902", "W905", "W906", "W907", "W908", "W909"},
+    "W904": frozenset(("O901", "W901", "W905", "W907", "W909")),
     "W905": frozenset(("D103", "P504", "S207", "O901")),
-    "W906": frozenset(("O901", "W901", "W905", "A301")),
+    "W906": frozenset(("O901", "W901", "W905", "W907", "W909", "A301")),
     "S207": frozenset(("D103", "P504", "D101", "S202", "P502", "P506")) | _VALUES,
 }
 # Two that go together (chi_1 < 1 shows in both; a norm that divides by eps lets the signal vanish, and a vanished

@@ -22,6 +22,7 @@ from fanin.rules.catalogue.forward_vanishing import ForwardVanishing
 from fanin.rules.catalogue.frozen_weights import FrozenWeights
 from fanin.rules.catalogue.garbage_values import GarbageValues
 from fanin.rules.catalogue.gradient_imbalance import GradientImbalance
+from fanin.rules.catalogue.gradients_kept import GradientsKept
 from fanin.rules.catalogue.initial_loss import InitialLoss
 from fanin.rules.catalogue.input_garbage import InputGarbage
 from fanin.rules.catalogue.input_offset import InputOffset
@@ -36,6 +37,7 @@ from fanin.rules.catalogue.nonfinite_training import NonfiniteTraining
 from fanin.rules.catalogue.nonfinite_weights import NonfiniteWeights
 from fanin.rules.catalogue.norm_eps_dominated import NormEpsDominated
 from fanin.rules.catalogue.precision_range import PrecisionRange
+from fanin.rules.catalogue.rate_lost import RateLost
 from fanin.rules.catalogue.recurrent_scale import RecurrentScale
 from fanin.rules.catalogue.sample_collapse import SampleCollapse
 from fanin.rules.catalogue.saturated_units import SaturatedUnits
@@ -46,6 +48,7 @@ from fanin.rules.catalogue.symmetric_weights import SymmetricWeights
 from fanin.rules.catalogue.target_scale import TargetScale
 from fanin.rules.catalogue.token_collapse import TokenCollapse
 from fanin.rules.catalogue.uneven_rows import UnevenRows
+from fanin.rules.catalogue.weights_overwritten import WeightsOverwritten
 from fanin.rules.catalogue.weights_replaced import WeightsReplaced
 from fanin.rules.catalogue.weights_still import WeightsStill
 from fanin.rules.catalogue.zero_gradient import ZeroGradient
@@ -95,6 +98,9 @@ RULES: tuple[Rule, ...] = (
     WeightsReplaced(),
     LossUp(),
     DeadGrowth(),
+    GradientsKept(),
+    RateLost(),
+    WeightsOverwritten(),
     WeightsStill(),
     NoProgress(),
 )

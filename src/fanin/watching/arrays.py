@@ -18,14 +18,14 @@ from fanin.rules.finding import Severity
 from fanin.rules.result import CheckResult
 from fanin.watching.judging import judged
 from fanin.watching.live import Screen
-from fanin.watching.schedule import measured_steps
+from fanin.watching.schedule import is_measured
+from fanin.watching.sizes import size_now, size_of_start
 from fanin.watching.store import Store
 
 __all__ = ["ENTRIES", "ArrayWatch", "Followed"]
 
 ENTRIES = 2048
 """Entries of a matrix that are looked at; the relative error of an rms is 1 / sqrt(2 * 2048) = 1.6 %."""
-_ZERO = 1e-3  # of 1 / sqrt(fan_in): a matrix whose rms is below it counts as one that starts at zero
 
 _Array = npt.NDArray[np.float64]
 
@@ -74,7 +74,7 @@ class ArrayWatch:
         fail_on: Severity | None = None,
     ) -> None:
         self._weights, self._entries, self._rate, self._optimizer = tuple(weights), entries, rate, optimizer
-        self._measured, self._last = measured_steps(steps), steps
+        self._last = steps
         self._store = Store(out) if out is not None else None
         self._screen = Screen() if live else None
         self._first, self._config, self._fail_on = first, config, fail_on
@@ -102,7 +102,7 @@ class ArrayWatch:
 
     def before(self) -> None:
         """A step is about to be made."""
-        self._before = self._read() if self._number + 1 in self._measured else None
+        self._before = self._read() if is_measured(self._number + 1, self._last) else None
 
     def after(self, loss: float | None) -> None:
         """A step was made.
@@ -138,8 +138,9 @@ class ArrayWatch:
         bad = [w.name for w, values in zip(self._weights, now, strict=True) if not np.isfinite(values).all()]
         lost = "loss" if len(finite) < len(self._losses) else next(iter(bad), "")
         self._losses, losses = [], finite
-        sizes = [self._size(w, v) for w, v in zip(self._weights, before, strict=True)]
-        starts = [self._size(w, v) for w, v in zip(self._weights, self._start, strict=True)]
+        planned = [1.0 / math.sqrt(max(w.fan_in, 1)) for w in self._weights]
+        sizes = [size_now(_rms(v), p) for v, p in zip(before, planned, strict=True)]
+        starts = [size_of_start(_rms(v), p) for v, p in zip(self._start, planned, strict=True)]
         return StepRecord(
             step=self._number,
             effective=self._rates / self._peak if self._peak > 0 else 0.0,
@@ -149,12 +150,6 @@ class ArrayWatch:
             distances=tuple(_ratio(a - b, size) for a, b, size in zip(now, self._start, starts, strict=True)),
             nonfinite=lost,
         )
-
-    def _size(self, weight: Followed, values: _Array) -> float:
-        """The rms of a weight; 1 / sqrt(fan_in) where it is zero."""
-        planned = 1.0 / math.sqrt(max(weight.fan_in, 1))
-        size = _rms(values)
-        return size if not size <= _ZERO * planned else planned
 
     def _tell(self, record: StepRecord) -> None:
         if self._store is not None:

@@ -1,21 +1,62 @@
-"""A few entries of every weight matrix: how far they move in a step and since the start."""
+"""A few entries of every weight matrix: how far they move in a step and since the start, and what else moves them."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from fanin.model.wrappers import named_modules, named_parameters
+from fanin.watching.sizes import size_now, size_of_start
 
-__all__ = ["Entries", "Moves", "followed"]
+__all__ = ["Entries", "Followed", "Moves", "Ratios", "followed", "local_values", "strided", "trained"]
 
 _ENTRIES = 2048  # of a matrix; the relative error of an rms is 1 / sqrt(2 * 2048) = 1.6 %
 _TABLES = (torch.nn.Embedding, torch.nn.EmbeddingBag)
-_ZERO = 1e-3  # of 1 / sqrt(fan_in): a matrix whose rms is below it counts as one that starts at zero
+_NOWHERE = -2
+_Weights = Sequence[tuple[str, torch.nn.Parameter]]
+
+
+@dataclass(frozen=True, slots=True)
+class Followed:
+    """The matrices to follow.
+
+    Attributes:
+        of: by name, those that each optimizer trains; a weight of two optimizers counts for the first.
+        foreign: whether no optimizer holds a parameter of the model; the model's own matrices are followed then.
+    """
+
+    of: tuple[list[tuple[str, torch.nn.Parameter]], ...]
+    foreign: bool = False
+
+
+def followed(model: torch.nn.Module, optimizers: Sequence[Any]) -> Followed:
+    """The matrices that the optimizers train; embedding tables only where there is nothing else."""
+    owners: dict[int, int] = {}
+    for place, optimizer in enumerate(optimizers):
+        for p in trained(optimizer):
+            owners.setdefault(id(p), place)
+    everything = list({id(p): (name, p) for name, p in reversed(list(named_parameters(model)))}.values())[::-1]
+    foreign = bool(everything) and not any(id(p) in owners for _, p in everything)
+    mine = [(name, p) for name, p in everything if _is_matrix(p) and (foreign or id(p) in owners)]
+    tables = {id(p) for _, m in named_modules(model) if isinstance(m, _TABLES) for p in m.parameters(recurse=False)}
+    mine = [(name, p) for name, p in mine if id(p) not in tables] or mine
+    groups: tuple[list[tuple[str, torch.nn.Parameter]], ...] = tuple([] for _ in optimizers)
+    for name, p in mine:
+        groups[owners.get(id(p), 0)].append((name, p))
+    return Followed(groups, foreign)
+
+
+def trained(optimizer: Any) -> list[torch.nn.Parameter]:
+    """What an optimizer trains."""
+    return [p for group in optimizer.param_groups for p in group["params"]]
+
+
+def _is_matrix(p: torch.nn.Parameter) -> bool:
+    return p.requires_grad and p.dim() >= 2 and p.is_floating_point() and p.layout is torch.strided
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,89 +64,98 @@ class Moves:
     """What one step did to the followed weights, still on their device.
 
     Attributes:
-        sums: shape (5, weights): sums of squares of the change in the step, of the change since the start, and of the
-            weights before the step; numbers of entries of the weights and of the gradients that are not finite.
+        sizes: shape (6, weights): Euclidean norms of the change in the step, of the change since the start, of the
+            weights before the step, and of the change between the measured step before and this one; sums of the
+            weights and of the gradients, which are finite where all entries are.
+        skipped: steps between the measured one before and this one; None where there is none before.
     """
 
-    sums: torch.Tensor
+    sizes: torch.Tensor
+    skipped: int | None
 
 
-def followed(model: torch.nn.Module, optimizers: Iterable[Any]) -> list[tuple[str, torch.nn.Parameter]]:
-    """The matrices that the optimizers train, by name; embedding tables only where there is nothing else."""
-    trained = {id(p) for optimizer in optimizers for group in optimizer.param_groups for p in group["params"]}
-    tables = {id(p) for _, m in named_modules(model) if isinstance(m, _TABLES) for p in m.parameters(recurse=False)}
-    found: dict[int, tuple[str, torch.nn.Parameter]] = {}
-    for name, p in named_parameters(model):
-        if (
-            id(p) in trained
-            and p.requires_grad
-            and p.dim() >= 2
-            and p.is_floating_point()
-            and p.layout is torch.strided
-        ):
-            found.setdefault(id(p), (name, p))
-    maps = [entry for key, entry in found.items() if key not in tables]
-    return maps or list(found.values())
+@dataclass(frozen=True, slots=True)
+class Ratios:
+    """Sizes relative to the weights, as in `StepRecord`; `lost` is the first name with NaN or infinity."""
+
+    updates: tuple[float | None, ...] = ()
+    distances: tuple[float | None, ...] = ()
+    outside: tuple[float | None, ...] = ()
+    lost: str = ""
+
+    def __add__(self, other: Ratios) -> Ratios:
+        return Ratios(
+            self.updates + other.updates,
+            self.distances + other.distances,
+            self.outside + other.outside,
+            self.lost or other.lost,
+        )
 
 
 class Entries:
-    """Strided entries of some weights: where they started, and where they were before a step."""
+    """Strided entries of some weights: where they started, and where they were before a step.
 
-    def __init__(self, weights: Sequence[tuple[str, torch.nn.Parameter]]) -> None:
+    Args:
+        weights: by name.
+        foreign: whether no optimizer holds them; a step then lasts from one call of `after_step` to the next.
+    """
+
+    def __init__(self, weights: _Weights, *, foreign: bool = False) -> None:
         self.names = tuple(name for name, _ in weights)
-        self._weights = [p for _, p in weights]
+        self._weights, self._foreign = [p for _, p in weights], foreign
+        self._views: list[tuple[int, torch.Tensor]] = [(_NOWHERE, torch.empty(0))] * len(weights)
         self._start = self._values()
-        counts = [len(_strided(_local(p))) for p in self._weights]
-        self._counts = counts
-        places = torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(counts, dtype=torch.long))
-        self._places = places.to(self._start.device)
+        self._counts = [len(view) for _, view in self._views]
         self._scales: list[float] | None = None
-        self._before = self._start
-
-    def matches(self, weights: Sequence[tuple[str, torch.nn.Parameter]]) -> bool:
-        """Whether these are the weights that are followed."""
-        return len(weights) == len(self._weights) and all(
-            p is q for (_, p), q in zip(weights, self._weights, strict=True)
-        )
+        self._updates: tuple[float | None, ...] = ()
+        self._before = self._earlier = self._after = self._start
+        self._after_number = -1
 
     def before_step(self) -> None:
         """Remember where the weights are."""
-        self._before = self._values()
+        if not self._foreign:
+            self._before = self._values()
 
-    def after_step(self) -> Moves:
-        """What the step did; nothing is read from the device yet."""
+    def after_step(self, number: int) -> Moves:
+        """What the step of this number did; nothing is read from the device yet."""
         now, before = self._values(), self._before
-        bad_gradients = self._gathered([_gradient(p) for p in self._weights]).isfinite().logical_not()
-        rows = (now - before, now - self._start, before)
-        table = torch.stack(
-            [*(row.square() for row in rows), now.isfinite().logical_not().float(), bad_gradients.float()]
-        )
-        sums = torch.zeros(len(table), len(self._counts), device=now.device)
-        return Moves(sums.index_add_(1, self._places, table))
+        known = self._after_number > 0 and not self._foreign
+        gradients = self._gathered([_gradient(p) for p in self._weights])
+        outside = _unmasked(before - self._after, self._earlier, before) if known else torch.zeros_like(now)
+        norms = [torch.linalg.vector_norm(row, dim=1) for row in (now - before, now - self._start, before, outside)]
+        sizes = torch.stack([*norms, now.sum(1), gradients.sum(1)])
+        skipped = number - 1 - self._after_number if known else None
+        self._earlier, self._after, self._after_number = before, now, number
+        if self._foreign:
+            self._before = now
+        return Moves(sizes, skipped)
 
-    def ratios(self, moves: Moves) -> tuple[tuple[float | None, ...], tuple[float | None, ...], str]:
-        """(update / weight, distance / initial weight, the first name with NaN or infinity), one a weight."""
-        step, moved, before, bad, bad_gradients = (row for row in moves.sums.double().tolist())
+    def ratios(self, moves: Moves | None) -> Ratios:
+        """The sizes of the changes relative to the weights; unknown where no step was measured yet."""
+        if moves is None:
+            unknown = (None,) * len(self.names)
+            return Ratios(unknown, unknown, unknown)
+        step, moved, before, outside, values, gradients = moves.sizes.tolist()
         scales = self._initial()
-        updates, distances = [], []
-        for i, count in enumerate(self._counts):
-            size = math.sqrt(before[i] / count) if count and math.isfinite(before[i]) else math.nan
-            updates.append(_ratio(step[i], count, size if size > _ZERO * self._planned(i) else self._planned(i)))
-            distances.append(_ratio(moved[i], count, scales[i]))
-        lost = [f"gradient of {n}" for n, b in zip(self.names, bad_gradients, strict=True) if b]
-        lost += [n for n, b in zip(self.names, bad, strict=True) if b]
-        return tuple(updates), tuple(distances), lost[0] if lost else ""
+        now = [size_now(size, self._planned(i)) for i, size in enumerate(map(_rms, before, self._counts))]
+        lost = [f"gradient of {n}" for n, s in zip(self.names, gradients, strict=True) if not math.isfinite(s)]
+        lost += [n for n, s in zip(self.names, values, strict=True) if not math.isfinite(s)]
+        updates, earlier = tuple(map(_ratio, step, self._counts, now)), self._updates or (None,) * len(now)
+        self._updates = updates
+        between = tuple(map(_ratio, outside, self._counts, now))
+        return Ratios(
+            updates,
+            tuple(map(_ratio, moved, self._counts, scales)),
+            tuple(_beyond(b, u, e, moves.skipped) for b, u, e in zip(between, updates, earlier, strict=True)),
+            lost[0] if lost else "",
+        )
 
     def _initial(self) -> list[float]:
-        """Size of each weight at the start; 1 / sqrt(fan_in) where that is zero."""
+        """Size of each weight at the start, or what it counts as."""
         if self._scales is None:
-            sums = torch.zeros(len(self._counts), device=self._start.device)
-            squares = sums.index_add_(0, self._places, self._start.square()).double().tolist()
-            sizes = [
-                math.sqrt(s / c) if c and math.isfinite(s) else math.nan
-                for s, c in zip(squares, self._counts, strict=True)
-            ]
-            self._scales = [s if s > _ZERO * self._planned(i) else self._planned(i) for i, s in enumerate(sizes)]
+            norms = torch.linalg.vector_norm(self._start, dim=1).tolist()
+            sizes = map(_rms, norms, self._counts)
+            self._scales = [size_of_start(s, self._planned(i)) for i, s in enumerate(sizes)]
         return self._scales
 
     def _planned(self, place: int) -> float:
@@ -114,29 +164,63 @@ class Entries:
         return 1.0 / math.sqrt(max(p.numel() // max(p.shape[0], 1), 1))
 
     def _values(self) -> torch.Tensor:
-        return self._gathered([_strided(_local(p)) for p in self._weights])
+        for i, p in enumerate(self._weights):
+            if self._views[i][0] != _place(p):
+                self._views[i] = _view(p)
+        return self._gathered([view for _, view in self._views])
 
     def _gathered(self, parts: list[torch.Tensor]) -> torch.Tensor:
-        """All entries in one tensor of float32 on the device of the first weight."""
+        """A row of 2,048 numbers for each part, float32 on the device of the first weight; zeros fill short ones."""
         if not parts:
-            return torch.zeros(0)
-        place = parts[0].device
-        return torch.cat([part.to(place, torch.float32) for part in parts])
+            return torch.zeros(0, _ENTRIES)
+        first = parts[0]
+        if not all(part.dtype == first.dtype and part.device == first.device for part in parts):
+            parts = [part.to(first.device, torch.float32) for part in parts]
+        filled = [piece for part in parts for piece in (part, parts[0].new_zeros(_ENTRIES - len(part))) if len(piece)]
+        return torch.cat(filled).view(len(parts), _ENTRIES).float()
 
 
-def _ratio(square: float, count: int, size: float) -> float | None:
-    value = math.sqrt(square / count) / size if count and square >= 0 and size > 0 else math.nan
+def _place(p: torch.nn.Parameter) -> int:
+    """Where a plain parameter is in memory; -1 for one that is spread over processes or holds no data."""
+    return p.data_ptr() or -1 if type(p) is torch.nn.Parameter else -1
+
+
+def _view(p: torch.nn.Parameter) -> tuple[int, torch.Tensor]:
+    """(where it is in memory, its entries); the place is unknown where the entries are a copy."""
+    entries = strided(local_values(p))
+    alive = _place(p) != -1 and entries.untyped_storage().data_ptr() == p.untyped_storage().data_ptr()
+    return _place(p) if alive else _NOWHERE, entries
+
+
+def _unmasked(change: torch.Tensor, before: torch.Tensor, now: torch.Tensor) -> torch.Tensor:
+    """The change without entries that are put back to zero after every step, as masks of pruned weights do."""
+    return change * ((before != 0) | (now != 0))
+
+
+def _beyond(between: float | None, update: float | None, earlier: float | None, skipped: int | None) -> float | None:
+    """A change between two measured steps, less four times what the optimizer does in the steps between them."""
+    if between is None or skipped is None or (skipped and (update is None or earlier is None)):
+        return None
+    return max(between - 4 * skipped * max(update or 0.0, earlier or 0.0), 0.0)
+
+
+def _rms(norm: float, count: int) -> float:
+    return norm / math.sqrt(count) if count and math.isfinite(norm) else math.nan
+
+
+def _ratio(norm: float, count: int, size: float) -> float | None:
+    value = _rms(norm, count) / size if size > 0 else math.nan
     return value if math.isfinite(value) else None
 
 
-def _local(tensor: Any) -> torch.Tensor:
+def local_values(tensor: Any) -> torch.Tensor:
     """The data on this process, of a tensor that may be spread over several."""
     tensor = tensor.detach()
     local: torch.Tensor = tensor.to_local() if hasattr(tensor, "to_local") else tensor
     return local
 
 
-def _strided(tensor: torch.Tensor) -> torch.Tensor:
+def strided(tensor: torch.Tensor) -> torch.Tensor:
     """At most 2,048 entries at an odd stride, so that no power of two of columns is met again and again."""
     flat = tensor.view(-1) if tensor.is_contiguous() else _flat(tensor)
     return flat[:: max(len(flat) // _ENTRIES, 1) | 1][:_ENTRIES]
@@ -152,7 +236,6 @@ def _flat(tensor: torch.Tensor) -> torch.Tensor:
 def _gradient(p: torch.nn.Parameter) -> torch.Tensor:
     """The same entries of the gradient; zeros where there is none, or one that is no plain tensor."""
     gradient = p.grad
-    entries = _strided(_local(p))
     if gradient is None or gradient.layout is not torch.strided:
-        return torch.zeros_like(entries, dtype=torch.float32)
-    return _strided(_local(gradient))
+        return torch.zeros(len(strided(local_values(p))), dtype=p.dtype, device=p.device)
+    return strided(local_values(gradient))

@@ -24,6 +24,8 @@ from fanin.rules.config import Config
 from fanin.rules.finding import Severity
 from fanin.text.files import assert_place
 from fanin.text.names import one_line
+from fanin.watching.gone import NoCopy
+from fanin.watching.judging import eased
 
 __all__ = ["FirstBatch", "batch_hash"]
 
@@ -100,7 +102,7 @@ class FirstBatch:
         try:
             report = check(module, inputs, loss=loss or self._loss, optimizer=self._given, config=self._config)
             header = replace(report.result.header, batch_hash=batch_hash(inputs))
-            self.report = Report(replace(report.result, header=header))
+            self.report = Report(eased(replace(report.result, header=header)))
         except Exception as error:  # a model that cannot be checked is trained all the same
             self.reason = f"the first batch could not be checked: {type(error).__name__}: {one_line(error)}"
         finally:
@@ -117,18 +119,24 @@ class FirstBatch:
             self.report.raise_for_findings(self._fail_on)
 
 
-def _hooked(model: torch.nn.Module, owner: weakref.ref[FirstBatch]) -> Any:
-    """The handle of a hook that holds neither the model nor its owner."""
+class _Hook(NoCopy):
+    """A forward pre-hook that holds neither the model nor its owner."""
 
-    def hook(module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def __init__(self, owner: weakref.ref[FirstBatch]) -> None:
+        self._owner = owner
+
+    def __call__(self, module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         if torch.compiler.is_compiling() or working() or not (module.training and torch.is_grad_enabled()):
             return
-        first = owner()
+        first = self._owner()
         if first is not None:
             inside = unwrapped(module)
             first.run(inside, _as_inputs(inside, args, kwargs))
 
-    return model.register_forward_pre_hook(hook, with_kwargs=True, prepend=True)
+
+def _hooked(model: torch.nn.Module, owner: weakref.ref[FirstBatch]) -> Any:
+    """The handle of the hook."""
+    return model.register_forward_pre_hook(_Hook(owner), with_kwargs=True, prepend=True)
 
 
 def _as_inputs(module: torch.nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from fanin.checking.header import header_of
 from fanin.measure.record import LossRecord, Measurements
 from fanin.measure.steps import Watched
-from fanin.rules.base import Optimizer
+from fanin.rules.base import Context, Optimizer
 from fanin.rules.config import Config
 from fanin.rules.engine import judge_all, result_of
-from fanin.rules.finding import Finding
+from fanin.rules.finding import SEVERITIES, Finding
 from fanin.rules.result import CheckResult
+from fanin.rules.shared.steps import trained_before
 from fanin.rules.table import RULES
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["STEP_RULES", "because", "judged", "unchecked"]
+__all__ = ["STEP_RULES", "because", "eased", "judged", "unchecked"]
 
+_OF_STARTS = frozenset(("P502", "P503", "P506", "P508", "A301", "A302", "A303", "N602", "T701", "T702", "L801", "G404"))
+_OF_STARTS |= frozenset(f"S20{n}" for n in range(1, 7))
 STEP_RULES = tuple(rule.code for rule in RULES if rule.code.startswith("W"))
 
 
@@ -33,12 +37,41 @@ def judged(first: CheckResult, watched: Watched, config: Config, optimizer: Opti
         config = replace(config, select=STEP_RULES)
     result = result_of(first.header, measured, [judge_all(measured, config, optimizer)], config)
     fixes = {f.fingerprint: f for f in (*first.findings, *first.consequences)}
-    return replace(
+    result = replace(
         result,
         findings=tuple(_with_fix(f, fixes.get(f.fingerprint)) for f in result.findings),
         consequences=tuple(_with_fix(f, fixes.get(f.fingerprint)) for f in result.consequences),
         trial=first.trial,
     )
+    return eased(result)
+
+
+def eased(result: CheckResult) -> CheckResult:
+    """The result with what is said of a start as notes, where the weights were trained before.
+
+    Trained weights are no start: sharp attention, silent units and a high first loss on new data are what training
+    made of them. What is said of values that are not finite, of gradients, data, loss and steps stays as it is.
+    """
+    why = _trained(result.measurements)
+    if not why:
+        return result
+    return replace(result, findings=_as_notes(result.findings, why), consequences=_as_notes(result.consequences, why))
+
+
+def _trained(measurements: Measurements) -> str:
+    if trained_before(Context(measurements=measurements)):
+        return "the first loss is that of weights that were trained before"
+    sizes = [(math.prod(p.shape), p.requires_grad) for p in measurements.parameters]
+    frozen = sum(size for size, trains in sizes if not trains)
+    return "most weights are frozen, so they count as trained" if 2 * frozen > sum(size for size, _ in sizes) else ""
+
+
+def _as_notes(findings: tuple[Finding, ...], why: str) -> tuple[Finding, ...]:
+    told = [
+        replace(f, severity="note", message=f"{f.message} A note only: {why}.") if f.code in _OF_STARTS else f
+        for f in findings
+    ]
+    return tuple(sorted(told, key=lambda f: SEVERITIES.index(f.severity), reverse=True))
 
 
 def _with_fix(finding: Finding, known: Finding | None) -> Finding:

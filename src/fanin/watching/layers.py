@@ -2,19 +2,40 @@
 
 from __future__ import annotations
 
+import functools
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from fanin.model.untouched import working
 from fanin.model.wrappers import named_modules
+from fanin.watching.gone import NoCopy
 
-__all__ = ["Layers"]
+__all__ = ["Layers", "Sight"]
 
-_ROWS = 512  # positions that are looked at
+_ROWS = 128  # positions that are looked at
 _SAMPLES = 16  # samples of a convolution that are looked at
+_DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 _LINEAR = (torch.nn.Linear,)
 _CONVOLUTIONS = (torch.nn.modules.conv._ConvNd,)
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """What one layer read, still on its device.
+
+    Attributes:
+        size: Euclidean norm of the values that were looked at.
+        count: how many these are.
+        least: the smallest of them.
+        most: the largest one of each feature.
+    """
+
+    size: torch.Tensor
+    count: int
+    least: torch.Tensor
+    most: torch.Tensor
 
 
 class Layers:
@@ -31,7 +52,7 @@ class Layers:
         self.names = tuple(name for name, _ in found.values())
         self._modules = [module for _, module in found.values()]
         self._handles: list[Any] = []
-        self._seen: dict[int, torch.Tensor] = {}
+        self._seen: dict[int, Sight] = {}
 
     def open(self) -> None:
         """Put the hooks on."""
@@ -45,51 +66,87 @@ class Layers:
             handle.remove()
         self._handles.clear()
 
-    def taken(self) -> dict[int, torch.Tensor]:
-        """What was seen since the last call: place of a layer -> (mean square, share of dead features)."""
+    def taken(self) -> dict[int, Sight]:
+        """What was seen since the last call, by the place of the layer."""
         seen = dict(self._seen)
         self._seen.clear()
         return seen
 
-    def read(self, seen: dict[int, torch.Tensor]) -> tuple[tuple[float | None, ...], tuple[float | None, ...]]:
+    def read(self, seen: dict[int, Sight]) -> tuple[tuple[float | None, ...], tuple[float | None, ...]]:
         """(rms, share of dead features), one a layer; None where a layer did not run."""
-        values = {}
-        if seen:
-            device = next(iter(seen.values())).device
-            rows = torch.stack([v.to(device) for v in seen.values()]).double().tolist()
-            values = dict(zip(seen, rows, strict=True))
-        pairs = [values.get(place) for place in range(len(self.names))]
-        return (
-            tuple(_finite(p[0] ** 0.5) if p is not None and p[0] >= 0 else None for p in pairs),
-            tuple(_finite(p[1]) if p is not None else None for p in pairs),
-        )
+        values = dict(zip(seen, _numbers(list(seen.values())), strict=True)) if seen else {}
+        pairs = [values.get(place, (None, None)) for place in range(len(self.names))]
+        return tuple(size for size, _ in pairs), tuple(dead for _, dead in pairs)
 
 
-class _Look:
-    """A forward pre-hook that looks at some positions of what a layer reads. It holds no layer."""
+def _numbers(sights: list[Sight]) -> list[tuple[float | None, float | None]]:
+    """(rms, share of dead features) of each, read from the device together.
 
-    def __init__(self, place: int, seen: dict[int, torch.Tensor]) -> None:
+    A feature is dead where it is zero everywhere; where one value of a layer is negative, none counts.
+    """
+    device = sights[0].size.device
+    places = _places(tuple(len(s.most) for s in sights)).to(device)
+    zero = (torch.cat([s.most.to(device, torch.float32) for s in sights]) == 0).float()
+    dead = torch.zeros(len(sights), device=device).index_add_(0, places, zero)
+    sizes, least = (torch.stack([getattr(s, k).to(device, torch.float32) for s in sights]) for k in ("size", "least"))
+    return [
+        (_finite(size / s.count**0.5), number / len(s.most) if lowest >= 0 else 0.0)
+        for s, size, lowest, number in zip(sights, *torch.stack([sizes, least, dead]).tolist(), strict=True)
+    ]
+
+
+@functools.lru_cache(maxsize=8)
+def _places(lengths: tuple[int, ...]) -> torch.Tensor:
+    """The number of the layer for each feature of all layers in a row."""
+    return torch.repeat_interleave(torch.arange(len(lengths)), torch.tensor(lengths))
+
+
+class _Look(NoCopy):
+    """A forward pre-hook that looks at some positions of what a layer reads first in a step. It holds no layer."""
+
+    def __init__(self, place: int, seen: dict[int, Sight]) -> None:
         self._place, self._seen = place, seen
 
     def __call__(self, module: torch.nn.Module, args: tuple[Any, ...]) -> None:
-        if torch.compiler.is_compiling() or working() or not args or not isinstance(args[0], torch.Tensor):
+        if torch.compiler.is_compiling() or working() or self._place in self._seen or not module.training:
             return
-        x = args[0].detach()
-        if not x.is_floating_point() or x.dim() < 1 or x.numel() == 0 or not module.training:
-            return
-        with torch.no_grad():
-            rows = _rows(x, module)
-            dead = (rows == 0).all(0).float().mean() * (rows >= 0).all()
-            self._seen[self._place] = torch.stack([rows.float().square().mean(), dead.float()])
+        x = args[0] if args else None
+        if isinstance(x, torch.Tensor) and _is_plain(x):
+            seen, others = _part(x.detach(), module)
+            wide = torch.promote_types(seen.dtype, torch.float32)
+            size = torch.linalg.vector_norm(seen, dtype=wide)
+            self._seen[self._place] = Sight(size, seen.numel(), seen.amin(), seen.amax(others))
 
 
-def _rows(x: torch.Tensor, module: torch.nn.Module) -> torch.Tensor:
-    """Shape (positions, features), of at most 512 positions spread over the batch."""
+def _is_plain(x: torch.Tensor) -> bool:
+    """Whether this holds real numbers of its own: no mapped, nested, sparse, fake or spread tensor."""
+    return (
+        type(x) in (torch.Tensor, torch.nn.Parameter)
+        and x.dtype in _DTYPES
+        and x.layout is torch.strided
+        and not x.is_meta
+        and not torch._C._functorch.is_functorch_wrapped_tensor(x)
+        and x.dim() >= 1
+        and x.numel() > 0
+    )
+
+
+def _part(x: torch.Tensor, module: torch.nn.Module) -> tuple[torch.Tensor, tuple[int, ...]]:
+    """(at most 128 positions spread over the batch, the dimensions that are no features); few operations, no copy."""
     if isinstance(module, _CONVOLUTIONS):
-        batched = x.dim() == len(module.kernel_size) + 2
-        x = x[:: max(len(x) // _SAMPLES, 1)].movedim(1, -1) if batched else x.movedim(0, -1)
-    flat = x.reshape(-1, x.shape[-1])
-    return flat[:: max(len(flat) // _ROWS, 1) | 1]
+        x = x if x.dim() == len(module.kernel_size) + 2 else x[None]
+        x = _spread(x, 0, _SAMPLES).flatten(2)
+        return _spread(x, 2, _ROWS // len(x)), (0, 2)
+    return _spread(x.reshape(-1, x.shape[-1]) if x.dim() != 2 else x, 0, _ROWS), (0,)
+
+
+def _spread(x: torch.Tensor, dim: int, most: int) -> torch.Tensor:
+    """At most so many places of a dimension, at an odd stride."""
+    length = x.shape[dim]
+    if length <= most:
+        return x
+    step = -(-length // most) | 1
+    return x[::step] if dim == 0 else x[:, :, ::step]
 
 
 def _finite(value: float) -> float | None:

@@ -134,6 +134,7 @@ def _step(step: StepRecord, run: Watched) -> StepRecord:
     for name, values, owners in (
         ("updates", step.updates, run.weights),
         ("distances", step.distances, run.weights),
+        ("outside", step.outside, run.weights),
         ("activations", step.activations, run.layers),
         ("dead", step.dead, run.layers),
     ):

@@ -6,25 +6,27 @@ import weakref
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
 from fanin.checking.report import Report
 from fanin.errors import ArgumentError
 from fanin.measure.steps import StepRecord, Watched
-from fanin.model.untouched import working
-from fanin.model.wrappers import unwrapped, wraps
+from fanin.model.wrappers import unwrapped
 from fanin.rules.base import Optimizer
 from fanin.rules.config import Config, load_config
 from fanin.rules.finding import Severity
 from fanin.rules.result import CheckResult
-from fanin.watching.entries import Entries, Moves, followed
+from fanin.text.reading import shown
+from fanin.watching.entries import Entries, Moves, Ratios, followed, trained
 from fanin.watching.first_batch import FirstBatch
+from fanin.watching.gradients import Clearing
+from fanin.watching.hooks import LossHook, StepHook, is_compiled, rate_of
 from fanin.watching.judging import because, judged, unchecked
-from fanin.watching.layers import Layers
+from fanin.watching.layers import Layers, Sight
 from fanin.watching.live import Screen
-from fanin.watching.schedule import measured_steps
+from fanin.watching.schedule import is_measured
 from fanin.watching.store import Store
 
 __all__ = ["Watch", "watch"]
@@ -82,8 +84,8 @@ def watch(
         20
     """
     settings = config if isinstance(config, Config) else load_config(config)
-    if steps < 1:
-        raise ArgumentError(f"steps is {steps}; at least one is needed")
+    if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
+        raise ArgumentError(f"steps is {shown(steps)}; give a whole number, 1 or more")
     optimizers = _optimizers(optimizer)
     first = FirstBatch(model, optimizers[0], loss, config=settings, fail_on=fail_on) if check else None
     return Watch(model, optimizers, first, steps=steps, out=out, live=live, fail_on=fail_on, config=settings)
@@ -108,6 +110,13 @@ def _optimizers(given: Any) -> list[Any]:
     return found
 
 
+class _Look(Protocol):
+    """Hooks that are there for measured steps only."""
+
+    def open(self) -> None: ...
+    def close(self) -> None: ...
+
+
 class Watch:
     """A training run that is watched, and its report.
 
@@ -130,22 +139,32 @@ class Watch:
         self.first = first
         self._plain = unchecked(unwrapped(model), config)
         self._model, self._optimizers, self._config, self._fail_on = model, optimizers, config, fail_on
-        self._measured, self._last = measured_steps(steps), steps
+        self._last = steps
         self._store = Store(out) if out is not None else None
         self._screen = Screen() if live else None
-        self._layers = None if _compiled(model) else Layers(model)
-        self._entries: Entries | None = None
+        compiled = is_compiled(model)
+        self._layers = None if compiled else Layers(model)
+        self._entries: list[Entries] = []
+        self._moves: list[Moves | None] = [None] * len(optimizers)
+        self._counts = [0] * len(optimizers)
+        self._foreign = False
         self._records: list[StepRecord] = []
         self._losses: list[tuple[int, Any]] = []
-        self._number, self._rates, self._effective, self._peak = 0, 0.0, 0.0, 0.0
+        self._number, self._told, self._rates, self._peak = 0, 0, 0.0, 0.0
         self._pending: _Pending | None = None
         own = weakref.ref(self)
-        self._loss_hook = _LossHook(model, own)
+        self._clearing = None if compiled else Clearing(trained(optimizers[0]))
+        self._loss_hook = LossHook(model, own)
+        self._looks: list[_Look] = [k for k in (self._loss_hook, self._layers, self._clearing) if k is not None]
         handles = [
-            optimizers[0].register_step_pre_hook(_Hook(own, "_before_step")),
-            optimizers[0].register_step_post_hook(_Hook(own, "_after_step")),
+            put(StepHook(own, method, place))
+            for place, optimizer in enumerate(optimizers)
+            for put, method in (
+                (optimizer.register_step_pre_hook, "_before_step"),
+                (optimizer.register_step_post_hook, "_after_step"),
+            )
         ]
-        self._finalizer = weakref.finalize(self, _remove_all, handles, self._layers, self._loss_hook)
+        self._finalizer = weakref.finalize(self, _remove_all, handles, self._looks)
         self._look(1)
 
     # ------------------------------------------------------------------ what a user calls
@@ -155,6 +174,7 @@ class Watch:
         Args:
             loss: a number or a tensor with one; None where it is not known. Nothing is read from its device now.
         """
+        self._told += 1
         if loss is not None and (self.active or self._pending is not None):  # the last step ends the watch
             self._note_loss(loss)
         self._settle()
@@ -179,9 +199,12 @@ class Watch:
         return Watched(
             optimizer=type(self._optimizers[0]).__name__,
             peak=self._peak,
-            weights=self._entries.names if self._entries is not None else (),
+            weights=tuple(name for entries in self._entries for name in entries.names),
             layers=self._layers.names if self._layers is not None else (),
             steps=tuple(self._records),
+            optimizers=len(self._optimizers),
+            foreign=self._foreign,
+            unstepped=self._told if self._number == 0 else 0,
         )
 
     @property
@@ -213,36 +236,59 @@ class Watch:
         return f"<Watch of {self._plain.header.model_class}: {self._number} of {self._last} steps>"
 
     # ------------------------------------------------------------------ what the hooks call
-    def _before_step(self) -> None:
-        self._settle()
-        if self._number + 1 in self._measured:
-            weights = followed(self._model, self._optimizers)
-            if self._entries is None or (not self._records and not self._entries.matches(weights)):
-                self._entries = Entries(weights)
-            self._entries.before_step()
+    def _before_step(self, place: int) -> None:
+        if place == 0:
+            self._settle()
+        if self._is_measured(place):
+            self._begin()
+            self._entries[place].before_step()
 
-    def _after_step(self) -> None:
+    def _after_step(self, place: int) -> None:
+        self._counts[place] += 1
+        if self._is_measured(place) and self._entries:
+            self._moves[place] = self._entries[place].after_step(self._counts[place])
+        if place == 0:
+            self._count_step()
+
+    def _is_measured(self, place: int) -> bool:
+        """Whether a step of this optimizer belongs to one that is measured: the first counts, others follow or lead."""
+        return is_measured(self._number + 1, self._last) or (place > 0 and is_measured(self._number, self._last))
+
+    def _begin(self) -> None:
+        """Follow the weights from where they are before the first step."""
+        if not self._entries:
+            found = followed(self._model, self._optimizers)
+            self._entries = [Entries(weights, foreign=found.foreign) for weights in found.of]
+            self._foreign = found.foreign
+
+    def _count_step(self) -> None:
         self._number += 1
-        rate, peak = _rate(self._optimizers[0])
+        rate, peak = rate_of(self._optimizers[0])
         self._peak = max(self._peak, peak)
         self._rates += rate
-        if self._number in self._measured and self._entries is not None:
+        if is_measured(self._number, self._last):
             seen = self._layers.taken() if self._layers is not None else {}
-            self._pending = _Pending(self._number, rate, self._rates, self._entries.after_step(), seen)
+            kept = self._clearing.taken() if self._clearing is not None else []
+            self._pending = _Pending(self._number, rate, self._rates, seen, kept if self._number > 1 else [])
         self._look(self._number + 1)
         if self._number >= self._last:
             self._finalizer()
 
     def _look(self, number: int) -> None:
-        """Put hooks on the model for the forwards of a step that is measured; take them off for the others."""
-        wanted = number in self._measured
+        """Put hooks on the model for a step that is measured; take them off for the others."""
+        wanted = is_measured(number, self._last)
         if wanted != self._loss_hook.is_open:
-            for hooks in (self._loss_hook, *(() if self._layers is None else (self._layers,))):
-                hooks.open() if wanted else hooks.close()
+            for look in self._looks:
+                look.open() if wanted else look.close()
+
+    def _see_loss(self, loss: torch.Tensor) -> None:
+        """Keep the loss that the model itself gave."""
+        if self.active:
+            self._losses.append((self._number + 1, loss))
 
     def _note_loss(self, loss: Any) -> None:
         number = self._number if self._pending is not None or self._number else 1
-        value = loss.detach().float().mean() if isinstance(loss, torch.Tensor) else float(loss)
+        value = _number_of(loss)
         if not self._losses or self._losses[-1][0] != number:
             self._losses.append((number, value))
         else:
@@ -251,21 +297,25 @@ class Watch:
     def _settle(self, *, judge: bool = True) -> None:
         """Turn the step that waits into a record: the one place where values are read from the device."""
         pending, self._pending = self._pending, None
-        if pending is None or self._entries is None:
+        if pending is None:
             return
-        updates, distances, lost = self._entries.ratios(pending.moves)
-        activations, dead = self._layers.read(pending.layers) if self._layers is not None else ((), ())
+        ratios = Ratios()
+        for entries, moves in zip(self._entries, self._moves, strict=True):
+            ratios += entries.ratios(moves)
+        activations, dead = self._layers.read(pending.seen) if self._layers is not None else ((), ())
         loss, bad = self._mean_loss(pending.number)
         record = StepRecord(
             step=pending.number,
             effective=pending.rates / self._peak if self._peak > 0 else 0.0,
             rate=pending.rate,
             loss=loss,
-            updates=updates,
-            distances=distances,
+            updates=ratios.updates,
+            distances=ratios.distances,
             activations=activations,
             dead=dead,
-            nonfinite="loss" if bad else lost,
+            outside=ratios.outside,
+            kept=bool(pending.kept) and all(map(bool, pending.kept)),
+            nonfinite="loss" if bad else ratios.lost,
         )
         self._records.append(record)
         self._tell(record, judge=judge)
@@ -300,75 +350,31 @@ class Watch:
         return judged(self._first_result(), self.watched, self._config, self._known_optimizer())
 
 
+def _number_of(loss: Any) -> Any:
+    """The loss as one number, still on its device where it is a tensor.
+
+    Raises:
+        ArgumentError: it is no number.
+    """
+    if isinstance(loss, torch.Tensor) and loss.numel() and (loss.numel() > 1 or loss.device.type != "cpu"):
+        return loss.detach().float().mean()
+    if isinstance(loss, torch.Tensor):
+        loss = loss.detach()
+    try:
+        return float(loss)
+    except (TypeError, ValueError):
+        raise ArgumentError(f"loss is {shown(loss)}; give a number or a tensor with one, or leave it out") from None
+
+
 class _Pending:
     """A measured step whose values are still on their device."""
 
-    def __init__(self, number: int, rate: float, rates: float, moves: Moves, layers: dict[int, torch.Tensor]) -> None:
-        self.number, self.rate, self.rates, self.moves, self.layers = number, rate, rates, moves, layers
+    def __init__(self, number: int, rate: float, rates: float, seen: dict[int, Sight], kept: Iterable[Any]) -> None:
+        self.number, self.rate, self.rates, self.seen, self.kept = number, rate, rates, seen, list(kept)
 
 
-class _Hook:
-    """A hook of an optimizer that calls a method of a watch while there is one."""
-
-    def __init__(self, owner: weakref.ref[Watch], method: str) -> None:
-        self._owner, self._method = owner, method
-
-    def __call__(self, *_: Any) -> None:
-        watch = self._owner()
-        if watch is not None:
-            getattr(watch, self._method)()
-
-
-class _LossHook:
-    """A forward hook that keeps the loss where the model's own output holds it."""
-
-    def __init__(self, model: torch.nn.Module, owner: weakref.ref[Watch]) -> None:
-        self._model, self._owner = weakref.ref(model), owner
-        self._handle: Any = None
-
-    @property
-    def is_open(self) -> bool:
-        return self._handle is not None
-
-    def open(self) -> None:
-        model = self._model()
-        if model is not None:
-            self._handle = model.register_forward_hook(self)
-
-    def close(self) -> None:
-        if self._handle is not None:
-            self._handle.remove()
-            self._handle = None
-
-    def __call__(self, module: torch.nn.Module, args: Any, output: Any) -> None:
-        if torch.compiler.is_compiling() or working() or not (module.training and torch.is_grad_enabled()):
-            return
-        watch, loss = self._owner(), _loss_in(output)
-        if watch is not None and loss is not None and watch.active:
-            watch._losses.append((watch._number + 1, loss.detach().float()))
-
-
-def _loss_in(output: Any) -> torch.Tensor | None:
-    """The scalar that an output is, or that it holds as its `loss`."""
-    found = output.get("loss") if isinstance(output, dict) else getattr(output, "loss", output)
-    return found if isinstance(found, torch.Tensor) and found.numel() == 1 and found.requires_grad else None
-
-
-def _rate(optimizer: Any) -> tuple[float, float]:
-    """(the largest rate of the groups now, the largest that they name)."""
-    rates = [float(g["lr"]) for g in optimizer.param_groups if "lr" in g]
-    peaks = [float(g[k]) for g in optimizer.param_groups for k in ("initial_lr", "max_lr") if k in g]
-    return max(rates, default=0.0), max((*rates, *peaks), default=0.0)
-
-
-def _compiled(model: torch.nn.Module) -> bool:
-    """Whether torch.compile runs the model: hooks on its layers would break its graphs."""
-    return any(wraps(m) == "_orig_mod" or getattr(m, "_compiled_call_impl", None) is not None for m in model.modules())
-
-
-def _remove_all(handles: Iterable[Any], layers: Layers | None, loss: _LossHook) -> None:
+def _remove_all(handles: Iterable[Any], looks: Iterable[_Look]) -> None:
     for handle in handles:
         handle.remove()
-    loss.close()
-    if layers is not None:
-        layers.close()
+    for look in looks:
+        look.close()

@@ -100,4 +100,5 @@ def activity_of(call: Call) -> Activity | None:
     y, before = call.result, call.before.get("activity")
     axis = call.unit_axis if call.unit_axis is not None else (1 if y.dim() >= 4 else -1)
     likeness = before.mean if isinstance(before, Cosine) else None
-    return activity(y, axis=axis, num_samples=call.batch or (y.shape[0] if y.dim() else 1), cosine=likeness)
+    rows = y.numel() // max(y.shape[axis], 1) if y.dim() else 1  # fewer than the batch where data are routed
+    return activity(y, axis=axis, num_samples=min(call.batch or y.shape[0], rows) if y.dim() else 1, cosine=likeness)

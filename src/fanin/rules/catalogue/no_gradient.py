@@ -5,11 +5,31 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import ClassVar
 
-from fanin.measure.record import ParameterRecord
+from fanin.measure.record import Measurements, ParameterRecord
 from fanin.rules.base import Context, Rule
 from fanin.rules.finding import Finding, Fix
 
 __all__ = ["NoGradient"]
+
+
+def _routed(measurements: Measurements) -> set[str]:
+    """Modules that were not called beside some that read a part of the batch: data decide which one runs."""
+    batch = measurements.batch_size
+    if batch is None:
+        return set()
+    some = {s.path for s in measurements.sites if s.shape and 0 < s.shape[0] < batch}
+    groups = {_parent(m) for m in measurements.never_called}
+    choosing = {g for g in groups if g and any(_is_item(path, g) for path in some)}
+    return {m for m in measurements.never_called if _parent(m) in choosing and _is_item(m, _parent(m))}
+
+
+def _parent(path: str) -> str:
+    return path.rpartition(".")[0]
+
+
+def _is_item(path: str, group: str) -> bool:
+    """Whether a path leads into an item of a list of modules."""
+    return path.startswith(f"{group}.") and path[len(group) + 1 :].partition(".")[0].isdecimal()
 
 
 def _count(parameters: list[ParameterRecord]) -> str:
@@ -30,7 +50,8 @@ class NoGradient(Rule):
     What is measured:
         Error where an operation read the parameter and its output leads to the loss, yet no gradient came back. Warning
         for whole modules that were never called, neither here nor in evaluation. Note for modules that training skips
-        (layer drop), for single parameters that this forward does not read (mask tokens), and for outputs that the loss
+        (layer drop), for those beside items of the same list that read a part of the batch (experts to which data are
+        sent), for single parameters that this forward does not read (mask tokens), and for outputs that the loss
         does not use.
 
     Example:
@@ -66,7 +87,8 @@ class NoGradient(Rule):
     def check(self, context: Context) -> Iterator[Finding]:
         """At most one finding a reason."""
         lost = [p for p in context.measurements.parameters if p.state == "none"]
-        idle = context.measurements.never_called
+        routed = _routed(context.measurements)
+        idle = [m for m in context.measurements.never_called if m not in routed]
         uncalled = [p for p in lost if any(p.path.startswith(f"{m}.") for m in idle)]
         rest = [p for p in lost if p not in uncalled]
         cut = [p for p in rest if p.used and p.reaches_loss]

@@ -50,8 +50,10 @@ def start_loss(watched: Watched) -> float | None:
 
 def trained_before(context: Context) -> bool:
     """Whether the first loss is clearly below that of a constant prediction: these weights were trained before."""
-    watched = context.measurements.watched
+    watched, loss = context.measurements.watched, context.measurements.loss
     first = start_loss(watched) if watched is not None else None
+    if first is None and loss.source != "cotangent":
+        first = loss.value
     baseline = _constant_loss(context.measurements)
     return baseline is not None and first is not None and first < _TRAINED * baseline
 

@@ -1,0 +1,1 @@
+"""Training runs, healthy and broken by design, that `benchmarks.accuracy.watching` watches."""

@@ -1,0 +1,185 @@
+"""Findings of `fanin.watch` on healthy and broken training runs: ``python -m benchmarks.accuracy.watching [part]``.
+
+The runs of `watched_runs.development_*` set the thresholds of the rules on steps; those of `watched_runs.held_*` set
+none, and those of `watched_runs.second_*` were written when the first held set had been read and some rules mended. A
+broken run counts as caught where its report names anything above a note after 20 steps at the peak rate; a healthy one
+counts as false where it does so then or after 120 steps. Each is watched twice: as `fanin.watch(model, optimizer)`, and
+with the loss of the first batch as a function of the output. Runs in portions add up in the table.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+
+import fanin
+from benchmarks.accuracy.watched_runs import (
+    development_broken,
+    development_healthy,
+    held_broken,
+    held_healthy,
+    second_broken,
+    second_healthy,
+)
+from benchmarks.accuracy.watched_runs.loop import Training
+from benchmarks.common import RESULTS, header, in_words
+
+Makers = Mapping[str, Callable[[], Training]]
+HALVES: Mapping[str, tuple[Makers, Makers]] = {
+    "development": (development_healthy.RUNS, development_broken.RUNS),
+    "held": (held_healthy.RUNS, held_broken.RUNS),
+    "second": (second_healthy.RUNS, second_broken.RUNS),
+}
+EARLY, LAST = 20, 120
+DATA = RESULTS / "watching.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What was found in one run.
+
+    Attributes:
+        half: "development" or "held".
+        name: of the run.
+        broken: whether a fault was built in.
+        early: codes and severities after 20 steps at the peak rate, by whether the loss was given.
+        late: the same after the last watched step.
+        losses: mean of the first, the 16th to 20th and the last ten.
+    """
+
+    half: str
+    name: str
+    broken: bool
+    early: tuple[str, str]
+    late: tuple[str, str]
+    losses: tuple[float, float, float]
+
+
+def watched(make: Callable[[], Training], *, loss: bool, seed: int) -> tuple[str, str, list[float]]:
+    """(findings after 20 steps at the peak rate, findings at the end, all losses)."""
+    torch.manual_seed(seed)
+    run = make()
+    losses: list[float] = []
+    early = ""
+    with fanin.watch(run.model, run.optimizers, loss=run.loss if loss else None) as seen:
+        for n in range(LAST):
+            value = run.body(n)
+            losses.append(float(value))
+            seen.step(loss=value)
+            if n + 1 == run.warmup + EARLY:
+                early = found(seen.report)
+    return early, found(seen.report), losses
+
+
+def found(report: Any) -> str:
+    """What is above a note, the causes first."""
+    return " ".join(f"{f.code} {f.severity}" for f in (*report.findings, *report.consequences) if f.severity != "note")
+
+
+def outcome(half: str, name: str, make: Callable[[], Training], *, broken: bool, seed: int) -> Outcome:
+    """Both ways of watching one run."""
+    bare, given = watched(make, loss=False, seed=seed), watched(make, loss=True, seed=seed)
+    losses = bare[2]
+    parts = (losses[:1], losses[15:20], losses[-10:])
+    return Outcome(
+        half=half,
+        name=name,
+        broken=broken,
+        early=(bare[0], given[0]),
+        late=(bare[1], given[1]),
+        losses=tuple(statistics.fmean(p) for p in parts),
+    )
+
+
+def outcomes(part: str, seed: int) -> list[Outcome]:
+    """All runs with this in their half or name."""
+    done = []
+    for half, runs in HALVES.items():
+        for broken, makers in enumerate(runs):
+            for name, make in makers.items():
+                if part in f"{half} {name}":
+                    done.append(outcome(half, name, make, broken=bool(broken), seed=seed))
+                    print(done[-1], flush=True)
+    return done
+
+
+def kept(new: list[Outcome]) -> list[Outcome]:
+    """All runs that were ever trained and are still there, these with what they gave now; stored for the next time."""
+    old = [_outcome(o) for o in json.loads(DATA.read_text(encoding="utf-8"))] if DATA.exists() else []
+    known = {(o.half, o.name): o for o in (*old, *new)}
+    names = [(half, name) for half, runs in HALVES.items() for makers in runs for name in makers]
+    done = [known[name] for name in names if name in known]
+    DATA.write_text(json.dumps([asdict(o) for o in done], indent=0) + "\n", encoding="utf-8")
+    return done
+
+
+def _outcome(data: dict[str, Any]) -> Outcome:
+    return Outcome(**{key: tuple(value) if isinstance(value, list) else value for key, value in data.items()})
+
+
+def right(one: Outcome, way: int) -> bool:
+    """Caught by step 20 where broken; silent to the end where healthy."""
+    return bool(one.early[way]) if one.broken else not (one.early[way] or one.late[way])
+
+
+def summary(done: list[Outcome]) -> str:
+    """Counts by half and way."""
+    lines = ["| half | watched | false, of healthy runs | caught, of broken runs |", "| --- | --- | --- | --- |"]
+    for half in HALVES:
+        for way, words in enumerate(("model and optimizer alone", "with the loss of the first batch")):
+            healthy = [o for o in done if o.half == half and not o.broken]
+            broken = [o for o in done if o.half == half and o.broken]
+            false, caught = sum(not right(o, way) for o in healthy), sum(right(o, way) for o in broken)
+            lines.append(f"| {half} | {words} | {false} of {len(healthy)} | {caught} of {len(broken)} |")
+    return "\n".join(lines)
+
+
+def wrong(done: list[Outcome]) -> str:
+    """The runs that were judged wrongly in either way."""
+    rows = [
+        f"- {o.half}, {'broken' if o.broken else 'healthy'}: {o.name} ({words}): "
+        + (f"{o.early[way] or o.late[way]}" if not o.broken else f"nothing by step 20, then {o.late[way] or 'nothing'}")
+        for o in done
+        for way, words in enumerate(("alone", "with the loss"))
+        if not right(o, way)
+    ]
+    return "\n".join(rows) or "None."
+
+
+def table(done: list[Outcome]) -> str:
+    """Every run."""
+    lines = [
+        "| half | kind | run | loss: step 1 | 16 to 20 | last ten | found, alone | found, with the loss |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for o in done:
+        losses = " | ".join(f"{v:.3g}" for v in o.losses)
+        seen = " | ".join(o.early if o.broken else o.late)
+        lines.append(f"| {o.half} | {'broken' if o.broken else 'healthy'} | {o.name} | {losses} | {seen} |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Train all runs and write the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("part", nargs="?", default="", help="runs with this in `half name`")
+    parser.add_argument("--seed", type=int, default=0, help="of torch's generator before each run")
+    arguments, made = parser.parse_args(), header()
+    warnings.simplefilter("ignore")
+    torch.set_num_threads(1)
+    done = kept(outcomes(arguments.part, arguments.seed))
+    text = f"{summary(done)}\n\nWrong:\n\n{wrong(done)}\n\n{table(done)}\n"
+    print(text)
+    head = f"# Watching the first steps\n\n{in_words(made)}\n\nCPU, one thread, {LAST} steps a run.\n\n"
+    DATA.with_suffix(".md").write_text(head + text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

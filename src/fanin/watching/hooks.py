@@ -1,0 +1,79 @@
+"""What a watch puts on a model and on its optimizers. No hook holds the watch or the model."""
+
+from __future__ import annotations
+
+import weakref
+from typing import Any
+
+import torch
+
+from fanin.model.untouched import working
+from fanin.model.wrappers import wraps
+from fanin.watching.gone import NoCopy
+
+__all__ = ["LossHook", "StepHook", "is_compiled", "rate_of"]
+
+
+class StepHook(NoCopy):
+    """A hook of an optimizer that calls a method of a watch while there is one."""
+
+    def __init__(self, owner: weakref.ref[Any], method: str, place: int) -> None:
+        self._owner, self._method, self._place = owner, method, place
+
+    def __call__(self, *_: Any) -> None:
+        """Tell the watch."""
+        watch = self._owner()
+        if watch is not None:
+            getattr(watch, self._method)(self._place)
+
+
+class LossHook(NoCopy):
+    """A forward hook that keeps the loss where the model's own output holds it."""
+
+    def __init__(self, model: torch.nn.Module, owner: weakref.ref[Any]) -> None:
+        self._model, self._owner = weakref.ref(model), owner
+        self._handle: Any = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the hook is on the model."""
+        return self._handle is not None
+
+    def open(self) -> None:
+        """Put the hook on."""
+        model = self._model()
+        if model is not None:
+            self._handle = model.register_forward_hook(self)
+
+    def close(self) -> None:
+        """Take the hook off."""
+        if self._handle is not None:
+            self._handle.remove()
+            self._handle = None
+
+    def __call__(self, module: torch.nn.Module, args: Any, output: Any) -> None:
+        """Tell the watch of the loss."""
+        if torch.compiler.is_compiling() or working() or not (module.training and torch.is_grad_enabled()):
+            return
+        watch, loss = self._owner(), _loss_in(output)
+        if watch is not None and loss is not None:
+            watch._see_loss(loss.detach().float())
+
+
+def _loss_in(output: Any) -> torch.Tensor | None:
+    """The scalar that an output is, or that it holds as its `loss`."""
+    found = output.get("loss") if isinstance(output, dict) else getattr(output, "loss", output)
+    return found if isinstance(found, torch.Tensor) and found.numel() == 1 and found.requires_grad else None
+
+
+def rate_of(optimizer: Any) -> tuple[float, float]:
+    """(the largest rate of the groups now, the largest that they name)."""
+    groups = optimizer.param_groups
+    rates = [float(g["lr"]) for g in groups if g.get("lr") is not None]  # None: the optimizer finds its own
+    peaks = [float(g[k]) for g in groups for k in ("initial_lr", "max_lr") if g.get(k) is not None]
+    return max(rates, default=0.0), max((*rates, *peaks), default=0.0)
+
+
+def is_compiled(model: torch.nn.Module) -> bool:
+    """Whether torch.compile runs the model: hooks on its layers would break its graphs."""
+    return any(wraps(m) == "_orig_mod" or getattr(m, "_compiled_call_impl", None) is not None for m in model.modules())
