@@ -1,10 +1,11 @@
 """Findings of `fanin.watch` on healthy and broken training runs: ``python -m benchmarks.accuracy.watching [part]``.
 
-The runs of `watched_runs.development_*` set the thresholds of the rules on steps; those of `watched_runs.held_*` set
-none, and those of `watched_runs.second_*` were written when the first held set had been read and some rules mended. A
-broken run counts as caught where its report names anything above a note after 20 steps at the peak rate; a healthy one
-counts as false where it does so then or after 120 steps. Each is watched twice: as `fanin.watch(model, optimizer)`, and
-with the loss of the first batch as a function of the output. Runs in portions add up in the table.
+The runs of `watched_runs.development_*` set the thresholds of the rules on steps. Those of `held_*` were written before
+any of them was watched; those of `second_*` when the first held set had been read and rules mended; those of `third_*`
+when the second had been. A broken run counts as caught where its report names anything above a note after 20 steps at
+the peak rate; a healthy one counts as false where it does so then or after 120 steps. Each is watched twice: as
+`fanin.watch(model, optimizer)`, and with the loss of the first batch as a function of the output. Runs in portions add
+up in the table.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ from benchmarks.accuracy.watched_runs import (
     held_healthy,
     second_broken,
     second_healthy,
+    third_broken,
+    third_healthy,
 )
 from benchmarks.accuracy.watched_runs.loop import Training
 from benchmarks.common import RESULTS, header, in_words
@@ -36,6 +39,7 @@ HALVES: Mapping[str, tuple[Makers, Makers]] = {
     "development": (development_healthy.RUNS, development_broken.RUNS),
     "held": (held_healthy.RUNS, held_broken.RUNS),
     "second": (second_healthy.RUNS, second_broken.RUNS),
+    "third": (third_healthy.RUNS, third_broken.RUNS),
 }
 EARLY, LAST = 20, 120
 DATA = RESULTS / "watching.json"

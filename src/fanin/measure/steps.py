@@ -26,8 +26,8 @@ class StepRecord:
         dead: share of the features that a layer reads which are exactly zero for the whole batch; 0 where some of the
             values are negative.
         outside: rms of what changed the weight between the measured step before and this one, other than its optimizer
-            / rms of the weight, one a weight. Where steps between them were not measured, four times what they may have
-            done is taken off.
+            / rms of the weight, one a weight. Where steps between them were not measured, four times the largest
+            update so far is taken off for each.
         kept: whether gradients of earlier steps were still there in every backward pass of this step.
         nonfinite: "loss", or the name of the first weight or gradient with NaN or infinity; "" where all are finite.
     """

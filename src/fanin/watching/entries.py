@@ -107,7 +107,7 @@ class Entries:
         self._start = self._values()
         self._counts = [len(view) for _, view in self._views]
         self._scales: list[float] | None = None
-        self._updates: tuple[float | None, ...] = ()
+        self._largest = [0.0] * len(weights)
         self._before = self._earlier = self._after = self._start
         self._after_number = -1
 
@@ -140,13 +140,13 @@ class Entries:
         now = [size_now(size, self._planned(i)) for i, size in enumerate(map(_rms, before, self._counts))]
         lost = [f"gradient of {n}" for n, s in zip(self.names, gradients, strict=True) if not math.isfinite(s)]
         lost += [n for n, s in zip(self.names, values, strict=True) if not math.isfinite(s)]
-        updates, earlier = tuple(map(_ratio, step, self._counts, now)), self._updates or (None,) * len(now)
-        self._updates = updates
+        updates = tuple(map(_ratio, step, self._counts, now))
+        self._largest = [max(u or 0.0, e) for u, e in zip(updates, self._largest, strict=True)]
         between = tuple(map(_ratio, outside, self._counts, now))
         return Ratios(
             updates,
             tuple(map(_ratio, moved, self._counts, scales)),
-            tuple(_beyond(b, u, e, moves.skipped) for b, u, e in zip(between, updates, earlier, strict=True)),
+            tuple(_beyond(b, largest, moves.skipped) for b, largest in zip(between, self._largest, strict=True)),
             lost[0] if lost else "",
         )
 
@@ -197,11 +197,9 @@ def _unmasked(change: torch.Tensor, before: torch.Tensor, now: torch.Tensor) -> 
     return change * ((before != 0) | (now != 0))
 
 
-def _beyond(between: float | None, update: float | None, earlier: float | None, skipped: int | None) -> float | None:
-    """A change between two measured steps, less four times what the optimizer does in the steps between them."""
-    if between is None or skipped is None or (skipped and (update is None or earlier is None)):
-        return None
-    return max(between - 4 * skipped * max(update or 0.0, earlier or 0.0), 0.0)
+def _beyond(between: float | None, largest: float, skipped: int | None) -> float | None:
+    """A change between two measured steps, less four times the largest update for each step between them."""
+    return None if between is None or skipped is None else max(between - 4 * skipped * largest, 0.0)
 
 
 def _rms(norm: float, count: int) -> float:

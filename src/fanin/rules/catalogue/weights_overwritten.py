@@ -27,9 +27,9 @@ class WeightsOverwritten(Rule):
     What is measured:
         rms of the change between two measured steps over rms of the weight, on 2,048 entries of each matrix. Warning
         above 0.5 in one step; and where it is above half the change that the optimizer makes, in three steps at least.
-        Where steps between two measured ones were not measured, four times the optimizer's change in one step is taken
-        off for each. Entries that are put back to zero after every step count as the mask of a pruned weight, and are
-        left out.
+        Where steps between two measured ones were not measured, four times the optimizer's largest change so far is
+        taken off for each. Entries that are put back to zero after every step count as the mask of a pruned weight, and
+        are left out.
 
     Example:
         >>> import torch, fanin
