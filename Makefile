@@ -54,6 +54,7 @@ bench-all: $(VENV)/.dev
 	$(BENCH).speed.fill
 	$(BENCH).speed.check_cost
 	$(BENCH).speed.calibrate_cost
+	$(BENCH).speed.watching
 	$(BENCH).accuracy.calibrated_zoo
 	$(BENCH).accuracy.graph_zoo
 	$(BENCH).accuracy.moments_zoo --seeds 1 2 3 --out $(RESULTS)/moments_zoo.json
@@ -62,6 +63,7 @@ bench-all: $(VENV)/.dev
 	$(BENCH).accuracy.check_peers
 	$(BENCH).accuracy.verdicts
 	$(BENCH).accuracy.stock_verdicts
+	$(BENCH).accuracy.watching
 	$(BENCH).training.race
 	$(BENCH).training.study
 	$(BENCH).training.mirrored
