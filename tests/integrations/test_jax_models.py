@@ -202,3 +202,48 @@ def test_a_start_of_zeros_is_found_and_that_of_flax_is_not():
     healthy = fj.check(fn, params, jnp.asarray(x), targets=jnp.arange(5) % 3)
     assert not broken.ok
     assert healthy.ok, healthy.findings
+
+
+def assert_followed(fn, params, x):
+    twin = fj.model(fn, params, x)
+    with torch.no_grad():
+        made = jax.tree.leaves(twin(*(torch.as_tensor(v) for v in jax.tree.leaves(x))))
+    wanted = jax.tree.leaves(fn(params, x))
+    for one, other in zip(made, wanted, strict=True):
+        assert tuple(one.shape) == tuple(other.shape)
+        np.testing.assert_allclose(one.numpy(), other, atol=1e-5)
+
+
+def test_a_sort_by_several_keys_is_followed():
+    draw = np.random.default_rng(3)
+    keys = draw.integers(0, 3, (5, 8)).astype("int32")
+
+    def fn(p, x):
+        return jax.lax.sort((jnp.asarray(keys), x * p["w"], x), dimension=1, num_keys=2)
+
+    assert_followed(fn, {"w": jnp.ones(8)}, draw.integers(0, 2, (5, 8)).astype("float32"))
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("length", [0, 1, 3])
+def test_scans_of_any_length_are_followed(length, reverse):
+    def fn(p, x):
+        def step(carry, row):
+            carry = jnp.tanh(carry @ p["w"] + row)
+            return carry, (carry, row.sum())
+
+        return jax.lax.scan(step, jnp.zeros((2, 3)), x[:length], reverse=reverse)
+
+    assert_followed(fn, {"w": jnp.asarray(ROWS[:3, :3])}, SERIES[:3, :2])
+
+
+def test_a_table_that_is_read_and_multiplied_is_one_parameter():
+    def fn(p, ids):
+        x = p["table"][ids]
+        return (x + jax.nn.gelu(x @ p["w"])) @ p["table"].T
+
+    params = {"table": jnp.zeros((11, 16)), "w": jnp.zeros((16, 16))}
+    plan = fj.plan(fn, params, TOKENS)
+    assert plan["table"].role == "embedding"
+    made = fj.apply_tree(plan, params)
+    assert 0.1 < float(fn(made, TOKENS).std()) < 3.0  # logits of order one, as the head asks

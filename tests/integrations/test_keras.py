@@ -121,6 +121,29 @@ def test_the_bits_are_those_of_the_path(keras, small):
     np.testing.assert_array_equal(array(keras, model.get_layer("fc").kernel), wanted)
 
 
+def test_a_factory_of_a_keras_model_is_checked(keras, small):
+    report = fanin.check(lambda: (small(), X), targets=np.arange(8) % 2)
+    assert [p.path for p in report.result.measurements.parameters][:2] == ["fc/kernel", "fc/bias"]
+
+
+def test_a_model_with_the_initializer_is_loaded_in_another_process(keras, tmp_path):
+    from fanin.integrations.keras import initializer
+
+    made = initializer("he_normal", key=fanin.key(0, "a"))
+    model = keras.Sequential([keras.Input((6,)), keras.layers.Dense(4, kernel_initializer=made)])
+    model.save(tmp_path / "model.keras")
+    code = (
+        "import sys, keras, fanin\n"
+        "from fanin.integrations.keras import initializer\n"
+        "one = keras.saving.load_model(sys.argv[1]).layers[0].kernel_initializer\n"
+        "print(one.get_config() == initializer('he_normal', fanin.key(0, 'a')).get_config())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "model.keras")], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split()[-1] == "True"
+
+
 def test_a_frozen_layer_is_kept_and_named(keras, small):
     model = small()
     model.get_layer("fc").trainable = False

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from fanin.errors import ArgumentError, MissingDependencyError
@@ -52,11 +52,9 @@ def job_of(model: Any, inputs: Any, targets: Any, loss: Callable[..., Any] | Non
     from fanin.model.foreign import as_module, is_foreign, targets_of
     from fanin.model.given import assert_made, assert_module
 
-    if is_foreign(model):
-        viewed = as_module(model, inputs)
-        job = Job(model=viewed.module, inputs=viewed.inputs, targets=targets_of(model, targets), loss=loss)
-    elif isinstance(model, torch.nn.Module) or not callable(model):
-        assert_module(model)
+    if is_foreign(model) or isinstance(model, torch.nn.Module) or not callable(model):
+        if not is_foreign(model):
+            assert_module(model)
         job = Job(model=model, inputs=inputs, targets=targets, loss=loss)
     else:
         with torch.random.fork_rng(devices=[]):
@@ -69,7 +67,10 @@ def job_of(model: Any, inputs: Any, targets: Any, loss: Callable[..., Any] | Non
             "inputs is missing: give a tensor, a tuple of positional arguments or a dict of keyword arguments."
         )
     _assert_loss(job.loss)
-    return job
+    if not is_foreign(job.model):
+        return job
+    module, given = as_module(job.model, job.inputs)
+    return replace(job, model=module, inputs=given, targets=targets_of(job.model, job.targets))
 
 
 def _assert_loss(loss: Any) -> None:
