@@ -69,8 +69,7 @@ class InitCallback(InitSettings, _Base):  # type: ignore[misc]
     """Starts the module by `fanin.init_` when it is fitted; a run that is resumed keeps what it loads.
 
     Args:
-        recipe: as `fanin.init_` takes it.
-        seed: of the start.
+        recipe, seed: as `fanin.init_` takes them.
         force: start a module anew that was loaded from trained weights.
     """
 

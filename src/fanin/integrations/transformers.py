@@ -55,8 +55,7 @@ class InitCallback(InitSettings, _Base):  # type: ignore[misc]
     With `model_init=` the Trainer makes the model again: pass `InitCallback(...).wrap(model_init)` to it instead.
 
     Args:
-        recipe: as `fanin.init_` takes it.
-        seed: of the start.
+        recipe, seed: as `fanin.init_` takes them.
         force: start a model anew that was loaded from trained weights.
     """
 

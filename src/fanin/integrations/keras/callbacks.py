@@ -52,8 +52,8 @@ class WatchCallback(WatchSettings, _Base):  # type: ignore[misc]
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         """Look at the weights, and tell the loss."""
+        self.mean, loss = batch_loss(batch, logs, getattr(self, "mean", 0.0))
         if self.watched is not None and self.watched.active:
-            self.mean, loss = batch_loss(batch, logs, getattr(self, "mean", 0.0))
             self.watched.after(loss)
 
     def on_train_end(self, logs: Any = None) -> None:
@@ -65,8 +65,7 @@ class InitCallback(InitSettings, _Base):  # type: ignore[misc]
     """Starts the model by `fanin.init_` when training begins; a run that goes on keeps its weights.
 
     Args:
-        recipe: as `fanin.init_` takes it.
-        seed: of the start.
+        recipe, seed: as `fanin.init_` takes them.
         force: start a model anew that was trained before.
         inputs: what the model is called with; None: made up from `model.inputs`.
     """
