@@ -74,3 +74,19 @@ def test_a_trial_with_another_fault_is_no_matter_of_size():
     assert smaller_outputs(made, first)[0]
     fault = replace(first.worse[0], kind="prediction")
     assert not smaller_outputs(made, replace(first, worse=(*first.worse, fault)))[0]
+
+
+def test_also_where_the_found_network_is_dead_the_first_loss_stays_near_it():
+    torch.manual_seed(0)
+    x, y = torch.randn(64, 32) * torch.exp(0.3 * torch.randn(64, 1)), torch.randint(0, 10, (64,))
+    widths = [m for _ in range(8) for m in (nn.Linear(32, 32), Squared())]
+    model = nn.Sequential(*widths, nn.Linear(32, 10))
+    first = functional.cross_entropy(model(x), y).item()
+    made = fanin.init_(model, x, targets=y)
+    assert functional.cross_entropy(model(x), y).item() <= first + math.log(2.0)
+    assert "times that size" in made.warnings[0]
+
+
+class Squared(nn.Module):
+    def forward(self, x):
+        return torch.relu(x).square()

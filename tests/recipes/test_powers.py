@@ -10,8 +10,10 @@ import torch
 from torch import nn
 
 import fanin
-from fanin.graph.analysis.activations import FoundActivation
+from fanin.graph.analysis.activations import LIBRARY, FoundActivation
 from fanin.recipes.auto.shaped import is_power
+from fanin.recipes.engine.activation_facts import moments_of
+from fanin.theory import gaussian_moments
 
 
 class Do(nn.Module):
@@ -42,6 +44,7 @@ POWERS = {
     "x |x|": lambda x: x * x.abs(),
     "log cosh": lambda x: torch.log(torch.cosh(x)),
     "cube, clipped": lambda x: (x**3).clamp(-2, 2),
+    "cube": lambda x: x**3,
     "tanh squared": lambda x: torch.tanh(x).square(),
     "tanhshrink": nn.functional.tanhshrink,
 }
@@ -95,3 +98,18 @@ def test_without_biases_there_is_nowhere_to_shift():
 def test_powers_are_told_by_how_a_size_grows(power, is_one):
     fn = lambda x: np.maximum(x, 0.0) ** power  # noqa: E731
     assert is_power(FoundActivation(f"custom({power})", fn=fn)) is is_one
+
+
+@pytest.mark.parametrize("name", ["cube", "sin2", "snake", "asinh"])
+def test_names_that_the_theory_does_not_know_are_integrated_as_functions(name):
+    found = FoundActivation(name, fn=LIBRARY[name])
+    m = moments_of(found)
+    assert m is not None
+    assert m.second == pytest.approx(gaussian_moments(LIBRARY[name]).second)
+
+
+def test_a_stack_of_convolutions_of_powers_is_shaped_too():
+    kernels = [m for i in range(4) for m in (nn.Conv2d(12 if i else 3, 12, 3, padding=1), Do(POWERS["squared relu"]))]
+    model = nn.Sequential(*kernels, nn.Flatten(), nn.Linear(12 * 64, 10))
+    plan = fanin.plan(model, torch.randn(8, 3, 8, 8))
+    assert {plan[f"{i}.weight"].rule for i in (0, 2, 4, 6, 9)} == {"shaped"}

@@ -125,7 +125,7 @@ def tried_plan(
             else f"{type(error).__name__}: {_line(error)}"
         )
         return _untried(made, f"the model as found cannot be measured: {words}")
-    if first.ok:
+    if first.ok and not first.rises:
         return _with_trial(made, first)
     smaller, factor = smaller_outputs(made, first)
     if smaller:
@@ -133,6 +133,8 @@ def tried_plan(
         done = _also_changed(calmer.trial(model, inputs, targets, loss), first)
         if done.ok:
             return _with_trial(calmer, done, (_taken_back(first, tuple(smaller), factor),), smaller=tuple(smaller))
+    if first.ok:
+        return _with_trial(made, first)
     region = {} if first.where is None else dict.fromkeys(_known(made, first.where.parameters))
     second: Trial | None = None
     if region:
@@ -208,10 +210,11 @@ def _repaired(first: Trial, kept: tuple[str, ...]) -> str:
 
 
 def _taken_back(first: Trial, names: tuple[str, ...], factor: float) -> str:
+    why = _worse(first) or "the first loss is more than ln 2 above the found one"
     return (
-        f"with outputs of rms 1 the planned start was worse than the one the model has: {_worse(first)}. So "
-        f"{_names(names)} start at {factor:.2g} times that size; this start was tried and is not worse. trial=False "
-        "draws them at full size"
+        f"with outputs of full size the planned start was worse than the one the model has: {why}. So {_names(names)} "
+        f"start at {factor:.2g} times that size; this start was tried and is not worse. trial=False draws them at full "
+        "size"
     )
 
 

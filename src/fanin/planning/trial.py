@@ -79,6 +79,17 @@ class Trial:
         """The planned start is not worse than the found one."""
         return not self.worse
 
+    @property
+    def rises(self) -> bool:
+        """The first loss, against the given targets, is more than ln 2 above the found one.
+
+        This is no worse start where the found network is dead: its loss is that of a constant.
+        """
+        found, planned = self.found, self.planned
+        if planned is None or found.loss is None or planned.loss is None or planned.loss_from != "targets":
+            return False
+        return planned.loss > found.loss + LOSS_LIMIT
+
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready: both starts, what is worse, where, and what could not be put back (where there is anything)."""
         return {

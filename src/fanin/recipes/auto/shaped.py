@@ -38,7 +38,7 @@ def shaped(network: Network, stack: Stack, options: AutoOptions, *, is_centred: 
         is_centred: whether the activation has a mean so large that shallower stacks are centred (logistic units).
     """
     power = is_power(stack.activation)
-    if not stack.is_dense or stack.num_hidden < _from_depth(stack, is_power=power, is_centred=is_centred):
+    if not (stack.is_dense or power) or stack.num_hidden < _from_depth(stack, is_power=power, is_centred=is_centred):
         return {}
     try:
         found = folds(network, "auto", _shape_power if power else _shape, _SOURCE)

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from fanin.errors import FaninError
 from fanin.graph.analysis.activations import FoundActivation
+from fanin.theory.activations import activation_names
 from fanin.theory.moments import Moments, gaussian_moments
 
 __all__ = ["bend", "is_bounded", "is_limited", "is_odd", "mirror_slope", "moments_of", "size_slope", "theory_name"]
@@ -41,8 +42,14 @@ def theory_name(activation: FoundActivation) -> Any:
         >>> theory_name(FoundActivation("tanh", fn=np.tanh))
         'tanh'
     """
-    plain = activation.gain == 1.0 and activation.inner == 1.0 and not activation.name.startswith("custom")
+    plain = activation.gain == 1.0 and activation.inner == 1.0 and activation.name in _known()
     return activation.name if plain else activation.fn
+
+
+@lru_cache(maxsize=1)
+def _known() -> frozenset[str]:
+    """Names in the theory's table; a graph's names go beyond it (cube, sin2)."""
+    return frozenset(activation_names())
 
 
 @lru_cache(maxsize=4096)
