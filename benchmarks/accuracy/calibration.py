@@ -7,14 +7,18 @@ error leaves few values beyond five of them, a median |z| near .67, and a standa
 the expected size is exact, so the median without norms stands beside that of all.
 
     OMP_NUM_THREADS=1 PYTHONPATH=src:. python -m benchmarks.accuracy.calibration --out FILE.md
+
+With `--keep FILE.jsonl` each model's distances are written down as they are found, and not measured again: a run goes
+on after a kill, and files of several runs can be joined.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import logging
 import warnings
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -47,13 +51,11 @@ class Distances:
         forward: z of each output, and whether a norm gave it.
         backward: z of each gradient.
         none: gradients without a prediction.
-        silent: of those, how many have no reason.
     """
 
     forward: list[tuple[float, bool]]
     backward: list[float]
     none: int
-    silent: int
 
 
 def distances(report):
@@ -64,7 +66,6 @@ def distances(report):
         forward=[(s.predicted.z, s.kind == "norm") for s in sites if s.predicted],
         backward=[s.predicted_backward.z for s in sites if s.predicted_backward],
         none=len(lost),
-        silent=sum(not s.unpredicted_backward for s in lost),
     )
 
 
@@ -77,6 +78,20 @@ def checked(build, start, seed):
     if start == "auto":
         fanin.init_(model, inputs, on_unknown="keep")
     return distances(fanin.check(model, inputs, None, loss, predict=True))
+
+
+def kept(path):
+    """Distances that an earlier run wrote down, by model and start."""
+    lines = path.read_text(encoding="utf-8").splitlines() if path and path.exists() else []
+    read = [json.loads(line) for line in lines]
+    return {(d["model"], d["start"]): Distances(d["forward"], d["backward"], d["none"]) for d in read}
+
+
+def keep(path, name, start, found):
+    """Write the distances of one model down."""
+    if path:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"model": name, "start": start, **asdict(found)}) + "\n")
 
 
 def plain(width, depth, act):
@@ -133,12 +148,14 @@ def main():
     parser.add_argument("--start", action="append", choices=["own", "auto"])
     parser.add_argument("--leave-out", action="append", default=[], help="names that are left out")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--keep", type=Path, help="distances of models that are done, read and added to")
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
     warnings.simplefilter("ignore")
     logging.disable(logging.WARNING)
     torch.set_num_threads(1)
     rows, far, left_out = [], [], []
+    done = kept(args.keep)
     for start in args.start or ["own", "auto"]:
         for group, builders in groups().items():
             found = []
@@ -146,7 +163,10 @@ def main():
                 if (args.models and name not in args.models) or name in args.leave_out:
                     continue
                 try:
-                    found.append(checked(build, start, args.seed))
+                    if (name, start) not in done:
+                        done[name, start] = checked(build, start, args.seed)
+                        keep(args.keep, name, start, done[name, start])
+                    found.append(done[name, start])
                 except Exception as error:  # a model that this machine cannot build or run is listed
                     left_out.append(f"- {name}, {start}: {type(error).__name__}: {str(error).splitlines()[0][:100]}")
                     continue

@@ -78,6 +78,19 @@ class Positions(nn.Module):
         return logits.softmax(-1) @ self.v(x)
 
 
+class Rejoined(nn.Module):
+    """Class attention: the other tokens come back beside the new one, and are added to themselves."""
+
+    def __init__(self, width=64):
+        super().__init__()
+        self.norm, self.up, self.down = nn.LayerNorm(width), nn.Linear(width, width), nn.Linear(width, width)
+
+    def forward(self, x):
+        y = self.norm(x)
+        x = x + torch.cat([self.up(y[:, :1]), y[:, 1:]], 1)
+        return x + torch.cat([self.down(x[:, :1]), x[:, 1:]], 1)
+
+
 def off(model, x, *, backward, seed=0):
     """Largest distance of a predicted from a measured rms, in logarithms, over the outputs of all operations."""
     torch.manual_seed(seed)
@@ -127,6 +140,15 @@ def test_logits_keep_a_known_term(monkeypatch):
     assert off(Positions, x, backward=False) < 0.1
     monkeypatch.setattr(contractions, "_is_spread_out", lambda *_: False)
     assert off(Positions, x, backward=False) > 0.2
+
+
+def test_tokens_that_are_added_to_themselves_double(monkeypatch):
+    x = torch.randn(8, 24, 64, generator=torch.Generator().manual_seed(3))
+    assert off(Rejoined, x, backward=False) < 0.1
+    assert off(Rejoined, x, backward=True) < 0.1  # where the gradient arrives twice there is none
+    monkeypatch.setattr(arithmetic, "_rejoined", lambda frame, values: False)
+    assert off(Rejoined, x, backward=False) > 0.3
+    assert off(Rejoined, x, backward=True) > 0.2
 
 
 @given(st.lists(st.tuples(st.floats(0.1, 3.0), st.booleans()), min_size=2, max_size=4), st.integers(0, 99))

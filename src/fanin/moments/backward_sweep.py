@@ -335,9 +335,11 @@ def _opaque_step(frame: Frame, op: Op, tape: _Received, kind: Provenance) -> Non
 def _roots(frame: Frame, op: Op, tape: _Received) -> frozenset[int]:
     """What the gradient of an op's operand is made of: nothing before it behind a fresh weight, or where it is a part.
 
-    Parts of a tensor do not overlap, so that they add up in their squares.
+    Parts of a tensor do not overlap, so that they add up in their squares, unless they come back to the whole of it.
     """
-    fresh = op.name in _PARTS or (op.name in _WEIGHTED and is_fresh(frame, op))
+    fresh = (op.name in _PARTS and frame.rejoined.isdisjoint(op.inputs)) or (
+        op.name in _WEIGHTED and is_fresh(frame, op)
+    )
     return frozenset() if fresh else tape.roots(op.outputs)
 
 

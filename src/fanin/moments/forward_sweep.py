@@ -12,11 +12,13 @@ import numpy as np
 from fanin.errors import ShapeError
 from fanin.graph.ir import Op
 from fanin.graph.recording.replay import run
+from fanin.memory import as_array
 from fanin.moments.forward import FORWARD
 from fanin.moments.forward.elementwise import elementwise, is_elementwise
 from fanin.moments.frame import SAMPLE_CAP, Frame, NoRuleError, mean_of, measured
 from fanin.moments.masks import as_function
 from fanin.moments.moments import JointMoments
+from fanin.moments.places import Places, made
 from fanin.moments.signal import Signal, worst
 
 __all__ = ["sweep"]
@@ -223,7 +225,21 @@ def _sampled_signal(frame: Frame, op: Op, tensors: Sequence[Any]) -> Signal:
     known = [s.moments.width_var for v in op.inputs if (s := frame.signals[v]).moments is not None]
     moments = mean_of(draws).widened(max(known, default=0.0) + _scatter(draws) + frame.in_common.get(op.index, 0.0))
     positive = all(bool((t >= 0).all()) for t in tensors)
+    moments = replace(moments, places=_places(frame, op, tensors))
     return replace(frame.made(op, moments, leaf=False, kind="empirical"), positive=positive)
+
+
+def _places(frame: Frame, op: Op, tensors: Sequence[Any]) -> Places | None:
+    """How the drawn results are divided over the dimension along which an operand of their shape is."""
+    shape = tuple(tensors[0].shape)
+    known = [frame.signals[v].moments for v in op.inputs]
+    dims = {m.places.dim for m in known if m is not None and m.shape == shape and m.places is not None}
+    if len(dims) != 1:
+        return None
+    (dim,) = dims
+    rest = [d for d in range(len(shape)) if d != dim]
+    energies = sum(t.double().square().mean(dim=rest) if rest else t.double().square() for t in tensors)
+    return made(dim, as_array(energies))
 
 
 def _scatter(draws: Sequence[JointMoments]) -> float:

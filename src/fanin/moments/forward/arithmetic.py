@@ -151,6 +151,8 @@ def _add(frame: Frame, op: Op, sign: float) -> Signal:
 
 def _sum_of(frame: Frame, op: Op, terms: Sequence[tuple[Any, float]]) -> Signal:
     templates = [t for t, _ in terms]
+    if _rejoined(frame, [t.index for t in templates if isinstance(t, Ref)]):
+        raise NoRuleError("some entries of a summand are those of another one: they are drawn together")
     if not _entangled(frame, templates):
         return combined(frame, op, terms)
     try:
@@ -176,6 +178,45 @@ def _entangled(frame: Frame, templates: Sequence[Any]) -> bool:
     if any(_is_masked(frame, v) for v in values):
         return True
     return any(frame.entangled(v, w) for v, w in itertools.combinations(values, 2) if v != w)
+
+
+def _rejoined(frame: Frame, values: Sequence[int]) -> bool:
+    """Whether a summand was joined out of parts of another one, as in x + cat([y, x[:, 1:]]).
+
+    Norms and scales on the way keep entries in step with those that they were made of.
+    """
+    for value in values:
+        found, joins = _made_of(frame, value)
+        if joins and any(other in found for other in values if other != value):
+            frame.rejoined.update(found)
+            return True
+    return False
+
+
+def _made_of(frame: Frame, value: int) -> tuple[set[int], bool]:
+    """The values whose entries a value takes over or scales, and whether it joins some of several."""
+    found: set[int] = set()
+    todo, joins = [value], False
+    while todo and len(found) < _MOST_MADE_OF:
+        op = frame.graph.producer(todo.pop())
+        if op is None or (op.name not in _TAKING and not _is_scaling(frame, op)):
+            continue
+        joins = joins or op.name == "cat"
+        fresh = [v for v in op.inputs if v not in found and not frame.signals[v].weight_only]
+        found.update(fresh)
+        todo += fresh
+    return found, joins
+
+
+def _is_scaling(frame: Frame, op: Op) -> bool:
+    """Whether an op multiplies by parameters or numbers alone."""
+    return op.name == "mul" and sum(not frame.signals[v].weight_only for v in op.inputs) == 1
+
+
+_MOST_MADE_OF = 24
+_TAKING = frozenset(
+    ["cat", "getitem", "narrow", "select", "contiguous", "clone", "to", "layer_norm", "rms_norm", "view", "reshape"]
+)
 
 
 def _is_masked(frame: Frame, value: int) -> bool:
