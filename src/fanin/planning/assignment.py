@@ -126,8 +126,8 @@ class Assignment:
         return f"<Assignment of {clean(self.name)}: {law}, role {self.role}, shape {sizes(self.shape)}>"
 
     def _repr_html_(self) -> str:
-        steps = [(s.quantity, s.value, s.formula, s.source) for s in self.steps]
-        return html_table(f"{self!r} {self.reason}", ("quantity", "value", "formula", "source"), steps)
+        steps = [(s.quantity, s.value, s.worked, s.formula, s.source) for s in self.steps]
+        return html_table(f"{self!r} {self.reason}", ("quantity", "value", "from", "formula", "source"), steps)
 
     @property
     def numel(self) -> int:

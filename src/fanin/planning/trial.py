@@ -107,13 +107,20 @@ class Trial:
     def _repr_html_(self) -> str:
         found = self.found.to_dict()
         planned = {} if self.planned is None else self.planned.to_dict()
-        rows = [(name.replace("_", " "), value, planned.get(name, "")) for name, value in found.items()]
+        rows = [(name.replace("_", " "), _cell(value), _cell(planned.get(name, ""))) for name, value in found.items()]
         worse = [("worse", "", w.text) for w in self.worse]
         return html_table(repr(self)[1:-1], ("", "found", "planned"), [*rows, *worse])
 
     def __str__(self) -> str:
         lines = [trial_text(self.to_dict()), *(f"worse: {w.text}" for w in self.worse)]
         return "\n".join([*lines, *([f"where: {self.where}"] if self.where is not None else []), *self.changed])
+
+
+def _cell(value: Any) -> str:
+    """A value as a notebook shows it: three figures of a number, codes side by side."""
+    if isinstance(value, float):
+        return big(value)
+    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
 # ---------------------------------------------------------------------- the verb
