@@ -105,7 +105,9 @@ RUNS: dict[str, Callable[[], Training]] = {
     "rate that ends after 4 steps": lambda: scheduled(
         Pooled(), AdamW, 3e-3, rows(), lambda o: LambdaLR(o, lambda n: float(n < 4))
     ),
-    "rate times 3 every step": lambda: scheduled(Residual(), SGD, 1e-3, rows(), lambda o: ExponentialLR(o, 3.0)),
+    "rate times 3 every step": lambda: scheduled(
+        Residual(), SGD, 1e-3, rows(), lambda o: LambdaLR(o, lambda n: 3.0 ** min(n, 60))
+    ),
     "log of a rectified output": lambda: of(mlp(3), Adam, 1e-3, rows(), log_of_relu),
     "loss maximised, transformer": lambda: of(
         PatchFormer(), lambda p, r: AdamW(p, r, maximize=True), 1e-2, rows(shape=TOKENS)
