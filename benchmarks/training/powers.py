@@ -89,8 +89,13 @@ def main(argv: Sequence[str] | None = None) -> None:
             cells = [f"{first:.4g}, {end:.3g}" for first, end in found.values()]
             rows.append(f"| {name} | {depth} | {' | '.join(cells)} |")
             print(rows[-1], flush=True)
+            write(rows, given.steps, given.seeds)
+
+
+def write(rows: Sequence[str], steps: int, seeds: int) -> None:
+    """The rows so far."""
     rates = ", ".join(f"{r:g}" for r in RATES)
-    said = f"{in_words(header())} {given.steps} steps of Adam, {given.seeds} seeds, rates {rates}, width 64."
+    said = f"{in_words(header())} {steps} steps of Adam, {seeds} seeds, rates {rates}, width 64."
     parts = ("# Powers, and functions that are mostly mean", said, "\n".join(rows))
     (RESULTS / "powers.md").write_text("\n\n".join(parts) + "\n")
 
