@@ -59,7 +59,7 @@ def eased(result: CheckResult) -> CheckResult:
 
 
 def _trained(measurements: Measurements) -> str:
-    if trained_before(Context(measurements=measurements)):
+    if measurements.watched is not None and trained_before(Context(measurements=measurements)):
         return "the first loss is that of weights that were trained before"
     sizes = [(math.prod(p.shape), p.requires_grad) for p in measurements.parameters]
     frozen = sum(size for size, trains in sizes if not trains)
