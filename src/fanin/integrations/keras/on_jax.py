@@ -9,8 +9,8 @@ import jax
 import torch
 
 from fanin.integrations.jax.twin import model as twin_of
-from fanin.integrations.keras.view import KerasModule, as_tensor, modes, training_of, variables_of
-from fanin.integrations.keras.view import named as named_kind
+from fanin.integrations.keras.holder import KerasModule, as_tensor, modes, training_of, variables_of
+from fanin.integrations.keras.holder import named as named_kind
 from fanin.integrations.keras.write import assign_all
 from fanin.model.first_step import set_first_step
 
