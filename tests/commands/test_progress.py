@@ -31,7 +31,7 @@ if __name__ == "__main__":
 # what is run -> words that a terminal shows meanwhile
 FANIN = ["-m", "fanin"]
 LINES = {
-    "check": ([*FANIN, "check", "net.py:build"], ["checking net.py:build", "measure", "trial"]),
+    "check": ([*FANIN, "check", "net.py:build"], ["checking net.py:build", "measure"]),
     "plan": ([*FANIN, "plan", "net.py:build"], ["planning net.py:build", "trial"]),
     "init, a file": ([*FANIN, "init", "net.py:build", "--out", "w.safetensors"], ["planning net.py:build", "writing"]),
     "init, a folder": ([*FANIN, "init", "net.py:build", "--out", "weights"], ["planning net.py:build", "writing"]),

@@ -43,7 +43,7 @@ CASES = {
     ("P502", "outweighed"): (close.outweighed, 40, 26),
     ("P502", "table"): (close.table, 6.0, 4.0),
     ("P502", "beside"): (close.positions, 24.0, 16.0),
-    ("P503", "stds"): (lambda k: close.biases(64, k), 2.11, 1.45),
+    ("P503", "stds"): (lambda k: close.biases(64, -k), 2.11, 1.45),
     ("P503", "share"): (lambda k: close.biases(k, -6.0), 20, 13),
     ("P503", "all"): (lambda k: close.biases(k, -6.0), 64, 52),
     ("P507", "huge"): (lambda k: started(std=k), 357000.0, 232000.0),

@@ -120,6 +120,7 @@ def plan_and_live(
     chosen = recipe_named(recipe)
     settings = options_of(chosen, options)
     model, inputs = as_module(model, inputs)
+    streams = stream_names(model)
     reading = read(model)
     slots = reading.slots
     _refuse_parts(slots, overrides or {})
@@ -137,7 +138,6 @@ def plan_and_live(
         answer = chosen.choose(live, settings)
         known = replace(live, reading=replace(reading, zero_rows={**answer.zero_rows, **reading.zero_rows}))
         made = _assignments(known, answer, wanted, on_unknown=on_unknown, reads=not chosen.draws)
-    streams = stream_names(model)
     made = {name: replace(a, key=streams.get(name, a.key)) for name, a in made.items()}
     traces = _traces(live)
     extras = {**answer.extras, **({"changed": list(traces)} if traces else {})}

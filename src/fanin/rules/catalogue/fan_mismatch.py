@@ -201,7 +201,7 @@ class FanMismatch(Rule):
     def _outweighed(self, context: Context) -> list[str]:
         share = self.limit(context, "outweighed")
         small = [m for m in biased_maps(context.measurements) if m.has_small_weights]
-        return [m.weight.path for m in small if m.share_beyond(_STDS) > share]
+        return [m.weight.path for m in small if m.share_beyond(_STDS, either_sign=True) > share]
 
 
 def _accounts(measurements: Measurements, logs: list[float]) -> bool:

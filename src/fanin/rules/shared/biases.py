@@ -30,8 +30,10 @@ class BiasedMap:
     weight: ParameterRecord
     bias: ParameterRecord
 
-    def share_beyond(self, stds: float) -> float:
+    def share_beyond(self, stds: float, *, either_sign: bool = False) -> float:
         """Share of the biases beyond so many standard deviations of W x, below zero where the units are straight above.
+
+        With `either_sign` also above it there: such a unit passes its input on, and yet gives little but its bias.
 
         Also beyond as many times rms(W) sqrt(fan_in), so that no bias is named where the signal vanished before it,
         and beyond the part in which a smooth activation is curved, where a unit sees its input whatever the bias.
@@ -39,7 +41,8 @@ class BiasedMap:
         spread = math.sqrt(max(self.site.forward.rms**2 - self.bias.weight.rms**2, 0.0))
         reach = max(spread, self.weight.weight.rms * math.sqrt(self.weight.fan_in or 1.0))
         limit = max(stds * reach, _CURVED.get(self.site.follower, 0.0))
-        return _share_beyond(self.bias.weight, limit, below_only=self.site.follower in _STRAIGHT)
+        below_only = self.site.follower in _STRAIGHT and not either_sign
+        return _share_beyond(self.bias.weight, limit, below_only=below_only)
 
     @property
     def has_small_weights(self) -> bool:
