@@ -81,7 +81,7 @@ def targets_of(model: Any, targets: Any) -> Any:
 
 def stream_names(module: Any) -> Mapping[str, str]:
     """Names of streams of parameters that have another one than their own name."""
-    names: Mapping[str, str] = vars(module).get("stream_names", {})
+    names: Mapping[str, str] = getattr(module, "__dict__", {}).get("stream_names", {})
     return names
 
 
