@@ -62,6 +62,23 @@ def test_ties_attributes_and_flags_survive():
     assert not model.frozen.requires_grad
 
 
+class OneUnderTwoNames(nn.Module):
+    def __init__(self):
+        super().__init__()
+        own, weight = nn.Parameter(torch.randn(3)), nn.Parameter(torch.randn(4, 4))
+        self.a, self.b, self.listed = own, own, nn.ParameterList([own, own])
+        self.one, self.two = nn.Linear(4, 4, bias=False), nn.Linear(4, 4, bias=False)
+        self.one.weight, self.two.weight = weight, weight
+
+
+def test_a_parameter_that_is_registered_twice_stays_one():
+    with fanin.keep_buffers():
+        model = OneUnderTwoNames()
+    assert model.a is model.b is model.listed[0] is model.listed[1]
+    assert model.one.weight is model.two.weight
+    assert len(list(model.parameters())) == len(list(OneUnderTwoNames().parameters())) == 2
+
+
 def test_the_context_ends_also_after_an_exception():
     with pytest.raises(ZeroDivisionError), fanin.keep_buffers():
         raise ZeroDivisionError
@@ -138,6 +155,38 @@ def test_what_no_method_tells_is_named_and_nothing_changes(kind):
     assert all(t.is_meta for t in (*model.parameters(), model.table, model.frequencies))
     plan.materialize(model, buffers={"table": torch.ones(4), "frequencies": torch.ones(4)})
     assert not any(t.is_meta for t in (*model.parameters(), model.table, model.frequencies))
+
+
+class Own(nn.Module):
+    """A module that keeps its config, beside a table that conversion does not change."""
+
+    def __init__(self, config):
+        super().__init__()
+        self.config, self.map = config, nn.Linear(config, config)
+        self.register_buffer("ids", torch.arange(config))
+
+
+class Inner(nn.Module):
+    def __init__(self, config):
+        super().__init__()
+        self.map = nn.Linear(config, config)
+        self.register_buffer("ids", torch.arange(config) + 1)
+
+
+class Outer(nn.Module):
+    def __init__(self, config):
+        super().__init__()
+        self.config, self.inner = config, Inner(config)
+
+
+@pytest.mark.parametrize("kind", [Own, Outer])
+def test_a_converted_model_knows_its_integer_tables_from_its_config(kind):
+    with torch.device("meta"):
+        model = kind(4).to(torch.bfloat16)
+    fanin.plan(model, overrides={"*": Normal(std=0.3)}, recipe="torch").materialize(model)
+    (found,) = model.buffers()
+    (real,) = kind(4).buffers()
+    assert torch.equal(found, real)
 
 
 # ---------------------------------------------------------------------- poison

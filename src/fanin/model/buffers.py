@@ -69,7 +69,7 @@ def _reset(module: Any, attribute: str, meta: torch.Tensor) -> tuple[torch.Tenso
         if callable(getattr(module, method, None)):
             with torch.random.fork_rng(devices=[]):
                 found = [_after(module, method, attribute, poison) for poison in (-1.5e30, 2.5e30)]
-            if all(_fits(v, meta) for v in found) and _same(*found):
+            if all(_fits(v, meta) for v in found) and torch.equal(*found):
                 return found[0], method
     return None, ""
 
@@ -109,12 +109,6 @@ def _fill_all(table: dict[str, Any], poison: float) -> None:
             table[name] = torch.nn.Parameter(filled, tensor.requires_grad) if is_parameter else filled
 
 
-def _same(one: Any, two: Any) -> bool:
-    import torch
-
-    return torch.equal(one, two)
-
-
 def _own(module: Any, attribute: str, meta: torch.Tensor) -> torch.Tensor | None:
     import torch
     from torch.nn.modules.batchnorm import _NormBase
@@ -137,12 +131,13 @@ def rebuilt(module: Any, around: Any = None) -> Any | None:
     """A second instance of a module on the CPU, made from the ``config`` it holds; None where that is not enough.
 
     Where it holds none, the config of a module around it is tried (`around`), and the result is used only if it has the
-    parameters and buffers of the module, in the same shapes and dtypes. It is built twice, and used only where both
+    parameters and buffers of the module, in the same shapes. It is built twice, and used only where both
     agree, so that a constructor which draws random numbers is not believed.
     """
     import torch
 
-    config = getattr(module, "config", around)
+    own = getattr(module, "config", None)
+    config = around if own is None else own
     if config is None:
         return None
     if sum(p.numel() for p in module.parameters()) > _LARGEST:
@@ -162,13 +157,13 @@ def rebuilt(module: Any, around: Any = None) -> Any | None:
             first, second = (type(module)(**arguments) for _ in range(2))
     except Exception:
         return None
-    return first if _agree(first, second) and _is_alike(first, module) else None
+    return first if _agree(first, second) and (own is not None or _is_alike(first, module)) else None
 
 
 def _is_alike(one: Any, two: Any) -> bool:
-    """Whether two modules have the same tensors, whatever their values."""
-    kinds = [{name: (t.shape, t.dtype) for name, t in (*m.named_parameters(), *m.named_buffers())} for m in (one, two)]
-    return kinds[0] == kinds[1]
+    """Whether two modules have tensors of the same names and shapes, whatever their values; one may be converted."""
+    shapes = [{name: t.shape for name, t in (*m.named_parameters(), *m.named_buffers())} for m in (one, two)]
+    return shapes[0] == shapes[1]
 
 
 def _agree(first: Any, second: Any) -> bool:

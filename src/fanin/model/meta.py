@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import weakref
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -40,7 +41,8 @@ def keep_buffers() -> Iterator[None]:
     import torch
     from torch.nn.modules.module import register_module_parameter_registration_hook
 
-    handle = register_module_parameter_registration_hook(_on_meta)
+    made: dict[int, tuple[weakref.ref[Any], Any]] = {}  # a parameter is not held: its memory goes at once
+    handle = register_module_parameter_registration_hook(lambda module, name, parameter: _on_meta(parameter, made))
     try:
         with torch.device("cpu"):
             yield
@@ -48,16 +50,20 @@ def keep_buffers() -> Iterator[None]:
         handle.remove()
 
 
-def _on_meta(module: torch.nn.Module, name: str, parameter: Any) -> Any:
-    """The same parameter without memory; one parameter that two modules register stays one."""
+def _on_meta(parameter: Any, known: dict[int, tuple[weakref.ref[Any], Any]]) -> Any:
+    """The same parameter without memory; one that is registered under two names stays one."""
     if parameter is None or parameter.device.type == "meta":
         return None
     from torch.nn.parameter import is_lazy
 
     if is_lazy(parameter):
         return None
+    seen, twin = known.get(id(parameter), (None, None))
+    if seen is not None and seen() is parameter:  # an id may have been that of another one, which is gone
+        return twin
     made = type(parameter)(parameter.detach().to("meta"), requires_grad=parameter.requires_grad)
     made.__dict__.update(parameter.__dict__)
+    known[id(parameter)] = (weakref.ref(parameter), made)
     return made
 
 
