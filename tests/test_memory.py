@@ -11,7 +11,7 @@ from torch import nn
 
 import fanin
 from fanin.errors import ArgumentError
-from fanin.memory import as_array
+from fanin.memory import as_array, free_bytes
 
 TENSORS = {
     "plain": torch.randn(3, 4),
@@ -70,3 +70,28 @@ def test_planned_filled_and_checked_memory_can_be_freed():
     twin = model[0].weight
     twin.detach().numpy()
     assert not twin.untyped_storage().resizable()
+
+
+def test_memory_that_is_compared_or_hashed_can_be_freed_too():
+    from fanin.lab.identity import digest
+
+    values = torch.randn(64, dtype=torch.float64)
+    digest(values)
+    assert values.untyped_storage().resizable()
+    values.numpy()
+    assert not values.untyped_storage().resizable()
+
+
+def test_copies_of_files_in_memory_count_as_free(monkeypatch):
+    files = {
+        "/proc/meminfo": ["MemAvailable: 9000 kB"],
+        "/sys/fs/cgroup/memory.max": ["1000"],
+        "/sys/fs/cgroup/memory.current": ["900"],
+        "/sys/fs/cgroup/memory.stat": ["anon 300", "inactive_file 400", "active_file 200"],
+    }
+    monkeypatch.setattr("fanin.memory._lines", lambda path: files.get(path, []))
+    assert free_bytes() == 700
+    files["/sys/fs/cgroup/memory.max"] = ["max"]
+    assert free_bytes() == 9000 * 1024
+    files.clear()
+    assert free_bytes() == float("inf")

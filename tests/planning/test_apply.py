@@ -96,6 +96,9 @@ def test_copies_that_do_not_fit_into_memory_are_not_kept_and_that_is_said_first(
     with torch.device("meta"):
         fresh = nn.Linear(40, 50)
     plan.materialize(fresh)  # nothing is copied that was just allocated
+    normed = parametrizations.weight_norm(nn.Linear(40, 50))
+    with pytest.warns(fanin.errors.FaninWarning, match="none are kept"):
+        fanin.plan(normed, recipe="torch").apply_(normed)
 
 
 def test_without_rollback_the_error_names_what_was_written(monkeypatch):

@@ -12,7 +12,7 @@ from fanin.calibration.forward import Key
 from fanin.calibration.rounds import Judgement
 from fanin.calibration.subject import Subject
 from fanin.model.roles import Seen
-from fanin.planning.apply import Write, kept_numbers, scale_, wide_like, write_
+from fanin.planning.apply import Write, bytes_here, kept_numbers, scale_, wide_like, write_
 from fanin.planning.assignment import Assignment, PartFactor
 from fanin.planning.plan import Plan
 from fanin.recipes.catalogue.keep import kept
@@ -113,7 +113,7 @@ def writes_of_factors(plan: Plan, subjects: Mapping[str, Subject], factors: Mapp
         own = {box: f for (n, box), f in factors.items() if n == name and f != 1.0}
         change = _only(a, own)
         if slot.behind is None:
-            writes.append(Write(assignment=a, keep=kept_numbers(slot.tensor), run=_multiplied(slot.tensor, change)))
+            writes.append(_write(a, slot.tensor, _multiplied(slot.tensor, change)))
         else:
             writes.append(_through(slot.behind, a, change))
     return writes
@@ -152,7 +152,7 @@ def _through(behind: Parametrized, a: Assignment, change: Assignment) -> Write:
         _multiplied(value, change)()
         behind.write(value)
 
-    return Write(assignment=a, keep=lambda: behind.keep().put_back, run=run)
+    return Write(assignment=a, keep=lambda: behind.keep().put_back, run=run, num_bytes=bytes_here(*behind.tensors()))
 
 
 def plan_with_biases(plan: Plan, found: Mapping[str, Centred]) -> Plan:
@@ -166,12 +166,13 @@ def plan_with_biases(plan: Plan, found: Mapping[str, Centred]) -> Plan:
 
 def writes_of_biases(plan: Plan, subjects: Mapping[str, Subject], found: Mapping[str, Centred]) -> list[Write]:
     """The writes that set the biases."""
-    return [
-        Write(
-            assignment=plan[n], keep=kept_numbers(subjects[n].slot.tensor), run=_set(subjects[n].slot.tensor, c.values)
-        )
-        for n, c in found.items()
-    ]
+    biases = {n: subjects[n].slot.tensor for n in found}
+    return [_write(plan[n], biases[n], _set(biases[n], c.values)) for n, c in found.items()]
+
+
+def _write(a: Assignment, tensor: torch.Tensor, run: Callable[[], None]) -> Write:
+    """A change of a plain tensor, whose numbers are kept for the case that a later one fails."""
+    return Write(assignment=a, keep=kept_numbers(tensor), run=run, num_bytes=bytes_here(tensor))
 
 
 def _set(tensor: torch.Tensor, values: torch.Tensor) -> Callable[[], None]:

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from fanin.lab.training import call, make_optimizer, one_thread
+from fanin.memory import as_array
 from fanin.text.jsonable import jsonable
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ def _feed(state: Any, value: Any) -> None:
     if isinstance(value, torch.Tensor):
         state.update(f"tensor {value.dtype} {tuple(value.shape)}".encode())
         if value.device.type != "meta" and value.layout == torch.strided:
-            state.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+            state.update(as_array(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8)).tobytes())
     elif isinstance(value, Mapping):
         for key in value:
             _feed(state, key)

@@ -132,6 +132,10 @@ class Parametrized:
             twin.refresh()
             return parts, twin.value().detach()
 
+    def tensors(self) -> tuple[torch.Tensor, ...]:
+        """The parts themselves."""
+        return tuple(self.part(name) for name in self.way.parts)
+
     def part(self, name: str) -> torch.Tensor:
         """One of its parameters, by its name inside the module."""
         return _part(self.module, name)

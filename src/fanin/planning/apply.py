@@ -38,6 +38,7 @@ __all__ = [
     "Write",
     "apply_",
     "assert_fits",
+    "bytes_here",
     "draw_into",
     "drawn",
     "kept_numbers",
@@ -423,14 +424,20 @@ def write_(plan: PlanData, slot: Slot, a: Assignment) -> Write:
         keep=kept_numbers(slot.tensor),
         run=lambda: draw_into(slot.tensor.detach(), plan, a, slot.part),
         target=id(slot.tensor),
-        num_bytes=_bytes_here(slot.tensor),
+        num_bytes=bytes_here(slot.tensor),
     )
 
 
-def _bytes_here(tensor: torch.Tensor) -> int:
-    """Bytes of this machine's memory that a copy takes; 0 for a tensor on another device."""
-    local = local_part(tensor)
-    return int(local.numel() * local.element_size()) if local.device.type == "cpu" else 0
+def bytes_here(*tensors: torch.Tensor) -> int:
+    """Bytes of this machine's memory that copies take; those of tensors on other devices take none.
+
+    Example:
+        >>> import torch
+        >>> bytes_here(torch.zeros(3), torch.zeros(2)), bytes_here(torch.zeros(3, device="meta"))
+        (20, 0)
+    """
+    here = (t for t in map(local_part, tensors) if t.device.type == "cpu")
+    return sum(int(t.numel() * t.element_size()) for t in here)
 
 
 def kept_numbers(tensor: torch.Tensor) -> Callable[[], Callable[[], None]]:
@@ -458,4 +465,5 @@ def _through(plan: PlanData, behind: Parametrized, a: Assignment) -> Write:
         assignment=a,
         keep=lambda: behind.keep().put_back,
         run=lambda: behind.write(drawn(plan, a, effective, shape)),
+        num_bytes=bytes_here(*behind.tensors()),
     )

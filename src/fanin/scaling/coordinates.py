@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from fanin.errors import ArgumentError
+from fanin.memory import as_array
 from fanin.scaling.coordinate_report import CoordinateCheck, MapRow
 from fanin.scaling.slopes import fitted
 from fanin.scaling.spectral import SpectralFact, spectral_facts
@@ -287,7 +288,7 @@ def _weights(model: torch.nn.Module, layouts: Mapping[str, Any]) -> dict[str, An
     from fanin.model.parameters import slots_of
 
     slots = slots_of(model)
-    return {n: slots[n].tensor.detach().double().cpu().numpy().copy() for n in layouts}
+    return {n: as_array(slots[n].tensor.detach().double().cpu()).copy() for n in layouts}
 
 
 def _outputs(job: _Job, model: torch.nn.Module) -> Any:
