@@ -197,7 +197,7 @@ def large() -> Answer:
 def certificate() -> Answer:
     """The sums by the device's operations against the compiled ones of the CPU."""
     from fanin.certificates.lanes import lane_key
-    from fanin.certificates.sums import _lanes_on_device, lanes_of_tensor
+    from fanin.certificates.sums import lanes_of_tensor, lanes_on_device
     from fanin.tensors.holdings import holdings
 
     wrong = []
@@ -205,7 +205,7 @@ def certificate() -> Answer:
         x = torch.randn(70_001).to(dtype)
         key = lane_key("w", str(dtype), x.shape)
         words = x.element_size() // width
-        there = _lanes_on_device(x.to(DEVICE), np.zeros(1, np.int64), x.numel() * words, width, key)
+        there = lanes_on_device(x.to(DEVICE), np.zeros(1, np.int64), x.numel() * words, width, key)
         wrong += [] if there == lanes_of_tensor(x, holdings(x), key) else [str(dtype)]
     yield not wrong, "equal" if not wrong else ", ".join(wrong)
 

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fanin.certificates.lanes import add, lane_key, lanes_at, lanes_of_words
-from fanin.certificates.sums import _lanes_on_device, lanes_of_tensor
+from fanin.certificates.sums import lanes_of_tensor, lanes_on_device
 from fanin.tensors.holdings import Cut, Holding, held_runs, holdings
 
 KEY = lane_key("layer.weight", "float32", (40, 25))
@@ -51,7 +51,7 @@ def test_every_engine_gives_the_sums_of_the_definition(dtype):
     assert lanes_at(words.astype(np.int64), index, KEY) == want
     assert lanes_at(wide, torch.from_numpy(index), KEY) == want
     flat = torch.from_numpy(words.view(f"i{words.itemsize}"))
-    assert _lanes_on_device(flat, STARTS, 100, words.itemsize, KEY) == want
+    assert lanes_on_device(flat, STARTS, 100, words.itemsize, KEY) == want
 
 
 def test_without_the_kernels_the_sums_are_the_same(monkeypatch):

@@ -71,13 +71,12 @@ def _gathered(slots: dict[str, Slot], rename: Rename | None) -> Certificate:
     """The merged certificate; an error in one process is told to all, so that none waits for ever."""
     import torch.distributed as dist
 
-    own: tuple[Certificate | None, str] = (None, "")
+    own: tuple[Certificate | None, str]
     try:
         own = (_of_process(slots, rename), "")
-    except FaninError as error:
-        own = (None, f"process {dist.get_rank()}: {error}")
     except Exception as error:
-        own = (None, f"process {dist.get_rank()}: {type(error).__name__}: {error}")
+        kind = "" if isinstance(error, FaninError) else f"{type(error).__name__}: "
+        own = (None, f"process {dist.get_rank()}: {kind}{error}")
     found: list[Any] = [None] * dist.get_world_size()
     dist.all_gather_object(found, own)
     if failed := next((message for _, message in found if message), ""):

@@ -20,7 +20,7 @@ from fanin.tensors.holdings import Part
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["lanes_of_tensor"]
+__all__ = ["lanes_of_tensor", "lanes_on_device"]
 
 _CHUNK = 1 << 20  # elements of one task: what is copied, where it must be, stays small
 
@@ -76,7 +76,7 @@ def _lanes(tensor: torch.Tensor, box: Box, key: npt.NDArray[np.int64]) -> Lanes:
     if tensor.device.type == "cpu":
         memory = as_array(_as_bytes(flat)).view(f"u{width}")
         return lanes_of_words(memory, starts * words, length * words, key)
-    return _lanes_on_device(flat, starts * words, length * words, width, key)
+    return lanes_on_device(flat, starts * words, length * words, width, key)
 
 
 def _rows(box: Box) -> tuple[npt.NDArray[np.int64], int]:
@@ -94,9 +94,19 @@ def _as_bytes(flat: torch.Tensor) -> Any:
     return flat.view(torch.uint8)
 
 
-def _lanes_on_device(
+def lanes_on_device(
     flat: torch.Tensor, starts: npt.NDArray[np.int64], length: int, width: int, key: npt.NDArray[np.int64]
 ) -> Lanes:
+    """`lanes_of_words` by torch's operations, on the device of a flat tensor; `width` is the bytes of a word.
+
+    Example:
+        >>> import torch
+        >>> from fanin.certificates.lanes import lane_key
+        >>> key, start = lane_key("w", "float32", (3,)), np.zeros(1, np.int64)
+        >>> words = torch.arange(3, dtype=torch.int32)
+        >>> lanes_on_device(words, start, 3, 4, key) == lanes_of_words(np.arange(3, dtype=np.uint32), start, 3, key)
+        True
+    """
     import torch
 
     signed = {1: torch.int8, 2: torch.int16, 4: torch.int32}[width]
