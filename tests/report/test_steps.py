@@ -8,7 +8,7 @@ import re
 from xml.etree import ElementTree
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from fanin.measure.steps import StepRecord, Watched
@@ -122,6 +122,7 @@ def test_any_values_give_a_picture_with_finite_places(rows, limit):
 
 @settings(max_examples=25)
 @given(st.lists(st.tuples(st.integers(1, 100), NUMBERS, NUMBERS), max_size=5))
+@example([(1, None, 1.79765e308), (2, -1.7976931348623157e308, 1.7976931348623157e308)])
 def test_any_steps_give_text(rows):
     steps = tuple(
         StepRecord(step=n, effective=n, rate=0.1, loss=a, updates=(a, b), distances=(b,), dead=(a,)) for n, a, b in rows

@@ -9,7 +9,7 @@ from statistics import median
 
 from fanin.measure.steps import StepRecord, Watched
 from fanin.text.names import clean
-from fanin.text.numbers import figures, share
+from fanin.text.numbers import figures, share, to_figures
 from fanin.text.spacing import evenly
 
 __all__ = ["CUT", "HEADS", "QUANTITIES", "Quantity", "Series", "cells", "rows_of", "scalars", "series_of", "span"]
@@ -93,7 +93,7 @@ def _series(quantity: Quantity, steps: tuple[StepRecord, ...]) -> Series:
     return Series(
         quantity,
         tuple(s.step for s in steps),
-        tuple(float(f"{median(v):.12g}") if v else None for v in known),
+        tuple(to_figures(median(v), 12) if v else None for v in known),
         tuple(min(v, default=None) for v in known),
         tuple(max(v, default=None) for v in known),
     )

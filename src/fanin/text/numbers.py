@@ -16,6 +16,7 @@ __all__ = [
     "share",
     "sizes",
     "standard_errors",
+    "to_figures",
 ]
 
 MISSING = "–"
@@ -153,3 +154,14 @@ def power_of_ten(exponent: int) -> str:
     if exponent in (0, 1):
         return "10" if exponent else "1"
     return "10" + str(exponent).translate(_SUPERSCRIPTS)
+
+
+def to_figures(value: float, figures: int) -> float:
+    """A number rounded to so many significant figures; itself where the rounded one would be beyond the largest float.
+
+    Example:
+        >>> to_figures(1 / 3, 5), to_figures(1.79765e308, 5)
+        (0.33333, 1.79765e+308)
+    """
+    rounded = float(f"{value:.{figures}g}")
+    return value if math.isinf(rounded) else rounded

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from fanin.text.names import shorten
+from fanin.text.numbers import to_figures
 
 __all__ = ["slim"]
 
@@ -50,7 +51,7 @@ def _kept(value: Any, dropped: frozenset[str]) -> Any:
         return [_kept(item, dropped) for item in value]
     if isinstance(value, str):
         return shorten(value, _LONGEST)
-    return float(f"{value:.5g}") if isinstance(value, float) else value
+    return to_figures(value, 5) if isinstance(value, float) else value
 
 
 def _empty(value: Any) -> bool:
