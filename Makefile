@@ -1,7 +1,7 @@
 # Everything is set up in .venv from nothing but Python and make.
 #   make demo   the main job on real data           make check  lint, types, import contracts, tests
 #   make test   the tests                           make bench  speed in short (minutes); results in build/bench/
-#   make docs   pages that are made from the code   make bench-all  every benchmark in full (hours); benchmarks/results/
+#   make docs   the documentation site, in site/    make bench-all  every benchmark in full (hours); benchmarks/results/
 #   make mutants  small changes of the source, and whether the tests notice them (an hour or two)
 PYTHON ?= python3
 VENV := .venv
@@ -69,16 +69,14 @@ bench-all: $(VENV)/.dev
 	$(BENCH).training.mirrored
 	$(BENCH).training.shaped
 
+# The site, into site/; first the committed pages that come from the code, then all others into build/docs.
 # Figures of the lab are committed: python -m tools.lab_page runs the experiments again.
 docs: $(VENV)/.dev
-	$(BIN)/python -m tools.rule_pages docs/rules
-	$(BIN)/python -m tools.recipe_page
-	$(BIN)/python -m tools.reference_pages
-	$(BIN)/python -m tools.lab_page --page
+	OMP_NUM_THREADS=1 $(BIN)/python -m tools.site
 
 # An hour or two for a whole sample; the session is in .mutants, and a second call goes on where the first stopped.
 mutants: $(VENV)/.dev
 	OMP_NUM_THREADS=1 PYTHONPATH=src:. $(BIN)/python -m tools.mutants --sample 200 --seed 1 --out $(RESULTS)/mutants.md
 
 clean:
-	rm -rf $(VENV) demo-out build dist .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) demo-out build site dist .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -20,7 +20,7 @@ import fanin
 from fanin import initializers
 from fanin.commands.app import app
 
-__all__ = ["DOCS", "commands", "members", "pages", "with_commands", "write_pages"]
+__all__ = ["DOCS", "commands", "docstring", "members", "pages", "with_commands", "write_pages"]
 
 DOCS = Path(__file__).parents[1] / "docs"
 BEGIN, END = "<!-- commands -->\n", "<!-- end of commands -->"
@@ -48,7 +48,7 @@ def _page(prefix: str, title: str, module: Any) -> str:
 
 def _entry(prefix: str, name: str, value: Any) -> str:
     """One public name: how it is called, what it says of itself, and a class's methods."""
-    text = _docstring(inspect.getdoc(value) or "")
+    text = docstring(inspect.getdoc(value) or "")
     methods = "".join(_method(m, f) for m, f in _methods(value)) if inspect.isclass(value) else ""
     table = f"\n| method | what it does |\n| --- | --- |\n{methods}" if methods else ""
     return f"## {name}\n\n```python\n{prefix}.{name}{_signature(value)}\n```\n\n{text}\n{table}"
@@ -84,7 +84,7 @@ def _method(name: str, found: Any) -> str:
     return f"| `{name}` | {first.replace('|', chr(92) + '|')} |\n"
 
 
-def _docstring(text: str) -> str:
+def docstring(text: str) -> str:
     """A docstring as Markdown: headings for its sections, lists of arguments, examples as code."""
     parts = _SECTION.split(re.sub(r":math:`([^`]*)`", r"$\1$", text))
     found = [parts[0].strip()]

@@ -69,7 +69,8 @@ class InitCallback(InitSettings, _Base):  # type: ignore[misc]
     """Starts the module by `fanin.init_` when it is fitted; a run that is resumed keeps what it loads.
 
     Args:
-        recipe, seed: as `fanin.init_` takes them.
+        recipe: as `fanin.init_` takes it.
+        seed: as `fanin.init_` takes it.
         force: start a module anew that was loaded from trained weights.
     """
 

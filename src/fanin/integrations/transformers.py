@@ -55,7 +55,8 @@ class InitCallback(InitSettings, _Base):  # type: ignore[misc]
     With `model_init=` the Trainer makes the model again: pass `InitCallback(...).wrap(model_init)` to it instead.
 
     Args:
-        recipe, seed: as `fanin.init_` takes them.
+        recipe: as `fanin.init_` takes it.
+        seed: as `fanin.init_` takes it.
         force: start a model anew that was loaded from trained weights.
     """
 

@@ -65,7 +65,8 @@ class InitCallback(InitSettings, _Base):  # type: ignore[misc]
     """Starts the model by `fanin.init_` when training begins; a run that goes on keeps its weights.
 
     Args:
-        recipe, seed: as `fanin.init_` takes them.
+        recipe: as `fanin.init_` takes it.
+        seed: as `fanin.init_` takes it.
         force: start a model anew that was trained before.
         inputs: what the model is called with; None: made up from `model.inputs`.
     """

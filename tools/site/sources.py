@@ -1,0 +1,66 @@
+"""All pages of the site: those written by hand, those made from the code, and the files they show."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+from fanin.initializers.registry import NAMES
+from fanin.recipes import RECIPES
+from tools.site import api, evidence, folklore, full_text, initializer_pages, playground, recipe_pages
+from tools.site.markdown import linked_cells, linked_results, prepared
+from tools.site.places import DOCS, ROOT
+
+__all__ = ["made", "site_pages", "write_sources"]
+
+
+def made() -> Mapping[str, str]:
+    """Path on the site -> Markdown, of the pages that are not in ``docs/``, or stand in for one there."""
+    return {
+        **initializer_pages.pages(),
+        **recipe_pages.pages(),
+        **folklore.pages(),
+        **evidence.pages(),
+        **api.pages(),
+        **playground.pages(),
+        "changelog.md": (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"),
+    }
+
+
+def _written() -> Mapping[str, str]:
+    return {p.relative_to(DOCS).as_posix(): p.read_text(encoding="utf-8") for p in sorted(DOCS.rglob("*.md"))}
+
+
+def _files() -> list[Path]:
+    return [p for p in DOCS.rglob("*") if p.is_file() and p.suffix != ".md"]
+
+
+def site_pages() -> dict[str, str]:
+    """Path on the site -> Markdown, of every page, with links that hold there."""
+    texts = {**_written(), **made()}
+    known = {*texts, *(p.relative_to(DOCS).as_posix() for p in _files())}
+    names = {
+        "initializers.md": {name: f"initializers/{name}.md" for name in NAMES},
+        "recipes.md": {name: f"recipes/{name}.md" for name in RECIPES},
+    }
+    pages = {}
+    for page, text in texts.items():
+        linked = linked_cells(text, names[page]) if page in names else text
+        pages[page] = linked_results(prepared(linked, page, known), page, known)
+    return pages
+
+
+def write_sources(target: Path) -> None:
+    """Write every page and file; the folder holds nothing else."""
+    shutil.rmtree(target, ignore_errors=True)
+    pages = site_pages()
+    for page, text in {**pages, **full_text.files(pages)}.items():
+        path = target / page
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    for file in _files():
+        path = target / file.relative_to(DOCS)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(file, path)
+    playground.write(target)
