@@ -31,6 +31,13 @@ PAGES = {
     "docs/guide/trainer.md": 4,
     "docs/guide/watch.md": 4,
     "docs/guide/scale.md": 3,
+    "docs/tutorials/a-figure.md": 5,
+    "docs/tutorials/fifty-layers.md": 4,
+    "docs/tutorials/flat-loss.md": 4,
+    "docs/tutorials/is-my-init-right.md": 4,
+    "docs/tutorials/nan-loss.md": 4,
+    "docs/tutorials/start-a-gpt.md": 4,
+    "docs/tutorials/your-own.md": 5,
     "docs/recipes.md": 1,
     "docs/initializers.md": 3,
     "README.md": 3,
@@ -38,7 +45,10 @@ PAGES = {
 
 
 # Trainers take long to import, and some of them warn.
-_MARKS = {"docs/guide/trainer.md": [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]}
+_MARKS = {
+    "docs/guide/trainer.md": [pytest.mark.slow, pytest.mark.filterwarnings("ignore")],
+    "docs/tutorials/a-figure.md": [pytest.mark.slow],  # trains, and draws a figure
+}
 
 
 @pytest.mark.parametrize("page", [pytest.param(page, marks=_MARKS.get(page, [])) for page in PAGES])
@@ -49,9 +59,12 @@ def test_the_examples_run(page, tmp_path, monkeypatch):
     assert run_page((ROOT / page).read_text(encoding="utf-8"), tmp_path) >= PAGES[page]
 
 
-def test_every_page_of_the_guide_is_executed():
-    pages = {str(p.relative_to(ROOT)) for p in (ROOT / "docs" / "guide").glob("*.md")}
-    assert pages - set(PAGES) == {"docs/guide/pytest-and-ci.md"}, "its test file runs in a pytest of its own, below"
+def test_every_page_of_the_guide_and_every_tutorial_is_executed():
+    pages = {
+        str(p.relative_to(ROOT)) for folder in ("guide", "tutorials") for p in (ROOT / "docs" / folder).glob("*.md")
+    }
+    # the test file of the first runs in a pytest of its own, below; the second lists the tutorials
+    assert pages - set(PAGES) == {"docs/guide/pytest-and-ci.md", "docs/tutorials/index.md"}
 
 
 @pytest.mark.slow

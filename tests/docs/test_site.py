@@ -28,12 +28,12 @@ def test_every_law_recipe_and_experiment_has_what_its_page_shows():
     assert set(folklore.BELIEFS) == set(EXPERIMENTS)
 
 
-def test_every_law_recipe_rule_result_and_module_is_in_the_navigation():
+def test_every_law_recipe_rule_and_module_is_in_the_navigation():
     listed = set(nav.paths())
     assert listed >= {f"initializers/{name}.md" for name in NAMES}
     assert listed >= {f"recipes/{name}.md" for name in RECIPES}
     assert listed >= {f"rules/{rule.code}.md" for rule in RULES}
-    assert listed >= {*evidence.pages(), *folklore.pages(), *map(api.path, api.MODULES)}
+    assert listed >= {"evidence/index.md", *folklore.pages(), *map(api.path, api.MODULES)}
     assert listed >= {p.relative_to(DOCS).as_posix() for p in DOCS.rglob("*.md")}
 
 
@@ -43,6 +43,13 @@ def test_the_navigation_is_that_of_the_code():
     assert nav.with_nav(text.replace("he_normal", "he_norm")) == text
     with pytest.raises(ValueError, match="one line"):
         nav.with_nav("site_name: fanin\n")
+
+
+def test_every_result_is_linked_from_the_index_of_results():
+    found = dict(evidence.pages())
+    index = found.pop("evidence/index.md")
+    assert len(found) > 10
+    assert not [page for page in found if f"({page.removeprefix('evidence/')})" not in index]
 
 
 def test_what_is_imported_late_has_the_names_of_its_all():

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from tools.site.markdown import table
 from tools.site.places import RESULTS
 
-__all__ = ["pages", "titles"]
+__all__ = ["pages"]
 
 _HEAD = """# Evidence
 
@@ -40,8 +40,3 @@ def _title(text: str) -> str:
 def _command(text: str) -> str:
     found = _MADE.search(text)
     return f"`python -m {found[1]}`" if found else ""
-
-
-def titles() -> Mapping[str, str]:
-    """Title -> page, of every file of results."""
-    return {_title(text): name for name, text in pages().items() if name != "evidence/index.md"}

@@ -49,7 +49,7 @@ BELIEFS: Mapping[str, Belief] = {
         said="A factor of a few in the scale does not matter.",
         verdict="False for deep networks",
         because="A factor on each layer is raised to the power of the depth.",
-        instead="Ask: [check a model](../guide/check.md).",
+        instead="[Is my init right?](../tutorials/is-my-init-right.md)",
     ),
     "one-third": Belief(
         said="U(±1/√n), torch's default, keeps the size of the signal.",
@@ -62,7 +62,8 @@ BELIEFS: Mapping[str, Belief] = {
         verdict="False for ReLU",
         because="A ReLU halves the second moment and Glorot's law does not give it back; with 22 layers it stalls.",
         instead="[he_normal](../initializers/he_normal.md), and from ten layers on "
-        "[mirrored_orthogonal](../initializers/mirrored_orthogonal.md).",
+        "[mirrored_orthogonal](../initializers/mirrored_orthogonal.md): "
+        "[a plain 50-layer net](../tutorials/fifty-layers.md).",
     ),
     "isometry": Belief(
         said="It is enough that the variance is kept.",

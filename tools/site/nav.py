@@ -10,26 +10,34 @@ import yaml
 from fanin.initializers.registry import NAMES
 from fanin.recipes import RECIPES
 from fanin.rules.table import RULES
-from tools.site import api, evidence, folklore, playground
+from tools.site import api, folklore, playground
 
 __all__ = ["BEGIN", "nav", "paths", "with_nav"]
 
-BEGIN = "# Made by `python -m tools.site`; the pages of laws, rules, recipes and results are as the code lists them.\n"
+BEGIN = "# Made by `python -m tools.site`; the pages of laws, recipes and rules are as the code lists them.\n"
 Nav: TypeAlias = Sequence[Mapping[str, "str | Nav"]]
 
 TUTORIALS = {
+    "All thirteen": "tutorials/index.md",
+    "Is my init right?": "tutorials/is-my-init-right.md",
+    "My loss is flat": "tutorials/flat-loss.md",
+    "My loss is NaN": "tutorials/nan-loss.md",
+    "A plain 50-layer net": "tutorials/fifty-layers.md",
+    "Start a GPT": "tutorials/start-a-gpt.md",
     "Check in CI": "guide/pytest-and-ci.md",
     "In my Trainer": "guide/trainer.md",
     "The first 100 steps": "guide/watch.md",
+    "A model of 70 B": "guide/scale.md",
     "PyTorch and JAX alike": "guide/same-weights.md",
+    "Compare two starts": "guide/compare.md",
+    "Your own law or rule": "tutorials/your-own.md",
+    "A paper's figure": "tutorials/a-figure.md",
 }
 GUIDE = {
     "Check a model": "guide/check.md",
     "Start a model": "guide/init.md",
-    "Start a large model": "guide/scale.md",
     "Calibrate a model": "guide/calibrate.md",
     "Plans": "guide/plan.md",
-    "Compare starts": "guide/compare.md",
     "Learning rates": "guide/learning-rates.md",
     "Diff and explain": "guide/diff-and-explain.md",
     "I use Keras": "guide/keras.md",
@@ -60,7 +68,7 @@ def nav() -> Nav:
                 *_listed(SCIENCE),
                 {"Folklore, checked": ["folklore/index.md", *_listed(folklore.titles())]},
                 {"Lab": "lab.md"},
-                {"Evidence": ["evidence/index.md", *_listed(evidence.titles())]},
+                {"Evidence": "evidence/index.md"},  # which links to the pages of all results
             ]
         },
         {"Reference": [*_listed({name: api.path(name) for name in api.MODULES}), {"Changelog": "changelog.md"}]},

@@ -38,17 +38,28 @@ def _files() -> list[Path]:
 
 def site_pages() -> dict[str, str]:
     """Path on the site -> Markdown, of every page, with links that hold there."""
-    texts = {**_written(), **made()}
+    texts = dict(_written()) | dict(made())
     known = {*texts, *(p.relative_to(DOCS).as_posix() for p in _files())}
     names = {
         "initializers.md": {name: f"initializers/{name}.md" for name in NAMES},
         "recipes.md": {name: f"recipes/{name}.md" for name in RECIPES},
     }
+    texts["index.md"] = _home(texts["index.md"])
     pages = {}
     for page, text in texts.items():
         linked = linked_cells(text, names[page]) if page in names else text
         pages[page] = linked_results(prepared(linked, page, known), page, known)
     return pages
+
+
+def _home(text: str) -> str:
+    """The front page with rows for pages that only the site has, in place of the comments that mark them."""
+    more = {"folklore": "| [Folklore, checked](folklore/index.md) | what people say, and what the experiment says |\n"}
+    if playground.titles():
+        more["playground"] = "| May I play with it? | [the playground](playground.md), in your browser |\n"
+    for name in ("folklore", "playground"):
+        text = text.replace(f"<!-- {name} -->\n", more.get(name, ""))
+    return text
 
 
 def write_sources(target: Path) -> None:
