@@ -1,8 +1,8 @@
 """The start of large models: sharded starts beside torch's own ways, files beside dd, certificates beside fills.
 
-    python -m benchmarks.speed.scale                      # everything; about six minutes on two cores
-    python -m benchmarks.speed.scale certificate write    # some of it
-    python -m benchmarks.speed.scale --small              # an eighth of every size
+    python -m benchmarks.speed.scale                      # everything; about fifteen minutes on two cores
+    python -m benchmarks.speed.scale certificate write    # some of it: the other parts stay as they were measured
+    python -m benchmarks.speed.scale --small              # an eighth of every size; nothing is saved
 
 The results go to benchmarks/results/scale.md. Contenders take turns; a ratio is of medians, of CPU seconds where a
 contender keeps one core busy, since other processes disturb those less.
@@ -290,7 +290,7 @@ def main() -> None:
     """Run the suites and write their tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("suites", nargs="*", help=f"of {', '.join(SUITES)}; all where none is named")
-    parser.add_argument("--small", action="store_true", help="an eighth of every size; nothing is written")
+    parser.add_argument("--small", action="store_true", help="an eighth of every size; nothing is saved")
     parser.add_argument("--worker", nargs=5, help=argparse.SUPPRESS)
     parser.add_argument("--peak", nargs="+", type=int, help=argparse.SUPPRESS)
     given = parser.parse_args()
@@ -303,13 +303,21 @@ def main() -> None:
         return
     if unknown := set(given.suites) - set(SUITES):
         parser.error(f"no suite {min(unknown)!r}; there are {', '.join(SUITES)}")
-    made = header()
-    parts = ["# The start of large models", "", in_words(made)]
     for name in given.suites or SUITES:
-        parts += ["", *SUITES[name](given.small)]
-        print("\n".join(parts), flush=True)
-    if not given.small and not given.suites:
-        (RESULTS / "scale.md").write_text("\n".join([*parts, ""]), encoding="utf-8")
+        lines = [*SUITES[name](given.small), "", in_words(header())]
+        print("\n".join(lines), flush=True)
+        if not given.small:
+            save(name, lines)
+
+
+def save(name: str, lines: list[str]) -> None:
+    """Put one part beside the parts that were measured before, and write the page of all of them."""
+    kept = RESULTS / "scale.json"
+    parts = json.loads(kept.read_text(encoding="utf-8")) if kept.exists() else {}
+    parts[name] = lines
+    kept.write_text(json.dumps(parts, indent=1) + "\n", encoding="utf-8")
+    page = ["# The start of large models", *(line for s in SUITES if s in parts for line in ("", *parts[s]))]
+    (RESULTS / "scale.md").write_text("\n".join([*page, ""]), encoding="utf-8")
 
 
 if __name__ == "__main__":

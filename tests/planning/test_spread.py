@@ -3,7 +3,7 @@
 import pytest
 import torch.distributed as dist
 
-from tests.planning.spread import OTHERS, WAYS, start
+from tests.planning.spread import OTHERS, WAYS, has_deepspeed, start
 
 pytestmark = pytest.mark.skipif(not dist.is_available(), reason="torch without distributed")
 FEW = ("FSDP2", "FSDP2 + TP", "FSDP1, flat", "stages", "refusals", "certificates")
@@ -26,3 +26,12 @@ def test_every_way_to_spread_a_model_holds_the_bits_of_the_whole(tmp_path, world
     found = start(tmp_path, world, (*WAYS, *OTHERS), timeout=580)
     assert_nothing_differs(found)
     assert len(found[0]) >= 2 * len(WAYS) + len(OTHERS) - 3
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not has_deepspeed(), reason="DeepSpeed is not installed")
+@pytest.mark.parametrize("world", [1, 2, 3])
+def test_zero3_parts_hold_the_bits_of_the_whole(tmp_path, world):
+    found = start(tmp_path, world, ("ZeRO-3",), timeout=580)
+    assert_nothing_differs(found)
+    assert all("ZeRO-3" in one for one in found)

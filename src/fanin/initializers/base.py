@@ -21,9 +21,11 @@ from fanin.streams.sampling import sample as streams_sample
 from fanin.streams.spec import Draw
 from fanin.text.reading import shown
 
-__all__ = ["TAG", "EntryMoments", "Initializer"]
+__all__ = ["TAG", "EntryMoments", "Initializer", "Ranges"]
 
 Array = npt.NDArray[Any]
+Ranges = Sequence[tuple[int, int]]
+"""A box of a whole array: (first, after the last) along each axis."""
 TAG = "initializer"  # the key of a law's dict that holds the name of its class
 
 
@@ -90,18 +92,59 @@ class Initializer(abc.ABC):
         """The whole array of a structured law (one whose `draw` is None)."""
         raise NotImplementedError(f"{type(self).__name__} defines neither draw() nor values()")
 
-    def write_into(self, weight: Array, key: Key, layout: Layout | None = None) -> bool:
+    def write_into(
+        self, weight: Array, key: Key, layout: Layout | None = None, box: Ranges | None = None, of: Sequence[int] = ()
+    ) -> bool:
         """Write the values of a structured law into a float32 array, where it can do so faster than by `values`.
 
         Args:
-            weight: float32, of the whole shape, any strides.
+            weight: float32, any strides.
             key: the stream.
             layout: what the axes mean.
+            box: which part of the whole weight the array is, whole along `joint_axes`; None for all of it.
+            of: shape of the whole weight, where it is a part.
 
         Returns:
             Whether it did; False leaves the array as it was. The values are those of `values` to 1e-6 of their std.
         """
         return False
+
+    def joint_axes(self, shape: Sequence[int], layout: Layout | None = None) -> tuple[int, ...] | None:
+        """Axes along which entries depend on each other; a part that is whole along these is made by itself (`part`).
+
+        Args:
+            shape: shape of the whole weight.
+            layout: what its axes mean.
+
+        Returns:
+            () for independent entries, and for a function of the place; None where only the whole can be made.
+
+        Example:
+            >>> from fanin.initializers import Centred, Normal, Orthogonal
+            >>> Normal(std=1.0).joint_axes((6, 4)), Centred(Normal(std=1.0)).joint_axes((6, 4))
+            ((), (1,))
+            >>> Orthogonal().joint_axes((6, 4)) is None
+            True
+        """
+        by_itself = self.only_value is not None or self.draw(shape, layout) is not None
+        return () if by_itself and not (layout and layout.view) else None
+
+    def part(self, box: Ranges, shape: Sequence[int], layout: Layout | None, key: Key, dtype: str) -> Array:
+        """The values of a part of the whole array: the bits of the whole, from the part's own numbers.
+
+        Args:
+            box: (first, after the last) along each axis; whole along `joint_axes`.
+            shape: shape of the whole weight.
+            layout: what its axes mean.
+            key: the stream.
+            dtype: as in `sample`.
+        """
+        if self.only_value is not None:
+            return sampling.full([b - a for a, b in box], self.only_value, dtype)
+        request = self.draw(shape, layout)
+        if request is None:
+            raise NotImplementedError(f"{type(self).__name__} has joint_axes() and no part()")
+        return streams_sample(request, key, shape, dtype=dtype, box=[slice(*ends) for ends in box])
 
     def check(self, shape: Sequence[int], layout: Layout | None = None) -> None:
         """Raise whatever would make `sample` fail for this shape, before anything is drawn or written."""

@@ -9,7 +9,7 @@ import numpy as np
 
 from fanin.initializers.base import Array
 
-__all__ = ["Centre", "at_centre", "centre_index"]
+__all__ = ["Centre", "at_centre", "centre_index", "centre_taps"]
 
 Centre = Literal["same", "half"]
 
@@ -34,4 +34,16 @@ def at_centre(matrix: Array, taps: tuple[int, ...], centre: Centre) -> Array:
     """(maps, out, in) matrices put at the centre of a kernel of zeros (maps, out, in, num_taps)."""
     kernel = np.zeros((*matrix.shape, math.prod(taps)), matrix.dtype)
     kernel[..., centre_index(taps, centre)] = matrix
+    return kernel
+
+
+def centre_taps(taps: tuple[int, ...], centre: Centre) -> Array:
+    """1 at the centre of a kernel and 0 elsewhere, flat.
+
+    Example:
+        >>> centre_taps((3,), "same").tolist()
+        [0.0, 1.0, 0.0]
+    """
+    kernel = np.zeros(math.prod(taps))
+    kernel[centre_index(taps, centre)] = 1.0
     return kernel

@@ -247,20 +247,26 @@ def drawn_slices(plan: PlanData, a: Assignment, dtype: str, *, after: int = 0) -
     """
     import torch
 
+    kind, step = getattr(torch, dtype), _made_together(a)
+    for start in range(after // step * step, a.numel, step):
+        end = min(start + step, a.numel)
+        values = torch.empty(end - start, dtype=kind)
+        draw_into(values, plan, a, Range(a.shape, start, end))
+        skip = max(after - start, 0) // SLICE * SLICE
+        for first in range(skip, end - start, SLICE):
+            yield start + first, values[first : first + SLICE]
+
+
+def _made_together(a: Assignment) -> int:
+    """Numbers of a parameter that are drawn at a time: a slice, or as many as a law must make in one go."""
     law: Any = a.initializer
-    is_whole = law.draw(a.shape, a.layout) is None and getattr(law, "only_value", None) is None
-    kind = getattr(torch, dtype)
-    if is_whole:
-        whole = torch.empty(a.shape, dtype=kind)
-        draw_into(whole, plan, a)
-    for first in range(after // SLICE * SLICE, a.numel, SLICE):
-        last = min(first + SLICE, a.numel)
-        if is_whole:
-            yield first, whole.reshape(-1)[first:last]
-            continue
-        values = torch.empty(last - first, dtype=kind)
-        draw_into(values, plan, a, Range(a.shape, first, last))
-        yield first, values
+    joint = law.joint_axes(a.shape, a.layout)
+    if joint is None or 0 in joint:
+        return max(a.numel, 1)
+    if not joint:
+        return SLICE
+    entry = a.numel // max(a.shape[0], 1)
+    return max(SLICE // max(entry, 1), 1) * max(entry, 1)
 
 
 # ---------------------------------------------------------------------- beside the weights

@@ -34,7 +34,9 @@ _WORTH_SCIPY = 48  # reflectors of a block
 _TOGETHER = 1 << 18  # elements of small matrices that are treated in one go
 
 
-def haar(key: Key, batch: int, rows: int, cols: int, *, dtype: Any = "float32") -> Matrix:
+def haar(
+    key: Key, batch: int, rows: int, cols: int, *, dtype: Any = "float32", first: int = 0, last: int | None = None
+) -> Matrix:
     """A batch of independent matrices with orthonormal columns (rows, where they are fewer), Haar distributed.
 
     Each is uniform on the Stiefel manifold: for square ones, Q and UQV have the same law for all orthogonal U and V.
@@ -47,9 +49,11 @@ def haar(key: Key, batch: int, rows: int, cols: int, *, dtype: Any = "float32") 
         rows: >= 1.
         cols: >= 1.
         dtype: of the result. The input numbers are those of float32, the products are in float64, rounded at the end.
+        first: first matrix wanted.
+        last: end of the matrices wanted; all the rest where not given.
 
     Returns:
-        Shape (batch, rows, cols).
+        Shape (last - first, rows, cols).
 
     Raises:
         ShapeError: a size out of range.
@@ -71,9 +75,11 @@ def haar(key: Key, batch: int, rows: int, cols: int, *, dtype: Any = "float32") 
         )
     target = fill_dtype(dtype)
     source, wide = ("complex64", "complex128") if target.is_complex else ("float32", "float64")
-    out = np.empty((batch, rows, cols), numpy_dtype(target.name))
+    whole, last = (batch, rows, cols), batch if last is None else last
+    out = np.empty((last - first, rows, cols), numpy_dtype(target.name))
     for group in _groups(out):
-        q = sample(Draw(kind="normal"), key, out.shape, dtype=source, box=(group,)).astype(wide)
+        box = (slice(first + group.start, first + group.stop),)
+        q = sample(Draw(kind="normal"), key, whole, dtype=source, box=box).astype(wide)
         reflect(q if rows >= cols else q.swapaxes(1, 2))
         out[group] = q if target.is_complex else rounded(q, target.name)
     return out
@@ -85,7 +91,9 @@ def _groups(stack: Matrix) -> list[slice]:
     return [slice(b, min(b + step, len(stack))) for b in range(0, len(stack), step)]
 
 
-def haar_into(out: Matrix, key: Key, *, gain: float = 1.0, threads: int | None = None) -> None:
+def haar_into(
+    out: Matrix, key: Key, *, gain: float = 1.0, threads: int | None = None, first: int = 0, of: int | None = None
+) -> None:
     """The matrices of `haar`, times `gain`, computed in float32 in place: fast, and no second copy of the weight.
 
     Args:
@@ -93,6 +101,8 @@ def haar_into(out: Matrix, key: Key, *, gain: float = 1.0, threads: int | None =
         key: the stream.
         gain: multiplies every matrix.
         threads: at most so many for drawing the numbers; the matrix products take what the BLAS takes.
+        first: which matrix of the batch the first one is.
+        of: number of all matrices; those of `out` where it holds all.
 
     Accuracy: |Q'Q - I| < 1e-6 up to 4096 x 4096; entries agree with `haar` to 1e-6.
 
@@ -103,7 +113,8 @@ def haar_into(out: Matrix, key: Key, *, gain: float = 1.0, threads: int | None =
         >>> bool(np.allclose(out, haar(key(0, "attn.heads"), 2, 6, 4), atol=1e-6))
         True
     """
-    sample_into(out, Draw(kind="normal"), key, threads=threads)
+    whole, box = (len(out) if of is None else of, *out.shape[1:]), (slice(first, first + len(out)),)
+    sample_into(out, Draw(kind="normal"), key, shape=whole, box=box, threads=threads)
     for group in _groups(out):
         reflect(out[group] if out.shape[1] >= out.shape[2] else out[group].swapaxes(1, 2), gain=gain)
 

@@ -85,7 +85,9 @@ def _floyd(words: npt.NDArray[np.uint64], inputs: int, chosen: npt.NDArray[np.in
         chosen[:, t] = r
 
 
-def scatter_into(out: npt.NDArray[Any], draw: Draw, key: Key, kept: int) -> None:
+def scatter_into(
+    out: npt.NDArray[Any], draw: Draw, key: Key, kept: int, *, first: int = 0, units: int | None = None
+) -> None:
     """Overwrite a matrix (units, inputs) with zeros and, where `choose` puts them, `kept` numbers of `draw` a unit.
 
     Number t of unit u is element u kept + t of the value stream, and goes to ``choose(...)[u, t]``.
@@ -95,6 +97,8 @@ def scatter_into(out: npt.NDArray[Any], draw: Draw, key: Key, kept: int) -> None
         draw: law of the numbers kept; always drawn in float32, then converted.
         key: the parameter's key.
         kept: numbers of each unit.
+        first: the unit that the first row is.
+        units: number of all units; those of `out` where it holds all.
 
     Raises:
         ShapeError: more are asked for than there are inputs.
@@ -106,21 +110,24 @@ def scatter_into(out: npt.NDArray[Any], draw: Draw, key: Key, kept: int) -> None
         >>> (out != 0).sum(axis=1).tolist()
         [2, 2, 2]
     """
-    units, inputs = out.shape
-    _assert_sizes(units, inputs, kept, 0, units)
-    rows = max(_WIDTH, _VALUES // max(kept, 1) // _WIDTH * _WIDTH)
+    rows, inputs = out.shape
+    units = rows if units is None else units
+    _assert_sizes(units, inputs, kept, first, first + rows)
+    step = max(_WIDTH, _VALUES // max(kept, 1) // _WIDTH * _WIDTH)
     kernels = _kernels() if out.size >= _WORTH_COMPILING else None
     clear = kernels is not None and out.strides[1] == out.itemsize  # row by row, while the row is in the cache
     across = kernels is not None and not clear and out.T.flags.c_contiguous and inputs * _NARROWEST <= _TILE
     if not (across or clear):
         out[...] = 0
-    for a in range(0, units, rows):
-        b = min(a + rows, units)
-        values = sample(draw, key, (units, kept), box=(slice(a, b),)).astype(out.dtype, copy=False)
+    for a in range(0, rows, step):
+        b = min(a + step, rows)
+        box = (slice(first + a, first + b),)
+        values = sample(draw, key, (units, kept), box=box).astype(out.dtype, copy=False)
         if kernels is None:
-            np.put_along_axis(out[a:b], choose(key, units, inputs, kept, first=a, last=b), values, axis=1)
+            places = choose(key, units, inputs, kept, first=first + a, last=first + b)
+            np.put_along_axis(out[a:b], places, values, axis=1)
             continue
-        words = unit_words(key.for_purpose(SPARSE_PURPOSE), (units, kept), box=(slice(a, b),))
+        words = unit_words(key.for_purpose(SPARSE_PURPOSE), (units, kept), box=box)
         kind = np.uint16 if out.itemsize == 2 else out.dtype
         if across:
             kernels.place_across(out.T.view(kind), a, values.view(kind), words, min(_WIDTH, _TILE // inputs))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -24,7 +24,8 @@ from fanin.streams.geometry import Walk
 from fanin.streams.keys import Key
 from fanin.streams.law import Law, parts, prepare
 from fanin.streams.spec import Draw
-from fanin.tensors.holdings import Part, Piece, holdings
+from fanin.tensors.cells import Ranges, write_cells
+from fanin.tensors.holdings import Holding, Part, Piece, holdings
 from fanin.tensors.shards import is_sharded, local_part
 from fanin.tensors.writable import is_plain, refuse_hollow, refuse_unfit
 from fanin.text.reading import shown
@@ -50,6 +51,33 @@ class Fillable(Protocol):
         self, shape: Sequence[int], *, key: Key, layout: Layout | None = None, dtype: Any = "float32"
     ) -> npt.NDArray[Any]:
         """The whole array."""
+
+
+@runtime_checkable
+class Divisible(Fillable, Protocol):
+    """A law that may say which parts of a weight can be made by themselves; every `Initializer` is one."""
+
+    def joint_axes(self, shape: Sequence[int], layout: Layout | None = None) -> tuple[int, ...] | None:
+        """Axes along which entries depend on each other; None where only the whole can be made."""
+
+    def part(self, box: Ranges, shape: Sequence[int], layout: Layout | None, key: Key, dtype: str) -> npt.NDArray[Any]:
+        """The values of a box that is whole along these axes."""
+
+    def write_into(
+        self,
+        weight: npt.NDArray[Any],
+        key: Key,
+        layout: Layout | None = None,
+        box: Ranges | None = None,
+        of: Sequence[int] = (),
+    ) -> bool:
+        """Write them into a float32 array; whether it did."""
+
+    def mean_for(self, shape: Sequence[int], layout: Layout | None = None) -> float:
+        """Mean of an entry."""
+
+    def std_for(self, shape: Sequence[int], layout: Layout | None = None) -> float:
+        """Standard deviation of an entry."""
 
 
 def fill_(
@@ -136,6 +164,7 @@ class _Place:
     memory: torch.Tensor
     shape: tuple[int, ...]
     pieces: tuple[Piece, ...]
+    part: Part | None = None  # None where the box has steps
 
     @property
     def is_whole(self) -> bool:
@@ -171,7 +200,14 @@ def _place(
             f"the tensor has shape {tuple(memory.shape)} and the box {slices} of a parameter of shape {whole} has "
             f"{box.shape}; they must be equal. Give shape= and box= of this very shard."
         )
-    return _Place(memory, whole, (Piece((), box),))
+    return _Place(memory, whole, (Piece((), box),), _part_of_box(whole, slices))
+
+
+def _part_of_box(shape: tuple[int, ...], slices: Sequence[slice] | None) -> Part | None:
+    """A box as a part; None where it leaves elements out."""
+    ends = [cut.indices(n) for cut, n in zip((*(slices or ()), *(slice(None),) * len(shape)), shape, strict=False)]
+    runs = tuple(((a, b),) if a < b else () for a, b, _ in ends)
+    return Holding(shape, runs) if all(step == 1 for _, _, step in ends) else None
 
 
 def _place_of_part(memory: torch.Tensor, part: Part) -> _Place:
@@ -181,7 +217,7 @@ def _place_of_part(memory: torch.Tensor, part: Part) -> _Place:
             "Give the part that this very tensor is."
         )
     pieces = tuple(part.pieces()) if memory.numel() else ()
-    return _Place(memory, part.whole, pieces)
+    return _Place(memory, part.whole, pieces, part)
 
 
 # ---------------------------------------------------------------------- what to write
@@ -234,11 +270,36 @@ def _structured(law: Fillable, place: _Place, key: Key, layout: Layout | None) -
     if not place.pieces:
         return lambda memory: memory.zero_()
     drawn_in_single = dtype in (torch.float32, torch.bfloat16, torch.float16)
+    if (by_cells := _by_cells(law, place, key, layout, drawn_in_single)) is not None:
+        return by_cells
     values = np.empty(place.shape, np.float32) if drawn_in_single else None
     if values is None or not _write_into(law, values, key, layout):
         values = law.sample(place.shape, key=key, layout=layout, dtype=fill_dtype(dtype).name)
     flat = np.ascontiguousarray(values).reshape(-1)
     return _by_parts(place, lambda memory, box: _copy(memory, _boxed(flat, box)))
+
+
+def _by_cells(law: Fillable, place: _Place, key: Key, layout: Layout | None, in_single: bool) -> Writer | None:
+    """What writes a few units at a time; None for a law that makes the whole alone.
+
+    None also where the numbers may be too large for the dtype, which is seen before the first byte in the whole alone.
+    """
+    part, dtype, shape = place.part, fill_dtype(place.memory.dtype), place.shape
+    if part is None or not isinstance(law, Divisible) or (joint := law.joint_axes(shape, layout)) is None:
+        return None
+    if not _FAR * (abs(law.mean_for(shape, layout)) + law.std_for(shape, layout)) < dtype.largest:
+        return None
+
+    def make(box: Ranges) -> npt.NDArray[Any]:
+        values = np.empty([b - a for a, b in box], np.float32) if in_single else None
+        if values is not None and law.write_into(values, key, layout, box, shape):
+            return values
+        return law.part(box, shape, layout, key, dtype.name)
+
+    return lambda memory: write_cells(memory, part, joint, make, _copy)
+
+
+_FAR = 1e6  # standard deviations that no number of a law reaches
 
 
 def _constant(memory: torch.Tensor, value: float) -> None:

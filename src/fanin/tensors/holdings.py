@@ -1,23 +1,21 @@
 """Which elements of a whole tensor one process holds, as runs along each axis: plain arithmetic, no communication.
 
-Every fact about placements is here once. `held_runs` needs no torch and no processes; `holdings` reads a live tensor.
+Every fact about placements is here once; `holdings` reads a live tensor.
 """
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from fanin.errors import FillError
 from fanin.streams.boxes import Box, strides_of
+from fanin.tensors.runs import Cut, Runs, boxes, held_runs, length, met, placed
 
-__all__ = ["Cut", "Holding", "Part", "Piece", "Range", "held_runs", "holdings", "is_partitioned"]
-
-Runs = tuple[tuple[int, int], ...]
-"""Half-open runs of indices of one axis of the whole tensor, in the order in which they lie in the local one."""
+__all__ = ["Cell", "Cut", "Holding", "Part", "Piece", "Range", "held_runs", "holdings", "is_partitioned"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +31,24 @@ class Piece:
     box: Box
 
 
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """A part of a local tensor that a law whose entries depend on each other can make by itself.
+
+    Attributes:
+        here: slices of the local tensor, one an axis.
+        runs: which elements of the whole they are: one run along an axis; along a joint one as many as there are.
+    """
+
+    here: tuple[slice, ...]
+    runs: tuple[Runs, ...]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Sizes of the box; of a flat local tensor it is a stretch."""
+        return tuple(length(runs) for runs in self.runs)
+
+
 class Part(Protocol):
     """What a process holds of a tensor: `Holding` or `Range`."""
 
@@ -46,6 +62,9 @@ class Part(Protocol):
 
     def pieces(self) -> Iterator[Piece]:
         """The parts of the local tensor that are boxes of the whole, none of them empty."""
+
+    def cells(self, joint: Collection[int]) -> Iterator[Cell]:
+        """The parts of the local tensor that are one run along each axis but the joint ones, none of them empty."""
 
     def inside(self, box: Sequence[tuple[int, int]]) -> Iterator[tuple[slice, ...]]:
         """Where a box of the whole, (first, after the last) for each axis, lies in the local tensor."""
@@ -75,7 +94,7 @@ class Holding:
     @property
     def shape(self) -> tuple[int, ...]:
         """Shape of the local tensor."""
-        return tuple(_length(runs) for runs in self.runs)
+        return tuple(length(runs) for runs in self.runs)
 
     @property
     def numel(self) -> int:
@@ -93,15 +112,24 @@ class Holding:
         """The parts of the local tensor that are boxes of the whole, none of them empty."""
         if self.is_zero or not self.numel:
             return
-        for chosen in itertools.product(*(_placed(runs) for runs in self.runs)):
+        for chosen in itertools.product(*(placed(runs) for runs in self.runs)):
             there = [slice(first, last) for first, last, _ in chosen]
             here = tuple(slice(at, at + last - first) for first, last, at in chosen)
             yield Piece(here, Box.of(self.whole, there))
 
+    def cells(self, joint: Collection[int]) -> Iterator[Cell]:
+        """The parts of the local tensor that are one run along each axis but the joint ones, none of them empty."""
+        if self.is_zero or not self.numel:
+            return
+        whole = [[(runs, slice(0, length(runs)))] for runs in self.runs]
+        each = [[(((a, b),), slice(at, at + b - a)) for a, b, at in placed(runs)] for runs in self.runs]
+        for chosen in itertools.product(*(whole[n] if n in joint else each[n] for n in range(len(self.runs)))):
+            yield Cell(tuple(here for _, here in chosen), tuple(runs for runs, _ in chosen))
+
     def inside(self, box: Sequence[tuple[int, int]]) -> Iterator[tuple[slice, ...]]:
         """Where a box of the whole, (first, after the last) for each axis, lies in the local tensor."""
         if not self.is_zero:
-            yield from itertools.product(*(_met(r, *ends) for r, ends in zip(self.runs, box, strict=True)))
+            yield from itertools.product(*(met(r, *ends) for r, ends in zip(self.runs, box, strict=True)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +165,14 @@ class Range:
         if self.numel:
             yield Piece((slice(0, self.numel),), Box((self.numel,), (1,), self.first))
 
+    def cells(self, joint: Collection[int]) -> Iterator[Cell]:
+        """The flat range as boxes, one after the other: a rest of a row, whole rows, and the beginning of a row."""
+        at = 0
+        for ends in boxes(self.whole, self.first, self.last):
+            size = math.prod(b - a for a, b in ends)
+            yield Cell((slice(at, at + size),), tuple((one,) for one in ends))
+            at += size
+
     def inside(self, box: Sequence[tuple[int, int]]) -> Iterator[tuple[slice, ...]]:
         """Where a box of the whole, (first, after the last) for each axis, lies in the flat tensor."""
         sizes, steps = self.whole, strides_of(self.whole)
@@ -152,88 +188,6 @@ class Range:
             a, b = (min(max(start + x * step - self.first, 0), self.numel) for x in (low, high))
             if a < b:
                 yield (slice(a, b),)
-
-
-# ---------------------------------------------------------------------- arithmetic
-@dataclass(frozen=True, slots=True)
-class Cut:
-    """One tensor axis cut over one mesh axis.
-
-    Attributes:
-        axis: of the tensor.
-        ranks: size of the mesh axis.
-        rank: coordinate of this process on it.
-        factor: into how many pieces the axis is cut first; each of them is then cut over the ranks.
-    """
-
-    axis: int
-    ranks: int
-    rank: int
-    factor: int = 1
-
-
-def held_runs(shape: Sequence[int], cuts: Sequence[Cut]) -> tuple[Runs, ...]:
-    """The runs along each axis that are left after some cuts, the first one first.
-
-    Each cut is `torch.chunk`: pieces of ceil(n / ranks) elements, the last ones shorter or empty.
-
-    Args:
-        shape: of the whole tensor.
-        cuts: what each mesh axis does.
-
-    Example:
-        >>> held_runs((10, 3), [Cut(axis=0, ranks=4, rank=3)])
-        (((9, 10),), ((0, 3),))
-        >>> held_runs((8,), [Cut(axis=0, ranks=2, rank=1, factor=2)])
-        (((2, 4), (6, 8)),)
-    """
-    runs: list[Runs] = [((0, int(n)),) if n else () for n in shape]
-    for cut in cuts:
-        pieces = [_chunk(runs[cut.axis], cut.factor, piece) for piece in range(cut.factor)]
-        runs[cut.axis] = _merged(run for piece in pieces for run in _chunk(piece, cut.ranks, cut.rank))
-    return tuple(runs)
-
-
-def _length(runs: Runs) -> int:
-    return sum(last - first for first, last in runs)
-
-
-def _chunk(runs: Runs, count: int, index: int) -> Runs:
-    """Piece `index` of the concatenated runs, cut in `count` pieces."""
-    size = -(-_length(runs) // count)
-    return tuple(_window(runs, index * size, (index + 1) * size))
-
-
-def _window(runs: Runs, low: int, high: int) -> Iterator[tuple[int, int]]:
-    at = 0
-    for first, last in runs:
-        a, b = max(first, first + low - at), min(last, first + high - at)
-        if a < b:
-            yield a, b
-        at += last - first
-
-
-def _merged(runs: Iterator[tuple[int, int]]) -> Runs:
-    """Runs of which one ends where the next begins are one."""
-    made: list[tuple[int, int]] = []
-    for first, last in runs:
-        if made and made[-1][1] == first:
-            made[-1] = made[-1][0], last
-        else:
-            made.append((first, last))
-    return tuple(made)
-
-
-def _placed(runs: Runs) -> list[tuple[int, int, int]]:
-    """(first, last, place of the first in the local tensor) of each run."""
-    places = itertools.accumulate((last - first for first, last in runs), initial=0)
-    return [(first, last, at) for (first, last), at in zip(runs, places, strict=False)]
-
-
-def _met(runs: Runs, low: int, high: int) -> list[slice]:
-    """Where the indices low ... high - 1 of the whole lie in the local tensor."""
-    found = [(max(first, low), min(last, high), at - first) for first, last, at in _placed(runs)]
-    return [slice(a + shift, b + shift) for a, b, shift in found if a < b]
 
 
 # ---------------------------------------------------------------------- live tensors

@@ -12,8 +12,10 @@ import numpy as np
 import numpy.typing as npt
 
 from fanin.errors import ArgumentError, ShapeError
-from fanin.initializers.base import Array, EntryMoments, Initializer
+from fanin.initializers import sampling
+from fanin.initializers.base import Array, EntryMoments, Initializer, Ranges
 from fanin.initializers.blocks import assemble, mapped_layout, pooled
+from fanin.initializers.parts import by_place, diagonal, unit_axes
 from fanin.layout import Block, Layout
 from fanin.streams.keys import Key
 
@@ -115,6 +117,16 @@ class Bilinear(Initializer):
             return EntryMoments(mean=mean, var=var, bound=float(kernel.max()))
 
         return pooled((block.size, one(block)) for block in where.blocks(shape))
+
+    def joint_axes(self, shape: Sequence[int], layout: Layout | None = None) -> tuple[int, ...] | None:
+        """None of them: an entry is a function of its place."""
+        return None if unit_axes(self._layout(shape, layout)) is None else ()
+
+    def part(self, box: Ranges, shape: Sequence[int], layout: Layout | None, key: Key, dtype: str) -> Array:
+        """A part of the maps."""
+        where = self._layout(shape, layout)
+        made = by_place(box, shape, where, diagonal(1.0), lambda block: self._kernel(where, block))
+        return sampling.cast(made.astype(sampling.wide_dtype(dtype)), dtype)
 
     def values(self, shape: Sequence[int], layout: Layout | None, key: Key, dtype: str) -> Array:
         """The kernels."""

@@ -11,8 +11,9 @@ import numpy as np
 
 from fanin.errors import ArgumentError, ShapeError
 from fanin.initializers import sampling
-from fanin.initializers.base import Array, EntryMoments, Initializer
+from fanin.initializers.base import Array, EntryMoments, Initializer, Ranges
 from fanin.initializers.blocks import mapped_layout, pooled
+from fanin.initializers.parts import joined, part_of, row_sums, unit_axes
 from fanin.layout import Block, Layout, from_blocks, to_blocks
 from fanin.streams.keys import Key
 
@@ -91,17 +92,34 @@ class Centred(Initializer):
         spread = None if base.bound is None else 2.0 * left * base.bound * factor
         return EntryMoments(var=base.var * left * factor**2, kurtosis=3.0 + excess, bound=spread)
 
+    def joint_axes(self, shape: Sequence[int], layout: Layout | None = None) -> tuple[int, ...] | None:
+        """Those of a unit's incoming weights, and the law's."""
+        where = mapped_layout(shape, layout, self)
+        own = unit_axes(where)
+        return None if own is None else joined([own, self.law.joint_axes(shape, where)])
+
+    def part(self, box: Ranges, shape: Sequence[int], layout: Layout | None, key: Key, dtype: str) -> Array:
+        """Units of the weight: the law's values, centred in float64 and rounded once."""
+        where = mapped_layout(shape, layout, self)
+        drawn = part_of(self.law, box, shape, where, key, sampling.source_dtype(dtype))
+        axes, terms = unit_axes(where) or (), self._terms(where.blocks(shape)[0])
+        return sampling.cast(self._centred(drawn.astype(sampling.wide_dtype(dtype)), axes, terms), dtype)
+
     def values(self, shape: Sequence[int], layout: Layout | None, key: Key, dtype: str) -> Array:
         """The law's values, centred in float64 and rounded once."""
+        if self.joint_axes(shape, layout) is not None:
+            return self.part([(0, n) for n in shape], shape, layout, key, dtype)
         where = mapped_layout(shape, layout, self)
         wide = sampling.wide_dtype(dtype)
         drawn = self.law.sample(shape, key=key, layout=where, dtype=sampling.source_dtype(dtype)).astype(wide)
-        blocks = [
-            self._centred(b, block) for b, block in zip(to_blocks(drawn, where), where.blocks(shape), strict=True)
-        ]
+        found = zip(to_blocks(drawn, where), where.blocks(shape), strict=True)
+        blocks = [self._centred(b, (2, 3), self._terms(block)) for b, block in found]
         return sampling.cast(from_blocks(blocks, shape, where), dtype)
 
-    def _centred(self, weights: Array, block: Block) -> Array:
-        n = self._terms(block)
-        rest: Array = weights - weights.mean(axis=(2, 3), keepdims=True)
-        return rest * np.sqrt(n / (n - 1.0)) if self.compensated else rest
+    def _centred(self, weights: Array, axes: tuple[int, ...], terms: int) -> Array:
+        """The weights less the mean over some axes, summed in an order that the axes alone decide."""
+        last = tuple(range(weights.ndim - len(axes), weights.ndim))
+        turned = np.moveaxis(weights, axes, last)
+        sums = row_sums(turned.reshape(*turned.shape[: last[0]], terms))
+        rest: Array = weights - np.expand_dims(sums / terms, axes)
+        return rest * np.sqrt(terms / (terms - 1.0)) if self.compensated else rest

@@ -9,10 +9,12 @@ from typing import ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from fanin.initializers.base import Array, EntryMoments, Initializer, finite, one_of
+from fanin.initializers import sampling
+from fanin.initializers.base import Array, EntryMoments, Initializer, Ranges, finite, one_of
 from fanin.initializers.blocks import assemble, mapped_layout, moments_by_block
 from fanin.initializers.catalogue.identity import rare_value_moments
-from fanin.initializers.taps import Centre, at_centre
+from fanin.initializers.parts import by_place, diagonal, unit_axes
+from fanin.initializers.taps import Centre, at_centre, centre_taps
 from fanin.layout import Block, Layout
 from fanin.streams.keys import Key
 
@@ -73,6 +75,16 @@ class Hadamard(Initializer):
         entry = self.gain * 2.0 ** (-(out - 1).bit_length() / 2.0)
         return np.asarray(entry * hadamard_corner(out, inputs))
 
+    def _entries(self, outs: npt.NDArray[np.int64], inputs: npt.NDArray[np.int64], block: Block) -> Array:
+        """Entries of the map of a part."""
+        if block.out <= block.inputs:
+            return diagonal(self.gain)(outs, inputs, block)
+        common = outs[:, None] & inputs[None, :]
+        for shift in (32, 16, 8, 4, 2, 1):  # the last bit becomes the parity of all bits
+            common ^= common >> shift
+        entry = self.gain * 2.0 ** (-(block.out - 1).bit_length() / 2.0)
+        return np.asarray(entry * (1.0 - 2.0 * (common & 1)))
+
     def moments(self, shape: Sequence[int], layout: Layout | None = None) -> EntryMoments:
         """Of the entries of the map, which is fixed."""
         where = mapped_layout(shape, layout, self)
@@ -85,6 +97,16 @@ class Hadamard(Initializer):
             return EntryMoments(mean=mean, var=second - mean**2, bound=float(abs(entries[0, 0])))
 
         return moments_by_block(shape, where, one)
+
+    def joint_axes(self, shape: Sequence[int], layout: Layout | None = None) -> tuple[int, ...] | None:
+        """None of them: an entry is a function of its place."""
+        return None if unit_axes(mapped_layout(shape, layout, self)) is None else ()
+
+    def part(self, box: Ranges, shape: Sequence[int], layout: Layout | None, key: Key, dtype: str) -> Array:
+        """A part of the maps."""
+        where = mapped_layout(shape, layout, self)
+        made = by_place(box, shape, where, self._entries, lambda block: centre_taps(block.taps, self.centre))
+        return sampling.cast(made.astype(sampling.wide_dtype(dtype)), dtype)
 
     def values(self, shape: Sequence[int], layout: Layout | None, key: Key, dtype: str) -> Array:
         """The maps."""

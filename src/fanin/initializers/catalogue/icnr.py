@@ -11,8 +11,9 @@ import numpy as np
 
 from fanin.errors import ArgumentError, ShapeError
 from fanin.initializers import sampling
-from fanin.initializers.base import Array, EntryMoments, Initializer, one_of
+from fanin.initializers.base import Array, EntryMoments, Initializer, Ranges, one_of
 from fanin.initializers.blocks import mapped_layout
+from fanin.initializers.parts import part_of
 from fanin.layout import Layout
 from fanin.streams.keys import Key
 
@@ -81,6 +82,22 @@ class ICNR(Initializer):
         """Those of the law of the distinct channels."""
         small, where, _ = self._distinct(shape, layout)
         return self.law.moments(small, where)
+
+    def joint_axes(self, shape: Sequence[int], layout: Layout | None = None) -> tuple[int, ...] | None:
+        """The law's."""
+        small, where, _ = self._distinct(shape, layout)
+        return self.law.joint_axes(small, where)
+
+    def part(self, box: Ranges, shape: Sequence[int], layout: Layout | None, key: Key, dtype: str) -> Array:
+        """The distinct channels that the box needs, copied."""
+        small, where, copies = self._distinct(shape, layout)
+        axis, count = where.out_axes[0], small[where.out_axes[0]]
+        wanted = np.arange(*box[axis])
+        wanted = wanted // copies if self.channels == "torch" else wanted % count
+        first, last = int(wanted.min()), int(wanted.max()) + 1
+        inside = [(first, last) if a == axis else ends for a, ends in enumerate(box)]
+        channels = part_of(self.law, inside, small, where, key, sampling.dtype_name(dtype))
+        return np.take(channels, wanted - first, axis=axis)
 
     def values(self, shape: Sequence[int], layout: Layout | None, key: Key, dtype: str) -> Array:
         """The distinct channels, copied."""

@@ -10,9 +10,11 @@ from typing import ClassVar
 import numpy as np
 
 from fanin.errors import ShapeError
-from fanin.initializers.base import Array, EntryMoments, Initializer, finite, one_of
+from fanin.initializers import sampling
+from fanin.initializers.base import Array, EntryMoments, Initializer, Ranges, finite, one_of
 from fanin.initializers.blocks import assemble, mapped_layout, moments_by_block
-from fanin.initializers.taps import Centre, at_centre
+from fanin.initializers.parts import by_place, diagonal, unit_axes
+from fanin.initializers.taps import Centre, at_centre, centre_taps
 from fanin.layout import Block, Layout
 from fanin.streams.keys import Key
 
@@ -81,6 +83,16 @@ class Identity(Initializer):
         where = self._layout(shape, layout)
         return moments_by_block(shape, where, lambda block: rare_value_moments(self.gain, _share(block)))
 
+    def joint_axes(self, shape: Sequence[int], layout: Layout | None = None) -> tuple[int, ...] | None:
+        """None of them: an entry is a function of its place."""
+        return None if unit_axes(self._layout(shape, layout)) is None else ()
+
+    def part(self, box: Ranges, shape: Sequence[int], layout: Layout | None, key: Key, dtype: str) -> Array:
+        """A part of the maps."""
+        where = self._layout(shape, layout)
+        made = by_place(box, shape, where, diagonal(self.gain), lambda block: np.ones(1))
+        return sampling.cast(made.astype(sampling.wide_dtype(dtype)), dtype)
+
     def values(self, shape: Sequence[int], layout: Layout | None, key: Key, dtype: str) -> Array:
         """The diagonal maps."""
         where = self._layout(shape, layout)
@@ -126,6 +138,16 @@ class Dirac(Initializer):
         """Of an entry that is gain with probability min(out, in) / (out in taps)."""
         where = mapped_layout(shape, layout, self)
         return moments_by_block(shape, where, lambda block: rare_value_moments(self.gain, _share(block)))
+
+    def joint_axes(self, shape: Sequence[int], layout: Layout | None = None) -> tuple[int, ...] | None:
+        """None of them: an entry is a function of its place."""
+        return None if unit_axes(mapped_layout(shape, layout, self)) is None else ()
+
+    def part(self, box: Ranges, shape: Sequence[int], layout: Layout | None, key: Key, dtype: str) -> Array:
+        """A part of the maps."""
+        where = mapped_layout(shape, layout, self)
+        made = by_place(box, shape, where, diagonal(self.gain), lambda block: centre_taps(block.taps, self.centre))
+        return sampling.cast(made.astype(sampling.wide_dtype(dtype)), dtype)
 
     def values(self, shape: Sequence[int], layout: Layout | None, key: Key, dtype: str) -> Array:
         """The kernels."""

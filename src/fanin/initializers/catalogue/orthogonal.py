@@ -6,7 +6,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from fanin.initializers.base import Array, EntryMoments, Initializer, finite
+from fanin.initializers import sampling
+from fanin.initializers.base import Array, EntryMoments, Initializer, Ranges, finite
 from fanin.initializers.blocks import (
     assemble,
     mapped_layout,
@@ -15,7 +16,7 @@ from fanin.initializers.blocks import (
     part_keys,
     scaled_gain,
 )
-from fanin.layout import Block, Layout, fans
+from fanin.layout import Block, Layout, fans, from_blocks
 from fanin.streams.keys import Key
 from fanin.streams.orthogonal import haar, haar_into
 
@@ -98,6 +99,26 @@ class Orthogonal(Initializer):
 
         return moments_by_block(shape, where, one)
 
+    def joint_axes(self, shape: Sequence[int], layout: Layout | None = None) -> tuple[int, ...] | None:
+        """All but the axis of a stack of maps (experts): one map at a time is made; None where there is none."""
+        where = mapped_layout(shape, layout, self)
+        if len(where.batch_axes) != 1 or where.view:
+            return None
+        return tuple(a for a in range(where.rank) if a not in where.batch_axes)
+
+    def part(self, box: Ranges, shape: Sequence[int], layout: Layout | None, key: Key, dtype: str) -> Array:
+        """Some maps of a stack."""
+        where = mapped_layout(shape, layout, self)
+        fan_in, found, stack = fans(shape, where).fan_in, where.blocks(shape), box[where.batch_axes[0]]
+        first, last = (end * where.groups for end in stack)
+        parts = []
+        for k, block in zip(part_keys(key, len(found)), found, strict=True):
+            sizes = block.out, block.inputs * block.num_taps
+            maps = haar(k, block.maps, *sizes, dtype=sampling.wide_dtype(dtype), first=first, last=last)
+            flat = maps * self._gain(block, fan_in)
+            parts.append(flat.reshape(last - first, block.out, block.inputs, block.num_taps))
+        return sampling.cast(from_blocks(parts, [b - a for a, b in box], where), dtype)
+
     def values(self, shape: Sequence[int], layout: Layout | None, key: Key, dtype: str) -> Array:
         """The maps, computed in float64 and rounded once."""
         where = mapped_layout(shape, layout, self)
@@ -109,13 +130,16 @@ class Orthogonal(Initializer):
 
         return assemble(shape, where, key, dtype, make)
 
-    def write_into(self, weight: Array, key: Key, layout: Layout | None = None) -> bool:
+    def write_into(
+        self, weight: Array, key: Key, layout: Layout | None = None, box: Ranges | None = None, of: Sequence[int] = ()
+    ) -> bool:
         """The maps, made in the weight's own memory in float32."""
-        where = mapped_layout(weight.shape, layout, self)
-        views, found = maps_inside(weight, where), where.blocks(weight.shape)
+        whole = weight.shape if box is None else of
+        where = mapped_layout(whole, layout, self)
+        views, found = maps_inside(weight, where), where.blocks(whole)
         if views is None:
             return False
-        fan_in = fans(weight.shape, where).fan_in
+        fan_in, first = fans(whole, where).fan_in, 0 if box is None else box[where.batch_axes[0]][0] * where.groups
         for view, k, block in zip(views, part_keys(key, len(found)), found, strict=True):
-            haar_into(view, k, gain=self._gain(block, fan_in))
+            haar_into(view, k, gain=self._gain(block, fan_in), first=first, of=block.maps)
         return True

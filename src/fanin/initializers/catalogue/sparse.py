@@ -5,14 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
 from fanin.errors import ArgumentError, ShapeError
-from fanin.initializers.base import Array, EntryMoments, Initializer, finite, one_of
+from fanin.initializers import sampling
+from fanin.initializers.base import Array, EntryMoments, Initializer, Ranges, finite, one_of
 from fanin.initializers.blocks import assemble, mapped_layout, maps_inside, moments_by_block, part_keys
+from fanin.initializers.parts import in_own_order, overlaps, sides, unit_axes
 from fanin.layout import Block, Layout
+from fanin.streams.dtypes import fill_dtype
 from fanin.streams.keys import Key
 from fanin.streams.sampling import sample
 from fanin.streams.sparse import choose, scatter_into
@@ -104,26 +107,75 @@ class Sparse(Initializer):
 
         return moments_by_block(shape, where, one)
 
+    def joint_axes(self, shape: Sequence[int], layout: Layout | None = None) -> tuple[int, ...] | None:
+        """Those of the weights that are chosen from."""
+        return unit_axes(mapped_layout(shape, layout, self), per_input=self.per == "input")
+
+    def part(self, box: Ranges, shape: Sequence[int], layout: Layout | None, key: Key, dtype: str) -> Array:
+        """Units of the weight (inputs, where each input's outputs are chosen)."""
+        where = mapped_layout(shape, layout, self)
+        made = self._parts(box, shape, where, key, "complex64" if fill_dtype(dtype).is_complex else "float32")
+        return sampling.cast(in_own_order(made.astype(sampling.wide_dtype(dtype)), box, where), dtype)
+
+    def _parts(self, box: Ranges, shape: Sequence[int], layout: Layout, key: Key, dtype: str) -> Array:
+        """(batch, out, in, taps) of a box; a part has rows of its own, and so has a group where inputs choose."""
+        batch, (first, last), (low, high) = sides(box, layout)
+        found, per_unit, taps = layout.blocks(shape), self.per == "unit", layout.blocks(shape)[0].num_taps
+        together, groups = (layout.groups, 1) if per_unit else (1, layout.groups)
+        stretches = [
+            (k, block, g) for k, block in zip(part_keys(key, len(found)), found, strict=True) for g in range(groups)
+        ]
+        made: Array = np.zeros((batch[1] - batch[0], last - first, high - low, taps), dtype)
+        at = 0
+        for which, a, b in overlaps([block.out * together for _, block, _ in stretches], first, last):
+            k, block, group = stretches[which]
+            for row, entry in enumerate(range(*batch)):
+                if per_unit:
+                    start, count = entry * block.out * together + a, b - a
+                else:
+                    start, count = ((entry * groups + group) * block.inputs + low) * taps, (high - low) * taps
+                rows = self._rows(k, block, start, start + count, dtype)
+                own = rows if per_unit else rows.T
+                made[row, at : at + b - a] = own.reshape(b - a, high - low, taps)
+            at += b - a
+        return made
+
+    def _rows(self, key: Key, block: Block, first: int, last: int, dtype: str) -> Array:
+        """What units first ... last - 1 of a part (or inputs) have at each place."""
+        choices = self._choices(block)
+        units, kept = block.size // choices, self.count(choices)
+        rows: Array = np.zeros((last - first, choices), dtype)
+        request = Draw(kind="normal", width=self.std)
+        if rows.dtype.kind == "c":
+            places = choose(key, units, choices, kept, first=first, last=last)
+            drawn = sample(request, key, (units, kept), dtype=dtype, box=(slice(first, last),))
+            np.put_along_axis(rows, places, drawn, axis=1)
+        else:
+            scatter_into(rows, request, key, kept, first=first, units=units)
+        return rows
+
     def values(self, shape: Sequence[int], layout: Layout | None, key: Key, dtype: str) -> Array:
         """The normal values of the chosen places, zeros elsewhere."""
+        if self.joint_axes(shape, layout) is not None:
+            return self.part([(0, n) for n in shape], shape, layout, key, dtype)
         where = mapped_layout(shape, layout, self)
         return assemble(shape, where, key, dtype, self._make)
 
     def _make(self, key: Key, block: Block, wide: str) -> Array:
-        choices = self._choices(block)
-        rows = block.maps * block.out * block.inputs * block.num_taps // choices
-        places = choose(key, rows, choices, self.count(choices))
-        weights: Array = np.zeros((rows, choices), wide)
-        narrow: Any = "complex64" if wide == "complex128" else "float32"
-        drawn = sample(Draw(kind="normal", width=self.std), key, places.shape, dtype=narrow)
-        np.put_along_axis(weights, places, drawn.astype(wide), axis=1)
+        narrow = "complex64" if wide == "complex128" else "float32"
+        rows = self._rows(key, block, 0, block.size // self._choices(block), narrow).astype(wide)
         if self.per == "unit":
-            return weights.reshape(block.maps, block.out, block.inputs, block.num_taps)
-        by_input: Array = weights.reshape(block.maps, block.inputs, block.num_taps, block.out)
-        return np.moveaxis(by_input, 3, 1)
+            return rows.reshape(block.maps, block.out, block.inputs, block.num_taps)
+        return np.moveaxis(rows.reshape(block.maps, block.inputs, block.num_taps, block.out), 3, 1)
 
-    def write_into(self, weight: Array, key: Key, layout: Layout | None = None) -> bool:
+    def write_into(
+        self, weight: Array, key: Key, layout: Layout | None = None, box: Ranges | None = None, of: Sequence[int] = ()
+    ) -> bool:
         """Zeros and the chosen numbers, bit for bit those of `values`."""
+        if box is not None:
+            where = mapped_layout(of, layout, self)
+            weight[...] = in_own_order(self._parts(box, of, where, key, "float32"), box, where)
+            return True
         where = mapped_layout(weight.shape, layout, self)
         views, found = maps_inside(weight, where), where.blocks(weight.shape)
         if views is None:

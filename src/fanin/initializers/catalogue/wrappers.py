@@ -10,8 +10,9 @@ import numpy as np
 
 from fanin.errors import ArgumentError, LayoutError
 from fanin.initializers import sampling
-from fanin.initializers.base import Array, EntryMoments, Initializer, finite
+from fanin.initializers.base import Array, EntryMoments, Initializer, Ranges, finite
 from fanin.initializers.blocks import pooled, unviewed
+from fanin.initializers.parts import joined, overlaps, part_of
 from fanin.layout import Layout
 from fanin.streams.keys import Key
 from fanin.streams.sampling import sample
@@ -80,6 +81,17 @@ class Scaled(Initializer):
     def check(self, shape: Sequence[int], layout: Layout | None = None) -> None:
         """As the law does."""
         self.law.check(shape, layout)
+
+    def joint_axes(self, shape: Sequence[int], layout: Layout | None = None) -> tuple[int, ...] | None:
+        """The law's."""
+        return self.law.joint_axes(shape, layout)
+
+    def part(self, box: Ranges, shape: Sequence[int], layout: Layout | None, key: Key, dtype: str) -> Array:
+        """The law's part, multiplied as `values` does."""
+        if self.draw(shape, layout) is not None:
+            return Initializer.part(self, box, shape, layout, key, dtype)
+        drawn = part_of(self.law, box, shape, layout, key, sampling.source_dtype(dtype))
+        return sampling.cast(drawn.astype(sampling.wide_dtype(dtype)) * self.factor, dtype)
 
     def values(self, shape: Sequence[int], layout: Layout | None, key: Key, dtype: str) -> Array:
         """The law's values, multiplied in float64 and rounded once."""
@@ -157,6 +169,28 @@ class PerPart(Initializer):
         """Pooled over the parts."""
         found = self._parts(shape, layout)
         return pooled((max(int(np.prod(part)), 1), law.moments(part, one)) for law, _, part, one in found)
+
+    def joint_axes(self, shape: Sequence[int], layout: Layout | None = None) -> tuple[int, ...] | None:
+        """Those of all laws."""
+        axes = joined([law.joint_axes(part, one) for law, _, part, one in self._parts(shape, layout)])
+        return None if layout and layout.view else axes
+
+    def part(self, box: Ranges, shape: Sequence[int], layout: Layout | None, key: Key, dtype: str) -> Array:
+        """What the box holds of each part."""
+        found = self._parts(shape, layout)
+        axis, sizes = found[0][3].out_axes[0], [where.stop - where.start for _, where, _, _ in found]
+        pieces = []
+        for p, low, high in overlaps(sizes, *box[axis]):
+            law, where, part, one = found[p]
+            request = law.draw(part, one)
+            if request is None:
+                inside = [(low, high) if a == axis else ends for a, ends in enumerate(box)]
+                pieces.append(part_of(law, inside, part, one, key.for_purpose(f"part {p}"), dtype))
+            else:
+                low, high = where.start + low, where.start + high
+                there = [slice(low, high) if a == axis else slice(*ends) for a, ends in enumerate(box)]
+                pieces.append(sample(request, key, shape, dtype=dtype, box=there))
+        return np.concatenate(pieces, axis=axis)
 
     def values(self, shape: Sequence[int], layout: Layout | None, key: Key, dtype: str) -> Array:
         """The parts, side by side."""
@@ -245,6 +279,22 @@ class PerInput(Initializer):
         shapes, where = self._stretches(shape, layout)
         found = zip(self.laws, shapes, strict=True)
         return pooled((max(int(np.prod(one)), 1), law.moments(one, where)) for law, one in found)
+
+    def joint_axes(self, shape: Sequence[int], layout: Layout | None = None) -> tuple[int, ...] | None:
+        """Those of all laws."""
+        shapes, where = self._stretches(shape, layout)
+        axes = joined([law.joint_axes(one, where) for law, one in zip(self.laws, shapes, strict=True)])
+        return None if layout and layout.view else axes
+
+    def part(self, box: Ranges, shape: Sequence[int], layout: Layout | None, key: Key, dtype: str) -> Array:
+        """What the box holds of each stretch."""
+        shapes, where = self._stretches(shape, layout)
+        axis, pieces = where.in_axes[0], []
+        for p, low, high in overlaps(self.sizes, *box[axis]):
+            inside = [(low, high) if a == axis else ends for a, ends in enumerate(box)]
+            stream = key.for_purpose(f"input {p}")
+            pieces.append(part_of(self.laws[p], inside, shapes[p], where, stream, dtype))
+        return np.concatenate(pieces, axis=axis)
 
     def values(self, shape: Sequence[int], layout: Layout | None, key: Key, dtype: str) -> Array:
         """The stretches, side by side, each from a stream of its own."""
