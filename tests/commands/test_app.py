@@ -47,6 +47,7 @@ OPTIONS = {
     | {"--phase-diagram", "--grid"},
     "gain": {"phi", "--q", "--format"},
     "lab": {"name", "--out", "--full", "--seed", "--workers"},
+    "playground": {"--out", "--open"},
     "demo": {"--out"},
     "mup check": {
         "build",

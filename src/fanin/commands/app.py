@@ -30,6 +30,7 @@ from fanin.commands.init import init
 from fanin.commands.lab import lab
 from fanin.commands.mup import mup
 from fanin.commands.plan import plan
+from fanin.commands.playground import playground
 from fanin.commands.report import report
 from fanin.commands.theory import theory
 from fanin.commands.verify import verify
@@ -77,7 +78,9 @@ def _interruptible(command: Callable[..., None]) -> Callable[..., None]:
     return run
 
 
-for _command in (check, plan, init, verify, calibrate, report, explain, diff, graph, theory, gain, lab, demo):
+for _command in (
+    *(check, plan, init, verify, calibrate, report, explain, diff, graph, theory, gain, lab, playground, demo),
+):
     app.command(epilog=epilog(_command.__name__))(_interruptible(_command))
 
 

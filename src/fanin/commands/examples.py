@@ -37,6 +37,7 @@ EXAMPLES = MappingProxyType(
         "theory": ("fanin theory --phi tanh --depth 50", "fanin theory --phi relu --phase-diagram --plot phases.png"),
         "gain": ("fanin gain relu gelu 'leaky_relu(0.2)'",),
         "lab": ("fanin lab list", "fanin lab one-third --out figures"),
+        "playground": ("fanin playground --out page.html", "fanin playground --open"),
         "demo": ("fanin demo --out demo-out",),
     }
 )

@@ -15,7 +15,7 @@ from markupsafe import Markup, escape
 
 from fanin.text.names import clean, sentence, shorten
 
-__all__ = ["embed", "fill", "stand_alone"]
+__all__ = ["content_hash", "embed", "fill", "source", "stand_alone"]
 
 
 def stand_alone(
@@ -30,7 +30,7 @@ def stand_alone(
         data: JSON values to embed once, under the id ``fanin-data``; None for none.
         brand: the words at the top left.
     """
-    css, script = _source("page.css"), _source("page.js")
+    css, script = source("tokens.css") + source("page.css"), source("page.js")
     return str(
         fill(
             "page.html.j2",
@@ -67,7 +67,7 @@ def embed(data: Any) -> Markup:
 @functools.cache
 def _environment() -> Environment:
     environment = Environment(
-        loader=FunctionLoader(_source),
+        loader=FunctionLoader(source),
         autoescape=select_autoescape(default=True, default_for_string=True),
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -91,7 +91,8 @@ def breakable(name: str) -> Markup:
 
 
 @functools.cache
-def _source(name: str) -> str:
+def source(name: str) -> str:
+    """Text of a file in ``templates/``: ``tokens.css`` holds the colours and typefaces of all pages."""
     return files("fanin.report.html").joinpath("templates").joinpath(name).read_text(encoding="utf-8")
 
 
@@ -99,8 +100,8 @@ def _policy(css: str, script: str) -> str:
     """Content security policy: our style and our script by their hashes, nothing else."""
     rules: Mapping[str, str] = {
         "default-src": "'none'",
-        "style-src": _hash(css),
-        "script-src": _hash(script),
+        "style-src": content_hash(css),
+        "script-src": content_hash(script),
         "img-src": "data:",
         "base-uri": "'none'",
         "form-action": "'none'",
@@ -108,5 +109,6 @@ def _policy(css: str, script: str) -> str:
     return "; ".join(f"{name} {value}" for name, value in rules.items())
 
 
-def _hash(source: str) -> str:
-    return f"'sha256-{base64.b64encode(hashlib.sha256(source.encode()).digest()).decode()}'"
+def content_hash(content: str) -> str:
+    """What a content security policy calls an inline style or script."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()}'"
