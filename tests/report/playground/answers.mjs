@@ -12,7 +12,7 @@ const bits = (array) => Array.from(new Uint32Array(array.buffer, array.byteOffse
 function point({ name, q, gap, sigma2 }) {
   const m = theory.moments(ACTIVATIONS[name], q);
   const next = sigma2 * m.second, apart = sigma2 * theory.pairGap(ACTIVATIONS[name], q, gap);
-  return { q: next, chi: sigma2 * m.dsecond, c: 1 - apart / next, slope: m.slope, fourth: m.fourth, dfourth: m.dfourth };
+  return { next, chi: sigma2 * m.dsecond, c: 1 - apart / next, slope: m.slope, fourth: m.fourth, dfourth: m.dfourth };
 }
 
 function stream({ seed, name, count, first }) {
