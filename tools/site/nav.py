@@ -39,6 +39,7 @@ GUIDE = {
     "Calibrate a model": "guide/calibrate.md",
     "Plans": "guide/plan.md",
     "Learning rates": "guide/learning-rates.md",
+    "Play with a start": "guide/playground.md",
     "Diff and explain": "guide/diff-and-explain.md",
     "I use Keras": "guide/keras.md",
     "I use JAX": "guide/jax.md",
