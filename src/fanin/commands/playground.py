@@ -14,10 +14,10 @@ def playground(
     out: Annotated[Path, typer.Option(help="The file to write.")] = Path("playground.html"),
     show: Annotated[bool, typer.Option("--open", help="Also open the page in the default browser.")] = False,
 ) -> None:
-    """Write a page on which a network's start can be played with; it works offline.
+    """Write a page that shows what a start does, to play with.
 
     Depth, width, law, activation, norm and skips; signal, gradient and likeness layer by layer beside the theory; and
-    training on real digits. The weights are those of Python.
+    training on real digits. It works offline; the weights are those of Python.
     """
     from rich.console import Console
     from rich.text import Text
