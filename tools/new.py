@@ -173,15 +173,17 @@ STEPS = {
     "rule": (
         "src/fanin/rules/table.py: from fanin.rules.catalogue.$module import $class_name; $class_name() in RULES, in "
         "causal order",
-        "python -m tools.rule_pages docs/rules",
+        'tools/twins.py: "$code": Twin(what is wrong in the example, what stands there in its twin)',
+        "python -m tools.site --pages",
     ),
     "law": (
         'src/fanin/initializers/registry.py: "$module": $class_name in NAMES; the name in __init__.py',
-        "docs/initializers.md: a row of its table; then python -m tools.reference_pages",
+        "docs/initializers.md: a row of its table",
+        "tools/site/laws.py: how its page shows it; then python -m tools.site --pages",
     ),
     "recipe": (
         "src/fanin/recipes/table.py: from fanin.recipes.catalogue.$module import $constant; $constant in _ALL",
-        "python -m tools.recipe_page",
+        'tools/site/recipe_examples.py: "$name": Example(when to use it); python -m tools.site --pages',
     ),
 }
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from fanin.rules.base import Rule
 from fanin.rules.table import RULES
+from tools.twins import TWINS
 
 __all__ = ["pages", "write_pages"]
 
@@ -50,15 +51,17 @@ def _page(rule: Rule) -> str:
     title, _, body = rule.page().partition("\n")
     limits = "".join(f"| {name} | {value:g} |\n" for name, value in rule.thresholds.items())
     table = f"\n## Thresholds\n\n| name | value |\n| --- | --- |\n{limits}" if limits else ""
-    return f"# {rule.code} {rule.name}\n\n{title}\n{_sections(body)}{table}"
+    twin = f"\n## Twin\n\n{TWINS[rule.code].words}\n"
+    return f"# {rule.code} {rule.name}\n\n{title}\n{_sections(body, twin)}{table}"
 
 
-def _sections(body: str) -> str:
-    """Docstring headings as Markdown headings; the example as a code block."""
+def _sections(body: str, twin: str) -> str:
+    """Docstring headings as Markdown headings; the example as a code block, its twin behind it."""
     text = ""
     for heading, content in re.findall(r"^(\w[\w ]*):\n((?:    .*\n?|\n)+)", body, flags=re.MULTILINE):
         lines = "\n".join(line[4:] for line in content.rstrip().splitlines())
-        text += f"\n## {heading}\n\n" + (f"```python\n{lines}\n```\n" if heading == "Example" else f"{lines}\n")
+        shown = f"```python\n{lines}\n```\n{twin}" if heading == "Example" else f"{lines}\n"
+        text += f"\n## {heading}\n\n{shown}"
     return text
 
 

@@ -16,10 +16,11 @@ from fanin.initializers.registry import NAMES
 from tools.reference_pages import docstring
 from tools.site import histogram
 from tools.site.laws import SHOWN, Shown, law
-from tools.site.markdown import table
+from tools.site.markdown import linked_names, table
 
 __all__ = ["pages"]
 
+_LINKS = {name: f"{name}.md" for name in NAMES} | {name: f"../recipes/{name}.md" for name in ("zero", "dks", "tat")}
 _ELSEWHERE = ("framework", "there called", "std", "x fanin's", "bound", "mean", "what differs")
 
 
@@ -34,7 +35,7 @@ def _page(name: str, shown: Shown) -> str:
         f"# {name}",
         first,
         f"```python\nfrom fanin import initializers\n\nlaw = {_call(name, shown)}\n```",
-        f"## When to use it\n\n{shown.use}",
+        f"## When to use it\n\n{linked_names(shown.use, _LINKS)}",
         f"## Moments and values\n\n{_values(name, shown)}",
         f"## The same name elsewhere\n\n{_elsewhere(name)}",
         f"## In full\n\n{rest.strip()}",

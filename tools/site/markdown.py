@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Mapping
 
 from tools.site.places import REPOSITORY
 
-__all__ = ["linked_cells", "linked_results", "outside_fences", "prepared", "table"]
+__all__ = ["linked_cells", "linked_names", "linked_results", "outside_fences", "prepared", "table"]
 
 _FENCE = re.compile(r"^```.*?^```[^\n]*$", re.MULTILINE | re.DOTALL)
 _FILE = re.compile(r"^```(\w+) (\S+)$", re.MULTILINE)
@@ -93,6 +93,11 @@ def linked_cells(text: str, targets: Mapping[str, str]) -> str:
         return f"|{cell}|"
 
     return outside_fences(text, lambda part: re.sub(r"^\|([^|\n]*)\|", row, part, flags=re.MULTILINE))
+
+
+def linked_names(text: str, targets: Mapping[str, str]) -> str:
+    """A sentence in which each name that is code links to its page."""
+    return re.sub(r"(?<!\[)`(\w+)`", lambda m: f"[`{m[1]}`]({targets[m[1]]})" if m[1] in targets else m[0], text)
 
 
 def table(head: Collection[str], rows: Collection[Collection[str]]) -> str:

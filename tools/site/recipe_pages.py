@@ -10,7 +10,7 @@ from typing import Any
 from fanin.recipes import RECIPES
 from fanin.recipes.base import Recipe
 from tools.reference_pages import docstring
-from tools.site.markdown import table
+from tools.site.markdown import linked_names, table
 from tools.site.recipe_examples import EXAMPLES, planned
 
 __all__ = ["pages"]
@@ -28,7 +28,7 @@ def _page(recipe: Recipe) -> str:
         f"# {recipe.name}",
         f"{recipe.summary[0].upper()}{recipe.summary[1:]}.",
         f'```python\nplan = fanin.plan(model, inputs, recipe="{recipe.name}")\n```',
-        f"## When to use it\n\n{example.use}",
+        f"## When to use it\n\n{linked_names(example.use, {name: f'{name}.md' for name in RECIPES})}",
         f"## Options\n\n{_options(recipe)}",
         f"## What it gives\n\n{example.words}\n\n{_table(recipe.name)}",
         f"## How it decides\n\n{words.strip()}",

@@ -56,7 +56,9 @@ def _home(text: str) -> str:
     """The front page with rows for pages that only the site has, in place of the comments that mark them."""
     more = {"folklore": "| [Folklore, checked](folklore/index.md) | what people say, and what the experiment says |\n"}
     if playground.titles():
-        more["playground"] = "| May I play with it? | [the playground](playground.md), in your browser |\n"
+        more["playground"] = (
+            "| [Play with it](playground.md) | depth, width, scale: what becomes of a signal, in your browser |\n"
+        )
     for name in ("folklore", "playground"):
         text = text.replace(f"<!-- {name} -->\n", more.get(name, ""))
     return text
