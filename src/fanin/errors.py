@@ -35,6 +35,7 @@ __all__ = [
     "UnknownNameError",
     "WorseStartError",
     "did_you_mean",
+    "sentence",
 ]
 
 
@@ -182,3 +183,13 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     if close:
         return "did you mean " + " or ".join(repr(c) for c in close) + "?"
     return "known: " + ", ".join(names)
+
+
+def sentence(text: str) -> str:
+    """The text with a full stop behind it, unless it ends in a mark already.
+
+    Example:
+        >>> sentence("known: a, b"), sentence("did you mean 'a'?")
+        ('known: a, b.', "did you mean 'a'?")
+    """
+    return text if text.endswith((".", "?", "!")) else f"{text}."

@@ -360,7 +360,7 @@ def fans(shape: Sequence[int], layout: Layout | None = None) -> Fans:
         layout: what its axes mean; torch's (out, in, *taps) where none is given.
 
     Raises:
-        LayoutError: the layout does not fit, or the shape has no input axis (a bias, a norm scale).
+        LayoutError: no shape, a layout that does not fit it, or a shape without an input axis (a bias, a norm scale).
 
     Example:
         >>> fans((256, 784))
@@ -369,6 +369,8 @@ def fans(shape: Sequence[int], layout: Layout | None = None) -> Fans:
         Fans(fan_in=256.0, fan_out=256.0)
     """
     assert_layout(layout)
+    if not all(hasattr(n, "__index__") for n in shape):
+        raise LayoutError(f"a shape holds whole numbers, as in (256, 784); got {shown(shape)}")
     layout = Layout.default(len(shape)) if layout is None else layout
     layout.check(shape)
     if not layout.in_axes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import gc
 
 import pytest
@@ -114,3 +115,25 @@ def test_equal_units_are_no_case_for_calibration():
     nn.init.constant_(case["model"][2].weight, 0.05)
     report = fanin.check(**case)
     assert not any("fanin.calibrate" in f.fix.text for f in report.findings if f.name == "symmetric-weights")
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_what_a_note_says_of_rare_labels_and_what_the_plan_says_are_told_together(bias):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 1, bias=bias))
+    x, y = torch.randn(200, 8), (torch.arange(200) % 100 == 0).float()[:, None]
+    case = {"targets": y, "loss": nn.functional.binary_cross_entropy_with_logits}
+    (note,) = (f for f in fanin.check(model, x, **case).findings if f.code == "L801")
+    assert "ln(p / (1 - p)) = -4.6" in note.fix.text
+    if not bias:
+        assert "give the last layer a bias" in note.fix.text
+        return
+    assert fanin.plan(model, x)["2.bias"].std == 0.0
+    assert "fanin.plan starts it at 0, since it reads no labels" in note.fix.text
+    _, _, overrides = note.fix.text.partition("overrides=")
+    given = ast.literal_eval(overrides[: overrides.index("}") + 1])
+    fanin.init_(model, x, overrides=given)
+    assert not any(f.code == "L801" for f in fanin.check(model, x, **case).findings)
+    nn.init.zeros_(model[2].bias)
+    exec(note.fix.code, {"torch": torch, "model": model})
+    assert model[2].bias.item() == pytest.approx(-4.6, abs=0.01)

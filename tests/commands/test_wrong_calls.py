@@ -42,6 +42,19 @@ class Batch(nn.Module):
         return self.out(batch["x"])
 
 
+class Frame:
+    """A table of numbers as pandas and polars hold it."""
+
+    def __init__(self, values):
+        self.values = values
+
+    def __array__(self, dtype=None, copy=None):
+        return self.values
+
+    def to_numpy(self):
+        return self.values
+
+
 def net():
     torch.manual_seed(0)
     return nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 4))
@@ -53,6 +66,8 @@ def needs(width):
 
 X, Y = torch.randn(6, 8, generator=torch.Generator().manual_seed(0)), torch.arange(6) % 4
 ARRAYS = (X.numpy(), Y.numpy())
+TINY = {"inits": {"a": None}, "lrs": [0.1], "steps": 1}
+PAIR, FLOATS = "a pair (inputs, targets)", "inputs.to(torch.float32)"
 LOADER = DataLoader(TensorDataset(X, Y), batch_size=3)
 FUNCTIONS = {"plan": fanin.plan, "check": fanin.check, "init_": fanin.init_}
 
@@ -85,9 +100,10 @@ INPUTS = {  # what stands in place of inputs -> the cure
     "floats for ids": (Ids, X, "torch.randint(0, 10"),
     "ids out of range": (Ids, torch.full((2, 3), 99), "from 0 to 9"),
     "numbers for text": (Reads, X, "takes text"),
+    "frame": (net, Frame(X.numpy()), "frame.to_numpy()"),
     "wrong width": (net, torch.randn(6, 9), "try model(*inputs)"),
 }
-VALUES = ("doubles", "whole numbers", "ids out of range")  # a plan reads shapes, to which these do not matter
+VALUES = ("ids out of range",)  # a plan reads shapes and dtypes, to which this does not matter
 CALLS = {  # anything else -> the cure
     "no inputs": (lambda: fanin.check(net()), "give a tensor"),
     "empty batch": (lambda: fanin.check(net(), torch.zeros(0, 8)), "two samples"),
@@ -138,6 +154,36 @@ CALLS = {  # anything else -> the cure
     "init without a law": (lambda: compare(net, ARRAYS, inits={"a": "nope"}, steps=1, lrs=[0.1]), "known: "),
     "no learning rate": (lambda: compare(net, ARRAYS, inits={"a": None}, lrs=[], steps=1), "at least one"),
     "a model for a builder": (lambda: compare(net(), ARRAYS, inits={"a": None}, lrs=[0.1], steps=1), "lambda"),
+    "data without labels": (lambda: compare(net, X, **TINY), PAIR),
+    "a data set": (lambda: compare(net, TensorDataset(X, Y), **TINY), "DataLoader(data"),
+    "a dict of data": (
+        lambda: compare(net, {"x": X}, **TINY),
+        PAIR,
+    ),
+    "data of three": (
+        lambda: compare(net, (X, Y, Y), **TINY),
+        PAIR,
+    ),
+    "batches of one": (lambda: compare(net, [X, X], **TINY), "pairs (inputs, targets)"),
+    "double cell": (lambda: fanin.plan(nn.GRUCell(8, 4), X.double()), FLOATS),
+    "double attention": (
+        lambda: fanin.plan(nn.TransformerEncoderLayer(8, 2), X[None].double()),
+        FLOATS,
+    ),
+    "double on meta": (lambda: fanin.plan(net().to("meta"), X.double()), FLOATS),
+    "float for bfloat16": (lambda: fanin.plan(net().bfloat16(), X), "inputs.to(torch.bfloat16)"),
+    "holdings of a dict": (lambda: fanin.holdings(net().state_dict()), "named_parameters()"),
+    "fans of text": (lambda: fanin.fans("3,4"), "as in (256, 784)"),
+    "fans of halves": (lambda: fanin.fans((2.5, 4)), "whole numbers"),
+    "gain of a class": (lambda: fanin.gain(nn.ReLU), "pass an instance: ReLU()"),
+    "calibrate a class": (lambda: fanin.calibrate(nn.Linear, X), "make an instance"),
+    "calibrate doubles": (lambda: fanin.calibrate(net(), X.double()), "inputs.to(torch.float32)"),
+    "calibrate to text": (lambda: fanin.calibrate(net(), X, target="one"), "'plan', 'unit', a number"),
+    "calibrate nothing": (lambda: fanin.calibrate(net(), X, only="head.*"), "Patterns are globs"),
+    "fingerprint a path": (lambda: fanin.fingerprint("w.safetensors"), "load its weights"),
+    "no certificate": (lambda: fanin.Certificate.load("nowhere.cert"), "looked from"),
+    "groups without a plan": (lambda: fanin.param_groups(net(), "adamw", lr=0.1), "plan must be a plan"),
+    "watch a word": (lambda: fanin.watch(net(), "adam"), "torch.optim.Optimizer"),
     "float ids of numpy": (lambda: fanin.plan(Ids(), np.ones((2, 3))), "torch.as_tensor"),
 }
 

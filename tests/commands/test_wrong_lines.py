@@ -26,6 +26,8 @@ def four(): return nn.Linear(8, 4), 1, 2, 3
 def mapping(): return {"net": nn.Linear(8, 4)}
 def number(): return 3
 def pair(): return nn.Linear(8, 4), (torch.randn(6, 8), torch.arange(6) % 4)
+def doubles(): return nn.Linear(8, 4), torch.randn(6, 8).double()
+def wide(width=8): return nn.Sequential(nn.Linear(8, width), nn.ReLU(), nn.Linear(width, 4))
 def array(): return nn.Linear(8, 4), torch.randn(6, 8).numpy()
 weights = nn.Linear(8, 4).state_dict()
 """
@@ -88,6 +90,30 @@ LINES = {  # command line -> the cure
     "lab nonsense": "known: batchnorm",
     "timm:resnet50": "No such command",
     "check hf:nowhere/config.json": "config.json",
+    "check .:build": "file.py:name",
+    "check empty.py:build": "it defines nothing",
+    "plan model.py:doubles": "inputs.to(torch.float32)",
+    "plan model.py:build --override head*=zeros": "Patterns are globs",
+    "graph model.py:build --out model.exe": ".svg",
+    "graph model.py:build --format xml": "'mermaid'",
+    "lab three-scales --out figure.png": "name of a folder",
+    "demo --out demo.html": "name of a folder",
+    "diff notes.json model.py:build": "plan.save(path)",
+    "calibrate model.py:bare": "--input 8,3,224,224",
+    "calibrate model.py:build --target one": "plan, unit or a number",
+    "calibrate model.py:build --plan notes.json": "plan.save(path)",
+    "calibrate model.py:build --out w.pt": "never pickled",
+    "calibrate model.py:build --dry-run --out w.safetensors": "leave one of them out",
+    "mup check model.py:build": "def build(width)",
+    "mup check model.py:wide --widths 32": "two or more whole numbers",
+    "mup check model.py:wide --widths 8,16 --input 4,8 --optimizer admw": "did you mean 'adamw' or 'adam'? Each",
+    "mup sweep model.py:wide --widths 8,16 --input 4,8": "targets or loss",
+    "cert make model.py:build --out nowhere/c.json": "Make the folder",
+    "cert merge a.json b.json": "looked from",
+    "cert diff notes.json notes.json": "make it anew",
+    "verify nowhere": "--plan",
+    "report notes.json": "fanin.watch(",
+    "report nowhere.jsonl": "looked from",
 }
 
 
@@ -107,8 +133,11 @@ def test_a_wrong_line_ends_with_status_2_and_its_cure(line, tmp_path, capsys, mo
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
     (tmp_path / "model.py").write_text(SOURCE)
     (tmp_path / "notes.txt").write_text("not Python")
+    (tmp_path / "notes.json").write_text("{")
+    (tmp_path / "empty.py").write_text("")
+    before = sorted(p.name for p in tmp_path.iterdir())
     refused(line, LINES[line], capsys, monkeypatch)
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["model.py", "notes.txt"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == before
 
 
 def test_the_check_for_a_cure_can_fail(tmp_path, capsys, monkeypatch):

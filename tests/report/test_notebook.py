@@ -43,10 +43,24 @@ def shown():
         "verification": plan.verify(model),
         "comparison": compare(lambda: nn.Linear(8, 4), data, progress=False, **options),
         "calibration": fanin.calibrate(model, x, dry_run=True),
+        "certificate": fanin.fingerprint(model),
+        "coordinate check": fanin.coordinate_check(
+            lambda width: nn.Sequential(nn.Linear(8, width), nn.Linear(width, 4)), [8, 16], x[:, :8], steps=1, seeds=1
+        ),
     }
 
 
-NAMES = ("plan", "assignment", "finding", "trial", "verification", "comparison", "calibration")
+NAMES = (
+    "plan",
+    "assignment",
+    "finding",
+    "trial",
+    "verification",
+    "comparison",
+    "calibration",
+    "certificate",
+    "coordinate check",
+)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -106,3 +106,19 @@ def test_any_names_are_whole_at_any_width(names, width):
         # A long heading folds too: then all headings and names stand there whole, in their order.
         headed = re.sub(r"\s", "", "".join(line.text for line in under_headings(paths)))
         assert alone or headed in squeezed
+
+
+def test_a_column_without_a_word_is_not_drawn():
+    table = [["a", "1", ""], ["b", "2", ""]]
+    others = [Column(title="v", side="right"), Column(title="why")]
+    assert "why" not in plain_text(columns("n", others, table, width=40), width=40)
+    table[1][2] = "because"
+    assert "why" in plain_text(columns("n", others, table, width=40), width=40)
+
+
+@pytest.mark.parametrize("width", [40, 60, 80])
+def test_numbers_inside_of_laws_stay_whole(width):
+    law = "Uniform(bound=0.176777, mean=0.0123456)"
+    others = [Column(title="left", least=16), Column(title="right", least=16)]
+    shown = plain_text(columns("n", others, [["block.weight", law, law]], width=width), width=width)
+    assert shown.count("0.176777") == shown.count("0.0123456") == 2

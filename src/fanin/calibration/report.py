@@ -317,4 +317,5 @@ def _span(numbers: Sequence[float]) -> str:
 def _counts(found: Calibration) -> str:
     counted = ", ".join(f"{n} {status}" for status, n in Counter(r.status for r in found.rows).items())
     done = "" if found.written or not found.changed else "; nothing was written (dry run)"
-    return f"{len(found.rows)} uses: {counted or 'none'}; {share(found.coverage)} of them can be reached{done}"
+    uses = "1 use" if len(found.rows) == 1 else f"{len(found.rows)} uses"
+    return f"{uses}: {counted or 'none'}; {share(found.coverage)} of them can be reached{done}"

@@ -24,7 +24,7 @@ from fanin.model.standing import standing_of
 from fanin.model.trees import map_tensors, named_tensors, tensors_in
 from fanin.planning.apply import assert_fits
 from fanin.planning.build import plan_and_live
-from fanin.planning.data import PlanData
+from fanin.planning.data import assert_plan
 from fanin.planning.plan import Plan
 from fanin.planning.predicted import with_predictions
 
@@ -80,8 +80,8 @@ def task_of(
     Raises:
         FaninError: as `fanin.calibrate` says.
     """
-    if plan is not None and not isinstance(plan, PlanData):
-        raise ArgumentError(f"plan must be a plan, as fanin.plan makes it or fanin.Plan.load reads it; got {plan!r}")
+    if plan is not None:
+        assert_plan(plan)
     module = eager_module(model)
     batch = one_batch(inputs, batches, module)
     refuse_nested(tensors_in(batch), "an input")

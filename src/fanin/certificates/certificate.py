@@ -246,6 +246,8 @@ class Certificate:
         """
         try:
             text = Path(path).read_text(encoding="utf-8")
+        except FileNotFoundError as error:
+            raise CertificateError(f"no file '{clean(path)}' (looked from {Path.cwd()})") from error
         except (OSError, UnicodeDecodeError) as error:
             raise CertificateError(f"'{clean(path)}' cannot be read as a certificate: {error}") from error
         try:

@@ -28,17 +28,12 @@ def lab(
 
 
 def _list() -> None:
-    from rich.console import Console
-    from rich.table import Table
-
     from fanin.lab.experiments import EXPERIMENTS
+    from fanin.text.columns import Column, ColumnTable
+    from fanin.text.console import standard_console
 
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    table.add_column("experiment", no_wrap=True)
-    table.add_column("what it shows")
-    for name, (_, shows) in EXPERIMENTS.items():
-        table.add_row(name, shows)
-    Console().print(table)
+    rows = tuple((name, shows) for name, (_, shows) in EXPERIMENTS.items())
+    standard_console().print(ColumnTable("experiment", (Column(title="what it shows", least=24),), rows))
 
 
 def _run(name: str, *, out: Path, full: bool, seed: int, workers: int) -> None:

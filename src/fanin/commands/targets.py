@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import importlib.util
+import inspect
 import io
 import sys
 from collections.abc import Iterator
@@ -20,7 +21,7 @@ from fanin.timing import part as timed
 if TYPE_CHECKING:
     from fanin.theory.activations import Activation
 
-__all__ = ["Target", "called_with", "load_activation", "load_object", "load_target", "parse_input", "quiet"]
+__all__ = ["Target", "called_with", "load_activation", "load_object", "load_target", "parse_input", "quiet", "takes"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,7 +137,8 @@ def load_object(target: str) -> Any:
     for part in attribute.split("."):
         if not hasattr(found, part):
             names = [n for n in dir(module) if not n.startswith("_")]
-            raise TargetError(f"{place} has no {attribute!r}; {did_you_mean(attribute, names)}")
+            hint = did_you_mean(attribute, names) if names else "it defines nothing"
+            raise TargetError(f"{place} has no {attribute!r}; {hint}")
         found = getattr(found, part)
     return found
 
@@ -223,6 +225,8 @@ def _from_file(place: str) -> Any:
 
 
 def _from_package(place: str) -> Any:
+    if not all(word.isidentifier() for word in place.split(".")):
+        raise TargetError(f"{place!r} is no Python file and no module; a target is file.py:name or package.module:name")
     with _beside(Path.cwd()), _importing(place):
         return importlib.import_module(place)
 
@@ -291,11 +295,32 @@ def called_with(target: str, function: Any, *arguments: Any) -> dict[str, Any]:
             made = function(*arguments)
     except (Exception, SystemExit) as error:
         given = ", ".join(map(repr, arguments))
+        if not takes(function, len(arguments)):
+            raise TargetError(
+                f"{target!r} does not take {given}; name a function of the width, def build(width), that "
+                "returns the model"
+            ) from error
         raise TargetError(f"calling {target} with {given} failed: {type(error).__name__}: {error}") from error
     parts = _parts(target, made)
     if not isinstance(parts["model"], torch.nn.Module):
         raise TargetError(f"{target!r} gave {type(parts['model']).__name__}, not a torch.nn.Module")
     return parts
+
+
+def takes(function: Any, count: int) -> bool:
+    """Whether a function can be called with this many positional arguments; True where its signature is not known.
+
+    Example:
+        >>> takes(lambda width: width, 1), takes(lambda: 3, 1)
+        (True, False)
+    """
+    try:
+        inspect.signature(function).bind(*[None] * count)
+    except TypeError:
+        return False
+    except ValueError:  # a function of C
+        return True
+    return True
 
 
 def _parts(target: str, made: Any) -> dict[str, Any]:

@@ -112,6 +112,11 @@ def _loader_batches(loader: Iterable[Any], seed: int) -> Iterator[tuple[Any, Any
         if batch is None:
             raise ArgumentError("the data gives no batch at all; a comparison needs at least one")
         while batch is not None:
+            if not isinstance(batch, tuple | list) or len(batch) != 2:
+                raise ArgumentError(
+                    f"the data gives {type(batch).__name__} as a batch; give pairs (inputs, targets), with a callable "
+                    "of a seed that yields them where the loader makes others"
+                )
             yield batch[0], batch[1]
             batch = next(passing, None)
         epoch += 1
@@ -135,6 +140,7 @@ def task_from(
             "model must be a callable that builds a fresh model, so that every run starts from its own; got "
             f"{type(model).__name__}. Write compare(lambda: MyModel(...), ...)."
         )
+    _assert_data(data)
     if hasattr(data, "x_held"):
         held = functools.partial(accuracy, x=data.x_held, y=data.y_held) if data.num_classes else None
         stream = functools.partial(_array_batches, data.x, data.y, batch_size)
@@ -144,6 +150,20 @@ def task_from(
         return Task(name="task", model=model, batches=stream, loss=loss, score=score)
     stream = data if callable(data) else functools.partial(_loader_batches, data)
     return Task(name="task", model=model, batches=stream, loss=loss, score=score)
+
+
+def _assert_data(data: Any) -> None:
+    if isinstance(data, torch.utils.data.Dataset):
+        raise ArgumentError(
+            f"data is a {type(data).__name__}; give a loader of it: torch.utils.data.DataLoader(data, batch_size=64)"
+        )
+    pair = isinstance(data, tuple) and len(data) == 2
+    whole = isinstance(data, tuple | str | Mapping) or hasattr(data, "__array__")
+    if not pair and (whole or not (callable(data) or isinstance(data, Iterable) or hasattr(data, "x_held"))):
+        raise ArgumentError(
+            f"data is a {type(data).__name__}; give a pair (inputs, targets), a loader of such pairs, or a callable of "
+            "a seed that yields them"
+        )
 
 
 def _check(

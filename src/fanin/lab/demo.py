@@ -7,10 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.rule import Rule
-from rich.table import Table
 from rich.text import Text
 from torch import nn
 
@@ -23,7 +21,9 @@ from fanin.lab.progress import run_shown
 from fanin.lab.split import Split
 from fanin.lab.training import Curve, accuracy, batches, make_optimizer, one_thread, train
 from fanin.planning.view import PlanView
+from fanin.text.columns import Column, ColumnTable
 from fanin.text.files import make_folder, write_figure
+from fanin.text.numbers import figures as figures_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -64,19 +64,16 @@ def _ending(scale: dict[str, Any]) -> str:
     return f"loss {scale['final_loss']:.3g}, held-out {scale['held_out_accuracy']:.0%}"
 
 
-def _scales_table(numbers: dict[str, Any]) -> Table:
-    table = Table(box=SIMPLE_HEAD, header_style="bold", pad_edge=False)
-    table.add_column("std of", min_width=24)
-    for layer in range(1, len(numbers["widths"]) - 1):
-        table.add_column(f"layer {layer}", justify="right")
-    for name, scale in numbers["scales"].items():
-        for head, what in (
-            (Text(name, style="bold"), ""),
-            (Text("  activations"), "activation_std"),
-            (Text("  gradients"), "gradient_std"),
-        ):
-            table.add_row(head, *[f"{layer[what]:.2g}" for layer in scale["layers"] if what])
-    return table
+def _scales_table(numbers: dict[str, Any]) -> ColumnTable:
+    layers = range(1, len(numbers["widths"]) - 1)
+    kinds = {"activations": "activation_std", "gradients": "gradient_std"}
+    rows = (
+        (f"{name}: {kind}", *(figures_of(layer[what], 2) for layer in scale["layers"]))
+        for name, scale in numbers["scales"].items()
+        for kind, what in kinds.items()
+    )
+    others = tuple(Column(title=f"layer {layer}", side="right") for layer in layers)
+    return ColumnTable("std of", others, tuple(rows), prose=True)
 
 
 # ------------------------------------------------------------------ part two: the tour

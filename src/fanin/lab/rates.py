@@ -18,12 +18,14 @@ from fanin.lab import figures
 from fanin.lab.compare import Task, compare, task_from
 from fanin.lab.comparison import Comparison
 from fanin.lab.tables import number
+from fanin.text.columns import Column, ColumnTable
+from fanin.text.console import standard_console
 from fanin.text.files import write_figure, write_text
+from fanin.text.html import html_table
 from fanin.text.jsonable import jsonable
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-    from rich.table import Table
 
 __all__ = ["RateSweep", "Row", "rate_sweep"]
 
@@ -119,35 +121,24 @@ class RateSweep:
             "runs": self.comparison.to_dict()["runs"],
         }
 
-    def table(self) -> Table:
-        """The rows as a rich table."""
-        from rich.table import Table
-        from rich.text import Text
+    def __repr__(self) -> str:
+        return f"<RateSweep of {len(self.sizes)} sizes ({self.unit}) and {len(self.rates)} rates>"
 
-        table = Table(box=None, header_style="bold", pad_edge=False)
-        table.add_column("start")
-        for title in (self.unit, "best rate", "loss", "base rate", "loss", "regret"):
-            table.add_column(title, justify="right", no_wrap=True)
-        for row in self.rows:
-            first = row.size == self.sizes[0]
-            table.add_row(
-                Text(row.start if first else ""),
-                str(row.size),
-                f"{rate_words(row.best_lr)}{'*' if row.at_edge else ' '}",
-                number(row.best_loss),
-                rate_words(row.base_lr),
-                number(row.loss),
-                number(row.regret),
-                end_section=row.size == self.sizes[-1],
-            )
-        return table
+    def _repr_html_(self) -> str:
+        table = self.table()
+        return html_table(repr(self)[1:-1], table.heads, table.rows)
+
+    def table(self) -> ColumnTable:
+        """The rows as a table that rich prints."""
+        titles = {self.unit: 0, "best rate": 0, "loss there": 1, "base rate": 2, "loss": 1, "regret": 0}
+        others = tuple(Column(title=title, side="right", rank=rank) for title, rank in titles.items())
+        return ColumnTable("start", others, tuple(map(_cells, self.rows)), prose=True)
 
     def show(self) -> None:
         """Print the table and what it says."""
-        from rich.console import Console
         from rich.text import Text
 
-        console = Console(highlight=False)
+        console = standard_console()
         console.print(self.table())
         if any(row.at_edge for row in self.rows):
             console.print(Text("* the first or last rate of the grid: a better one may lie outside"))
@@ -165,6 +156,12 @@ class RateSweep:
             write_figure(path, self.figure())
         else:
             write_text(path, json.dumps(self.to_dict(), indent=1, allow_nan=False) + "\n")
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    best = f"{rate_words(row.best_lr)}{'*' if row.at_edge else ' '}"
+    losses = (number(row.best_loss), rate_words(row.base_lr), number(row.loss))
+    return (row.start, str(row.size), best, *losses, number(row.regret))
 
 
 def rate_words(lr: float) -> str:

@@ -39,9 +39,9 @@ def fresh(inputs: Any, need_grad: bool) -> tuple[list[torch.Tensor], Any]:
 
 
 def first_samples(inputs: Any, batch: int | None, few: int) -> Any | None:
-    """The first `few` samples of the inputs, None where axis 0 does not count the batch in all of them."""
+    """The first `few` samples of the inputs, None where one is sparse or axis 0 is not the batch in all of them."""
     tensors = [t for t in tensors_in(inputs) if t.dim()]
-    if not tensors or batch is None or any(t.shape[0] != batch for t in tensors):
+    if not tensors or batch is None or any(t.shape[0] != batch or t.layout != torch.strided for t in tensors):
         return None
     return map_tensors(inputs, lambda t, path: t[:few] if t.dim() else t)
 

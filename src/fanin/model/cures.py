@@ -15,12 +15,13 @@ from fanin.model.calling import call_arguments, forward_parameters
 from fanin.model.trees import tensors_in
 from fanin.text.names import clean
 
-__all__ = ["are_of_wrong_kind", "cure_of_forward", "cure_of_loss", "cure_of_memory"]
+__all__ = ["BY_ITSELF", "are_of_wrong_kind", "cure_of_forward", "cure_of_loss", "cure_of_memory"]
 
-_BY_ITSELF = (
+BY_ITSELF = (
     "The forward must run on the inputs given: try model(*inputs) by itself. inputs is a tensor, a tuple of positional "
     "arguments or a dict of keyword arguments."
 )
+"""What is said where the inputs tell nothing."""
 _TEXT = frozenset({"text", "texts", "sentence", "sentences", "prompt", "prompts", "string", "strings"})
 _TABLES = (torch.nn.Embedding, torch.nn.EmbeddingBag)
 _MANY = 10_000  # leaves of an input that are looked at
@@ -43,13 +44,15 @@ def cure_of_forward(model: Any, inputs: Any, module: Any = None) -> str:
         _loader(inputs),
         _text(model, inputs),
         _array(inputs),
+        _layout(inputs),
         _numbers(inputs),
         _pair(model, inputs),
         _keys(model, inputs),
         _ids(module, inputs),
         _dtype(model, inputs),
+        _place(model, inputs),
     )
-    return next((f"{words}." for words in questions if words), _BY_ITSELF)
+    return next((f"{words}." for words in questions if words), BY_ITSELF)
 
 
 def are_of_wrong_kind(model: Any, inputs: Any, module: Any = None) -> bool:
@@ -128,10 +131,26 @@ def _array(inputs: Any) -> str:
     found = next((leaf for leaf in others if hasattr(leaf, "__array__")), None)
     if found is None:
         return ""
+    array = "frame.to_numpy()" if hasattr(found, "to_numpy") else "array"
     return (
-        f"inputs holds a {type(found).__name__} of NumPy or another library; give a tensor: torch.as_tensor(array), "
+        f"inputs holds a {type(found).__name__} of NumPy or another library; give a tensor: torch.as_tensor({array}), "
         "with .float() for numbers and .long() for ids"
     )
+
+
+def _layout(inputs: Any) -> str:
+    if any(t.layout != torch.strided for t in tensors_in(inputs)):
+        return "inputs is a sparse tensor; give inputs.to_dense()"
+    return ""
+
+
+def _place(model: Any, inputs: Any) -> str:
+    given = {t.device for t in tensors_in(inputs)}
+    held = {p.device for p in model.parameters()}
+    if len(given) != 1 or len(held) != 1 or given == held or "meta" in {d.type for d in (*given, *held)}:
+        return ""  # tensors on meta have no device to be moved from: a plan reads them beside any
+    (one,), (other,) = given, held
+    return f"inputs is on {one} and the parameters are on {other}; give inputs.to({str(other)!r})"
 
 
 def _numbers(inputs: Any) -> str:

@@ -13,14 +13,14 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, TypeVar
 
-from fanin.errors import FaninError, PlanError, UnknownNameError, did_you_mean
+from fanin.errors import ArgumentError, FaninError, PlanError, UnknownNameError, did_you_mean, sentence
 from fanin.memory import uncollected
 from fanin.planning.assignment import Assignment
 from fanin.text.files import write_text
 from fanin.text.names import clean, shorten
 from fanin.text.reading import assert_plain, decode_json, read_bytes, read_fields, shown
 
-__all__ = ["SCHEMA", "PlanData"]
+__all__ = ["SCHEMA", "PlanData", "assert_plan"]
 
 SCHEMA = "fanin-plan/2"
 _READ = ("fanin-plan/1", SCHEMA)  # the first has no factors
@@ -121,7 +121,7 @@ class PlanData(Mapping[str, Assignment]):
                 names the assignment and the field.
         """
         if not isinstance(data, Mapping):
-            raise PlanError(f"a plan is a mapping; got {shown(data)}. Plans are written with plan.save(path).")
+            raise PlanError(f"a plan is a mapping; got {shown(data)}")
         _assert_plain(data)
         if data.get("schema") not in _READ:
             raise PlanError(
@@ -165,7 +165,22 @@ class PlanData(Mapping[str, Assignment]):
             with uncollected():
                 return cls.from_dict(decode_json(text))
         except FaninError as error:
-            raise PlanError(f"'{clean(os.fsdecode(path))}' holds no plan: {error}") from error
+            raise PlanError(
+                f"'{clean(os.fsdecode(path))}' holds no plan: {sentence(str(error))} Plans are written with "
+                "plan.save(path) or fanin plan --out."
+            ) from error
+
+
+def assert_plan(plan: object) -> None:
+    """Check that it is a plan.
+
+    Raises:
+        ArgumentError: it is something else.
+    """
+    if not isinstance(plan, PlanData):
+        raise ArgumentError(
+            f"plan must be a plan, as fanin.plan makes it or fanin.Plan.load reads it; got {shown(plan)}"
+        )
 
 
 def _assert_plain(data: Mapping[str, Any]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TypeVar
 
-from fanin.errors import ArgumentError, PlanError, did_you_mean
+from fanin.errors import ArgumentError, PlanError, did_you_mean, sentence
 from fanin.text.paths import matches
 
 __all__ = ["first_match", "match_all", "require_used"]
@@ -73,6 +73,6 @@ def require_used(patterns: Iterable[str], used: set[str], names: list[str]) -> N
                 f"(e.g. {shadowed[0]!r}). The first match wins: put the narrower pattern first, or remove it."
             )
         raise PlanError(
-            f"the pattern {pattern!r} matches no parameter; {did_you_mean(pattern, names[:2000])[:300]} "
+            f"the pattern {pattern!r} matches no parameter; {sentence(did_you_mean(pattern, names[:2000])[:300])} "
             "Patterns are globs on qualified names, as in '*.lm_head.weight' or 'blocks.{0..11}.fc.weight'."
         )

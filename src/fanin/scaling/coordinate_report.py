@@ -16,7 +16,8 @@ from fanin.text.jsonable import jsonable
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-    from rich.table import Table
+
+    from fanin.text.columns import ColumnTable
 
 __all__ = ["CoordinateCheck", "MapRow"]
 
@@ -125,8 +126,16 @@ class CoordinateCheck:
         )
         return plain
 
-    def table(self) -> Table:
-        """The slopes as a rich table."""
+    def __repr__(self) -> str:
+        return f"<CoordinateCheck: {self.summary}>"
+
+    def _repr_html_(self) -> str:
+        from fanin.scaling.coordinate_views import coordinate_html
+
+        return coordinate_html(self)
+
+    def table(self) -> ColumnTable:
+        """The slopes as a table that rich prints."""
         from fanin.scaling.coordinate_views import coordinate_table
 
         return coordinate_table(self)

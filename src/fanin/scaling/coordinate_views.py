@@ -8,16 +8,19 @@ import math
 from typing import TYPE_CHECKING
 
 from fanin.report import plotting
-from fanin.text.names import clean, shorten
+from fanin.text.columns import Column, ColumnTable
+from fanin.text.console import standard_console
+from fanin.text.html import html_table
+from fanin.text.names import shorten
+from fanin.text.numbers import figures
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-    from rich.table import Table
 
     from fanin.scaling.coordinate_report import CoordinateCheck, MapRow
 
-__all__ = ["coordinate_figure", "coordinate_page", "coordinate_table", "print_check"]
+__all__ = ["coordinate_figure", "coordinate_html", "coordinate_page", "coordinate_table", "print_check"]
 
 _NAMED = 8  # lines of a figure with a colour and a name of their own
 _PANELS = 4
@@ -27,36 +30,36 @@ def _slope(value: float) -> str:
     return f"{value:+.2f}" if math.isfinite(value) else "-"
 
 
-def coordinate_table(check: CoordinateCheck) -> Table:
+def coordinate_table(check: CoordinateCheck) -> ColumnTable:
     """A row for each use of each map."""
-    from rich.table import Table
-    from rich.text import Text
-
     first, last = check.widths[0], check.widths[-1]
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    table.add_column("map", overflow="fold")
-    for title in ("slope", "±", f"change at {first}", f"at {last}", "verdict"):
-        table.add_column(title, justify="left" if title == "verdict" else "right", no_wrap=True)
-    for row in check.rows:
-        error = f"{row.last.error:.2f}" if math.isfinite(row.last.error) else "-"
-        style = "" if row.last.ok else "bold red"
-        table.add_row(
-            Text(shorten(clean(row.name), 60)),
-            _slope(row.last.value),
-            error,
-            f"{row.changes[first][-1]:.3g}",
-            f"{row.changes[last][-1]:.3g}",
-            Text(row.last.verdict, style=style),
-        )
-    return table
+    others = (
+        Column(title="slope", side="right"),
+        Column(title="±", side="right", rank=1),
+        Column(title=f"change at {first}", side="right", rank=2),
+        Column(title=f"change at {last}", side="right", rank=2),
+        Column(title="verdict"),
+    )
+    return ColumnTable("map", others, tuple(_cells(row, first, last) for row in check.rows))
+
+
+def _cells(row: MapRow, first: int, last: int) -> tuple[str, ...]:
+    error = f"{row.last.error:.2f}" if math.isfinite(row.last.error) else "-"
+    changes = (figures(row.changes[width][-1]) for width in (first, last))
+    return (row.name, _slope(row.last.value), error, *changes, row.last.verdict)
+
+
+def coordinate_html(check: CoordinateCheck) -> str:
+    """The table as HTML: what a notebook shows."""
+    table = coordinate_table(check)
+    return html_table(f"{_title(check)}: {check.summary}", table.heads, table.rows)
 
 
 def print_check(check: CoordinateCheck) -> None:
     """The table, the notes and the verdict, on the terminal."""
-    from rich.console import Console
     from rich.text import Text
 
-    console = Console(highlight=False)
+    console = standard_console()
     console.print(Text(_title(check), style="bold"))
     console.print(check.table())
     for note in check.notes:

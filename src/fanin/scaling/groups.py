@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from fanin.errors import ArgumentError, CoverageError, PlanError, UnknownNameError, did_you_mean
+from fanin.errors import ArgumentError, CoverageError, PlanError, UnknownNameError, did_you_mean, sentence
 from fanin.initializers.catalogue.wrappers import Scaled
 from fanin.model.parameters import Slot, slots_of
 from fanin.planning.assignment import Assignment
-from fanin.planning.data import PlanData
+from fanin.planning.data import PlanData, assert_plan
 from fanin.planning.plan import Plan
 from fanin.scaling.depth import branch_factors
 from fanin.scaling.growth import MAP_ROLES, base_of, growth_of
@@ -149,8 +149,9 @@ def _settings(
 ) -> _Settings:
     if optimizer not in OPTIMIZERS:
         raise UnknownNameError(
-            f"no groups are known for the optimizer {optimizer!r}; {did_you_mean(str(optimizer), OPTIMIZERS)}. Each "
-            "optimizer answers in its own way to a wider gradient, so none is assumed."
+            f"no groups are known for the optimizer {optimizer!r}; "
+            f"{sentence(did_you_mean(str(optimizer), OPTIMIZERS))} "
+            "Each optimizer answers in its own way to a wider gradient, so none is assumed."
         )
     for name, value in (("lr", lr), ("adamw_lr", lr if adamw_lr is None else adamw_lr), ("eps", eps)):
         if not 0.0 < float(value) < math.inf:
@@ -175,6 +176,7 @@ def _settings(
 
 
 def _fitting(model: torch.nn.Module, plan: Plan) -> list[Slot]:
+    assert_plan(plan)
     slots = list(slots_of(model).values())
     wrong = [s.name for s in slots if s.name not in plan or plan[s.name].shape != s.shape]
     if wrong or len(slots) != len(plan):

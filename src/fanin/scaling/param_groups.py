@@ -11,9 +11,8 @@ from fanin.text.numbers import figures
 from fanin.text.paths import group_paths
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from fanin.planning.plan import Plan
+    from fanin.text.columns import ColumnTable
 
 __all__ = ["ParamGroups"]
 
@@ -72,30 +71,40 @@ class ParamGroups(list[dict[str, Any]]):
             "notes": list(self.notes),
         }
 
-    def table(self) -> Table:
-        """The groups as a rich table."""
-        from rich.table import Table
+    def table(self) -> ColumnTable:
+        """The groups as a table that rich prints."""
+        from fanin.text.columns import Column, ColumnTable
 
-        table = Table(box=None, header_style="bold", pad_edge=False)
-        for title in ("role", "lr", "decay", "eps"):
-            table.add_column(title, justify="left" if title == "role" else "right", no_wrap=True)
-        table.add_column("parameters")
-        for group in self:
-            names = ", ".join(clean(g.pattern) for g in group_paths(group["names"]))
-            role = f"{group['role']} ({group['optimizer']})" if "optimizer" in group else group["role"]
-            eps = figures(group["eps"], 3) if "eps" in group else "-"
-            table.add_row(role, figures(group["lr"], 3), figures(group["weight_decay"], 3), eps, names)
-        return table
+        others = (
+            *(Column(title=title, side="right") for title in ("lr", "decay")),
+            Column(title="eps", side="right", rank=1),
+            Column(title="parameters", least=24),
+        )
+        return ColumnTable("role", others, tuple(map(_cells, self)), prose=True)
+
+    def _repr_html_(self) -> str:
+        from fanin.text.html import html_table
+
+        table = self.table()
+        return html_table(f"Parameter groups for {self.optimizer}", table.heads, table.rows)
 
     def show(self) -> None:
         """Print the table and the notes."""
-        from rich.console import Console
         from rich.text import Text
 
-        console = Console(highlight=False)
+        from fanin.text.console import standard_console
+
+        console = standard_console()
         console.print(self.table())
         for note in self.notes:
             console.print(Text(f"note: {note}"))
+
+
+def _cells(group: dict[str, Any]) -> tuple[str, ...]:
+    names = ", ".join(clean(g.pattern) for g in group_paths(group["names"]))
+    role = f"{group['role']} ({group['optimizer']})" if "optimizer" in group else group["role"]
+    eps = figures(group["eps"], 3) if "eps" in group else "-"
+    return (role, figures(group["lr"], 3), figures(group["weight_decay"], 3), eps, names)
 
 
 def _made_again(

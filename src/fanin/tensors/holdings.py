@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from fanin.errors import FillError
+from fanin.errors import ArgumentError, FillError
 from fanin.streams.boxes import Box, strides_of
 from fanin.tensors.runs import Cut, Runs, boxes, held_runs, length, met, placed
 
@@ -206,6 +206,7 @@ def holdings(tensor: Any) -> Holding | Range:
         A `Holding` (runs along each axis), or a `Range` of the row-major order for ZeRO-3.
 
     Raises:
+        ArgumentError: no tensor.
         FillError: another placement, which is named, or ranks that ZeRO-3 groups in another way.
 
     Example:
@@ -215,6 +216,11 @@ def holdings(tensor: Any) -> Holding | Range:
     """
     if is_partitioned(tensor):
         return _of_zero3(tensor)
+    if not hasattr(tensor, "shape"):
+        raise ArgumentError(
+            f"holdings takes one tensor or parameter; got {type(tensor).__name__}. Of a model: {{name: holdings(p) for "
+            "name, p in model.named_parameters()}"
+        )
     if not (hasattr(tensor, "device_mesh") and hasattr(tensor, "placements")):
         return Holding(tuple(tensor.shape), held_runs(tensor.shape, ()))
     part = _of_dtensor(tensor)

@@ -8,14 +8,15 @@ from typing import Literal
 
 from rich import box
 from rich.cells import cell_len
-from rich.console import Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.table import Table
 from rich.text import Text
 
+from fanin.text.ascii import to_ascii
 from fanin.text.folding import Line, fold_name, fold_words, shared_prefix, under_headings
 from fanin.text.names import clean
 
-__all__ = ["Column", "columns"]
+__all__ = ["Column", "ColumnTable", "columns"]
 
 _GAP = 2
 _LEAST = 20  # columns that names are folded to before another column is left out
@@ -43,6 +44,33 @@ class Column:
 
 
 @dataclass(frozen=True, slots=True)
+class ColumnTable:
+    """`columns` at the width of whatever prints it, in ASCII where it has no other characters.
+
+    Attributes:
+        first: heading of the names.
+        others: the other columns.
+        rows: one cell for each column.
+        prose: the first column holds words and no names.
+    """
+
+    first: str
+    others: tuple[Column, ...]
+    rows: tuple[tuple[str, ...], ...]
+    prose: bool = False
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """The table."""
+        write: _Write = to_ascii if options.ascii_only else str
+        yield columns(self.first, self.others, self.rows, width=options.max_width, write=write, prose=self.prose)
+
+    @property
+    def heads(self) -> tuple[str, ...]:
+        """Headings of all columns."""
+        return (self.first, *(column.title for column in self.others))
+
+
+@dataclass(frozen=True, slots=True)
 class _Fit:
     """Which columns are shown, and how wide each may be; the first width is that of the names."""
 
@@ -62,7 +90,7 @@ def columns(
     r"""A table at most `width` columns wide, in which no number and no name is ever cut.
 
     Where `width` is short, what the names share is written once, names and prose go on in the next line, and columns
-    are left out in the order of their rank. A line below says which.
+    are left out in the order of their rank. A line below says which. A column without a word in any row is not drawn.
 
     Args:
         first: heading of the first column, the names.
@@ -93,7 +121,9 @@ def columns(
         not shown for want of width: std
         <BLANKLINE>
     """
-    cells = [[write(clean(cell)) for cell in row] for row in rows]
+    used = [i for i in range(len(others)) if not rows or any(row[i + 1] for row in rows)]
+    others = [others[i] for i in used]
+    cells = [[write(clean(row[i])) for i in (0, *(u + 1 for u in used))] for row in rows]
     lines = tuple(Line(row[0], place) for place, row in enumerate(cells))
     natural = _natural(others, cells)
     fit = _fit(others, natural, _widest(lines, first), width)

@@ -42,6 +42,7 @@ __all__ = [
 PathLike = str | os.PathLike[str]
 
 _FIGURES = ("png", "svg", "pdf")
+_OF_FILES = frozenset({".png", ".svg", ".pdf", ".json", ".html", ".txt", ".md", ".csv", ".safetensors"})
 _NOT_SYNCED = frozenset({errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EROFS, errno.EACCES, errno.EPERM})
 
 # errno -> what is wrong, what to do. {folder} is the folder of the file, {file} what is in its place.
@@ -235,9 +236,13 @@ def make_folder(path: PathLike) -> Path:
     """The folder, made with those above it where it does not exist.
 
     Raises:
-        OutputError: it cannot be made, or there is a file of that name.
+        OutputError: it cannot be made, its name is that of a file, or there is a file of that name.
     """
     folder = Path(_name(path))
+    if folder.suffix.lower() in _OF_FILES and not folder.exists():
+        raise OutputError(
+            f"{_quoted(folder)} is the name of a file, and a folder is needed. Give the name of a folder."
+        )
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except FileExistsError:

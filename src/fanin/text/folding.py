@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -82,21 +83,30 @@ def fold_name(name: str, width: int) -> list[str]:
 
 
 def fold_words(text: str, width: int) -> list[str]:
-    """Prose on lines of at most `width` columns: broken at blanks, a longer word anywhere.
+    """Prose on lines of at most `width` columns: broken at blanks, a longer word behind signs of code or anywhere.
 
     Example:
         >>> fold_words("outputs of rms 1", 10)
         ['outputs of', 'rms 1']
+        >>> fold_words("Uniform(bound=0.176777)", 16)
+        ['Uniform(bound=', '0.176777)']
     """
     lines, line = [], ""
     for word in text.split():
-        for piece in _chopped(word, width):
-            joined = f"{line} {piece}" if line else piece
+        for place, piece in enumerate(_chopped_code(word, width)):
+            joined = f"{line} {piece}" if line and not place else f"{line}{piece}"
             if cell_len(joined) > width:
                 lines.append(line)
                 joined = piece
             line = joined
     return [*lines, line]
+
+
+def _chopped_code(word: str, width: int) -> list[str]:
+    """The word; one that is too wide broken behind brackets, commas and equals signs, so that numbers stay whole."""
+    if cell_len(word) <= width:
+        return [word]
+    return [piece for part in re.split(r"(?<=[(\[{,=/:])", word) for piece in _chopped(part, width)]
 
 
 def _pieces(name: str, width: int) -> list[str]:

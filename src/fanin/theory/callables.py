@@ -56,6 +56,11 @@ def resolve(phi: ActivationLike) -> Activation:
             f"an activation is a name, a callable or a module, got {type(phi).__name__} {phi!r}; "
             "pass for example 'gelu' or a function of one array"
         )
+    if isinstance(phi, type):
+        name = phi.__name__
+        raise TheoryError(
+            f"an activation is a name, a callable or a module; of the class {name} pass an instance: {name}()"
+        )
     known = _known_ufunc(phi) or _known_torch(phi)
     return known if known is not None else _wrapped(phi)
 

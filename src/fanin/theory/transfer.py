@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from fanin.errors import ArgumentError, UnknownNameError, did_you_mean
+from fanin.errors import ArgumentError, UnknownNameError, did_you_mean, sentence
 
 __all__ = ["OPTIMIZERS", "Growth", "Kind", "Multipliers", "folded", "multipliers", "muon_multipliers"]
 
@@ -91,8 +91,9 @@ OPTIMIZERS: tuple[str, ...] = (*_RULES, "muon")
 def _rule(optimizer: str) -> _Rule:
     if optimizer not in _RULES:
         raise UnknownNameError(
-            f"no multipliers are known for the optimizer {optimizer!r}; {did_you_mean(optimizer, OPTIMIZERS)}. Each "
-            "optimizer answers in its own way to a wider gradient, so none is assumed."
+            f"no multipliers are known for the optimizer {optimizer!r}; "
+            f"{sentence(did_you_mean(optimizer, OPTIMIZERS))} "
+            "Each optimizer answers in its own way to a wider gradient, so none is assumed."
         )
     return _RULES[optimizer]
 

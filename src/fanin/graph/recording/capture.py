@@ -23,7 +23,7 @@ from fanin.graph.recording.recorder import GapFill, Recorder, dtype_name, module
 from fanin.graph.recording.survivors import forget_variables, take_out_survivors
 from fanin.memory import ran_out, uncollected
 from fanin.model.calling import Call, call_arguments
-from fanin.model.cures import cure_of_forward, cure_of_memory
+from fanin.model.cures import BY_ITSELF, cure_of_forward, cure_of_memory
 from fanin.model.eager import eager, open_functions
 from fanin.model.examples import example_calls, how_to_give_inputs
 from fanin.model.first_step import MORE_VALUES, set_first_step
@@ -352,11 +352,12 @@ def _failure(model: Any, call: Call, failures: list[_Failed]) -> CaptureError:
         raised = CaptureError(cure_of_memory(where))
         raised.__cause__ = error
         return raised
-    first = f" (on fake tensors: {first_error!s:.200})" if len(failures) > 1 and str(first_error) != str(error) else ""
     args, kwargs = call
     cure = cure_of_forward(
         model, kwargs or (args[0] if len(args) == 1 else args), dict(model.named_modules()).get(where, model)
     )
+    told = cure != BY_ITSELF or str(first_error) == str(error)  # what fake tensors said adds nothing then
+    first = "" if told else f" (on fake tensors: {first_error!s:.200})"
     raised = CaptureError(
         f"the forward pass of {type(model).__name__} fails {place}: {type(error).__name__}: {error}{first}. {cure}"
     )

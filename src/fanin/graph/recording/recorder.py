@@ -19,6 +19,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from fanin.graph.ir import Op, Ref, Value, ValueKind, refs_in
 from fanin.graph.recording.constants import Constants, is_real
+from fanin.graph.recording.dtypes import refuse_mixed_dtypes
 from fanin.model.nested import refuse_nested
 from fanin.model.operations import canonical_name, is_inplace
 from fanin.model.trees import tensors_in
@@ -350,6 +351,7 @@ class Recorder(TorchFunctionMode):
     def _run(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if self._rescue is None:
             return func(*args, **kwargs)
+        refuse_mixed_dtypes(canonical_name(func), args, kwargs)
         instead = self._rescue.instead(canonical_name(func), args)
         if instead is not None:
             return instead

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from fanin.initializers.dialects.entry import Entry
 from fanin.layout import Layout
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    from rich.console import Group
 
 __all__ = ["Difference", "Differences", "rows_of"]
 
@@ -65,37 +64,35 @@ class Differences:
         rows = [{**{f: getattr(row, f) for f in fields}, "law": row.law.to_dict()} for row in self.rows]
         return {"name": self.name, "fan_in": FAN_IN, "fan_out": FAN_OUT, "rows": rows}
 
-    def __rich__(self) -> Table:
-        from rich import box
-        from rich.table import Table
+    def __rich__(self) -> Group:
+        from rich.console import Group
 
-        title = f"{self.name}: what each framework samples (fan_in {FAN_IN}, fan_out {FAN_OUT})"
-        table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
-        for heading in ("framework", "there called", "law"):
-            table.add_column(heading, overflow="fold")
-        for heading in ("std", "x fanin's", "bound", "mean"):
-            table.add_column(heading, justify="right", no_wrap=True)
-        table.add_column("note", overflow="fold", ratio=1)
-        for row in self.rows:
-            table.add_row(*_cells(row))
-        return table
+        from fanin.text.columns import Column, ColumnTable
+
+        others = (
+            Column(title="there called", least=12),
+            Column(title="law", least=16),
+            *(Column(title=title, side="right") for title in ("std", "x fanin's", "bound")),
+            Column(title="mean", side="right", rank=1),
+            Column(title="note", least=18),
+        )
+        return Group(f"{self._title}\n", ColumnTable("framework", others, tuple(map(_cells, self.rows)), prose=True))
+
+    @property
+    def _title(self) -> str:
+        return f"{self.name}: what each framework samples (fan_in {FAN_IN}, fan_out {FAN_OUT})"
 
     def __str__(self) -> str:
-        from rich.console import Console
+        from fanin.text.console import plain_text
 
-        out = io.StringIO()
-        Console(file=out, width=150, color_system=None, legacy_windows=False).print(self)
-        return "\n".join(line.rstrip() for line in out.getvalue().rstrip().splitlines())
+        return plain_text(self, width=150).rstrip()
 
 
 def _cells(row: Difference) -> tuple[str, ...]:
-    from rich.markup import escape
-
     bound = "" if math.isnan(row.std) else "none" if row.bound is None else f"{row.bound:.4g}"
     numbers = ("" if math.isnan(x) else f"{x:.4g}" for x in (row.std, row.std_ratio))
     mean = "" if math.isnan(row.mean) else f"{row.mean:.3g}"
-    texts = (row.framework, row.spelling, str(row.law))
-    return (*map(escape, texts), *numbers, bound, mean, escape(row.note))
+    return (row.framework, row.spelling, str(row.law), *numbers, bound, mean, row.note)
 
 
 def _numbers(law: Initializer, order: str) -> tuple[float, float, float | None]:

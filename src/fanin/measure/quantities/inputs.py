@@ -11,15 +11,20 @@ from fanin.measure.sampling import strided, thinned
 __all__ = ["input_record"]
 
 _BUDGET = 1 << 18
+_LARGEST_DENSE = 1 << 24  # elements
 
 
 def input_record(
     name: str, x: torch.Tensor, *, gradient: torch.Tensor | None, normalised_first: bool
 ) -> InputRecord | None:
-    """Statistics of one input; None for an empty one.
+    """Statistics of one input, of a sparse one with its zeros; None for an empty one or a sparse one of great size.
 
     Features are the channels of an image batch (axis 1 of four or more axes) and the last axis otherwise.
     """
+    if x.layout != torch.strided:
+        if x.numel() > _LARGEST_DENSE:
+            return None
+        x, gradient = x.to_dense(), None if gradient is None else gradient.to_dense()
     floating = x.is_floating_point()
     stats = unpack(pack(x if floating else x.float()))
     if stats is None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import torch
+
 from fanin.graph.roles.data import ParameterRole
 from fanin.recipes.auto.evidence import INPUT_RANGE, LARGE_INPUT
 from fanin.recipes.engine.network import Network
@@ -31,7 +33,7 @@ def input_moment(network: Network, first: ParameterRole) -> float:
 def second_moment(network: Network, value: int) -> float:
     """E x² of a value that is an input, or a view of one; 1 where it is not known, not finite or zero."""
     known = network.graph.data.get(value)
-    if known is None or not known.is_floating_point() or not known.numel():
+    if known is None or not known.is_floating_point() or not known.numel() or known.layout != torch.strided:
         return 1.0
     moment = _second_moment(known)
     return moment if math.isfinite(moment) and moment > 0.0 else 1.0
@@ -42,7 +44,7 @@ def input_warnings(network: Network) -> tuple[str, ...]:
     said = []
     for value in network.graph.leaves("input"):
         tensor = network.graph.data.get(value.index)
-        if tensor is None or not value.is_float or not tensor.numel():
+        if tensor is None or not value.is_float or not tensor.numel() or tensor.layout != torch.strided:
             continue
         moment = _second_moment(tensor)
         if not INPUT_RANGE[0] <= moment <= INPUT_RANGE[1]:

@@ -43,6 +43,26 @@ def _cure(context: Context) -> Fix:
     return _STREAM if max(read, default=0.0) > _LARGE_SIGNAL else _SMALLER
 
 
+def _last_bias(context: Context) -> str:
+    """Name of the bias of the last weighted operation, "" where it has none."""
+    roles = {p.path: p.role for p in context.measurements.parameters}
+    read = [name for site in context.measurements.weight_sites()[-1:] for name in site.parameters]
+    return next((name for name in read if roles.get(name) == "bias"), "")
+
+
+def _informed(name: str, bias: float) -> Fix:
+    """A bias that knows the frequencies of the labels, which a plan does not."""
+    if not name:
+        return Fix(text=f"where the batch is typical, give the last layer a bias of ln(p / (1 - p)) = {bias:.3g}")
+    law = f"constant(value={bias:.3g})"
+    return Fix(
+        text=f"where the batch is typical, start {name} at ln(p / (1 - p)) = {bias:.3g}. fanin.plan starts it at 0, "
+        f"since it reads no labels, and takes overrides={{{name!r}: {law!r}}}",
+        code=f"torch.nn.init.constant_(model.get_parameter({name!r}), {bias:.3g})",
+        recommends_edit=True,
+    )
+
+
 def _scale(num_classes: int | None) -> float:
     """Baseline of one term in nats, so that the slack of 0.5 nat fits a summed loss too."""
     return math.log(num_classes) if num_classes and num_classes > 1 else math.log(2.0)
@@ -190,11 +210,7 @@ class InitialLoss(Rule):
             _last_paths(context),
             f"the first loss is {own:.3g}; {share:.2g} of the labels are positive, and a constant prediction "
             f"that knows it has {loss.prior:.3g}.",
-            Fix(
-                text=f"where the batch is typical, start the last bias at ln(p / (1 - p)) = {bias:.3g}",
-                code=f"torch.nn.init.constant_(head.bias, {bias:.3g})",
-                recommends_edit=True,
-            ),
+            _informed(_last_bias(context), bias),
             value=own / loss.prior,
             threshold=self.limit(context, "warning"),
             unit="loss / entropy of the label frequencies",
