@@ -130,7 +130,7 @@ class RateSweep:
 
     def table(self) -> ColumnTable:
         """The rows as a table that rich prints."""
-        titles = {self.unit: 0, "best rate": 0, "loss there": 1, "base rate": 2, "loss": 1, "regret": 0}
+        titles = {self.unit: 0, "best rate": 0, "loss at best": 2, "base rate": 1, "loss at base": 2, "regret": 0}
         others = tuple(Column(title=title, side="right", rank=rank) for title, rank in titles.items())
         return ColumnTable("start", others, tuple(map(_cells, self.rows)), prose=True)
 
