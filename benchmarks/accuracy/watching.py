@@ -2,10 +2,10 @@
 
 The runs of `watched_runs.development_*` set the thresholds of the rules on steps. Those of `held_*` were written before
 any of them was watched; those of `second_*` when the first held set had been read and rules mended; those of `third_*`
-when the second had been, those of `fourth_*` when the third had been. A broken run counts as caught where its report names anything above a note after 20 steps at
-the peak rate; a healthy one counts as false where it does so then or after 120 steps. Each is watched twice: as
-`fanin.watch(model, optimizer)`, and with the loss of the first batch as a function of the output. Runs in portions add
-up in the table.
+when the second had been, those of `fourth_*` when the third had been. A broken run counts as caught where its report
+names anything above a note after 20 steps at the peak rate; a healthy one counts as false where it does so then or
+after 120 steps. Each is watched twice: as `fanin.watch(model, optimizer)`, and with the loss of the first batch as a
+function of the output. Runs in portions add up in the table.
 """
 
 from __future__ import annotations

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import nn
 from torch.nn import functional
-from torch.optim import LBFGS, SGD, Adam, AdamW
+from torch.optim import SGD, Adam, AdamW
 from torch.optim.lr_scheduler import LambdaLR, LinearLR
 
-from benchmarks.accuracy.watched_runs.fourth_healthy import padded, pairwise, triplet, two_views
+from benchmarks.accuracy.watched_runs.fourth_healthy import padded, pairwise, second_order, triplet, two_views
 from benchmarks.accuracy.watched_runs.fourth_models import (
     Padded,
     actor_critic,
@@ -20,7 +21,6 @@ from benchmarks.accuracy.watched_runs.fourth_models import (
     own_targets,
     policy,
     q_learning,
-    with_closure,
 )
 from benchmarks.accuracy.watched_runs.held_models import Dense, Mixer
 from benchmarks.accuracy.watched_runs.loop import Training, characters, plain, pretrained, rows, vocabulary, warmed
@@ -170,6 +170,20 @@ def wrong_axis() -> Training:
     return of(mlp(3), Adam, 1e-3, lambda n: (batch(n)[0], batch(n + 1)[1]))
 
 
+def growing() -> Training:
+    model = Dense()
+    optimizer = SGD(model.parameters(), 0.05)
+    grows = LambdaLR(optimizer, lambda n: 1.5 ** min(n, 40))
+    return plain(model, optimizer, rows(shape=PICTURES), scheduler=grows)
+
+
+def maps() -> nn.Module:
+    """Four matrices and nothing else, as Muon takes them."""
+    sizes = [64, 64, 64, 64, 10]
+    layers = (nn.Linear(a, b, bias=False) for a, b in itertools.pairwise(sizes))
+    return nn.Sequential(*itertools.chain.from_iterable((layer, nn.GELU()) for layer in layers))[:-1]
+
+
 RUNS: dict[str, Callable[[], Training]] = {
     "PPO, Adam at 0.3": lambda: policy(Adam, 0.3, clipped=True),
     "REINFORCE, Adam at 1e-8": lambda: policy(Adam, 1e-8, clipped=False),
@@ -180,9 +194,7 @@ RUNS: dict[str, Callable[[], Training]] = {
     "the teacher is trained in place of the student": lambda: own_targets(1e-3, wrong=True),
     "Wasserstein pair, judge at 0.5": lambda: critic_pair(5e-4, 0.5),
     "denoiser, warm-up 15 to 0.2": lambda: denoised(AdamW, 0.2, lambda o: warmed(o, 15), 15),
-    "L-BFGS, rate 300": lambda: (
-        lambda m: with_closure(m, LBFGS(m.parameters(), 300.0, max_iter=4), rows("wine", 120))
-    )(mlp(1, 16, nn.Tanh, inputs=13, outputs=3)),
+    "L-BFGS, rate 300": lambda: second_order(300.0),
     "tuned transformer, AdamW at 0.1": lambda: tuned(AdamW, 0.1),
     "tuned transformer, SGD at 1e-9": lambda: tuned(SGD, 1e-9),
     "low-rank pairs left out of the optimizer": pairs_left_out,
@@ -199,17 +211,8 @@ RUNS: dict[str, Callable[[], Training]] = {
     "only norms at 1e-7": frozen_by_mistake,
     "table times 1000, GPT": table_of_large_numbers,
     "targets of the batch before": wrong_axis,
-    "Muon at 10": lambda: of(
-        nn.Sequential(*(nn.Linear(64, 64, bias=False) for _ in range(4))),
-        lambda p, r: torch.optim.Muon(list(p), r),
-        10.0,
-        rows(),
-    ),
-    "DenseNet, rate growing a thousandfold": lambda: (
-        lambda m: (lambda o: plain(m, o, rows(shape=PICTURES), scheduler=LambdaLR(o, lambda n: 1.5 ** min(n, 40))))(
-            SGD(m.parameters(), 0.05)
-        )
-    )(Dense()),
+    "Muon at 10": lambda: of(maps(), lambda p, r: torch.optim.Muon(list(p), r), 10.0, rows()),
+    "DenseNet, rate times 1.5 every step": growing,
     "decoder, gradients never cleared, AdamW": lambda: of(
         Decoder(vocabulary()), AdamW, 3e-3, characters(), clear=False
     ),

@@ -37,7 +37,7 @@ from benchmarks.accuracy.watched_runs.models import ConvNet, Gpt, Lora, PatchFor
 from benchmarks.accuracy.watched_runs.second_models import Decoder
 from benchmarks.accuracy.watched_runs.third_healthy import PICTURES, TOKENS, of
 
-__all__ = ["RUNS", "padded", "pairwise", "triplet", "two_views"]
+__all__ = ["RUNS", "padded", "pairwise", "second_order", "triplet", "two_views"]
 
 
 def two_views(size: int = 64) -> Callable[[int], Batch]:
@@ -287,6 +287,17 @@ def siamese() -> Training:
     return Training(model=model, optimizers=optimizer, body=body)
 
 
+def careful() -> Training:
+    model = mlp(3)
+    return sharpness_aware(model, SGD(model.parameters(), 0.1), rows())
+
+
+def second_order(rate: float) -> Training:
+    """L-BFGS on the same 120 samples, four evaluations a step."""
+    model = mlp(1, 16, nn.Tanh, inputs=13, outputs=3)
+    return with_closure(model, LBFGS(model.parameters(), rate, max_iter=4), rows("wine", 120))
+
+
 RUNS: dict[str, Callable[[], Training]] = {
     "REINFORCE, Adam": lambda: policy(Adam, 3e-3, clipped=False),
     "PPO, Adam": lambda: policy(Adam, 1e-3, clipped=True),
@@ -297,12 +308,8 @@ RUNS: dict[str, Callable[[], Training]] = {
     "teacher is a slow average, Adam": lambda: own_targets(1e-3),
     "Wasserstein pair with gradient penalty": lambda: critic_pair(5e-4, 5e-4),
     "denoiser, AdamW": lambda: denoised(AdamW, 2e-3),
-    "sharpness-aware, SGD with momentum": lambda: (lambda m: sharpness_aware(m, SGD(m.parameters(), 0.1), rows()))(
-        mlp(3)
-    ),
-    "L-BFGS, wine": lambda: (lambda m: with_closure(m, LBFGS(m.parameters(), 0.5, max_iter=4), rows("wine", 120)))(
-        mlp(1, 16, nn.Tanh, inputs=13, outputs=3)
-    ),
+    "sharpness-aware, SGD": careful,
+    "L-BFGS, wine": lambda: second_order(0.5),
     "padded text, AdamW": lambda: of(Padded(vocabulary()), AdamW, 2e-3, padded()),
     "float16 autocast, scaled loss": scaled_half,
     "pure bfloat16, AdamW": pure_bfloat16,
