@@ -99,6 +99,7 @@ def compiled_run(backend, watch):
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning")  # inductor's import
 @pytest.mark.parametrize("backend", ["eager", "aot_eager", "inductor"])
 @pytest.mark.parametrize("watch", ["alone", "with the check"])
 def test_a_compiled_model_ends_with_the_same_bits(backend, watch):

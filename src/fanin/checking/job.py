@@ -117,6 +117,7 @@ def optimizer_of(optimizer: Any) -> Optimizer | None:
         name=name,
         lr=max(float(g.get("lr") or 0.0) for g in groups),  # None: the optimizer finds its own
         peak=max((float(g[k]) for g in groups for k in ("initial_lr", "max_lr") if g.get(k) is not None), default=None),
+        decay=max(map(_decay, groups)),
         eps=float(eps) if isinstance(eps, float) else None,
         adaptive=any(word in name.lower() for word in _ADAPTIVE),
     )
@@ -125,7 +126,8 @@ def optimizer_of(optimizer: Any) -> Optimizer | None:
 def first_step_of(optimizer: Any) -> FirstStep | None:
     """What the first step of an optimizer changes, tried on a copy of one parameter at a time; None without one.
 
-    The function gives None for a parameter that the optimizer does not train or has trained already, and where the
+    The step is made at the largest rate that the parameter's group names; the second number is its rate now over that
+    one. The function gives None for a parameter that the optimizer does not train or has trained already, and where the
     optimizer cannot be made again from the settings of a group.
 
     Example:
@@ -133,19 +135,38 @@ def first_step_of(optimizer: Any) -> FirstStep | None:
         >>> weight = torch.nn.Parameter(torch.ones(2))
         >>> step = first_step_of(torch.optim.SGD([weight], lr=0.5))
         >>> step(weight, torch.tensor([1.0, 2.0])), weight.grad
-        (tensor([-0.5000, -1.0000]), None)
+        ((tensor([-0.5000, -1.0000]), 1.0), None)
     """
     groups = getattr(optimizer, "param_groups", None)
     if not groups:
         return None
     of = {id(p): {k: v for k, v in group.items() if k != "params"} for group in groups for p in group["params"]}
 
-    def step(parameter: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor | None:
+    def step(parameter: torch.Tensor, gradient: torch.Tensor) -> tuple[torch.Tensor, float] | None:
         if id(parameter) not in of or optimizer.state.get(parameter):
             return None
-        return _change(type(optimizer), of[id(parameter)], parameter, gradient)
+        settings = of[id(parameter)]
+        peak = _peak(settings)
+        if peak is None:
+            change = _change(type(optimizer), settings, parameter, gradient)
+            return None if change is None else (change, 1.0)
+        change = _change(type(optimizer), {**settings, "lr": peak}, parameter, gradient)
+        return None if change is None else (change, float(settings["lr"]) / peak)
 
     return step
+
+
+def _decay(group: Mapping[str, Any]) -> float:
+    """The largest rate of a group times its weight decay."""
+    rate = _peak(group) or float(group.get("lr") or 0.0)
+    return rate * float(group.get("weight_decay") or 0.0)
+
+
+def _peak(settings: Mapping[str, Any]) -> float | None:
+    """The largest rate that a group names where that is not the one of now; None elsewhere."""
+    now = settings.get("lr")
+    others = [float(settings[k]) for k in ("initial_lr", "max_lr") if settings.get(k) is not None]
+    return max(others) if now is not None and others and max(others) > float(now) else None
 
 
 def _change(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -32,6 +33,8 @@ def parameter_records(
     recorder: PassRecorder,
     leading: set[int],
     first_step: FirstStep | None = None,
+    *,
+    sized: bool = True,
 ) -> tuple[ParameterRecord, ...]:
     """One record a parameter, in the model's order; tied names are in the record of the first.
 
@@ -45,6 +48,7 @@ def parameter_records(
         recorder: of the pass.
         leading: indices of the sites that lead to the loss.
         first_step: what the first step of the optimizer changes; None where that is not known.
+        sized: whether the gradients have the size that they have in training: that of a random cotangent has not.
     """
     reaching = {name for site in sites if site.index in leading for name in site.parameters}
     readers = {name: site for site in reversed(sites) if site.kind in ("weight", "norm") for name in site.parameters}
@@ -59,6 +63,7 @@ def parameter_records(
         fans = fans_or_none(reading.shape(name), known.layout)
         reader = readers.get(name)
         layout = known.layout if reader is not None and reader.kind == "weight" else None
+        moved = _moved(slot.tensor, gradients.get(name), layout, first_step)
         found.append(
             ParameterRecord(
                 path=name,
@@ -89,20 +94,43 @@ def parameter_records(
                 values=extremes(slot.tensor),
                 rows_apart=rows_apart(slot.tensor) if reader is not None and reader.kind == "weight" else None,
                 spectral=spectral_ratio(slot.tensor, layout),
-                first_step=_moved(slot.tensor, gradients.get(name), layout, first_step),
+                first_step=moved.spectral if sized else None,
+                update=moved.update,
+                update_at_peak=moved.at_peak,
             )
         )
     return tuple(found)
 
 
+@dataclass(frozen=True, slots=True)
+class _Moved:
+    """What the first step changes, over the weight: by the spectral norm, and by the rms, now and at the peak rate."""
+
+    spectral: float | None = None
+    update: float | None = None
+    at_peak: float | None = None
+
+
 def _moved(
     parameter: torch.Tensor, gradient: torch.Tensor | None, layout: Layout | None, step: FirstStep | None
-) -> float | None:
-    """The spectral norm of the first update over that of the weight."""
+) -> _Moved:
     if step is None or gradient is None or layout is None or not parameter.requires_grad:
-        return None
-    change = step(parameter, gradient)
-    return None if change is None else step_ratio(parameter, change, layout)
+        return _Moved()
+    made = step(parameter, gradient)
+    if made is None:
+        return _Moved()
+    change, share = made
+    size, spectral = _rms(parameter), step_ratio(parameter, change, layout)
+    update = _rms(change) / size if size > 0.0 else math.nan
+    return _Moved(
+        spectral=None if spectral is None else share * spectral,
+        update=share * update if math.isfinite(update) else None,
+        at_peak=update if math.isfinite(update) else None,
+    )
+
+
+def _rms(tensor: torch.Tensor) -> float:
+    return float(torch.linalg.vector_norm(tensor.detach(), dtype=torch.float32)) / math.sqrt(tensor.numel() or 1)
 
 
 def _without_graph(name: str, reading: Reading, recorder: PassRecorder) -> Seen:

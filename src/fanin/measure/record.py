@@ -341,6 +341,8 @@ class ParameterRecord:
         spectral: R = |W|_2 / sqrt(out / in) of a map, the largest over its parts: a fact of its shape, no verdict. None
             above 4 million elements.
         first_step: U = |dW|_2 / |W|_2 of the first step of the optimizer that was given; None without one or a loss.
+        update: rms(dW) / rms(W) of that step; without a loss it tells of optimizers that are `adaptive` alone.
+        update_at_peak: the same at the largest rate that the optimizer's group names, that of a schedule included.
     """
 
     path: str
@@ -372,6 +374,8 @@ class ParameterRecord:
     rows_apart: RowsApart | None = None
     spectral: float | None = None
     first_step: float | None = None
+    update: float | None = None
+    update_at_peak: float | None = None
 
     @property
     def is_map(self) -> bool:

@@ -138,11 +138,20 @@ def _frozen(task: MeasureTask, done: Pass, after: Mapping[str, Any], seen: Mappi
         missing["jacobian"] = missing_jacobian
     output = done.output if done.output is not None and done.output.is_floating_point() else None
     samples = None if output is None else as_samples(output, recorder.batch)
-    step = None if done.objective.source == "cotangent" else task.first_step  # the gradient has no size of its own
     leading = _leading_to(sites, done.ends)
     return Measurements(
         sites=sites,
-        parameters=parameter_records(read(task.model), seen, sites, done.gradients, after, recorder, leading, step),
+        parameters=parameter_records(
+            read(task.model),
+            seen,
+            sites,
+            done.gradients,
+            after,
+            recorder,
+            leading,
+            task.first_step,
+            sized=done.objective.source != "cotangent",  # such a gradient has no size of its own
+        ),
         inputs=_inputs(task, done, sites),
         loss=loss_record(float(done.objective.value.detach()), done.objective.source, recorder.found.get("loss", ())),
         output=None if output is None else unpack(pack(output)),

@@ -56,7 +56,7 @@ class Watched:
         layers: names of the layers whose inputs are followed.
         steps: the steps that were measured, in order.
         optimizers: how many optimizers are watched.
-        foreign: whether no optimizer holds a parameter of the model.
+        foreign: whether no optimizer holds a parameter of the model that is trained.
         unstepped: how many losses were told before the optimizer made its first step.
     """
 

@@ -12,7 +12,7 @@ from fanin.model.roles import Seen
 
 __all__ = ["FirstStep", "MeasureTask"]
 
-FirstStep: TypeAlias = "Callable[[torch.Tensor, torch.Tensor], torch.Tensor | None]"
+FirstStep: TypeAlias = "Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, float] | None]"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,8 +28,9 @@ class MeasureTask:
         virtual_step: whether gradients of zero are looked at again after a step on a copy.
         training: the mode to measure in; None leaves the model's own.
         predict: whether the forward is captured and theory asked; None: unless it makes more than 2,000 operations.
-        first_step: what a parameter and its gradient change by in the first step of the optimizer that will train the
-            model; None where that is not known.
+        first_step: of a parameter and its gradient: what the first step of the optimizer that will train the model
+            changes at the largest rate that its group names, and the rate of that step over the largest; None where
+            that is not known.
         seen: what an earlier check of the same model knew of its parameters, for where nothing is captured.
     """
 

@@ -25,6 +25,8 @@ class Optimizer:
         peak: the largest rate that a schedule leads to (`initial_lr` or `max_lr` of a group); None where none is named.
         eps: what it adds to the root of the second moment; None where it has none.
         adaptive: whether it divides a gradient by its own size (Adam and its like).
+        decay: the largest rate of a group times its weight decay: the share of a weight that a step takes away, where
+            the decay is no part of a gradient that is divided by its size.
     """
 
     name: str
@@ -32,6 +34,7 @@ class Optimizer:
     peak: float | None = None
     eps: float | None = None
     adaptive: bool = False
+    decay: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -26,7 +26,7 @@ class Followed:
 
     Attributes:
         of: by name, those that each optimizer trains; a weight of two optimizers counts for the first.
-        foreign: whether no optimizer holds a parameter of the model; the model's own matrices are followed then.
+        foreign: whether no optimizer holds a trained parameter of the model; the model's own ones are followed then.
     """
 
     of: tuple[list[tuple[str, torch.nn.Parameter]], ...]
@@ -34,14 +34,16 @@ class Followed:
 
 
 def followed(model: torch.nn.Module, optimizers: Sequence[Any]) -> Followed:
-    """The matrices that the optimizers train; embedding tables only where there is nothing else."""
+    """The matrices that the optimizers train; embedding tables, and then vectors, only where there is nothing else."""
     owners: dict[int, int] = {}
     for place, optimizer in enumerate(optimizers):
         for p in trained(optimizer):
             owners.setdefault(id(p), place)
     everything = list({id(p): (name, p) for name, p in reversed(list(named_parameters(model)))}.values())[::-1]
-    foreign = bool(everything) and not any(id(p) in owners for _, p in everything)
-    mine = [(name, p) for name, p in everything if _is_matrix(p) and (foreign or id(p) in owners)]
+    learns = [(name, p) for name, p in everything if p.requires_grad]
+    foreign = bool(learns) and not any(id(p) in owners for _, p in learns)
+    mine = [(name, p) for name, p in learns if _is_plain(p) and (foreign or id(p) in owners)]
+    mine = [(name, p) for name, p in mine if p.dim() >= 2] or mine
     tables = {id(p) for _, m in named_modules(model) if isinstance(m, _TABLES) for p in m.parameters(recurse=False)}
     mine = [(name, p) for name, p in mine if id(p) not in tables] or mine
     groups: tuple[list[tuple[str, torch.nn.Parameter]], ...] = tuple([] for _ in optimizers)
@@ -55,8 +57,8 @@ def trained(optimizer: Any) -> list[torch.nn.Parameter]:
     return [p for group in optimizer.param_groups for p in group["params"]]
 
 
-def _is_matrix(p: torch.nn.Parameter) -> bool:
-    return p.requires_grad and p.dim() >= 2 and p.is_floating_point() and p.layout is torch.strided
+def _is_plain(p: torch.nn.Parameter) -> bool:
+    return p.dim() >= 1 and p.is_floating_point() and p.layout is torch.strided
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,10 +69,13 @@ class Moves:
         sizes: shape (6, weights): Euclidean norms of the change in the step, of the change since the start, of the
             weights before the step, and of the change between the measured step before and this one; sums of the
             weights and of the gradients, which are finite where all entries are.
+        outside: the entries that the fourth norm is of, and the weights before and after that change: needed where it
+            is not zero.
         skipped: steps between the measured one before and this one; None where there is none before.
     """
 
     sizes: torch.Tensor
+    outside: tuple[torch.Tensor, torch.Tensor, torch.Tensor]
     skipped: int | None
 
 
@@ -118,17 +123,19 @@ class Entries:
 
     def after_step(self, number: int) -> Moves:
         """What the step of this number did; nothing is read from the device yet."""
-        now, before = self._values(), self._before
+        before, count = self._before, len(self._weights)
         known = self._after_number > 0 and not self._foreign
-        gradients = self._gathered([_gradient(p) for p in self._weights])
-        outside = _unmasked(before - self._after, self._earlier, before) if known else torch.zeros_like(now)
-        norms = [torch.linalg.vector_norm(row, dim=1) for row in (now - before, now - self._start, before, outside)]
-        sizes = torch.stack([*norms, now.sum(1), gradients.sum(1)])
+        both = self._gathered([*self._seen(), *map(_gradient, self._weights)])
+        now = both[:count]
+        outside = before - self._after if known else torch.zeros_like(now)
+        norms = torch.linalg.vector_norm(torch.stack((now - before, now - self._start, before, outside)), dim=2)
+        sizes = torch.cat((norms, both.sum(1).view(2, count)))
         skipped = number - 1 - self._after_number if known else None
+        moves = Moves(sizes, (outside, self._earlier, before), skipped)
         self._earlier, self._after, self._after_number = before, now, number
         if self._foreign:
             self._before = now
-        return Moves(sizes, skipped)
+        return moves
 
     def ratios(self, moves: Moves | None) -> Ratios:
         """The sizes of the changes relative to the weights; unknown where no step was measured yet."""
@@ -136,6 +143,8 @@ class Entries:
             unknown = (None,) * len(self.names)
             return Ratios(unknown, unknown, unknown)
         step, moved, before, outside, values, gradients = moves.sizes.tolist()
+        if any(outside):
+            outside = torch.linalg.vector_norm(_unmasked(*moves.outside), dim=1).tolist()
         scales = self._initial()
         now = [size_now(size, self._planned(i)) for i, size in enumerate(map(_rms, before, self._counts))]
         lost = [f"gradient of {n}" for n, s in zip(self.names, gradients, strict=True) if not math.isfinite(s)]
@@ -164,10 +173,14 @@ class Entries:
         return 1.0 / math.sqrt(max(p.numel() // max(p.shape[0], 1), 1))
 
     def _values(self) -> torch.Tensor:
+        return self._gathered(self._seen())
+
+    def _seen(self) -> list[torch.Tensor]:
+        """The entries of each weight, where they are now."""
         for i, p in enumerate(self._weights):
             if self._views[i][0] != _place(p):
                 self._views[i] = _view(p)
-        return self._gathered([view for _, view in self._views])
+        return [view for _, view in self._views]
 
     def _gathered(self, parts: list[torch.Tensor]) -> torch.Tensor:
         """A row of 2,048 numbers for each part, float32 on the device of the first weight; zeros fill short ones."""
@@ -176,7 +189,8 @@ class Entries:
         first = parts[0]
         if not all(part.dtype == first.dtype and part.device == first.device for part in parts):
             parts = [part.to(first.device, torch.float32) for part in parts]
-        filled = [piece for part in parts for piece in (part, parts[0].new_zeros(_ENTRIES - len(part))) if len(piece)]
+        zeros = parts[0].new_zeros(_ENTRIES)
+        filled = [piece for part in parts for piece in (part, zeros[len(part) :]) if len(piece)]
         return torch.cat(filled).view(len(parts), _ENTRIES).float()
 
 
@@ -220,8 +234,9 @@ def local_values(tensor: Any) -> torch.Tensor:
 
 def strided(tensor: torch.Tensor) -> torch.Tensor:
     """At most 2,048 entries at an odd stride, so that no power of two of columns is met again and again."""
-    flat = tensor.view(-1) if tensor.is_contiguous() else _flat(tensor)
-    return flat[:: max(len(flat) // _ENTRIES, 1) | 1][:_ENTRIES]
+    flat = tensor if tensor.is_contiguous() else _flat(tensor)
+    step = max(flat.numel() // _ENTRIES, 1) | 1
+    return flat.as_strided((min(-(-flat.numel() // step), _ENTRIES),), (step,))  # one operation, no copy
 
 
 def _flat(tensor: torch.Tensor) -> torch.Tensor:
@@ -235,5 +250,5 @@ def _gradient(p: torch.nn.Parameter) -> torch.Tensor:
     """The same entries of the gradient; zeros where there is none, or one that is no plain tensor."""
     gradient = p.grad
     if gradient is None or gradient.layout is not torch.strided:
-        return torch.zeros(len(strided(local_values(p))), dtype=p.dtype, device=p.device)
-    return strided(local_values(gradient))
+        return torch.zeros(0, dtype=p.dtype, device=p.device)
+    return strided(gradient if type(gradient) is torch.Tensor else local_values(gradient))

@@ -15,16 +15,35 @@ __all__ = ["LossHook", "StepHook", "is_compiled", "rate_of"]
 
 
 class StepHook(NoCopy):
-    """A hook of an optimizer that calls a method of a watch while there is one."""
+    """A hook of an optimizer that tells a watch, while there is one, of each step: before it or after it."""
 
-    def __init__(self, owner: weakref.ref[Any], method: str, place: int) -> None:
-        self._owner, self._method, self._place = owner, method, place
+    def __init__(self, optimizer: Any, owner: weakref.ref[Any], place: int, *, before: bool) -> None:
+        self._optimizer, self._owner, self._place, self._before = weakref.ref(optimizer), owner, place, before
+        self._handle: Any = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the hook is on the optimizer."""
+        return self._handle is not None
+
+    def open(self) -> None:
+        """Put the hook on."""
+        optimizer = self._optimizer()
+        if optimizer is not None:
+            put = optimizer.register_step_pre_hook if self._before else optimizer.register_step_post_hook
+            self._handle = put(self)
+
+    def close(self) -> None:
+        """Take the hook off."""
+        if self._handle is not None:
+            self._handle.remove()
+            self._handle = None
 
     def __call__(self, *_: Any) -> None:
         """Tell the watch."""
         watch = self._owner()
         if watch is not None:
-            getattr(watch, self._method)(self._place)
+            (watch._before_step if self._before else watch._after_step)(self._place)
 
 
 class LossHook(NoCopy):
@@ -68,10 +87,15 @@ def _loss_in(output: Any) -> torch.Tensor | None:
 
 def rate_of(optimizer: Any) -> tuple[float, float]:
     """(the largest rate of the groups now, the largest that they name)."""
-    groups = optimizer.param_groups
-    rates = [float(g["lr"]) for g in groups if g.get("lr") is not None]  # None: the optimizer finds its own
-    peaks = [float(g[k]) for g in groups for k in ("initial_lr", "max_lr") if g.get(k) is not None]
-    return max(rates, default=0.0), max((*rates, *peaks), default=0.0)
+    rate = peak = 0.0
+    for group in optimizer.param_groups:
+        now = group.get("lr")
+        if now is not None:  # None: the optimizer finds its own
+            rate = max(rate, float(now))
+        for key in ("initial_lr", "max_lr"):
+            if group.get(key) is not None:
+                peak = max(peak, float(group[key]))
+    return rate, max(rate, peak)
 
 
 def is_compiled(model: torch.nn.Module) -> bool:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import functools
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 
+from fanin.memory import as_array
 from fanin.model.untouched import working
 from fanin.model.wrappers import named_modules
 from fanin.watching.gone import NoCopy
@@ -16,7 +17,8 @@ __all__ = ["Layers", "Sight"]
 
 _ROWS = 128  # positions that are looked at
 _SAMPLES = 16  # samples of a convolution that are looked at
-_DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+_WIDE = (torch.float32, torch.float64)
+_DTYPES = (torch.float16, torch.bfloat16, *_WIDE)
 _LINEAR = (torch.nn.Linear,)
 _CONVOLUTIONS = (torch.nn.modules.conv._ConvNd,)
 
@@ -85,20 +87,18 @@ def _numbers(sights: list[Sight]) -> list[tuple[float | None, float | None]]:
     A feature is dead where it is zero everywhere; where one value of a layer is negative, none counts.
     """
     device = sights[0].size.device
-    places = _places(tuple(len(s.most) for s in sights)).to(device)
-    zero = (torch.cat([s.most.to(device, torch.float32) for s in sights]) == 0).float()
-    dead = torch.zeros(len(sights), device=device).index_add_(0, places, zero)
-    sizes, least = (torch.stack([getattr(s, k).to(device, torch.float32) for s in sights]) for k in ("size", "least"))
-    return [
-        (_finite(size / s.count**0.5), number / len(s.most) if lowest >= 0 else 0.0)
-        for s, size, lowest, number in zip(sights, *torch.stack([sizes, least, dead]).tolist(), strict=True)
-    ]
-
-
-@functools.lru_cache(maxsize=8)
-def _places(lengths: tuple[int, ...]) -> torch.Tensor:
-    """The number of the layer for each feature of all layers in a row."""
-    return torch.repeat_interleave(torch.arange(len(lengths)), torch.tensor(lengths))
+    parts = [part for s in sights for part in (s.size.view(1), s.least.view(1), s.most)]
+    if not all(part.dtype == torch.float32 and part.device == device for part in parts):
+        parts = [part.to(device, torch.float32) for part in parts]
+    values = as_array(torch.cat(parts).cpu())  # one transfer for all layers
+    found, start = [], 0
+    for s in sights:
+        size, least = values[start : start + 2].tolist()
+        features = values[start + 2 : start + 2 + len(s.most)]
+        dead = (len(features) - np.count_nonzero(features)) / len(features) if least >= 0 else 0.0
+        found.append((_finite(size / s.count**0.5), dead))
+        start += 2 + len(features)
+    return found
 
 
 class _Look(NoCopy):
@@ -113,7 +113,7 @@ class _Look(NoCopy):
         x = args[0] if args else None
         if isinstance(x, torch.Tensor) and _is_plain(x):
             seen, others = _part(x.detach(), module)
-            wide = torch.promote_types(seen.dtype, torch.float32)
+            wide = None if seen.dtype in _WIDE else torch.float32
             size = torch.linalg.vector_norm(seen, dtype=wide)
             self._seen[self._place] = Sight(size, seen.numel(), seen.amin(), seen.amax(others))
 

@@ -156,15 +156,12 @@ class Watch:
         self._clearing = None if compiled else Clearing(trained(optimizers[0]))
         self._loss_hook = LossHook(model, own)
         self._looks: list[_Look] = [k for k in (self._loss_hook, self._layers, self._clearing) if k is not None]
-        handles = [
-            put(StepHook(own, method, place))
-            for place, optimizer in enumerate(optimizers)
-            for put, method in (
-                (optimizer.register_step_pre_hook, "_before_step"),
-                (optimizer.register_step_post_hook, "_after_step"),
-            )
-        ]
-        self._finalizer = weakref.finalize(self, _remove_all, handles, self._looks)
+        before = [StepHook(optimizer, own, place, before=True) for place, optimizer in enumerate(optimizers)]
+        after = [StepHook(optimizer, own, place, before=False) for place, optimizer in enumerate(optimizers)]
+        for hook in (*before, *after):
+            hook.open()
+        self._first_hook = before[0]
+        self._finalizer = weakref.finalize(self, _close_all, [*self._looks, *before, *after])
         self._look(1)
 
     # ------------------------------------------------------------------ what a user calls
@@ -280,6 +277,9 @@ class Watch:
         if wanted != self._loss_hook.is_open:
             for look in self._looks:
                 look.open() if wanted else look.close()
+        needed = wanted or self._pending is not None  # what waits is read before the next step
+        if needed != self._first_hook.is_open:
+            self._first_hook.open() if needed else self._first_hook.close()
 
     def _see_loss(self, loss: torch.Tensor) -> None:
         """Keep the loss that the model itself gave."""
@@ -373,8 +373,6 @@ class _Pending:
         self.number, self.rate, self.rates, self.seen, self.kept = number, rate, rates, seen, list(kept)
 
 
-def _remove_all(handles: Iterable[Any], looks: Iterable[_Look]) -> None:
-    for handle in handles:
-        handle.remove()
+def _close_all(looks: Iterable[_Look]) -> None:
     for look in looks:
         look.close()

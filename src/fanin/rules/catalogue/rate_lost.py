@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import ClassVar
 
+from fanin.measure.steps import Watched
 from fanin.rules.base import Context, Rule
-from fanin.rules.finding import Finding, Fix
+from fanin.rules.finding import Finding, Fix, Severity
 from fanin.rules.shared.steps import runs
 
 __all__ = ["RateLost"]
@@ -25,8 +26,10 @@ class RateLost(Rule):
     What is measured:
         The rate of the last measured step over the largest rate before it. Warning below 0.01 where all steps so far
         are worth fewer than 10 at that largest rate; and where the rate is zero in every measured step from the first
-        to the fifth or later although the optimizer's groups name a positive one (initial_lr). A rate that rises from a
-        small value is a warm-up and no finding.
+        to the fifth or later although the optimizer's groups name a positive one (initial_lr). Note where it is the
+        same in every measured step from the first to the tenth or later, and below 0.01 of the one that the groups
+        name: a warm-up by the epoch does so, and one whose scheduler is never called. A rate that rises from a small
+        value is a warm-up and no finding.
 
     Example:
         >>> import torch, fanin
@@ -70,29 +73,60 @@ class RateLost(Rule):
         watched, _ = runs(context)
         if watched is None or watched.peak <= 0:
             return
-        last, high = watched.steps[-1], max(s.rate for s in watched.steps)
-        if high == 0:
-            lost = last.step >= _PATIENCE
-            said = (
-                f"the learning rate is zero in all steps up to {last.step}; the schedule leads to {watched.peak:.3g}."
-            )
-        else:
-            worth = last.effective * watched.peak / high
-            lost = last.rate < self.limit(context, "share") * high and worth < self.limit(context, "steps")
-            said = (
-                f"at step {last.step} the learning rate is {last.rate:.3g}, after {high:.3g} before: all steps "
-                f"together are worth {worth:.2g} at that rate."
-            )
-        if lost:
-            yield self.finding(
-                "warning",
-                ["optimizer"],
-                said,
-                Fix(text="call the scheduler once an epoch, or give its length in steps"),
-                value=last.rate / (high or watched.peak),
-                threshold=self.limit(context, "share"),
-                unit="of the largest rate",
-            )
+        share, steps = self.limit(context, "share"), self.limit(context, "steps")
+        found = _never(watched) or _waits(watched, share) or _fell(watched, share, steps)
+        if found is None:
+            return
+        severity, said, value = found
+        yield self.finding(
+            severity,
+            ["optimizer"],
+            said,
+            Fix(text="call the scheduler once an epoch, or give its length in steps")
+            if severity == "warning"
+            else Fix(text="call the scheduler after every step", code="scheduler.step()"),
+            value=value,
+            threshold=share,
+            unit="of the largest rate",
+        )
+
+
+_Found = tuple[Severity, str, float]
+
+
+def _never(watched: Watched) -> _Found | None:
+    """No step at a positive rate."""
+    last = watched.steps[-1].step
+    if any(s.rate for s in watched.steps) or last < _PATIENCE:
+        return None
+    said = f"the learning rate is zero in all steps up to {last}; the schedule leads to {watched.peak:.3g}."
+    return "warning", said, 0.0
+
+
+def _waits(watched: Watched, share: float) -> _Found | None:
+    """The small rate that a warm-up begins with, in all steps."""
+    last = watched.steps[-1]
+    if len({s.rate for s in watched.steps}) > 1 or last.rate >= share * watched.peak or last.step < _WARMING:
+        return None
+    said = (
+        f"the learning rate is {last.rate:.3g} in all steps up to {last.step}; the schedule leads to "
+        f"{watched.peak:.3g}. A warm-up by the epoch does so, and a scheduler that is never called."
+    )
+    return "note", said, last.rate / watched.peak
+
+
+def _fell(watched: Watched, share: float, steps: float) -> _Found | None:
+    """A rate that has fallen to nothing."""
+    last, high = watched.steps[-1], max(s.rate for s in watched.steps)
+    worth = last.effective * watched.peak / high if high else steps
+    if last.rate >= share * high or worth >= steps:
+        return None
+    said = (
+        f"at step {last.step} the learning rate is {last.rate:.3g}, after {high:.3g} before: all steps together are "
+        f"worth {worth:.2g} at that rate."
+    )
+    return "warning", said, last.rate / high
 
 
 _PATIENCE = 5  # steps at rate zero; a warm-up may begin with one
+_WARMING = 10  # steps at one small rate; a warm-up by the step has changed it by then

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import ClassVar
 
+from fanin.measure.record import ParameterRecord
 from fanin.rules.base import Context, Rule
 from fanin.rules.finding import Finding, Fix, Severity
 
@@ -22,11 +23,12 @@ class StepSize(Rule):
         gone after the first step.
 
     What is measured:
-        SGD: lr rms(g) / rms(W). Adam and similar optimizers move every element by lr at first: lr / rms(W). Warning
-        above 0.5, error above 2, note where every matrix moves by less than 1e-6. Where a schedule starts lower, the
-        rate that it leads to (initial_lr or max_lr of a group) is judged too, with a warning at most: a warm-up may
-        make a rate harmless that would rewrite the weights in the first step. The message says which rate was judged.
-        SGD is not judged where the loss is not known. Needs optimizer=.
+        rms(dW) / rms(W) of the first step, which the optimizer makes on a copy of each weight, its weight decay
+        included. An optimizer that cannot be tried so is judged by lr rms(g) / rms(W), one that is like Adam by
+        lr / rms(W). Warning above 0.5, error above 2, note where every matrix moves by less than 1e-6. Where a schedule
+        starts lower, the rate that it leads to (initial_lr or max_lr of a group) is judged too, with a warning at most:
+        a warm-up may make a rate harmless that would rewrite the weights in the first step. The message says which rate
+        was judged. SGD is not judged where the loss is not known. Needs optimizer=.
 
     Example:
         >>> import torch, fanin
@@ -61,7 +63,7 @@ class StepSize(Rule):
         if context.optimizer is None:
             return
         lr, peak = context.optimizer.lr, max(context.optimizer.peak or 0.0, context.optimizer.lr)
-        rated, at_peak = _rated(context, lr), _rated(context, peak)
+        rated, at_peak = _rated(context, lr, "update"), _rated(context, peak, "update_at_peak")
         if not rated:
             return
         large = [r for r in rated if r[0] > self.limit(context, "warning")]
@@ -80,7 +82,8 @@ class StepSize(Rule):
             severity,
             [path for _, path in rated],
             f"{step} {verb} {rated[0][1]}: update / weight = {rated[0][0]:.2g}.",
-            Fix(
+            _decay_fix(context, rated[0][0])
+            or Fix(
                 text="change the learning rate or warm up",
                 code="torch.optim.lr_scheduler.LinearLR(optimizer, start_factor=0.01)",
             ),
@@ -94,14 +97,31 @@ def _name(context: Context) -> str:
     return context.optimizer.name if context.optimizer else "optimizer"
 
 
-def _rated(context: Context, lr: float) -> list[tuple[float, str]]:
+def _decay_fix(context: Context, update: float) -> Fix | None:
+    """What to do where most of the update is weight decay."""
+    decay = context.optimizer.decay if context.optimizer else 0.0
+    if decay < _MOSTLY * update:
+        return None
+    return Fix(text=f"lower the weight decay: in a step it takes {decay:.2g} of each weight")
+
+
+_MOSTLY = 0.8  # of the update
+
+
+def _rated(context: Context, lr: float, measured: str) -> list[tuple[float, str]]:
     """(update / weight of a first step at this rate, name), the largest first."""
-    adaptive = context.optimizer is not None and context.optimizer.adaptive
     return sorted(
         (
-            ((lr if adaptive else lr * p.gradient.rms) / p.weight.rms, p.path)
+            (_update(context, p, lr) if (known := getattr(p, measured)) is None else known, p.path)
             for p in context.measurements.parameters
             if p.is_map and p.weight.rms > 0 and p.gradient is not None and p.state == "nonzero"
         ),
         reverse=True,
     )
+
+
+def _update(context: Context, p: ParameterRecord, lr: float) -> float:
+    """What a first step would be by the kind of the optimizer."""
+    adaptive = context.optimizer is not None and context.optimizer.adaptive
+    size = 1.0 if adaptive or p.gradient is None else p.gradient.rms
+    return lr * size / p.weight.rms

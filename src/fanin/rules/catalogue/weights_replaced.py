@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from typing import ClassVar
 
 from fanin.rules.base import Context, Rule
 from fanin.rules.finding import Finding, Fix
-from fanin.rules.shared.steps import early, ranked, runs, start_loss, typical
+from fanin.rules.shared.steps import early, has_learned, ranked, runs, typical
 
 __all__ = ["WeightsReplaced"]
 
@@ -31,7 +30,8 @@ class WeightsReplaced(Rule):
         left out, since a batch reads few of their rows; for a matrix that starts at zero the distance is relative to
         1 / sqrt(fan_in), and for one that starts smaller than a quarter of that to this quarter. While a warm-up is
         running the finding is a warning. Between the two limits it is a note where the loss has fallen below half of
-        the first one: such a run learns fast.
+        the first one, and beyond them where it is below a tenth of the first one and of that of a constant prediction:
+        such a run learns fast.
 
     Example:
         >>> import torch, fanin
@@ -82,8 +82,8 @@ class WeightsReplaced(Rule):
         warming = step.effective < 0.9 * step.step
         severe = value > self.limit(context, "error") and not warming
         past = f", at {step.effective:.0f} steps' worth of the peak rate" if warming else ""
-        learned = (step.loss or math.inf) < _LEARNED * (start_loss(watched) or 0.0)
-        fast = learned and value <= self.limit(context, "error")
+        half, most = has_learned(context, step.loss)
+        fast = most or (half and value <= self.limit(context, "error"))
         yield self.finding(
             "error" if severe else "note" if fast else "warning",
             ranked(watched.weights, step.distances, largest=True),
@@ -97,6 +97,3 @@ class WeightsReplaced(Rule):
             threshold=self.limit(context, "error" if severe else "warning"),
             unit="change / initial weight",
         )
-
-
-_LEARNED = 0.5  # of the first loss

@@ -111,7 +111,7 @@ class WeightsStill(Rule):
 
 
 def _foreign(watched: Watched) -> str:
-    return "; the optimizer holds no parameter of this model" if watched.foreign else ""
+    return "; the optimizer holds no trained parameter of this model" if watched.foreign else ""
 
 
 def _settled(watched: Watched) -> list[StepRecord]:

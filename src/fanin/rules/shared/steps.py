@@ -10,7 +10,7 @@ from fanin.measure.record import Measurements
 from fanin.measure.steps import StepRecord, Watched
 from fanin.rules.base import Context
 
-__all__ = ["EARLY", "early", "ranked", "runs", "start_loss", "trained_before", "typical"]
+__all__ = ["EARLY", "early", "has_learned", "ranked", "runs", "start_loss", "trained_before", "typical"]
 
 EARLY = 20.0  # steps at the peak rate within which a start is judged
 _TRAINED = 0.7  # of the loss of a constant prediction: below it, the weights were trained before
@@ -56,6 +56,23 @@ def trained_before(context: Context) -> bool:
         first = loss.value
     baseline = _constant_loss(context.measurements)
     return baseline is not None and first is not None and first < _TRAINED * baseline
+
+
+def has_learned(context: Context, loss: float | None) -> tuple[bool, bool]:
+    """Whether a loss is below half of the first one; and whether a single optimizer has brought it below a tenth.
+
+    The tenth is that of the first loss and of a constant prediction's, whichever is smaller. Nothing is said of first
+    losses far below that of a constant prediction: such losses have no scale, as that of a policy.
+    """
+    watched, base = context.measurements.watched, _constant_loss(context.measurements)
+    first = start_loss(watched) if watched is not None else None
+    if watched is None or not first or not loss:
+        return False, False
+    sized = base is not None and first >= _SIZED * base and watched.optimizers == 1
+    return loss < 0.5 * first, sized and loss < 0.1 * min(first, base or first)
+
+
+_SIZED = 0.3  # of the loss of a constant prediction
 
 
 def _constant_loss(measurements: Measurements) -> float | None:
