@@ -187,7 +187,7 @@ def maps() -> nn.Module:
 RUNS: dict[str, Callable[[], Training]] = {
     "PPO, Adam at 0.3": lambda: policy(Adam, 0.3, clipped=True),
     "REINFORCE, Adam at 1e-8": lambda: policy(Adam, 1e-8, clipped=False),
-    "actor and critic, SGD at 10": lambda: actor_critic(SGD, 10.0),
+    "actor and critic, Adam at 0.5": lambda: actor_critic(Adam, 0.5),
     "Q-learning, Adam at 0.3": lambda: q_learning(Adam, 0.3),
     "NT-Xent, SGD at 300": lambda: of(ConvNet(), SGD, 300.0, two_views(), pairwise),
     "triplets, Adam at 1e-8": lambda: of(mlp(2, 64, outputs=16), Adam, 1e-8, rows(), triplet),

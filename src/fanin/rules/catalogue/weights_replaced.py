@@ -80,9 +80,9 @@ class WeightsReplaced(Rule):
         if value <= self.limit(context, "warning"):
             return
         warming = step.effective < 0.9 * step.step
-        severe = value > self.limit(context, "error") and not warming
+        half, most = has_learned(context, step.loss, [s.loss for s in early(watched)])
+        severe = value > self.limit(context, "error") and not warming and not most
         past = f", at {step.effective:.0f} steps' worth of the peak rate" if warming else ""
-        half, most = has_learned(context, step.loss)
         fast = most or (half and value <= self.limit(context, "error"))
         yield self.finding(
             "error" if severe else "note" if fast else "warning",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from statistics import median
 
 from fanin.measure.record import Measurements
@@ -58,18 +58,25 @@ def trained_before(context: Context) -> bool:
     return baseline is not None and first is not None and first < _TRAINED * baseline
 
 
-def has_learned(context: Context, loss: float | None) -> tuple[bool, bool]:
-    """Whether a loss is below half of the first one; and whether a single optimizer has brought it below a tenth.
+def has_learned(context: Context, loss: float | None, losses: Sequence[float | None]) -> tuple[bool, bool]:
+    """Whether a loss is below half of the first one; and whether a single optimizer brings it below a tenth for good.
 
     The tenth is that of the first loss and of a constant prediction's, whichever is smaller. Nothing is said of first
     losses far below that of a constant prediction: such losses have no scale, as that of a policy.
+
+    Args:
+        context: with what was watched.
+        loss: of the step that is judged.
+        losses: of all steps that count; the last three that are known tell what is for good.
     """
     watched, base = context.measurements.watched, _constant_loss(context.measurements)
     first = start_loss(watched) if watched is not None else None
-    if watched is None or not first or not loss:
+    if watched is None or first is None or first <= 0:
         return False, False
+    known = [v for v in losses if v is not None][-3:]
     sized = base is not None and first >= _SIZED * base and watched.optimizers == 1
-    return loss < 0.5 * first, sized and loss < 0.1 * min(first, base or first)
+    low = sized and len(known) == 3 and max(known) < 0.1 * min(first, base or first)
+    return bool(loss) and (loss or 0.0) < 0.5 * first, low
 
 
 _SIZED = 0.3  # of the loss of a constant prediction
