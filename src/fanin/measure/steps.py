@@ -57,6 +57,8 @@ class Watched:
         steps: the steps that were measured, in order.
         optimizers: how many optimizers are watched.
         foreign: whether no optimizer holds a parameter of the model that is trained.
+        passes: how often the model ran in training mode before the optimizer's first step: more than once where
+            gradients are accumulated.
         unstepped: how many losses were told before the optimizer made its first step.
     """
 
@@ -67,4 +69,5 @@ class Watched:
     steps: tuple[StepRecord, ...] = ()
     optimizers: int = 1
     foreign: bool = False
+    passes: int = 1
     unstepped: int = 0

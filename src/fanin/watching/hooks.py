@@ -75,8 +75,8 @@ class LossHook(NoCopy):
         if torch.compiler.is_compiling() or working() or not (module.training and torch.is_grad_enabled()):
             return
         watch, loss = self._owner(), _loss_in(output)
-        if watch is not None and loss is not None:
-            watch._see_loss(loss.detach().float())
+        if watch is not None:
+            watch._see_pass(None if loss is None else loss.detach().float())
 
 
 def _loss_in(output: Any) -> torch.Tensor | None:

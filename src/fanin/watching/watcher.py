@@ -148,6 +148,7 @@ class Watch:
         self._moves: list[Moves | None] = [None] * len(optimizers)
         self._counts = [0] * len(optimizers)
         self._foreign = False
+        self._passes = 0
         self._records: list[StepRecord] = []
         self._losses: list[tuple[int, Any]] = []
         self._number, self._told, self._rates, self._peak = 0, 0, 0.0, 0.0
@@ -201,6 +202,7 @@ class Watch:
             steps=tuple(self._records),
             optimizers=len(self._optimizers),
             foreign=self._foreign,
+            passes=max(self._passes, 1),
             unstepped=self._told if self._number == 0 else 0,
         )
 
@@ -281,9 +283,10 @@ class Watch:
         if needed != self._first_hook.is_open:
             self._first_hook.open() if needed else self._first_hook.close()
 
-    def _see_loss(self, loss: torch.Tensor) -> None:
-        """Keep the loss that the model itself gave."""
-        if self.active:
+    def _see_pass(self, loss: torch.Tensor | None) -> None:
+        """Count the pass, and keep the loss that the model itself gave."""
+        self._passes += self._number == 0
+        if loss is not None and self.active:
             self._losses.append((self._number + 1, loss))
 
     def _note_loss(self, loss: Any) -> None:

@@ -50,12 +50,8 @@ def start_loss(watched: Watched) -> float | None:
 
 def trained_before(context: Context) -> bool:
     """Whether the first loss is clearly below that of a constant prediction: these weights were trained before."""
-    watched, loss = context.measurements.watched, context.measurements.loss
-    first = start_loss(watched) if watched is not None else None
-    if first is None and loss.source != "cotangent":
-        first = loss.value
-    baseline = _constant_loss(context.measurements)
-    return baseline is not None and first is not None and first < _TRAINED * baseline
+    ratio = _over_constant(context)
+    return ratio is not None and ratio < _TRAINED
 
 
 def has_learned(context: Context, loss: float | None, losses: Sequence[float | None]) -> tuple[bool, bool]:
@@ -69,23 +65,40 @@ def has_learned(context: Context, loss: float | None, losses: Sequence[float | N
         loss: of the step that is judged.
         losses: of all steps that count; the last three that are known tell what is for good.
     """
-    watched, base = context.measurements.watched, _constant_loss(context.measurements)
+    watched, ratio = context.measurements.watched, _over_constant(context)
     first = start_loss(watched) if watched is not None else None
     if watched is None or first is None or first <= 0:
         return False, False
     known = [v for v in losses if v is not None][-3:]
-    sized = base is not None and first >= _SIZED * base and watched.optimizers == 1
-    low = sized and len(known) == 3 and max(known) < 0.1 * min(first, base or first)
+    sized = ratio is not None and ratio >= _SIZED and watched.optimizers == 1
+    low = sized and len(known) == 3 and max(known) < 0.1 * first * min(1.0, 1.0 / (ratio or 1.0))
     return bool(loss) and (loss or 0.0) < 0.5 * first, low
 
 
 _SIZED = 0.3  # of the loss of a constant prediction
 
 
+def _over_constant(context: Context) -> float | None:
+    """The first loss over that of a constant prediction.
+
+    What the loss function gave in the check of the first batch is compared, where it is known: the loss that a loop
+    tells may be a part of it, as with accumulation, or a mean where the function gave a sum. Elsewhere the loss that
+    was told is compared with the logarithm of the number of outputs; a loop that runs the model several times before
+    its first step may tell that part of it, so the loss counts as many times.
+    """
+    measured, watched = context.measurements, context.measurements.watched
+    loss = measured.loss
+    if loss.baseline:
+        own = loss.value if loss.own_value is None else loss.own_value
+        return own / loss.baseline if math.isfinite(own) else None
+    first, base = None if watched is None else start_loss(watched), _constant_loss(measured)
+    if watched is None or first is None or base is None:
+        return None
+    return first * max(watched.passes, 1) / base
+
+
 def _constant_loss(measurements: Measurements) -> float | None:
-    """The loss of a constant prediction; ln of the number of outputs where the check was not told the loss."""
-    if measurements.loss.baseline is not None:
-        return measurements.loss.baseline
+    """The logarithm of the number of outputs, where the check was not told the loss."""
     shapes = [s.shape for s in measurements.sites if s.kind != "loss" and s.shape]
     if measurements.loss.source != "cotangent" or not shapes:
         return None
