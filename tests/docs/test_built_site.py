@@ -10,9 +10,11 @@ import urllib.parse
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from tools.site import api
 from tools.site.__main__ import build
 from tools.site.places import SITE, SOURCES
 from tools.site.sources import write_sources
@@ -71,7 +73,7 @@ def site() -> Path:
 
 
 def pages() -> list[Path]:
-    return [p for p in LATEST.rglob("*.html") if p.name not in ("404.html", "playground.html")]
+    return [p for p in LATEST.rglob("*.html") if p.name != "404.html" and p.parent.name != "playground"]
 
 
 def test_every_page_of_the_sources_is_built():
@@ -83,6 +85,12 @@ def test_every_page_of_the_sources_is_built():
 def test_every_link_and_anchor_holds():
     found = {str(p.relative_to(LATEST)): list(broken(p, page(p).links + page(p).loads)) for p in pages()}
     assert not {name: links for name, links in found.items() if links}
+
+
+def test_every_public_name_has_its_place():
+    for module in api.MODULES:
+        ids = page((LATEST / api.path(module)).with_suffix(".html")).ids
+        assert not [name for name in api.public_names(module) if f"{module}.{name}" not in ids]
 
 
 def test_nothing_is_loaded_from_elsewhere():
@@ -112,24 +120,49 @@ def test_the_full_text_is_small():
     assert 50_000 < (LATEST / "llms-full.txt").stat().st_size < 200_000
 
 
-@needs_browser
-def test_search_works_from_disk_without_a_network():
+@pytest.fixture
+def opened() -> Iterator[Any]:
+    """A page of a browser without a network, with what it asked for, and what went wrong, as attributes."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as play:
         browser = play.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         opened = browser.new_context(offline=True).new_page()
-        failed, asked = [], []
-        opened.on("request", lambda request: asked.append(request.url))
-        opened.on("requestfailed", lambda request: failed.append(request.url))
-        opened.on("pageerror", lambda error: failed.append(str(error)))
-        opened.goto((SITE / "index.html").as_uri())
-        opened.wait_for_url("**/latest/index.html")
-        opened.wait_for_load_state("load")
-        opened.keyboard.press("Control+k")
-        opened.get_by_role("combobox").fill("orthogonal")
-        opened.locator("[id$='-results'] a[href*='initializers/orthogonal.html']").first.wait_for(timeout=60_000)
+        opened.failed, opened.asked = [], []
+        opened.on("request", lambda request: opened.asked.append(request.url))
+        opened.on("requestfailed", lambda request: opened.failed.append(request.url))
+        opened.on("pageerror", lambda error: opened.failed.append(str(error)))
+        yield opened
         browser.close()
-    assert not failed
-    assert asked
-    assert not [url for url in asked if not url.startswith(("file:", "data:", "blob:"))]
+
+
+def whole(opened: Any) -> bool:
+    """All that was asked for was there, on this disk."""
+    local = all(url.startswith(("file:", "data:", "blob:")) for url in opened.asked)
+    return bool(opened.asked) and local and not opened.failed
+
+
+@needs_browser
+def test_search_works_from_disk_without_a_network(opened):
+    opened.goto((SITE / "index.html").as_uri())
+    opened.wait_for_url("**/latest/index.html")
+    opened.wait_for_load_state("load")
+    opened.keyboard.press("Control+k")
+    opened.get_by_role("combobox").fill("orthogonal")
+    opened.locator("[id$='-results'] a[href*='initializers/orthogonal.html']").first.wait_for(timeout=60_000)
+    assert whole(opened)
+
+
+@needs_browser
+def test_the_playground_is_in_its_frame(opened):
+    opened.goto((LATEST / "playground.html").as_uri())
+    opened.frame_locator("iframe.playground").locator("svg").first.wait_for(timeout=60_000)
+    assert whole(opened)
+
+
+@needs_browser
+def test_a_request_that_fails_is_seen(opened, tmp_path):
+    (tmp_path / "a.html").write_text('<img src="gone.png">')
+    opened.goto((tmp_path / "a.html").as_uri())
+    opened.wait_for_load_state("load")
+    assert not whole(opened)

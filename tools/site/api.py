@@ -46,7 +46,8 @@ def path(module: str) -> str:
 
 
 def _page(name: str) -> str:
-    entries = [f"::: {name}.{public}\n" for public in public_names(name)]
+    functions_first = sorted(public_names(name), key=lambda public: public[0].isupper())
+    entries = [f"::: {name}.{public}\n" for public in functions_first]
     words = ast.get_docstring(_tree(name)) or ""
     return "\n".join([f"# {name}\n", f"{words}\n", *entries])
 

@@ -17,6 +17,7 @@ it, the versions, the machine and the date; the files are in the repository unde
 numbers as JSON. Losses stand beside wins.
 
 """
+_FOOT = "\n[All results](index.md)\n"
 _MADE = re.compile(r"`python -m (benchmarks[\w.]*)")
 
 
@@ -25,7 +26,7 @@ def pages() -> Mapping[str, str]:
     texts = {p.name: _spaced(p.read_text(encoding="utf-8")) for p in sorted(RESULTS.glob("*.md"))}
     rows = [(f"[{_title(text)}]({name})", _command(text)) for name, text in texts.items()]
     index = _HEAD + table(("result", "made by"), rows)
-    return {"evidence/index.md": index, **{f"evidence/{name}": text for name, text in texts.items()}}
+    return {"evidence/index.md": index, **{f"evidence/{name}": text + _FOOT for name, text in texts.items()}}
 
 
 def _spaced(text: str) -> str:

@@ -10,7 +10,7 @@ import yaml
 from fanin.initializers.registry import NAMES
 from fanin.recipes import RECIPES
 from fanin.rules.table import RULES
-from tools.site import api, folklore, playground
+from tools.site import api, folklore
 
 __all__ = ["BEGIN", "nav", "paths", "with_nav"]
 
@@ -58,7 +58,7 @@ def nav() -> Nav:
     """Title -> page, or titles below it."""
     return [
         {"Home": "index.md"},
-        *_listed(playground.titles()),
+        {"Playground": "playground.md"},
         {"Tutorials": _listed(TUTORIALS)},
         {"Guide": _listed(GUIDE)},
         {"Initializers": ["initializers.md", *_listed({name: f"initializers/{name}.md" for name in NAMES})]},

@@ -14,6 +14,11 @@ from tools.site.places import DOCS, ROOT
 
 __all__ = ["made", "site_pages", "write_sources"]
 
+_ROWS = {
+    "playground": "| [Play with it](playground.md) | depth, width, scale: what becomes of a signal |\n",
+    "folklore": "| [Folklore, checked](folklore/index.md) | what people say, and what the experiment says |\n",
+}
+
 
 def made() -> Mapping[str, str]:
     """Path on the site -> Markdown, of the pages that are not in ``docs/``, or stand in for one there."""
@@ -23,7 +28,7 @@ def made() -> Mapping[str, str]:
         **folklore.pages(),
         **evidence.pages(),
         **api.pages(),
-        **playground.pages(),
+        "playground.md": playground.PAGE,
         "changelog.md": (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"),
     }
 
@@ -54,13 +59,8 @@ def site_pages() -> dict[str, str]:
 
 def _home(text: str) -> str:
     """The front page with rows for pages that only the site has, in place of the comments that mark them."""
-    more = {"folklore": "| [Folklore, checked](folklore/index.md) | what people say, and what the experiment says |\n"}
-    if playground.titles():
-        more["playground"] = (
-            "| [Play with it](playground.md) | depth, width, scale: what becomes of a signal, in your browser |\n"
-        )
-    for name in ("folklore", "playground"):
-        text = text.replace(f"<!-- {name} -->\n", more.get(name, ""))
+    for name, row in _ROWS.items():
+        text = text.replace(f"<!-- {name} -->\n", row)
     return text
 
 
