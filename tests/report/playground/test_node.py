@@ -54,8 +54,25 @@ CURVES = [
     for law, scale, act in [("he_normal", 1.0, "relu"), ("lecun_normal", 1.4, "tanh"), ("variance_scaling", 1.0, "elu")]
 ]
 
+SMALL = {"depth": 12, "width": 32, "scale": 1.0, "input": "half", "size": 1.0}
+BANDS = [
+    {**SMALL, "law": law, "activation": act, "norm": norm, "residual": residual}
+    for law, act, norm, residual in [
+        ("he_normal", "relu", "none", "none"),
+        ("variance_scaling", "tanh", "none", "none"),
+        ("orthogonal", "relu", "none", "none"),
+        ("mirrored_orthogonal", "tanh", "none", "none"),
+        ("he_normal", "relu", "layer", "none"),
+        ("he_normal", "gelu", "rms", "scaled"),
+        ("lecun_normal", "tanh", "none", "sum"),
+    ]
+]
+DRAWS = 60
+
 
 def ask(question: dict) -> dict:
+    if NODE is None:
+        pytest.skip("NOT TESTED: node is missing, so no number of the interactive page was compared with Python")
     done = subprocess.run(
         [NODE, HERE / "answers.mjs", SOURCE], input=json.dumps(question), capture_output=True, text=True, check=True
     )
@@ -65,8 +82,6 @@ def ask(question: dict) -> dict:
 @pytest.fixture(scope="module")
 def answers() -> dict:
     """One process of node for all questions."""
-    if NODE is None:
-        pytest.skip("NOT TESTED: node is missing, so no number of the interactive page was compared with Python")
     streams = [dict(zip(("seed", "name", "count", "first"), s, strict=True)) for s in STREAMS]
     curves = [{"settings": s, "input": i} for s, i in CURVES]
     return ask({"points": stored(), "streams": streams, "weights": WEIGHTS, "curves": curves})
@@ -166,3 +181,24 @@ def answers_gain(which: int) -> float:
     settings = CURVES[which][0]
     gain = {"he_normal": 2.0**0.5, "lecun_normal": 1.0, "variance_scaling": fanin.gain(settings["activation"])}
     return gain[settings["law"]] * settings["scale"]
+
+
+@pytest.fixture(scope="module")
+def coverage() -> list[list[float]]:
+    """Of networks of 32 units: shares inside the band of 32 units, then inside that of 128."""
+    asked = [{"settings": s, "draws": DRAWS, "width": w} for w in (32, 128) for s in BANDS]
+    return ask({"coverage": asked})["coverage"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("which", range(len(BANDS)))
+def test_the_band_holds_95_of_100_networks(coverage, which):
+    """Layers of one network are not independent, so the share is that of 60 draws: z = 3 of them, and first order."""
+    slack = 3.0 * (0.95 * 0.05 / DRAWS) ** 0.5
+    assert min(coverage[which]) > 0.95 - slack
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("which", range(len(BANDS)))
+def test_the_band_of_a_wider_network_holds_fewer(coverage, which):
+    assert min(coverage[len(BANDS) + which]) < 0.8

@@ -68,12 +68,14 @@ export function startApp(source) {
     document.documentElement.dataset.redraw = (performance.now() - began).toFixed(1);
   }
 
+  if (matchMedia("(max-width: 40rem)").matches) find("settings").open = false;
   makeChoices();
   makePresets((preset) => {
     story = preset;
     settings = settingsOf(preset);
     change({});
   });
+  find("numbers").parentElement.addEventListener("toggle", later);
   listen(change, () => shown && showLayer(settings, shown));
   window.addEventListener("hashchange", () => change(fromHash(location.hash), { address: false }));
   window.addEventListener("resize", later);
@@ -149,12 +151,14 @@ function showStory(story, settings) {
 const rootOf = (squares) => Array.from(squares, Math.sqrt);
 
 function showCharts(settings, { theory, sim }) {
-  const signal = rmsCurves(theory.q, theory.logQ), back = rmsCurves(Array.from(theory.gradient), Array.from(theory.logGradient)), like = cosineCurves(theory.gap, theory.stdC);
+  const signal = rmsCurves(theory.q, theory.logQ), back = rmsCurves(theory.gradient, theory.logGradient, theory.middle), like = cosineCurves(theory.gap, theory.stdC);
   const cosine = sim.gap.map((g) => 1 - g), signals = rootOf(sim.q), gradients = rootOf(sim.gradient);
   const ends = (values, what) => `${what}: ${figure(values[0])} in layer 1, ${figure(values[values.length - 1])} in layer ${values.length}.`;
   drawChart(find("signal"), { title: "Signal", log: true, ...signal, dots: signals, words: ends(signals, "This network") + ends(signal.line, " Theory") });
   drawChart(find("gradient"), { title: "Gradient", log: true, ...back, dots: gradients, words: ends(gradients, "This network") + ends(back.line, " Theory") });
   drawChart(find("likeness"), { title: "Likeness", log: false, ...like, dots: cosine, words: ends(cosine, "This network") + ends(like.line, " Theory") });
+  find("zeros").hidden = [...signals, ...gradients].every((x) => x > 0 && Number.isFinite(x));
+  if (!find("numbers").parentElement.open) return;
   const heads = ["layer", "signal", "theory", "gradient", "theory", "likeness", "theory"];
   const rows = sim.q.map((_, l) => [String(l + 1), ...[signals[l], signal.line[l], gradients[l], back.line[l]].map(figure), cosine[l].toFixed(4), like.line[l].toFixed(4)]);
   find("numbers").replaceChildren(table("Root mean square of signal and gradient (over that of the last layer), and cosine of the two inputs", heads, rows));
@@ -167,7 +171,7 @@ function showWords(settings, { network, theory, sim }) {
   say("verdict-head", head);
   say("verdict-text", reasons.join(" "));
   const effective = network.family === "mirrored" ? mirrored(act) : act, last = theory.q[theory.q.length - 1];
-  say("size-text", sizeWords(settings, { sigma2: network.sigma2, first: theory.q[0], effective, factorOfSkip: last / theory.q[0] }));
+  say("size-text", sizeWords(settings, { sigma2: network.sigma2, first: theory.q[0], effective, factorOfSkip: last / theory.q[0], exact: network.family !== "gaussian" }));
   const drawn = lawOf(settings.law, settings.scale, act), side = "both";
   say("python", `fanin.initializers.${drawn.python(drawn.gain, side)}.sample(\n    (${settings.width}, ${settings.width}), key=fanin.key(${settings.seed}, "${weightName(1)}"))`);
 }

@@ -8,9 +8,9 @@ const HEIGHT = 210, LEFT = 46, RIGHT = 10, TOP = 10, BOTTOM = 34, Z95 = 1.96;
 const finite = (x) => Number.isFinite(x);
 
 // Curves of rms from those of mean squares: the line, and where 95 of 100 networks of this width lie.
-export function rmsCurves(square, variance) {
+export function rmsCurves(square, variance, middle = variance.map((v) => -0.5 * v)) {
   const line = square.map((q) => Math.sqrt(q));
-  const edge = (sign) => Array.from(line, (x, i) => x * Math.exp(0.5 * (-0.5 * variance[i] + sign * Z95 * Math.sqrt(variance[i]))));
+  const edge = (sign) => Array.from(line, (x, i) => x * Math.exp(0.5 * (middle[i] + sign * Z95 * Math.sqrt(variance[i]))));
   return { line: Array.from(line), low: edge(-1), high: edge(1) };
 }
 
@@ -103,7 +103,7 @@ function axisBelow(pen, { width, floor, edge, style }) {
   pen.fillStyle = style.getPropertyValue("--muted");
   pen.fillRect(0, floor, width, 1);
   pen.font = `12px ${style.fontFamily}`;
-  for (const [share, align] of [[0, "left"], [0.25, "center"], [0.5, "center"], [0.75, "center"], [1, "right"]]) {
+  for (const [share, align] of [[0, "left"], [0.5, "center"], [1, "right"]]) {
     pen.textAlign = align;
     pen.fillText(figure((2 * share - 1) * edge), share * width, floor + 16);
   }

@@ -57,13 +57,15 @@ function backward(s, forward) {
   return gradient;
 }
 
-// What a norm multiplies the squared gradient by: 1 / q, less the directions that it takes out.
+// What a norm multiplies the squared gradient by: 1 / q, less one direction in n. (A LayerNorm takes out two, and is smaller
+// by one.) A network that starts as a rotation loses that direction once, not in every layer.
 function normFactor(s, q) {
   if (!s.normed || !(q > 0)) return 1;
-  return (1 - (s.centred && s.family !== "mirrored" ? 2 : 1) / s.units) / q;
+  return (1 - (s.effective.factor ? 0 : 1 / s.units)) / q;
 }
 
-// Variances over draws of the weights, to first order in 1 / width: of ln q, of c (as a standard deviation), of ln gradient.
+// Over draws of the weights, to first order in 1 / width: the variances of ln q and of ln gradient, where the middle of the
+// latter lies above the theory's line, and the standard deviation of c.
 function spread(s, forward) {
   const n = s.units, logQ = [], stdC = [], fresh = [], slopes = [];
   let measured = combine([s.exact ? Math.max(1 / n - 1 / s.inputs, 0) : 1 / n, gaussianPair(forward[0].q, 1 - forward[0].gap)]), shared = ZERO;
@@ -72,7 +74,7 @@ function spread(s, forward) {
     stdC.push(likenessStd(measured, here));
     if (layer + 1 < forward.length) ({ measured, shared } = carry(s, here, forward[layer + 1], { measured, shared, fresh, slopes }));
   }
-  return { logQ, stdC, logGradient: gradientSpread(s, forward, { fresh, slopes, logQ }) };
+  return { logQ, stdC, ...gradientSpread(s, forward, { fresh, slopes, logQ }) };
 }
 
 function likenessStd(m, { q, gap }) {
@@ -117,22 +119,33 @@ function onlyLikeness(jacobian, { q, gap }) {
 const multiply = (a, b) => a.map((row) => ZERO.map((_, j) => row.reduce((sum, x, k) => sum + x * b[k][j], 0)));
 const transpose = (a) => a.map((row, i) => row.map((_, j) => a[j][i]));
 
-// Variance of ln (gradient over the last layer's): what each layer's units and weights add, and what follows the signal's noise.
+// Variance of ln (gradient over the last layer's): what each layer's units and weights add, and what follows the signal's
+// noise. A factor whose mean is right has its middle half the variance lower; one over a noisy size has it higher.
 function gradientSpread(s, forward, { fresh, slopes, logQ }) {
   const layers = forward.map((l) => gradientLayer(s, l.q)), last = s.depth - 1;
-  const first = s.exact ? 0 : 2 / s.units, variance = new Float64Array(s.depth);
-  let own = s.family === "mirrored" ? 1 / s.units : 0;
+  const logGradient = new Float64Array(s.depth), middle = new Float64Array(s.depth);
+  let own = s.family === "mirrored" ? 1 / s.units : 0, sizes = 0, above = 0;
   for (let layer = last - 1; layer >= 0; layer--) {
-    own += layers[layer].own + (s.normed ? layers[layer].sense ** 2 * logQ[layer] : 0);
-    variance[layer] = own;
-    if (s.normed) continue;
-    let reach = 0;
-    for (let l = last - 1; l >= 0; l--) {
-      reach = (l >= layer ? layers[l].sense : 0) + (slopes[l] ?? 0) * reach;
-      variance[layer] += reach ** 2 * (l > 0 ? fresh[l - 1] ?? 0 : s.skip * first);
-    }
+    const { sense } = layers[layer], size = s.normed ? logQ[layer] : 0;
+    own += layers[layer].own;
+    sizes += sense ** 2 * size;
+    above += 0.5 * Math.abs(sense) * size;
+    const followed = s.normed ? 0 : followedNoise(s, layers, layer, { fresh, slopes });
+    logGradient[layer] = own + sizes + followed;
+    middle[layer] = above - 0.5 * (own + followed);
   }
-  return variance;
+  return { logGradient, middle };
+}
+
+// Variance of ln gradient at a layer that comes from the noise of ln q at this and all later layers.
+function followedNoise(s, layers, from, { fresh, slopes }) {
+  const first = s.exact ? 0 : 2 / s.units;
+  let reach = 0, total = 0;
+  for (let l = s.depth - 2; l >= 0; l--) {
+    reach = (l >= from ? layers[l].sense : 0) + (slopes[l] ?? 0) * reach;
+    total += reach ** 2 * (l > 0 ? (fresh[l - 1] ?? 0) : s.skip * first);
+  }
+  return total;
 }
 
 // One layer of the way back: variance of its own factor, and the logarithmic slope of that factor in q.

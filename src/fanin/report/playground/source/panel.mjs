@@ -18,8 +18,7 @@ function nameOf(s) {
 
 export function trainingPanel(source, data, settingsNow) {
   const address = URL.createObjectURL(new Blob([source], { type: "text/javascript" })), runs = [];
-  let worker = null;
-  drawLosses(find("losses"), { losses: [], steps: STEPS, chance: CHANCE });
+  let worker = null, last = null;
 
   const stop = () => {
     worker?.terminate();
@@ -31,6 +30,7 @@ export function trainingPanel(source, data, settingsNow) {
     const settings = { ...settingsNow() }, began = performance.now(), name = nameOf(settings);
     worker = new Worker(address);
     find("train").textContent = "Stop";
+    find("run").hidden = find("progress").hidden = false;
     find("train-text").textContent = `Training: ${name}.`;
     worker.onmessage = ({ data: message }) => {
       show(message, (performance.now() - began) / 1000);
@@ -46,7 +46,8 @@ export function trainingPanel(source, data, settingsNow) {
   }
 
   function show({ losses, accuracy, finite }, seconds) {
-    drawLosses(find("losses"), { losses, steps: STEPS, chance: CHANCE });
+    last = { losses, steps: STEPS, chance: CHANCE };
+    drawLosses(find("losses"), last);
     find("progress").value = finite ? losses.length / STEPS : 1;
     find("train-now").textContent = `step ${losses.length} of ${STEPS}, ${seconds.toFixed(1)} s, right on unseen digits: ${percent(accuracy)}`;
     find("train-now").dataset.accuracy = String(accuracy);
@@ -62,5 +63,5 @@ export function trainingPanel(source, data, settingsNow) {
   }
 
   find("train").addEventListener("click", () => (worker ? stop() : start()));
-  window.addEventListener("resize", () => worker || runs.length || drawLosses(find("losses"), { losses: [], steps: STEPS, chance: CHANCE }));
+  window.addEventListener("resize", () => last && drawLosses(find("losses"), last));
 }

@@ -17,7 +17,7 @@ export const PRESETS = [
   },
   {
     name: "too-small",
-    title: "N(0, 0.01²), ten layers",
+    title: "N(0, 0.01²)",
     set: { depth: 10, law: "normal" },
     text: [
       "A standard deviation of 0.01 ignores how many inputs a unit sums.",
@@ -27,12 +27,12 @@ export const PRESETS = [
   },
   {
     name: "logistic",
-    title: "Times 4 for the logistic",
-    set: { depth: 8, law: "glorot_logistic", activation: "sigmoid" },
+    title: "4× for the logistic",
+    set: { depth: 5, law: "glorot_logistic", activation: "sigmoid" },
     text: [
-      "The logistic function has slope 1/4 at zero, so plain Glorot weights lose a factor of four in each layer of the gradient.",
-      "Weights four times as large bring the factor back to about one at small signals.",
-      "Choose “Glorot uniform” above to see what is lost: the two inputs become the same and the gradient dies.",
+      "The logistic function has slope 1/4 at most, so with plain Glorot weights a gradient loses a factor of four in each layer.",
+      "Weights four times as large make good for that, and keep more than half of it.",
+      "Choose “Glorot uniform” to see the difference; that inputs come out alike is the logistic's own fault: its values are all positive.",
     ],
   },
   {
@@ -57,7 +57,7 @@ export const PRESETS = [
   },
   {
     name: "deep",
-    title: "60 layers, no skips",
+    title: "60 layers deep",
     set: { depth: 60, law: "he_normal" },
     text: [
       "He's weights keep the signal and the gradient level on average, also through 60 layers.",

@@ -1,6 +1,6 @@
 // Integrals over a standard normal number z: Gauss-Legendre panels, cut where the activation bends, and Hermite coefficients.
 
-const NODES = 20; // of one panel
+const NODES = 20, FEW = 8, NARROW = 0.25; // of one panel, and of one whose half width is below 0.25
 const EDGE = 9; // P(|z| > 9) = 2e-19
 const PANELS = [-EDGE, -6.2, -4.4, -2.8, -1.3, 0, 1.3, 2.8, 4.4, 6.2, EDGE]; // ten panels: 200 nodes
 const WIDE = 2; // standard deviation from which bends are cut
@@ -36,18 +36,18 @@ export function edges(given, cuts) {
   return all.filter((e, i) => i === 0 || e > all[i - 1]);
 }
 
-// Nodes z and weights of E g(z), z standard normal, with `points` nodes between each two edges.
+// Nodes z and weights of E g(z), z standard normal, with `points` nodes between each two edges, fewer where they are close.
 export function gaussianRule(cutsInZ, given = PANELS, points = NODES) {
-  const ends = edges(given, cutsInZ), { x, w } = legendre(points);
-  const z = new Float64Array((ends.length - 1) * points), weight = new Float64Array(z.length);
-  for (let p = 0, at = 0; p + 1 < ends.length; p++) {
-    const half = 0.5 * (ends[p + 1] - ends[p]), middle = 0.5 * (ends[p + 1] + ends[p]);
-    for (let i = 0; i < points; i++, at++) {
-      z[at] = middle + half * x[i];
-      weight[at] = half * w[i] * Math.exp(-0.5 * z[at] * z[at]) * 0.3989422804014327;
+  const ends = edges(given, cutsInZ), z = [], weight = [];
+  for (let p = 0; p + 1 < ends.length; p++) {
+    const half = 0.5 * (ends[p + 1] - ends[p]), middle = 0.5 * (ends[p + 1] + ends[p]), { x, w } = legendre(half < NARROW ? FEW : points);
+    for (let i = 0; i < x.length; i++) {
+      const at = middle + half * x[i];
+      z.push(at);
+      weight.push(half * w[i] * Math.exp(-0.5 * at * at) * 0.3989422804014327);
     }
   }
-  return { z, weight };
+  return { z: Float64Array.from(z), weight: Float64Array.from(weight) };
 }
 
 // Where the cuts of an activation lie for z, when its input is N(0, q): kinks always, bends where a panel would span several.
@@ -69,28 +69,30 @@ export function hermiteRule(cutsInZ) {
   return bases.get(id);
 }
 
-// weight h_k(z) at every node of a rule, h_k the normalised Hermite polynomials; made once.
+// weight h_k(z) at every node of a rule, degree after degree, h_k the normalised Hermite polynomials; made once.
 function basisOf(rule) {
   if (rule.basis) return rule.basis;
-  const { z, weight } = rule, size = DEGREES + 1, basis = new Float64Array(z.length * size);
-  for (let i = 0; i < z.length; i++) {
-    let h = weight[i], before = 0;
-    for (let k = 0; k < size; k++) {
-      basis[i * size + k] = h;
-      const next = (z[i] * h - ROOTS[k] * before) / ROOTS[k + 1];
-      before = h;
-      h = next;
-    }
+  const { z, weight } = rule, count = z.length, basis = new Float64Array(count * (DEGREES + 1));
+  basis.set(weight);
+  for (let i = 0; i < count; i++) basis[count + i] = z[i] * weight[i];
+  for (let k = 1; k < DEGREES; k++) {
+    const at = k * count, before = at - count, next = at + count;
+    for (let i = 0; i < count; i++) basis[next + i] = (z[i] * basis[at + i] - ROOTS[k] * basis[before + i]) / ROOTS[k + 1];
   }
   return (rule.basis = basis);
 }
 
 // Hermite coefficients of g, given at the nodes: a_k = E g(z) h_k(z), k = 0 .. DEGREES.
 export function hermite(values, rule) {
-  const basis = basisOf(rule), size = DEGREES + 1, a = new Float64Array(size);
-  for (let i = 0; i < values.length; i++) {
-    const v = values[i], from = i * size;
-    for (let k = 0; k < size; k++) a[k] += v * basis[from + k];
+  const basis = basisOf(rule), count = values.length, a = new Float64Array(DEGREES + 1);
+  for (let k = 0; k <= DEGREES; k++) {
+    let even = 0, odd = 0;
+    const from = k * count;
+    for (let i = 0; i + 1 < count; i += 2) {
+      even += values[i] * basis[from + i];
+      odd += values[i + 1] * basis[from + i + 1];
+    }
+    a[k] = even + odd;
   }
   return a;
 }

@@ -70,16 +70,21 @@ function bisected(excess, low, high, positive) {
   return Math.sqrt(low * high);
 }
 
+function ofFactor(factor, rotation) {
+  if (Math.abs(factor - 1) > 1e-6) return `Theory: each layer multiplies the mean square by ${figure(factor)}.`;
+  return rotation ? "Theory: after the first layer every size is kept, in every network: it starts as a rotation." : "Theory: every size is kept, on average; nothing pulls a chance deviation back.";
+}
+
 // One sentence on where the theory sends the signal's size; `first` is q of the first layer.
-export function sizeWords({ norm, residual }, { sigma2, first, effective, factorOfSkip }) {
+export function sizeWords({ norm, residual }, { sigma2, first, effective, factorOfSkip, exact }) {
   if (!(sigma2 > 0)) return "Theory: without weights there is no signal.";
   if (norm !== "none") return "Theory: the norm gives every layer an input of size 1, whatever the weights.";
   if (residual === "scaled") return `Theory: all branches together multiply the mean square by at most about e^(branch/2), here ${figure(factorOfSkip)}.`;
   if (residual === "sum") return `Theory: the skips add up, and the mean square grows ${figure(factorOfSkip)} times over the layers.`;
   const { factor, points } = fixedPoints(effective, sigma2);
-  if (factor !== null) return Math.abs(factor - 1) < 1e-6 ? "Theory: every size is kept, on average; nothing pulls a chance deviation back." : `Theory: each layer multiplies the mean square by ${figure(factor)}.`;
+  if (factor !== null) return ofFactor(factor, exact && Math.abs(effective.left) === 1);
   if (!points.length) return "Theory: the size has no fixed point here; it goes on to zero or without bound.";
   const nearest = points.reduce((a, b) => (Math.abs(Math.log(a.q / first)) <= Math.abs(Math.log(b.q / first)) ? a : b));
-  const end = nearest.stable ? "which is stable: other sizes move towards it." : "an unstable fixed point: what is a little larger grows, what is a little smaller shrinks, so chance decides where one network goes.";
+  const end = nearest.stable ? "and it is stable: other sizes move towards it." : "an unstable fixed point: what is a little larger grows, what is a little smaller shrinks, so chance decides where one network goes, and more widely than the band says.";
   return `Theory: the size ${figure(Math.sqrt(nearest.q))} is kept, ${end}`;
 }
