@@ -19,7 +19,7 @@ from tools.site.markdown import linked_cells, linked_results, prepared
 from tools.site.offline import CDN, SHIM, add_versions, vendor_shim
 from tools.site.places import CONFIG, DOCS
 
-PAGES = {"guide/check.md", "index.md", "evidence/race.md", "evidence/index.md", "rules/index.md"}
+PAGES = {"guide/check.md", "index.md", "evidence/race.md", "evidence.md", "rules/index.md"}
 
 
 def test_every_law_recipe_and_experiment_has_what_its_page_shows():
@@ -33,7 +33,7 @@ def test_every_law_recipe_rule_and_module_is_in_the_navigation():
     assert listed >= {f"initializers/{name}.md" for name in NAMES}
     assert listed >= {f"recipes/{name}.md" for name in RECIPES}
     assert listed >= {f"rules/{rule.code}.md" for rule in RULES}
-    assert listed >= {"evidence/index.md", *folklore.pages(), *map(api.path, api.MODULES)}
+    assert listed >= {"evidence.md", *folklore.pages(), *map(api.path, api.MODULES)}
     assert listed >= {p.relative_to(DOCS).as_posix() for p in DOCS.rglob("*.md")}
 
 
@@ -47,9 +47,9 @@ def test_the_navigation_is_that_of_the_code():
 
 def test_every_result_is_linked_from_the_index_of_results():
     found = dict(evidence.pages())
-    index = found.pop("evidence/index.md")
+    index = found.pop("evidence.md")
     assert len(found) > 10
-    assert not [page for page in found if f"({page.removeprefix('evidence/')})" not in index]
+    assert not [page for page in found if f"({page})" not in index]
 
 
 def test_what_is_imported_late_has_the_names_of_its_all():
@@ -63,7 +63,7 @@ def test_what_is_imported_late_has_the_names_of_its_all():
         ("../index.md#top", "../index.md#top"),
         ("../rules/", "../rules/index.md"),
         ("../../benchmarks/results/race.md", "../evidence/race.md"),
-        ("../../benchmarks/results/", "../evidence/index.md"),
+        ("../../benchmarks/results/", "../evidence.md"),
         ("../../README.md", "../index.md"),
         ("../../zoo/stock.py", "https://github.com/fanin-dev/fanin/blob/main/zoo/stock.py"),
         ("https://arxiv.org", "https://arxiv.org"),

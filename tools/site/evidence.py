@@ -12,21 +12,21 @@ __all__ = ["pages"]
 
 _HEAD = """# Evidence
 
-Every number that this documentation claims comes from one of these runs. Each page begins with the command that made
-it, the versions, the machine and the date; the files are in the repository under `benchmarks/results`, next to the raw
-numbers as JSON. Losses stand beside wins.
+The runs that the numbers of this documentation come from. Each page says how it was made: the command, the versions,
+the machine, the date. The files are in the repository under `benchmarks/results`, next to the raw numbers as JSON.
+Losses are there beside wins.
 
 """
-_FOOT = "\n[All results](index.md)\n"
-_MADE = re.compile(r"`python -m (benchmarks[\w.]*)")
+_FOOT = "\n[All results](../evidence.md)\n"
+_MADE = re.compile(r"python -m ((?:benchmarks|tools)[\w.]*)")
 
 
 def pages() -> Mapping[str, str]:
     """Path on the site -> Markdown."""
     texts = {p.name: _spaced(p.read_text(encoding="utf-8")) for p in sorted(RESULTS.glob("*.md"))}
-    rows = [(f"[{_title(text)}]({name})", _command(text)) for name, text in texts.items()]
+    rows = sorted((f"[{_title(text)}](evidence/{name})", _command(text)) for name, text in texts.items())
     index = _HEAD + table(("result", "made by"), rows)
-    return {"evidence/index.md": index, **{f"evidence/{name}": text + _FOOT for name, text in texts.items()}}
+    return {"evidence.md": index, **{f"evidence/{name}": text + _FOOT for name, text in texts.items()}}
 
 
 def _spaced(text: str) -> str:

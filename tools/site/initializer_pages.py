@@ -21,7 +21,7 @@ from tools.site.markdown import linked_names, table
 __all__ = ["pages"]
 
 _LINKS = {name: f"{name}.md" for name in NAMES} | {name: f"../recipes/{name}.md" for name in ("zero", "dks", "tat")}
-_ELSEWHERE = ("framework", "there called", "std", "x fanin's", "bound", "mean", "what differs")
+_ELSEWHERE = ("framework", "there called", "std", "x fanin's", "bound", "mean")
 
 
 def pages() -> Mapping[str, str]:
@@ -91,24 +91,28 @@ def _bound(value: float | None) -> str:
 def _elsewhere(name: str) -> str:
     """What other frameworks sample under the name; for a dense map of 400 inputs and 100 outputs."""
     try:
-        rows = [_row(row) for row in differences(name)]
+        found = tuple(differences(name))
     except FaninError:
-        rows = []
-    if len(rows) < 2:
+        found = ()
+    if len(found) < 2:
         return "No other framework has a law of this name."
     return (
         "For a dense map of 400 inputs and 100 outputs; "
-        f'`initializers.get("{name}", like="keras")` gives what another framework means.\n\n{table(_ELSEWHERE, rows)}'
+        f'`initializers.get("{name}", like="keras")` gives what another framework means.\n\n'
+        f"{table(_ELSEWHERE, [_row(row) for row in found])}\n{_notes(found)}"
     )
 
 
 def _row(row: Difference) -> Iterable[str]:
     bound = "" if math.isnan(row.std) else _bound(row.bound)
-    return (
-        row.framework,
-        f"`{row.spelling}`",
-        *map(_number, (row.std, row.std_ratio)),
-        bound,
-        _number(row.mean),
-        row.note,
-    )
+    sizes = map(_number, (row.std, row.std_ratio))
+    return (row.framework, f"`{row.spelling}`", *sizes, bound, _number(row.mean))
+
+
+def _notes(rows: Iterable[Difference]) -> str:
+    """What else differs, frameworks that differ in the same way together."""
+    by_note: dict[str, list[str]] = {}
+    for row in rows:
+        if row.note:
+            by_note.setdefault(row.note, []).append(row.framework)
+    return "".join(f"- **{', '.join(names)}**: {note}.\n" for note, names in by_note.items())

@@ -68,7 +68,7 @@ def _shown(place: str) -> str:
         return {"README.md": "index.md"}.get(place, place.lower())
     folder, name = posixpath.split(place)
     if place in _FOLDERS:
-        return "evidence/index.md"
+        return "evidence.md"
     return f"evidence/{name}" if folder in _FOLDERS else ""
 
 

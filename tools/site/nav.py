@@ -69,7 +69,7 @@ def nav() -> Nav:
                 *_listed(SCIENCE),
                 {"Folklore, checked": ["folklore/index.md", *_listed(folklore.titles())]},
                 {"Lab": "lab.md"},
-                {"Evidence": "evidence/index.md"},  # which links to the pages of all results
+                {"Evidence": "evidence.md"},  # which links to the pages of all results
             ]
         },
         {"Reference": [*_listed({name: api.path(name) for name in api.MODULES}), {"Changelog": "changelog.md"}]},
