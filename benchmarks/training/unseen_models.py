@@ -517,7 +517,7 @@ FUNCTIONS: Mapping[str, Callable[[], nn.Module]] = {
     "tanh(5x)": lambda: stack(lambda x: torch.tanh(5 * x)),
     "erf(4x), 5 layers": lambda: stack(lambda x: torch.erf(4 * x), 5),
     "x / (1 + |x|), 4 layers": lambda: stack(lambda x: x / (1 + x.abs()), 4),
-    "guarded x / (1 + x)": lambda: stack(lambda x: torch.where(x > 0, x / (1 + x), 0.05 * x), 4),
+    "guarded x / (1 + x)": lambda: stack(lambda x: torch.where(x > 0, x / (1 + x.abs()), 0.05 * x), 4),
     "squared ReLU": lambda: stack(lambda x: torch.relu(x).square(), 3),
     "odd width GELU, 6 layers": lambda: stack(functional.gelu, 6, 63),
     "cos(x)": lambda: stack(torch.cos),

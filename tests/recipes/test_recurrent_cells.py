@@ -271,6 +271,8 @@ CUTS = {
     "slices": lambda z: [z[:, k * WIDE : (k + 1) * WIDE] for k in range(4)],
     "rows": lambda z: z.view(-1, 4, WIDE).unbind(1),
     "narrow": lambda z: [z.narrow(1, k * WIDE, WIDE) for k in range(4)],
+    "in turn": lambda z: z.view(-1, WIDE, 4).unbind(-1),
+    "every fourth": lambda z: [z[:, k::4] for k in range(4)],
 }
 
 
@@ -333,6 +335,43 @@ def test_a_cell_written_out_has_the_laws_of_torchs_own(cell, kind, bias):
 )
 def test_laws_of_other_forms(cell, name, law):
     assert planned(cell())[name].initializer == law
+
+
+class InTurn(Lstm):
+    order = "ogfi"
+
+    def step(self, x, state):
+        parts = zip(self.order, CUTS["in turn"](self.wx(x) + self.wh(state[0])), strict=True)
+        return gated(state[1], **dict(parts))
+
+
+class InTurnPacked(InTurn):
+    def make(self, i, h):
+        self.w = nn.Linear(i + h, 4 * h)
+        self.wx, self.wh = (lambda x: x), (lambda h: h)
+
+    def step(self, x, state):
+        parts = zip(self.order, CUTS["in turn"](self.w(torch.cat([x, state[0]], -1))), strict=True)
+        return gated(state[1], **dict(parts))
+
+
+@pytest.mark.parametrize(
+    ("cell", "state", "bias"), [(InTurn, "wh.weight", "wx.bias"), (InTurnPacked, "w.weight", "w.bias")]
+)
+def test_gates_that_take_turns_each_start_as_their_own(cell, state, bias):
+    model = cell()
+    fanin.plan(model, series()).apply_(model)
+    drawn = dict(model.named_parameters())
+    each = drawn[state].detach()[:, -WIDE:].reshape(WIDE, 4, WIDE)
+    for n in range(4):
+        assert torch.allclose(each[:, n] @ each[:, n].T, torch.eye(WIDE), atol=1e-5)
+    assert drawn[bias].reshape(WIDE, 4).unique(dim=0).tolist() == [[0.0, 0.0, 1.0, 0.0]]
+    beside = OtherOrder()
+    fanin.plan(beside, series()).apply_(beside)
+    rows = beside.wh.weight.detach()
+    assert not torch.allclose(
+        rows.reshape(WIDE, 4, WIDE)[:, 0] @ rows.reshape(WIDE, 4, WIDE)[:, 0].T, torch.eye(WIDE), atol=0.1
+    )
 
 
 def test_a_gate_that_erases_starts_at_minus_one():

@@ -18,11 +18,12 @@ __all__ = ["Cell", "CellBias", "CellMap", "Loops", "Run"]
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """Neighbouring units of one kind: its letter or word, the first unit, the number of units."""
+    """Units of one kind: its letter or word, the first unit, their number, and how far apart they lie (1: neighbours)."""
 
     tag: str
     start: int
     size: int
+    step: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +33,8 @@ class CellMap:
     Attributes:
         leaf: the parameter's leaf.
         reads: "state", or "input" for a map that reads no state.
-        gates: the gates along its output units, in order; empty where they do not lie side by side.
+        gates: the gates along its output units, in order, side by side or in turn (unit by unit); empty where they lie
+            in another order.
         columns: along its input units, which are read from the "state" and which from the "input"; empty where all
             are of one kind.
     """

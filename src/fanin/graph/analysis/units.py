@@ -199,18 +199,29 @@ def _view(graph: Graph, op: Op, env: dict[int, Any]) -> None:
 
 
 def _tiling(found: Sequence[tuple[str, list[int]]], total: int) -> tuple[Run, ...]:
-    """Runs of neighbouring units that cover all of them once; () where they do not."""
+    """Runs of units, side by side or in turn, that cover all of them once; () where they do not."""
     runs: dict[tuple[int, int], Run] = {}
     for letter, units in found:
         unique = sorted(set(units))
         if not unique:
             continue
-        if unique != list(range(unique[0], unique[-1] + 1)):
+        step = unique[1] - unique[0] if len(unique) > 1 else 1
+        if unique != list(range(unique[0], unique[-1] + 1, step)):
             return ()
-        runs.setdefault((unique[0], len(unique)), Run(letter, unique[0], len(unique)))
-    ordered = [runs[key] for key in sorted(runs)]
-    ends = [0, *(r.start + r.size for r in ordered)]
-    return tuple(ordered) if ordered and [r.start for r in ordered] == ends[:-1] and ends[-1] == total else ()
+        runs.setdefault((unique[0], len(unique)), Run(letter, unique[0], len(unique), step))
+    ordered = tuple(runs[key] for key in sorted(runs))
+    return ordered if _are_beside(ordered, total) or _are_in_turn(ordered, total) else ()
+
+
+def _are_beside(runs: Sequence[Run], total: int) -> bool:
+    ends = [0, *(r.start + r.size for r in runs)]
+    return all(r.step == 1 for r in runs) and [r.start for r in runs] == ends[:-1] and ends[-1] == total
+
+
+def _are_in_turn(runs: Sequence[Run], total: int) -> bool:
+    count = len(runs)
+    turns = [(r.start, r.step) for r in runs]
+    return turns == [(n, count) for n in range(count)] and {r.size * count for r in runs} == {total}
 
 
 # ---------------------------------------------------------------------- columns

@@ -31,7 +31,7 @@ def cell_weight_role(analysis: Analysis, p: Parameter, plain: ParameterRole) -> 
         layout=layout,
         fan_in=counted.fan_in if counted else None,
         fan_out=counted.fan_out if counted else None,
-        parts=parts if len(parts) > 1 else (),
+        parts=_beside(parts),
         loop=Loop(cell=cell.number, steps=cell.steps, columns=_columns(plain, found), gates=_parts(found.gates)),
         reason=f"{_WORDS[found.reads]}{_gate_words(found.gates)}; {plain.reason}",
     )
@@ -53,7 +53,7 @@ def cell_bias_role(analysis: Analysis, p: Parameter, plain: ParameterRole) -> Pa
         plain,
         role="rnn_bias" if plain.role in _BIASES else plain.role,
         layout=_bias_layout(p, plain.layout, parts),
-        parts=parts if len(parts) > 1 else (),
+        parts=_beside(parts),
         owner=plain.owner or _owner(analysis, found),
         loop=Loop(
             cell=cell.number,
@@ -68,12 +68,17 @@ def cell_bias_role(analysis: Analysis, p: Parameter, plain: ParameterRole) -> Pa
 
 def _bias_layout(p: Parameter, layout: Layout, parts: tuple[Part, ...]) -> Layout:
     """The layout with its gates, where they are other ones than those of an LSTM or a GRU."""
-    usual = sorted(part.tag for part in parts) in (sorted("ifgo"), sorted("rzn"))
+    usual = sorted(part.tag for part in _beside(parts)) in (sorted("ifgo"), sorted("rzn"))
     return layout if usual else with_parts(layout, parts, p.shape)
 
 
+def _beside(parts: tuple[Part, ...]) -> tuple[Part, ...]:
+    """The parts where there are several and these lie side by side, else ()."""
+    return parts if len(parts) > 1 and all(part.step == 1 for part in parts) else ()
+
+
 def _parts(runs: Sequence[Run]) -> tuple[Part, ...]:
-    return tuple(Part(tag=r.tag, start=r.start, size=r.size) for r in runs)
+    return tuple(Part(tag=r.tag, start=r.start, size=r.size, step=r.step) for r in runs)
 
 
 def _columns(plain: ParameterRole, found: CellMap) -> tuple[Part, ...]:

@@ -28,11 +28,13 @@ class Part:
         tag: what it is: "attn_q", "attn_k", "attn_v", "gate", "act", "i", "f", "g", "o", "r", "z", "n", ...
         start: its first output unit.
         size: its number of output units.
+        step: how far apart they lie: 1 for neighbours, the number of maps where these take turns unit by unit.
     """
 
     tag: str
     start: int
     size: int
+    step: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +79,7 @@ class Loop:
         cell: number of the cell.
         steps: how many steps were seen.
         gates: the gates along its units (see `fanin.graph.analysis.loops`), one entry too where there is one gate;
-            empty where they do not lie side by side.
+            empty where they lie neither side by side nor in turn.
         columns: for a weight that reads input and state together: which of its input units are which ("input",
             "state"); empty where all are of one kind.
         sets_gates: for a bias: whether it is the one that says where the gates start.

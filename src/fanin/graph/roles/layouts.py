@@ -47,4 +47,24 @@ def with_parts(layout: Layout, parts: tuple[Part, ...], shape: Sequence[int]) ->
     sizes = tuple(part.size for part in parts)
     if sum(sizes) != shape[layout.out_axes[0]]:
         return layout
+    if parts[0].step > 1:
+        return _in_turn(layout, len(parts), shape)
     return replace(layout, parts=len(sizes) if len(set(sizes)) == 1 else sizes)
+
+
+def _in_turn(layout: Layout, count: int, shape: Sequence[int]) -> Layout:
+    """The layout of maps that take turns along the output axis: a view in which an axis of its own counts them.
+
+    The maps of a weight are then independent ones, and the units of a vector are its parts.
+    """
+    axis = layout.out_axes[0]
+    view = (*shape[:axis], shape[axis] // count, count, *shape[axis + 1 :])
+
+    def moved(axes: Sequence[int]) -> tuple[int, ...]:
+        return tuple(a + (a > axis) for a in axes)
+
+    apart = {"in_axes": moved(layout.in_axes), "tap_axes": moved(layout.tap_axes), "view": view}
+    batch = moved(layout.batch_axes)
+    if layout.in_axes:
+        return replace(layout, out_axes=(axis,), batch_axes=(*batch, axis + 1), **apart)
+    return replace(layout, out_axes=(axis + 1,), batch_axes=(*batch, axis), parts=count, **apart)

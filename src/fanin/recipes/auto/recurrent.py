@@ -42,7 +42,7 @@ def recurrent_bias(network: Network, role: ParameterRole, options: AutoOptions) 
         return fixed(Zeros(), rule="recurrent bias", reason=reason("gates unknown"))
     if not order or network.adds_to_state(role):
         return fixed(Zeros(), rule="recurrent bias", reason=reason("recurrent bias"))
-    if options.memory is not None and sorted(order) in (_LSTM, _GRU) and len(role.shape) == 1:
+    if options.memory is not None and sorted(order) in (_LSTM, _GRU) and role.parts and len(role.shape) == 1:
         times = ChronoBias(t_max=float(options.memory), order=order)
         return fixed(times, rule="chrono", reason=reason("chrono", memory=options.memory), evidence="chrono")
     if not set(order) & set(_KEEPS):
