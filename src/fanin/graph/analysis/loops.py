@@ -18,7 +18,7 @@ __all__ = ["Cell", "CellBias", "CellMap", "Loops", "Run"]
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """Units of one kind: its letter or word, the first unit, their number, and how far apart they lie (1: neighbours)."""
+    """Units of one kind: its letter or word, the first one, their number, and their distance (1: neighbours)."""
 
     tag: str
     start: int

@@ -19,7 +19,7 @@ from fanin.graph.ir import Graph, Op
 from fanin.graph.recording.replay import run
 from fanin.model.operations import VIEWS
 
-__all__ = ["axis_at", "bias_gates", "columns_of", "map_gates", "pass_through"]
+__all__ = ["axis_at", "bias_gates", "columns_of", "held_units", "map_gates", "pass_through"]
 
 _CASTS = frozenset({"to", "float", "half", "bfloat16", "double", "type_as", "type", "contiguous", "clone", "detach"})
 _JOINS = frozenset({"cat", "stack", "hstack", "vstack"})
@@ -151,6 +151,27 @@ def _pieces(
             units = [row[p] for p in group.places if p < len(row) and row[p] >= 0]
             found.append((group.letter, units))
     return found
+
+
+def held_units(graph: Graph, made: Op, path: Iterable[int], value: int, units: int) -> list[int]:
+    """The units of a map that a value holds, in order; empty where they cannot be followed.
+
+    Args:
+        graph: the graph.
+        made: the operation that applies the map.
+        path: operations between it and the value, in order.
+        value: made of the map's output by those operations.
+        units: how many outputs the map has.
+    """
+    shape = graph.values[made.output].shape
+    axis = 1 if "conv" in made.name else len(shape) - 1
+    if shape[axis] != units:
+        return []
+    env: dict[int, Any] = {made.output: _along(list(range(units)), shape, axis)}
+    for index in path:
+        pass_through(graph, graph.ops[index], env)
+    held: list[int] = sorted(set(env[value].reshape(-1).tolist())) if value in env else []
+    return held
 
 
 def pass_through(graph: Graph, op: Op, env: dict[int, Any]) -> None:

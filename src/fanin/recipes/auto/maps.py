@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 from fanin.graph.roles.data import ParameterRole, Use
-from fanin.initializers import Orthogonal, Zeros
+from fanin.initializers import Initializer, Normal, Orthogonal, Zeros
 from fanin.recipes.auto.inputs import input_scale
 from fanin.recipes.auto.options import AutoOptions
-from fanin.recipes.auto.wording import Number, draft, reason
+from fanin.recipes.auto.wording import Number, Values, draft, reason
 from fanin.recipes.engine.activation_facts import moments_of
 from fanin.recipes.engine.draft import Draft, Read, fixed
 from fanin.recipes.engine.network import Network, tap_share
 
-__all__ = ["adapter", "entry", "even", "forward", "looped", "rescaled"]
+__all__ = ["adapter", "as_orthogonal", "entry", "even", "forward", "looped", "rescaled"]
 
 _LEAST_SHARE = 1e-3  # of taps on data; bounds the std of a kernel that is almost wholly on padding
 _FEWEST = 2  # numbers that can be equal by design
@@ -32,6 +33,8 @@ def forward(
     adds: tuple[str, ...] = (),
     rule: str = "",
     evidence: str | None = None,
+    more: Callable[[float], tuple[Number, ...]] = lambda std: (),
+    law: Callable[[Values], Initializer] = lambda values: Normal(std=values["std"]),
     **words: Any,
 ) -> Draft:
     """Keep the signal: std = factor / sqrt(fan_in share E x²).
@@ -45,18 +48,35 @@ def forward(
         adds: reasons to add to the sentence.
         rule: name of the rule, where another one uses this one.
         evidence: likewise its code.
+        more: further numbers, from the std.
+        law: the initializer with all numbers; by default N(0, std²).
         words: what those reasons name.
     """
     first = "first layer" if _is_first(role) else "forward"
     shown = evidence if evidence is not None else "first-layer" if _is_first(role) else _evidence(role)
+
+    def numbers(read: Read) -> tuple[Number, ...]:
+        found = _forward_numbers(role, options, read, factor, how)
+        return (*found, *more(found[-1].value))
+
     return draft(
         rule or first,
-        lambda read: _forward_numbers(role, options, read, factor, how),
+        numbers,
+        law,
         reasons=(first, *adds),
         evidence=shown,
         **_words(role),
         **words,
     )
+
+
+def as_orthogonal(role: ParameterRole) -> dict[str, Any]:
+    """What `forward` takes for an orthogonal matrix of the same std."""
+
+    def gain(std: float) -> tuple[Number, ...]:
+        return (Number("gain", std * math.sqrt(float(role.fan_in or 1.0)), "entry"),)
+
+    return {"more": gain, "law": lambda values: Orthogonal(gain=values["gain"], scaled=True)}
 
 
 def _words(role: ParameterRole) -> dict[str, Any]:
@@ -139,18 +159,8 @@ def entry(network: Network, role: ParameterRole, options: AutoOptions) -> Draft 
     if {"input", "norm", "gate"} & set(use.feeds) or _taps(role) > 1 or role.layout.groups > 1 or len(role.uses) > 1:
         return None
 
-    def numbers(read: Read) -> tuple[Number, ...]:
-        found = _forward_numbers(role, options, read, 1.0)
-        return (*found, Number("gain", found[-1].value * math.sqrt(float(role.fan_in or 1.0)), "entry"))
-
-    return draft(
-        "stream entry",
-        numbers,
-        lambda values: Orthogonal(gain=values["gain"], scaled=True),
-        reasons=("first layer" if _is_first(role) else "forward", "stream entry"),
-        evidence="stream-entry",
-        **_words(role),
-    )
+    how = as_orthogonal(role)
+    return forward(network, role, options, adds=("stream entry",), rule="stream entry", evidence="stream-entry", **how)
 
 
 def _taps(role: ParameterRole) -> int:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from fanin.graph.roles.data import ParameterRole
-from fanin.initializers import Ones
+from fanin.initializers import Initializer, Normal, Ones, PerPart, Zeros
 from fanin.recipes.auto.evidence import OPEN_SHARE
 from fanin.recipes.auto.maps import forward
 from fanin.recipes.auto.options import AutoOptions
-from fanin.recipes.auto.wording import reason
+from fanin.recipes.auto.wording import Number, Values, reason
 from fanin.recipes.engine.draft import Draft, fixed
 from fanin.recipes.engine.network import Network
 
@@ -23,7 +23,9 @@ def open_factor(network: Network, role: ParameterRole, options: AutoOptions) -> 
     """
     if not _is_open(network, role.name):
         return None
-    count = len(network.open_factors)
+    count, parts = _count(network), network.open_factors[role.name]
+    if parts:
+        return _open_part(network, role, options, parts, OPEN_SHARE / count)
     return forward(
         network,
         role,
@@ -38,15 +40,48 @@ def open_factor(network: Network, role: ParameterRole, options: AutoOptions) -> 
     )
 
 
+def _open_part(
+    network: Network, role: ParameterRole, options: AutoOptions, parts: tuple[int, ...], share: float
+) -> Draft:
+    """Such a map beside others in one weight: it alone is small."""
+
+    def law(values: Values) -> Initializer:
+        small, usual = Normal(std=values["open"]), Normal(std=values["std"])
+        return PerPart(tuple(small if n in parts else usual for n in range(len(role.parts))))
+
+    return forward(
+        network,
+        role,
+        options,
+        more=lambda std: (Number("open", std * share, "open part"),),
+        law=law,
+        adds=("open part",),
+        rule="open factor",
+        evidence="open-factors",
+        count=_count(network),
+        share=OPEN_SHARE,
+    )
+
+
 def open_bias(network: Network, role: ParameterRole, options: AutoOptions) -> Draft | None:
     """The bias of such a map: one; None for any other bias."""
     if not _is_open(network, role.owner):
         return None
-    return fixed(Ones(), rule="open factor", reason=reason("open factor bias"), evidence="open-factors")
+    parts = network.open_factors[role.owner]
+    each = PerPart(tuple(Ones() if n in parts else Zeros() for n in range(len(role.parts))))
+    said = reason("open part bias" if parts else "open factor bias")
+    return fixed(each if parts else Ones(), rule="open factor", reason=said, evidence="open-factors")
+
+
+def _count(network: Network) -> int:
+    """Factors of a network that can start at one."""
+    return sum(max(1, len(parts)) for parts in network.open_factors.values())
 
 
 def _is_open(network: Network, name: str) -> bool:
     """Whether it is such a map, in a network of several, and both it and its bias are drawn."""
-    if name not in network.open_factors or len(network.open_factors) < _FEWEST:
+    if name not in network.open_factors or _count(network) < _FEWEST:
         return False
-    return not {name, network.roles.parameters[name].bias} & network.kept
+    bias = network.roles.parameters[name].bias
+    fits = not network.open_factors[name] or bool(network.roles.parameters[bias].parts)
+    return fits and not {name, bias} & network.kept

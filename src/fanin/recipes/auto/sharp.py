@@ -11,7 +11,8 @@ from functools import lru_cache
 
 from fanin.graph.analysis.activations import FoundActivation
 from fanin.graph.roles.data import ParameterRole
-from fanin.recipes.auto.maps import forward
+from fanin.recipes.auto.evidence import SHARP_CHI
+from fanin.recipes.auto.maps import as_orthogonal, forward
 from fanin.recipes.auto.options import AutoOptions
 from fanin.recipes.engine.activation_facts import moments_of
 from fanin.recipes.engine.draft import Draft
@@ -20,7 +21,6 @@ from fanin.recipes.engine.network import Network
 __all__ = ["calm_variance", "chi_1", "sharp"]
 
 _SMOOTH = 1.5  # chi_1 at q = 1 up to which an activation is left to the forward rule; 1.3 for tanh and the sine
-_BUDGET = 4.0  # of chi over all layers: a small change of the input is doubled
 _LEAST = 1e-3  # variance of pre-activations below which none is looked for
 _STEPS = 60
 
@@ -43,7 +43,7 @@ def chi_1(activation: FoundActivation, q: float = 1.0) -> float | None:
 
 @lru_cache(maxsize=256)
 def calm_variance(activation: FoundActivation, depth: int) -> float:
-    """The largest q <= 1 at which chi_1 to the power of the depth is at most 4; the q of least chi_1 where none is.
+    """The largest q <= 1 at which chi_1 to the power of the depth is at most 2; the q of least chi_1 where none is.
 
     Example:
         >>> import numpy as np
@@ -51,7 +51,7 @@ def calm_variance(activation: FoundActivation, depth: int) -> float:
         >>> calm_variance(sine, 2) > calm_variance(sine, 10)
         True
     """
-    limit = _BUDGET ** (1.0 / depth)
+    limit = SHARP_CHI ** (1.0 / depth)
     tried = [_LEAST ** (i / _STEPS) for i in range(_STEPS + 1)]
     chis = [(chi, q) for q in tried if (chi := chi_1(activation, q)) is not None]
     return next((q for chi, q in chis if chi <= limit), min(chis, default=(1.0, 1.0))[1])
@@ -74,12 +74,18 @@ def sharp(network: Network, role: ParameterRole, options: AutoOptions) -> Draft 
         how="chi",
         adds=("sharp",),
         rule="sharp",
-        evidence="",
+        evidence="sharp",
         activation=use.activation.label,
         q=q,
         layers=depth,
         chi=chi_1(use.activation) or 1.0,
+        **(as_orthogonal(role) if _is_inner(role) else {}),
     )
+
+
+def _is_inner(role: ParameterRole) -> bool:
+    """Whether it is a dense map that does not read the input: there orthogonal trained better than independent."""
+    return "input" not in role.feeds and not role.layout.tap_axes and role.layout.groups == 1
 
 
 def _is_sharp(activation: FoundActivation) -> bool:

@@ -239,6 +239,12 @@ LINES: Mapping[tuple[str, str], Line] = {
         source=_LIU,
         worked="{share} / {count}",
     ),
+    ("open", "open part"): Line(
+        quantity="std of the factor",
+        formula="std × {share:g} / {count} products: the factor stays near its bias, one",
+        source=_LIU,
+        worked="{std} × {share} / {count}",
+    ),
     ("factor", "made"): Line(
         quantity="factor",
         formula="1 / sqrt({terms:g} E x²): the std of a weight that sums {terms:g} terms of what it is applied to",
@@ -389,7 +395,10 @@ REASONS: Mapping[str, str] = {
     "signal had",
     "open factor": "one of two maps of one input that are multiplied, in a network of {count} such products: small, so "
     "that with its bias this factor starts near 1 and the product keeps the size of the other factor",
+    "open part": "some of its outputs are one factor of a product of two functions of one input, in a network of {count} such "
+    "products: small, so that with its bias this factor starts near 1 and the product keeps the size of the other",
     "open factor bias": "1: this factor of a product starts at 1",
+    "open part bias": "1 for the factor of a product that starts at 1, 0 for the other outputs of this map",
     "made weight": "its outputs are used as a weight that sums {terms:g} terms: they get the rms that such a weight "
     "needs, 1 / sqrt(terms E x²)",
     "even": "factor of what is summed, {number:g} everywhere as its module set it: kept",

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 from fanin.graph.analysis.bounded import reach
-from fanin.graph.analysis.units import pass_through
+from fanin.graph.analysis.units import held_units
 from fanin.graph.ir import Graph, Op
 from fanin.graph.roles.data import ParameterRole, Part
 from fanin.graph.roles.layouts import with_parts
@@ -58,7 +57,8 @@ class _Piece:
 def modulators(graph: Graph, roles: Mapping[str, ParameterRole]) -> Mapping[str, Modulator]:
     """Weights and tables that make a scale and its shift, by name.
 
-    The condition must be another one than what the modulated signal is made of: the gates of a GLU are no scales.
+    The condition must be another one than what the modulated signal is made of (the gates of a GLU are no scales),
+    unless one map makes both the scale and the shift, and another one the signal.
     """
     makers = {u.op: name for name, r in roles.items() if r.role in _MAPS and len(r.uses) == 1 for u in r.uses}
     found: dict[str, list[tuple[str, _Piece]]] = {}
@@ -105,27 +105,10 @@ def _modulator(
 
 def _stretch(graph: Graph, kind: str, piece: _Piece, units: int) -> Stretch | None:
     """The outputs of a map that a piece of its output holds; None where they are no neighbours."""
-    held = _held(graph, piece, units)
+    held = held_units(graph, graph.ops[piece.maker], piece.path, piece.value, units)
     if not held or held != list(range(held[0], held[-1] + 1)):
         return None
     return Stretch(kind, len(held), piece.offset, held[0])
-
-
-def _held(graph: Graph, piece: _Piece, units: int) -> list[int]:
-    import torch
-
-    out = graph.ops[piece.maker].output
-    shape = graph.values[out].shape
-    axis = 1 if "conv" in graph.ops[piece.maker].name else len(shape) - 1
-    if shape[axis] != units:
-        return []
-    view = [1] * len(shape)
-    view[axis] = units
-    env: dict[int, Any] = {out: torch.arange(units).view(view).expand(shape)}
-    for index in piece.path:
-        pass_through(graph, graph.ops[index], env)
-    held: list[int] = sorted(set(env[piece.value].reshape(-1).tolist())) if piece.value in env else []
-    return held
 
 
 def _lone_scales(graph: Graph, maker: int, makers: Mapping[int, str]) -> Iterator[tuple[str, _Piece]]:
@@ -151,8 +134,11 @@ def _modulations(graph: Graph, op: Op, makers: Mapping[int, str]) -> Iterator[tu
         condition = _condition(graph, shift.maker)
         for factor, signal in (factors, factors[::-1]):
             scale = _piece(graph, factor, makers)
-            same = scale is not None and _condition(graph, scale.maker) == condition
-            if scale is not None and same and not _is_made_of(graph, signal, condition, makers):
+            if scale is None or _condition(graph, scale.maker) != condition:
+                continue
+            others = _makers(graph, signal, makers)
+            by_one = scale.maker == shift.maker and bool(others) and scale.maker not in others
+            if by_one or not _is_made_of(graph, signal, condition, makers):
                 yield "scale", scale
                 yield "shift", shift
 
@@ -203,11 +189,21 @@ def _condition(graph: Graph, index: int) -> int:
 
 def _is_made_of(graph: Graph, value: int, condition: int, makers: Mapping[int, str]) -> bool:
     """Whether a signal is the condition itself, or what one map makes of it, up to what has no weight."""
+    makes_it = any(_condition(graph, index) == condition for index in _makers(graph, value, makers))
+    return makes_it or condition in _before(graph, value, makers)
+
+
+def _makers(graph: Graph, value: int, makers: Mapping[int, str]) -> list[int]:
+    """The maps that a signal is made by, up to what has no weight."""
+    made = (graph.producer(v) for v in _before(graph, value, makers))
+    return [op.index for op in made if op is not None and op.index in makers]
+
+
+def _before(graph: Graph, value: int, makers: Mapping[int, str]) -> list[int]:
+    """Values that a signal is made of, back to the maps before it."""
 
     def back(v: int) -> list[int]:
         op = graph.producer(v)
         return [] if op is None or op.index in makers else list(op.inputs)
 
-    reached = list(reach(value, back, limit=_NEAR))
-    made = (op for v in reached if (op := graph.producer(v)) is not None and op.index in makers)
-    return condition in reached or any(_condition(graph, op.index) == condition for op in made)
+    return list(reach(value, back, limit=_NEAR))

@@ -16,7 +16,7 @@ from fanin.layout import fans
 from fanin.memory import as_array
 from fanin.recipes.base import Live
 from fanin.recipes.engine.modulation import Modulator, in_stretches, modulators
-from fanin.recipes.engine.products import open_factors
+from fanin.recipes.engine.products import open_factors, with_open_biases
 from fanin.tensors.shards import whole_here
 from fanin.tensors.values import readable
 
@@ -117,8 +117,11 @@ class Network:
         return modulators(self.graph, self.roles.parameters)
 
     @cached_property
-    def open_factors(self) -> frozenset[str]:
-        """Weights that make one factor of a product of two functions of one input, and that can start at one."""
+    def open_factors(self) -> Mapping[str, tuple[int, ...]]:
+        """Weights that make one factor of a product of two functions of one input, and that can start at one.
+
+        With each, which of the maps side by side in it make such a factor; () where it is one map.
+        """
         return open_factors(self.graph, self.roles.parameters)
 
     def branch_of(self, use: Use | None) -> BranchInfo | None:
@@ -261,6 +264,7 @@ def network_of(live: Live) -> Network:
     found = roles(live.graph)
     found = replace(found, parameters={name: _as_owned(live, role) for name, role in found.parameters.items()})
     found = replace(found, parameters=in_stretches(live.graph, found.parameters))
+    found = replace(found, parameters=with_open_biases(live.graph, found.parameters))
     return Network(
         graph=live.graph, roles=found, tensors=live.tensors, kept=frozenset(live.kept), given=live.inputs is not None
     )

@@ -91,7 +91,8 @@ class _Sweep:
             return WeightMoments(mean=1.0) if live is None else WeightMoments.measured(live)
         role = self.network.roles.parameters[name]
         law = made.law.moments(parameter.shape, role.layout)
-        apart = role.role == "rnn_bias" or (role.role == "bias" and role.parts) or role.pieces
+        parts = role.role == "bias" or name in self.network.open_factors
+        apart = role.role == "rnn_bias" or (parts and role.parts) or role.pieces
         if apart and parameter.numel <= _MOST:  # its parts differ, so one mean and variance for all would be wrong
             values = made.law.sample(parameter.shape, key=stream_key(0, name), layout=role.layout)
             return WeightMoments(var=law.var, mean=law.mean, values=values)
