@@ -90,3 +90,51 @@ def test_a_frozen_bias_leaves_its_map_to_the_forward_rule():
     plan = fanin.plan(model, x)
     assert plan["two.0.weight"].rule == "first layer"
     assert plan["two.1.weight"].rule == "open factor"
+
+
+class Fused(nn.Module):
+    """Layers whose factors are cut out of one map."""
+
+    def __init__(self, combine, parts, depth=3, width=48):
+        super().__init__()
+        self.combine, self.parts = combine, parts
+        self.maps = nn.ModuleList(nn.Linear(width, parts * width) for _ in range(depth))
+        self.down = nn.ModuleList(nn.Linear(width, width) for _ in range(depth))
+        self.head = nn.Linear(width, 10)
+
+    def forward(self, x):
+        for layer, down in zip(self.maps, self.down, strict=True):
+            x = down(self.combine(x, *layer(x).chunk(self.parts, -1)))
+        return self.head(x)
+
+
+@pytest.mark.parametrize(
+    ("combine", "parts", "part"),
+    [
+        (lambda x, a, b: functional.silu(a) * b, 2, 1),
+        (lambda x, a, b: a * functional.gelu(b), 2, 0),
+        (lambda x, a, b, c: torch.relu(a * b + c), 3, 1),
+        (lambda x, a, b: torch.relu(x * a + b), 2, 0),
+    ],
+)
+def test_one_part_of_a_fused_map_starts_at_one(combine, parts, part):
+    model, (x, y) = Fused(combine, parts), batch()
+    plan = fanin.init_(model, x, targets=y)
+    weight, bias = model.maps[1].weight.detach().view(parts, 48, 48), model.maps[1].bias.detach().view(parts, 48)
+    assert [float(b.unique()) for b in bias] == [1.0 if n == part else 0.0 for n in range(parts)]
+    sizes = weight.flatten(1).std(1)
+    assert float(sizes[part]) < 0.2 * float(min(s for n, s in enumerate(sizes) if n != part))
+    assert plan["maps.1.weight"].rule == plan["maps.1.bias"].rule == "open factor"
+    assert 0.4 < float(model(x).detach().square().mean().sqrt()) < 1.8
+
+
+def test_a_gate_cut_out_of_a_fused_map_keeps_its_rules():
+    plan = fanin.plan(Fused(lambda x, a, b: torch.sigmoid(a) * b, 2), batch()[0])
+    assert "open factor" not in {a.rule for a in plan.assignments.values()}
+
+
+def test_a_part_with_a_bias_of_its_own_has_moments_of_its_own():
+    """E silu(z)², z ~ N(0, 1), is 0.356; with both parts as one, of mean 1/2 and variance 3/4, it would be 0.58."""
+    model, (x, _) = Fused(lambda x, a, b: functional.silu(a) * b, 2), batch()
+    plan = fanin.plan(model, x)
+    assert (1.0 / (plan["down.1.weight"].std * 48**0.5)) ** 2 == pytest.approx(0.356, rel=0.1)

@@ -302,3 +302,46 @@ class Mean(nn.Module):
 @pytest.mark.parametrize("size", [2, 5])
 def test_two_equal_factors_of_a_sum_are_a_mean_by_design(size):
     assert planned(Mean(size), drawn(6, WIDE))["factors"].rule == "designed"
+
+
+class Outer(nn.Module):
+    """Layers whose weight is a Kronecker product, by torch.kron or by broadcasting."""
+
+    def __init__(self, product, layers=3):
+        super().__init__()
+        self.product = product
+        self.left = nn.ParameterList(nn.Parameter(torch.randn(4, 4)) for _ in range(layers))
+        self.right = nn.ParameterList(nn.Parameter(torch.randn(8, 8)) for _ in range(layers))
+
+    def forward(self, x):
+        for left, right in zip(self.left, self.right, strict=True):
+            x = torch.relu(nn.functional.linear(x, self.product(left, right)))
+        return x
+
+
+@pytest.mark.parametrize(
+    "product",
+    [torch.kron, lambda a, b: (a[:, None, :, None] * b[None, :, None, :]).reshape(32, 32)],
+    ids=["kron", "broadcast"],
+)
+def test_factors_of_a_kronecker_product_make_an_orthogonal_weight_of_the_forward_std(product):
+    model, x = Outer(product), torch.randn(64, 32, generator=torch.Generator().manual_seed(0))
+    plan = fanin.plan(model, x)
+    plan.apply_(model)
+    assert {plan[f"{side}.1"].rule for side in ("left", "right")} == {"factor"}
+    weight = product(model.left[1], model.right[1]).detach()
+    assert torch.allclose(weight @ weight.T, 2.0 * torch.eye(32), atol=1e-4)  # E relu(z)² = 1/2
+
+
+def test_a_gain_for_rows_times_one_for_columns_stays_a_gain():
+    class Scaled(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = nn.Parameter(torch.randn(16, 16))
+            self.rows, self.columns = nn.Parameter(torch.ones(16)), nn.Parameter(torch.ones(16))
+
+        def forward(self, x):
+            return nn.functional.linear(x, self.weight * torch.outer(self.rows, self.columns))
+
+    plan = fanin.plan(Scaled(), torch.randn(8, 16))
+    assert [plan[n].role for n in ("weight", "rows", "columns")] == ["weight", "gain", "gain"]

@@ -13,8 +13,9 @@ from typing import Any
 from fanin.graph.analysis.contraction import Axes, Axis, linear_axes
 from fanin.graph.analysis.dependence import Dependence
 from fanin.graph.ir import Graph, Op, Ref
+from fanin.model.operations import VIEWS
 
-__all__ = ["Link", "trace"]
+__all__ = ["Link", "is_outer", "trace"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,9 +54,27 @@ def trace(graph: Graph, dependence: Dependence, weight: int, axes: Axes) -> tupl
             continue
         for source in dict.fromkeys(op.inputs):
             if dependence.is_weight(source) and (op.name not in _MAPS or source == op.ref(1, "weight")):
+                if is_outer(graph, op) and _only_moved(graph, ops):
+                    todo.append((source, None, (op.index, *ops), whole))
+                    continue
                 back = _pull(graph, op, value, source, known)
                 todo.append((source, back, (op.index, *ops), whole and _is_whole(graph, op, value, source, known)))
     return tuple(found.values())
+
+
+def is_outer(graph: Graph, op: Op) -> bool:
+    """Whether each entry of a result is one entry of each operand, every pair once: a Kronecker or outer product."""
+    sizes = [graph.values[v].numel for v in dict.fromkeys(op.inputs)]
+    made = graph.values[op.output].numel
+    return op.name in _OUTER and len(sizes) == 2 and max(sizes) < made == sizes[0] * sizes[1]
+
+
+_OUTER = frozenset({"kron", "outer", "ger", "mul"})
+
+
+def _only_moved(graph: Graph, ops: Sequence[int]) -> bool:
+    """Whether nothing but views and such products lies between a value and the weight."""
+    return all(graph.ops[index].name in VIEWS or is_outer(graph, graph.ops[index]) for index in ops)
 
 
 def _better(new: Link, old: Link) -> bool:

@@ -63,8 +63,14 @@ def _in_turn(layout: Layout, count: int, shape: Sequence[int]) -> Layout:
     def moved(axes: Sequence[int]) -> tuple[int, ...]:
         return tuple(a + (a > axis) for a in axes)
 
-    apart = {"in_axes": moved(layout.in_axes), "tap_axes": moved(layout.tap_axes), "view": view}
-    batch = moved(layout.batch_axes)
+    moved_layout = replace(
+        layout,
+        out_axes=(axis,),
+        in_axes=moved(layout.in_axes),
+        tap_axes=moved(layout.tap_axes),
+        batch_axes=(*moved(layout.batch_axes), axis + 1),
+        view=view,
+    )
     if layout.in_axes:
-        return replace(layout, out_axes=(axis,), batch_axes=(*batch, axis + 1), **apart)
-    return replace(layout, out_axes=(axis + 1,), batch_axes=(*batch, axis), parts=count, **apart)
+        return moved_layout
+    return replace(moved_layout, out_axes=(axis + 1,), batch_axes=(*moved(layout.batch_axes), axis), parts=count)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from fanin.graph.analysis.activations import FoundActivation
 from fanin.graph.analysis.analysis import Analysis, Sighting
+from fanin.graph.analysis.axes import is_outer
 from fanin.graph.analysis.bounded import NEAR, reach
 from fanin.graph.analysis.contraction import Contraction, layout_of
 from fanin.graph.analysis.entries import entry_layout, entry_pieces
@@ -77,8 +78,8 @@ def _product(analysis: Analysis, main: Sighting) -> Product | None:
     links = [link for link in analysis.links[main.use.op, main.use.weight] if link.whole]
     ops = [analysis.graph.ops[i] for i in sorted({i for link in links for i in link.ops})]
     fan_in = _fan_in_there(analysis, main.use)
-    products = [op for op in ops if op.name in MATRIX_PRODUCTS]
-    if len(links) < 2 or not fan_in or any(op.name not in MATRIX_PRODUCTS | VIEWS for op in ops):
+    products = [op for op in ops if op.name in MATRIX_PRODUCTS or is_outer(analysis.graph, op)]
+    if len(links) < 2 or not fan_in or any(op not in products and op.name not in VIEWS for op in ops):
         return None
     counts = [_summed(analysis, op) for op in products]
     paths = math.prod(n or 1 for n in counts)
@@ -87,6 +88,8 @@ def _product(analysis: Analysis, main: Sighting) -> Product | None:
 
 def _summed(analysis: Analysis, op: Op) -> int | None:
     """Terms that a product of two or more parameters sums; None where that cannot be told."""
+    if is_outer(analysis.graph, op):
+        return 1
     if op.name == "einsum":
         terms, arrow, out = str(op.arg(0)).replace(" ", "").partition("->")
         sizes: dict[str, int] = {}

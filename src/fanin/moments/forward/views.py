@@ -6,13 +6,23 @@ import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
+
+import numpy as np
 
 from fanin.graph.ir import Op, Ref
+from fanin.moments.algebra import contraction, summed_up
+from fanin.moments.forward.contractions import SPECS, numbers_of
 from fanin.moments.frame import Frame, NoRuleError
+from fanin.moments.kernel import Array
 from fanin.moments.moments import JointMoments
 from fanin.moments.signal import Signal
 
 __all__ = ["RULES", "dimension_order"]
+
+_MAPS = frozenset({"linear", "addmm"})
+_FAR = 0.1  # distance of a run's mean from that of all units, relative to the rms, from which it is unlike
+_OTHER = 1.2  # ratio of its weights' mean square to that of all units, from which likewise
 
 
 def _source(frame: Frame, op: Op) -> JointMoments:
@@ -73,8 +83,15 @@ def _pieces(frame: Frame, op: Op) -> list[Signal]:
         return frame.selection(op, [_viewed(frame, op, m.part(dim, i, 1).reshaped(s)) for i, s in enumerate(shapes)])
     dim = int(op.arg(2, "dim", 0)) % len(m.shape)
     starts = itertools.accumulate((s[dim] for s in shapes), initial=0)
-    parts = [m.part(dim, start, s[dim]) for start, s in zip(starts, shapes, strict=False)]
-    return frame.selection(op, [_viewed(frame, op, part) for part in parts])
+    return frame.selection(op, [_part(frame, op, dim, start, s[dim]) for start, s in zip(starts, shapes, strict=False)])
+
+
+def _part(frame: Frame, op: Op, dim: int, start: int, size: int) -> Signal:
+    """A run of entries along a dimension: of the same law as all, or of one of its own where it is known."""
+    own = _unlike_run(frame, op.inputs[0], dim, start, size)
+    if own is not None:
+        return replace(_viewed(frame, op, own), leaf=True, law=None)
+    return _viewed(frame, op, _source(frame, op).part(dim, start, size))
 
 
 def _narrowed(frame: Frame, op: Op) -> Signal:
@@ -85,7 +102,7 @@ def _narrowed(frame: Frame, op: Op) -> Signal:
     start = start % m.shape[dim] if isinstance(start, int) else 0
     if op.name == "select":
         return frame.selection(op, [_viewed(frame, op, m.part(dim, start, 1).reshaped(shape))])[0]
-    return frame.selection(op, [_viewed(frame, op, m.part(dim, start, shape[dim]))])[0]
+    return frame.selection(op, [_part(frame, op, dim, start, shape[dim])])[0]
 
 
 def _getitem(frame: Frame, op: Op) -> Signal:
@@ -96,6 +113,8 @@ def _getitem(frame: Frame, op: Op) -> Signal:
     if any(isinstance(i, Ref | list | bool) for i in index):
         return _gathered(frame, op)
     used = sum(i is not None and i is not Ellipsis for i in index)
+    if run := _one_run(m, index):
+        return frame.selection(op, [_part(frame, op, *run)])[0]
     dim = 0
     for item in index:
         if item is None:
@@ -113,6 +132,19 @@ def _getitem(frame: Frame, op: Op) -> Signal:
     if math.prod(m.shape) == math.prod(_source(frame, op).shape):
         return made
     return frame.selection(op, [made])[0]
+
+
+def _one_run(m: JointMoments, index: tuple[object, ...]) -> tuple[int, int, int] | None:
+    """(dimension, first index, number) where one slice in the last dimension is all that cuts; None elsewhere."""
+    last = index[-1]
+    whole = all(i is Ellipsis or i == slice(None) for i in index[:-1])
+    reaches = Ellipsis in index or len(index) == len(m.shape)
+    if not whole or not reaches or not isinstance(last, slice):
+        return None
+    taken = range(*_slice(last).indices(m.shape[-1]))
+    if taken.step != 1 or not 0 < len(taken) < m.shape[-1]:
+        return None
+    return len(m.shape) - 1, taken.start, len(taken)
 
 
 def _slice(item: object) -> slice:
@@ -133,6 +165,90 @@ def _shuffled(frame: Frame, op: Op) -> Signal:
     if math.prod(m.shape) != frame.graph.value(op.output).numel:
         raise NoRuleError(op.name)
     return _viewed(frame, op, m)
+
+
+# ---------------------------------------------------------------------- runs of units that are unlike the others
+def _unlike_run(frame: Frame, value: int, dim: int, start: int, size: int) -> JointMoments | None:
+    """Moments of a run of units of a map, or of a sum of maps, that are unlike its others; None where they are not.
+
+    The gates of a cell, the factors of a product: maps side by side in one weight have one kernel for all their units.
+    Where numbers are known and a run has a bias or weights of another size, the run has moments of its own.
+
+    Args:
+        frame: the sweep.
+        value: the map's output.
+        dim: the dimension that is cut.
+        start: its first index that belongs to the run.
+        size: how many.
+    """
+    whole = frame.moments_at(value)
+    if dim != len(whole.shape) - 1 or size == whole.shape[dim]:
+        return None
+    found = _run(frame, value, slice(start, start + size))
+    return None if found is None else replace(found, width_var=whole.width_var, overlap=whole.overlap)
+
+
+def _run(frame: Frame, value: int, run: slice) -> JointMoments | None:
+    op = frame.graph.producer(value)
+    if op is None:
+        return None
+    if op.name == "add" and len(set(op.inputs)) == 2 and not op.kwargs:
+        return _run_of_sum(frame, op, run)
+    return _run_of_map(frame, op, run) if op.name in _MAPS else None
+
+
+def _run_of_sum(frame: Frame, op: Op, run: slice) -> JointMoments | None:
+    shape = frame.graph.value(op.output).shape
+    if any(frame.graph.value(v).shape[-1:] != shape[-1:] for v in op.inputs):
+        return None
+    found = [_run(frame, v, run) for v in op.inputs]
+    if all(one is None for one in found):
+        return None
+    plain = [frame.moments_at(v).part(len(frame.graph.value(v).shape) - 1, run.start, _count(run)) for v in op.inputs]
+    terms = [b if a is None else a for a, b in zip(found, plain, strict=True)]
+    return summed_up(*terms).expanded((*shape[:-1], _count(run)))
+
+
+def _run_of_map(frame: Frame, op: Op, run: slice) -> JointMoments | None:
+    spec = SPECS[op.name](frame, op)
+    weight = _units_first(frame, op, spec.operands[1])
+    bias = None if spec.bias is None else numbers_of(frame, spec.bias)
+    rms = frame.moments_at(op.output).rms
+    if not _is_unlike(weight, bias, run, rms):
+        return None
+    shape = (*frame.graph.value(op.output).shape[:-1], _count(run))
+    axis = 0 if op.name == "linear" else 1
+    own = frame.moments(spec.operands[1])
+    part = own.resized(axis, _count(run))
+    if weight is not None:
+        part = part.scaled(_rms(weight[run]) / max(_rms(weight), 1e-300))
+    made = contraction(spec.equation, [frame.moments(spec.operands[0]), part], shape).scaled(spec.alpha)
+    if spec.bias is None:
+        return made
+    added = frame.moments(spec.bias) if bias is None else JointMoments.measured(np.asarray(bias[run]))
+    return summed_up(made, added.scaled(spec.beta) if bias is not None else added.part(-1, run.start, _count(run)))
+
+
+def _units_first(frame: Frame, op: Op, template: Any) -> Array | None:
+    numbers = numbers_of(frame, template) if isinstance(template, Ref) else None
+    if numbers is None or numbers.ndim != 2:
+        return None
+    return numbers if op.name == "linear" else numbers.T
+
+
+def _is_unlike(weight: Array | None, bias: Array | None, run: slice, rms: float) -> bool:
+    if bias is not None and bias.ndim == 1 and abs(float(bias[run].mean() - bias.mean())) > _FAR * rms:
+        return True
+    ratio = 1.0 if weight is None else _rms(weight[run]) / max(_rms(weight), 1e-300)
+    return not 1.0 / _OTHER < ratio < _OTHER
+
+
+def _rms(numbers: Array) -> float:
+    return float(np.sqrt(np.mean(np.square(numbers))))
+
+
+def _count(run: slice) -> int:
+    return int(run.stop - run.start)
 
 
 RULES: Mapping[str, Callable[[Frame, Op], Signal | Sequence[Signal]]] = {

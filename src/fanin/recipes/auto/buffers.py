@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from fanin.graph.roles.data import ParameterRole, Piece, Use
-from fanin.initializers import Initializer, Normal, PerPart, Zeros
+from fanin.initializers import Initializer, Normal, Orthogonal, PerPart, Zeros
 from fanin.recipes.auto.inputs import input_moment, input_scale
 from fanin.recipes.auto.options import AutoOptions
 from fanin.recipes.auto.wording import Number, draft
@@ -14,6 +14,8 @@ from fanin.recipes.engine.draft import Draft
 from fanin.recipes.engine.network import Network
 
 __all__ = ["factor", "flat_buffer"]
+
+_MATRIX = 2  # axes of a matrix
 
 
 def flat_buffer(network: Network, role: ParameterRole, options: AutoOptions) -> Draft | None:
@@ -41,9 +43,17 @@ def factor(network: Network, role: ParameterRole, options: AutoOptions) -> Draft
     second = unit_moment(network, role, use)
     var = 1.0 / (found.fan_in * second)
     std = (var / found.paths) ** (0.5 / found.factors)
+    numbers: tuple[Number, ...] = (Number("var", var, "product"), Number("std", std, "factors"))
+    outer = found.paths == 1 and len(role.shape) == _MATRIX
+    if outer:  # the Kronecker product of orthogonal matrices is one
+        numbers = (*numbers, Number("gain", std * math.sqrt(role.shape[1]), "factor"))
     return draft(
         "factor",
-        lambda read: (Number("var", var, "product"), Number("std", std, "factors")),
+        lambda read: numbers,
+        (lambda values: Orthogonal(gain=values["gain"], scaled=True))
+        if outer
+        else (lambda values: Normal(std=values["std"])),
+        reasons=("factor", "orthogonal factor") if outer else ("factor",),
         factors=found.factors,
         paths=found.paths,
         terms=found.fan_in,

@@ -68,9 +68,10 @@ def open_bias(network: Network, role: ParameterRole, options: AutoOptions) -> Dr
     if not _is_open(network, role.owner):
         return None
     parts = network.open_factors[role.owner]
+    if not parts:
+        return fixed(Ones(), rule="open factor", reason=reason("open factor bias"), evidence="open-factors")
     each = PerPart(tuple(Ones() if n in parts else Zeros() for n in range(len(role.parts))))
-    said = reason("open part bias" if parts else "open factor bias")
-    return fixed(each if parts else Ones(), rule="open factor", reason=said, evidence="open-factors")
+    return fixed(each, rule="open factor", reason=reason("open part bias"), evidence="open-factors")
 
 
 def _count(network: Network) -> int:

@@ -301,6 +301,7 @@ LINES: Mapping[tuple[str, str], Line] = {
         quantity="std",
         formula="(var / paths)^(1 / (2 factors)), {paths} paths summed into an entry, {factors} factors",
     ),
+    ("gain", "factor"): Line(quantity="gain", formula="std × sqrt(columns): the same std, with orthogonal rows"),
     ("weights", ""): Line(
         quantity="weights",
         formula="one after the other; each has std 1 / sqrt(fan_in E x²), with E x² of unit pre-activations",
@@ -395,7 +396,7 @@ REASONS: Mapping[str, str] = {
     "signal had",
     "open factor": "one of two maps of one input that are multiplied, in a network of {count} such products: small, so "
     "that with its bias this factor starts near 1 and the product keeps the size of the other factor",
-    "open part": "some of its outputs are one factor of a product of two functions of one input, in a network of {count} such "
+    "open part": "some of its outputs are one factor of a product of two functions of one input, one of {count} such "
     "products: small, so that with its bias this factor starts near 1 and the product keeps the size of the other",
     "open factor bias": "1: this factor of a product starts at 1",
     "open part bias": "1 for the factor of a product that starts at 1, 0 for the other outputs of this map",
@@ -405,6 +406,7 @@ REASONS: Mapping[str, str] = {
     "designed head": "output layer that its module starts at {times:.2g} times the usual size by design: kept",
     "flat buffer": "flat parameter with weights one after the other ({weights} in all): each has the std of its own "
     "fan_in; what lies between them is zero",
+    "orthogonal factor": "the Kronecker product of orthogonal matrices is orthogonal too",
     "factor": "one of {factors} factors whose product is the weight: equal stds that give the product outputs of rms 1",
     "modulation": "makes scales and shifts of a signal from a condition: zero, so the scale starts at 1 and the shift "
     "at 0",

@@ -136,9 +136,10 @@ def _modulations(graph: Graph, op: Op, makers: Mapping[int, str]) -> Iterator[tu
             scale = _piece(graph, factor, makers)
             if scale is None or _condition(graph, scale.maker) != condition:
                 continue
-            others = _makers(graph, signal, makers)
-            by_one = scale.maker == shift.maker and bool(others) and scale.maker not in others
-            if by_one or not _is_made_of(graph, signal, condition, makers):
+            by_one = scale.maker == shift.maker and scale.maker not in _makers(graph, signal, makers)
+            if (by_one and condition not in _before(graph, signal, makers)) or not _is_made_of(
+                graph, signal, condition, makers
+            ):
                 yield "scale", scale
                 yield "shift", shift
 

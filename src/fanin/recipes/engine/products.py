@@ -79,7 +79,9 @@ def _open(graph: Graph, op: Op, roles: Mapping[str, ParameterRole], makers: Mapp
     """The factor of one product that can start at one."""
     if len(set(op.inputs)) != 2:
         return None
-    one, two = (_factor(graph, v, roles, makers) for v in op.inputs)
+    first = [_factor(graph, v, roles, makers) for v in op.inputs]
+    read = frozenset(f.reads for f in first if f is not None)
+    one, two = (_factor(graph, v, roles, makers, read) for v in op.inputs)
     if one is None or two is None or (one.maker, one.part) == (two.maker, two.part):
         return None
     if not _same_input(graph, one, two, op, roles):
@@ -88,11 +90,25 @@ def _open(graph: Graph, op: Op, roles: Mapping[str, ParameterRole], makers: Mapp
     return max(can, key=lambda f: (f.at, f.part or 0), default=None)
 
 
-def _factor(graph: Graph, value: int, roles: Mapping[str, ParameterRole], makers: Mapping[int, str]) -> _Factor | None:
-    """The map behind a value through views and functions of one operand; else the value that these begin with."""
+def _factor(
+    graph: Graph,
+    value: int,
+    roles: Mapping[str, ParameterRole],
+    makers: Mapping[int, str],
+    read: frozenset[int] = frozenset(),
+) -> _Factor | None:
+    """The map behind a value through views and functions of one operand; else the value that these begin with.
+
+    Args:
+        graph: the graph.
+        value: the factor.
+        roles: of the parameters.
+        makers: operation of a map -> name of its weight.
+        read: values that the other factor may be made of: one of them is where this one begins.
+    """
     at, path = value, tuple[int, ...]()
     for _ in range(_NEAR):
-        op = graph.producer(at)
+        op = None if at in read else graph.producer(at)
         if op is None or (op.index not in makers and op.name not in _THROUGH and not _is_function(op)):
             return _Factor(value, at, path=path)
         if op.index in makers:
@@ -151,5 +167,5 @@ def _applied(ops: list[Op], numbers: Any) -> Any:
 
     values = torch.as_tensor(numbers)
     for op in ops:
-        (values,) = run(op, lambda v, values=values: values)
+        values = run(op, dict.fromkeys(op.inputs, values).__getitem__)[0]
     return values.numpy()
