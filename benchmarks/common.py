@@ -18,6 +18,7 @@ __all__ = [
     "RESULTS",
     "ROOT",
     "command",
+    "commit",
     "header",
     "in_words",
     "module_process",
