@@ -8,6 +8,7 @@ from fanin.graph.roles.data import Branch, ParameterRole
 from fanin.recipes.auto.evidence import ODD_BRANCHES
 from fanin.recipes.auto.maps import forward
 from fanin.recipes.auto.options import AutoOptions
+from fanin.recipes.auto.sharp import calm_variance, is_sharp
 from fanin.recipes.auto.wording import Number, draft, zero
 from fanin.recipes.engine.activation_facts import is_limited, is_odd
 from fanin.recipes.engine.draft import Draft, Read
@@ -69,17 +70,32 @@ def _single(network: Network, role: ParameterRole, options: AutoOptions, info: B
 
     Such a function adds at most its bound, and additions of mean zero: the stream grows as sqrt(1 + branches) at worst.
     """
-    calm = not _is_odd_and_bounded(role)
+    calm, q = not _is_odd_and_bounded(role), _calm_in_branch(role, info)
+    adds = ("residual single",) if calm else ("residual odd",)
     return forward(
         network,
         role,
         options,
-        factor=min(1.0, (1.0 if calm else ODD_BRANCHES) / math.sqrt(info.num_branches)),
-        adds=("residual single",) if calm else ("residual odd",),
+        factor=min(1.0, (1.0 if calm else ODD_BRANCHES) / math.sqrt(info.num_branches)) * math.sqrt(q),
+        how="" if q == 1.0 else "branch chi",
+        adds=adds if q == 1.0 else (*adds, "residual sharp"),
         rule="residual single",
         evidence="residual-single",
         branches=info.num_branches,
+        q=q,
     )
+
+
+def _calm_in_branch(role: ParameterRole, info: BranchInfo) -> float:
+    """Variance of the pre-activations of a sharp activation (sin 3x, tanh 3x) in such a branch; 1 before any other.
+
+    The changes that n branches add have no common direction: they count as sqrt(n) layers.
+    """
+    use = role.use
+    activation = use.activation if use is not None and use.branch is not None and not use.branch.writes else None
+    if activation is None or not is_sharp(activation):
+        return 1.0
+    return calm_variance(activation, max(1, round(math.sqrt(info.num_branches))))
 
 
 def _is_odd_and_bounded(role: ParameterRole) -> bool:

@@ -18,7 +18,7 @@ from fanin.recipes.engine.activation_facts import moments_of
 from fanin.recipes.engine.draft import Draft
 from fanin.recipes.engine.network import Network
 
-__all__ = ["calm_variance", "chi_1", "sharp"]
+__all__ = ["calm_variance", "chi_1", "is_sharp", "sharp"]
 
 _SMOOTH = 1.5  # chi_1 at q = 1 up to which an activation is left to the forward rule; 1.3 for tanh and the sine
 _LEAST = 1e-3  # variance of pre-activations below which none is looked for
@@ -62,7 +62,7 @@ def sharp(network: Network, role: ParameterRole, options: AutoOptions) -> Draft 
     use = role.use
     if use is None or use.activation is None or use.norm_after or use.branch is not None or len(role.uses) > 1:
         return None
-    if not {"act", "act+gate"} & set(use.tags) or not _is_sharp(use.activation):
+    if not {"act", "act+gate"} & set(use.tags) or not is_sharp(use.activation):
         return None
     depth = sum(_feeds(other, use.activation) for other in network.roles.parameters.values())
     q = calm_variance(use.activation, max(depth, 1))
@@ -88,7 +88,8 @@ def _is_inner(role: ParameterRole) -> bool:
     return "input" not in role.feeds and not role.layout.tap_axes and role.layout.groups == 1
 
 
-def _is_sharp(activation: FoundActivation) -> bool:
+def is_sharp(activation: FoundActivation) -> bool:
+    """Whether keeping the variance 1 before it lets small differences grow clearly faster than smooth functions do."""
     chi = chi_1(activation)
     return chi is not None and chi > _SMOOTH
 

@@ -223,10 +223,15 @@ LINES: Mapping[tuple[str, str], Line] = {
     ("factor", ""): Line(
         quantity="factor", formula="{branches} branches without norm: the maps of a branch share 1/{branches}"
     ),
+    ("factor", "branch chi"): Line(
+        quantity="factor",
+        formula="of the branch, times sqrt(q): pre-activations of variance {q:.3g}, where chi_1^sqrt(branches) = 2",
+        source=_POOLE,
+    ),
     ("factor", "chi"): Line(
         quantity="factor",
         formula="sqrt(q), q = {q:.3g}: pre-activations of that variance, where chi_1 to the power of {layers} "
-        "layers is at most 4",
+        "layers is at most 2",
         source=_SCHOENHOLZ,
         worked="sqrt({q})",
     ),
@@ -387,6 +392,7 @@ REASONS: Mapping[str, str] = {
     "looped": "applied to its own output {times} times; an orthogonal matrix keeps the state's length at every step",
     "adapter": "second factor of a low-rank adapter (LoRA), zero as its module sets it: at step 0 the output is that "
     "of the base layer",
+    "residual sharp": "the function is sharp: pre-activations of variance {q:.3g} keep the branches from chaos",
     "sharp": "{activation} is sharp: at unit variance each layer multiplies small differences by chi_1 = {chi:.3g}; "
     "pre-activations of variance {q:.3g} keep all {layers} layers from chaos",
     "exponent": "its outputs go through an exponential that multiplies a signal; zero, so at step 0 it multiplies by 1",
