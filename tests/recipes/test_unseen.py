@@ -150,6 +150,27 @@ def test_the_exponents_of_n_couplings_are_divided_by_n_and_by_four_at_least(num,
         assert factor == pytest.approx(1.0 / count)
 
 
+class Branches(nn.Module):
+    def __init__(self, function, count=9):
+        super().__init__()
+        self.function, self.maps = function, nn.ModuleList(nn.Linear(64, 64) for _ in range(count))
+        self.head = nn.Linear(64, 10)
+
+    def forward(self, x):
+        for layer in self.maps:
+            x = x + self.function(layer(x))
+        return self.head(x)
+
+
+def test_branches_of_a_sharp_function_count_as_the_root_of_their_number():
+    x = torch.randn(256, 64, generator=torch.Generator().manual_seed(0))
+    found = fanin.plan(Branches(lambda x: torch.sin(3 * x)), x)["maps.0.weight"]
+    smooth = fanin.plan(Branches(torch.sin), x)["maps.0.weight"]
+    sine = FoundActivation("sin", fn=lambda x: np.sin(3 * x), inner=3.0)
+    assert found.std / smooth.std == pytest.approx(math.sqrt(calm_variance(sine, 3)))
+    assert found.std < 0.5 * smooth.std
+
+
 def test_smooth_activations_are_left_to_the_forward_rule():
     for function in (torch.tanh, torch.sin, functional.gelu, functional.silu, functional.elu):
         plan = fanin.plan(stack(function), torch.randn(8, 64))

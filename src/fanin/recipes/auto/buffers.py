@@ -54,6 +54,7 @@ def factor(network: Network, role: ParameterRole, options: AutoOptions) -> Draft
         if outer
         else (lambda values: Normal(std=values["std"])),
         reasons=("factor", "orthogonal factor") if outer else ("factor",),
+        evidence="outer-factors" if outer else "",
         factors=found.factors,
         paths=found.paths,
         terms=found.fan_in,

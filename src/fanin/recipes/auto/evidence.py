@@ -151,6 +151,15 @@ EVIDENCE: Mapping[str, tuple[Row, ...]] = {
             "networks of benchmarks/results/unseen.md",
         ),
     ),
+    "outer-factors": (
+        Row(
+            "4 layers of Kronecker products, 8 x 8 digits, 60 steps of Adam: torch.kron / by broadcasting",
+            "orthogonal factors .715 / .692",
+            "normal factors .98 (refused at one seed of three) / .857; the module's own 1.34 / 1.49",
+            "3",
+            "networks of benchmarks/results/unseen.md",
+        ),
+    ),
     "sharp": (
         Row(
             "stacks of sin(2x), sin(3x), tanh(5x), erf(4x), x exp(-x^2), 3 to 5 layers, 8 x 8 digits, 60 steps of Adam",
@@ -327,6 +336,13 @@ EVIDENCE: Mapping[str, tuple[Row, ...]] = {
         ),
         Row("x + sin(W x), 10 branches", "1 .285", "1/sqrt(L) .468; torch's default .316", "3", _DIGITS),
         Row("x + softsign(W x), 16 branches", "1 .359", "1/sqrt(L) .436; torch's default .391", "3", _DIGITS),
+        Row(
+            "x + sin(3 W x), 6 and 12 branches / x + tanh(3 W x), 6 / x + tanh(5 W x), 3; 50 steps of Adam",
+            "pre-activations where chi_1^sqrt(branches) = 2: .434, .530 / .453 / .459",
+            "variance 1: 1.54 (6) / .506; torch's default 1.34, 1.91 / .473 / .513",
+            "2",
+            "networks of benchmarks/results/unseen.md",
+        ),
         Row("x + tanh(W x) / 8, 8 branches", "1 .376", "2.5/sqrt(L) .379; torch's default .392", "3", _DIGITS),
     ),
     "stream-entry": (

@@ -226,7 +226,7 @@ LINES: Mapping[tuple[str, str], Line] = {
     ("factor", "branch chi"): Line(
         quantity="factor",
         formula="of the branch, times sqrt(q): pre-activations of variance {q:.3g}, where chi_1^sqrt(branches) = 2",
-        source=_POOLE,
+        source=_SCHOENHOLZ,
     ),
     ("factor", "chi"): Line(
         quantity="factor",
