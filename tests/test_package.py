@@ -63,8 +63,22 @@ ROOT = Path(__file__).parents[1]
 def named_versions(root: Path) -> dict[str, str]:
     """The version as each file of the project names it."""
     citation = re.search(r"^version: (\S+)$", (root / "CITATION.cff").read_text(encoding="utf-8"), re.MULTILINE)
-    heading = re.search(r"^## (\S+)", (root / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
-    return {"CITATION.cff": citation[1], "CHANGELOG.md": heading[1], "fanin.__version__": fanin.__version__}
+    released = [name for name in headings(root / "CHANGELOG.md") if name != "Unreleased"]
+    return {"CITATION.cff": citation[1], "CHANGELOG.md": released[0], "fanin.__version__": fanin.__version__}
+
+
+def headings(changelog: Path) -> list[str]:
+    """The versions of a changelog, the newest first."""
+    return re.findall(r"^## (\S+)", changelog.read_text(encoding="utf-8"), re.MULTILINE)
+
+
+def test_the_changelog_goes_from_unreleased_down_through_the_versions():
+    first, *versions = headings(ROOT / "CHANGELOG.md")
+    assert first == "Unreleased"
+    numbers = [tuple(map(int, version.split("."))) for version in versions]
+    assert numbers == sorted(set(numbers), reverse=True)
+    kinds = re.findall(r"^### (.+)$", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert set(kinds) <= {"Added", "Changed", "Numbers changed", "Deprecated", "Removed", "Fixed", "Security"}
 
 
 def test_every_file_names_the_same_version(tmp_path):
