@@ -20,7 +20,8 @@ _HEAD = "| mean of 3 seeds | final loss | held-out accuracy |\n| --- | --: | --:
 
 def compared(text: str) -> list[Any]:
     """What each `fanin.compare` of the page's example gives, in order."""
-    code = next(c for c in re.findall(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL) if "fanin.compare" in c)
+    blocks = re.findall(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    code = next(block for block in blocks if "fanin.compare" in block)
     found: list[Any] = []
     real = fanin.compare
 

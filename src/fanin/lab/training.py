@@ -80,7 +80,10 @@ def batches(x: Any, y: Any, *, size: int, seed: int) -> Iterator[tuple[Tensor, T
         torch.Size([4, 8])
     """
     if not 1 <= size <= len(x):
-        raise ArgumentError(f"a batch holds between 1 and {len(x)} samples; got size={size}")
+        raise ArgumentError(
+            f"a batch of {size} cannot be taken from {len(x)} samples; give a size from 1 to {len(x)} "
+            f"(fanin.compare: batch_size={len(x)})"
+        )
     xs, ys = _copied(x), _copied(y)
     rng = np.random.default_rng(seed)
     while True:

@@ -127,7 +127,8 @@ class Assignment:
 
     def _repr_html_(self) -> str:
         steps = [(s.quantity, s.value, s.worked, s.formula, s.source) for s in self.steps]
-        return html_table(f"{self!r} {self.reason}", ("quantity", "value", "from", "formula", "source"), steps)
+        heads = ("quantity", "value", "from", "formula", "source")
+        return html_table(f"{repr(self)[1:-1]}: {self.reason}", heads, steps)
 
     @property
     def numel(self) -> int:

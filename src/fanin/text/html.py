@@ -9,11 +9,14 @@ from fanin.text.names import clean
 
 __all__ = ["html_table"]
 
+_BOX = "max-width:100%;overflow-x:auto"
 _CELL = "text-align:left;vertical-align:top;padding:2px 12px 2px 0"
 
 
 def html_table(title: str, heads: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """A title above a table; every cell becomes harmless text.
+    """A title above a table; every cell becomes harmless text, and a column without a word in any row is left out.
+
+    Where the window is narrow the table scrolls inside of its own box.
 
     Args:
         title: one line.
@@ -21,14 +24,17 @@ def html_table(title: str, heads: Sequence[str], rows: Iterable[Sequence[object]
         rows: one cell for each head.
 
     Example:
-        >>> html_table("a <b>", ["name"], [["x"]])[:40]
-        '<div><b>a &lt;b&gt;</b><table><thead><tr'
+        >>> html_table("a <b>", ["name"], [["x"]])[44:74]
+        '<b>a &lt;b&gt;</b><table><thea'
     """
-    head = "".join(f'<th style="{_CELL}">{_safe(cell)}</th>' for cell in heads)
+    cells = [[str(cell) for cell in row] for row in rows]
+    used = [i for i in range(len(heads)) if not cells or any(row[i] for row in cells)]
+    head = "".join(f'<th style="{_CELL}">{_safe(heads[i])}</th>' for i in used)
     body = "".join(
-        f"<tr>{''.join(f'<td style={_quoted(_CELL)}>{_safe(cell)}</td>' for cell in row)}</tr>" for row in rows
+        f"<tr>{''.join(f'<td style={_quoted(_CELL)}>{_safe(row[i])}</td>' for i in used)}</tr>" for row in cells
     )
-    return f"<div><b>{_safe(title)}</b><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
+    table = f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+    return f'<div style="{_BOX}"><b>{_safe(title)}</b>{table}</div>'
 
 
 def _safe(text: object) -> str:
