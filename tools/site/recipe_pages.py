@@ -7,6 +7,7 @@ import inspect
 from collections.abc import Mapping
 from typing import Any
 
+from fanin.planning.assignment import Assignment
 from fanin.recipes import RECIPES
 from fanin.recipes.base import Recipe
 from tools.reference_pages import docstring
@@ -57,8 +58,15 @@ def _default(field: dataclasses.Field[Any]) -> object:
 
 
 def _table(name: str) -> str:
-    rows = [
-        (f"`{p}`", a.role, f"`{a.initializer}`" if a.initializer else "kept", f"{a.std:.4g}", a.reason)
-        for p, a in planned(name)
-    ]
-    return table(("parameter", "role", "law", "std", "why"), rows)
+    """The law of each parameter, and each reason once with the parameters that it is for."""
+    found = tuple(planned(name))
+    reasons: dict[str, list[str]] = {}
+    for path, assignment in found:
+        reasons.setdefault(assignment.reason, []).append(f"`{path}`")
+    why = "".join(f"- {reason}: {', '.join(paths)}\n" for reason, paths in reasons.items() if reason)
+    return table(("parameter", "role", "law", "std"), [_row(path, one) for path, one in found]) + f"\n{why}"
+
+
+def _row(path: str, found: Assignment) -> tuple[str, ...]:
+    law = f"`{found.initializer}`" if found.initializer else "kept"
+    return (f"`{path}`", found.role, law, "" if found.std is None else f"{found.std:.4g}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -163,4 +164,6 @@ def table_recipe(
         beside = extras(network, chosen) if extras is not None else {}
         return place(live, network, draft_of, notes=said, extras=beside)
 
+    # As in collections.namedtuple: a recipe belongs to the module that makes it; `fanin explain` prints its docstring.
+    choose.__module__ = sys._getframe(1).f_globals.get("__name__", __name__)
     return Recipe(name=name, summary=summary, choose=choose, options=options, source=source)
