@@ -62,6 +62,7 @@ def test_every_control_has_a_label_and_every_chart_a_name():
     assert "prefers-reduced-motion" in (SOURCE / "page.css").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_the_digits_are_those_of_scikit_learn():
     pytest.importorskip("sklearn")
     assert (SOURCE / "digits.bin").read_bytes() == playground_digits.packed()

@@ -2,7 +2,8 @@
 
 import { erf, logistic, normalCdf, normalPdf, softplus } from "./special.mjs";
 
-const SELU_ALPHA = 1.6732632423543772848, SELU_SCALE = 1.0507009873554804934;
+const SELU_ALPHA = 1.6732632423543772848;
+const SELU_SCALE = 1.0507009873554804934;
 const LEAK = 0.01;
 // Where a smooth activation bends: integrals over wide distributions are cut there, as they are at every kink.
 const BENDS = [-20, -6, -2, 0, 2, 6, 20];
@@ -24,7 +25,8 @@ const twoSlopes = (left) => ({
 
 // tanh(softplus(x)) = n / (n + 2) with n = e^x (e^x + 2).
 function mishGate(x) {
-  const e = Math.exp(Math.min(x, 20)), n = e * (e + 2);
+  const e = Math.exp(Math.min(x, 20)),
+    n = e * (e + 2);
   return n / (n + 2);
 }
 
@@ -50,7 +52,13 @@ function tanhSlope(x) {
 export const ACTIVATIONS = {
   relu: { label: "ReLU", ...twoSlopes(0) },
   leaky_relu: { label: "Leaky ReLU (0.01)", ...twoSlopes(LEAK) },
-  gelu: { label: "GELU", f: (x) => x * normalCdf(x), d: (x) => normalCdf(x) + x * normalPdf(x), kinks: [], bends: BENDS },
+  gelu: {
+    label: "GELU",
+    f: (x) => x * normalCdf(x),
+    d: (x) => normalCdf(x) + x * normalPdf(x),
+    kinks: [],
+    bends: BENDS,
+  },
   silu: { label: "SiLU (Swish)", f: silu, d: siluSlope, kinks: [], bends: BENDS },
   mish: { label: "Mish", f: (x) => x * mishGate(x), d: mishSlope, kinks: [], bends: BENDS },
   elu: { label: "ELU", ...exponentialLinear(1, 1) },
@@ -58,7 +66,13 @@ export const ACTIVATIONS = {
   softplus: { label: "Softplus", f: softplus, d: logistic, kinks: [], bends: BENDS },
   tanh: { label: "tanh", f: Math.tanh, d: tanhSlope, kinks: [], bends: BENDS },
   sigmoid: { label: "Logistic (sigmoid)", f: logistic, d: (x) => logistic(x) * logistic(-x), kinks: [], bends: BENDS },
-  hardtanh: { label: "Hardtanh", f: (x) => Math.min(Math.max(x, -1), 1), d: (x) => (x > -1 && x < 1 ? 1 : 0), kinks: [-1, 1], bends: [] },
+  hardtanh: {
+    label: "Hardtanh",
+    f: (x) => Math.min(Math.max(x, -1), 1),
+    d: (x) => (x > -1 && x < 1 ? 1 : 0),
+    kinks: [-1, 1],
+    bends: [],
+  },
   erf: { label: "erf", f: erf, d: (x) => 1.1283791670955126 * Math.exp(-x * x), kinks: [], bends: BENDS },
   sin: { label: "sin", f: Math.sin, d: Math.cos, kinks: [], bends: [] },
   linear: { label: "none (linear)", f: (x) => x, d: () => 1, kinks: [], bends: [], left: 1 },
@@ -68,7 +82,22 @@ for (const [name, activation] of Object.entries(ACTIVATIONS)) activation.name = 
 // What two mirrored units u and -u pass on together: f(x) - f(-x). For ReLU, GELU, SiLU and softplus it is x itself.
 export function mirrored({ name, f, d, kinks, bends }) {
   const straight = { relu: 1, gelu: 1, silu: 1, softplus: 1, leaky_relu: 1 + LEAK, linear: 2 }[name];
-  if (straight) return { name: `mirrored ${name}`, f: (x) => straight * x, d: () => straight, kinks: [], bends: [], left: 1, factor: straight };
+  if (straight)
+    return {
+      name: `mirrored ${name}`,
+      f: (x) => straight * x,
+      d: () => straight,
+      kinks: [],
+      bends: [],
+      left: 1,
+      factor: straight,
+    };
   const both = (points) => [...new Set([...points, ...points.map((x) => -x)])].sort((a, b) => a - b);
-  return { name: `mirrored ${name}`, f: (x) => f(x) - f(-x), d: (x) => d(x) + d(-x), kinks: both(kinks), bends: both(bends) };
+  return {
+    name: `mirrored ${name}`,
+    f: (x) => f(x) - f(-x),
+    d: (x) => d(x) + d(-x),
+    kinks: both(kinks),
+    bends: both(bends),
+  };
 }

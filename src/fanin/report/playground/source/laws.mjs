@@ -17,7 +17,12 @@ export const gainOf = (activation) => 1 / Math.sqrt(moments(activation, 1).secon
 // 1 / slope at zero of what two mirrored units pass on.
 const mirroredGain = (activation) => NEAR_ZERO / mirrored(activation).f(NEAR_ZERO);
 
-const scaling = (gain, mode, law) => ({ kind: law, gain, mode, python: (g) => `VarianceScaling(gain=${g}, mode="${mode}", law="${law}")` });
+const scaling = (gain, mode, law) => ({
+  kind: law,
+  gain,
+  mode,
+  python: (g) => `VarianceScaling(gain=${g}, mode="${mode}", law="${law}")`,
+});
 
 // name -> label, and what it is for an activation.
 export const LAWS = {
@@ -27,17 +32,34 @@ export const LAWS = {
   glorot_normal: { label: "Glorot normal", of: () => scaling(1, "fan_avg", "normal") },
   glorot_logistic: { label: "Glorot × 4, for the logistic", of: () => scaling(4, "fan_avg", "uniform") },
   lecun_normal: { label: "LeCun normal: gain 1", of: () => scaling(1, "fan_in", "normal") },
-  classic_uniform: { label: "Classic uniform ±1/√n (PyTorch's default)", of: () => scaling(Math.sqrt(1 / 3), "fan_in", "uniform") },
-  variance_scaling: { label: "Gain of the activation", of: (activation) => scaling(gainOf(activation), "fan_in", "normal") },
+  classic_uniform: {
+    label: "Classic uniform ±1/√n (PyTorch's default)",
+    of: () => scaling(Math.sqrt(1 / 3), "fan_in", "uniform"),
+  },
+  variance_scaling: {
+    label: "Gain of the activation",
+    of: (activation) => scaling(gainOf(activation), "fan_in", "normal"),
+  },
   orthogonal: {
     label: "Orthogonal × gain of the activation",
-    of: (activation) => ({ kind: "orthogonal", gain: gainOf(activation), python: (g) => `Orthogonal(gain=${g}, scaled=True)` }),
+    of: (activation) => ({
+      kind: "orthogonal",
+      gain: gainOf(activation),
+      python: (g) => `Orthogonal(gain=${g}, scaled=True)`,
+    }),
   },
   mirrored_orthogonal: {
     label: "Mirrored orthogonal",
-    of: (activation) => ({ kind: "mirrored", gain: mirroredGain(activation), python: (g, side) => `MirroredOrthogonal(side="${side}", gain=${g})` }),
+    of: (activation) => ({
+      kind: "mirrored",
+      gain: mirroredGain(activation),
+      python: (g, side) => `MirroredOrthogonal(side="${side}", gain=${g})`,
+    }),
   },
-  normal: { label: "N(0, 0.01²), whatever the width", of: () => ({ kind: "normal", gain: SMALL_STD, mode: "none", python: (g) => `Normal(std=${g})` }) },
+  normal: {
+    label: "N(0, 0.01²), whatever the width",
+    of: () => ({ kind: "normal", gain: SMALL_STD, mode: "none", python: (g) => `Normal(std=${g})` }),
+  },
   zeros: { label: "All zeros", of: () => ({ kind: "zeros", gain: 0, python: () => "Zeros()" }) },
 };
 
@@ -66,7 +88,10 @@ function unitOf(kind, seed, name, out, fanIn) {
   if (!units.has(id)) {
     if (units.size > CACHED) units.clear();
     const drawn = words(streamKey(seed, name), out * fanIn);
-    units.set(id, kind === "uniform" ? uniforms(drawn) : kind === "normal" ? normals(drawn) : haar(normals(drawn), out, fanIn));
+    units.set(
+      id,
+      kind === "uniform" ? uniforms(drawn) : kind === "normal" ? normals(drawn) : haar(normals(drawn), out, fanIn),
+    );
   }
   return units.get(id);
 }
@@ -79,15 +104,19 @@ function rounded(matrix, gain) {
 
 // [A; -A], [[A, -A], [-A, A]] or [A, -A].
 function mirror(map, out, fanIn, side) {
-  const weight = new Float32Array(out * fanIn), rows = side === "input" ? out : out / 2, cols = side === "output" ? fanIn : fanIn / 2;
+  const weight = new Float32Array(out * fanIn),
+    rows = side === "input" ? out : out / 2,
+    cols = side === "output" ? fanIn : fanIn / 2;
   for (let i = 0; i < out; i++) {
-    for (let j = 0; j < fanIn; j++) weight[i * fanIn + j] = map[(i % rows) * cols + (j % cols)] * (i < rows === j < cols ? 1 : -1);
+    for (let j = 0; j < fanIn; j++)
+      weight[i * fanIn + j] = map[(i % rows) * cols + (j % cols)] * (i < rows === j < cols ? 1 : -1);
   }
   return weight;
 }
 
 function mirroredWeight(law, seed, name, out, fanIn, side) {
-  const rows = side === "input" ? out : out / 2, cols = side === "output" ? fanIn : fanIn / 2;
+  const rows = side === "input" ? out : out / 2,
+    cols = side === "output" ? fanIn : fanIn / 2;
   const map = rounded(unitOf("orthogonal", seed, name, rows, cols), law.gain * Math.max(1, Math.sqrt(rows / cols)));
   return mirror(map, out, fanIn, side);
 }

@@ -12,8 +12,14 @@ export function product(a, b, rows, cols, inner, out) {
     const ai = i * inner;
     let j = 0;
     for (; j + 3 < cols; j += 4) {
-      const b0 = j * inner, b1 = b0 + inner, b2 = b1 + inner, b3 = b2 + inner;
-      let s0 = 0, s1 = 0, s2 = 0, s3 = 0;
+      const b0 = j * inner,
+        b1 = b0 + inner,
+        b2 = b1 + inner,
+        b3 = b2 + inner;
+      let s0 = 0,
+        s1 = 0,
+        s2 = 0,
+        s3 = 0;
       for (let k = 0; k < inner; k++) {
         const x = a[ai + k];
         s0 += x * b[b0 + k];
@@ -48,11 +54,18 @@ export const weightName = (layer) => `layers.${layer}.weight`;
 
 // Weights of the settings of the page; `real` is the kind of array that signals are held in.
 export function buildNetwork({ depth, width, law, scale, activation, norm, residual, seed }, real) {
-  const act = ACTIVATIONS[activation], drawn = lawOf(law, scale, act);
+  const act = ACTIVATIONS[activation],
+    drawn = lawOf(law, scale, act);
   const weight = (name, out, fanIn, side) => drawWeight(drawn, { seed, name, out, fanIn, side });
-  const weights = Array.from({ length: depth }, (_, l) => weight(weightName(l), width, l ? width : PIXELS, l ? "both" : "output"));
+  const weights = Array.from({ length: depth }, (_, l) =>
+    weight(weightName(l), width, l ? width : PIXELS, l ? "both" : "output"),
+  );
   return {
-    depth, width, weights, norm, real,
+    depth,
+    width,
+    weights,
+    norm,
+    real,
     activation: act,
     skip: residual === "none" ? 0 : 1,
     alpha: residual === "scaled" ? 1 / Math.sqrt(2 * depth) : 1,
@@ -62,19 +75,31 @@ export function buildNetwork({ depth, width, law, scale, activation, norm, resid
 
 // The same settings as the theory takes them.
 export function asTheory({ depth, width, law, scale, activation, norm, residual }, { square, gap }) {
-  const act = ACTIVATIONS[activation], drawn = lawOf(law, scale, act);
+  const act = ACTIVATIONS[activation],
+    drawn = lawOf(law, scale, act);
   const family = drawn.kind === "orthogonal" || drawn.kind === "mirrored" ? drawn.kind : "gaussian";
   return {
-    depth, width, norm, residual, family, activation: act, inputs: PIXELS, inputSquare: square, inputGap: gap,
-    sigma2First: sigma2Of(drawn, width, PIXELS), sigma2: sigma2Of(drawn, width, width),
+    depth,
+    width,
+    norm,
+    residual,
+    family,
+    activation: act,
+    inputs: PIXELS,
+    inputSquare: square,
+    inputGap: gap,
+    sigma2First: sigma2Of(drawn, width, PIXELS),
+    sigma2: sigma2Of(drawn, width, width),
   };
 }
 
 // Normalised rows, and 1 / their size; a row of zeros stays one. A norm here has no epsilon.
 function normalise(h, { norm, width, real }, batch) {
-  const n = new real(h.length), inverse = new real(batch);
+  const n = new real(h.length),
+    inverse = new real(batch);
   for (let b = 0; b < batch; b++) {
-    let mean = 0, square = 0;
+    let mean = 0,
+      square = 0;
     const from = b * width;
     if (norm === "layer") for (let i = 0; i < width; i++) mean += h[from + i] / width;
     for (let i = 0; i < width; i++) square += (h[from + i] - mean) ** 2 / width;
@@ -88,7 +113,8 @@ function normalise(h, { norm, width, real }, batch) {
 function normaliseBack(g, { n, inverse }, { norm, width, real }, batch) {
   const out = new real(g.length);
   for (let b = 0; b < batch; b++) {
-    let mean = 0, along = 0;
+    let mean = 0,
+      along = 0;
     const from = b * width;
     for (let i = 0; i < width; i++) {
       if (norm === "layer") mean += g[from + i] / width;
@@ -101,17 +127,21 @@ function normaliseBack(g, { n, inverse }, { norm, width, real }, batch) {
 
 // What the next map reads: f of the (normalised) stream.
 function activate(net, h, batch) {
-  const state = net.norm === "none" ? { n: h } : normalise(h, net, batch), x = new net.real(h.length), f = net.activation.f;
+  const state = net.norm === "none" ? { n: h } : normalise(h, net, batch),
+    x = new net.real(h.length),
+    f = net.activation.f;
   for (let i = 0; i < x.length; i++) x[i] = f(state.n[i]);
   return { ...state, x };
 }
 
 // Streams h of every layer and what was read on the way, of `batch` inputs of PIXELS numbers.
 export function forward(net, inputs, batch) {
-  const { width, weights, real, skip, alpha } = net, states = [];
+  const { width, weights, real, skip, alpha } = net,
+    states = [];
   const h = [product(inputs, weights[0], batch, width, PIXELS, new real(batch * width))];
   for (let l = 1; l < weights.length; l++) {
-    const state = activate(net, h[l - 1], batch), next = product(state.x, weights[l], batch, width, width, new real(batch * width));
+    const state = activate(net, h[l - 1], batch),
+      next = product(state.x, weights[l], batch, width, width, new real(batch * width));
     states.push(state);
     if (skip) for (let i = 0; i < next.length; i++) next[i] = h[l - 1][i] + alpha * next[i];
     h.push(next);
@@ -121,16 +151,19 @@ export function forward(net, inputs, batch) {
 
 // Gradient at the stream that `state` was made of, from the gradient at what it gave.
 export function activateBack(net, state, g, batch) {
-  const d = net.activation.d, inner = new net.real(g.length);
+  const d = net.activation.d,
+    inner = new net.real(g.length);
   for (let i = 0; i < g.length; i++) inner[i] = g[i] * d(state.n[i]);
   return net.norm === "none" ? inner : normaliseBack(inner, state, net, batch);
 }
 
 // Gradients at the streams of all layers, given that at the last; `seen(layer, g)` is called with alpha times each of them.
 export function backward(net, { states }, top, batch, seen = () => {}) {
-  const { width, weights, real, skip, alpha } = net, gradients = [top];
+  const { width, weights, real, skip, alpha } = net,
+    gradients = [top];
   for (let l = weights.length - 1; l >= 0; l--) {
-    const g = gradients[0], branch = skip && l ? g.map((x) => alpha * x) : g;
+    const g = gradients[0],
+      branch = skip && l ? g.map((x) => alpha * x) : g;
     seen(l, branch);
     if (l === 0) break;
     const back = product(branch, transposed(weights[l], width, width), batch, width, width, new real(batch * width));

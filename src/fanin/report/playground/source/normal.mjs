@@ -2,9 +2,17 @@
 
 const f = Math.fround;
 // Coefficients of the inverse normal distribution function, exact float32 numbers, constant term first.
-const LOG2 = [1.442699670791626, -0.7213758826255798, 0.48046502470970154, -0.3589618504047394, 0.29726263880729675, -0.2726978659629822, 0.17063423991203308];
-const NUMERATOR = [1.2533141374588013, 0.3101317584514618, 0.043717291206121445, 0.004169550258666277, 0.000262591551290825, 9.483615940553136e-06, 2.1170571073980682e-08];
-const DENOMINATOR = [1.0, 0.06598364561796188, 0.01664692908525467, 0.0007695810636505485, 5.7316272432217374e-05, 5.97474638652784e-07];
+const LOG2 = [
+  1.442699670791626, -0.7213758826255798, 0.48046502470970154, -0.3589618504047394, 0.29726263880729675,
+  -0.2726978659629822, 0.17063423991203308,
+];
+const NUMERATOR = [
+  1.2533141374588013, 0.3101317584514618, 0.043717291206121445, 0.004169550258666277, 0.000262591551290825,
+  9.483615940553136e-6, 2.1170571073980682e-8,
+];
+const DENOMINATOR = [
+  1.0, 0.06598364561796188, 0.01664692908525467, 0.0007695810636505485, 5.7316272432217374e-5, 5.97474638652784e-7,
+];
 
 const bits = new Int32Array(1);
 const real = new Float32Array(bits.buffer);
@@ -47,7 +55,8 @@ export function uniforms(words) {
 
 // value = unit * width + 0, rounded to float32 once: what a law of that width makes of unit numbers.
 export function scaledBy(unit, width) {
-  const out = new Float32Array(unit.length), w = f(width);
+  const out = new Float32Array(unit.length),
+    w = f(width);
   for (let i = 0; i < out.length; i++) out[i] = unit[i] * w;
   return out;
 }

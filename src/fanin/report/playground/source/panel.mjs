@@ -5,7 +5,8 @@ import { figure, percent } from "./numbers.mjs";
 import { CHOICES } from "./state.mjs";
 import { STEPS } from "./train.mjs";
 
-const CHANCE = Math.log(10), LONGEST = 8;
+const CHANCE = Math.log(10);
+const LONGEST = 8;
 const find = (id) => document.getElementById(id);
 
 function nameOf(s) {
@@ -17,8 +18,10 @@ function nameOf(s) {
 }
 
 export function trainingPanel(source, data, settingsNow) {
-  const address = URL.createObjectURL(new Blob([source], { type: "text/javascript" })), runs = [];
-  let worker = null, last = null;
+  const address = URL.createObjectURL(new Blob([source], { type: "text/javascript" })),
+    runs = [];
+  let worker = null,
+    last = null;
 
   const stop = () => {
     worker?.terminate();
@@ -27,7 +30,9 @@ export function trainingPanel(source, data, settingsNow) {
   };
 
   function start() {
-    const settings = { ...settingsNow() }, began = performance.now(), name = nameOf(settings);
+    const settings = { ...settingsNow() },
+      began = performance.now(),
+      name = nameOf(settings);
     worker = new Worker(address);
     find("train").textContent = "Stop";
     find("run").hidden = find("progress").hidden = false;
@@ -49,13 +54,21 @@ export function trainingPanel(source, data, settingsNow) {
     last = { losses, steps: STEPS, chance: CHANCE };
     drawLosses(find("losses"), last);
     find("progress").value = finite ? losses.length / STEPS : 1;
-    find("train-now").textContent = `step ${losses.length} of ${STEPS}, ${seconds.toFixed(1)} s, right on unseen digits: ${percent(accuracy)}`;
+    find("train-now").textContent =
+      `step ${losses.length} of ${STEPS}, ${seconds.toFixed(1)} s, right on unseen digits: ${percent(accuracy)}`;
     find("train-now").dataset.accuracy = String(accuracy);
   }
 
   function finish({ accuracy, finite }, name, seconds) {
-    const how = accuracy > 0.9 ? "It learned." : accuracy > 0.5 ? "It learned something." : "It learned next to nothing: one in ten is what guessing gives.";
-    find("train-text").textContent = finite ? `${name}: ${percent(accuracy)} of unseen digits right after ${STEPS} steps. ${how}` : `${name}: the loss is no longer a number; the steps were too large for this start.`;
+    const how =
+      accuracy > 0.9
+        ? "It learned."
+        : accuracy > 0.5
+          ? "It learned something."
+          : "It learned next to nothing: one in ten is what guessing gives.";
+    find("train-text").textContent = finite
+      ? `${name}: ${percent(accuracy)} of unseen digits right after ${STEPS} steps. ${how}`
+      : `${name}: the loss is no longer a number; the steps were too large for this start.`;
     runs.unshift([name, finite ? percent(accuracy) : "diverged", `${seconds.toFixed(1)} s`]);
     runs.length = Math.min(runs.length, LONGEST);
     find("runs").replaceChildren(table("Runs of this visit", ["network", "unseen digits right", "time"], runs));

@@ -1,6 +1,17 @@
 // The stories of the page: a setting each, and three sentences on what to look at.
 
-const START = { depth: 20, width: 64, law: "he_normal", scale: 1, activation: "relu", norm: "none", residual: "none", input: "half", size: 1, seed: 0 };
+const START = {
+  depth: 20,
+  width: 64,
+  law: "he_normal",
+  scale: 1,
+  activation: "relu",
+  norm: "none",
+  residual: "none",
+  input: "half",
+  size: 1,
+  seed: 0,
+};
 
 export const DEFAULTS = Object.freeze(START);
 

@@ -17,10 +17,15 @@ const sized = (a, rms) => a.map((x) => (x * rms * Math.sqrt(a.length)) / Math.sq
 // SAMPLES inputs of the given rms: random ones with the given cosine to the first, or real digits.
 export function makeInputs({ input, size, seed }, digits) {
   if (input === "digits") return digits.map((d) => sized(d, size));
-  const first = sized(drawn(seed, "input.0", PIXELS), 1), c = COSINES[input];
+  const first = sized(drawn(seed, "input.0", PIXELS), 1),
+    c = COSINES[input];
   const others = Array.from({ length: SAMPLES - 1 }, (_, i) => {
-    const raw = drawn(seed, `input.${i + 1}`, PIXELS), along = dot(raw, first) / PIXELS;
-    const apart = sized(raw.map((x, p) => x - along * first[p]), 1);
+    const raw = drawn(seed, `input.${i + 1}`, PIXELS),
+      along = dot(raw, first) / PIXELS;
+    const apart = sized(
+      raw.map((x, p) => x - along * first[p]),
+      1,
+    );
     return apart.map((x, p) => Math.sqrt(1 - c * c) * x + c * first[p]);
   });
   return [first, ...others].map((x) => sized(x, size));
@@ -28,7 +33,8 @@ export function makeInputs({ input, size, seed }, digits) {
 
 // 1 - cosine of two vectors, without cancellation; 0 where one of them is nothing.
 export function gapOf(a, b) {
-  const la = Math.sqrt(dot(a, a)), lb = Math.sqrt(dot(b, b));
+  const la = Math.sqrt(dot(a, a)),
+    lb = Math.sqrt(dot(b, b));
   if (!(la > 0 && lb > 0)) return 0;
   return 0.5 * a.reduce((sum, x, i) => sum + (x / la - b[i] / lb) ** 2, 0);
 }
@@ -39,9 +45,12 @@ const meanSquare = (a) => dot(a, a) / a.length;
 
 // q, gap and gradient of every layer (the gradient over that of the last), and the pre-activations of all samples.
 export function simulate(settings, inputs) {
-  const net = buildNetwork(settings, Float64Array), { width } = net, flat = new Float64Array(inputs.length * PIXELS);
+  const net = buildNetwork(settings, Float64Array),
+    { width } = net,
+    flat = new Float64Array(inputs.length * PIXELS);
   inputs.forEach((x, i) => flat.set(x, i * PIXELS));
-  const all = forward(net, flat, inputs.length), one = forward(net, inputs[0], 1);
+  const all = forward(net, flat, inputs.length),
+    one = forward(net, inputs[0], 1);
   const gradients = backward(net, one, sized(drawn(settings.seed, "gradient", width), 1), 1);
   const row = (h, i) => h.subarray(i * width, (i + 1) * width);
   return {

@@ -1,13 +1,16 @@
-// What one wide random layer does to two inputs: moments of the activation, the map of their likeness, and first-order noise.
+// What one wide random layer does to two inputs: moments of the activation and the map of their likeness.
 // q is the mean square of a pre-activation, c the cosine of two inputs' pre-activations, gap = 1 - c.
 
 import { DEGREES, cutsAt, edges, gaussianRule, hermite, hermiteRule, legendre } from "./quadrature.mjs";
+import { tabulated } from "./special.mjs";
 
 const KEPT = 4000; // moments remembered
 const GOOD = 1e-8; // largest share of E f^2 that unseen Hermite degrees may hold at a correlation c
-const ROUNDING = 1e-13;
-const POINTS = 8, NOTHING = 1e-12; // nodes of a panel, and a weight that is left out
-const OUTER = [-7.5, -3.4, -1.4, 0, 1.4, 3.4, 7.5], INNER = [-7, -2.6, 0, 2.6, 7];
+const ROUNDING = 1e-13; // what is smaller than this share is no unseen degree
+const POINTS = 8; // nodes of a panel of the double integral
+const NOTHING = 1e-12; // a weight that is left out
+const OUTER = [-7.5, -3.4, -1.4, 0, 1.4, 3.4, 7.5];
+const INNER = [-7, -2.6, 0, 2.6, 7];
 const remembered = new Map();
 
 // Moments of f(z), z ~ N(0, q), and its Hermite coefficients a; those of f^2 and f^3 are made when asked for.
@@ -23,13 +26,23 @@ export function moments(activation, q) {
 
 function integrate(activation, q) {
   if (activation.left !== undefined && q !== 1) return resized(moments(activation, 1), q);
-  const rule = hermiteRule(cutsAt(activation, q)), root = Math.sqrt(q), { z, weight } = rule, count = z.length;
-  const f = new Float64Array(count), d = new Float64Array(count), squares = new Float64Array(count);
-  let second = 0, fourth = 0, dsecond = 0, dfourth = 0, slope = 0;
+  const rule = hermiteRule(cutsAt(activation, q)),
+    root = Math.sqrt(q),
+    { z, weight } = rule,
+    count = z.length;
+  const f = new Float64Array(count),
+    d = new Float64Array(count),
+    squares = new Float64Array(count);
+  let second = 0,
+    fourth = 0,
+    dsecond = 0,
+    dfourth = 0,
+    slope = 0;
   for (let i = 0; i < count; i++) {
     f[i] = activation.f(root * z[i]);
     d[i] = activation.d(root * z[i]);
-    const s = (squares[i] = f[i] * f[i]), t = d[i] * d[i];
+    const s = (squares[i] = f[i] * f[i]),
+      t = d[i] * d[i];
     second += weight[i] * s;
     fourth += weight[i] * s * s;
     dsecond += weight[i] * t;
@@ -37,9 +50,20 @@ function integrate(activation, q) {
     slope += weight[i] * z[i] * f[i] * d[i]; // d E f^2 / dq, times sqrt(q)
   }
   return {
-    q, second, fourth, dsecond, dfourth, slope: slope / root, a: lazily(() => hermite(f, rule)),
+    q,
+    second,
+    fourth,
+    dsecond,
+    dfourth,
+    slope: slope / root,
+    a: lazily(() => hermite(f, rule)),
     squares: lazily(() => hermite(squares, rule)),
-    cubes: lazily(() => hermite(f.map((x) => x * x * x), rule)),
+    cubes: lazily(() =>
+      hermite(
+        f.map((x) => x * x * x),
+        rule,
+      ),
+    ),
   };
 }
 
@@ -47,7 +71,11 @@ function integrate(activation, q) {
 function resized(m, q) {
   const times = (a, factor) => a.map((x) => x * factor);
   return {
-    ...m, q, second: m.second * q, fourth: m.fourth * q * q, a: lazily(() => times(m.a(), Math.sqrt(q))),
+    ...m,
+    q,
+    second: m.second * q,
+    fourth: m.fourth * q * q,
+    a: lazily(() => times(m.a(), Math.sqrt(q))),
     squares: lazily(() => times(m.squares(), q)),
     cubes: lazily(() => times(m.cubes(), q ** 1.5)),
   };
@@ -60,10 +88,19 @@ function lazily(make) {
 
 // Moments without a signal: f(0) and nothing else.
 function atRest(activation) {
-  const value = activation.f(0), slope = activation.d(0), only = (x) => Float64Array.from({ length: DEGREES + 1 }, (_, k) => (k ? 0 : x));
+  const value = activation.f(0),
+    slope = activation.d(0),
+    only = (x) => Float64Array.from({ length: DEGREES + 1 }, (_, k) => (k ? 0 : x));
   return {
-    q: 0, second: value ** 2, fourth: value ** 4, dsecond: slope ** 2, dfourth: slope ** 4, slope: slope ** 2,
-    a: () => only(value), squares: () => only(value ** 2), cubes: () => only(value ** 3),
+    q: 0,
+    second: value ** 2,
+    fourth: value ** 4,
+    dsecond: slope ** 2,
+    dfourth: slope ** 4,
+    slope: slope ** 2,
+    a: () => only(value),
+    squares: () => only(value ** 2),
+    cubes: () => only(value ** 3),
   };
 }
 
@@ -72,17 +109,22 @@ export function pairGap(activation, q, gap) {
   if (!(q > 0) || gap <= 0) return 0;
   if (activation.left !== undefined) return (activation.factor ?? 1) ** 2 * twoSlopesGap(activation.left, q, gap);
   if (activation.name === "sin") return sinGap(q, gap);
-  const m = moments(activation, q), c = 1 - gap, a = m.a();
+  const m = moments(activation, q),
+    c = 1 - gap,
+    a = m.a();
   const unseen = Math.max(m.second - a.reduce((sum, x) => sum + x * x, 0), 0);
-  if (unseen * Math.abs(c) ** (DEGREES + 1) < GOOD * m.second) return hermiteGap(a, gap) + (unseen > ROUNDING * m.second ? unseen : 0);
+  if (unseen * Math.abs(c) ** (DEGREES + 1) < GOOD * m.second)
+    return hermiteGap(a, gap) + (unseen > ROUNDING * m.second ? unseen : 0);
   if (activation.name === "gelu") return geluGap(q, c);
   return integratedGap(activation, q, gap);
 }
 
 // sum a_k^2 (1 - c^k), each term without cancellation.
 function hermiteGap(a, gap) {
-  const c = 1 - gap, logarithm = Math.log1p(-gap);
-  let total = 0, power = 1;
+  const c = 1 - gap,
+    logarithm = Math.log1p(-gap);
+  let total = 0,
+    power = 1;
   for (let k = 1; k < a.length; k++) {
     power *= c;
     total += a[k] * a[k] * (gap < 0.1 ? -Math.expm1(k * logarithm) : 1 - power);
@@ -92,7 +134,8 @@ function hermiteGap(a, gap) {
 
 // pi times (gap - the gap that a ReLU makes of it): sin t - t cos t, t the angle of the two inputs.
 function angleBracket(gap) {
-  const t = 2 * Math.asin(Math.sqrt(0.5 * gap)), s = t * t;
+  const t = 2 * Math.asin(Math.sqrt(0.5 * gap)),
+    s = t * t;
   if (t >= 0.3) return Math.sin(t) - t * Math.cos(t);
   return t * s * (1 / 3 - s * (1 / 30 - s * (1 / 840 - s * (1 / 45360 - s / 3991680))));
 }
@@ -110,7 +153,8 @@ function sinGap(q, gap) {
 
 // Kedia et al. 2024 (arXiv 2403.09635, appendix A).
 function geluProduct(q, c) {
-  const r = (q * c) / (1 + q), bothOpen = 0.25 + Math.asin(r) / (2 * Math.PI);
+  const r = (q * c) / (1 + q),
+    bothOpen = 0.25 + Math.asin(r) / (2 * Math.PI);
   const density = 1 / (2 * Math.PI * (1 + q) * Math.sqrt((1 - r) * (1 + r)));
   return q * c * bothOpen + q * q * density * (1 + (c * c * (1 - q)) / (1 + q));
 }
@@ -119,15 +163,20 @@ const geluGap = (q, c) => Math.max(geluProduct(q, 1) - geluProduct(q, c), 0);
 
 // The double integral itself, cut at every bend: for functions whose Hermite series converges slowly.
 function integratedGap(activation, q, gap) {
-  const c = 1 - gap, s = Math.sqrt(gap * (2 - gap)), root = Math.sqrt(q), cuts = cutsAt(activation, q);
+  const c = 1 - gap,
+    s = Math.sqrt(gap * (2 - gap)),
+    root = Math.sqrt(q),
+    cuts = cutsAt(activation, q);
   const sharp = activation.kinks.length ? activation.kinks : [0];
   const near = sharp.flatMap((x) => [-4, -1, 1, 4].map((step) => x / root + step * s));
-  const { z, weight } = gaussianRule([...cuts, ...near], OUTER, POINTS), inner = new Float64Array(INNER.length + cuts.length);
+  const { z, weight } = gaussianRule([...cuts, ...near], OUTER, POINTS),
+    inner = new Float64Array(INNER.length + cuts.length);
   const f = fast(activation);
   let total = 0;
   for (let i = 0; i < z.length; i++) {
     if (weight[i] < NOTHING) continue;
-    const count = innerEdges(inner, cuts, c * z[i], s), own = f(root * z[i]);
+    const count = innerEdges(inner, cuts, c * z[i], s),
+      own = f(root * z[i]);
     total += weight[i] * squaredStep(f, own, root * c * z[i], root * s, inner, count);
   }
   return 0.5 * total;
@@ -149,22 +198,11 @@ function innerEdges(inner, cuts, centre, s) {
 
 const fine = legendre(POINTS);
 const tables = new Map();
-const density = tabulated((y) => Math.exp(-0.5 * y * y), (y) => -y * Math.exp(-0.5 * y * y), 8);
-
-// A smooth function from a table of its values and slopes on (-reach, reach), by cubic pieces: within 1e-9, and fast.
-function tabulated(f, d, reach) {
-  const step = 1 / 64, size = Math.round(reach / step), values = new Float64Array(2 * size + 1), slopes = new Float64Array(2 * size + 1);
-  for (let i = 0; i < values.length; i++) {
-    values[i] = f((i - size) * step);
-    slopes[i] = step * d((i - size) * step);
-  }
-  return (x) => {
-    const place = x / step + size, i = Math.floor(place);
-    if (!(i >= 0 && i < 2 * size)) return f(x);
-    const t = place - i, v = values[i], rise = values[i + 1] - v, a = slopes[i], b = slopes[i + 1];
-    return v + t * (a + t * (3 * rise - 2 * a - b + t * (a + b - 2 * rise)));
-  };
-}
+const density = tabulated(
+  (y) => Math.exp(-0.5 * y * y),
+  (y) => -y * Math.exp(-0.5 * y * y),
+  8,
+);
 
 // The activation as integrals take it: a kink is not tabulated.
 function fast(activation) {
@@ -178,66 +216,13 @@ function squaredStep(f, own, mean, std, ends, count) {
   const { x, w } = fine;
   let total = 0;
   for (let p = 0; p + 1 < count; p++) {
-    const half = 0.5 * (ends[p + 1] - ends[p]), middle = 0.5 * (ends[p + 1] + ends[p]);
+    const half = 0.5 * (ends[p + 1] - ends[p]),
+      middle = 0.5 * (ends[p + 1] + ends[p]);
     for (let i = 0; i < POINTS; i++) {
-      const y = middle + half * x[i], step = own - f(mean + std * y);
+      const y = middle + half * x[i],
+        step = own - f(mean + std * y);
       total += half * w[i] * density(y) * step * step;
     }
   }
   return total * 0.3989422804014327;
-}
-
-// sum over k of first[k] second[k] c^k.
-const series = (first, second, c) => {
-  let total = 0, power = 1;
-  for (let k = 0; k < first.length; k++, power *= c) total += first[k] * second[k] * power;
-  return total;
-};
-
-// First-order noise of a layer: how E f1^2, E f2^2 and E f1 f2 follow (q1, q2, q12), and the covariance of
-// (f1^2, f2^2, f1 f2) that does not come from those three (nor from the means, where a norm removes them).
-export function pairNoise(m, c, { centred }) {
-  const { q } = m, a = m.a(), squares = m.squares(), across = derivative(a, c) / q, own = curvature(a, c) / (2 * q);
-  const along = (derivative(a, 1) + curvature(a, 1)) / q;
-  const jacobian = [[along, 0, 0], [0, along, 0], [own, own, across]];
-  const product = series(a, a, c), second = series(a, a, 1);
-  const v = series(squares, squares, 1) - second ** 2, w = series(squares, squares, c) - second ** 2;
-  const x = series(m.cubes(), a, c) - second * product, y = series(squares, squares, c) - product ** 2;
-  const explained = through(jacobian, gaussianPair(q, c));
-  const means = centred ? ofMeans(a, squares, c) : [[0, 0, 0], [0, 0, 0], [0, 0, 0]];
-  const noise = [[v, w, x], [w, v, x], [x, x, y]].map((row, i) => row.map((value, j) => value - explained[i][j] - means[i][j]));
-  return { jacobian, noise };
-}
-
-// sum k a_k^2 c^(k-1), which is q E f'(u1) f'(u2).
-function derivative(a, c) {
-  let total = 0, power = 1;
-  for (let k = 1; k < a.length; k++, power *= c) total += k * a[k] * a[k] * power;
-  return total;
-}
-
-// q E f''(u1) f(u2).
-function curvature(a, c) {
-  let total = 0, power = 1;
-  for (let k = 0; k + 2 < a.length; k++, power *= c) total += Math.sqrt((k + 1) * (k + 2)) * a[k + 2] * a[k] * power;
-  return total;
-}
-
-// The part of the covariance that comes from the means of the two pre-activations.
-function ofMeans(a, squares, c) {
-  let mixed = 0, power = 1;
-  for (let k = 0; k + 1 < a.length; k++, power *= c) mixed += Math.sqrt(k + 1) * a[k + 1] * a[k] * power;
-  const b = squares[1], rows = [[b, 0], [0, b], [mixed, mixed]];
-  const between = [[1, c], [c, 1]];
-  return rows.map((left) => rows.map((right) => left.reduce((sum, x, i) => sum + x * right.reduce((t, y, j) => t + between[i][j] * y, 0), 0)));
-}
-
-// Covariance of (h1^2, h2^2, h1 h2) of a Gaussian pair.
-export function gaussianPair(q, c) {
-  return [[2, 2 * c * c, 2 * c], [2 * c * c, 2, 2 * c], [2 * c, 2 * c, 1 + c * c]].map((row) => row.map((x) => x * q * q));
-}
-
-// A M A'.
-export function through(a, m) {
-  return a.map((left) => a.map((right) => left.reduce((sum, x, i) => sum + x * right.reduce((t, y, j) => t + m[i][j] * y, 0), 0)));
 }
