@@ -135,6 +135,7 @@ def test_the_keyboard_moves_a_slider_and_the_result_is_announced(visit):
 def test_nothing_is_wider_than_the_window(visit, width, scheme):
     page = visit(width=width, color_scheme=scheme, reduced_motion="reduce")
     page.page.click("summary >> text=Show numbers")
+    page.wait_for("#numbers tbody tr")
     assert page.page.evaluate("document.documentElement.scrollWidth") <= width
     assert page.page.locator("#numbers tbody tr").count() == 10
 
