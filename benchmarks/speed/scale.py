@@ -214,7 +214,7 @@ def write(small: bool) -> list[str]:
         lines.append(f"| to memory, {dtype}, one thread | {factor * size / wall:.0f} | {factor * size / cpu:.0f} |")
     os.environ.pop("LOCAL_WORLD_SIZE")
     ours, theirs = [], []
-    with tempfile.TemporaryDirectory(dir=".") as folder:
+    with tempfile.TemporaryDirectory(dir=ROOT.parent) as folder:
         for turn in range(3):
             ours.append(timed(partial(plan.write, f"{folder}/{turn}"))[0])
             _remove(f"{folder}/{turn}")
@@ -244,7 +244,7 @@ def peak_of_write(shape: Sequence[int]) -> float:
 
 def peak_worker(shape: Sequence[int]) -> None:
     """Print it."""
-    with tempfile.TemporaryDirectory(dir=".") as folder:
+    with tempfile.TemporaryDirectory(dir=ROOT.parent) as folder:
         planned(on_meta(1, 1024)).write(f"{folder}/warm")
         plan = planned(on_meta(*shape))
         before = peak_reset()

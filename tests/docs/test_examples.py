@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import socket
+import subprocess
 import sys
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -9,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.docs.blocks import blocks, run_page
+from tests.planning.spread import has_deepspeed
 from zoo import make_torchvision_importable
 
 pytest_plugins = ["pytester"]
@@ -30,7 +34,7 @@ PAGES = {
     "docs/guide/same-weights.md": 4,
     "docs/guide/trainer.md": 4,
     "docs/guide/watch.md": 4,
-    "docs/guide/scale.md": 3,
+    "docs/guide/scale.md": 7,
     "docs/tutorials/a-figure.md": 5,
     "docs/tutorials/fifty-layers.md": 4,
     "docs/tutorials/flat-loss.md": 4,
@@ -97,3 +101,26 @@ def test_a_file_of_a_page_is_there_for_its_examples(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     program = "from pathlib import Path\nassert Path('pyproject.toml').is_file()"
     assert run_page(f"```toml pyproject.toml\n[tool]\n```\n\n```python\n{program}\n```\n", tmp_path) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not has_deepspeed(), reason="DeepSpeed is not installed")
+def test_the_script_for_zero3_runs_in_two_processes(tmp_path):
+    page = (ROOT / "docs/guide/scale.md").read_text(encoding="utf-8")
+    (script,) = (block.text for block in blocks(page) if block.file == "zero3.py")
+    (tmp_path / "zero3.py").write_text(script, encoding="utf-8")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    env = os.environ | {"DS_ACCELERATOR": "cpu", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": "2"}
+    running = [
+        subprocess.Popen(
+            [sys.executable, str(tmp_path / "zero3.py")],
+            env=env | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+        )
+        for rank in range(2)
+    ]
+    said = [process.communicate(timeout=500)[1][-2000:] for process in running]
+    assert [process.returncode for process in running] == [0, 0], said

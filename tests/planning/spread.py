@@ -286,6 +286,23 @@ def run_refusals():
     return wrong
 
 
+def run_gathered():
+    """After a forward the root of FSDP2 holds its parameters whole: refused, and taken when they are put back."""
+    plan, model = planned(), fsdp2(Decoder())
+    kept = gathered(model)
+    model(torch.arange(6).reshape(2, 3))
+    try:
+        plan.apply_(model)
+        return ["written to parameters that are freed"]
+    except fanin.errors.PlanError as error:
+        wrong = [] if "reshard()" in str(error) and "the model" in str(error) else [str(error)]
+    for module in (model, *model.layers):
+        module.reshard()
+    wrong += [n for n, t in gathered(model).items() if not torch.equal(t, kept[n])]
+    plan.apply_(model)
+    return wrong + differing(plan, gathered(model))
+
+
 def run_orthogonal():
     """Shards of an orthogonal matrix: as the whole one of this machine, and within 2e-6 of the one in float64."""
     from torch.distributed.tensor import Shard, empty
@@ -403,6 +420,7 @@ OTHERS = {
     "certificates": run_certificates,
     "stages": run_stages,
     "refusals": run_refusals,
+    "gathered": run_gathered,
     "orthogonal": run_orthogonal,
 }
 ASIDE = {"ZeRO-3": run_zero3}  # what needs a library that may be absent

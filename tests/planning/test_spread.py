@@ -6,7 +6,7 @@ import torch.distributed as dist
 from tests.planning.spread import OTHERS, WAYS, has_deepspeed, start
 
 pytestmark = pytest.mark.skipif(not dist.is_available(), reason="torch without distributed")
-FEW = ("FSDP2", "FSDP2 + TP", "FSDP1, flat", "stages", "refusals", "certificates")
+FEW = ("FSDP2", "FSDP2 + TP", "FSDP1, flat", "stages", "refusals", "gathered", "certificates")
 
 
 def assert_nothing_differs(found):

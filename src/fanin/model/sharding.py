@@ -14,7 +14,7 @@ from fanin.tensors.shards import is_sharded
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["is_whole", "refresh_sharding", "refuse_flat", "refuse_spread", "without_gathering"]
+__all__ = ["is_whole", "refresh_sharding", "refuse_flat", "refuse_gathered", "refuse_spread", "without_gathering"]
 
 _HOME = "torch.distributed."  # of FSDPModule and FSDPState, in one place or another from version to version
 _HOOKS = ("_forward_pre_hooks", "_forward_hooks")
@@ -45,6 +45,31 @@ def is_whole(module: Any) -> bool:
         name in owner._parameters and tuple(owner._parameters[name].shape) == tuple(shape)
         for (name, owner, _), shape in zip(flat._param_infos, flat._shapes, strict=True)
     )
+
+
+def refuse_gathered(model: torch.nn.Module) -> None:
+    """Raise where ``fully_shard`` holds gathered parameters: what is written to them is lost when they are freed.
+
+    A root module keeps them after its forward, unless it was sharded with ``reshard_after_forward=True``.
+
+    Raises:
+        PlanError: it names the module and says how the parameters are put back.
+    """
+    for path, module in named_modules(model):
+        if _gathers(module) and any(p.sharded_state.name != "SHARDED" for p in _managed(module)):
+            raise PlanError(
+                f"fully_shard has gathered the parameters of {repr(path) if path else 'the model'} and still "
+                "holds them; what is written to them now would be lost. Call reshard() on it, and on every module "
+                "inside that was given to fully_shard, then apply the plan."
+            )
+
+
+def _managed(module: Any) -> list[Any]:
+    """What ``fully_shard`` keeps of each parameter; nothing in a version of torch that keeps it elsewhere."""
+    state = module._get_fsdp_state() if hasattr(module, "_get_fsdp_state") else None
+    groups = getattr(state, "_fsdp_param_groups", None) or [getattr(state, "_fsdp_param_group", None)]
+    found = [p for group in groups for p in getattr(group, "fsdp_params", ())]
+    return [p for p in found if hasattr(p, "sharded_state")]
 
 
 def refuse_spread(model: torch.nn.Module) -> None:

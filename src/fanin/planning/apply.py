@@ -18,6 +18,7 @@ from fanin.errors import FaninError, FaninWarning, FillError, PlanError
 from fanin.memory import free_bytes, ran_out
 from fanin.model.foreign import as_module, give_back
 from fanin.model.parameters import Rename, Slot, renamed, slots_in_parts
+from fanin.model.sharding import refuse_gathered
 from fanin.planning.assignment import Assignment
 from fanin.streams import key as stream_key
 from fanin.tensors.fill import fill_
@@ -211,6 +212,7 @@ def writes_of(
     Raises:
         PlanError: the plan does not fit the model; every misfit is listed.
     """
+    refuse_gathered(model)
     slots = renamed(slots_in_parts(model), rename)
     problems = list(_misfits(plan, slots, partial))
     writes: list[Write] = []

@@ -6,9 +6,10 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from fanin.errors import ArgumentError, OutputError, PlanError
 from fanin.planning.apply import draw_into
@@ -29,6 +30,7 @@ __all__ = ["SLICE", "Written", "drawn_slices", "metadata_of", "write"]
 SLICE = 1 << 22  # elements that are drawn, and written or compared, at a time
 _AGAIN = 4 << 20  # bytes at the end of a partial file that are written again
 _SPARE = 1 << 20  # bytes of the disk that stay free
+_FLUSH = 64 << 20  # bytes after which the disk gets to work, while more is drawn
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -194,22 +196,55 @@ def _write_file(
     header, partial = file.header(metadata), _partial(place)
     try:
         there = partial.stat().st_size if partial.exists() else 0
-        with os.fdopen(os.open(partial, os.O_RDWR | os.O_CREAT, 0o666), "r+b") as out:
+        with os.fdopen(os.open(partial, os.O_RDWR | os.O_CREAT, 0o666), "r+b") as out, _Flusher(out) as flusher:
             out.write(header)
             at, keep = len(header), max(there - _AGAIN, 0)
             for entry in file.entries:
                 for first, numbers in _slices_after(plan, entry, buffers, keep - at):
                     out.seek(at + first)
                     out.write(numbers)
+                    flusher.wrote(len(numbers))
                     yield len(numbers)
                 at += entry.nbytes
             out.truncate(at)
-            out.flush()
-            os.fsync(out.fileno())
+            flusher.finish()
         partial.replace(place)
         sync_folder(place.parent)
     except OSError as error:
         raise refusal(place, error) from error
+
+
+class _Flusher:
+    """Sends a file to the disk in a thread of its own, so that the disk works while numbers are drawn."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file, self._written = file, 0
+        self._thread = ThreadPoolExecutor(1)
+        self._under_way: Future[None] | None = None
+
+    def __enter__(self) -> _Flusher:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._thread.shutdown()
+
+    def wrote(self, count: int) -> None:
+        """So many bytes more are in the file; an error of the disk is raised here or by `finish`."""
+        self._written += count
+        if self._written >= _FLUSH and (self._under_way is None or self._under_way.done()):
+            self._wait()
+            self._file.flush()
+            self._under_way, self._written = self._thread.submit(os.fsync, self._file.fileno()), 0
+
+    def finish(self) -> None:
+        """Return when all is on the disk."""
+        self._wait()
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+    def _wait(self) -> None:
+        if self._under_way is not None:
+            self._under_way.result()
 
 
 def _slices_after(plan: PlanData, entry: Entry, buffers: Mapping[str, Any], skip: int) -> Iterator[tuple[int, Any]]:
@@ -239,6 +274,8 @@ def _bytes_of(flat: torch.Tensor) -> Any:
 def drawn_slices(plan: PlanData, a: Assignment, dtype: str, *, after: int = 0) -> Iterator[tuple[int, torch.Tensor]]:
     """The values of one parameter, flat and in order: (index of the first, numbers) of each slice.
 
+    The memory of a slice is used again for the next one.
+
     Args:
         plan: says the seed.
         a: the parameter. A law whose entries depend on each other is drawn whole.
@@ -247,10 +284,11 @@ def drawn_slices(plan: PlanData, a: Assignment, dtype: str, *, after: int = 0) -
     """
     import torch
 
-    kind, step = getattr(torch, dtype), _made_together(a)
+    step = _made_together(a)
+    memory = torch.empty(min(step, a.numel), dtype=getattr(torch, dtype))
     for start in range(after // step * step, a.numel, step):
         end = min(start + step, a.numel)
-        values = torch.empty(end - start, dtype=kind)
+        values = memory[: end - start]
         draw_into(values, plan, a, Range(a.shape, start, end))
         skip = max(after - start, 0) // SLICE * SLICE
         for first in range(skip, end - start, SLICE):
