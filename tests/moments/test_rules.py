@@ -56,6 +56,18 @@ def sdpa(m, x, causal=False):
     return out.transpose(1, 2).reshape(3, 8, 64)
 
 
+def one_pass(m, x):
+    """As Flax writes a layer norm: the statistics without their dimension, which is put back afterwards."""
+    mean, square = x.mean(-1), x.square().mean(-1)
+    var = torch.maximum(torch.zeros(()), square - mean * mean)
+    return (x - mean[..., None]) * torch.rsqrt(var[..., None] + 1e-6)
+
+
+def of_sums(m, x):
+    centred = x - (x.sum(-1) / 64).view(3, 8, 1)
+    return centred / torch.sqrt(centred.pow(2).sum(-1).view(3, 8, 1) / 64 + 1e-6)
+
+
 def grouped(m, x):
     """Four query heads, two heads of keys and values."""
     q, k, v = (f(x).view(3, 8, -1, 16).transpose(1, 2) for f in (m.q, m.k, m.v))
@@ -115,6 +127,16 @@ FORWARD = {
     "layer norm by hand": (
         Fn(lambda m, x: (x - x.mean(-1, keepdim=True)) / (x.var(-1, keepdim=True, unbiased=False) + 1e-6).sqrt()),
         (X,), [tokens(mean=1.0)], 0.01,
+    ),
+    "layer norm in one pass": (Fn(one_pass), (X,), [tokens(mean=1.0)], 0.01),
+    "layer norm of sums": (Fn(of_sums), (X,), [tokens(mean=1.0)], 0.01),
+    "minus a mean that is put back": (
+        Fn(lambda m, x: x - x.mean(-1).unsqueeze(-1).expand_as(x)), (X,), [tokens(mean=1.0)], 0.0,
+    ),
+    "plus a sum that is put back": (Fn(lambda m, x: x + (0.1 * x.sum(1))[:, None]), (X,), [tokens(mean=0.5)], 0.0),
+    "variance in one pass": (
+        Fn(lambda m, x: (x * x).mean(-1, keepdim=True) - x.mean(-1, keepdim=True).square()), (X,), [tokens(mean=1.0)],
+        0.03,
     ),
     "batch norm": (nn.BatchNorm2d(16, affine=False), (torch.zeros(16, 16, 8, 8),),
         [images(p=0.02, mean=3.0, shape=(16, 16, 8, 8))], 0.02),

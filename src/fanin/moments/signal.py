@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeAlias
 from fanin.moments.laws import Law
 from fanin.moments.moments import JointMoments
 
-__all__ = ["Atom", "AtomKey", "Provenance", "Signal", "worst"]
+__all__ = ["Atom", "AtomKey", "Provenance", "Reduced", "Signal", "worst"]
 
 Provenance: TypeAlias = Literal["theory", "empirical", "unknown"]
 _RANK: Mapping[Provenance, int] = {"theory": 0, "empirical": 1, "unknown": 2}
@@ -31,6 +31,19 @@ class Atom:
     moments: JointMoments
 
 
+@dataclass(frozen=True, slots=True)
+class Reduced:
+    """What a reduction without its dimensions becomes again when a view puts them back.
+
+    Attributes:
+        shape: with the reduced dimensions, of size 1.
+        atoms: its terms in that shape.
+    """
+
+    shape: tuple[int, ...]
+    atoms: Mapping[AtomKey, Atom]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Signal:
     """A tensor of the sweep.
@@ -48,6 +61,7 @@ class Signal:
         positive: no entry is below zero; taken as log-normal where it enters a function together with its mean.
         depth: elementwise ops between it and those values.
         atoms: the tensor as a sum of others that are uncorrelated with each other; empty: it is a source of its own.
+        reduced: of a mean or sum whose dimensions were dropped.
         shared: value indices whose fluctuations it inherits without a fresh weight in between (through a mean, a
             norm, a function).
         weight_only: it depends on parameters alone.
@@ -65,6 +79,7 @@ class Signal:
     positive: bool = False
     depth: int = 0
     atoms: Mapping[AtomKey, Atom] = field(default_factory=dict)
+    reduced: Reduced | None = None
     shared: frozenset[int] = frozenset()
     weight_only: bool = False
     from_data: bool = True

@@ -23,7 +23,9 @@ from fanin.moments.forward.elementwise import (
     imaged,
     region_of,
 )
-from fanin.moments.frame import Frame, NoRuleError, measured
+from fanin.moments.forward.own_statistics import self_averaging, variance
+from fanin.moments.forward.terms import as_atoms, passed_on
+from fanin.moments.frame import Frame, NoRuleError
 from fanin.moments.hermite import gaussian_image
 from fanin.moments.laws import Law, of_sum
 from fanin.moments.moments import JointMoments, aligned
@@ -31,22 +33,12 @@ from fanin.moments.places import mixed
 from fanin.moments.repeats import Reading
 from fanin.moments.signal import Atom, AtomKey, Signal
 
-__all__ = ["RULES", "as_atoms", "combined", "passed_on"]
+__all__ = ["RULES", "combined"]
 
 _MAX_ATOMS = 400
 
 
 # ---------------------------------------------------------------------- sums
-def as_atoms(frame: Frame, template: Any) -> Mapping[AtomKey, Atom]:
-    """A summand as terms."""
-    signal = frame.signal(template)
-    if signal.atoms:
-        return signal.atoms
-    moments = frame.moments(template)
-    key = template.index if isinstance(template, Ref) else -1
-    return {(key, frozenset()): Atom(1.0, moments)}
-
-
 def combined(frame: Frame, op: Op, terms: Sequence[tuple[Any, float]]) -> Signal:
     """Signal of a weighted sum of tensors and numbers.
 
@@ -230,7 +222,8 @@ def _add_rule(frame: Frame, op: Op) -> Signal:
 
 
 def _sub_rule(frame: Frame, op: Op) -> Signal:
-    return _add(frame, op, -1.0)
+    found = variance(frame, op)
+    return _add(frame, op, -1.0) if found is None else found
 
 
 def _rsub_rule(frame: Frame, op: Op) -> Signal:
@@ -238,18 +231,6 @@ def _rsub_rule(frame: Frame, op: Op) -> Signal:
 
 
 # ---------------------------------------------------------------------- scaling
-def passed_on(frame: Frame, op: Op, value: int, factor: float = 1.0) -> Signal:
-    """Signal of a tensor that is handed on, or multiplied by a known number: still the same terms."""
-    s = frame.signals[value]
-    atoms = {k: Atom(a.factor * factor, a.moments) for k, a in as_atoms(frame, Ref(value)).items()}
-    made = frame.made(op, frame.moments(Ref(value)).scaled(factor), leaf=False)
-    shape = frame.graph.value(op.output).shape
-    made = replace(made, moments=made.known.expanded(shape))
-    return replace(
-        made, atoms=atoms, region=region_of(frame, value), depth=s.depth + 1, positive=s.positive and factor > 0.0
-    )
-
-
 def _mul(frame: Frame, op: Op) -> Signal:
     left, right = op.arg(0), op.arg(1, "other")
     for a, b in ((left, right), (right, left)):
@@ -275,9 +256,9 @@ def _times(frame: Frame, op: Op, left: Any, right: Any, *, invert: bool) -> Sign
     """A product of two tensors: of independent ones by their kernels, else by what it computes."""
     if not (isinstance(left, Ref) and isinstance(right, Ref)):
         return elementwise(frame, op)
-    self_averaging = _self_averaging(frame, op, left.index, right.index)
-    if self_averaging is not None:
-        return self_averaging
+    averaged = self_averaging(frame, op, left.index, right.index)
+    if averaged is not None:
+        return averaged
     tied = left.index == right.index or frame.entangled(left.index, right.index)
     if tied or frame.terms(left.index) & frame.terms(right.index) or invert or _is_masked(frame, right.index):
         return elementwise(frame, op)
@@ -289,104 +270,6 @@ def _times(frame: Frame, op: Op, left: Any, right: Any, *, invert: bool) -> Sign
     if len(region) > MAX_REGION or depth > MAX_DEPTH:
         return replace(made, positive=positive)
     return replace(made, region=region, depth=depth, positive=positive)
-
-
-def _self_averaging(frame: Frame, op: Op, left: int, right: int) -> Signal | None:
-    """A tensor times (or over) a statistic of itself, as norms compute it: the statistic is taken at its mean."""
-    for whole, part in ((left, right), (right, left)):
-        if part == left and op.name == "div":
-            continue
-        if _is_statistic_of(frame, part, whole):
-            scaled = passed_on(frame, op, whole, _plug_in(frame, op, whole, part))
-            return replace(scaled, atoms={}, region=(), depth=0)
-        for statistic, scale in _with_scale(frame, part) if op.name == "mul" else ():
-            normed = _normed(frame, op, whole, statistic, part)
-            if normed is not None:
-                return frame.made(op, product(normed, frame.moments_at(scale)), leaf=False)
-    return None
-
-
-def _normed(frame: Frame, op: Op, whole: int, statistic: int, part: int) -> JointMoments | None:
-    """Moments of a tensor times a statistic of itself, before a scale that multiplied the statistic first."""
-    numbers, factor = frame.signals[whole].numbers, frame.signals[statistic].numbers
-    if numbers is not None and factor is not None:
-        return measured(numbers * factor)
-    if not _is_statistic_of(frame, statistic, whole):
-        return None
-    return frame.moments_at(whole).scaled(_plug_in(frame, op, whole, statistic, read_as=part))
-
-
-def _with_scale(frame: Frame, part: int) -> list[tuple[int, int]]:
-    """A factor as (statistic, learned scale), where it is their product."""
-    maker = frame.graph.producer(part)
-    if maker is None or maker.name != "mul" or len(maker.inputs) != 2:
-        return []
-    return [(one, other) for one, other in (maker.inputs, maker.inputs[::-1]) if frame.signals[other].weight_only]
-
-
-def _is_statistic_of(frame: Frame, part: int, whole: int) -> bool:
-    """Whether `part` is a function of reductions of what `whole` is made of."""
-    sources = region_of(frame, part)
-    if not sources or frame.signals[part].numbers is not None:
-        return False
-    fine, coarse = frame.graph.value(whole), frame.graph.value(part)
-    if coarse.numel >= fine.numel:
-        return False
-    roots = frame.bases(whole)
-    return all(_is_reduced(frame, v) and frame.signals[v].known.mean > 0.0 and frame.bases(v) & roots for v in sources)
-
-
-def _is_reduced(frame: Frame, value: int) -> bool:
-    """Whether a value is a reduction, perhaps reshaped since, or a difference of two, such as E x^2 - (E x)^2."""
-    op = frame.graph.producer(value)
-    while op is not None and op.name in _THROUGH and op.inputs:
-        op = frame.graph.producer(op.inputs[0])
-    if op is not None and op.name == "sub" and len(op.inputs) == 2:
-        return all(_is_reduced(frame, v) for v in op.inputs)
-    return op is not None and op.name in _STATISTICS
-
-
-_THROUGH = frozenset(
-    [
-        "unsqueeze",
-        "view",
-        "reshape",
-        "expand",
-        "to",
-        "float",
-        "type_as",
-        "add",
-        "clamp",
-        "clamp_min",
-        "sqrt",
-        "rsqrt",
-        "pow",
-        "mul",
-        "square",
-        "squeeze",
-        "getitem",
-    ]
-)
-_STATISTICS = frozenset(["mean", "sum", "var", "std", "norm", "var_mean", "std_mean", "amax", "max", "logsumexp"])
-
-
-def _plug_in(frame: Frame, op: Op, whole: int, part: int, *, read_as: int | None = None) -> float:
-    """What the op makes of 1 when the statistic is at its mean; `read_as`: the operand that stands for it."""
-    import torch
-
-    from fanin.moments.forward.elementwise import applied, evaluate
-
-    env: dict[int, Any] = {
-        v: torch.tensor(frame.signals[v].known.mean, dtype=torch.float64) for v in region_of(frame, part)
-    }
-    evaluate(frame, part, env)
-    if read_as is not None:
-        env[read_as] = env[part]
-    env[frame.first(whole)] = torch.tensor(1.0, dtype=torch.float64)
-    value = float(applied(frame, op, env))
-    if not np.isfinite(value):
-        raise NoRuleError("the statistic is zero")
-    return value
 
 
 def _neg(frame: Frame, op: Op) -> Signal:

@@ -11,10 +11,10 @@ import numpy as np
 
 from fanin.graph.ir import Op, Ref
 from fanin.moments import kernel as kn
-from fanin.moments.forward.arithmetic import as_atoms
+from fanin.moments.forward.terms import as_atoms
 from fanin.moments.frame import Frame, NoRuleError
 from fanin.moments.moments import JointMoments
-from fanin.moments.signal import Atom, Signal
+from fanin.moments.signal import Atom, Reduced, Signal
 
 __all__ = ["RULES", "reduced_dims"]
 
@@ -35,17 +35,27 @@ def _keepdim(op: Op, position: int = 2) -> bool:
 
 
 def _mean(frame: Frame, op: Op) -> Signal:
+    return _added_up(frame, op, mean=True)
+
+
+def _sum(frame: Frame, op: Op) -> Signal:
+    return _added_up(frame, op, mean=False)
+
+
+def _added_up(frame: Frame, op: Op, *, mean: bool) -> Signal:
     x = frame.moments(op.arg(0, "input"))
     dims, keep = reduced_dims(op, len(x.shape)), _keepdim(op)
-    made = frame.made(op, replace(x.summed(dims, keepdim=keep, mean=True), spread=None), leaf=False)
+    made = frame.made(op, replace(x.summed(dims, keepdim=keep, mean=mean), spread=None), leaf=False)
     made = replace(made, positive=frame.signals[op.inputs[0]].positive)
-    if not keep:
-        return made
-    return replace(made, atoms=_averaged_atoms(frame, op.arg(0, "input"), dims, len(x.shape)))
+    count = 1.0 if mean else float(math.prod(x.shape[d] for d in dims))
+    atoms = _averaged_atoms(frame, op.arg(0, "input"), dims, len(x.shape), count)
+    if keep or not atoms:
+        return replace(made, atoms=atoms)
+    return replace(made, reduced=Reduced(tuple(1 if d in dims else n for d, n in enumerate(x.shape)), atoms))
 
 
-def _averaged_atoms(frame: Frame, template: Any, dims: Sequence[int], rank: int) -> dict[Any, Atom]:
-    """The mean of a sum is the sum of the means of its terms.
+def _averaged_atoms(frame: Frame, template: Any, dims: Sequence[int], rank: int, count: float) -> dict[Any, Atom]:
+    """The mean of a sum, times a number, as the sum of the means of its terms.
 
     They are marked as averages, so that they differ from fresh tensors.
     """
@@ -55,16 +65,8 @@ def _averaged_atoms(frame: Frame, template: Any, dims: Sequence[int], rank: int)
     for (value, averaged), atom in as_atoms(frame, template).items():
         own = [d - (rank - len(atom.moments.shape)) for d in dims]
         m = atom.moments.summed([d for d in own if d >= 0], keepdim=True, mean=True)
-        out[value, averaged | {rank - d for d in dims}] = Atom(atom.factor, replace(m, spread=None))
+        out[value, averaged | {rank - d for d in dims}] = Atom(count * atom.factor, replace(m, spread=None))
     return out
-
-
-def _sum(frame: Frame, op: Op) -> Signal:
-    x = frame.moments(op.arg(0, "input"))
-    made = frame.made(
-        op, replace(x.summed(reduced_dims(op, len(x.shape)), keepdim=_keepdim(op)), spread=None), leaf=False
-    )
-    return replace(made, positive=frame.signals[op.inputs[0]].positive)
 
 
 def _spread(frame: Frame, op: Op) -> Signal:

@@ -31,7 +31,9 @@ def _source(frame: Frame, op: Op) -> JointMoments:
 
 def _viewed(frame: Frame, op: Op, m: JointMoments) -> Signal:
     read = frame.signals[op.inputs[0]]
-    return replace(frame.made(op, m, leaf=False), positive=read.positive, law=read.law)
+    made = replace(frame.made(op, m, leaf=False), positive=read.positive, law=read.law)
+    reduced = read.reduced
+    return made if reduced is None or reduced.shape != m.shape else replace(made, atoms=reduced.atoms)
 
 
 def _reshape(frame: Frame, op: Op) -> Signal:
@@ -71,7 +73,9 @@ def _reordered(frame: Frame, op: Op) -> Signal:
 
 
 def _expand(frame: Frame, op: Op) -> Signal:
-    return _viewed(frame, op, _source(frame, op).expanded(frame.graph.value(op.output).shape))
+    """Repeated along dimensions: the same terms, which are aligned from the last dimension."""
+    made = _viewed(frame, op, _source(frame, op).expanded(frame.graph.value(op.output).shape))
+    return replace(made, atoms=frame.signals[op.inputs[0]].atoms)
 
 
 def _pieces(frame: Frame, op: Op) -> list[Signal]:
