@@ -23,7 +23,7 @@ from fanin.moments.forward.elementwise import (
     imaged,
     region_of,
 )
-from fanin.moments.forward.own_statistics import self_averaging, variance
+from fanin.moments.forward.own_statistics import less_own_mean, self_averaging, variance
 from fanin.moments.forward.terms import as_atoms, passed_on
 from fanin.moments.frame import Frame, NoRuleError
 from fanin.moments.hermite import gaussian_image
@@ -64,7 +64,11 @@ def combined(frame: Frame, op: Op, terms: Sequence[tuple[Any, float]]) -> Signal
             atoms[key] = Atom(weight * atom.factor + (old.factor if old else 0.0), atom.moments)
     if not atoms:
         return frame.made(op, JointMoments.constant(shape, mean), leaf=False)
-    moments = _moved_to(summed_up(*summands).expanded(shape), mean) if apart else _total(atoms, mean, shape)
+    centred = less_own_mean(frame, op) if op.name == "sub" else None
+    if centred is not None:
+        moments = centred
+    else:
+        moments = _moved_to(summed_up(*summands).expanded(shape), mean) if apart else _total(atoms, mean, shape)
     moments = moments.widened(_in_step(frame, atoms))
     positive = all(
         w > 0.0 and (frame.signal(t).positive or (frame.signal(t).constant or -1.0) >= 0.0) for t, w in terms

@@ -20,7 +20,7 @@ from fanin.moments.frame import Frame, NoRuleError, measured
 from fanin.moments.moments import JointMoments
 from fanin.moments.signal import Signal
 
-__all__ = ["self_averaging", "variance"]
+__all__ = ["less_own_mean", "self_averaging", "variance"]
 
 
 # ---------------------------------------------------------------------- E x^2 - (E x)^2
@@ -73,6 +73,27 @@ def _squared(frame: Frame, value: int) -> int | None:
     is_product = op.name == "mul" and len(op.args) == 2 and op.args[0] == op.args[1]
     is_power = op.name == "pow" and op.arg(1, "exponent") == 2
     return frame.first(op.inputs[0]) if op.name == "square" or is_product or is_power else None
+
+
+# ---------------------------------------------------------------------- x - E x
+def less_own_mean(frame: Frame, op: Op) -> JointMoments | None:
+    """Moments of a tensor less its own mean over dimensions; None where an op is something else."""
+    left, right = op.ref(0), op.ref(1, "other")
+    if left is None or right is None or op.kwargs.get("alpha", 1.0) != 1.0 or not frame.signals[right].atoms:
+        return None
+    found = _mean_of(frame, _before_views(frame, right))
+    x = frame.signals[left].moments
+    if x is None or found is None or found[0] != frame.first(left):
+        return None
+    return replace(x, mean=0.0, kernel=kn.centred(x.kernel, x.sizes, x.axes_of(found[1])), spread=None)
+
+
+def _before_views(frame: Frame, value: int) -> int:
+    op = frame.graph.producer(value)
+    while op is not None and op.name in _VIEWS:
+        value = op.inputs[0]
+        op = frame.graph.producer(value)
+    return value
 
 
 # ---------------------------------------------------------------------- x times a statistic of x
