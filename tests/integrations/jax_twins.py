@@ -112,7 +112,7 @@ def haiku_cnn():
     def forward(x):
         x = hk.Conv2D(8, 3, with_bias=False, name="conv")(x)
         x = jax.nn.relu(hk.BatchNorm(True, True, 0.9, name="norm")(x, is_training=True))
-        return hk.Linear(5, name="head")(hk.max_pool(x, (2, 2), (2, 2), "VALID", channel_axis=-1).mean((1, 2)))
+        return hk.Linear(5, name="head")(hk.max_pool(x, (2, 2, 1), (2, 2, 1), "VALID").mean((1, 2)))
 
     net = hk.without_apply_rng(hk.transform_with_state(forward))
     params, state = net.init(jax.random.key(0), IMAGES)
@@ -181,7 +181,8 @@ def linen_cnn_port():
         "n0": ChannelNorm(8, eps=1e-6),
         "a0": nn.ReLU(),
         "p0": nn.MaxPool2d(2),
-        "c1": nn.Conv2d(8, 8, 3, stride=2, padding=1, groups=8),
+        "same": nn.ZeroPad2d((0, 1, 0, 1)),
+        "c1": nn.Conv2d(8, 8, 3, stride=2, groups=8),
         "a1": nn.ReLU(),
         "t0": nn.ConvTranspose2d(8, 6, 4, stride=2, padding=1),
         "a2": nn.ReLU(),

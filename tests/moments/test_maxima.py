@@ -19,6 +19,8 @@ CASES = {
     "padded": lambda m, x: F.max_pool2d(x, 3, 2, 1),
     "cut at the end": lambda m, x: F.max_pool2d(x, 3, 2, ceil_mode=True),
     "uneven": lambda m, x: F.adaptive_max_pool2d(x, 5),
+    "channels last": lambda m, x: F.max_pool2d(F.relu(x.permute(0, 2, 3, 1) - 0.5).permute(0, 3, 1, 2), 2),
+    "turned": lambda m, x: F.max_pool2d(torch.tanh(2.0 * x).mT.permute(0, 2, 1, 3).transpose(1, 2), (1, 3)),
     "gated": lambda m, x: F.max_pool2d(F.relu(x) * torch.sigmoid(3.0 * m.a(x.mean((2, 3), keepdim=True))), 2),
 }
 
@@ -44,6 +46,12 @@ def test_the_largest_of_a_window_is_as_large_as_in_drawn_networks(name):
 @pytest.mark.parametrize("name", CASES)
 def test_its_gradient_too(name):
     assert apart(name, ensembles.backward_case) < 1.0
+
+
+@pytest.mark.parametrize("name", ["channels last", "turned"])
+def test_functions_in_another_order_of_dimensions_are_followed_by_formula(name):
+    model, given = Fn(CASES[name]), [images(p=0.0, shape=(2, 16, 6, 6))]
+    assert ensembles.forward_case(model, (SMALL,), given, draws=2)[1] == "theory"
 
 
 @pytest.mark.parametrize("name", ["joined", "joined twice"])

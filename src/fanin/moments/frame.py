@@ -157,7 +157,14 @@ class Frame:
         terms, others = self.terms(one), self.terms(other)
         inherited = frozenset().union(*(self.signals[v].shared for v in terms))
         inherited_other = frozenset().union(*(self.signals[v].shared for v in others))
-        return bool(inherited & (others | inherited_other) or inherited_other & terms)
+        if not (inherited & (others | inherited_other) or inherited_other & terms):
+            return False
+        return terms.isdisjoint(others) or any(self._inherit(a, b) for a in terms for b in others if a != b)
+
+    def _inherit(self, one: int, other: int) -> bool:
+        """Whether two tensors share fluctuations of a third, or one has those of the other."""
+        own, others = self.signals[one].shared, self.signals[other].shared
+        return other in own or one in others or not own.isdisjoint(others)
 
     def terms(self, value: int) -> frozenset[int]:
         """The random tensors that a value is a sum of; none for what carries no data."""

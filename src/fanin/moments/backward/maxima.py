@@ -55,10 +55,12 @@ def largest_gradients(
     for part, drawn in zip(parts, windows, strict=True):
         run = whole.part(1, part.start, part.size)
         if drawn.is_source:
-            sources.setdefault(part.value, []).append(run)
+            sources.setdefault(drawn.value, []).append(drawn.put_back(run))
             continue
         if part.value != pooled:
             between.setdefault(part.value, []).append(run)
+        if drawn.value != part.value:
+            between.setdefault(drawn.value, []).append(drawn.put_back(run))
         for v in drawn.sources:
             sources.setdefault(v, []).append(_back(frame, drawn, run, v))
         for v in _between(frame, drawn):
@@ -70,7 +72,8 @@ def largest_gradients(
 def _back(frame: Frame, windows: Windows, g: JointMoments, inner: int) -> JointMoments:
     """A gradient times the slope at the largest entry, for one of the sources or of the values between."""
     back = product(g, windows.slopes(inner, g.shape))
-    return unbroadcast(replace(back, width_var=g.width_var, spread=g.spread), frame.graph.value(inner).shape)
+    back = windows.put_back(replace(back, width_var=g.width_var, spread=g.spread))
+    return unbroadcast(back, frame.graph.value(inner).shape)
 
 
 def _between(frame: Frame, windows: Windows) -> list[int]:

@@ -18,6 +18,7 @@ from fanin.moments import laws
 from fanin.moments.algebra import concatenated
 from fanin.moments.forward.convolution import TapWindow, each
 from fanin.moments.forward.elementwise import evaluate, region_of
+from fanin.moments.forward.views import REORDERING, dimension_order
 from fanin.moments.frame import Frame, NoRuleError
 from fanin.moments.kernel import Array
 from fanin.moments.laws import Law
@@ -103,15 +104,17 @@ class Windows:
 
     Attributes:
         frame: of the sweep.
-        value: the tensor that is pooled.
-        sources: the tensors it is a function of, with their moments at its shape.
+        value: the tensor that is pooled, before its dimensions were put in another order.
+        sources: the tensors it is a function of, with their moments at the shape that is pooled.
         shares: how many entries a window has, and how often.
+        order: where each dimension that is pooled comes from.
     """
 
     frame: Frame
     value: int
     sources: Mapping[int, JointMoments]
     shares: Mapping[int, float]
+    order: tuple[int, ...]
 
     @classmethod
     def of(cls, frame: Frame, value: int, shares: Mapping[int, float]) -> Windows:
@@ -120,15 +123,21 @@ class Windows:
         Raises:
             NoRuleError: it is no function of few tensors with a Gaussian law.
         """
+        value, order = _before_reordering(frame, value)
         shape, region = frame.graph.value(value).shape, region_of(frame, value)
         if not region or any(frame.signals[v].numbers is not None or is_positive(frame, v) for v in region):
             raise NoRuleError("a maximum over known numbers, or over what is never negative")
-        return cls(frame, value, {v: _by_window(frame.moments_at(v).expanded(shape)) for v in region}, shares)
+        sources = {v: frame.moments_at(v).expanded(shape).permuted(order) for v in region}
+        return cls(frame, value, {v: _by_window(m) for v, m in sources.items()}, shares, order)
 
     @property
     def is_source(self) -> bool:
         """Whether the pooled tensor is not made of another one."""
         return tuple(self.sources) == (self.frame.first(self.value),)
+
+    def put_back(self, g: JointMoments) -> JointMoments:
+        """A gradient of what is pooled with its dimensions in the order of `value`."""
+        return g if self.order == tuple(range(len(self.order))) else g.permuted(np.argsort(self.order).tolist())
 
     @property
     def width_var(self) -> float:
@@ -242,6 +251,15 @@ class _Drawn:
 
     def _windowed(self, entries: Any) -> Array:
         return np.asarray(entries.detach().double().expand(self.inside.size).numpy()).reshape(self.inside.shape)
+
+
+def _before_reordering(frame: Frame, value: int) -> tuple[int, tuple[int, ...]]:
+    """The tensor whose dimensions were put in another order to make a value, and that order."""
+    order = tuple(range(len(frame.graph.value(value).shape)))
+    while (op := frame.graph.producer(value)) is not None and op.name in REORDERING:
+        before = dimension_order(frame, op)
+        value, order = frame.first(op.inputs[0]), tuple(before[d] for d in order)
+    return value, order
 
 
 def _by_window(m: JointMoments) -> JointMoments:

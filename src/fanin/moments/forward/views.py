@@ -18,7 +18,7 @@ from fanin.moments.kernel import Array
 from fanin.moments.moments import JointMoments
 from fanin.moments.signal import Signal
 
-__all__ = ["RULES", "dimension_order"]
+__all__ = ["REORDERING", "RULES", "dimension_order"]
 
 _MAPS = frozenset({"linear", "addmm"})
 _FAR = 0.1  # distance of a run's mean from that of all units, relative to the rms, from which it is unlike
@@ -255,6 +255,7 @@ def _count(run: slice) -> int:
     return int(run.stop - run.start)
 
 
+REORDERING = frozenset(["transpose", "t", "T", "mT", "H", "mH", "adjoint", "permute", "movedim"])
 RULES: Mapping[str, Callable[[Frame, Op], Signal | Sequence[Signal]]] = {
     **dict.fromkeys(
         [
@@ -272,7 +273,7 @@ RULES: Mapping[str, Callable[[Frame, Op], Signal | Sequence[Signal]]] = {
         ],
         _reshape,
     ),
-    **dict.fromkeys(["transpose", "t", "T", "mT", "H", "mH", "adjoint", "permute", "movedim"], _reordered),
+    **dict.fromkeys(sorted(REORDERING), _reordered),
     **dict.fromkeys(["expand", "expand_as", "broadcast_to"], _expand),
     **dict.fromkeys(["chunk", "split", "split_with_sizes", "tensor_split", "unbind"], _pieces),
     **dict.fromkeys(["narrow", "select"], _narrowed),
