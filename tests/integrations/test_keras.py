@@ -192,6 +192,115 @@ def test_what_cannot_be_planned_is_named(keras, small):
         fanin.plan(model, X)
 
 
+# ---------------------------------------------------------------- the other verbs
+def unnamed(keras, width=16):
+    dense = keras.layers.Dense
+    return keras.Sequential([keras.Input((4,)), dense(width, "relu"), dense(width, "relu"), dense(2)], name="net")
+
+
+def test_a_model_says_itself_what_it_takes(keras, small):
+    from fanin.integrations.keras.given import made_up_inputs
+
+    model = small()
+    assert fanin.plan(model) == fanin.plan(model, made_up_inputs(model))
+
+    class Unsaid(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.head = keras.layers.Dense(2)
+
+        def call(self, x):
+            return self.head(x)
+
+    silent = Unsaid()
+    silent(X)
+    with pytest.raises(ArgumentError, match="does not say what it takes"):
+        fanin.plan(silent)
+
+
+def test_a_plan_is_for_the_model_built_again_under_other_names(keras):
+    first, again = unnamed(keras), unnamed(keras)
+    plan = fanin.plan(first, X)
+    assert [v.path for v in first.variables] != [v.path for v in again.variables]
+    plan.apply_(again)
+    assert plan.verify(again, bits=True).ok
+    fanin.plan(first, X).apply_(first)
+    for one, other in zip(numbers(keras, first), numbers(keras, again), strict=True):
+        np.testing.assert_array_equal(one, other)
+    with pytest.raises(PlanError, match="does not fit the model"):
+        plan.apply_(keras.Sequential([keras.Input((4,)), keras.layers.Dense(16), keras.layers.Dense(2)], name="net"))
+
+
+def test_weights_that_are_off_are_calibrated(keras):
+    model = unnamed(keras)
+    plan = fanin.init_(model, X, trial=False)
+    kernel = model.layers[1].kernel
+    kernel.assign(5.0 * array(keras, kernel))
+    before = array(keras, kernel)
+    found = fanin.calibrate(model, X, plan)
+    assert found.changed == (kernel.path,)
+    np.testing.assert_allclose(array(keras, kernel), before * found.plan[kernel.path].factor, rtol=1e-6)
+    assert fanin.calibrate(model, X, plan).changed == ()
+    with pytest.raises(ArgumentError, match="one batch of arrays"):
+        fanin.calibrate(model, iter([X, X]))
+
+
+def test_verbs_that_train_in_torch_take_its_backend_and_say_so_on_others(keras):
+    model, base = unnamed(keras), unnamed(keras, 8)
+    plan = fanin.plan(model, X)
+    if keras.config.backend() != "torch":
+        for verb in (
+            lambda: fanin.param_groups(model, plan, 0.01, base=base),
+            lambda: fanin.watch(model, None),
+            lambda: fanin.compare(
+                lambda: model, (X, X), inits={"default": None}, seeds=1, lrs=[0.1], batch_size=4, progress=False
+            ),
+        ):
+            with pytest.raises(ArgumentError, match="Keras runs on the jax backend"):
+                verb()
+        return
+    groups = fanin.param_groups(model, plan, 0.01, base=base)
+    rates = {name: g["lr"] for g in groups for name in g["names"]}
+    assert [rates[v.path] for v in model.variables] == [0.01, 0.01, 0.005, 0.01, 0.005, 0.01]
+    assert {id(p) for g in groups for p in g["params"]} == {id(p) for p in model.parameters()}
+    import torch
+
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with fanin.watch(model, optimizer, steps=1, check=False) as watched:
+        model(torch.as_tensor(X)).square().mean().backward()
+        optimizer.step()
+    assert watched.watched.weights == tuple(v.path for v in model.variables if len(v.shape) > 1)
+    with pytest.raises(ArgumentError, match="WatchCallback"):
+        fanin.watch(model, keras.optimizers.SGD(0.1))
+
+
+def test_a_loss_of_keras_is_called_as_keras_calls_it(keras):
+    import torch
+
+    from fanin.integrations.keras.losses import torch_loss
+
+    model, y = unnamed(keras), np.arange(8) % 2
+    one_hot, out = np.eye(2, dtype="float32")[y], array(keras, model(X))
+    for loss, targets in (
+        (keras.losses.SparseCategoricalCrossentropy(from_logits=True), y),
+        (keras.losses.CategoricalCrossentropy(from_logits=True), one_hot),
+        (keras.losses.mean_absolute_error, one_hot),
+        ("huber", one_hot),
+    ):
+        x = torch.from_numpy(out.copy()).requires_grad_()
+        made = torch_loss(model, loss)(x, torch.from_numpy(targets))
+        made.backward()
+        wanted = np.mean(array(keras, keras.losses.get(loss)(targets, out)))
+        assert float(made.detach()) == pytest.approx(float(wanted), rel=1e-5)
+        assert float(x.grad.abs().sum()) > 0.0
+    assert torch_loss(model, torch.nn.functional.mse_loss) is torch.nn.functional.mse_loss
+    with pytest.raises(ArgumentError, match="Keras knows no loss 'no_such'"):
+        fanin.check(model, X, targets=y, loss="no_such")
+    model.compile(loss="mse")
+    seen = fanin.check(model, X, targets=one_hot).result.measurements.loss
+    assert seen.value == pytest.approx(float(np.mean((out - one_hot) ** 2)), rel=1e-5)
+
+
 # ---------------------------------------------------------------- laws as initializers
 def test_an_initializer_with_a_key_draws_that_stream(keras):
     from fanin.integrations.keras import initializer

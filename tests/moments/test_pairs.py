@@ -19,7 +19,8 @@ def table(package, name: str) -> set[str]:
 
 
 def test_the_folders_have_the_same_files():
-    assert files(backward) - {"common"} == files(forward)
+    # what a sum or a product computes is known on the way forward; its gradient is that of any other
+    assert files(backward) == files(forward) - {"own_statistics"}
 
 
 def test_an_operation_is_in_the_same_file_both_ways():

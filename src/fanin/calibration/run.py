@@ -22,6 +22,7 @@ from fanin.errors import CalibrationError, CaptureError
 from fanin.measure.passes import batch_size
 from fanin.model.eager import eager
 from fanin.model.first_step import MORE_VALUES, set_first_step
+from fanin.model.foreign import give_back
 from fanin.model.settings import seed_generators
 from fanin.model.untouched import untouched
 from fanin.model.wrappers import unwrap_children
@@ -47,6 +48,7 @@ def run(task: Task, *, verify: bool, dry_run: bool, strict: bool, progress: bool
         if not dry_run:
             biases = writes_of_biases(plan, task.subjects, done.biases)
             write_all([*writes_of_factors(plan, task.subjects, factors), *biases])
+            give_back(task.module)
         names |= set(done.biases)
         after: Sequence[tuple[Key, Size]] = ()
         if verify and names:

@@ -18,6 +18,7 @@ from fanin.graph.recording.capture import capture
 from fanin.graph.roles.label import roles
 from fanin.model.calling import binds
 from fanin.model.eager import eager_module
+from fanin.model.foreign import as_module, is_foreign
 from fanin.model.nested import refuse_nested
 from fanin.model.parameters import Slot, slots_of
 from fanin.model.standing import standing_of
@@ -25,6 +26,7 @@ from fanin.model.trees import map_tensors, named_tensors, tensors_in
 from fanin.planning.apply import assert_fits
 from fanin.planning.build import plan_and_live
 from fanin.planning.data import assert_plan
+from fanin.planning.names import under_names_of
 from fanin.planning.plan import Plan
 from fanin.planning.predicted import with_predictions
 
@@ -82,6 +84,8 @@ def task_of(
     """
     if plan is not None:
         assert_plan(plan)
+    if is_foreign(model):
+        model, inputs = as_module(model, _refuse_loader(inputs))
     module = eager_module(model)
     batch = one_batch(inputs, batches, module)
     refuse_nested(tensors_in(batch), "an input")
@@ -94,6 +98,7 @@ def task_of(
         plan, live = plan_and_live(model, batch, recipe="auto", seed=seed, on_unknown="keep")
         graph = live.graph
     else:
+        plan = under_names_of(plan, model)
         assert_fits(plan, slots)
         graph = capture(model, batch)
     found = roles(graph)
@@ -181,6 +186,20 @@ def _without_targets(batch: Any, model: torch.nn.Module) -> Any:
             f"which are inputs: give an iterator such as (tuple(batch[:{fits[0]}]) for batch in loader)"
         )
     return tuple(batch[: fits[-1]]) if fits else batch
+
+
+def _refuse_loader(inputs: Any) -> Any:
+    """The inputs of a model of another library.
+
+    Raises:
+        ArgumentError: there are none, or they are batches that come one by one.
+    """
+    if inputs is None or _is_loader(inputs):
+        raise ArgumentError(
+            "inputs must be one batch of arrays for a model of another library than torch; join batches with "
+            "numpy.concatenate"
+        )
+    return inputs
 
 
 def _is_loader(inputs: Any) -> bool:

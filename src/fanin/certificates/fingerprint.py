@@ -10,6 +10,7 @@ from fanin.certificates.certificate import WHOLE, Certificate, Entry
 from fanin.certificates.lanes import lane_key
 from fanin.certificates.sums import lanes_of_tensor
 from fanin.errors import CertificateError, FaninError
+from fanin.model.foreign import as_module
 from fanin.model.parameters import Rename, Slot, renamed, slots_in_parts
 from fanin.tensors.holdings import Holding, Part, holdings
 from fanin.tensors.shards import is_sharded, local_part
@@ -51,7 +52,7 @@ def fingerprint(model: torch.nn.Module, *, gather: bool | None = None, rename: R
         >>> [(entry.name, entry.count) for entry in fanin.fingerprint(torch.nn.Linear(2, 3)).entries]
         [('bias', 3), ('weight', 6)]
     """
-    slots = slots_in_parts(model)
+    slots = slots_in_parts(as_module(model).module)
     if gather is None:
         gather = any(slot.part is not None or is_sharded(slot.tensor) for slot in slots.values()) and _in_group()
     if not gather:

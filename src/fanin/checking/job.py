@@ -49,7 +49,7 @@ def job_of(model: Any, inputs: Any, targets: Any, loss: Callable[..., Any] | Non
     except ImportError as error:
         raise MissingDependencyError.of("torch", extra="torch", needed_for="fanin.check") from error
 
-    from fanin.model.foreign import as_module, is_foreign, targets_of
+    from fanin.model.foreign import as_module, is_foreign, loss_of, targets_of
     from fanin.model.given import assert_made, assert_module
 
     if is_foreign(model) or isinstance(model, torch.nn.Module) or not callable(model):
@@ -66,9 +66,11 @@ def job_of(model: Any, inputs: Any, targets: Any, loss: Callable[..., Any] | Non
         raise ArgumentError(
             "inputs is missing: give a tensor, a tuple of positional arguments or a dict of keyword arguments."
         )
-    _assert_loss(job.loss)
     if not is_foreign(job.model):
+        _assert_loss(job.loss)
         return job
+    job = replace(job, loss=loss_of(job.model, job.loss))
+    _assert_loss(job.loss)
     module, given = as_module(job.model, job.inputs)
     return replace(job, model=module, inputs=given, targets=targets_of(job.model, job.targets))
 

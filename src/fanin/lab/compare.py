@@ -21,6 +21,7 @@ from fanin.lab.runs import RunResult, RunSpec, RunStore
 from fanin.lab.starts import Init, start_
 from fanin.lab.training import accuracy, batches, make_optimizer, one_thread, train
 from fanin.lab.workers import carry_out
+from fanin.model.foreign import as_trainable
 from fanin.recipes.table import recipe
 from fanin.text.files import assert_place
 
@@ -66,7 +67,7 @@ class _Run:
         stream = iter(task.batches(spec.seed))
         first = next(stream)
         torch.manual_seed(spec.seed)
-        model = task.model()
+        model = as_trainable(task.model(), "compare")
         begin = time.perf_counter()
         spent, params = _started(model, self.inits[spec.init], spec, first[0])
         setup = time.perf_counter() - begin

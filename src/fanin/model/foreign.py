@@ -10,10 +10,24 @@ import importlib
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from fanin.errors import ArgumentError
+
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Viewed", "as_module", "give_back", "is_foreign", "stream_names", "targets_of"]
+__all__ = [
+    "Viewed",
+    "as_module",
+    "as_trainable",
+    "give_back",
+    "given_or_made_up",
+    "is_foreign",
+    "is_view",
+    "loss_of",
+    "parameter_names",
+    "stream_names",
+    "targets_of",
+]
 
 # Package and name of the class that all models of a library are made of -> the module that views them.
 _VIEWS: Mapping[tuple[str, str], str] = {("keras", "Layer"): "fanin.integrations.keras.view"}
@@ -58,6 +72,57 @@ def as_module(model: Any, inputs: Any = None) -> Viewed:
         return Viewed(model, inputs)
     module, given = importlib.import_module(home).view(model, inputs)
     return Viewed(module, given)
+
+
+def as_trainable(model: Any, verb: str) -> torch.nn.Module:
+    """The model, where torch trains it: a torch module, or one of a library that builds on torch.
+
+    Args:
+        model: a torch module, or a model of another library.
+        verb: who asks, for the error.
+
+    Raises:
+        ArgumentError: the model belongs to a library that trains it in its own way.
+    """
+    import torch
+
+    home = _view_of(model)
+    if home and not isinstance(model, torch.nn.Module):
+        raise ArgumentError(importlib.import_module(home).why_not_trained(verb))
+    trained: torch.nn.Module = model
+    return trained
+
+
+def given_or_made_up(model: Any, inputs: Any) -> Any:
+    """The inputs; where there are none, made up by the library of the model from what the model says that it takes.
+
+    Raises:
+        ArgumentError: the model of another library does not say what it takes.
+    """
+    home = _view_of(model)
+    return inputs if inputs is not None or not home else importlib.import_module(home).made_up_inputs(model)
+
+
+def loss_of(model: Any, loss: Any) -> Any:
+    """The loss of a model of another library as a function of torch tensors (output, targets); others as they are.
+
+    Raises:
+        ArgumentError: the library knows no loss of that name.
+    """
+    home = _view_of(model)
+    return importlib.import_module(home).torch_loss(model, loss) if home else loss
+
+
+def parameter_names(model: Any) -> Mapping[int, str]:
+    """Names of the parameters of a model of another library that torch trains, by id; none for a torch model."""
+    if not _view_of(model):
+        return {}
+    return {id(p): name for name, p in as_module(model).module.named_parameters(remove_duplicate=False)}
+
+
+def is_view(module: Any) -> bool:
+    """Whether a module was made by `as_module` for a model of another library."""
+    return "stream_names" in getattr(module, "__dict__", {})
 
 
 def _view_of(model: Any) -> str:

@@ -20,6 +20,7 @@ from fanin.model.foreign import as_module, give_back
 from fanin.model.parameters import Rename, Slot, renamed, slots_in_parts
 from fanin.model.sharding import refuse_gathered
 from fanin.planning.assignment import Assignment
+from fanin.planning.names import under_names_of
 from fanin.streams import key as stream_key
 from fanin.tensors.fill import fill_
 from fanin.tensors.holdings import Part, holdings
@@ -84,6 +85,7 @@ def apply_(
 ) -> torch.nn.Module:
     """Write the plan into the model; see `Plan.apply_`. No copy is kept of the tensors with these ids: `fresh`."""
     module = as_module(model).module
+    plan = under_names_of(plan, module)
     with agreement(agree):
         writes = writes_of(plan, module, partial=partial, rename=rename)
     write_all(writes, progress=progress, rollback=rollback, fresh=fresh)

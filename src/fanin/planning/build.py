@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from fanin.errors import ArgumentError, CoverageError, FaninWarning, PlanError
 from fanin.initializers import FromArray, Initializer, get
-from fanin.model.foreign import as_module, stream_names
+from fanin.model.foreign import as_module, given_or_made_up, stream_names
 from fanin.model.parameters import Slot
 from fanin.model.reading import read
 from fanin.model.roles import Seen, fans_or_none
@@ -119,7 +119,7 @@ def plan_and_live(
         raise ArgumentError(f"on_unknown must be 'raise' or 'keep'; got {on_unknown!r}")
     chosen = recipe_named(recipe)
     settings = options_of(chosen, options)
-    model, inputs = as_module(model, inputs)
+    model, inputs = as_module(model, given_or_made_up(model, inputs))
     streams = stream_names(model)
     reading = read(model)
     slots = reading.slots

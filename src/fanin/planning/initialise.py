@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from fanin.errors import CaptureError, WorseStartError
 from fanin.memory import ran_out
-from fanin.model.foreign import as_module, targets_of
+from fanin.model.foreign import as_module, given_or_made_up, loss_of, targets_of
 from fanin.planning.build import plan
 from fanin.planning.calmer import smaller_outputs
 from fanin.planning.plan import Plan
@@ -70,7 +70,9 @@ def init_(
         True
     """
     seed = _drawn_seed() if seed is None else seed
-    model, inputs, targets = *as_module(model, inputs), targets_of(model, targets)
+    inputs = given_or_made_up(model, inputs)
+    loss, targets = loss_of(model, loss), targets_of(model, targets)
+    model, inputs = as_module(model, inputs)
     made = tried_plan(model, inputs, targets=targets, loss=loss, trial=trial, recipe=recipe, seed=seed, **arguments)
     made.apply_(model, progress=progress)
     return made

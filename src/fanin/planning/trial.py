@@ -8,11 +8,12 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from fanin.model.foreign import as_module, targets_of
+from fanin.model.foreign import as_module, given_or_made_up, loss_of, targets_of
 from fanin.model.roles import Seen
 from fanin.model.untouched import untouched
 from fanin.planning.apply import writes_of
 from fanin.planning.missed import missed_predictions
+from fanin.planning.names import under_names_of
 from fanin.planning.parting import Parting, parting
 from fanin.planning.start import MeasuredStart, measure_start
 from fanin.planning.trial_table import trial_text
@@ -132,7 +133,10 @@ def trial(
     loss: Callable[..., Any] | None = None,
 ) -> Trial:
     """Measure the model as found and as planned; see `Plan.trial`."""
-    model, inputs, targets = *as_module(model, inputs), targets_of(model, targets)
+    inputs = given_or_made_up(model, inputs)
+    loss, targets = loss_of(model, loss), targets_of(model, targets)
+    model, inputs = as_module(model, inputs)
+    plan = under_names_of(plan, model)
     writes_of(plan, model)  # says what does not fit before anything runs
     seen = {
         a.name: Seen(role=a.role, layout=a.layout, source=a.role_from)

@@ -13,6 +13,7 @@ from fanin.model.parameters import Rename, Slot, renamed, slots_in_parts
 from fanin.model.parametrized import Parametrized
 from fanin.planning.apply import drawn, scale_
 from fanin.planning.assignment import Assignment
+from fanin.planning.names import under_names_of
 from fanin.recipes.reading.departures import Mismatch, departures
 from fanin.recipes.reading.numbers import exact_numbers
 from fanin.tensors.shards import is_sharded, local_part, whole_here
@@ -92,7 +93,8 @@ def verify(
     rename: Rename | None = None,
 ) -> Verification:
     """Hold a model's tensors against a plan; see `Plan.verify`."""
-    slots = renamed(slots_in_parts(as_module(model).module), rename)
+    module = as_module(model).module
+    plan, slots = under_names_of(plan, module), renamed(slots_in_parts(module), rename)
     by_name = {n: slot for slot in slots.values() for n in slot.names}
     outcome: dict[str, list[str]] = {"bits": [], "law": [], "not_checked": []}
     mismatches: list[Mismatch] = []

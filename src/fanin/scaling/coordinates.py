@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from fanin.errors import ArgumentError
 from fanin.memory import as_array
+from fanin.model.foreign import as_trainable
 from fanin.scaling.coordinate_report import CoordinateCheck, MapRow
 from fanin.scaling.slopes import fitted
 from fanin.scaling.spectral import SpectralFact, spectral_facts
@@ -213,7 +214,7 @@ def _run(job: _Job, width: int, seed: int, *, facts: bool) -> _Run:
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = job.build(width)
+        model = as_trainable(job.build(width), "coordinate_check")
         if not isinstance(model, torch.nn.Module):
             raise ArgumentError(f"build({width}) must give a torch.nn.Module; it gave {type(model).__name__}")
         optimizer, layouts, notes = _started(job, model, seed)

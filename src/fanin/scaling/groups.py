@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from fanin.errors import ArgumentError, CoverageError, PlanError, UnknownNameError, did_you_mean, sentence
 from fanin.initializers.catalogue.wrappers import Scaled
+from fanin.model.foreign import as_module, as_trainable
 from fanin.model.parameters import Slot, slots_of
 from fanin.planning.assignment import Assignment
 from fanin.planning.data import PlanData, assert_plan
+from fanin.planning.names import under_names_of
 from fanin.planning.plan import Plan
 from fanin.scaling.depth import branch_factors
 from fanin.scaling.growth import MAP_ROLES, base_of, growth_of
@@ -128,6 +130,8 @@ def param_groups(
         >>> trained = torch.optim.AdamW(groups)
     """
     settings = _settings(optimizer, lr, adamw_lr, weight_decay, eps, adjust_lr, decay_vectors)
+    model = as_module(as_trainable(model, "param_groups")).module
+    plan = under_names_of(plan, model)
     slots = _fitting(model, plan)
     growth, unknown = _growth(plan, base)
     if unknown and on_unknown != "keep":

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from fanin.errors import ArgumentError
 from fanin.layout import Layout
+from fanin.model.foreign import as_module, is_view, stream_names
 from fanin.planning.assignment import Assignment
 from fanin.planning.data import PlanData
+from fanin.planning.names import renamed_by_stream
 from fanin.text.names import clean
 from fanin.text.numbers import sizes
 from fanin.text.paths import indices, template
@@ -90,6 +92,7 @@ def base_of(base: torch.nn.Module | PlanData, plan: PlanData) -> Base:
     """
     own = frozenset(n for a in plan.assignments.values() for n in a.names)
     if isinstance(base, PlanData):
+        base = renamed_by_stream(base, {a.key: a.name for a in plan.assignments.values()})
         named = {n: a for a in base.assignments.values() for n in a.names}
         groups = {n: a.layout.groups for n, a in named.items() if a.layout is not None}
         return Base({n: a.shape for n, a in named.items()}, groups, f"a plan for {clean(base.model)}", own)
@@ -99,9 +102,13 @@ def base_of(base: torch.nn.Module | PlanData, plan: PlanData) -> Base:
             f"{type(base).__name__}. Write base=build(64)."
         )
     from fanin.model.owners import owners
-    from fanin.model.parameters import slots_of
+    from fanin.model.parameters import renamed, slots_of
 
+    base = as_module(base).module
     slots = slots_of(base)
+    if is_view(base):
+        streams, by_stream = stream_names(base), {a.key: a.name for a in plan.assignments.values()}
+        slots = renamed(slots, {name: by_stream.get(streams.get(name, name), name) for name in slots})
     owned = owners(base, slots)
     shapes = {n: s.shape for s in slots.values() for n in s.names}
     layouts = {n: owned[s.name].layout for s in slots.values() for n in s.names}

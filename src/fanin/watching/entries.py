@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from fanin.model.foreign import parameter_names
 from fanin.model.wrappers import named_modules, named_parameters
 from fanin.watching.sizes import size_now, size_of_start
 
@@ -39,7 +40,9 @@ def followed(model: torch.nn.Module, optimizers: Sequence[Any]) -> Followed:
     for place, optimizer in enumerate(optimizers):
         for p in trained(optimizer):
             owners.setdefault(id(p), place)
-    everything = list({id(p): (name, p) for name, p in reversed(list(named_parameters(model)))}.values())[::-1]
+    own = parameter_names(model)
+    named = [(own.get(id(p), name), p) for name, p in named_parameters(model)]
+    everything = list({id(p): (name, p) for name, p in reversed(named)}.values())[::-1]
     learns = [(name, p) for name, p in everything if p.requires_grad]
     foreign = bool(learns) and not any(id(p) in owners for _, p in learns)
     mine = [(name, p) for name, p in learns if _is_plain(p) and (foreign or id(p) in owners)]

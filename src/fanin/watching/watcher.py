@@ -13,6 +13,7 @@ import torch
 from fanin.checking.report import Report
 from fanin.errors import ArgumentError
 from fanin.measure.steps import StepRecord, Watched
+from fanin.model.foreign import as_trainable
 from fanin.model.wrappers import unwrapped
 from fanin.rules.base import Optimizer
 from fanin.rules.config import Config, load_config
@@ -86,6 +87,7 @@ def watch(
     settings = config if isinstance(config, Config) else load_config(config)
     if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
         raise ArgumentError(f"steps is {shown(steps)}; give a whole number, 1 or more")
+    as_trainable(model, "watch")
     optimizers = _optimizers(optimizer)
     first = FirstBatch(model, optimizers[0], loss, config=settings, fail_on=fail_on) if check else None
     return Watch(model, optimizers, first, steps=steps, out=out, live=live, fail_on=fail_on, config=settings)
@@ -103,7 +105,10 @@ def _optimizers(given: Any) -> list[Any]:
         while isinstance(inside := getattr(inner, "optimizer", None), torch.optim.Optimizer):
             inner = inside
         if not isinstance(inner, torch.optim.Optimizer):
-            raise ArgumentError(f"optimizer is a {type(one).__name__}; give a torch.optim.Optimizer, or several")
+            raise ArgumentError(
+                f"optimizer is a {type(one).__name__}; give a torch.optim.Optimizer, or several. In "
+                "model.fit of Keras, give callbacks=[fanin.integrations.keras.WatchCallback()]"
+            )
         found.append(inner)
     if not found:
         raise ArgumentError("optimizer is empty; give a torch.optim.Optimizer")

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from fanin.integrations.base import CheckSettings, InitSettings, WatchSettings, base_of
-from fanin.integrations.keras.loop import FirstStep, batch_loss, begins, made_up_inputs, watch_arrays
+from fanin.integrations.keras.given import made_up_inputs
+from fanin.integrations.keras.loop import FirstStep, batch_loss, begins, watch_arrays
 
 __all__ = ["CheckCallback", "InitCallback", "WatchCallback"]
 

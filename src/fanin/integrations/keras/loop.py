@@ -23,10 +23,9 @@ from fanin.watching.judging import because
 if TYPE_CHECKING:
     from fanin.watching.first_batch import FirstBatch
 
-__all__ = ["FirstStep", "KerasWatch", "batch_loss", "begins", "made_up_inputs", "watch_arrays"]
+__all__ = ["FirstStep", "KerasWatch", "batch_loss", "begins", "watch_arrays"]
 
 _ADAPTIVE = ("adam", "adagrad", "adadelta", "rmsprop", "lion", "adafactor", "ftrl", "lamb")
-_SAMPLES = 16  # of made-up inputs: with two, batch normalisation makes every value plus or minus one
 _OTHER_BACKEND = "the first batch is checked on Keras' torch backend alone (KERAS_BACKEND=torch); this one is {}"
 
 
@@ -46,29 +45,6 @@ def batch_loss(batch: int, logs: Mapping[str, Any] | None, mean_before: float) -
         return mean_before, None
     mean = float(logs["loss"])
     return mean, mean * (batch + 1) - mean_before * batch if batch else mean
-
-
-def made_up_inputs(model: Any) -> Any:
-    """Sixteen samples of noise for each of a model's inputs; zeros where they are integers.
-
-    Raises:
-        ArgumentError: the model does not say what it takes.
-    """
-    import keras
-
-    try:
-        specs = model.inputs
-    except (AttributeError, ValueError):  # a model that was not called yet
-        specs = None
-    if not specs:
-        raise ArgumentError(f"{model.name!r} does not say what it takes; give a batch: InitCallback(inputs=x[:32])")
-    rng = np.random.default_rng(0)
-    made = []
-    for spec in specs:
-        shape = [_SAMPLES if n is None else int(n) for n in spec.shape]
-        real = keras.backend.is_float_dtype(spec.dtype)
-        made.append(rng.standard_normal(shape).astype("float32") if real else np.zeros(shape, dtype=spec.dtype))
-    return made[0] if len(made) == 1 else tuple(made)
 
 
 # ------------------------------------------------------------------ weights

@@ -9,10 +9,12 @@ from typing import Any
 import torch
 
 from fanin.errors import ArgumentError
+from fanin.integrations.keras.given import made_up_inputs
 from fanin.integrations.keras.holder import RUNS, KerasModule, as_tensor, backend_name, named, unbuilt
+from fanin.integrations.keras.losses import torch_loss
 from fanin.model.calling import call_arguments
 
-__all__ = ["view"]
+__all__ = ["made_up_inputs", "torch_loss", "view", "why_not_trained"]
 
 
 def view(model: Any, inputs: Any = None) -> tuple[torch.nn.Module, Any]:
@@ -35,6 +37,18 @@ def view(model: Any, inputs: Any = None) -> tuple[torch.nn.Module, Any]:
     from fanin.integrations.keras.on_jax import view_on_jax
 
     return view_on_jax(model, given)
+
+
+def why_not_trained(verb: str) -> str:
+    """What to do where torch does not train a model of Keras."""
+    instead = {
+        "watch": "give model.fit callbacks=[fanin.integrations.keras.WatchCallback()]",
+        "param_groups": "set KERAS_BACKEND=torch before Keras is imported, and train with an optimizer of torch",
+    }
+    other = "set KERAS_BACKEND=torch before Keras is imported"
+    return f"fanin.{verb} follows training in torch, and Keras runs on the {backend_name()} backend; " + instead.get(
+        verb, other
+    )
 
 
 def _assert_built(model: Any) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 from fanin.graph.ir import Op, Ref
 from fanin.moments import kernel as kn
 from fanin.moments.algebra import mixed_overlap, mixed_width_var, product, summed_up
+from fanin.moments.forward.common import as_atoms, passed_on
 from fanin.moments.forward.contractions import KNOWN_SHARE
 from fanin.moments.forward.elementwise import (
     MAX_DEPTH,
@@ -24,7 +25,6 @@ from fanin.moments.forward.elementwise import (
     region_of,
 )
 from fanin.moments.forward.own_statistics import less_own_mean, self_averaging, variance
-from fanin.moments.forward.terms import as_atoms, passed_on
 from fanin.moments.frame import Frame, NoRuleError
 from fanin.moments.hermite import gaussian_image
 from fanin.moments.laws import Law, of_sum

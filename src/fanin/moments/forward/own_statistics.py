@@ -13,9 +13,9 @@ import numpy as np
 from fanin.graph.ir import Op
 from fanin.moments import kernel as kn
 from fanin.moments.algebra import product
+from fanin.moments.forward.common import passed_on
 from fanin.moments.forward.elementwise import applied, evaluate, region_of
 from fanin.moments.forward.reductions import reduced_dims
-from fanin.moments.forward.terms import passed_on
 from fanin.moments.frame import Frame, NoRuleError, measured
 from fanin.moments.moments import JointMoments
 from fanin.moments.signal import Signal

@@ -11,7 +11,7 @@ import numpy as np
 
 from fanin.graph.ir import Op, Ref
 from fanin.moments import kernel as kn
-from fanin.moments.forward.terms import as_atoms
+from fanin.moments.forward.common import as_atoms
 from fanin.moments.frame import Frame, NoRuleError
 from fanin.moments.moments import JointMoments
 from fanin.moments.signal import Atom, Reduced, Signal

@@ -1,0 +1,71 @@
+"""A loss of Keras as a function of torch tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from fanin.errors import ArgumentError
+from fanin.integrations.keras.holder import backend_name
+
+__all__ = ["torch_loss"]
+
+
+def torch_loss(model: Any, loss: Any) -> Any:
+    """The loss as a callable of (output, targets); None: the one that the model was compiled with.
+
+    Keras calls a loss with (targets, output). What is no loss of Keras stays as it is.
+
+    Raises:
+        ArgumentError: Keras knows no loss of that name.
+    """
+    import keras
+
+    given = _compiled(model) if loss is None else loss
+    if isinstance(given, str):
+        try:
+            given = keras.losses.get(given)
+        except ValueError as error:
+            raise ArgumentError(
+                f"Keras knows no loss {given!r}; give the name of one, or a loss of keras.losses"
+            ) from error
+    if not _is_of_keras(given):
+        return given
+    return _swapped(given) if backend_name() == "torch" else _Traced(given)
+
+
+def _compiled(model: Any) -> Any:
+    """The loss of `compile`, where it is one loss."""
+    found = getattr(model, "loss", None) if getattr(model, "compiled", False) else None
+    return found if isinstance(found, str) or callable(found) else None
+
+
+def _is_of_keras(loss: Any) -> bool:
+    import keras
+
+    return isinstance(loss, keras.losses.Loss) or str(getattr(loss, "__module__", "")).partition(".")[0] == "keras"
+
+
+def _swapped(loss: Callable[..., Any]) -> Callable[..., Any]:
+    def by_torch(output: Any, targets: Any) -> Any:
+        return loss(targets, output).mean()
+
+    return by_torch
+
+
+class _Traced:
+    """A loss that JAX computes, as its torch twin for the shapes at hand."""
+
+    def __init__(self, loss: Callable[..., Any]) -> None:
+        self.loss = loss
+
+    def __call__(self, output: torch.Tensor, targets: torch.Tensor) -> Any:
+        import jax
+
+        from fanin.integrations.jax.twin import model as twin_of
+
+        shape_of: Any = jax.ShapeDtypeStruct
+        shapes = [shape_of(tuple(t.shape), str(t.dtype).rpartition(".")[2]) for t in (output, targets)]
+        return twin_of(lambda _, o, t: self.loss(t, o).mean(), {}, *shapes)(output, targets)
