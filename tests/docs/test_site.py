@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 import re
 
 import numpy as np
@@ -50,6 +51,13 @@ def test_every_result_is_linked_from_the_index_of_results():
     index = found.pop("evidence.md")
     assert len(found) > 10
     assert not [page for page in found if f"({page})" not in index]
+
+
+def test_links_of_the_made_pages_lead_to_pages():
+    known = {*nav.paths(), *evidence.pages(), *(p.relative_to(DOCS).as_posix() for p in DOCS.rglob("*"))}
+    for page, text in {**folklore.pages(), **evidence.pages()}.items():
+        targets = re.findall(r"\]\(([^)#\s:]+)[^)\s]*\)", text)
+        assert not {t for t in targets if posixpath.normpath(posixpath.join(posixpath.dirname(page), t)) not in known}
 
 
 def test_what_is_imported_late_has_the_names_of_its_all():
