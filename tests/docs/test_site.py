@@ -54,7 +54,12 @@ def test_every_result_is_linked_from_the_index_of_results():
 
 
 def test_links_of_the_made_pages_lead_to_pages():
-    known = {*nav.paths(), *evidence.pages(), *(p.relative_to(DOCS).as_posix() for p in DOCS.rglob("*"))}
+    known = {
+        *nav.paths(),
+        *evidence.pages(),
+        *evidence.figures(),
+        *(p.relative_to(DOCS).as_posix() for p in DOCS.rglob("*")),
+    }
     for page, text in {**folklore.pages(), **evidence.pages()}.items():
         targets = re.findall(r"\]\(([^)#\s:]+)[^)\s]*\)", text)
         assert not {t for t in targets if posixpath.normpath(posixpath.join(posixpath.dirname(page), t)) not in known}

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from pathlib import Path
 
 from tools.site.markdown import table
 from tools.site.places import RESULTS
 
-__all__ = ["pages"]
+__all__ = ["figures", "pages"]
 
 _HEAD = """# Evidence
 
@@ -27,6 +28,11 @@ def pages() -> Mapping[str, str]:
     rows = sorted((f"[{_title(text)}](evidence/{name})", _command(text)) for name, text in texts.items())
     index = _HEAD + table(("result", "made by"), rows)
     return {"evidence.md": index, **{f"evidence/{name}": text + _FOOT for name, text in texts.items()}}
+
+
+def figures() -> Mapping[str, Path]:
+    """Path on the site -> the picture beside the results."""
+    return {f"evidence/{p.name}": p for p in sorted(RESULTS.iterdir()) if p.suffix in (".svg", ".png")}
 
 
 def _spaced(text: str) -> str:

@@ -37,14 +37,16 @@ def _written() -> Mapping[str, str]:
     return {p.relative_to(DOCS).as_posix(): p.read_text(encoding="utf-8") for p in sorted(DOCS.rglob("*.md"))}
 
 
-def _files() -> list[Path]:
-    return [p for p in DOCS.rglob("*") if p.is_file() and p.suffix != ".md"]
+def _files() -> Mapping[str, Path]:
+    """Path on the site -> a file that is copied as it is."""
+    beside = {p.relative_to(DOCS).as_posix(): p for p in DOCS.rglob("*") if p.is_file() and p.suffix != ".md"}
+    return {**beside, **evidence.figures()}
 
 
 def site_pages() -> dict[str, str]:
     """Path on the site -> Markdown, of every page, with links that hold there."""
     texts = dict(_written()) | dict(made())
-    known = {*texts, *(p.relative_to(DOCS).as_posix() for p in _files())}
+    known = {*texts, *_files()}
     names = {
         "initializers.md": {name: f"initializers/{name}.md" for name in NAMES},
         "recipes.md": {name: f"recipes/{name}.md" for name in RECIPES},
@@ -72,8 +74,8 @@ def write_sources(target: Path) -> None:
         path = target / page
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
-    for file in _files():
-        path = target / file.relative_to(DOCS)
+    for name, file in _files().items():
+        path = target / name
         path.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(file, path)
     playground.write(target)
