@@ -292,3 +292,33 @@ def test_also_where_there_is_no_plan_a_warning_names_what_it_cannot_put_back():
 
     with pytest.raises(CoverageError), pytest.warns(FaninWarning, match=r"^this forward changes Unknown\.turns"):
         fanin.plan(Unknown(8, 4), torch.randn(4, 8))
+
+
+# ---------------------------------------------------------------------- a finding that says where
+class Keys(nn.Module):
+    """Attention over tokens of very different sizes: with keys and queries of rms 1 it looks at one key."""
+
+    def __init__(self):
+        super().__init__()
+        self.qkv, self.out, self.head = nn.Linear(32, 96), nn.Linear(32, 32), nn.Linear(32, 10)
+
+    def forward(self, x):
+        q, k, v = self.qkv(x).chunk(3, -1)
+        h = x + torch.tanh(self.out((q @ k.transpose(1, 2) / 32**0.5).softmax(-1) @ v))
+        return self.head(h.mean(1))
+
+
+def test_a_new_finding_is_mended_at_the_place_it_names():
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(64, 8, 32, generator=generator) * torch.exp(0.6 * torch.randn(64, 8, 1, generator=generator))
+    x = x / x.square().mean().sqrt()
+    torch.manual_seed(0)
+    model = Keys()
+    before = model.qkv.weight.detach().clone()
+    done = fanin.plan(model, x).trial(model, x, torch.arange(64) % 10)
+    assert [w.kind for w in done.worse] == ["finding"]
+    assert set(done.where.parameters) == {"qkv.weight", "qkv.bias"}
+    plan = fanin.init_(model, x, targets=torch.arange(64) % 10)
+    assert set(plan.extras["trial"]["kept"]) == {"qkv.weight", "qkv.bias"}
+    assert torch.equal(model.qkv.weight, before)
+    assert plan["out.weight"].action == "draw"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from fanin.errors import CaptureError, WorseStartError
 from fanin.memory import ran_out
@@ -129,26 +129,58 @@ def tried_plan(
         return _untried(made, f"the model as found cannot be measured: {words}")
     if first.ok and not first.rises:
         return _with_trial(made, first)
-    smaller, factor = smaller_outputs(made, first)
-    if smaller:
-        calmer = plan(model, inputs, overrides={**(overrides or {}), **smaller}, **arguments)
-        done = _also_changed(calmer.trial(model, inputs, targets, loss), first)
-        if done.ok:
-            return _with_trial(calmer, done, (_taken_back(first, tuple(smaller), factor),), smaller=tuple(smaller))
-    if first.ok:
-        return _with_trial(made, first)
-    region = {} if first.where is None else dict.fromkeys(_known(made, first.where.parameters))
-    second: Trial | None = None
-    if region:
+
+    def again(given: Mapping[str, Any], before: Trial) -> tuple[Plan, Trial]:
         with part("plan"):
-            repaired = plan(model, inputs, overrides={**region, **_others(made, region, overrides or {})}, **arguments)
+            other = plan(model, inputs, overrides=given, **arguments)
         with part("trial"):
-            second = _also_changed(repaired.trial(model, inputs, targets, loss), first)
-        if second.ok:
-            return _with_trial(repaired, second, (_repaired(first, tuple(region)),), kept=tuple(region))
+            return other, _also_changed(other.trial(model, inputs, targets, loss), before)
+
+    found = _calmer(made, first, overrides or {}, again)
+    if found is not None or first.ok:
+        return found or _with_trial(made, first)
+    repaired, second, region = _with_found_values(made, first, overrides or {}, again)
+    if repaired is not None:
+        return repaired
     if strict:
-        raise WorseStartError(_refused(made, first, second, tuple(region)))
+        raise WorseStartError(_refused(made, first, second, region))
     return _with_trial(made, first, (f"this start is worse than the one the model has: {_worse(first)}",))
+
+
+_Again: TypeAlias = "Callable[[Mapping[str, Any], Trial], tuple[Plan, Trial]]"
+
+
+def _calmer(made: Plan, first: Trial, overrides: Mapping[str, Any], again: _Again) -> Plan | None:
+    """The plan with smaller outputs, where that is all it needs."""
+    smaller, factor = smaller_outputs(made, first)
+    if not smaller:
+        return None
+    calmer, done = again({**overrides, **smaller}, first)
+    told = _taken_back(first, tuple(smaller), factor)
+    return _with_trial(calmer, done, (told,), smaller=tuple(smaller)) if done.ok else None
+
+
+def _with_found_values(
+    made: Plan, first: Trial, overrides: Mapping[str, Any], again: _Again
+) -> tuple[Plan | None, Trial | None, tuple[str, ...]]:
+    """The plan that keeps the found values where the two starts part, its trial, and what it keeps; None: still worse.
+
+    Where nothing but the size of the outputs is worse then, they are drawn smaller besides.
+    """
+    region = {} if first.where is None else dict.fromkeys(_known(made, first.where.parameters))
+    if not region:
+        return None, None, ()
+    names, told = tuple(region), _repaired(first, tuple(region))
+    repaired, second = again({**region, **_others(made, region, overrides)}, first)
+    if second.ok:
+        return _with_trial(repaired, second, (told,), kept=names), second, names
+    smaller, factor = smaller_outputs(repaired, second)
+    if smaller:
+        calmer, third = again({**region, **_others(made, region, {**overrides, **smaller})}, second)
+        if third.ok:
+            both = (told, _taken_back(second, tuple(smaller), factor))
+            return _with_trial(calmer, third, both, kept=names, smaller=tuple(smaller)), third, names
+    return None, second, names
 
 
 def _no_trial(made: Plan, model: torch.nn.Module, inputs: Any, trial: bool) -> str:

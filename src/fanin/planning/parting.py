@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from fanin.measure.record import Site
+from fanin.rules.finding import Finding
 
-__all__ = ["Parting", "deciding", "parting"]
+__all__ = ["Parting", "deciding", "named_by", "parting"]
 
 _OUTLIER = math.log(4.0)  # an excess so far from the median of all is one operation's own
 
@@ -59,6 +60,30 @@ def parting(found: Sequence[Site], planned: Sequence[Site], drawn: frozenset[str
     backward = _blamed(_backward_excess(found, planned), planned, drawn, sign, backward=True)
     both = [p for p in (forward, backward) if p is not None]
     return max(both, key=lambda p: abs(math.log(p.factor)), default=None)
+
+
+def named_by(
+    findings: Iterable[Finding], found: Sequence[Site], planned: Sequence[Site], drawn: frozenset[str]
+) -> Parting | None:
+    """The place that findings of a check name; None where they name no drawn parameter.
+
+    Args:
+        findings: what is found under the planned weights and was not under the found ones.
+        found: sites under the found weights.
+        planned: sites under the planned ones.
+        drawn: parameters that the plan draws.
+    """
+    paths = dict.fromkeys(path for f in findings for path in f.paths if path)
+    names = tuple(n for path in paths for n in sorted(drawn) if n == path or n.startswith(f"{path}."))
+    places = [(a, b) for a, b in zip(found, planned, strict=False) if set(names) & set(b.parameters)]
+    if not places or len(set(names)) == len(drawn):
+        return None
+    one, other = places[0]
+    ratio = _ratio(one.forward.rms, other.forward.rms)
+    modules = {n.rpartition(".")[0] for n in names}
+    beside = tuple(n for n in sorted(drawn) if n.rpartition(".")[0] in modules)
+    factor = 1.0 if ratio is None else math.exp(max(-50.0, min(50.0, ratio)))
+    return Parting(operation=other.name, parameters=tuple(dict.fromkeys((*names, *beside))), factor=factor)
 
 
 def _ratio(found: float, planned: float) -> float | None:

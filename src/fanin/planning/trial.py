@@ -14,7 +14,7 @@ from fanin.model.untouched import untouched
 from fanin.planning.apply import writes_of
 from fanin.planning.missed import missed_predictions
 from fanin.planning.names import under_names_of
-from fanin.planning.parting import Parting, parting
+from fanin.planning.parting import Parting, named_by, parting
 from fanin.planning.start import MeasuredStart, measure_start
 from fanin.planning.trial_table import trial_text
 from fanin.rules.finding import SEVERITIES, Finding
@@ -183,6 +183,10 @@ def _compared(plan: PlanData, found: MeasuredStart, planned: MeasuredStart) -> T
     if missed:
         return Trial(found=found, planned=planned, worse=worse, where=missed[0].parting)
     drawn = frozenset(n for a in plan.assignments.values() if a.action == "draw" for n in (*a.names, a.through) if n)
+    if all(w.kind == "finding" for w in worse):
+        told = named_by(_new(found.findings, planned.findings), found.sites, planned.sites, drawn)
+        if told is not None:
+            return Trial(found=found, planned=planned, worse=worse, where=told)
     sign = next((w.sign for w in worse if w.sign), 0)
     where = parting(found.sites, planned.sites, drawn, sign=sign)
     return Trial(found=found, planned=planned, worse=worse, where=where)
