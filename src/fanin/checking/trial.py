@@ -70,7 +70,7 @@ def _tried(result: CheckResult, task: MeasureTask, config: Config, optimizer: Op
     plan = None
     try:
         twin = copy.deepcopy(eager_module(task.model))
-        plan = init_(twin, task.inputs, seed=task.seed, trial=False)
+        plan = init_(twin, task.inputs, seed=task.seed)  # with its own trial, as the advice is followed
         seen = seen_before(result.measurements.parameters)
         measured, _ = measure(replace(task, model=twin, predict=False, seen=seen))
         del twin  # before another copy is made
@@ -135,12 +135,12 @@ def _with_proof(finding: Finding, trial: TriedStart | None, plan: PlanData | Non
 
 
 def _advice(text: str, starts: Sequence[PlannedStart], proof: str) -> str:
-    """The sentence of a fix with the plan's numbers and whether it helps."""
+    """The sentence of a fix with the numbers of the plan that `fanin.init_` writes, and whether it helps."""
     by_name = {s.name: s for s in starts}
     groups = group_paths(by_name, key=lambda name: by_name[name].words)
     shown = "; ".join(f"{clean(g.pattern)}: {by_name[g.members[0]].words}" for g in groups[:_SHOWN])
     more = f" and {len(groups) - _SHOWN} more" if len(groups) > _SHOWN else ""
-    return f"{text}. fanin.plan: {shown}{more} ({proof})" if starts else f"{text} ({proof})"
+    return f"{text}. fanin.init_: {shown}{more} ({proof})" if starts else f"{text} ({proof})"
 
 
 def planned_starts(plan: PlanData, paths: Sequence[str]) -> tuple[PlannedStart, ...]:
