@@ -224,7 +224,7 @@ function showCharts(settings, { theory, sim }) {
 }
 
 function showWords(settings, { network, theory, sim }) {
-  const { level, head, reasons } = judge(settings, sim),
+  const { level, head, reasons } = judge(settings, sim, Math.sqrt(network.sigma2 / settings.width)),
     act = network.activation;
   find("verdict").className = `verdict ${level}`;
   say("verdict-sign", { fine: "✓", hard: "!", broken: "✕" }[level]);

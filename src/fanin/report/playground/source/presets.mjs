@@ -89,11 +89,11 @@ export const PRESETS = [
   {
     name: "norm",
     title: "A norm forgives",
-    set: { depth: 20, law: "normal", norm: "layer" },
+    set: { depth: 20, law: "lecun_normal", scale: 3, norm: "layer" },
     text: [
-      "LayerNorm brings every signal back to size one, so weights of 0.01 no longer make it vanish.",
-      "Move “× scale”: the signal's curve shifts, and nothing grows or shrinks from layer to layer.",
-      "The likeness of two inputs still rises with depth, as without a norm: a norm corrects sizes, not angles.",
+      "These weights are three times as large as LeCun's: without a norm, twenty layers would make the signal a million times larger.",
+      "LayerNorm brings what each layer reads back to size one, so signal and gradient stay level.",
+      "It forgives sizes, not everything: two inputs still grow alike, and an optimizer's steps turn weights that are far too small (“× 0.3”) too fast.",
     ],
   },
   {

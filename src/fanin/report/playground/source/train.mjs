@@ -4,7 +4,7 @@ import { split, unpack } from "./digits.mjs";
 import { CLASSES, PIXELS, activateBack, backward, buildNetwork, forward, product, transposed } from "./network.mjs";
 
 const BATCH = 64;
-const RATE = 2e-3;
+export const RATE = 2e-3;
 const BETA1 = 0.9;
 const BETA2 = 0.999;
 const EPSILON = 1e-8;
