@@ -10,6 +10,7 @@ const BETA2 = 0.999;
 const EPSILON = 1e-8;
 export const STEPS = 300; // the rate falls to 0 over them, on a straight line
 const SLICE = 60; // milliseconds between two messages
+const BETWEEN = 20; // steps between two looks at the unseen digits
 
 // Probabilities minus targets over the batch, in place of the logits; returns the mean loss.
 function lossBack(logits, labels, batch) {
@@ -119,17 +120,23 @@ function batchOf(order, step, x, y) {
 // The worker: {settings, digits, count} starts a run; every slice of time a message tells how far it is.
 export function serveTraining(scope) {
   scope.onmessage = ({ data }) => {
-    const run = trainer(data.settings, unpack(data.digits, data.count)),
-      losses = [];
+    const run = trainer(data.settings, unpack(data.digits, data.count));
+    const losses = [];
+    let accuracy = run.accuracy();
+    let asked = 0;
     const slice = () => {
-      for (const end = performance.now() + SLICE; performance.now() < end && losses.length < STEPS;)
-        losses.push(run.step());
-      const finite = Number.isFinite(losses[losses.length - 1]),
-        done = losses.length >= STEPS || !finite;
-      scope.postMessage({ losses: losses.slice(), accuracy: run.accuracy(), done, finite });
+      const end = performance.now() + SLICE;
+      while (performance.now() < end && losses.length < STEPS) losses.push(run.step());
+      const finite = Number.isFinite(losses[losses.length - 1]);
+      const done = losses.length >= STEPS || !finite;
+      if (done || losses.length >= asked + BETWEEN) {
+        accuracy = run.accuracy();
+        asked = losses.length;
+      }
+      scope.postMessage({ losses: losses.slice(), accuracy, done, finite });
       if (!done) setTimeout(slice);
     };
-    scope.postMessage({ losses: [], accuracy: run.accuracy(), done: false, finite: true });
+    scope.postMessage({ losses: [], accuracy, done: false, finite: true });
     slice();
   };
 }
