@@ -61,7 +61,7 @@ def test_links_of_the_made_pages_lead_to_pages():
         *(p.relative_to(DOCS).as_posix() for p in DOCS.rglob("*")),
     }
     for page, text in {**folklore.pages(), **evidence.pages()}.items():
-        targets = re.findall(r"\]\(([^)#\s:]+)[^)\s]*\)", text)
+        targets = re.findall(r"\]\(([^)#\s:]+)[^)\s:]*\)", prepared(text, page, known))
         assert not {t for t in targets if posixpath.normpath(posixpath.join(posixpath.dirname(page), t)) not in known}
 
 
@@ -85,6 +85,12 @@ def test_what_is_imported_late_has_the_names_of_its_all():
 )
 def test_a_link_that_leaves_the_folder_leads_to_what_shows_it(link, leads):
     assert prepared(f"see [this]({link}).", "guide/check.md", PAGES) == f"see [this]({leads})."
+
+
+def test_a_link_of_a_result_is_read_from_its_own_folder():
+    text = "[a](race.md) [b](./) [c](race/relu50.json)"
+    raw = "https://github.com/fanin-dev/fanin/blob/main/benchmarks/results/race/relu50.json"
+    assert prepared(text, "evidence/x.md", PAGES) == f"[a](race.md) [b](../evidence.md) [c]({raw})"
 
 
 def test_code_is_left_as_it_is_but_for_the_name_of_its_file():

@@ -18,7 +18,7 @@ the machine, the date. The files are in the repository under `benchmarks/results
 Losses are there beside wins.
 
 """
-_FOOT = "\n[All results](../evidence.md)\n"
+_FOOT = "\n[All results](./)\n"
 _MADE = re.compile(r"python -m ((?:benchmarks|tools)[\w.]*)")
 
 

@@ -51,7 +51,7 @@ def _target(link: str, page: str, pages: Collection[str]) -> str:
     path, hash_, anchor = link.partition("#")
     if not path or re.match(r"[a-z]+:", link):
         return link
-    place = posixpath.normpath(posixpath.join("docs", posixpath.dirname(page), path))
+    place = posixpath.normpath(posixpath.join(_home(page), path))
     inside = place.removeprefix("docs/")
     if place.startswith("docs/"):
         shown = inside if inside in pages else f"{inside}/index.md"
@@ -60,6 +60,12 @@ def _target(link: str, page: str, pages: Collection[str]) -> str:
     if shown not in pages:
         return f"{REPOSITORY}/blob/main/{place}{hash_}{anchor}"
     return posixpath.relpath(shown, posixpath.dirname(page) or ".") + hash_ + anchor
+
+
+def _home(page: str) -> str:
+    """The folder of the repository in which a page was written."""
+    folder = posixpath.dirname(page)
+    return _FOLDERS[0] if folder == "evidence" else posixpath.join("docs", folder)
 
 
 def _shown(place: str) -> str:
