@@ -100,7 +100,20 @@ def test_tensorboard_files_are_written_and_read_back(tmp_path):
     assert sum(histogram.histogram_value.bucket) == 2
     assert histogram.histogram_value.sum == pytest.approx(0.05)
     (text,) = [t for t in events.Tags()["tensors"] if "report" in t]
-    assert b"0123456789abcdef" in events.Tensors(text)[0].tensor_proto.string_val[0]
+    words = events.Tensors(text)[0].tensor_proto.string_val[0].decode()
+    assert "0123456789abcdef" in words
+    page = tmp_path / "fanin.html"
+    assert str(page) in words, "TensorBoard shows no HTML, so it names the file"
+    assert '<svg id="steps-distance"' in page.read_text(encoding="utf-8")
+
+
+def test_a_writer_whose_events_are_elsewhere_gets_the_text_alone(tmp_path):
+    from torch.utils.tensorboard import SummaryWriter
+
+    with SummaryWriter(tmp_path) as writer:
+        writer.log_dir = "s3://bucket/run"
+        log(REPORT, to=writer)
+    assert not list(tmp_path.rglob("*.html"))
 
 
 def test_a_watch_that_goes_on_is_logged_as_its_report(tmp_path):

@@ -47,7 +47,7 @@ def test_every_format_names_the_batch_that_training_started_with(form):
 
 def test_the_page_has_a_chart_for_each_quantity():
     page = to_html(watched())
-    assert charts(page) == ["loss", "distance", "update", "signal", "dead", "rate"]
+    assert sorted(charts(page)) == sorted(["loss", "distance", "update", "signal", "dead", "rate"])
     assert charts(to_html(mlp(2))) == []
     number = len(watched().measurements.watched.steps)
     assert marks(chart(page, "signal"), "weight") == number
@@ -62,6 +62,17 @@ def test_four_charts_where_nothing_is_dead_and_the_rate_is_constant():
     measured = dataclasses.replace(result.measurements, watched=dataclasses.replace(run, steps=steps))
     page = to_html(dataclasses.replace(result, measurements=measured))
     assert charts(page) == ["loss", "distance", "update", "signal"]
+
+
+def test_four_charts_come_first_and_the_others_are_folded():
+    page = to_html(watched())
+    first, folded = page.split('<details class="wide"><summary>More over the steps', 1)
+    assert charts(first) == ["loss", "distance", "update", "signal"]
+    assert charts(folded) == ["dead", "rate"]
+    result = watched()
+    dying = dataclasses.replace(result.findings[0], code="W906")
+    first = to_html(dataclasses.replace(result, findings=(dying,), consequences=())).split("More over the steps", 1)[0]
+    assert charts(first) == ["loss", "distance", "update", "dead"], "what a rule found is not folded"
 
 
 def test_a_finding_leads_to_its_chart_and_draws_its_limit_there():

@@ -85,11 +85,12 @@ class InitSettings:
         recipe: as `fanin.init_` takes it.
         seed: of the start.
         force: start a model anew that was loaded from trained weights.
+        inputs: what the model is called with; None: what its library says of them.
     """
 
-    def __init__(self, recipe: str = "auto", seed: int = 0, *, force: bool = False) -> None:
+    def __init__(self, recipe: str = "auto", seed: int = 0, *, force: bool = False, inputs: Any = None) -> None:
         super().__init__()
-        self.recipe, self.seed, self.force = recipe, seed, force
+        self.recipe, self.seed, self.force, self.inputs = recipe, seed, force, inputs
 
     def start(self, model: Any, inputs: Any = None) -> Any:
         """Start a model.
@@ -103,7 +104,7 @@ class InitSettings:
         from fanin.planning.initialise import init_
 
         refuse_trained(model, self.force)
-        init_(model, inputs, recipe=self.recipe, seed=self.seed)
+        init_(model, self.inputs if self.inputs is not None else inputs, recipe=self.recipe, seed=self.seed)
         return model
 
 

@@ -6,12 +6,14 @@ import json
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from types import MappingProxyType, ModuleType
 from typing import TYPE_CHECKING, Any, Protocol
 
 from fanin.checking.report import Report
 from fanin.errors import ArgumentError
 from fanin.integrations.logged import HEADS, Logged, logged
+from fanin.text.files import write_text
 
 if TYPE_CHECKING:
     from fanin.watching.watcher import Watch
@@ -27,6 +29,10 @@ def log(report_or_watch: Report | Watch, to: Any) -> None:
     A step has at most 12 names, all below `fanin/`: its loss, learning rate, update, distance from init, signal and
     dead share, and three histograms over weights and layers. There is no chart for a parameter. Step 0 has the number
     of findings and the loss before training. Call it once, when the steps that you watch are done.
+
+    W&B shows the page as HTML and MLflow keeps it as an artifact. TensorBoard shows no HTML: it gets the report as
+    text, and the page is written as `fanin.html` beside its events, where these are in a folder of this machine; the
+    text names the file.
 
     Args:
         report_or_watch: what `fanin.check` or `fanin.watch` gave.
@@ -102,10 +108,22 @@ def _tensorboard(writer: Any) -> _Writer:
                     bucket_counts=[0, *bins.counts],  # the first bucket ends at the first edge
                     global_step=step.step,
                 )
-        writer.add_text(_PREFIX + "report", content.text, 0)  # the layers are a table in it; it shows no HTML
+        page = _page_beside(writer, content.page)
+        told = f"{content.text}\n\nThe page with all charts: `{page}`\n" if page else content.text
+        writer.add_text(_PREFIX + "report", told, 0)  # the layers are a table in it
         writer.flush()
 
     return write
+
+
+def _page_beside(writer: Any, page: str) -> Path | None:
+    """Where the page was written: beside the events; None where these are not in a folder of this machine."""
+    folder = getattr(writer, "log_dir", None) or getattr(writer, "logdir", None)
+    if folder is None or not Path(folder).is_dir():
+        return None
+    place = Path(folder) / "fanin.html"
+    write_text(place, page)
+    return place
 
 
 # ------------------------------------------------------------------ Weights & Biases

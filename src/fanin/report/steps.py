@@ -12,7 +12,19 @@ from fanin.text.names import clean
 from fanin.text.numbers import figures, share, to_figures
 from fanin.text.spacing import evenly
 
-__all__ = ["CUT", "HEADS", "QUANTITIES", "Quantity", "Series", "cells", "rows_of", "scalars", "series_of", "span"]
+__all__ = [
+    "CUT",
+    "HEADS",
+    "QUANTITIES",
+    "Quantity",
+    "Series",
+    "cells",
+    "chosen",
+    "rows_of",
+    "scalars",
+    "series_of",
+    "span",
+]
 
 HEADS = ("step", "rate", "loss", "update", "distance", "signal", "dead")
 CUT = "last line of the file"
@@ -47,7 +59,7 @@ QUANTITIES = (
     Quantity("update", "Update ratio: change in the step / weight", "W902", lambda s: s.updates),
     Quantity("signal", "Signal: rms of what a layer reads", "", lambda s: s.activations),
     Quantity("dead", "Dead share: features that are zero for the whole batch", "W906", lambda s: s.dead, False),
-    Quantity("rate", "Learning rate", "", lambda s: (s.rate,), False),
+    Quantity("rate", "Learning rate", "W908", lambda s: (s.rate,), False),
 )
 
 
@@ -108,6 +120,24 @@ def _lost(quantity: Quantity, step: StepRecord) -> list[float]:
 def _tells(series: Series) -> bool:
     known = {v for v in (*series.low, *series.high) if v is not None}
     return len(known) > 1 if not series.quantity.steady else bool(known)
+
+
+def chosen(names: Iterable[str], codes: Iterable[str], most: int = 4) -> list[str]:
+    """The quantities to show first: those of rules that found something, then the others, in the order of `QUANTITIES`.
+
+    Args:
+        names: of the quantities that there are.
+        codes: of the rules that found something.
+        most: how many.
+
+    Example:
+        >>> chosen(["loss", "distance", "update", "signal", "dead"], ["W906"])
+        ['loss', 'distance', 'update', 'dead']
+    """
+    known, found = set(names), set(codes)
+    there = [q for q in QUANTITIES if q.name in known]
+    first = sorted(there, key=lambda q: q.code not in found)[:most]
+    return [q.name for q in there if q in first]
 
 
 def scalars(step: StepRecord) -> dict[str, float]:

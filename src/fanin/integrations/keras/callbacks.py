@@ -72,11 +72,7 @@ class InitCallback(InitSettings, _Base):  # type: ignore[misc]
         inputs: what the model is called with; None: made up from `model.inputs`.
     """
 
-    def __init__(self, recipe: str = "auto", seed: int = 0, *, force: bool = False, inputs: Any = None) -> None:
-        super().__init__(recipe, seed, force=force)
-        self.inputs = inputs
-
     def on_train_begin(self, logs: Any = None) -> None:
         """Start the model."""
         if self.force or begins(self.model):
-            self.start(self.model, made_up_inputs(self.model) if self.inputs is None else self.inputs)
+            self.start(self.model, made_up_inputs(self.model) if self.inputs is None else None)

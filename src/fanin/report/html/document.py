@@ -31,7 +31,7 @@ from fanin.report.rows import (
     where,
 )
 from fanin.report.rulebook import RuleText, rule_text
-from fanin.report.steps import CUT, HEADS, QUANTITIES, rows_of, span
+from fanin.report.steps import CUT, HEADS, QUANTITIES, chosen, rows_of, span
 from fanin.rules.finding import Finding
 from fanin.rules.result import CheckResult
 from fanin.text.names import clean, one_line, shorten
@@ -258,6 +258,7 @@ class _StepsView:
     span: str
     last: int
     charts: tuple[Figure, ...]
+    more: tuple[Figure, ...]
     heads: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     cut: str
@@ -268,10 +269,13 @@ def _steps(result: CheckResult, plots: Mapping[str, Figure]) -> _StepsView | Non
     if watched is None:
         return None
     why = result.measurements.missing.get(CUT, "")
+    charts = {q.name: plots[f"steps-{q.name}"] for q in QUANTITIES if f"steps-{q.name}" in plots}
+    first = chosen(charts, [f.code for f in (*result.findings, *result.consequences)])
     return _StepsView(
         span=span(watched),
         last=watched.steps[-1].step if watched.steps else 0,
-        charts=tuple(plot for id_, plot in plots.items() if id_.startswith("steps-")),
+        charts=tuple(charts[name] for name in first),
+        more=tuple(chart for name, chart in charts.items() if name not in first),
         heads=HEADS,
         rows=tuple(rows_of(watched, 100)),
         cut=f"{CUT}: {one_line(why)}" if why else "",

@@ -13,6 +13,7 @@ from fanin.text.numbers import figures, share
 
 __all__ = ["steps_figures"]
 
+_LIMITED = ("distance", "update", "dead")  # what the threshold of the rule is a value of
 _COLOURS = {"update": "backward", "dead": "backward", "rate": "backward"}
 
 
@@ -33,7 +34,7 @@ def _figure(series: Series, result: CheckResult, watched: Watched) -> Figure:
         low=series.low,
         high=series.high,
         lost=tuple(s.step for s in watched.steps if s.nonfinite),
-        limit=found[0].threshold if found and quantity.name != "loss" else None,
+        limit=found[0].threshold if found and quantity.name in _LIMITED else None,
         series=_COLOURS.get(quantity.name, "forward"),
     )
     drawing = steps_plot(run, id_=id_, title=quantity.title, description=_words(series))
