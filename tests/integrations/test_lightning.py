@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+import fanin
 from fanin.errors import ArgumentError, CheckFailedError
 from fanin.watching.first_batch import batch_hash
 from zoo import make_torchvision_importable
@@ -36,6 +37,10 @@ class Net(lightning.LightningModule):
             with torch.no_grad():
                 for p in self.layers.parameters():
                     p.mul_(self.scale)
+
+    def _configured(self):
+        self.configure_model()
+        return self
 
     def forward(self, x):
         return self.layers(x)
@@ -121,10 +126,13 @@ def test_a_watch_without_a_check_says_so(tmp_path):
 
 
 def test_init_starts_the_layers_that_configure_model_makes(tmp_path):
+    """As `init_` does on layers of another size; no step is made."""
     one, other = Net(scale=0.5), Net(scale=2.0)
-    fit(one, [InitCallback(seed=3)], tmp_path, steps=1)
-    fit(other, [InitCallback(seed=3)], tmp_path, steps=1)
+    fit(one, [InitCallback(seed=3)], tmp_path, steps=0)
+    other.configure_model()
+    fanin.init_(other, other.example_input_array, seed=3)
     assert same(one, other)
+    assert not same(one, Net(scale=0.5)._configured())
 
 
 @pytest.mark.parametrize("callback", [CheckCallback, WatchCallback])

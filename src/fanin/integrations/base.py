@@ -72,6 +72,11 @@ class WatchSettings:
 
         self.watched = watch(model, optimizer, steps=self.steps, **{**self.settings, **changes})
 
+    def tell(self, output: Any) -> None:
+        """Tell the loss in what a training_step gave."""
+        if self.watched is not None:
+            self.watched.step(loss=loss_of(output))
+
     def release(self) -> None:
         """Leave no hook."""
         if self.watched is not None:

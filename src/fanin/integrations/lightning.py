@@ -11,7 +11,6 @@ from fanin.integrations.base import (
     as_model,
     base_of,
     first_of,
-    loss_of,
     run_step,
 )
 
@@ -57,8 +56,7 @@ class WatchCallback(WatchSettings, _Base):  # type: ignore[misc]
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Tell the loss."""
-        if self.watched is not None:
-            self.watched.step(loss=loss_of(outputs))
+        self.tell(outputs)
 
     def teardown(self, trainer: Any, pl_module: Any, stage: str) -> None:
         """Leave no hook."""
@@ -72,6 +70,7 @@ class InitCallback(InitSettings, _Base):  # type: ignore[misc]
         recipe: as `fanin.init_` takes it.
         seed: as `fanin.init_` takes it.
         force: start a module anew that was loaded from trained weights.
+        inputs: what the module is called with; None: its `example_input_array`.
     """
 
     def on_fit_start(self, trainer: Any, pl_module: Any) -> None:

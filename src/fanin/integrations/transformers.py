@@ -58,6 +58,7 @@ class InitCallback(InitSettings, _Base):  # type: ignore[misc]
         recipe: as `fanin.init_` takes it.
         seed: as `fanin.init_` takes it.
         force: start a model anew that was loaded from trained weights.
+        inputs: what the model is called with; None: its own dummy inputs.
     """
 
     def on_init_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
