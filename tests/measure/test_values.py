@@ -95,3 +95,11 @@ def test_a_trial_update_moves_a_weight_by_a_hundredth_whatever_the_size_of_its_g
 def test_a_weight_of_zeros_is_moved_by_a_hundredth_of_the_usual_std():
     moved = stepped(torch.zeros(4, 25), torch.full((4, 25), 3.0))
     assert torch.allclose(moved, torch.full((4, 25), -0.01 / 5.0))
+
+
+def test_rows_of_positions_that_are_added_to_a_batch_are_rows():
+    torch.manual_seed(0)
+    table = 0.02 * torch.randn(24, 16)
+    table[20:] *= 40
+    assert rows_apart(table[None]) == rows_apart(table) is not None
+    assert rows_apart(table.reshape(2, 12, 16)) is None

@@ -18,6 +18,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from zoo.health.held_hosts import HELD, Held
+from zoo.health.later_hosts import FAULTS, Fault
+from zoo.health.later_hosts import HOSTS as LATER
 
 __all__ = ["CASES", "Case", "checked", "judged"]
 
@@ -634,8 +636,23 @@ def unseen() -> Iterator[tuple[str, Case]]:
         yield name, Case(kind="unseen", make=broken, codes=held.codes, path=held.path)
 
 
+def later() -> Iterator[tuple[str, Case]]:
+    """The same once more, with several faults a model."""
+    for name, make in LATER.items():
+        yield f"healthy {name}", Case(kind="silent, later", make=make)
+    for name, fault in FAULTS.items():
+
+        def broken(fault: Fault = fault) -> dict[str, Any]:
+            case = LATER[fault.host]()
+            with torch.no_grad():
+                fault.breaks(case["model"])
+            return case
+
+        yield name, Case(kind="later", make=broken, codes=fault.codes, path=fault.path, note=fault.note)
+
+
 CASES: dict[str, Case] = {
     name: case
-    for family in (scales, swapped, values, forgotten, rows, buffers, trained, overflow, silent, unseen)
+    for family in (scales, swapped, values, forgotten, rows, buffers, trained, overflow, silent, unseen, later)
     for name, case in family()
 }

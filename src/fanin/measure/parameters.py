@@ -62,8 +62,10 @@ def parameter_records(
         known = seen.get(name) or _without_graph(name, reading, recorder)
         fans = fans_or_none(reading.shape(name), known.layout)
         reader = readers.get(name)
-        layout = known.layout if reader is not None and reader.kind == "weight" else None
+        is_map = reader is not None and reader.kind == "weight"
+        layout = known.layout if is_map else None
         moved = _moved(slot.tensor, gradients.get(name), layout, first_step)
+        added = tuple(sorted(recorder.products.added_to.get(name, ())))
         found.append(
             ParameterRecord(
                 path=name,
@@ -87,12 +89,12 @@ def parameter_records(
                 op=reader.op if reader is not None else "",
                 follower=reader.follower if reader is not None else "",
                 gate=name in recorder.gates,
-                added_to=tuple(sorted(recorder.products.added_to.get(name, ()))),
+                added_to=added,
                 reaches_loss=name in reaching,
                 same_as=_first_equal(earlier, name, weight, slot.shape),
                 reader=None if reader is None else reader.index,
                 values=extremes(slot.tensor),
-                rows_apart=rows_apart(slot.tensor) if reader is not None and reader.kind == "weight" else None,
+                rows_apart=rows_apart(slot.tensor) if is_map or added else None,
                 spectral=spectral_ratio(slot.tensor, layout),
                 first_step=moved.spectral if sized else None,
                 update=moved.update,

@@ -337,7 +337,7 @@ class ParameterRecord:
         same_as: an earlier parameter of equal shape and values that is not tied to it, "" if none.
         reader: index of the first weighted operation or norm that reads it, None if there is none.
         values: its largest element beside the others; None for an empty or non-finite parameter.
-        rows_apart: rows at another scale than the others, of maps and tables.
+        rows_apart: rows at another scale than the others, of maps and of tables (looked up, or added to a signal).
         spectral: R = |W|_2 / sqrt(out / in) of a map, the largest over its parts: a fact of its shape, no verdict. None
             above 4 million elements.
         first_step: U = |dW|_2 / |W|_2 of the first step of the optimizer that was given; None without one or a loss.

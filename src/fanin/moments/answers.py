@@ -1,4 +1,4 @@
-"""Biases that answer the weights beside them: one that takes off what a map makes of the mean of its input.
+"""What a map of known weights makes of the mean of its input: it is no draw, and a bias may take it off again.
 
 Sums take their terms as uncorrelated. W x + b has the covariance E x (row sums of W) b as well, which is large where x
 has a mean and b was made from W, and known where both are numbers.
@@ -6,38 +6,64 @@ has a mean and b was made from W, and known where both are numbers.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from fanin.moments.kernel import Array
 from fanin.moments.moments import JointMoments, aligned
 
-__all__ = ["answered"]
+__all__ = ["MeanMapped"]
 
 
-def answered(out: JointMoments, sums: Array, bias: Array, mean: float, dim: int) -> JointMoments:
-    """The sum W x + b of moments `out`, which took the two as uncorrelated, with their covariance.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeanMapped:
+    """W (E x) + b of a map whose numbers are known: one number a unit.
 
-    Args:
-        out: moments of the sum.
+    Attributes:
         sums: sum of the incoming weights of each unit, (units,).
-        bias: of each unit, (units,).
         mean: E x.
-        dim: dimension of `out` that counts units, from its end (-1 the last).
-
-    Example:
-        >>> r = np.array([1.0, -1.0, 2.0])
-        >>> whole = answered(JointMoments.iid((4, 3), var=2.0), r, -r, 0.5, -1)
-        >>> round(whole.second_moment, 6), round(float(np.mean(r * r)), 6)  # 2 + 2 E x cov(r, b)
-        (0.444444, 2.0)
+        dim: dimension of the output that counts units, from its end (-1 the last).
+        bias: of each unit, (units,), or one number.
     """
-    n = sums.size
-    apart = float(sums.mean() * bias.mean())
-    agree = float((sums * bias).mean())
-    differ = (n * n * apart - n * agree) / (n * (n - 1.0)) if n > 1 else agree
-    cross = 2.0 * mean * (np.array([differ, agree]) - apart)
-    shape = (n, *(1,) * (-1 - dim))
-    sizes, kernel = ((n,), cross) if n > 1 else ((), cross[1])
-    one, other = aligned([out, JointMoments(shape=shape, sizes=sizes, mean=0.0, kernel=np.asarray(kernel))], out.shape)
-    return replace(one, kernel=one.kernel + other.kernel)
+
+    sums: Array
+    mean: float
+    dim: int
+    bias: Array | float = 0.0
+
+    def answered(self, out: JointMoments) -> JointMoments:
+        """The sum W x + b of moments `out`, which took the two as uncorrelated, with their covariance.
+
+        Example:
+            >>> r = np.array([1.0, -1.0, 2.0])
+            >>> whole = MeanMapped(sums=r, mean=0.5, dim=-1, bias=-r).answered(JointMoments.iid((4, 3), var=2.0))
+            >>> round(whole.second_moment, 6), round(float(np.mean(r * r)), 6)  # 2 + 2 E x cov(r, b)
+            (0.444444, 2.0)
+        """
+        bias = np.broadcast_to(self.bias, self.sums.shape)
+        cross = 2.0 * self.mean * (_between(self.sums, bias) - self.sums.mean() * bias.mean())
+        one, other = aligned([out, self._of_units(cross, 0.0)], out.shape)
+        return replace(one, kernel=one.kernel + other.kernel)
+
+    def own_var(self, out: JointMoments) -> float:
+        """Variance of the log mean square of the output, given these numbers: what is drawn is the rest alone.
+
+        Example:
+            >>> x = JointMoments.measured(np.array([[1.0, -1.0, 2.0]])).expanded((4, 3))
+            >>> MeanMapped(sums=np.array([1.0, -1.0, 2.0]), mean=1.0, dim=-1).own_var(x)
+            0.0
+        """
+        numbers = self.mean * self.sums + self.bias
+        return out.own_var_beside(self._of_units(_between(numbers, numbers), float(numbers.mean())))
+
+    def _of_units(self, kernel: Array, mean: float) -> JointMoments:
+        n = self.sums.size
+        sizes, own = ((n,), kernel) if n > 1 else ((), np.asarray(kernel[1]))
+        return JointMoments(shape=(n, *(1,) * (-1 - self.dim)), sizes=sizes, mean=mean, kernel=own)
+
+
+def _between(one: Array, other: Array) -> Array:
+    """Mean of products of the numbers of two different units, and of the same unit."""
+    n, apart, agree = one.size, float(one.mean() * other.mean()), float((one * other).mean())
+    return np.array([(n * apart - agree) / (n - 1.0) if n > 1 else agree, agree])

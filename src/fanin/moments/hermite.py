@@ -36,6 +36,8 @@ class GaussianImage:
         fourth: E f^4.
         energies: a_k^2 for k = 0, 1, ...; what is left of E f^2 comes last, its even and its odd part, so that pairs
             of correlation -1 are exact as those of correlation 1 are.
+        squares: b_k^2 / (E f^2)^2 for k = 1, 2, of f^2 in place of f: how much of the spread of f^2 is that of the mean
+            and of the mean square of what f reads.
         first_order: a_1, so that Cov(f(z), z) = a_1 * std(z).
         positive: f is nowhere negative.
         lost: share of the Gaussian on which f is not finite; the moments are those of the rest.
@@ -45,6 +47,7 @@ class GaussianImage:
     second: float
     fourth: float
     energies: Array
+    squares: tuple[float, float]
     first_order: float
     lost: float = 0.0
     positive: bool = False
@@ -98,7 +101,7 @@ def gaussian_image(f: Callable[[Array], Array], *, mean: float, var: float) -> G
     lost = float(weights[~finite].sum())
     if lost >= 1.0 - 1e-12:
         nan = float("nan")
-        return GaussianImage(nan, nan, nan, np.full(_ORDER + 2, nan), nan, 1.0)
+        return GaussianImage(nan, nan, nan, np.full(_ORDER + 2, nan), (nan, nan), nan, 1.0)
     values = np.where(finite, values, 0.0)
     kept = 1.0 - lost
     first = float(values @ weights) / kept
@@ -110,5 +113,14 @@ def gaussian_image(f: Callable[[Array], Array], *, mean: float, var: float) -> G
     rest = [max(0.5 * (second + s * mirror) - float(energies[k::2].sum()), 0.0) for k, s in ((0, 1.0), (1, -1.0))]
     with np.errstate(over="ignore"):
         fourth = float(values**4 @ weights)
+    squares = _squares(basis, values, second)
     positive = bool((values >= 0.0).all())
-    return GaussianImage(first, second, fourth, np.append(energies, rest), float(coefficients[1]), lost, positive)
+    energies = np.append(energies, rest)
+    return GaussianImage(first, second, fourth, energies, squares, float(coefficients[1]), lost, positive)
+
+
+def _squares(basis: Array, values: Array, second: float) -> tuple[float, float]:
+    """Energies of f^2 at the first two orders, over the square of its mean."""
+    relative = values / math.sqrt(second) if second > 0.0 and math.isfinite(second) else np.zeros_like(values)
+    one, two = np.square(basis[1:3] @ np.square(relative))
+    return float(one), float(two)

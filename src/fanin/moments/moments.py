@@ -173,14 +173,33 @@ class JointMoments:
         """
         if self.spread is not None:
             return self.spread
-        if self.second_moment <= 0.0:
+        return self._spread_beside(self.kernel, self.sizes, self.mean * self.mean)
+
+    def own_var_beside(self, known: JointMoments) -> float:
+        """The same where a part of the tensor is no draw: variance of the log of its mean square given that part.
+
+        Args:
+            known: moments of that part, which broadcast to this tensor; the rest is a Gaussian of mean 0 beside it.
+
+        Example:
+            >>> a = JointMoments.measured(np.array([1.0, -3.0, 2.0, 5.0]))
+            >>> x = JointMoments.iid((4,), var=0.01).with_kernel(JointMoments.iid((4,), var=0.01).kernel + a.kernel)
+            >>> x.own_var > 10 * x.own_var_beside(a)
+            True
+        """
+        whole, told = aligned([self, known], self.shape)
+        return self._spread_beside(whole.kernel, whole.sizes, told.kernel)
+
+    def _spread_beside(self, kernel: Array, sizes: Sequence[float], told: Array | float) -> float:
+        second = self.second_moment
+        if second <= 0.0:
             return 0.0
-        if not (math.isfinite(self.second_moment) and np.isfinite(self.kernel).all()):
+        if not (math.isfinite(second) and np.isfinite(kernel).all()):
             return math.inf
-        cov = self.covariance / self.second_moment  # relative, so that an exploding signal does not overflow
-        mean_share = self.mean / self.second_moment * self.mean
+        share = told / second  # relative, so that an exploding signal does not overflow
+        cov = kernel / second - share
         unlike = 1.0 if self.places is None else float(np.square(self.places.energies).mean())  # fewer places count
-        return unlike * max(kn.pair_mean(2.0 * np.square(cov) + 4.0 * mean_share * cov, self.sizes), 0.0)
+        return unlike * max(kn.pair_mean(2.0 * np.square(cov) + 4.0 * share * cov, sizes), 0.0)
 
     @property
     def log_rms_se(self) -> float:

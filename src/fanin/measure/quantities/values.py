@@ -75,7 +75,7 @@ def _far_out(x: torch.Tensor, largest: float, near: float, subnormal_share: floa
 def rows_apart(x: torch.Tensor) -> RowsApart | None:
     """Rows whose rms is five times that of the median row or more, or a fifth or less; zero rows are left out.
 
-    At most a third of the rows, of at least 16, with 8 columns (16 for small rows): the rms of 16 normal numbers is
+    A table may have dimensions of size 1 in front, as positions that are added to a batch have. At most a third of the rows, of at least 16, with 8 columns (16 for small rows): the rms of 16 normal numbers is
     below a fifth of their std with probability 2e-8.
 
     Example:
@@ -87,6 +87,8 @@ def rows_apart(x: torch.Tensor) -> RowsApart | None:
         >>> found.first, found.last, found.count, 40 < found.ratio < 60
         (90, 99, 10, True)
     """
+    if x.dim() > 2 and math.prod(x.shape[:-2]) == 1:
+        x = x.reshape(x.shape[-2:])
     if x.dim() != 2 or x.shape[0] < _MIN_ROWS or x.shape[1] < _MIN_COLUMNS:
         return None
     x = wide_enough(x.detach())

@@ -88,7 +88,8 @@ def _law_of_sum(frame: Frame, terms: Sequence[tuple[Any, float]]) -> Law | None:
 def _in_step(frame: Frame, atoms: Mapping[AtomKey, Atom]) -> float:
     """Variance of the log second moment of a sum, some of whose terms were made by the same weights.
 
-    Such terms may point the same way; how far is not followed, so the error spans from not at all to wholly.
+    Such terms may point the same way or opposite ways; how far is not followed, so the error is that of an even chance
+    for everything between the two.
     """
     made_by: dict[Reading, list[float]] = {}
     for (value, _), atom in atoms.items():
@@ -97,7 +98,10 @@ def _in_step(frame: Frame, atoms: Mapping[AtomKey, Atom]) -> float:
             made_by.setdefault(reading, []).append(abs(atom.factor) * atom.moments.rms)
     total = sum(a.factor * a.factor * max(a.moments.second_moment, 0.0) for a in atoms.values())
     twice = sum(sum(sizes) * sum(sizes) - sum(s * s for s in sizes) for sizes in made_by.values())
-    return math.log1p(max(twice, 0.0) / total) ** 2 if total > 0.0 and math.isfinite(total) else 0.0
+    return _EVEN * math.log1p(max(twice, 0.0) / total) ** 2 if total > 0.0 and math.isfinite(total) else 0.0
+
+
+_EVEN = 1.0 / 3.0  # variance of a number between -1 and 1, all of them equally likely
 
 
 def _kept_apart(frame: Frame, op: Op, made: Signal) -> Signal:
@@ -165,7 +169,8 @@ def _in_common(energies: Sequence[float]) -> float:
     """
     total = sum(energies)
     whole = sum(math.sqrt(max(e, 0.0)) for e in energies)
-    return math.log1p(max(whole * whole - total, 0.0) / total) ** 2 if total > 0.0 and math.isfinite(total) else 0.0
+    more = max(whole * whole - total, 0.0)
+    return _EVEN * math.log1p(more / total) ** 2 if total > 0.0 and math.isfinite(total) else 0.0
 
 
 def _entangled(frame: Frame, templates: Sequence[Any]) -> bool:

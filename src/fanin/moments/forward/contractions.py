@@ -12,7 +12,7 @@ import numpy as np
 from fanin.graph.ir import Op, Ref
 from fanin.memory import as_array
 from fanin.moments.algebra import contraction, summed_up
-from fanin.moments.answers import answered
+from fanin.moments.answers import MeanMapped
 from fanin.moments.frame import Frame, NoRuleError
 from fanin.moments.kernel import Array
 from fanin.moments.moments import JointMoments
@@ -181,12 +181,18 @@ def _contracted(frame: Frame, op: Op) -> Signal:
     out = contraction(spec.equation, [frame.moments(t) for t in spec.operands], shape).scaled(spec.alpha)
     overlap, inputs, rows = _overlap(frame, spec)
     few = 2.0 * max(overlap - 1.0 / inputs, 0.0) / rows  # of as many directions as inputs, the weights' size tells all
-    spread = spread_of(frame, op, spec, out.own_var + few)
     overlap = min(max(overlap, 1.0 / inputs) + 1.0 / rows, 1.0)
+    mapped = _mean_mapped(frame, spec)
+    spread = spread_of(frame, op, spec, (out.own_var if mapped is None else mapped.own_var(out)) + few)
     out = replace(out, width_var=width_of(frame, spec.operands), spread=spread, overlap=overlap)
     if spec.bias is not None and spec.beta != 0.0:
         bias = frame.moments(spec.bias).scaled(spec.beta)
-        out = _answered(frame, spec, summed_up(out, bias))
+        out = summed_up(out, bias)
+        numbers = numbers_of(frame, spec.bias)
+        if mapped is not None and numbers is not None and numbers.shape == mapped.sums.shape:
+            mapped = replace(mapped, bias=spec.beta * numbers)
+            out = mapped.answered(out)
+            out = replace(out, spread=spread_of(frame, op, spec, mapped.own_var(out) + few))
         if spread is not None and bias.second_moment <= _SMALL_BIAS * out.second_moment:
             out = replace(out, spread=spread)
         if _is_spread_out(frame, spec.bias, bias, out):
@@ -239,19 +245,19 @@ def _overlap(frame: Frame, spec: EinsumCall) -> tuple[float, int, int]:
     return x.overlap, max(summed, 1), max(kept, 1)
 
 
-def _answered(frame: Frame, spec: EinsumCall, out: JointMoments) -> JointMoments:
-    """The sum with the covariance of a map and its bias, where both are known numbers and the bias is one a unit."""
+def _mean_mapped(frame: Frame, spec: EinsumCall) -> MeanMapped | None:
+    """What the map makes of its input's mean, where its weight is known numbers and its units are the last dimension."""
     left, _, right = spec.equation.partition("->")
-    bias, sides = numbers_of(frame, spec.bias), list(zip(left.split(","), spec.operands, strict=True))
+    sides = list(zip(left.split(","), spec.operands, strict=True))
     weights = [(term, w) for term, t in sides if (w := numbers_of(frame, t)) is not None]
-    if bias is None or bias.ndim != 1 or len(sides) != 2 or len(weights) != 1 or weights[0][0].count(right[-1:]) != 1:
-        return out
+    if len(sides) != 2 or len(weights) != 1 or not right or weights[0][0].count(right[-1]) != 1:
+        return None
     term, weight = weights[0]
+    if any(letter in right[:-1] for letter in term):
+        return None
     sums = weight.sum(axis=tuple(d for d, letter in enumerate(term) if letter != right[-1]))
     data = next(t for _, t in sides if numbers_of(frame, t) is None)
-    if sums.shape != bias.shape or any(letter in right[:-1] for letter in term):
-        return out
-    return answered(out, sums, bias, spec.alpha * spec.beta * frame.moments(data).mean, -1)
+    return MeanMapped(sums=sums, mean=spec.alpha * frame.moments(data).mean, dim=-1)
 
 
 def numbers_of(frame: Frame, template: Any) -> Array | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -11,7 +12,7 @@ import numpy as np
 from fanin.graph.ir import Op
 from fanin.memory import as_array
 from fanin.moments.algebra import summed_up
-from fanin.moments.answers import answered
+from fanin.moments.answers import MeanMapped
 from fanin.moments.forward.contractions import finished, numbers_of
 from fanin.moments.frame import Frame
 from fanin.moments.kernel import Array
@@ -243,18 +244,37 @@ def _padding(padding: Any, taps: Sequence[int], dilation: Sequence[int]) -> tupl
 
 
 def _convolved(frame: Frame, op: Op, out: JointMoments, x: JointMoments, shape: tuple[int, ...], n: int) -> Signal:
-    bias = op.arg(2, "bias")
+    bias, mapped = op.arg(2, "bias"), _mean_mapped(frame, op, x)
     if bias is not None:
-        b = frame.moments(bias)
-        out = _answered(frame, op, summed_up(out, b.reshaped((*b.shape, *(1,) * n))), x)
-    out = replace(out.reshaped(shape), width_var=x.width_var + x.own_var)
-    rows, inputs = frame.graph.value(op.inputs[1]).shape[:2]
-    alike = _likeness_of_places(x, n) ** 2 + max(x.overlap - 1.0 / max(inputs, 1), 0.0)
+        b, numbers = frame.moments(bias), numbers_of(frame, bias)
+        out = summed_up(out, b.reshaped((*b.shape, *(1,) * n)))
+        if mapped is not None and numbers is not None:
+            mapped = replace(mapped, bias=numbers)
+            out = mapped.answered(out)
+    out = replace(out.reshaped(shape), width_var=x.width_var + x.own_var + _border_var(convolution_windows(frame, op)))
+    rows, inputs, *taps = frame.graph.value(op.inputs[1]).shape
+    near = max(_likeness_of_places(x, n) ** 2, _NEAR) * (1.0 - 1.0 / max(math.prod(taps), 1))  # of taps of one channel
+    few = (near + max(x.overlap * max(inputs, 1) - 1.0, 0.0)) / max(inputs, 1)
+    given = out.own_var if mapped is None else mapped.own_var(out)
     overlap = min(max(x.overlap, 1.0 / max(inputs, 1)) + 1.0 / max(rows, 1), 1.0)
     energies = channel_energies(frame, op, x)
     places = None if energies is None else made(len(shape) - n - 1, energies)
-    out = replace(out, spread=out.own_var + 2.0 * alike / max(rows, 1), overlap=overlap, places=places)
+    out = replace(out, spread=given + 2.0 * few / max(rows, 1), overlap=overlap, places=places)
     return finished(frame, op, out)
+
+
+_NEAR = 0.1  # mean squared correlation of the places of two taps behind a convolution of three by three and a rectifier
+
+
+def _border_var(windows: Sequence[TapWindow]) -> float:
+    """Variance of the log mean square by what padding leaves out.
+
+    Behind a padded convolution the places in the middle are larger than those at the border, and the next one reads
+    them more often: more by the squared relative deviation of the number of taps inside.
+    """
+    inside = [w.weights.sum(axis=1) for w in windows]
+    more = sum(float((n.std() / n.mean()) ** 2) for n in inside if n.mean() > 0.0)
+    return min(more, 1.0) ** 2
 
 
 def channel_energies(frame: Frame, op: Op, x: JointMoments) -> Array | None:
@@ -277,15 +297,15 @@ def _likeness_of_places(x: JointMoments, n: int) -> float:
     return (x.pair(*dims) - x.mean**2) / x.entry_var if dims and x.entry_var > 0.0 else 1.0
 
 
-def _answered(frame: Frame, op: Op, out: JointMoments, x: JointMoments) -> JointMoments:
-    """The sum with the covariance of the map and its bias, where both are known numbers; see `contractions`."""
-    weight, bias = numbers_of(frame, op.arg(1, "weight")), numbers_of(frame, op.arg(2, "bias"))
-    if weight is None or bias is None or "transpose" in op.name:
-        return out
+def _mean_mapped(frame: Frame, op: Op, x: JointMoments) -> MeanMapped | None:
+    """What the map makes of its input's mean, where its weight is known numbers."""
+    weight = numbers_of(frame, op.arg(1, "weight"))
+    if weight is None or "transpose" in op.name:
+        return None
     sums = weight.sum(axis=1)
     for window in reversed(convolution_windows(frame, op)):
         sums = sums @ (window.places >= 0).mean(axis=0)  # a tap counts where it reads the signal
-    return answered(out, sums, bias, x.mean, -1 - int(op.name[-2]))
+    return MeanMapped(sums=sums, mean=x.mean, dim=-1 - int(op.name[-2]))
 
 
 RULES = dict.fromkeys((f"conv{t}{n}d" for t in ("", "_transpose") for n in (1, 2, 3)), _convolution)

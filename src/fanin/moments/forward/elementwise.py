@@ -307,11 +307,24 @@ def imaged(m: JointMoments, image: GaussianImage, normal: Array | None = None) -
     c = correlation(m) if normal is None else normal
     kernel = image.pair(c)
     kernel[(1,) * kernel.ndim] = image.second
-    spread = kn.pair_mean(np.square(c), m.sizes) * image.kappa if math.isfinite(image.kappa) else None
+    spread = _image_spread(m, c, image) if math.isfinite(image.kappa) else None
     # What a small correlation is multiplied by. A product of floats gives inf where a power would raise.
     passed = image.energies[1] / max(image.second - image.mean * image.mean, 1e-300)
     overlap = m.overlap * min(float(passed), 1.0) ** 2 if math.isfinite(passed) else m.overlap
     return replace(m, mean=image.mean, kernel=kernel, spread=spread, places=None, overlap=overlap)
+
+
+def _image_spread(m: JointMoments, c: Array, image: GaussianImage) -> float:
+    """Variance of the log mean square of f(x), given correlations of x.
+
+    A norm before it, or an input that is known, leaves no chance to the mean square of x, and so none to the part of
+    f^2 that follows it; the part that follows the mean of x varies as that does.
+    """
+    if m.spread != 0.0:
+        return kn.pair_mean(np.square(c), m.sizes) * image.kappa
+    by_mean, by_square = image.squares
+    rest = max(image.kappa - by_mean - by_square, 0.0)
+    return rest * kn.pair_mean(np.abs(c) ** 3, m.sizes) + by_mean * max(kn.pair_mean(c, m.sizes), 0.0)
 
 
 # ---------------------------------------------------------------------- laws of entries

@@ -12,6 +12,7 @@ import numpy as np
 
 from fanin.graph.ir import Op, Ref
 from fanin.moments.algebra import contraction, summed_up
+from fanin.moments.forward.borders import border_width
 from fanin.moments.forward.contractions import SPECS, numbers_of
 from fanin.moments.frame import Frame, NoRuleError
 from fanin.moments.kernel import Array
@@ -84,7 +85,9 @@ def _pieces(frame: Frame, op: Op) -> list[Signal]:
     shapes = [frame.graph.value(v).shape for v in op.outputs]
     if op.name == "unbind":
         dim = int(op.arg(1, "dim", 0)) % len(m.shape)
-        return frame.selection(op, [_viewed(frame, op, m.part(dim, i, 1).reshaped(s)) for i, s in enumerate(shapes)])
+        ones = [m.part(dim, i, 1).reshaped(s) for i, s in enumerate(shapes)]
+        widths = [border_width(frame, op.inputs[0], dim, i) for i in range(len(shapes))]
+        return frame.selection(op, [_viewed(frame, op, one.widened(w)) for one, w in zip(ones, widths, strict=True)])
     dim = int(op.arg(2, "dim", 0)) % len(m.shape)
     starts = itertools.accumulate((s[dim] for s in shapes), initial=0)
     return frame.selection(op, [_part(frame, op, dim, start, s[dim]) for start, s in zip(starts, shapes, strict=False)])
@@ -105,7 +108,8 @@ def _narrowed(frame: Frame, op: Op) -> Signal:
     start = op.arg(2, "index" if op.name == "select" else "start", 0)
     start = start % m.shape[dim] if isinstance(start, int) else 0
     if op.name == "select":
-        return frame.selection(op, [_viewed(frame, op, m.part(dim, start, 1).reshaped(shape))])[0]
+        one = m.part(dim, start, 1).reshaped(shape).widened(border_width(frame, op.inputs[0], dim, start))
+        return frame.selection(op, [_viewed(frame, op, one)])[0]
     return frame.selection(op, [_part(frame, op, dim, start, shape[dim])])[0]
 
 
@@ -130,7 +134,8 @@ def _getitem(frame: Frame, op: Op) -> Signal:
         if len(taken) == 0:
             raise NoRuleError("an empty slice")
         if len(taken) != m.shape[dim]:
-            m = m.part(dim, min(taken), len(taken))
+            border = border_width(frame, op.inputs[0], dim, taken[0]) if isinstance(item, int) else 0.0
+            m = m.part(dim, min(taken), len(taken)).widened(border)
         dim += 1
     made = _viewed(frame, op, m.reshaped(frame.graph.value(op.output).shape))
     if math.prod(m.shape) == math.prod(_source(frame, op).shape):
