@@ -54,7 +54,21 @@ def moved_shift_last(x, g, h):
     return (x * a - m * a) + h
 
 
-FORMS = (moved, moved_shift_last, two_pass, one_pass, one_pass_scale_first, rms, rms_scale_first, rms_by_sum)
+def reciprocal(x, g, h):
+    return x * (mean(x * x) + EPS).pow(-0.5) * g + h
+
+
+FORMS = (
+    moved,
+    moved_shift_last,
+    two_pass,
+    one_pass,
+    one_pass_scale_first,
+    rms,
+    rms_scale_first,
+    rms_by_sum,
+    reciprocal,
+)
 
 
 class Branch(nn.Module):
@@ -87,6 +101,19 @@ def other_size(x, g, h):
     return x * (torch.rsqrt(mean(g * g) + EPS) * g) + h
 
 
-def test_what_only_looks_like_a_norm_has_no_norm_scale(x):
-    plan = fanin.plan(Branch(other_size), x, on_unknown="keep")
+def gate(x, g, h):
+    return x * torch.sigmoid(mean(x) / 2) * g + h
+
+
+def gate_scale_first(x, g, h):
+    return x * (g * torch.sigmoid(x.sum(-1, keepdim=True) / x.shape[-1])) + h
+
+
+def grown(x, g, h):
+    return x * torch.sqrt(mean(x * x) + EPS) * g + h
+
+
+@pytest.mark.parametrize("form", [other_size, gate, gate_scale_first, grown], ids=lambda f: f.__name__)
+def test_what_only_looks_like_a_norm_has_no_norm_scale(form, x):
+    plan = fanin.plan(Branch(form), x, on_unknown="keep")
     assert plan["scale"].role != "norm_scale"

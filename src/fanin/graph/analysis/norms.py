@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from fanin.graph.analysis.bounded import reach
 from fanin.graph.analysis.dependence import Dependence, Kind
-from fanin.graph.ir import Graph, Op
+from fanin.graph.ir import Graph, Op, Ref
 from fanin.model.operations import ELEMENTWISE, NORMS, REDUCTIONS, SHAPED_BY, VIEWS
 
 __all__ = ["Norm", "norms"]
@@ -112,12 +112,24 @@ def _pattern(graph: Graph, op: Op, kinds: tuple[Kind, ...], kind: Kind) -> Norm 
         if found is None:
             continue
         statistics, inside = found
+        if op.name == "mul" and not any(_inverts(graph.ops[i], kinds, kind) for i in inside):
+            continue  # a gate that reads an average: larger where the signal is larger
         common = _common(graph, x, [s for op_ in statistics for s in op_.inputs[:1]], kinds, kind)
         if common is not None:
             base, more = common
             name = "rms_norm" if _is_rms(statistics, graph) else "layer_norm" if _centred(statistics) else "statistic"
             return Norm(op.index, base, op.output, name, frozenset({op.index, *between, *inside, *more}))
     return None
+
+
+def _inverts(op: Op, kinds: tuple[Kind, ...], kind: Kind) -> bool:
+    """Whether an op makes a factor that is smaller where the statistic is larger, as a norm does."""
+    second = op.arg(1, "other" if op.name == "div" else "exponent")
+    if op.name == "div":
+        return isinstance(second, Ref) and kinds[second.index] == kind
+    return op.name in ("rsqrt", "reciprocal") or (
+        op.name == "pow" and not (isinstance(second, int | float) and second > 0)
+    )
 
 
 def _less_scale(graph: Graph, factor: int, kinds: tuple[Kind, ...], kind: Kind) -> tuple[int, tuple[int, ...]]:

@@ -75,8 +75,9 @@ def _far_out(x: torch.Tensor, largest: float, near: float, subnormal_share: floa
 def rows_apart(x: torch.Tensor) -> RowsApart | None:
     """Rows whose rms is five times that of the median row or more, or a fifth or less; zero rows are left out.
 
-    A table may have dimensions of size 1 in front, as positions that are added to a batch have. At most a third of the rows, of at least 16, with 8 columns (16 for small rows): the rms of 16 normal numbers is
-    below a fifth of their std with probability 2e-8.
+    A table may have dimensions of size 1 in front, as positions that are added to a batch have. At most a third of the
+    rows, of at least 16, with 8 columns (16 for small rows): the rms of 16 normal numbers is below a fifth of their std
+    with probability 2e-8.
 
     Example:
         >>> torch.manual_seed(0)  # doctest: +ELLIPSIS

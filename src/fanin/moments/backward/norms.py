@@ -12,6 +12,7 @@ from fanin.graph.ir import Op
 from fanin.moments import kernel as kn
 from fanin.moments.algebra import normalised, product
 from fanin.moments.backward.common import LEAST_SE_BACKWARD, along_output, handed_on, received, unbroadcast
+from fanin.moments.forward.arithmetic import EVEN_CHANCE
 from fanin.moments.forward.elementwise import groups_of
 from fanin.moments.forward.maxima import parts_of
 from fanin.moments.frame import Frame, NoRuleError
@@ -119,7 +120,8 @@ def _of_unlike(frame: Frame, op: Op, dims: Sequence[int], eps: float, g: JointMo
     """The gradient where channels differ in size because a function cuts off more of some of them than of others.
 
     Each is divided by its own variance. Those that are nearly cut off receive the most, and pass the least on: the
-    density of the gradient over the entries of the function's source says so.
+    density of the gradient over the entries of the function's source says so. That all channels of a group have their
+    mean variance is not known, so the error spans from no gain to its square.
     """
     channels = g.shape[1]
     groups = groups_of(frame, op.inputs[0], dims, min(channels, _MOST_GROUPS))
@@ -130,12 +132,11 @@ def _of_unlike(frame: Frame, op: Op, dims: Sequence[int], eps: float, g: JointMo
     gain = float(energies.mean())
     frame.unlike[op.index] = groups.given(energies) / gain
     scatter = float(np.square(energies).mean()) / gain**2 - 1.0
-    wide = g.scaled(math.sqrt(gain)).widened(_OWN_SCALES * math.log(gain) ** 2)
+    wide = g.scaled(math.sqrt(gain)).widened(EVEN_CHANCE * math.log(gain) ** 2)
     return replace(wide, spread=wide.own_var + scatter / channels)
 
 
 _MOST_GROUPS = 64
-_OWN_SCALES = 0.25  # of (log gain)^2: channels whose norms have unlike scales and shifts (RepVGG) go beyond their means
 
 
 def _group_norm(frame: Frame, op: Op, grads: Sequence[JointMoments | None]) -> Mapping[int, JointMoments]:

@@ -33,7 +33,7 @@ from fanin.moments.places import mixed
 from fanin.moments.repeats import Reading
 from fanin.moments.signal import Atom, AtomKey, Signal
 
-__all__ = ["RULES", "combined"]
+__all__ = ["EVEN_CHANCE", "RULES", "combined"]
 
 _MAX_ATOMS = 400
 
@@ -98,10 +98,10 @@ def _in_step(frame: Frame, atoms: Mapping[AtomKey, Atom]) -> float:
             made_by.setdefault(reading, []).append(abs(atom.factor) * atom.moments.rms)
     total = sum(a.factor * a.factor * max(a.moments.second_moment, 0.0) for a in atoms.values())
     twice = sum(sum(sizes) * sum(sizes) - sum(s * s for s in sizes) for sizes in made_by.values())
-    return _EVEN * math.log1p(max(twice, 0.0) / total) ** 2 if total > 0.0 and math.isfinite(total) else 0.0
+    return EVEN_CHANCE * math.log1p(max(twice, 0.0) / total) ** 2 if total > 0.0 and math.isfinite(total) else 0.0
 
 
-_EVEN = 1.0 / 3.0  # variance of a number between -1 and 1, all of them equally likely
+EVEN_CHANCE = 1.0 / 3.0  # variance of a number between -1 and 1, all of them equally likely
 
 
 def _kept_apart(frame: Frame, op: Op, made: Signal) -> Signal:
@@ -170,7 +170,7 @@ def _in_common(energies: Sequence[float]) -> float:
     total = sum(energies)
     whole = sum(math.sqrt(max(e, 0.0)) for e in energies)
     more = max(whole * whole - total, 0.0)
-    return _EVEN * math.log1p(more / total) ** 2 if total > 0.0 and math.isfinite(total) else 0.0
+    return EVEN_CHANCE * math.log1p(more / total) ** 2 if total > 0.0 and math.isfinite(total) else 0.0
 
 
 def _entangled(frame: Frame, templates: Sequence[Any]) -> bool:

@@ -246,7 +246,7 @@ def _overlap(frame: Frame, spec: EinsumCall) -> tuple[float, int, int]:
 
 
 def _mean_mapped(frame: Frame, spec: EinsumCall) -> MeanMapped | None:
-    """What the map makes of its input's mean, where its weight is known numbers and its units are the last dimension."""
+    """What the map makes of its input's mean, if its weight is known numbers and its units are the last dimension."""
     left, _, right = spec.equation.partition("->")
     sides = list(zip(left.split(","), spec.operands, strict=True))
     weights = [(term, w) for term, t in sides if (w := numbers_of(frame, t)) is not None]

@@ -25,9 +25,9 @@ class UnevenRows(Rule):
 
     What is measured:
         Rows whose rms is 5 times that of the median row or more, or a fifth or less; up to a third of at least 16 rows
-        of at least 8 numbers. Zero rows (padding) are left out. A warning for rows that are too large in a table (looked
-        up, or added to a signal as positions are) or an output layer; a note for small ones, and for rows of other
-        weights.
+        of at least 8 numbers. Zero rows (padding) are left out. A warning for rows that are too large in a table
+        (looked up, or added to a signal as positions are) or an output layer; a note for small ones, and for rows of
+        other weights.
 
     Example:
         >>> import torch, fanin
