@@ -88,8 +88,7 @@ def _law_of_sum(frame: Frame, terms: Sequence[tuple[Any, float]]) -> Law | None:
 def _in_step(frame: Frame, atoms: Mapping[AtomKey, Atom]) -> float:
     """Variance of the log second moment of a sum, some of whose terms were made by the same weights.
 
-    Such terms may point the same way or opposite ways; how far is not followed, so the error is that of an even chance
-    for everything between the two.
+    Such terms may point the same way; how far is not followed, so the error spans from not at all to wholly.
     """
     made_by: dict[Reading, list[float]] = {}
     for (value, _), atom in atoms.items():
@@ -98,10 +97,7 @@ def _in_step(frame: Frame, atoms: Mapping[AtomKey, Atom]) -> float:
             made_by.setdefault(reading, []).append(abs(atom.factor) * atom.moments.rms)
     total = sum(a.factor * a.factor * max(a.moments.second_moment, 0.0) for a in atoms.values())
     twice = sum(sum(sizes) * sum(sizes) - sum(s * s for s in sizes) for sizes in made_by.values())
-    return EVEN_CHANCE * math.log1p(max(twice, 0.0) / total) ** 2 if total > 0.0 and math.isfinite(total) else 0.0
-
-
-EVEN_CHANCE = 1.0 / 3.0  # variance of a number between -1 and 1, all of them equally likely
+    return math.log1p(max(twice, 0.0) / total) ** 2 if total > 0.0 and math.isfinite(total) else 0.0
 
 
 def _kept_apart(frame: Frame, op: Op, made: Signal) -> Signal:
@@ -165,12 +161,16 @@ def _sum_of(frame: Frame, op: Op, terms: Sequence[tuple[Any, float]]) -> Signal:
 def _in_common(energies: Sequence[float]) -> float:
     """Variance of the log second moment of a sum of terms that share what they are made of, which is then sampled.
 
-    The kernel knows how alike two places are on average, not which places.
+    The kernel knows how alike two places are on average, not which places: the terms may point the same way or opposite
+    ways, with an even chance for everything between the two.
     """
     total = sum(energies)
     whole = sum(math.sqrt(max(e, 0.0)) for e in energies)
     more = max(whole * whole - total, 0.0)
     return EVEN_CHANCE * math.log1p(more / total) ** 2 if total > 0.0 and math.isfinite(total) else 0.0
+
+
+EVEN_CHANCE = 1.0 / 3.0  # variance of a number between -1 and 1, all of them equally likely
 
 
 def _entangled(frame: Frame, templates: Sequence[Any]) -> bool:
