@@ -16,6 +16,7 @@ from typing import Any, Protocol
 import torch
 from torch.overrides import TorchFunctionMode
 
+from fanin.calibration.agreed import agreed_size
 from fanin.calibration.center import Centred, centred
 from fanin.calibration.operand import Box, Made, WeightedCall, box_of, joined, weighted_call
 from fanin.calibration.statistic import Size, Statistic, rms_of, size_of
@@ -115,9 +116,10 @@ class CalibratingPass(TorchFunctionMode):
         batch: int | None,
         statistic: Statistic,
         center: bool = False,
+        group: Any = None,
     ) -> None:
         super().__init__()
-        self._center = center
+        self._center, self._group = center, group
         self.frames = ModuleFrames(model)
         self._judge, self._batch, self._statistic = judge, batch, statistic
         self._known: Living[Made] = Living(Made())
@@ -237,7 +239,8 @@ class CalibratingPass(TorchFunctionMode):
         self._seen[subject.name, path, found.op] += 1
         box = self._box(found, subject)
         for part, own, view in _pieces(subject, box or (), product, found.channel):
-            size = size_of(view, batch=self._batch, channel=found.channel, statistic=self._statistic)
+            own_size = size_of(view, batch=self._batch, channel=found.channel, statistic=self._statistic)
+            size = agreed_size(own_size, self._group, view.device)
             factor = self._judge(
                 Use(
                     subject=subject,

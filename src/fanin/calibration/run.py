@@ -86,7 +86,13 @@ def _judged_by(task: Task, judge: J, norms_train: bool, *, center: bool = False)
         unwrap_children(task.module)
         set_first_step(task.module, norms_train=norms_train)
         running = CalibratingPass(
-            task.module, task.subjects, judge, batch=batch_size(task.inputs), statistic=task.statistic, center=center
+            task.module,
+            task.subjects,
+            judge,
+            batch=batch_size(task.inputs),
+            statistic=task.statistic,
+            center=center,
+            group=task.group,
         )
         run_forward(running, task.module, task.inputs)
     return judge

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from fanin.calibration.agreed import group_of, plan_of_first
 from fanin.calibration.judge import Rules
 from fanin.calibration.statistic import Statistic
 from fanin.calibration.subject import MAPS, Subject, asked_names, subjects
@@ -49,6 +50,7 @@ class Task:
         seed: of random operations.
         center: put minus the mean of each channel into biases.
         traces: what reading the model changed for good, in words.
+        group: the processes that must get the same factors; None for one process.
     """
 
     module: torch.nn.Module
@@ -62,6 +64,7 @@ class Task:
     seed: int
     center: bool = False
     traces: tuple[str, ...] = ()
+    group: Any = None
 
 
 def task_of(
@@ -102,7 +105,8 @@ def task_of(
         assert_fits(plan, slots)
         graph = capture(model, batch)
     found = roles(graph)
-    plan = with_predictions(plan, graph, found, slots)
+    group = group_of(model)
+    plan = plan_of_first(with_predictions(plan, graph, found, slots), group)
     asked = named if by_target is None else by_target if named is None else named & by_target
     protected = {
         n: why
@@ -122,6 +126,7 @@ def task_of(
         seed=seed,
         center=center,
         traces=graph.traces,
+        group=group,
     )
 
 

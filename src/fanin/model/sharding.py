@@ -82,8 +82,9 @@ def refuse_spread(model: torch.nn.Module) -> None:
     gathers = next((f"its module {path or type(m).__name__!r}" for path, m in named_modules(model) if _gathers(m)), "")
     if spread or gathers:
         raise ArgumentError(
-            f"the model is spread over processes ({spread or gathers}). A check runs it several times and puts it back "
-            "as it was, which is not possible there: check it before it is sharded."
+            f"the model is spread over processes ({spread or gathers}). fanin runs it several times and puts it back "
+            "as it was, which is not possible there: check or calibrate it before it is sharded, and apply the plan "
+            "that a calibration gives (found.plan) to the shards."
         )
 
 
