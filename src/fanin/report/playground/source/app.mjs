@@ -214,13 +214,7 @@ function showCharts(settings, { theory, sim }) {
     cosine[l].toFixed(4),
     like.line[l].toFixed(4),
   ]);
-  find("numbers").replaceChildren(
-    table(
-      "Root mean square of signal and gradient (over that of the last layer), and cosine of the two inputs",
-      heads,
-      rows,
-    ),
-  );
+  find("numbers").replaceChildren(table("Signal and gradient (rms), likeness (cosine)", heads, rows));
 }
 
 function showWords(settings, { network, theory, sim }) {
