@@ -161,6 +161,7 @@ def test_the_commands(target, tmp_path):
     assert (tmp_path / "w.safetensors").exists()
     assert run(app, ["diff", str(tmp_path / "p.json"), str(tmp_path / "p.json")]).exit_code == 0
     assert run(app, ["diff", str(tmp_path / "p.json"), target("net")]).exit_code == 1
+    assert run(app, ["diff", target("net"), target("net")]).exit_code == 0
     assert max(map(len, shown.stdout.splitlines())) <= 100
     assert math.isclose(fanin.Plan.load(tmp_path / "p.json")["2.weight"].fan_in, 16.0)
 

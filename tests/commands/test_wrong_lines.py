@@ -112,6 +112,8 @@ LINES = {  # command line -> the cure
     "cert merge a.json b.json": "looked from",
     "cert diff notes.json notes.json": "make it anew",
     "verify nowhere": "--plan",
+    "playground --out page.exe": "NAME.html",
+    "playground --out nowhere/page.html": "Make the folder",
     "report notes.json": "fanin.watch(",
     "report nowhere.jsonl": "looked from",
 }

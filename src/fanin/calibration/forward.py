@@ -120,7 +120,7 @@ class CalibratingPass(TorchFunctionMode):
     ) -> None:
         super().__init__()
         self._center, self._group = center, group
-        self.frames = ModuleFrames(model)
+        self.frames: ModuleFrames = ModuleFrames(model)
         self._judge, self._batch, self._statistic = judge, batch, statistic
         self._known: Living[Made] = Living(Made())
         self._seen: Counter[tuple[str, str, str]] = Counter()

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["cert"]
 
-cert = typer.Typer(
+cert: typer.Typer = typer.Typer(
     name="cert",
     no_args_is_help=True,
     add_completion=False,

@@ -51,7 +51,7 @@ def diff(
 
 
 def difference(left: str, right: str, input_shape: str | None = None) -> PlanDiff:
-    """What differs between two plans, or between a plan and a model.
+    """What differs between two plans, or between a plan and a model; nothing where both sides are the same text.
 
     Args:
         left: a JSON file, a .safetensors file, or a target that is planned with ``auto``.
@@ -67,6 +67,8 @@ def difference(left: str, right: str, input_shape: str | None = None) -> PlanDif
             raise TargetError("a file of weights is compared with another; a plan, or a target to plan, comes first")
         return diff_files(left, right)
     one = Plan.load(left) if _is_file(left) else planned(left, input_shape=input_shape, keep_unknown=True)[1]
+    if left == right:  # one plan twice: a target that is called again draws other weights
+        return one.diff(one)
     if is_weights_file(right):
         return diff_plan_with_file(one, right)
     if _is_file(right):

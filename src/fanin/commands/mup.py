@@ -17,7 +17,7 @@ from fanin.errors import TargetError
 
 __all__ = ["mup"]
 
-mup = typer.Typer(
+mup: typer.Typer = typer.Typer(
     name="mup",
     no_args_is_help=True,
     add_completion=False,

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from fanin.errors import ArgumentError
+
 __all__ = ["playground"]
 
 
@@ -23,9 +25,14 @@ def playground(
     from rich.text import Text
 
     from fanin.report.playground import playground_page
-    from fanin.text.files import write_text
+    from fanin.text.files import assert_place, write_text
     from fanin.text.names import clean
 
+    if out.suffix.lower() not in (".html", ".htm"):
+        raise ArgumentError(
+            f"the page is HTML, and a browser opens it by its ending: --out NAME.html; got '{clean(out)}'"
+        )
+    assert_place(out)
     write_text(out, playground_page())
     console = Console()
     console.print(Text(f"page: {clean(out)}"), soft_wrap=True)

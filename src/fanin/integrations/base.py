@@ -41,7 +41,8 @@ class CheckSettings:
 
     def __init__(self, fail_on: Severity | None = None, out: str | Path | None = None) -> None:
         super().__init__()
-        self.fail_on, self.out = fail_on, out
+        self.fail_on: Severity | None = fail_on
+        self.out: str | Path | None = out
         self.first: FirstBatch | None = None
 
     def release(self) -> None:
@@ -63,7 +64,8 @@ class WatchSettings:
 
     def __init__(self, steps: int = 100, **settings: Any) -> None:
         super().__init__()
-        self.steps, self.settings = steps, settings
+        self.steps: int = steps
+        self.settings: dict[str, Any] = settings
         self.watched: Any = None  # a Watch; with Keras a KerasWatch
 
     def begin(self, model: Any, optimizer: Any, **changes: Any) -> None:
@@ -95,7 +97,10 @@ class InitSettings:
 
     def __init__(self, recipe: str = "auto", seed: int = 0, *, force: bool = False, inputs: Any = None) -> None:
         super().__init__()
-        self.recipe, self.seed, self.force, self.inputs = recipe, seed, force, inputs
+        self.recipe: str = recipe
+        self.seed: int = seed
+        self.force: bool = force
+        self.inputs: Any = inputs
 
     def start(self, model: Any, inputs: Any = None) -> Any:
         """Start a model.

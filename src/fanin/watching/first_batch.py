@@ -81,7 +81,7 @@ class FirstBatch:
             assert_place(out)
         optimizer_of(optimizer)
         self.report: Report | None = None
-        self.reason = ""
+        self.reason: str = ""
         self.optimizer: Optimizer | None = None
         self._given = optimizer
         self._loss, self._config, self._fail_on, self._out, self._done = loss, config, fail_on, out, done
