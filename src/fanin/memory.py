@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import math
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import numpy.typing as npt
 
 from fanin.errors import ArgumentError
 
-__all__ = ["as_array", "free_bytes", "ran_out", "uncollected"]
+__all__ = ["as_array", "free_bytes", "processes_here", "ran_out", "uncollected"]
 
 _DEEPEST = 20  # errors that are followed to where they come from
 _NO_MEMORY = ("DefaultCPUAllocator: can't allocate memory", "DefaultCPUAllocator: not enough memory", "out of memory")
@@ -74,6 +75,17 @@ def free_bytes() -> float:
         files = sum(int(line.split()[1]) for line in kinds if line.startswith(("active_file ", "inactive_file ")))
         found.append(float(int(limit[0]) - int(used[0]) + files))
     return max(0.0, min(found, default=math.inf))
+
+
+def processes_here() -> int:
+    """Processes of one job that share this machine, as a launcher (torchrun) says in LOCAL_WORLD_SIZE; else 1.
+
+    Example:
+        >>> processes_here() >= 1
+        True
+    """
+    said = os.environ.get("LOCAL_WORLD_SIZE", "")
+    return max(int(said), 1) if said.isdecimal() else 1
 
 
 def _lines(path: str) -> list[str]:

@@ -91,6 +91,10 @@ def test_copies_that_do_not_fit_into_memory_are_not_kept_and_that_is_said_first(
     assert torch.equal(model.weight, other.weight)
     monkeypatch.setattr("fanin.planning.apply.free_bytes", lambda: float(needed))
     plan.apply_(model)  # no warning, which would be an error here
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")  # another process copies as much
+    with pytest.warns(fanin.errors.FaninWarning, match="none are kept"):
+        plan.apply_(model)
+    monkeypatch.delenv("LOCAL_WORLD_SIZE")
     monkeypatch.setattr("fanin.planning.apply.free_bytes", lambda: 0.0)
     plan.apply_(model, rollback=False)  # it was asked for
     with torch.device("meta"):

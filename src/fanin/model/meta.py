@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from fanin.errors import FillError
 from fanin.model.given import assert_module
-from fanin.model.wrappers import named_buffers, named_parameters
+from fanin.model.parts import named_parts
+from fanin.model.sharding import refuse_gathered
+from fanin.model.wrappers import named_buffers
 from fanin.tensors.shards import local_part
 from fanin.text.names import clean
 
@@ -83,6 +85,7 @@ def poison_(model: torch.nn.Module, *, buffers: bool = True) -> tuple[str, ...]:
 
     Raises:
         FillError: a tensor is on the meta device, where there is nothing to fill; nothing was changed.
+        PlanError: what this process holds is not what is kept: ``fully_shard`` has gathered it, or DeepSpeed copied it.
 
     Example:
         >>> import torch
@@ -92,7 +95,9 @@ def poison_(model: torch.nn.Module, *, buffers: bool = True) -> tuple[str, ...]:
     import torch
 
     assert_module(model)
-    found = [*named_parameters(model), *(named_buffers(model) if buffers else ())]
+    refuse_gathered(model)
+    held = [(name, part.tensor) for name, _, part in named_parts(model)]
+    found = [*held, *(named_buffers(model) if buffers else ())]
     chosen = {name: tensor for name, tensor in found if tensor.is_floating_point() or tensor.is_complex()}
     if lost := next((name for name, tensor in chosen.items() if tensor.device.type == "meta"), None):
         raise FillError(f"{clean(lost)} is on the meta device and has no memory; call model.to_empty(device=...) first")

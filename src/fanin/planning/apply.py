@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from fanin.errors import FaninError, FaninWarning, FillError, PlanError
-from fanin.memory import free_bytes, ran_out
+from fanin.memory import free_bytes, processes_here, ran_out
 from fanin.model.foreign import as_module, give_back
 from fanin.model.parameters import Rename, Slot, renamed, slots_in_parts
 from fanin.model.sharding import refuse_gathered
@@ -129,8 +129,8 @@ def write_all(
 
 
 def _copies_fit(writes: Iterable[Write]) -> bool:
-    """Whether the copies that a rollback needs fit into memory; a warning says where they do not."""
-    needed, free = sum(w.num_bytes for w in writes), free_bytes()
+    """Whether the copies that a rollback needs fit into this process's share of memory; a warning says where not."""
+    needed, free = sum(w.num_bytes for w in writes), free_bytes() / processes_here()
     if needed <= free:
         return True
     warnings.warn(

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fanin.errors import FaninWarning
+from fanin.memory import processes_here
 from fanin.streams import reference64
 from fanin.streams.boxes import Box
 from fanin.streams.drawing import draw_at
@@ -173,8 +174,7 @@ def default_threads() -> int:
         True
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    sharing = os.environ.get("LOCAL_WORLD_SIZE", "")
-    return max(1, min(cores // (int(sharing) if sharing.isdecimal() and int(sharing) else 1), 4))
+    return max(1, min(cores // processes_here(), 4))
 
 
 Task = Callable[[int, int], None]
