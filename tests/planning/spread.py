@@ -7,8 +7,10 @@ What is expected comes from NumPy alone (`expected`), and is gathered by torch (
 import importlib.util
 import json
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 import warnings
 from pathlib import Path
 
@@ -303,6 +305,39 @@ def run_gathered():
     return wrong + differing(plan, gathered(model))
 
 
+def run_three_axes():
+    """A mesh of three axes: replicas, FSDP2 and tensor parallelism, with laws of units on the cut maps."""
+    from torch.distributed.device_mesh import init_device_mesh
+
+    world = dist.get_world_size()
+    columns = 2 - world % 2
+    names = ("replicate", "dp", "tp")
+    mesh = init_device_mesh("cpu", (1, world // columns, columns), mesh_dim_names=names)
+    plan, model = planned(), fsdp2(tensor_parallel(Decoder(), mesh["tp"]), mesh["replicate", "dp"])
+    poison(model)
+    plan.apply_(model)
+    found = differing(plan, gathered(model))
+    return found + [str(d) for d in fanin.fingerprint(model, gather=True).diff(of_one({}))]
+
+
+def run_from_mesh_to_mesh():
+    """Saved by torch from FSDP2 and loaded into tensor parallelism: the plan and the certificate still hold."""
+    import torch.distributed.checkpoint as checkpoint
+
+    place = [tempfile.mkdtemp() if dist.get_rank() == 0 else None]
+    dist.broadcast_object_list(place, 0)
+    plan, model, other = planned(), fsdp2(Decoder()), tensor_parallel(Decoder())
+    plan.apply_(model)
+    checkpoint.save(model.state_dict(), checkpoint_id=place[0])
+    loaded = other.state_dict()
+    checkpoint.load(loaded, checkpoint_id=place[0])
+    dist.barrier()
+    if dist.get_rank() == 0:
+        shutil.rmtree(place[0])
+    wrong = [str(d) for d in fanin.fingerprint(other, gather=True).diff(fanin.fingerprint(model))]
+    return wrong if plan.verify(other, bits=True).ok else [*wrong, "verify"]
+
+
 def run_orthogonal():
     """Shards of an orthogonal matrix: as the whole one of this machine, and within 2e-6 of the one in float64."""
     from torch.distributed.tensor import Shard, empty
@@ -422,6 +457,8 @@ OTHERS = {
     "refusals": run_refusals,
     "gathered": run_gathered,
     "orthogonal": run_orthogonal,
+    "three axes": run_three_axes,
+    "from mesh to mesh": run_from_mesh_to_mesh,
 }
 ASIDE = {"ZeRO-3": run_zero3}  # what needs a library that may be absent
 
