@@ -136,7 +136,7 @@ def test_the_axes_of_keras(keras, name, shape, inputs, outputs):
 )
 @pytest.mark.parametrize("name", ["glorot_uniform", "he_normal", "lecun_normal"])
 def test_the_axes_of_jax(name, shape, axes):
-    import jax
+    jax = pytest.importorskip("jax")
 
     law = get(name, like="jax", **axes)
     make = getattr(jax.nn.initializers, name)(**axes)
