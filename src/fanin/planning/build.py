@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from fanin.errors import ArgumentError, CoverageError, FaninWarning, PlanError
 from fanin.initializers import FromArray, Initializer, get
+from fanin.memory import uncollected
 from fanin.model.foreign import as_module, given_or_made_up, stream_names
 from fanin.model.parameters import Slot
 from fanin.model.reading import read
@@ -134,7 +135,8 @@ def plan_and_live(
     )
     from fanin.model.settings import generators_kept  # needs torch, which a plan alone does not
 
-    with _traces_told(live), generators_kept():  # theory samples some operations, which may draw
+    # theory samples some operations, which may draw
+    with _traces_told(live), generators_kept(), uncollected():
         answer = chosen.choose(live, settings)
         known = replace(live, reading=replace(reading, zero_rows={**answer.zero_rows, **reading.zero_rows}))
         made = _assignments(known, answer, wanted, on_unknown=on_unknown, reads=not chosen.draws)
