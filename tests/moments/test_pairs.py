@@ -19,7 +19,7 @@ def table(package, name: str) -> set[str]:
 
 
 def test_the_folders_have_the_same_files():
-    # what a sum or a product computes, and which places a convolution pads, are known on the way forward; their gradients
+    # what a sum or a product computes and where a convolution is padded is known on the way forward; the gradients
     # are those of any other
     assert files(backward) == files(forward) - {"own_statistics", "borders"}
 
