@@ -67,7 +67,10 @@ O901 tries the first step of the optimizer on a copy, weight decay included. Mis
 hold nothing but frozen weights (twice), models that train vectors alone, a decay that takes most of a weight in a step.
 One broken run of the fourth set ended in an exception of its own at the first look and has a lower rate now.
 
-In the counts below all runs were trained again on the code of one commit, with what was mended."""
+The counts below: the fourth set, and twenty-two runs of the others, were trained for all their steps with what was
+mended. The rest are as they were with the rules before; they were trained again for 20 steps at the peak rate, watched
+without the loss, with today's rules: of 92 healthy runs none is false, and of the broken ones each that was caught
+before is caught still. A decay of 99 at a rate of 0.01 was not found before and is now (O901)."""
 
 
 @dataclass(frozen=True, kw_only=True)
