@@ -1,8 +1,10 @@
 """Folders of weights that are drawn slice by slice: the bits of the applied model, also after kills."""
 
+import contextlib
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -151,38 +153,51 @@ def test_transformers_loads_the_folder_and_its_own_folder_verifies(tmp_path):
 
 
 PROGRAM = """
-import sys, fanin
-fanin.Plan.load(sys.argv[1]).write(sys.argv[2], shard_size="24MB")
+import os, sys, torch, fanin, fanin.planning.write, fanin.streams.numba_kernels, fanin.tensors.fill
+plan = fanin.Plan.load(sys.argv[1])
+for line in sys.stdin:  # for each line one process that writes; what it needs is loaded once
+    child = os.fork()
+    if not child:
+        plan.write(sys.argv[2], shard_size="24MB")
+        os._exit(0)
+    print(child, flush=True)
+    print(os.waitpid(child, 0)[1], flush=True)
 """
 
 
+def write_killed_after(parent, seconds):
+    """Let a process write, and kill it after so many seconds (None: never); its status."""
+    parent.stdin.write("\n")
+    parent.stdin.flush()
+    child = int(parent.stdout.readline())
+    if seconds is not None:
+        time.sleep(seconds)
+        with contextlib.suppress(ProcessLookupError):  # it was done before
+            os.kill(child, signal.SIGKILL)
+    return int(parent.stdout.readline())
+
+
 @pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are forked")
 def test_twenty_kills_at_random_times_give_the_bytes_of_an_uninterrupted_run(tmp_path):
     with torch.device("meta"):
         plan = fanin.plan(nn.Sequential(*(nn.Linear(3000, 3000) for _ in range(6))), recipe="torch")
     plan.save(tmp_path / "plan.json")
-    plan.write(tmp_path / "whole", shard_size="24MB")
+    killed, whole = tmp_path / "killed", tmp_path / "whole"
+    begun = time.monotonic()
+    plan.write(whole, shard_size="24MB")
+    longest, rng, kills = time.monotonic() - begun, random.Random(0), 0
     env = os.environ | {"PYTHONPATH": str(Path(fanin.__file__).parents[1])}
-    command = [sys.executable, "-c", PROGRAM, str(tmp_path / "plan.json"), str(tmp_path / "killed")]
-    rng, kills, ended = random.Random(0), 0, 0
-    while kills < 20:
-        process = subprocess.Popen(command, env=env)
-        folder = tmp_path / "killed"
-        begun = time.monotonic()
-        before = sum(p.stat().st_size for p in folder.glob("*")) if folder.exists() else 0
-        while process.poll() is None and time.monotonic() - begun < 60:
-            now = sum(p.stat().st_size for p in folder.glob("*")) if folder.exists() else 0
-            if now > before or ended:
-                break
-            time.sleep(0.005)
-        time.sleep(rng.uniform(0, 0.05))
-        process.send_signal(signal.SIGKILL)
-        kills += process.wait() == -signal.SIGKILL
-        if (folder / "model.safetensors.index.json").exists():
-            for path in folder.iterdir():
-                path.unlink()
-    subprocess.run(command, env=env, check=True)
-    one, two = ({p.name: p.read_bytes() for p in (tmp_path / n).iterdir()} for n in ("whole", "killed"))
+    words = [sys.executable, "-c", PROGRAM, str(tmp_path / "plan.json"), str(killed)]
+    with subprocess.Popen(words, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as parent:
+        while kills < 20:
+            status = write_killed_after(parent, rng.uniform(0, longest / 4))
+            kills += os.WIFSIGNALED(status)
+            if not os.WIFSIGNALED(status):  # it was done before
+                shutil.rmtree(killed)
+        assert write_killed_after(parent, None) == 0
+        parent.stdin.close()
+    one, two = ({p.name: p.read_bytes() for p in folder.iterdir()} for folder in (whole, killed))
     assert one.keys() == two.keys()
     assert all(one[n] == two[n] for n in one)
 
