@@ -48,7 +48,7 @@ MODELS = {
     "mv": lambda: Product(lambda x, w: torch.mv(x, w[0])),
     "addmm": lambda: Product(lambda x, w: torch.addmm(w[0], x, w)),
     "by name": lambda: Product(lambda x, w: nn.functional.linear(x, weight=w)),
-    "einsum": lambda: Product(lambda x, w: torch.einsum("bi,io->bo", x, w)),
+    "bmm": lambda: Product(lambda x, w: torch.bmm(x[None], w[None])),
     "gru cell": lambda: nn.GRUCell(8, 4),
     "lstm cell": lambda: nn.LSTMCell(8, 4),
     "gru": lambda: nn.GRU(8, 4),

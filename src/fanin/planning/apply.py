@@ -214,8 +214,8 @@ def writes_of(
     Raises:
         PlanError: the plan does not fit the model; every misfit is listed.
     """
-    refuse_gathered(model)
     slots = renamed(slots_in_parts(model), rename)
+    refuse_gathered(model)
     problems = list(_misfits(plan, slots, partial))
     writes: list[Write] = []
     for slot in _in_order(plan, slots):

@@ -16,6 +16,8 @@ _FACTORS: Mapping[str, tuple[int, int]] = {
     "matmul": (0, 1),
     "mm": (0, 1),
     "mv": (0, 1),
+    "bmm": (0, 1),  # the fake kernels of older torch let these two pass as well
+    "baddbmm": (1, 2),
     "addmm": (1, 2),
     "addmv": (1, 2),
     "gru_cell": (0, 2),
