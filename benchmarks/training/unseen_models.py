@@ -1,4 +1,4 @@
-"""Architectures that no rule was tuned on and that are in no zoo; each reads 8 x 8 pixels and gives ten logits."""
+"""Architectures that are in no zoo; each reads 8 x 8 pixels and gives ten logits."""
 
 from __future__ import annotations
 

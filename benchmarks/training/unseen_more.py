@@ -1,4 +1,4 @@
-"""More architectures that no rule was tuned on: combinations of kinds, made after the first ones were looked at."""
+"""More architectures that are in no zoo: combinations of kinds, made after the first ones were looked at."""
 
 from __future__ import annotations
 
