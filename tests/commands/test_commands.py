@@ -106,6 +106,31 @@ def test_shapes_are_checked(text):
         parse_input(text)
 
 
+def aligned(x, w):
+    """Correlation of two tensors number by number, in standard errors of independent ones."""
+    n = min(x.numel(), w.numel())
+    one, other = x.flatten()[:n], w.flatten()[:n]
+    return abs(float(torch.corrcoef(torch.stack([one, other]))[0, 1])) * n**0.5
+
+
+def test_a_random_input_is_independent_of_weights_of_the_same_seed():
+    torch.manual_seed(0)
+    weight = torch.randn(64, 128)
+    torch.manual_seed(0)
+    assert aligned(torch.randn(64, 128), weight) > 50  # what an input from the seed of the weights would be
+    assert aligned(parse_input("64,128"), weight) < 5
+    ids = torch.randint(0, 50, (64, 128), generator=torch.Generator().manual_seed(0)).double()
+    assert aligned(parse_input("64,128:long<50").double(), ids) < 5
+
+
+def test_the_seed_changes_the_random_input_and_torchs_generator_stays():
+    before = torch.get_rng_state()
+    one, same, other = (parse_input("4,8", seed=seed) for seed in (0, 0, 1))
+    assert torch.equal(one, same)
+    assert not torch.equal(one, other)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
 def test_pairs():
     assert parse_pairs(["*.a=zeros"], "--override") == {"*.a": "zeros"}
     with pytest.raises(ArgumentError, match="NAME=VALUE"):

@@ -130,3 +130,34 @@ def test_an_error_of_our_own_is_named_with_its_operation(monkeypatch, table, dir
     assert f"the {direction} formula for linear in 0 raised IndexError: tuple index out of range" in said
     assert "an error in fanin" in " ".join(str(report).split())
     assert all(s.predicted for s in report.measurements.sites)  # sampled instead
+
+
+class Recurrent(nn.Module):
+    """A recurrent layer and a head on its last step; the first state is the layer's own, or given."""
+
+    def __init__(self, kind, state=None, **options):
+        super().__init__()
+        self.cells, self.state = kind(8, 16, batch_first=True, **options), state
+        self.head = nn.Linear(16 * (1 + self.cells.bidirectional), 4)
+
+    def forward(self, x):
+        if self.state is None:
+            return self.head(self.cells(x)[0][:, -1])
+        h = torch.full((self.cells.num_layers * (1 + self.cells.bidirectional), len(x), 16), self.state)
+        return self.head(self.cells(x, (h, h) if isinstance(self.cells, nn.LSTM) else h)[0][:, -1])
+
+
+@pytest.mark.parametrize("options", [{}, {"bidirectional": True}, {"num_layers": 2}, {"state": 0.0}, {"state": 1.0}])
+@pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU, nn.RNN])
+def test_a_recurrent_layer_raises_no_error_of_our_own(kind, options):
+    found = fanin.check(Recurrent(kind, **options), torch.randn(16, 2, 8)).measurements
+    assert not any("prediction" in key for key in found.missing), found.missing
+    assert [s.path for s in found.sites if s.predicted_backward][-1] == "head"
+
+
+def test_a_rule_is_not_asked_for_a_tensor_that_was_made_of_nothing(monkeypatch):
+    asked = []
+    monkeypatch.setattr(backward_sweep, "_step", lambda frame, op, tape, kind=None: asked.append(op))
+    fanin.check(Recurrent(nn.GRU), torch.randn(8, 2, 8))
+    assert asked
+    assert all(op.inputs for op in asked)

@@ -72,7 +72,7 @@ def calibrate(
     if plan_out is not None:
         assert_place(plan_out)
     read = None if plan is None else Plan.load(plan)
-    loaded = load_target(target, input_shape=input_shape)
+    loaded = load_target(target, input_shape=input_shape, seed=seed)
     if loaded.inputs is None:
         raise TargetError(
             f"{target!r} gave no inputs; return (model, inputs), or give their shape: --input 8,3,224,224"

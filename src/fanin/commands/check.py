@@ -124,7 +124,7 @@ def named_optimizer(name: str | None, lr: float | None) -> torch.optim.Optimizer
 
 
 def check_target(
-    target: str, *, input_shape: str | None = None, weights: Path | None = None, **settings: Any
+    target: str, *, input_shape: str | None = None, weights: Path | None = None, seed: int = 0, **settings: Any
 ) -> Report:
     """Check what a command-line target gives.
 
@@ -134,6 +134,7 @@ def check_target(
         target: "file.py:callable" or "package.module:callable"; called once per seed.
         input_shape: shape of a random input, where the target gives none.
         weights: a .safetensors file to load into the model first.
+        seed: the first seed of the model; the random input has a stream of its own under it, one for all seeds.
         **settings: as `fanin.check` takes them.
 
     Raises:
@@ -143,7 +144,7 @@ def check_target(
     from fanin.commands.targets import load_target, quiet
 
     def make() -> tuple[Any, ...]:
-        loaded = load_target(target, input_shape=input_shape)
+        loaded = load_target(target, input_shape=input_shape, seed=seed)
         if loaded.inputs is None:
             raise TargetError(
                 f"{target!r} gave no inputs; return (model, inputs), or give their shape: --input 8,3,224,224"
@@ -153,7 +154,7 @@ def check_target(
         return tuple(part for part in (loaded.model, loaded.inputs, loaded.targets, loaded.loss) if part is not None)
 
     with quiet(), working(f"checking {target}"):
-        return _placed(check_model(make, target=target, **settings), target)
+        return _placed(check_model(make, target=target, seed=seed, **settings), target)
 
 
 def _placed(report: Report, target: str) -> Report:

@@ -118,7 +118,7 @@ def planned(
     laws = {glob: None if law == "keep" else law for glob, law in parse_pairs(overrides, "--override").items()}
     given = _values(parse_pairs(options, "--option"))
     with working(f"planning {target}"):
-        loaded = load_target(target, input_shape=input_shape, meta=meta)
+        loaded = load_target(target, input_shape=input_shape, meta=meta, seed=seed)
         made = tried_plan(
             loaded.model,
             loaded.inputs,

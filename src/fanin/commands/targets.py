@@ -43,7 +43,7 @@ class Target:
     loss: Any = None
 
 
-def load_target(target: str, *, input_shape: str | None = None, meta: bool = False) -> Target:
+def load_target(target: str, *, input_shape: str | None = None, meta: bool = False, seed: int = 0) -> Target:
     """Load what a target names and call it.
 
     The callable takes no arguments and returns the model, or a tuple (model, inputs), (model, inputs, targets) or
@@ -54,6 +54,7 @@ def load_target(target: str, *, input_shape: str | None = None, meta: bool = Fal
         target: "file.py:callable", "package.module:callable", "timm:resnet50" or "hf:config.json".
         input_shape: "8,3,224,224" or "8,16:long<1000"; a random input of that shape instead of the target's own.
         meta: build the model on the meta device, without memory.
+        seed: of that random input; it is never that of the weights, which a target may have given torch itself.
 
     Raises:
         TargetError: it cannot be imported, called, or gives no model; the message says which and what is expected.
@@ -63,7 +64,7 @@ def load_target(target: str, *, input_shape: str | None = None, meta: bool = Fal
     with timed("load the model"):
         parts = _of_library(target, meta) or _parts(target, _called(target, load_object(target), meta))
     if input_shape is not None:
-        parts["inputs"] = parse_input(input_shape)
+        parts["inputs"] = parse_input(input_shape, seed=seed)
     if not isinstance(parts["model"], torch.nn.Module):
         raise TargetError(
             f"{target!r} gave {type(parts['model']).__name__}, not a torch.nn.Module. Return the model, or "
@@ -143,12 +144,13 @@ def load_object(target: str) -> Any:
     return found
 
 
-def parse_input(text: str) -> Any:
+def parse_input(text: str, *, seed: int = 0) -> Any:
     """A random tensor of the shape and the kind written as "8,3,224,224", "8,16:long<1000" or "8,64:float64".
 
     Args:
         text: sizes with commas between them. Behind a colon a dtype as torch names it: floating numbers are standard
             normal, whole ones go from 0 to below the number behind "<".
+        seed: other numbers for each; they are independent of what `torch.manual_seed` of the same seed draws.
 
     Raises:
         TargetError: not a list of positive sizes, an unknown dtype, or whole numbers without their limit.
@@ -167,7 +169,7 @@ def parse_input(text: str) -> Any:
             "--input is a shape such as 8,3,224,224 (sizes >= 1, commas between them), for ids 8,16:long<1000; got "
             f"{text!r}"
         )
-    return _random(shape, *_kind(text, kind))
+    return _random(shape, *_kind(text, kind), seed=seed)
 
 
 def _kind(text: str, kind: str) -> tuple[Any, int | None]:
@@ -186,9 +188,10 @@ def _kind(text: str, kind: str) -> tuple[Any, int | None]:
     return dtype, int(limit)
 
 
-def _random(shape: tuple[int, ...], dtype: Any, limit: int | None) -> Any:
-    torch = _torch()
-    generator = torch.Generator().manual_seed(0)
+def _random(shape: tuple[int, ...], dtype: Any, limit: int | None, *, seed: int) -> Any:
+    from fanin.model.made_up import tensor_source
+
+    torch, generator = _torch(), tensor_source(seed)
     try:
         if limit is None:
             return torch.randn(shape, generator=generator).to(dtype)

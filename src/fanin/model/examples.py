@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from fanin.model.calling import Call
+from fanin.model.made_up import tensor_source
 
 __all__ = ["example_calls", "how_to_give_inputs"]
 
@@ -42,12 +43,12 @@ def how_to_give_inputs(model: Any) -> str:
 
 
 def _numbers(*shape: int) -> torch.Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(0))
+    return torch.randn(*shape, generator=tensor_source())
 
 
 def _ids(high: int, *shape: int) -> torch.Tensor:
     high = max(high, 2)
-    return torch.randint(min(5, high // 2), high, shape, generator=torch.Generator().manual_seed(0))
+    return torch.randint(min(5, high // 2), high, shape, generator=tensor_source())
 
 
 def _own_words(model: Any) -> Iterator[Call]:

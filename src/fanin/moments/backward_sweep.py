@@ -152,8 +152,8 @@ def sweep_back(frame: Frame, cotangents: Mapping[int, JointMoments]) -> dict[int
     for value, g in cotangents.items():
         tape.give(value, g, "theory")
     for op in reversed(frame.graph.ops):
-        if _is_weights_only(frame, op):
-            continue
+        if not op.inputs or _is_weights_only(frame, op):
+            continue  # nothing to hand a gradient to: a tensor made from nothing, or parameters alone
         if any(v in tape.parts or v in tape.inside for v in op.outputs):
             _step(frame, op, tape)
         if any(tape.kinds.get(v) == "unknown" for v in op.outputs):

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from fanin.errors import ArgumentError
+from fanin.model.made_up import array_source
 
 __all__ = ["made_up_inputs"]
 
@@ -27,7 +28,7 @@ def made_up_inputs(model: Any) -> Any:
         specs = None
     if not specs:
         raise ArgumentError(f"{model.name!r} does not say what it takes; give a batch of inputs, such as x[:32]")
-    rng = np.random.default_rng(0)
+    rng = array_source()
     made = []
     for spec in specs:
         shape = [_SAMPLES if n is None else int(n) for n in spec.shape]
