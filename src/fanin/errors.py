@@ -11,6 +11,7 @@ from __future__ import annotations
 import difflib
 import importlib.util
 from collections.abc import Iterable
+from itertools import takewhile
 
 __all__ = [
     "ArgumentError",
@@ -172,7 +173,7 @@ class TargetError(FaninError, ValueError):
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """A half-sentence that names the closest known names, or all of them where none is close.
+    """A half-sentence that names the closest known names; where none is close all, or the nearest of more than 40.
 
     Example:
         >>> did_you_mean("he_norml", ["he_normal", "glorot_normal"])
@@ -182,7 +183,24 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     close = difflib.get_close_matches(name, names, n=3)
     if close:
         return "did you mean " + " or ".join(repr(c) for c in close) + "?"
+    if len(names) > _LISTED:
+        return f"the nearest of {len(names)}: " + ", ".join(sorted(_nearest(name, names)))
     return "known: " + ", ".join(names)
+
+
+_LISTED = 40  # names that an error lists; of more it gives the nearest
+
+
+def _nearest(name: str, names: Iterable[str]) -> list[str]:
+    """Eight names, those first that begin alike."""
+
+    def likeness(known: str) -> tuple[int, float]:
+        begin = sum(
+            1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(name.lower(), known.lower(), strict=False))
+        )
+        return begin, difflib.SequenceMatcher(None, name.lower(), known.lower()).ratio()
+
+    return sorted(names, key=likeness, reverse=True)[:8]
 
 
 def sentence(text: str) -> str:

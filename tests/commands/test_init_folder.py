@@ -1,8 +1,13 @@
 """``fanin init --meta --out folder`` writes a checkpoint that the plan verifies, without a model in memory."""
 
+import pytest
+from typer.testing import CliRunner
+
 import fanin
+from fanin.commands.app import app
 from fanin.commands.init import init
 from fanin.commands.targets import load_target
+from fanin.errors import OutputError
 
 TARGET = """
 from torch import nn
@@ -21,3 +26,31 @@ def test_a_folder_gets_the_weights_and_buffers_of_the_plan(tmp_path, capsys):
     held = plan.verify(tmp_path / "weights")
     assert held.ok, str(held)
     assert set(held.not_checked) == {"1.running_mean", "1.running_var", "1.num_batches_tracked"}
+
+
+def test_verify_reads_the_plan_that_init_left_in_the_folder(tmp_path):
+    file, folder = tmp_path / "target.py", tmp_path / "weights"
+    file.write_text(TARGET)
+    init(f"{file}:model", out=folder, recipe="torch", seed=3, meta=True)
+    assert CliRunner().invoke(app, ["verify", str(folder)]).exit_code == 0
+    fanin.plan(load_target(f"{file}:model").model, recipe="torch", seed=4).save(folder / "plan.json")
+    assert CliRunner().invoke(app, ["verify", str(folder)]).exit_code == 1  # weights of another seed
+    (folder / "plan.json").unlink()
+    missing = CliRunner().invoke(app, ["verify", str(folder)])
+    assert "--plan FILE" in str(missing.exception)
+
+
+@pytest.mark.parametrize("text", ["{}", None])
+def test_another_file_under_the_name_of_the_plan_stays(text, tmp_path):
+    file, folder = tmp_path / "target.py", tmp_path / "weights"
+    file.write_text(TARGET)
+    folder.mkdir()
+    if text is None:
+        fanin.plan(load_target(f"{file}:model").model, recipe="torch", seed=4).save(folder / "plan.json")
+    else:
+        (folder / "plan.json").write_text(text)
+    before = (folder / "plan.json").read_bytes()
+    with pytest.raises(OutputError, match="not written over"):
+        init(f"{file}:model", out=folder, recipe="torch", seed=3, meta=True)
+    assert [f.name for f in folder.iterdir()] == ["plan.json"]
+    assert (folder / "plan.json").read_bytes() == before

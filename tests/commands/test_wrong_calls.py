@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 import pytest
 import torch
@@ -124,7 +126,7 @@ CALLS = {  # anything else -> the cure
     "loss raises": (lambda: fanin.check(net(), X, Y, lambda out, y: out.foo), "The model itself ran"),
     "loss of three": (lambda: fanin.check(net(), X, Y, lambda a, b, c: a.sum()), "try loss(output, targets)"),
     "optimizer text": (lambda: fanin.check(net(), X, optimizer="adamw"), "torch.optim.Optimizer"),
-    "unknown rule": (lambda: fanin.check(net(), X, select=["S999"]), "S201"),
+    "unknown rule": (lambda: fanin.check(net(), X, select=["S999"]), "the nearest of"),
     "unknown severity": (lambda: fanin.check(net(), X, fail_on="fatal"), "'error', 'warning', 'note'"),
     "no seeds": (lambda: fanin.check(net, X, seeds=0), "at least one"),
     "recipe": (lambda: fanin.plan(net(), X, recipe="Auto2"), "did you mean 'auto'"),
@@ -153,6 +155,15 @@ CALLS = {  # anything else -> the cure
     "inits as a list": (lambda: compare(net, ARRAYS, inits=["auto"]), "give a dict"),
     "init without a law": (lambda: compare(net, ARRAYS, inits={"a": "nope"}, steps=1, lrs=[0.1]), "known: "),
     "no learning rate": (lambda: compare(net, ARRAYS, inits={"a": None}, lrs=[], steps=1), "at least one"),
+    "init of one tensor": (lambda: compare(net, ARRAYS, inits={"k": nn.init.kaiming_normal_}), "(model, seed)"),
+    "init of one argument": (lambda: compare(net, ARRAYS, inits={"k": lambda w: None}), "(model, seed)"),
+    "init partly bound": (
+        lambda: compare(net, ARRAYS, inits={"k": functools.partial(nn.init.normal_, std=0.1)}),
+        "on each weight",
+    ),
+    "init as a class": (lambda: compare(net, ARRAYS, inits={"k": fanin.initializers.Orthogonal}), "Orthogonal()"),
+    "init as a number": (lambda: compare(net, ARRAYS, inits={"a": None, "k": 3}), "a recipe's name"),
+    "target for targets": (lambda: fanin.check(net(), X, target=Y), "targets=?"),
     "a model for a builder": (lambda: compare(net(), ARRAYS, inits={"a": None}, lrs=[0.1], steps=1), "lambda"),
     "data without labels": (lambda: compare(net, X, **TINY), PAIR),
     "a data set": (lambda: compare(net, TensorDataset(X, Y), **TINY), "DataLoader(data"),

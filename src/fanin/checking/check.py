@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from fanin.checking.baseline import read_baseline
 from fanin.checking.header import header_of
-from fanin.checking.job import Job, first_step_of, job_of, optimizer_of
+from fanin.checking.job import Job, first_step_of, jobs_of, optimizer_of
 from fanin.checking.report import Report
 from fanin.errors import ArgumentError, MissingDependencyError
 from fanin.rules.base import Optimizer
@@ -88,10 +88,14 @@ def check(
     settings = _settings(config, select, ignore, per_module_ignores, thresholds, fail_on)
     if seeds < 1:
         raise ArgumentError(f"seeds is {seeds}; at least one is needed")
+    if not isinstance(target, str):
+        raise ArgumentError(
+            f"target is of type {type(target).__name__}; it is a text for the header. Did you mean targets=?"
+        )
     known = read_baseline(baseline) if baseline is not None else frozenset[str]()
-    jobs = (job_of(model, inputs, targets, loss, n) for n in range(seed, seed + seeds))
-    trainer = optimizer_of(optimizer)
     draws = range(seed, seed + seeds)
+    jobs = jobs_of(model, inputs, targets, loss, draws)
+    trainer = optimizer_of(optimizer)
     judged = _judged(
         jobs,
         draws,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from fanin.measure.task import FirstStep
 
-__all__ = ["Job", "first_step_of", "job_of", "optimizer_of"]
+__all__ = ["Job", "first_step_of", "is_factory", "job_of", "jobs_of", "optimizer_of"]
 
 _ADAPTIVE = ("adam", "adagrad", "rmsprop", "lion", "adafactor", "lamb")
 
@@ -37,6 +37,33 @@ class Job:
     loss: Callable[..., Any] | None = None
 
 
+def jobs_of(
+    model: Any, inputs: Any, targets: Any, loss: Callable[..., Any] | None, seeds: Iterable[int]
+) -> Iterator[Job]:
+    """One job a seed, each made when it is asked for; see `job_of`.
+
+    Raises:
+        ArgumentError: a factory gave a model that has parameters of an earlier one.
+    """
+    from fanin.model.fresh import FreshModels
+
+    fresh = FreshModels("the factory")
+    for seed in seeds:
+        job = job_of(model, inputs, targets, loss, seed)
+        if is_factory(model):
+            fresh.add(job.model)
+        yield job
+
+
+def is_factory(model: Any) -> bool:
+    """Whether it is a function that gives a model, and no model itself."""
+    import torch
+
+    from fanin.model.foreign import is_foreign
+
+    return callable(model) and not isinstance(model, torch.nn.Module) and not is_foreign(model)
+
+
 def job_of(model: Any, inputs: Any, targets: Any, loss: Callable[..., Any] | None, seed: int) -> Job:
     """What `fanin.check` was given; a factory is called from the seed, and the generators are put back.
 
@@ -52,7 +79,7 @@ def job_of(model: Any, inputs: Any, targets: Any, loss: Callable[..., Any] | Non
     from fanin.model.foreign import as_module, is_foreign, loss_of, targets_of
     from fanin.model.given import assert_made, assert_module
 
-    if is_foreign(model) or isinstance(model, torch.nn.Module) or not callable(model):
+    if not is_factory(model):
         if not is_foreign(model):
             assert_module(model)
         job = Job(model=model, inputs=inputs, targets=targets, loss=loss)

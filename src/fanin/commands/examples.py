@@ -20,7 +20,7 @@ EXAMPLES = MappingProxyType(
             "fanin plan model.py:build --override 'head.weight=normal(std=0.02)'",
         ),
         "init": ("fanin init model.py:build --out weights.safetensors",),
-        "verify": ("fanin verify weights/ --plan plan.json",),
+        "verify": ("fanin verify weights/", "fanin verify weights/ --plan plan.json"),
         "calibrate": ("fanin calibrate model.py:build --out weights.safetensors",),
         "report": ("fanin report watch.jsonl", "fanin report watch.jsonl --out report.html"),
         "explain": (

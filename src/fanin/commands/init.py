@@ -32,7 +32,9 @@ if TYPE_CHECKING:
 
     from fanin.planning.plan import Plan
 
-__all__ = ["assert_weights_file", "init", "num_bytes", "save_weights", "write_weights"]
+__all__ = ["PLAN", "assert_weights_file", "init", "num_bytes", "save_weights", "write_weights"]
+
+PLAN = "plan.json"  # in a folder of weights: the plan that they were drawn from
 
 
 def init(
@@ -77,8 +79,30 @@ def init(
 
 
 def _write_folder(plan: Plan, model: torch.nn.Module, out: Path) -> str:
+    _assert_own_plan(plan, out / PLAN)
     with bytes_shown("writing weights") as bar:
-        return str(plan.write(out, model=model, progress=bar))
+        written = plan.write(out, model=model, progress=bar)
+    plan.save(out / PLAN)
+    return f"{written}. The plan is in {clean(out / PLAN)}; fanin verify {clean(out)} compares the weights with it"
+
+
+def _assert_own_plan(plan: Plan, place: Path) -> None:
+    """Check, before any work, that a file under the plan's name is this plan; another is not written over."""
+    if place.exists() and not _is_plan(place, plan.digest()):
+        raise OutputError(
+            f"'{clean(place)}' is there and is not this plan, so it is not written over. Give another folder, or move "
+            "the file."
+        )
+
+
+def _is_plan(place: Path, digest: str) -> bool:
+    from fanin.errors import InputError, PlanError
+    from fanin.planning.plan import Plan
+
+    try:
+        return Plan.load(place).digest() == digest
+    except (InputError, PlanError):
+        return False
 
 
 def assert_weights_file(out: Path, num_bytes: int = 1) -> None:

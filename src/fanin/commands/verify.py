@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fanin.commands.options import TableFormat
+from fanin.errors import InputError
+from fanin.text.names import clean
 
 if TYPE_CHECKING:
     from fanin.planning.verify_folder import FolderVerification
@@ -18,7 +20,10 @@ __all__ = ["verify"]
 
 def verify(
     folder: Annotated[Path, typer.Argument(help="Folder of a checkpoint: its .safetensors files and their index.")],
-    plan: Annotated[Path, typer.Option("--plan", help="The plan that the weights were drawn from: plan.json.")],
+    plan: Annotated[
+        Path | None,
+        typer.Option("--plan", help="The plan that the weights were drawn from; plan.json of the folder if left out."),
+    ] = None,
     dtype: Annotated[
         str | None, typer.Option("--dtype", help="Of the weights, where they were written in another one: bfloat16.")
     ] = None,
@@ -31,9 +36,21 @@ def verify(
     """
     from fanin.planning.plan import Plan
 
-    found = Plan.load(plan).verify(folder, dtype=dtype)
+    found = Plan.load(plan or _plan_of(folder)).verify(folder, dtype=dtype)
     typer.echo(json.dumps(_data(found)) if form == "json" else str(found))
     raise typer.Exit(0 if found.ok else 1)
+
+
+def _plan_of(folder: Path) -> Path:
+    """The plan that `fanin init --out folder` wrote beside the weights."""
+    from fanin.commands.init import PLAN
+
+    if not (folder / PLAN).is_file():
+        raise InputError(
+            f"there is no {PLAN} in '{clean(folder)}'. Give --plan FILE; fanin plan TARGET --out FILE writes one, with "
+            "the recipe and the seed that the weights were drawn with."
+        )
+    return folder / PLAN
 
 
 def _data(found: FolderVerification) -> dict[str, object]:

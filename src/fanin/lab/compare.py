@@ -18,11 +18,11 @@ from fanin.errors import ArgumentError
 from fanin.lab.comparison import Comparison
 from fanin.lab.identity import identity
 from fanin.lab.runs import RunResult, RunSpec, RunStore
-from fanin.lab.starts import Init, start_
+from fanin.lab.starts import Init, assert_start, start_
 from fanin.lab.training import accuracy, batches, make_optimizer, one_thread, train
 from fanin.lab.workers import carry_out
 from fanin.model.foreign import as_trainable
-from fanin.recipes.table import recipe
+from fanin.model.fresh import assert_fresh
 from fanin.text.files import assert_place
 
 __all__ = ["Task", "compare", "task_from"]
@@ -175,8 +175,8 @@ def _check(
             f"inits is of type {type(inits).__name__}; give a dict of names and starts, as in "
             "{'default': None, 'fanin': 'auto'}"
         )
-    for recipe_name in (init for init in inits.values() if isinstance(init, str)):
-        recipe(recipe_name)  # an unknown one is named before any work
+    for name, init in inits.items():
+        assert_start(name, init)
     if not tasks or not inits or not seeds or not lrs or steps < 1:
         raise ArgumentError(
             "a comparison needs at least one task, init, seed, learning rate and step; got "
@@ -240,7 +240,8 @@ def compare(
         progress: show a bar on stderr; or a callable of (what was done, share done in 0..1).
 
     Raises:
-        ArgumentError: nothing to compare, or `out` holds runs of another experiment, or is in use by another process.
+        ArgumentError: nothing to compare, `model` gives the same model twice, or `out` holds runs of another
+            experiment or is in use by another process.
         OutputError: `out` cannot be written.
 
     Example:
@@ -260,6 +261,7 @@ def compare(
         tasks = (task_from(model, data, loss=loss, score=score, batch_size=batch_size),)
     seed_list = tuple(range(seeds)) if isinstance(seeds, int) else tuple(seeds)
     _check(tasks, inits, seed_list, lrs, steps)
+    assert_fresh([t.model for t in tasks], "model" if model is not None else "the model of a task", seed=seed_list[0])
     specs = [RunSpec(t.name, i, s, lr) for t, i, s, lr in product(tasks, inits, seed_list, map(float, lrs))]
     run = _Run(tasks={t.name: t for t in tasks}, inits=dict(inits), optimizer=optimizer, steps=steps)
     settings: dict[str, Any] = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from fanin.errors import ArgumentError
 from fanin.memory import as_array
 from fanin.model.foreign import as_trainable
+from fanin.model.fresh import assert_fresh
 from fanin.scaling.coordinate_report import CoordinateCheck, MapRow
 from fanin.scaling.slopes import fitted
 from fanin.scaling.spectral import SpectralFact, spectral_facts
@@ -127,6 +129,7 @@ def coordinate_check(
         wider=next((w for w in reversed(sizes) if w != first), first),
         settings=settings,
     )
+    assert_fresh([functools.partial(build, width) for width in sizes], "build")
     found: dict[int, list[Changes]] = {}
     outputs: dict[int, list[float]] = {}
     facts: tuple[SpectralFact, ...] = ()

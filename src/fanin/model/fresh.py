@@ -1,0 +1,86 @@
+"""Whether a function that builds models builds a new one each time."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from fanin.errors import ArgumentError
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["FreshModels", "assert_fresh"]
+
+
+class FreshModels:
+    """Models that were built so far; one that shares a parameter with an earlier one is refused.
+
+    Models are held by weak references: the memory of one that nobody else uses is free again.
+
+    Args:
+        build: what the caller named the function, for the error.
+
+    Example:
+        >>> import torch
+        >>> model, fresh = torch.nn.Linear(2, 2), FreshModels("build")
+        >>> fresh.add(model)
+        >>> fresh.add(torch.nn.Linear(2, 2))
+        >>> fresh.add(torch.nn.Sequential(model))
+        Traceback (most recent call last):
+        fanin.errors.ArgumentError: build returned a model that shares parameters with an earlier one ('0.weight' ...
+    """
+
+    def __init__(self, build: str) -> None:
+        self._build = build
+        self._seen: dict[int, weakref.ref[Any]] = {}
+
+    def add(self, model: torch.nn.Module) -> None:
+        """Remember a model.
+
+        Raises:
+            ArgumentError: it was built before, or a parameter of it was.
+        """
+        if self._has(model):
+            raise ArgumentError(f"{self._build} returned the same model twice; {_CURE}")
+        shared = [name for name, p in model.named_parameters(remove_duplicate=False) if self._has(p)]
+        if shared:
+            more = f" and {len(shared) - 1} more" if len(shared) > 1 else ""
+            raise ArgumentError(
+                f"{self._build} returned a model that shares parameters with an earlier one ('{shared[0]}'{more}); "
+                f"{_CURE}"
+            )
+        self._seen |= {id(thing): weakref.ref(thing) for thing in (model, *model.parameters())}
+
+    def _has(self, thing: Any) -> bool:
+        known = self._seen.get(id(thing))
+        return known is not None and known() is thing
+
+
+_CURE = (
+    "each run needs its own. Make the model inside the function, as in lambda: MyModel(...), or return a copy, as in "
+    "lambda: copy.deepcopy(model)"
+)
+
+
+def assert_fresh(makers: list[Callable[[], Any]], build: str, *, seed: int = 0) -> None:
+    """Call each function twice, under a seed, before anything is trained; the random state is put back.
+
+    Args:
+        makers: functions that each build a model.
+        build: what the caller named them, for the error.
+        seed: of the random numbers that the models draw.
+
+    Raises:
+        ArgumentError: two of the models share a parameter.
+    """
+    import torch
+
+    fresh = FreshModels(build)
+    for make in (m for m in makers for _ in range(2)):
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            made = make()
+        if isinstance(made, torch.nn.Module):  # others are refused where they are used
+            fresh.add(made)
