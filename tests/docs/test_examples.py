@@ -31,6 +31,7 @@ PAGES = {
     "docs/guide/keras.md": 3,
     "docs/guide/learning-rates.md": 4,
     "docs/guide/plan.md": 1,
+    "docs/guide/playground.md": 1,
     "docs/guide/same-weights.md": 4,
     "docs/guide/trainer.md": 4,
     "docs/guide/watch.md": 4,

@@ -80,8 +80,11 @@ def same(a, b):
     return all(torch.equal(p, q) for p, q in zip(a.parameters(), b.parameters(), strict=True))
 
 
+MORE = {"float32": {}, "bf16": {"bf16": True}, "ckpt": {"gradient_checkpointing": True}}
+
+
 @pytest.mark.parametrize(
-    "more", [{}, {"bf16": True}, {"gradient_checkpointing": True}], ids=["float32", "bf16", "ckpt"]
+    "more", [v if n == "float32" else pytest.param(v, marks=pytest.mark.slow) for n, v in MORE.items()], ids=MORE
 )
 def test_training_ends_with_the_same_bits_and_the_report_names_the_batch(tmp_path, more):
     bare, model = gpt2(), gpt2()

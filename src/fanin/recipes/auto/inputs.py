@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import torch
-
 from fanin.graph.roles.data import ParameterRole
 from fanin.recipes.auto.evidence import INPUT_RANGE, LARGE_INPUT
 from fanin.recipes.engine.network import Network
@@ -33,7 +31,7 @@ def input_moment(network: Network, first: ParameterRole) -> float:
 def second_moment(network: Network, value: int) -> float:
     """E x² of a value that is an input, or a view of one; 1 where it is not known, not finite or zero."""
     known = network.graph.data.get(value)
-    if known is None or not known.is_floating_point() or not known.numel() or known.layout != torch.strided:
+    if known is None or not known.is_floating_point() or not _is_dense(known):
         return 1.0
     moment = _second_moment(known)
     return moment if math.isfinite(moment) and moment > 0.0 else 1.0
@@ -44,7 +42,7 @@ def input_warnings(network: Network) -> tuple[str, ...]:
     said = []
     for value in network.graph.leaves("input"):
         tensor = network.graph.data.get(value.index)
-        if tensor is None or not value.is_float or not tensor.numel() or tensor.layout != torch.strided:
+        if tensor is None or not value.is_float or not _is_dense(tensor):
             continue
         moment = _second_moment(tensor)
         if not INPUT_RANGE[0] <= moment <= INPUT_RANGE[1]:
@@ -53,6 +51,13 @@ def input_warnings(network: Network) -> tuple[str, ...]:
                 "standardise it (subtract the mean, divide by the standard deviation of the training data)"
             )
     return tuple(said)
+
+
+def _is_dense(tensor: Any) -> bool:
+    """Whether a tensor has entries, and holds all of them."""
+    import torch
+
+    return bool(tensor.numel()) and tensor.layout == torch.strided
 
 
 def _second_moment(tensor: Any) -> float:
