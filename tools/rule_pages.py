@@ -8,23 +8,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from fanin.rules.base import Rule
-from fanin.rules.table import RULES
+from fanin.rules.table import FAMILIES, RULES
 from tools.twins import TWINS
 
 __all__ = ["pages", "write_pages"]
-
-_FAMILIES = {
-    "D": "data",
-    "P": "parameters",
-    "N": "normalisation",
-    "S": "signal",
-    "A": "activations",
-    "G": "gradients",
-    "T": "tokens and attention",
-    "L": "loss",
-    "O": "optimizer and precision",
-    "W": "first steps of training",
-}
 
 
 def pages() -> Mapping[str, str]:
@@ -43,7 +30,7 @@ def _index() -> str:
     ]
     for rule in RULES:
         title = rule.page().splitlines()[0]
-        lines.append(f"| [{rule.code}]({rule.code}.md) | {rule.name} | {_FAMILIES[rule.code[0]]} | {title} |")
+        lines.append(f"| [{rule.code}]({rule.code}.md) | {rule.name} | {FAMILIES[rule.code[0]]} | {title} |")
     return "\n".join([*lines, ""])
 
 

@@ -19,7 +19,7 @@ from fanin.calibration.judge import Status
 from fanin.planning.plan import Plan
 from fanin.text.ascii import to_ascii
 from fanin.text.columns import Column, columns
-from fanin.text.console import WIDTH, plain_text, standard_console
+from fanin.text.console import WIDTH, plain_text, prose_width, standard_console
 from fanin.text.files import write_text
 from fanin.text.html import html_table
 from fanin.text.jsonable import jsonable
@@ -166,7 +166,7 @@ class Calibration:
         standard_console().print(self)
 
     def __str__(self) -> str:
-        return plain_text(self).rstrip("\n")
+        return plain_text(self, width=prose_width()).rstrip("\n")
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready form, without the plan."""

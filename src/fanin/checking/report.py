@@ -106,8 +106,9 @@ class Report:
 
     def __str__(self) -> str:
         from fanin.report import terminal
+        from fanin.text.console import prose_width
 
-        return terminal.to_text(self.result)
+        return terminal.to_text(self.result, width=prose_width())
 
     def __repr__(self) -> str:
         return f"<Report of {self.result.header.model_class}: {self.verdict}>"

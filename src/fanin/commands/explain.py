@@ -33,7 +33,7 @@ def explain(
     """Derive one parameter's law, or explain a rule, recipe or law."""
     from fanin.commands.plan import planned
     from fanin.planning.explain import explain_text
-    from fanin.text.console import WIDTH, standard_console
+    from fanin.text.console import prose_width
 
     target, separator, parameter = name.partition("::")
     if not separator:
@@ -48,13 +48,14 @@ def explain(
         meta=meta,
         keep_unknown=True,
     )
-    typer.echo(explain_text(made, made[parameter], width=min(standard_console().width, WIDTH)))
+    typer.echo(explain_text(made, made[parameter], width=prose_width()))
 
 
 def page(name: str) -> str:
     """What a rule (by code or name), a recipe or an initializer is, from its own docstring.
 
-    "rules", "recipes" and "initializers" list all; the start of a code (S2) lists the rules of that group.
+    "rules", "recipes" and "initializers" list all; the start of a code (S2) lists the rules of that group. A law may
+    be spelt as any framework does: kaiming_normal_, HeNormal. Lines are at most as long as `prose_width`.
 
     Raises:
         UnknownNameError: nothing has this name.
@@ -68,18 +69,47 @@ def page(name: str) -> str:
     from fanin.rules.table import RULES
 
     if name in _LISTS:
-        return _aligned(_LISTS[name]())
+        return _LISTS[name]()
     if name in RECIPES:
-        return _recipe_page(name)
+        return _at_width(_recipe_page(name))
     if name in NAMES:
-        return (inspect.getdoc(NAMES[name]) or name).replace("``", "`")
-    group = [(code, words) for code, words in _rules() if code.startswith(name.upper())]
+        return _at_width(_law_page(name, name))
+    group = sorted(rule.code for rule in RULES if name and rule.code.startswith(name.upper()))
     if len(group) > 1:
-        return _aligned(group)
+        return _rules(group)
     rules = {key: rule for rule in RULES for key in (rule.code, rule.name)}
-    if name in rules:
-        return _rule_page(name)
-    raise UnknownNameError(f"no rule, recipe or initializer is called {name!r}; {_neighbours(name)}")
+    if found := rules.get(name) or rules.get(name.upper()):
+        return _at_width(_rule_page(found.code))
+    return _at_width(_law_page(name, _law_spelt(name)))
+
+
+def _at_width(text: str) -> str:
+    from fanin.text.console import prose_width
+    from fanin.text.reflow import reflow
+
+    return reflow(text, prose_width())
+
+
+def _law_spelt(name: str) -> str:
+    """The name in fanin's table of a law that is spelt as any framework does, with or without arguments.
+
+    Raises:
+        UnknownNameError: it is no spelling of a law, or of several.
+    """
+    from fanin.errors import FaninError
+    from fanin.initializers.dialects import meanings
+    from fanin.initializers.registry import canonical
+    from fanin.initializers.written import name_and_arguments
+
+    try:
+        return canonical(name_and_arguments(name)[0])
+    except FaninError as error:
+        each = meanings(name) if name.strip() else {}
+        if len(set(each.values())) > 1:
+            told = ", ".join(f"{law} in {framework}" for framework, law in each.items())
+            raise UnknownNameError(f"{name!r} is {told}; 'fanin explain {next(iter(each.values()))}'") from error
+        message = f"no rule, recipe or initializer is called {name!r}; {_neighbours(name)}"
+        raise UnknownNameError(message) from error
 
 
 def _neighbours(name: str) -> str:
@@ -98,34 +128,49 @@ def _neighbours(name: str) -> str:
     return "'fanin explain rules', 'recipes' or 'initializers' lists them; a parameter is TARGET::name"
 
 
-def _aligned(rows: Sequence[tuple[str, str]]) -> str:
-    width = max(len(name) for name, _ in rows)
-    return "\n".join(f"{name:<{width}}  {words}" for name, words in rows)
+def _aligned(rows: Sequence[tuple[str, str]]) -> list[str]:
+    """Names with what they are beside them, on lines that fit the width."""
+    from fanin.text.console import prose_width
+    from fanin.text.folding import fold_words
+
+    left = max(len(name) for name, _ in rows) + 2
+    lines = []
+    for name, words in rows:
+        first, *later = fold_words(words, max(prose_width() - left, 20))
+        lines += [f"{name:<{left}}{first}", *(" " * left + line for line in later)]
+    return lines
 
 
-def _rules() -> list[tuple[str, str]]:
-    from fanin.rules.table import RULES
+def _rules(codes: Sequence[str] = ()) -> str:
+    """The rules of these codes, or all: a heading for each family, and the codes in order below it."""
+    from fanin.rules.table import FAMILIES, RULES
 
-    return [(rule.code, f"{rule.name}: {_first_line(rule.page())}") for rule in RULES]
+    rows = {r.code: f"{r.name}: {_first_line(r.page())}" for r in RULES if not codes or r.code in codes}
+    parts = []
+    for letter, family in FAMILIES.items():
+        if own := sorted(code for code in rows if code[0] == letter):
+            parts.append("\n".join([family, *_aligned([(f"  {code}", rows[code]) for code in own])]))
+    return "\n\n".join(parts)
 
 
-def _recipes() -> list[tuple[str, str]]:
+def _recipes() -> str:
     from fanin.recipes.table import RECIPES
 
-    return [(r.name, r.summary) for r in RECIPES.values()]
+    return "\n".join(_aligned([(r.name, r.summary) for r in RECIPES.values()]))
 
 
-def _initializers() -> list[tuple[str, str]]:
+def _initializers() -> str:
     from fanin.initializers.registry import NAMES
 
-    return [(name, _first_line(inspect.getdoc(make) or "")) for name, make in sorted(NAMES.items())]
+    rows = [(name, _first_line(inspect.getdoc(make) or "")) for name, make in sorted(NAMES.items())]
+    return "\n".join(_aligned(rows))
 
 
 def _first_line(text: str) -> str:
     return (text.strip().splitlines() or [""])[0].rstrip(".")
 
 
-_LISTS: MappingProxyType[str, Callable[[], list[tuple[str, str]]]] = MappingProxyType(
+_LISTS: MappingProxyType[str, Callable[[], str]] = MappingProxyType(
     {"rules": _rules, "recipes": _recipes, "initializers": _initializers}
 )
 
@@ -142,7 +187,37 @@ def _recipe_page(name: str) -> str:
     from fanin.recipes.table import RECIPES
 
     recipe = RECIPES[name]
-    words = inspect.getdoc(inspect.getmodule(recipe.choose)) or recipe.summary
-    options = inspect.getdoc(recipe.options) or ""
-    source = f"\n\nSource: {recipe.source}" if recipe.source else ""
-    return f"recipe {name}: {recipe.summary}\n\n{words}\n\nOptions. {options}{source}"
+    words = _without_title(inspect.getdoc(inspect.getmodule(recipe.choose)) or "", recipe.summary)
+    parts = [f"recipe {name}: {recipe.summary}", words, _options(inspect.getdoc(recipe.options) or "")]
+    parts += [f"Source: {recipe.source}" if recipe.source else "", _law_called(name)]
+    return "\n\n".join(part for part in parts if part)
+
+
+def _without_title(words: str, summary: str) -> str:
+    """A module's docstring without the name of the recipe before it, and without a first line that is the summary."""
+    title, _, rest = words.partition("\n")
+    _, marked, told = title.partition("`: ")
+    told = told if marked else title
+    if told.rstrip(".") == summary.rstrip("."):
+        return rest.strip()
+    return f"{told[:1].upper()}{told[1:]}\n{rest}".strip()
+
+
+def _options(words: str) -> str:
+    """The options that a recipe's docstring lists, under a heading of their own."""
+    _, listed, attributes = words.partition("Attributes:\n")
+    return f"Options:\n{attributes}" if listed else "Options: none"
+
+
+def _law_called(name: str) -> str:
+    """Where the law of the same name as a recipe is explained."""
+    from fanin.initializers.registry import NAMES
+
+    return f"The initializer of this name: fanin explain {name}_" if name in NAMES else ""
+
+
+def _law_page(spelt: str, name: str) -> str:
+    from fanin.initializers.registry import NAMES
+
+    title = f"initializer {name}" if spelt == name else f"{spelt}: the initializer {name}"
+    return f"{title}\n\n{inspect.getdoc(NAMES[name]) or name}"

@@ -53,6 +53,7 @@ def init(
 ) -> None:
     """Plan a model, draw its weights, write them to a file."""
     from fanin.planning.trial_table import trial_text
+    from fanin.text.console import prose_width
 
     if out.suffix:
         assert_weights_file(out)
@@ -72,7 +73,7 @@ def init(
         )
         for warning in made.warnings:
             typer.echo(f"warning: {one_line(warning)}", err=True)
-        typer.echo(trial_text(made.extras["trial"]), err=True)
+        typer.echo(trial_text(made.extras["trial"], prose_width()), err=True)
         with part("write"):
             told = write_weights(made, model, out) if out.suffix else _write_folder(made, model, out)
         typer.echo(told, err=True)

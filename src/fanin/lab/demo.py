@@ -22,6 +22,7 @@ from fanin.lab.split import Split
 from fanin.lab.training import Curve, accuracy, batches, make_optimizer, one_thread, train
 from fanin.planning.view import PlanView
 from fanin.text.columns import Column, ColumnTable
+from fanin.text.console import standard_console
 from fanin.text.files import make_folder, write_figure
 from fanin.text.numbers import figures as figures_of
 
@@ -40,7 +41,7 @@ def run_demo(out: Path) -> None:
     Args:
         out: folder for the figures, their numbers and the report page.
     """
-    console = Console()
+    console = standard_console()
     make_folder(out)  # what fails here fails before the work
     with one_thread():
         _show_scales(console, out)

@@ -16,7 +16,7 @@ from fanin.planning.data import PlanData
 from fanin.planning.verify import verify
 from fanin.text.ascii import to_ascii
 from fanin.text.columns import Column, columns
-from fanin.text.console import WIDTH, plain_text
+from fanin.text.console import WIDTH, plain_text, prose_width
 from fanin.text.names import one_line
 from fanin.text.numbers import big
 from fanin.text.paths import group_paths
@@ -82,7 +82,7 @@ class PlanDiff:
         return bool(self.differences)
 
     def __str__(self) -> str:
-        return plain_text(self).rstrip("\n")
+        return plain_text(self, width=prose_width()).rstrip("\n")
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Both sides, parameters that differ in the same way on one line, how many differ."""

@@ -46,11 +46,19 @@ class Plan(PlanData):
 
     def __str__(self) -> str:
         from fanin.planning.view import plan_text
+        from fanin.text.console import prose_width
 
-        return plan_text(self)
+        return plan_text(self, width=prose_width())
 
     def __repr__(self) -> str:
         return f"<Plan of {self.model}: recipe {self.recipe}, seed {self.seed}, {len(self)} parameters>"
+
+    def show(self) -> None:
+        """Print the table: in colour and as wide as the terminal, plain through a pipe."""
+        from fanin.planning.view import PlanView
+        from fanin.text.console import standard_console
+
+        standard_console().print(PlanView(self))
 
     def _repr_html_(self) -> str:
         from fanin.planning.view import plan_html
@@ -58,7 +66,9 @@ class Plan(PlanData):
         return plan_html(self)
 
     def explain(self, name: str) -> str:
-        """The derivation of one parameter's law, number by number, with sources.
+        """The derivation of one parameter's law, number by number, with sources, as text.
+
+        Its lines are as long as the terminal or COLUMNS allow, at most 100 columns.
 
         Args:
             name: any qualified name of the parameter.
@@ -67,8 +77,9 @@ class Plan(PlanData):
             UnknownNameError: no such parameter.
         """
         from fanin.planning.explain import explain_text
+        from fanin.text.console import prose_width
 
-        return explain_text(self, self[name])
+        return explain_text(self, self[name], width=prose_width())
 
     def diff(self, other: PlanData | torch.nn.Module) -> PlanDiff:
         """Differences from another plan, or between this plan and a live model.

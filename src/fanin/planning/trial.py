@@ -16,8 +16,9 @@ from fanin.planning.missed import missed_predictions
 from fanin.planning.names import under_names_of
 from fanin.planning.parting import Parting, named_by, parting
 from fanin.planning.start import MeasuredStart, measure_start
-from fanin.planning.trial_table import trial_text
+from fanin.planning.trial_table import LOSS_LIMIT, trial_text
 from fanin.rules.finding import SEVERITIES, Finding
+from fanin.text.console import prose_width
 from fanin.text.html import html_table
 from fanin.text.numbers import big
 
@@ -30,7 +31,6 @@ __all__ = ["Trial", "Worsening", "cannot_try", "trial"]
 
 CHI_LIMIT = 10.0  # a chi above this, and this many times above the found one, is worse
 CHI_OF_A_CURE = 100.0  # the same, of a plan that cures an error: a dead network is no measure of sensitivity
-LOSS_LIMIT = math.log(2.0)  # a first loss so far above the found one is worse
 _NOISE = 0.25  # relative, of a loss that no labels were given for; two draws of one law differ so much
 _ERROR = SEVERITIES.index("error")
 
@@ -113,7 +113,7 @@ class Trial:
         return html_table(repr(self)[1:-1], ("", "found", "planned"), [*rows, *worse])
 
     def __str__(self) -> str:
-        lines = [trial_text(self.to_dict()), *(f"worse: {w.text}" for w in self.worse)]
+        lines = [trial_text(self.to_dict(), prose_width()), *(f"worse: {w.text}" for w in self.worse)]
         return "\n".join([*lines, *([f"where: {self.where}"] if self.where is not None else []), *self.changed])
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
-from rich.console import RenderableType
+from rich.console import Group, RenderableType
 from rich.text import Text
 
 from fanin.text.columns import Column, columns
@@ -13,7 +15,9 @@ from fanin.text.console import WIDTH, plain_text
 from fanin.text.names import one_line
 from fanin.text.numbers import big
 
-__all__ = ["trial_table", "trial_text"]
+__all__ = ["LOSS_LIMIT", "trial_table", "trial_text"]
+
+LOSS_LIMIT = math.log(2.0)  # a first loss so far above the found one is worse
 
 # heading, field of `MeasuredStart`, rank of the column
 _NUMBERS = (
@@ -25,6 +29,14 @@ _NUMBERS = (
     ("growth", "growth", 2),
 )
 
+_MEANINGS = MappingProxyType(
+    {
+        "chi": "how much larger a small change of an input is in the outputs, squared",
+        "likeness": "mean cosine between the outputs of two samples, 1 where all are alike",
+        "growth": "rms of the last residual sum over that of the first, 1 where there are fewer than two",
+    }
+)
+
 
 def trial_table(data: Mapping[str, Any], width: int = WIDTH, write: Callable[[str], str] = str) -> RenderableType:
     """The start as found above the planned one, from `Trial.to_dict`; why not, where no trial ran."""
@@ -34,7 +46,32 @@ def trial_table(data: Mapping[str, Any], width: int = WIDTH, write: Callable[[st
     shown = [one for one in _NUMBERS if any(side.get(one[1]) is not None for side in sides.values())]
     heads = [Column(title=title, side="right", rank=rank) for title, _, rank in shown]
     rows = [[name, *(_number(side.get(key)) for _, key, _ in shown), _codes(side)] for name, side in sides.items()]
-    return columns("start", [*heads, Column(title="findings", least=12)], rows, width=width, write=write)
+    table = columns("start", [*heads, Column(title="findings", least=12)], rows, width=width, write=write)
+    below = [*_legend([title for title, _, _ in shown]), *_rise(sides["found"], sides["planned"])]
+    return Group(table, *(Text(write(line), style="dim") for line in below))
+
+
+def _legend(titles: Sequence[str]) -> list[str]:
+    """One line that says what the headings mean that are no common words."""
+    told = "; ".join(f"{title}: {_MEANINGS[title]}" for title in titles if title in _MEANINGS)
+    return [f"{told}."] if told else []
+
+
+def _rise(found: Mapping[str, Any], planned: Mapping[str, Any]) -> list[str]:
+    """Why a first loss that the trial allows is higher than the one found, where larger outputs are the cause."""
+    losses, sizes = _both(found, planned, "loss"), _both(found, planned, "output_rms")
+    if losses is None or sizes is None or not losses[0] < losses[1] <= losses[0] + LOSS_LIMIT or sizes[0] >= sizes[1]:
+        return []
+    return [
+        f"The first loss is higher because the outputs are larger (rms {big(sizes[1])} instead of {big(sizes[0])}): "
+        "before training, large outputs cost more than nearly constant ones. "
+        f"It counts as worse above {big(losses[0] + LOSS_LIMIT)} (found + ln 2)."
+    ]
+
+
+def _both(found: Mapping[str, Any], planned: Mapping[str, Any], key: str) -> tuple[float, float] | None:
+    pair = (found.get(key), planned.get(key))
+    return None if not all(isinstance(x, int | float) for x in pair) else (float(pair[0]), float(pair[1]))  # type: ignore[arg-type]
 
 
 def trial_text(data: Mapping[str, Any], width: int = WIDTH) -> str:
@@ -49,6 +86,9 @@ def trial_text(data: Mapping[str, Any], width: int = WIDTH) -> str:
         ─────────────────────────────────────────
         found          2.33        0.24  S203
         planned         2.5           1  none
+        The first loss is higher because the outputs are larger (rms 1 instead of 0.24): before training,
+        outputs that differ between samples cost more than nearly constant ones. It counts as worse above
+        3.02 (found + ln 2).
     """
     return plain_text(trial_table(data, width), width=width).rstrip("\n")
 

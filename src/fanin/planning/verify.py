@@ -76,8 +76,8 @@ class Verification:
             f"{len(self.not_checked)} not checked, {len(self.mismatches)} departures"
         )
         law = [
-            "  by law: moments, bounds and rows agree, as in any draw. Not seen so: rows in another order, a "
-            "transposed matrix, another seed, single numbers.",
+            "  by law: moments, bounds and rows agree, as in any draw. Not seen so:",
+            "  rows in another order, a transposed matrix, another seed, single numbers.",
             "  verify(model, bits=True) sees those, in every tensor that the plan draws.",
         ]
         return "\n".join([head, *(law if self.law else ()), *(f"  {clean(m)}" for m in self.mismatches)])

@@ -54,7 +54,21 @@ from fanin.rules.catalogue.weights_still import WeightsStill
 from fanin.rules.catalogue.zero_gradient import ZeroGradient
 from fanin.rules.catalogue.zero_init_gate import ZeroInitGate
 
-__all__ = ["RULES", "get_rule"]
+__all__ = ["FAMILIES", "RULES", "get_rule"]
+
+# first letter of a code -> what the rules of that family look at
+FAMILIES = {
+    "D": "data",
+    "P": "parameters",
+    "N": "normalisation",
+    "S": "signal",
+    "A": "activations",
+    "G": "gradients",
+    "T": "tokens and attention",
+    "L": "loss",
+    "O": "optimizer and precision",
+    "W": "first steps of training",
+}
 
 RULES: tuple[Rule, ...] = (
     InputGarbage(),

@@ -4,20 +4,42 @@ from __future__ import annotations
 
 import io
 import os
+from typing import IO
 
 from rich.console import Console, RenderableType
 
-__all__ = ["WIDEST", "WIDTH", "plain_text", "standard_console"]
+__all__ = ["WIDEST", "WIDTH", "plain_text", "prose_width", "standard_console"]
 
 WIDTH = 100  # of prose, and of a pipe
 WIDEST = 160  # of a table, where the terminal has the room
+_NARROWEST = 20  # below, words would be broken
 
 
 def standard_console() -> Console:
     """Standard output; 100 columns where it is a pipe or a file, which have no width of their own."""
     console = Console(highlight=False)
-    piped = not console.file.isatty() and "COLUMNS" not in os.environ
+    piped = not _is_terminal(console.file) and "COLUMNS" not in os.environ
     return Console(highlight=False, width=WIDTH) if piped else console
+
+
+def prose_width() -> int:
+    """Columns of text for standard output: those of the terminal or of COLUMNS, at most 100; 100 through a pipe.
+
+    Example:
+        >>> from unittest import mock
+        >>> with mock.patch.dict("os.environ", COLUMNS="80"):
+        ...     prose_width()
+        80
+    """
+    return max(min(standard_console().width, WIDTH), _NARROWEST)
+
+
+def _is_terminal(file: IO[str]) -> bool:
+    """Whether a terminal shows the file; a closed one, or an object that only has `write`, is none."""
+    try:
+        return file.isatty()
+    except (AttributeError, OSError, ValueError):
+        return False
 
 
 def plain_text(drawing: RenderableType, *, width: int = WIDTH) -> str:

@@ -70,10 +70,13 @@ class Differences:
         from fanin.text.columns import Column, ColumnTable
 
         others = (
-            Column(title="there called", least=12),
+            Column(title="there called", least=12, rank=1),
             Column(title="law", least=16),
-            *(Column(title=title, side="right") for title in ("std", "x fanin's", "bound")),
-            Column(title="mean", side="right", rank=1),
+            *(
+                Column(title=title, side="right", rank=rank)
+                for title, rank in (("std", 0), ("x fanin's", 0), ("bound", 2))
+            ),
+            Column(title="mean", side="right", rank=3),
             Column(title="note", least=18),
         )
         return Group(f"{self._title}\n", ColumnTable("framework", others, tuple(map(_cells, self.rows)), prose=True))
@@ -83,9 +86,9 @@ class Differences:
         return f"{self.name}: what each framework samples (fan_in {FAN_IN}, fan_out {FAN_OUT})"
 
     def __str__(self) -> str:
-        from fanin.text.console import plain_text
+        from fanin.text.console import plain_text, prose_width
 
-        return plain_text(self, width=150).rstrip()
+        return plain_text(self, width=prose_width()).rstrip()
 
 
 def _cells(row: Difference) -> tuple[str, ...]:

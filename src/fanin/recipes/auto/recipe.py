@@ -1,9 +1,8 @@
 """``auto``: the best known start for this network, on evidence.
 
 Plain stacks are decided first, all layers together. Every other parameter goes through one table of rules, and the
-first rule that answers decides (`_MAP_RULES` for maps). A rule returns named numbers; `wording` turns them into
-steps and sentences. `settle` then follows the signal through the graph and computes each std from what the weight
-reads there.
+first rule that answers decides. A rule returns named numbers, which become the steps and sentences of the plan. The
+signal is then followed through the graph, and each std is computed from what the weight reads there.
 """
 
 from __future__ import annotations
