@@ -18,7 +18,7 @@ BEGIN = "# Made by `python -m tools.site`; the pages of laws, recipes and rules 
 Nav: TypeAlias = Sequence[Mapping[str, "str | Nav"]]
 
 TUTORIALS = {
-    "All thirteen": "tutorials/index.md",
+    "By task": "tutorials/index.md",
     "Is my init right?": "tutorials/is-my-init-right.md",
     "My loss is flat": "tutorials/flat-loss.md",
     "My loss is NaN": "tutorials/nan-loss.md",

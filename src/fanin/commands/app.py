@@ -29,6 +29,7 @@ from fanin.commands.graph import graph
 from fanin.commands.init import init
 from fanin.commands.lab import lab
 from fanin.commands.mup import mup
+from fanin.commands.not_commands import HintingGroup
 from fanin.commands.plan import plan
 from fanin.commands.playground import playground
 from fanin.commands.report import report
@@ -41,6 +42,7 @@ __all__ = ["app", "main"]
 
 app: typer.Typer = typer.Typer(
     name="fanin",
+    cls=HintingGroup,
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
     rich_markup_mode=None,

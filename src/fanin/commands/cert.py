@@ -28,7 +28,7 @@ Out = Annotated[Path | None, typer.Option("--out", help="File for the certificat
 
 @cert.command()
 def make(target: Target, out: Out = None, input_shape: InputShape = None) -> None:
-    """Make the certificate of a model's weights: one line a parameter."""
+    """Make a certificate: one line for each parameter."""
     from fanin.certificates.fingerprint import fingerprint
     from fanin.commands.targets import load_target
 
@@ -40,7 +40,10 @@ def merge(
     parts: Annotated[list[Path], typer.Argument(help="Certificates of all processes: fingerprint(gather=False).")],
     out: Out = None,
 ) -> None:
-    """Add the certificates of all processes; parts that are missing or differ are named."""
+    """Add up the certificates of all processes.
+
+    Parts that are missing or that differ are named.
+    """
     from fanin.certificates.certificate import Certificate
 
     _give(Certificate.merge([Certificate.load(path) for path in parts]), out)
@@ -52,7 +55,10 @@ def diff(
     right: Annotated[Path, typer.Argument(help="The certificate to compare with it.")],
     form: TableFormat = "table",
 ) -> None:
-    """Name each parameter whose numbers differ between two certificates; exit status 1 if there is one."""
+    """Name the parameters that differ.
+
+    The exit status is 1 where the numbers of a parameter differ between the two certificates.
+    """
     from fanin.certificates.certificate import Certificate
 
     found = Certificate.load(left).diff(Certificate.load(right))

@@ -10,7 +10,8 @@ EXAMPLES = MappingProxyType(
     {
         "check": (
             "fanin check model.py:build",
-            "fanin check model.py:build --input '8,16:long<1000' --optimizer adamw --lr 1e-3",
+            "fanin check model.py:build --input '8,16:long<1000'",
+            "fanin check model.py:build --optimizer adamw --lr 1e-3",
             "fanin check timm:resnet50 --out report.html",
         ),
         "plan": (

@@ -114,6 +114,7 @@ def _law_spelt(name: str) -> str:
 
 def _neighbours(name: str) -> str:
     """The closest names; of an unknown code the codes of its group, or of all groups."""
+    from fanin.initializers.dialects import ALIASES
     from fanin.initializers.registry import NAMES
     from fanin.recipes.table import RECIPES
     from fanin.rules.table import RULES
@@ -122,7 +123,7 @@ def _neighbours(name: str) -> str:
     if name[:1].isalpha() and name[1:].isdigit():
         group = [c for c in codes if c[0] == name[0].upper()]
         return f"its neighbours are {', '.join(group or codes)}"
-    known = [*codes, *(rule.name for rule in RULES), *RECIPES, *NAMES]
+    known = [*codes, *(rule.name for rule in RULES), *RECIPES, *NAMES, *ALIASES]
     if close := difflib.get_close_matches(name, known, n=3):
         return f"did you mean {' or '.join(map(repr, close))}?"
     return "'fanin explain rules', 'recipes' or 'initializers' lists them; a parameter is TARGET::name"

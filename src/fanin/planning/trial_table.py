@@ -87,8 +87,7 @@ def trial_text(data: Mapping[str, Any], width: int = WIDTH) -> str:
         found          2.33        0.24  S203
         planned         2.5           1  none
         The first loss is higher because the outputs are larger (rms 1 instead of 0.24): before training,
-        outputs that differ between samples cost more than nearly constant ones. It counts as worse above
-        3.02 (found + ln 2).
+        large outputs cost more than nearly constant ones. It counts as worse above 3.02 (found + ln 2).
     """
     return plain_text(trial_table(data, width), width=width).rstrip("\n")
 

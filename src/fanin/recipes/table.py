@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import fields
+from types import MappingProxyType
 from typing import Any
 
-from fanin.errors import ArgumentError, UnknownNameError, did_you_mean
+from fanin.errors import ArgumentError, FaninError, UnknownNameError, did_you_mean
+from fanin.initializers.registry import canonical
+from fanin.initializers.written import name_and_arguments
 from fanin.recipes.auto import AUTO
 from fanin.recipes.base import Recipe
 from fanin.recipes.catalogue.classic import CLASSIC
@@ -64,9 +67,35 @@ def recipe(name: str) -> Recipe:
         >>> recipe("keep").summary
         'what the model has now, read off its tensors; nothing is drawn'
     """
-    if name not in RECIPES:
-        raise UnknownNameError(f"no recipe is called {name!r}; {did_you_mean(str(name), RECIPES)}")
+    if not isinstance(name, str) or name not in RECIPES:
+        raise UnknownNameError(_law_hint(name) or f"no recipe is called {name!r}; {did_you_mean(str(name), RECIPES)}")
     return RECIPES[name]
+
+
+# first word of a law's name -> the recipe that gives it to the maps that it is meant for
+_RECIPE_OF_LAW = MappingProxyType(
+    {**dict.fromkeys(("he", "kaiming", "glorot", "xavier", "lecun"), "classic"), "identity": "irnn"}
+)
+
+
+def _law_hint(name: object) -> str:
+    """What to do with the name of a law in place of a recipe; empty where it is no law either."""
+    if not isinstance(name, str):
+        return ""
+    try:
+        law = canonical(name_and_arguments(name)[0])
+    except FaninError:
+        law = ""
+    first = (law or name).split("_")[0]
+    if not law and first not in _RECIPE_OF_LAW:
+        return ""
+    close = _RECIPE_OF_LAW.get(first, first if first in RECIPES else "")
+    uses = f"The recipe {close!r} uses it where it fits; " if close else "Choose a recipe, and "
+    shown = name if law else f"{first}_normal"
+    return (
+        f"{name!r} is an initializer and no recipe: a recipe chooses an initializer for each parameter. {uses}"
+        f"overrides={{'NAME.weight': {shown!r}}} gives it to the weights that you name."
+    )
 
 
 def options_of(chosen: Recipe, given: Mapping[str, Any]) -> Any:

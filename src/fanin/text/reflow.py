@@ -31,9 +31,8 @@ def reflow(text: str, width: int) -> str:
         gain: multiplies
             the std of the
             law.
-        >>> print(reflow(">>> plan = fanin.plan(model, inputs, seed=3)", 34))
-        >>> plan = fanin.plan(model,
-        ...     inputs, seed=3)
+        >>> reflow(">>> plan = fanin.plan(model, inputs, seed=3)", 34).splitlines()
+        ['>>> plan = fanin.plan(model,', '...     inputs, seed=3)']
     """
     lines: list[str] = []
     for block in _blocks(text.replace("``", "`").splitlines()):

@@ -57,7 +57,7 @@ export const LAWS = {
     }),
   },
   normal: {
-    label: "N(0, 0.01²), whatever the width",
+    label: "N(0, 0.01²), any width",
     of: () => ({ kind: "normal", gain: SMALL_STD, mode: "none", python: (g) => `Normal(std=${g})` }),
   },
   zeros: { label: "All zeros", of: () => ({ kind: "zeros", gain: 0, python: () => "Zeros()" }) },
