@@ -168,7 +168,7 @@ def _initializers() -> str:
 
 
 def _first_line(text: str) -> str:
-    return (text.strip().splitlines() or [""])[0].rstrip(".")
+    return (text.strip().splitlines() or [""])[0].rstrip(".").replace("``", "`")
 
 
 _LISTS: MappingProxyType[str, Callable[[], str]] = MappingProxyType(
