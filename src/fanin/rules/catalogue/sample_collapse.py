@@ -39,8 +39,9 @@ class SampleCollapse(Rule):
         1 - mean cosine and between-sample energy share of the last weighted output: warning where both are below 1e-3,
         error below 1e-5. Where the head reads an average over P positions, which can hide differences, the value is
         multiplied by P, at most up to its value before the average. A zero output (a head closed by design) is left
-        out. Where a multiplicative gate almost closes the branches (LayerScale), the network opens as the gates grow: a
-        note.
+        out. A warning where a zero map or a zero scale of a norm alone makes the outputs equal and has a gradient: the
+        first step repairs it. Where a multiplicative gate almost closes the branches (LayerScale), the network opens as
+        the gates grow: a note.
 
     Example:
         >>> import torch, fanin
@@ -85,6 +86,8 @@ class SampleCollapse(Rule):
         begins = _begins(context.measurements, site, self.limit(context, "warning"))
         since = "" if begins is site else f" from {place(begins, context.measurements)} on"
         zeros = _zeros_before(context.measurements, begins)
+        if zeros and _all_move(context.measurements, zeros):
+            severity = "warning"
         why = f"{zeros[0]} is all zeros" if zeros else weight_words(context.measurements)
         words = f"; {why}" if why and not gates else ""
         yield self.finding(
@@ -105,6 +108,11 @@ def _cure(measurements: Measurements, zeros: list[str]) -> Fix:
         return Fix(text=_SCALE, code=INIT, recommends_start=True)
     words = _DRAW if zeros[0] in _zero_weights(measurements) else _ONES
     return Fix(text=words.format(zeros[0]), code=INIT, recommends_start=True)
+
+
+def _all_move(measurements: Measurements, names: list[str]) -> bool:
+    """Whether all of these parameters have a gradient, so that the first step makes samples differ."""
+    return all(p.state == "nonzero" for p in measurements.parameters if p.path in names)
 
 
 def _last(measurements: Measurements) -> tuple[Site, float, float] | None:

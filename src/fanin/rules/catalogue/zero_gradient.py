@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import ClassVar
 
 from fanin.measure.record import ParameterRecord
 from fanin.rules.base import Context, Rule
 from fanin.rules.finding import Finding, Fix
 from fanin.rules.shared.gains import INIT
+from fanin.rules.shared.locked import Locked, locked_maps
 
 __all__ = ["ZeroGradient"]
 
@@ -17,14 +18,18 @@ class ZeroGradient(Rule):
     """Gradients that are zero and stay zero.
 
     What it does:
-        Lists parameters whose gradient is exactly zero at step zero and still zero after virtual steps.
+        Lists parameters whose gradient is exactly zero at step zero and still zero after virtual steps, and pairs of
+        all-zero maps on one path.
 
     Why:
         A gate that is closed by design opens after one step; a network whose units are dead, or whose weights are zero
-        on both sides, does not. Such parameters never move.
+        on both sides, does not. Such parameters never move. Where biases are not zero, two zero maps on one path do
+        move, but slowly: the second one reads the same numbers for all samples and passes no gradient to the first, so
+        that SGD stays at the average of the targets for hundreds of steps.
 
     What is measured:
         Gradient exactly zero on all elements at step zero and after up to three virtual steps of 1 % taken on a copy.
+        A warning for all-zero maps whose input comes through another all-zero map alone, which has no gradient yet.
         A note for recurrent weights of which only the first time step is used, where the state is zero.
 
     Example:
@@ -64,13 +69,19 @@ class ZeroGradient(Rule):
         stuck = [p for p in stuck if p not in idle]
         if idle:
             yield self._idle(idle)
-        if not stuck:
-            return
+        if stuck:
+            yield self._stuck(context, stuck)
+        named = {p.path for p in stuck}
+        locked = [pair for pair in locked_maps(context.measurements) if pair.first not in named]
+        if locked:
+            yield self._locked(locked)
+
+    def _stuck(self, context: Context, stuck: list[ParameterRecord]) -> Finding:
         zeros = [p.path for p in stuck if p.weight.rms == 0 and len(p.shape) >= 2]
         why = f"; {zeros[0]} is all zeros" + (f", and {len(zeros) - 1} more" if zeros[1:] else "") if zeros else ""
         total = sum(p.requires_grad for p in context.measurements.parameters)
         alone = not zeros and all(len(p.shape) < 2 for p in stuck)
-        yield self.finding(
+        return self.finding(
             "warning" if alone else "error",
             [p.path for p in stuck],
             f"{len(stuck)} of {total} parameters have zero gradient, still after up to three trial updates on a copy"
@@ -82,6 +93,23 @@ class ZeroGradient(Rule):
             ),
             value=len(stuck) / max(total, 1),
             unit="share of parameters",
+        )
+
+    def _locked(self, locked: Sequence[Locked]) -> Finding:
+        names = sorted({name for pair in locked for name in (pair.first, pair.second)})
+        first, second = locked[0].first, locked[0].second
+        return self.finding(
+            "warning",
+            names,
+            f"{first} and {second} are both all zeros on one path: the second reads biases alone and passes no "
+            "gradient to the first, so that training starts at the average of the targets and leaves it slowly.",
+            Fix(
+                text=f"keep at most one of them at zero: draw {first} at random",
+                code=INIT,
+                recommends_start=True,
+            ),
+            value=float(len(names)),
+            unit="maps",
         )
 
     def _idle(self, idle: list[ParameterRecord]) -> Finding:

@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from fanin.rules.base import Context, Rule
 from fanin.rules.finding import Finding, Fix
+from fanin.rules.shared.locked import locked_maps
 
 __all__ = ["ZeroInitGate"]
 
@@ -23,6 +24,7 @@ class ZeroInitGate(Rule):
 
     What is measured:
         Gradient exactly zero on all elements at step zero, not after up to three virtual steps of 1 % taken on a copy.
+        Without those that two all-zero maps in a row hold back, which G402 names.
 
     Example:
         >>> import torch, fanin
@@ -53,7 +55,12 @@ class ZeroInitGate(Rule):
 
     def check(self, context: Context) -> Iterator[Finding]:
         """At most one finding."""
-        gated = [p for p in context.measurements.parameters if p.state == "zero" and p.state_after_step == "nonzero"]
+        held = {name for pair in locked_maps(context.measurements) for name in pair.held}  # G402 names what holds them
+        gated = [
+            p
+            for p in context.measurements.parameters
+            if p.state == "zero" and p.state_after_step == "nonzero" and p.path not in held
+        ]
         if gated:
             yield self.finding(
                 "note",
