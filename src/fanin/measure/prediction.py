@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from fanin.errors import FaninError
+from fanin.measure.ends import End, ends_of
 from fanin.measure.record import Cosine, NormRecord, Prediction, Site, TensorStats
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ def with_predictions(
     sites: Sequence[Site],
     *,
     cotangents: Mapping[str, torch.Tensor] | None = None,
+    outputs: Mapping[str, torch.Tensor] | None = None,
     along: Mapping[str, float] | None = None,
     copies: Mapping[str, str] | None = None,
 ) -> tuple[tuple[Site, ...], dict[str, str]]:
@@ -56,6 +58,7 @@ def with_predictions(
         sites: what was measured.
         cotangents: measured gradient at each output, by its path in what the model returned; without any there is no
             backward prediction.
+        outputs: the numbers there, by the same path: a gradient behind a softmax or a sigmoid is taken back over it.
         along: how far that gradient is a multiple of the output itself, by the same path; see `propagate`.
         copies: weights of equal values that are not tied, each with the one that it is a copy of: a way that meets
             both meets one weight twice.
@@ -66,7 +69,8 @@ def with_predictions(
         takes its statistics from too few values.
     """
     try:
-        moments = _followed(model, graph, cotangents or {}, along or {}, copies or {})
+        ends = ends_of(graph, cotangents or {}, outputs or {})
+        moments = _followed(model, graph, ends, along or {}, copies or {})
     except FaninError as error:
         return tuple(sites), {"prediction": str(error)}
     except Exception as error:  # a fault of fanin's own, which must not cost the user the measurements
@@ -76,7 +80,7 @@ def with_predictions(
     calls: dict[tuple[str, str], list[Site]] = defaultdict(list)
     for site in sites:
         calls[site.path, site.op].append(site)
-    doubts = _doubts(sites)
+    doubts = replace(_doubts(sites), passed=frozenset().union(*(e.passed for e in ends)))
     if doubts.few:
         missing["prediction of gradients"] = (
             f"no formula gives a gradient through a batch norm of so few values: some take their statistics from "
@@ -85,9 +89,9 @@ def with_predictions(
         )
     found: dict[int, _Expected] = {}
     for key, seen in calls.items():
-        outputs = expected.get(key, [])
-        matched = _matched(graph, seen, outputs)
-        why = f"the graph has {len(outputs)} calls of this operation where {len(seen)} were measured"
+        given = expected.get(key, [])
+        matched = _matched(graph, seen, given)
+        why = f"the graph has {len(given)} calls of this operation where {len(seen)} were measured"
         for site in seen:
             value = matched.get(site.index)
             found[site.index] = (
@@ -120,7 +124,7 @@ def _faults(defects: Sequence[Defect]) -> str:
 def _followed(
     model: torch.nn.Module,
     graph: Graph,
-    cotangents: Mapping[str, torch.Tensor],
+    ends: Sequence[End],
     along: Mapping[str, float],
     copies: Mapping[str, str],
 ) -> MomentMap:
@@ -128,7 +132,7 @@ def _followed(
     from fanin.moments import propagate, read_weights
     from fanin.moments.frame import measured
 
-    received = {o.value: measured(cotangents[o.path]) for o in graph.outputs if o.path in cotangents}
+    received = {e.value: measured(e.gradient) for e in ends}
     return propagate(
         graph,
         read_weights(model),
@@ -175,7 +179,7 @@ def _both(site: Site, moments: MomentMap, value: int, doubts: _Doubts) -> _Expec
     least = _LEAST_SE_EXACT if site.kind == "norm" else _LEAST_SE
     forward = _prediction(site.forward, known.moments, known.provenance, _FORWARD, least)
     backward = _prediction(site.backward, known.gradient, known.gradient_provenance, _BACKWARD, LEAST_SE_BACKWARD)
-    why = doubts.few_values if site.index <= doubts.last_few else ""
+    why = doubts.why_no_gradient(site, value)
     if why:
         backward = None
     no_forward = "" if forward else _why_none(moments, value, "forward", known.moments)
@@ -189,6 +193,7 @@ def _both(site: Site, moments: MomentMap, value: int, doubts: _Doubts) -> _Expec
     return _Expected(forward, backward, no_forward, no_backward)
 
 
+_AT_THE_END = "the gradient is followed from what the functions at the model's end read"
 _NO_FORMULA = "theory has no formula for this operation"
 
 
@@ -214,6 +219,13 @@ class _Doubts:
 
     few: int
     last_few: int
+    passed: frozenset[int] = frozenset()
+
+    def why_no_gradient(self, site: Site, value: int) -> str:
+        """Why nothing is expected of a gradient; "" where something is."""
+        if site.index <= self.last_few:
+            return self.few_values
+        return _AT_THE_END if value in self.passed else ""
 
     @property
     def few_values(self) -> str:

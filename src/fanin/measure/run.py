@@ -123,7 +123,13 @@ def _predicted(task: MeasureTask, done: Pass, found: Measurements, graph: Graph 
     begun = time.perf_counter()
     copies = {p.path: p.same_as for p in found.parameters if p.same_as}
     sites, unpredicted = with_predictions(
-        task.model, graph, found.sites, cotangents=received(done), along=done.along, copies=copies
+        task.model,
+        graph,
+        found.sites,
+        cotangents=received(done),
+        outputs=done.outputs,
+        along=done.along,
+        copies=copies,
     )
     done.seconds["prediction"] += time.perf_counter() - begun
     return replace(found, sites=sites, missing={**found.missing, **unpredicted})
