@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fanin.checking.baseline import read_baseline
 from fanin.checking.header import header_of
-from fanin.checking.job import Job, first_step_of, jobs_of, optimizer_of
+from fanin.checking.job import Job, jobs_of
+from fanin.checking.loss_words import loss_words
 from fanin.checking.report import Report
+from fanin.checking.trainer import Trainer, trainer_of
 from fanin.errors import ArgumentError, MissingDependencyError
-from fanin.rules.base import Optimizer
 from fanin.rules.config import Config, load_config
 from fanin.rules.finding import Severity
 from fanin.rules.result import CheckResult, Header
@@ -22,7 +24,6 @@ if TYPE_CHECKING:
     import torch
 
     from fanin.measure.record import Measurements
-    from fanin.measure.task import FirstStep
     from fanin.model.roles import Seen
 
 __all__ = ["check"]
@@ -60,7 +61,8 @@ def check(
         targets: class indices (cross-entropy) or values (squared error), or the second argument of `loss`.
         loss: a callable of the model's output, or of (output, targets). With neither loss nor targets the output's own
             `.loss` is used, and else a random unit cotangent on the outputs.
-        optimizer: what will train the model; adds the rules on step size and eps.
+        optimizer: what will train the model, or a function of its parameters that makes it, such as its class; adds
+            the rules on step size and eps. One that holds no trainable parameter of the model is refused.
         seed: of random operations such as dropout; all generators are put back afterwards.
         seeds: how many draws to check.
         training: run in this mode instead of the model's own.
@@ -95,9 +97,10 @@ def check(
     known = read_baseline(baseline) if baseline is not None else frozenset[str]()
     draws = range(seed, seed + seeds)
     jobs = jobs_of(model, inputs, targets, loss, draws)
-    trainer = optimizer_of(optimizer)
+    first = next(jobs)
+    trainer = trainer_of(optimizer, first.model, must_hold=first.model is model)
     judged = _judged(
-        jobs,
+        chain([first], jobs),
         draws,
         settings,
         trainer,
@@ -106,7 +109,6 @@ def check(
         training=training,
         predict=predict,
         trial=trial,
-        first_step=first_step_of(optimizer),
     )
     return Report(judged)
 
@@ -115,14 +117,13 @@ def _judged(
     jobs: Iterable[Job],
     seeds: range,
     config: Config,
-    optimizer: Optimizer | None,
+    trainer: Trainer,
     known: frozenset[str],
     target: str,
     *,
     training: bool | None,
     predict: bool | None,
     trial: bool,
-    first_step: FirstStep | None,
 ) -> CheckResult:
     """Measure and judge one job a seed; measurements, header and inline ignores are those of the first."""
     from fanin.checking.trial import with_trial
@@ -147,23 +148,25 @@ def _judged(
             training=training,
             predict=predict if first is None else False,
             seen=seen,
-            first_step=first_step if first is None else None,
+            first_step=trainer.first_step if first is None else None,
         )
         with part("measure"):
             found, seconds = measure(task)
         if first is None:
             module = eager_module(job.model)
             config = _with_inline_ignores(config, module)
-            first = header_of(module, found, seconds, seeds, target), found, task
+            header = header_of(module, found, seconds, seeds, target)
+            said = loss_words(found.loss, job.loss, compiled=job.compiled)
+            first = replace(header, loss=said, optimizer=trainer.said), found, task
             seen = seen_before(found.parameters)
         with part("judge"):
-            judgements.append(judge_all(found, config, optimizer))
+            judgements.append(judge_all(found, config, trainer.settings))
     if first is None:
         raise ArgumentError("there is nothing to check: no seeds")
     header, measurements, task = first
     result = result_of(header, measurements, judgements, config, known)
     with part("trial"):
-        return with_trial(result, task, config=config, optimizer=optimizer, wanted=trial)
+        return with_trial(result, task, config=config, optimizer=trainer.settings, wanted=trial)
 
 
 def _settings(

@@ -29,12 +29,14 @@ class Job:
         inputs: a tensor, a tuple of positional arguments, or a dict of keyword arguments.
         targets: class indices, values, or the second argument of `loss`; None where there are none.
         loss: a callable of the output, or of (output, targets); None where there is none.
+        compiled: whether the loss is that of the model's `compile`.
     """
 
     model: torch.nn.Module
     inputs: Any
     targets: Any = None
     loss: Callable[..., Any] | None = None
+    compiled: bool = False
 
 
 def jobs_of(
@@ -96,7 +98,7 @@ def job_of(model: Any, inputs: Any, targets: Any, loss: Callable[..., Any] | Non
     if not is_foreign(job.model):
         _assert_loss(job.loss)
         return job
-    job = replace(job, loss=loss_of(job.model, job.loss))
+    job = replace(job, loss=loss_of(job.model, job.loss), compiled=job.loss is None)
     _assert_loss(job.loss)
     module, given = as_module(job.model, job.inputs)
     return replace(job, model=module, inputs=given, targets=targets_of(job.model, job.targets))

@@ -110,11 +110,15 @@ def _cross_entropy(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         f"whole-number targets of shape {tuple(targets.shape)} do not fit logits of shape {tuple(logits.shape)}: "
         "cross-entropy needs one "
         "class index per row of logits, shape (N,) for logits (N, K). Give loss=, a callable that takes (output, "
-        "targets)."
+        f"targets).{_BINARY if targets.shape == logits.shape else ''}"
     )
 
 
 _IGNORED = -100  # torch's own ignore_index
+_BINARY = (
+    " For labels of 0 and 1: loss=torch.nn.functional.binary_cross_entropy_with_logits (binary_cross_entropy after a "
+    "sigmoid) and float targets of the output's shape."
+)
 
 
 def _assert_classes(logits: torch.Tensor, targets: torch.Tensor) -> None:
@@ -134,4 +138,5 @@ def _assert_classes(logits: torch.Tensor, targets: torch.Tensor) -> None:
             f"targets go from {int(counted.min())} to {int(counted.max())}, and the output of shape "
             f"{tuple(logits.shape)} has {classes} classes; give class indices from 0 to {classes - 1} (or "
             f"{_IGNORED} for what does not count), or loss=, a callable that takes (output, targets)."
+            f"{_BINARY if classes == 1 else ''}"
         )

@@ -238,6 +238,7 @@ def header_facts(header: Header) -> tuple[tuple[str, str], ...]:
         ("mode", "train" if header.training else "eval"),
         ("seeds" if len(header.seeds) > 1 else "seed", ", ".join(map(str, header.seeds)) or "as given"),
     ]
+    facts += [(name, clean(said)) for name, said in (("loss", header.loss), ("optimizer", header.optimizer)) if said]
     if "total" in header.seconds:
         facts.append(("time", seconds(header.seconds["total"])))
     return tuple(facts)

@@ -23,6 +23,7 @@ class Header:
     `source_lines` maps a module path to (file, line) of the class that the module is an instance of, only where
     inspection gives it and the class is the user's (not torch's); the command line adds under "" the line that builds a
     model of a library's class. `seconds` holds "forward", "backward" and "total".
+    `loss` and `optimizer` say which ones were used, and where the loss comes from; "" where there was none to name.
     `batch_hash` names the batch that training started with (`fanin.watching.first_batch.batch_hash`); "" elsewhere.
     """
 
@@ -40,6 +41,8 @@ class Header:
     source_lines: Mapping[str, tuple[str, int]] = field(default_factory=dict)
     target: str = ""
     batch_hash: str = ""
+    loss: str = ""
+    optimizer: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
