@@ -48,6 +48,7 @@ TWINS: Mapping[str, Twin] = {
     "P505": Twin("copy.deepcopy(first)", "nn.Linear(32, 32)"),
     "P511": Twin("c.weight = b.weight", ""),
     "P510": Twin("_ = model[2].requires_grad_(False)", ""),
+    "P512": Twin("[nn.Linear(32, 32), nn.Linear(32, 32)]", "nn.ModuleList([nn.Linear(32, 32), nn.Linear(32, 32)])"),
     "P506": Twin("std=2.0", "std=0.125"),
     "N601": Twin(f"torch.randn(4, 32), targets={_TEN}(4,))", f"torch.randn(16, 32), targets={_TEN}(16,))"),
     "N602": Twin("std=1e-4", "std=0.1"),

@@ -156,6 +156,18 @@ class Angles(nn.Module):
         return self.head(torch.cat([angles.sin(), angles.cos()], -1))
 
 
+class Stacked(nn.Module):
+    def __init__(self, container):
+        super().__init__()
+        self.layers = container([nn.Linear(32, 32) for _ in range(2)])
+        self.head = nn.Linear(32, 10)
+
+    def forward(self, h):
+        for layer in self.layers:
+            h = torch.tanh(layer(h))
+        return self.head(h)
+
+
 def frozen(model, places):
     for place in places:
         model[place].requires_grad_(False)
@@ -196,6 +208,7 @@ CASES = {
     "P509": (lambda: case(Angles(0.0)), lambda: case(Angles(1.0))),
     "P510": (lambda: case(frozen(net(depth=3), [2])), lambda: case(net(depth=3))),
     "P511": (lambda: case(shared(True)), lambda: case(shared(False))),
+    "P512": (lambda: case(Stacked(list)), lambda: case(Stacked(nn.ModuleList))),
     "P506": (lambda: recurrence(nn.LSTM, 3.0), lambda: recurrence(nn.LSTM, 0.15)),
     "P505": (lambda: case(cloned(True)), lambda: case(cloned(False))),
     "N601": (

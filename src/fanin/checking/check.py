@@ -148,6 +148,7 @@ def _judged(
             training=training,
             predict=predict if first is None else False,
             seen=seen,
+            optimized=trainer.held,
             first_step=trainer.first_step if first is None else None,
         )
         with part("measure"):

@@ -29,11 +29,13 @@ class Trainer:
         settings: for the rules; None where no optimizer was given.
         first_step: what its first step changes; None where that is not known.
         said: its name, its rate and the parameters that it does not hold, for the header; "" where none was given.
+        held: ids of the tensors that it trains.
     """
 
     settings: Optimizer | None = None
     first_step: FirstStep | None = None
     said: str = ""
+    held: frozenset[int] = frozenset()
 
 
 def trainer_of(optimizer: Any, model: torch.nn.Module, *, must_hold: bool) -> Trainer:
@@ -60,7 +62,7 @@ def trainer_of(optimizer: Any, model: torch.nn.Module, *, must_hold: bool) -> Tr
     if settings is None:
         raise ArgumentError("the function given as optimizer returned None; return the optimizer that it makes")
     names = {id(p): name for name, p in model.named_parameters() if p.requires_grad}
-    held = {id(p) for group in made.param_groups for p in group["params"]}
+    held = frozenset(id(p) for group in made.param_groups for p in group["params"])
     lost = [name for key, name in names.items() if key not in held]
     none = bool(lost) and len(lost) == len(names)
     if none and must_hold and made is optimizer:
@@ -71,6 +73,7 @@ def trainer_of(optimizer: Any, model: torch.nn.Module, *, must_hold: bool) -> Tr
         settings=settings,
         first_step=first_step_of(made),
         said=f"{settings.name}, lr {big(settings.lr)}{missing}",
+        held=held,
     )
 
 

@@ -28,6 +28,8 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Literal
 
+from fanin.model.unregistered import Unregistered
+
 __all__ = ["Graph", "ModuleInfo", "Op", "Output", "Parameter", "Ref", "Value", "ValueKind", "map_template", "refs_in"]
 
 ValueKind = Literal["input", "parameter", "buffer", "constant", "op"]
@@ -241,6 +243,7 @@ class Graph:
         mode: "fake" where no number was computed, "real" where a real forward pass had to be run.
         notes: what had to be assumed to get through the forward pass, in words.
         traces: what the forward pass changed that could not be put back, in words; empty as a rule.
+        unregistered: weights that the outputs depend on and the model does not own.
         data: real tensors of leaves where known (inputs, buffers, constants), by value index.
     """
 
@@ -254,6 +257,7 @@ class Graph:
     mode: Literal["fake", "real"] = "fake"
     notes: tuple[str, ...] = ()
     traces: tuple[str, ...] = ()
+    unregistered: tuple[Unregistered, ...] = ()
     data: Mapping[int, Any] = field(default_factory=dict, repr=False, compare=False)
     _readers: Mapping[int, tuple[int, ...]] = field(init=False, repr=False, compare=False)
     _live: frozenset[int] = field(init=False, repr=False, compare=False)

@@ -22,6 +22,7 @@ from fanin.memory import ran_out
 from fanin.model.calling import call
 from fanin.model.cures import are_of_wrong_kind, cure_of_forward, cure_of_loss, cure_of_memory
 from fanin.model.trees import named_tensors, tensors_in
+from fanin.model.unregistered import Unregistered, leaves_behind, unregistered
 
 __all__ = ["Pass", "batch_size", "received", "run_pass", "states_after_virtual_steps"]
 
@@ -46,6 +47,7 @@ class Pass:
             rows, less E y^2.
         seconds: spent, by part.
         missing: quantity -> why it could not be measured.
+        unregistered: weights that the outputs depend on and the model does not own.
     """
 
     recorder: PassRecorder
@@ -60,6 +62,7 @@ class Pass:
     along: dict[str, float] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     missing: dict[str, str] = field(default_factory=dict)
+    unregistered: tuple[Unregistered, ...] = ()
 
 
 def run_pass(task: MeasureTask) -> Pass:
@@ -94,10 +97,18 @@ def _attempt(task: MeasureTask, *, inputs_need_grad: bool, accumulate: bool) -> 
         found = recorder.origins[target.value].sites or recorder.origins[primary(output)].sites
         result.ends = (*found, *recorder.escaped)
         _watch(output, result)
+        result.unregistered = _unregistered(task, output, leaves)
         del output
         _backward(task, result, leaves)
     result.seconds = {"forward": middle - begun, "backward": time.perf_counter() - middle}
     return result
+
+
+def _unregistered(task: MeasureTask, output: Any, inputs: list[torch.Tensor]) -> tuple[Unregistered, ...]:
+    """Weights that the outputs depend on and neither the model nor its optimizer holds."""
+    known = {*map(id, inputs), *task.optimized}
+    leaves = leaves_behind(_differentiable(output).values())
+    return unregistered(task.model, [t for t in leaves if id(t) not in known])
 
 
 def _watch(output: Any, result: Pass) -> None:

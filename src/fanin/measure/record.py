@@ -15,6 +15,7 @@ from fanin.layout import Layout
 from fanin.measure.steps import Watched
 from fanin.model.operations import SUMS
 from fanin.model.roles import Role, Source
+from fanin.model.unregistered import Unregistered
 from fanin.text.jsonable import jsonable
 
 __all__ = [
@@ -479,7 +480,8 @@ class Measurements:
     """All that was measured in one pass.
 
     `missing` says, per quantity, why it could not be measured. `first_nonfinite` is (module path, operation) of the
-    first operation that made NaN or infinity and is no site.
+    first operation that made NaN or infinity and is no site. `unregistered` are weights that the forward reads and the
+    model does not own.
     """
 
     sites: tuple[Site, ...]
@@ -497,6 +499,7 @@ class Measurements:
     optimizer: Mapping[str, Any] = field(default_factory=dict)
     missing: Mapping[str, str] = field(default_factory=dict)
     watched: Watched | None = None
+    unregistered: tuple[Unregistered, ...] = ()
     schema_version: int = SCHEMA_VERSION
 
     def to_dict(self) -> dict[str, Any]:

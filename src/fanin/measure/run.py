@@ -169,6 +169,7 @@ def _frozen(task: MeasureTask, done: Pass, after: Mapping[str, Any], seen: Mappi
         buffers=buffer_records(task.model.named_buffers(), recorder.products.angles, recorder.products.factors),
         training=task.model.training,
         missing=missing,
+        unregistered=done.unregistered,
     )
 
 

@@ -31,6 +31,7 @@ class MeasureTask:
         first_step: of a parameter and its gradient: what the first step of the optimizer that will train the model
             changes at the largest rate that its group names, and the rate of that step over the largest; None where
             that is not known.
+        optimized: ids of the tensors that the given optimizer holds.
         seen: what an earlier check of the same model knew of its parameters, for where nothing is captured.
     """
 
@@ -43,4 +44,5 @@ class MeasureTask:
     training: bool | None = None
     predict: bool | None = None
     first_step: FirstStep | None = None
+    optimized: frozenset[int] = frozenset()
     seen: Mapping[str, Seen] = field(default_factory=dict)

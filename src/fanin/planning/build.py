@@ -20,7 +20,14 @@ from fanin.model.standing import Frozen, Missing, standing_of
 from fanin.planning.assignment import Assignment
 from fanin.planning.overrides import match_all
 from fanin.planning.plan import Plan
-from fanin.planning.warn import empty_warnings, frozen_warnings, law_warnings, lost_warnings, plan_warnings
+from fanin.planning.warn import (
+    empty_warnings,
+    frozen_warnings,
+    law_warnings,
+    lost_warnings,
+    plan_warnings,
+    unregistered_warnings,
+)
 from fanin.recipes.base import Choice, Chosen, Live
 from fanin.recipes.catalogue.keep import kept, rows_of_zeros
 from fanin.recipes.table import options_of
@@ -156,7 +163,8 @@ def plan_and_live(
     first = (*lost_warnings(live.lost_buffers), *(frozen_warnings(whole, standing.frozen) if chosen.draws else ()))
     on_meta = {n for n in standing.empty if slots[n].tensor.device.type == "meta"}
     empty = empty_warnings(whole, standing.empty, on_meta)
-    return replace(whole, warnings=(*first, *empty, *answer.warnings, *plan_warnings(whole), *traces)), live
+    unowned = unregistered_warnings(live.graph.unregistered if "graph" in vars(live) else ())
+    return replace(whole, warnings=(*first, *empty, *unowned, *answer.warnings, *plan_warnings(whole), *traces)), live
 
 
 def _traces(live: Live) -> tuple[str, ...]:

@@ -10,12 +10,20 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from fanin.initializers import TruncatedNormal
+from fanin.model.unregistered import Unregistered
 from fanin.planning.assignment import Assignment
 
 if TYPE_CHECKING:
     from fanin.planning.data import PlanData
 
-__all__ = ["empty_warnings", "frozen_warnings", "law_warnings", "lost_warnings", "plan_warnings"]
+__all__ = [
+    "empty_warnings",
+    "frozen_warnings",
+    "law_warnings",
+    "lost_warnings",
+    "plan_warnings",
+    "unregistered_warnings",
+]
 
 _NO_CUT = 6.3  # parent standard deviations; the streams reach 6.338, so wider bounds never apply
 
@@ -65,6 +73,15 @@ def lost_warnings(buffers: Mapping[str, str]) -> tuple[str, ...]:
         "Compute it again: build its module on the CPU, or give its values with "
         f"plan.materialize(model, buffers={{{name!r}: tensor}})"
         for name, why in buffers.items()
+    )
+
+
+def unregistered_warnings(found: Sequence[Unregistered]) -> tuple[str, ...]:
+    """Weights that the forward reads and no plan can start, with the cure."""
+    return tuple(
+        f"forward reads weights that the model does not own ({u.words}): no plan starts them and no optimizer of "
+        f"model.parameters() trains them; register them ({u.cure})"
+        for u in found
     )
 
 

@@ -48,6 +48,7 @@ from fanin.rules.catalogue.symmetric_weights import SymmetricWeights
 from fanin.rules.catalogue.target_scale import TargetScale
 from fanin.rules.catalogue.token_collapse import TokenCollapse
 from fanin.rules.catalogue.uneven_rows import UnevenRows
+from fanin.rules.catalogue.unregistered_weights import UnregisteredWeights
 from fanin.rules.catalogue.weights_overwritten import WeightsOverwritten
 from fanin.rules.catalogue.weights_replaced import WeightsReplaced
 from fanin.rules.catalogue.weights_still import WeightsStill
@@ -85,6 +86,7 @@ RULES: tuple[Rule, ...] = (
     ClonedWeights(),
     SharedWeights(),
     FrozenWeights(),
+    UnregisteredWeights(),
     RecurrentScale(),
     BatchNormTinyBatch(),
     NormEpsDominated(),

@@ -31,6 +31,7 @@ from fanin.model.given import assert_module
 from fanin.model.nested import refuse_nested, refuse_nested_parameters
 from fanin.model.sharding import without_gathering
 from fanin.model.trees import map_tensors, named_tensors, tensors_in
+from fanin.model.unregistered import is_trainable, leaves_behind, unregistered
 from fanin.model.untouched import untouched
 from fanin.model.wrappers import unwrap_children, unwrapped
 
@@ -53,10 +54,11 @@ class _Attempt:
 
 @dataclass(frozen=True, slots=True)
 class _Read:
-    """A forward pass that ran, and how many of its tensors no recorded call had made."""
+    """A forward pass that ran, how many of its tensors no recorded call had made, whether it met weights of others."""
 
     graph: Graph
     gaps: int
+    foreign: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,8 +125,22 @@ def _capture_call(model: Any, call: Call, mode: Mode, training: bool) -> Graph:
         else:
             if mode == "auto" and not attempt.fake:
                 _warn_of_real_forward(model, failures)
-            return done.graph
+            return _with_unregistered(model, call, attempt, done)
     raise _failure(model, call, failures)
+
+
+def _with_unregistered(model: Any, call: Call, attempt: _Attempt, done: _Read) -> Graph:
+    """The graph with the weights that the model does not own; only a pass that follows gradients tells them.
+
+    A teacher under ``torch.no_grad`` is read as well, and no gradient reaches it.
+    """
+    if attempt.grad or not done.foreign:
+        return done.graph
+    again = _attempted(model, call, replace(attempt, grad=True))
+    if isinstance(again, _Failed):
+        return done.graph
+    traces = tuple(dict.fromkeys((*done.graph.traces, *again.graph.traces)))
+    return replace(done.graph, unregistered=again.graph.unregistered, traces=traces)
 
 
 def _attempted(model: Any, call: Call, attempt: _Attempt) -> _Read | _Failed:
@@ -159,7 +175,8 @@ def _one_pass(
 
     try:
         graph, left = untouched(model, forward, values=_has_script(model), others=call)
-        return _Read(graph, recorders[0].gaps), left, recorders[0].release()
+        foreign = any(is_trainable(t) for t, _ in recorders[0].outsiders())
+        return _Read(graph, recorders[0].gaps, foreign), left, recorders[0].release()
     except Exception as error:
         where = next((r.failed_in for r in recorders), None) or ""
         return _Failed(attempt, where, error), (), [born for r in recorders for born in r.release()]
@@ -278,7 +295,10 @@ def _graph(
     model: Any, recorder: Recorder, named: list[tuple[str, Any]], result: Any, mode: Literal["fake", "real"]
 ) -> Graph:
     tape = recorder.tape
-    outputs = tuple(Output(path=path, value=recorder.ref(recorder.swap(t)).index) for path, t in named_tensors(result))
+    returned = {path: recorder.swap(t) for path, t in named_tensors(result)}
+    outputs = tuple(Output(path=path, value=recorder.ref(t).index) for path, t in returned.items())
+    reached = {id(t) for t in leaves_behind(returned.values())}
+    foreign = [t for t, stand_in in recorder.outsiders() if id(stand_in) in reached and is_trainable(t)]
     calls: dict[str, int] = {}
     for op in tape.ops:
         for path, call in op.scope:
@@ -293,6 +313,7 @@ def _graph(
         outputs=outputs,
         mode=mode,
         notes=tuple(tape.notes),
+        unregistered=unregistered(model, foreign),
         data=tape.data,
     )
 

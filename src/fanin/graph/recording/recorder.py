@@ -155,6 +155,14 @@ class Recorder(TorchFunctionMode):
         self._bind(stand_in, index)
         return stand_in
 
+    def outsiders(self) -> list[tuple[Any, Any]]:
+        """(tensor, stand-in) of the tensors that the forward reads and neither the model nor the caller gave."""
+        return [
+            (t, self._stand_ins[id(t)])
+            for t in self._outside
+            if self.tape.values[self._leaves[id(t)]].kind == "constant" and id(t) in self._stand_ins
+        ]
+
     def leaf_index(self, tensor: Any) -> int:
         """Value index of the leaf of a tensor of the outside world."""
         return self._leaves[id(tensor)]
