@@ -40,8 +40,8 @@ def each(self, h):
 
 
 def closed():
-    hidden = nn.Linear(8, 8)
-    return lambda self, h: hidden(h)
+    aside = nn.Linear(8, 8)
+    return lambda self, h: aside(h)
 
 
 def under_no_grad(self, h):
@@ -77,7 +77,7 @@ LOUD = {
         "attribute layers, 1 Linear, 1 LayerNorm",
     ),
     "inner module": (lambda: nn.Sequential(Host(each, layers=linears())), "attribute 0.layers, 2 Linear"),
-    "closure": (lambda: Host(closed()), "variable hidden, 1 Linear"),
+    "closure": (lambda: Host(closed()), "variable aside, 1 Linear"),
     "global": (lambda: Host(lambda s, h: GLOBAL[0](h)), "variable GLOBAL, 1 Linear"),
     "class": (lambda: Classwide(None), "variable everyones, 1 Linear"),
 }

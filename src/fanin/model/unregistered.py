@@ -27,7 +27,7 @@ class Unregistered:
     Attributes:
         owner: qualified path of the module whose forward reads them ("" for the model itself).
         name: the attribute or variable that holds them; "" where none was found.
-        held_in: "list", "dict" or "tensor" for an attribute, "code" for what only the code names, "nothing" for neither.
+        held_in: "list", "dict" or "tensor" for an attribute, "code" for what only the code names, "nothing" else.
         what: the layers or tensors, counted: "3 Linear".
         tensors: how many tensors.
     """
