@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 import fanin
+from fanin.report.rows import trial_rows
 
 
 def stack(act, depth=10, std=None):
@@ -48,6 +49,28 @@ def test_a_start_that_does_not_help_is_called_unproven(monkeypatch):
     report = fanin.check(**stack(nn.ReLU, std=0.01))
     assert "unproven: after fanin.init_ on a copy this finding is still there" in report.findings[0].fix.text
     assert report.findings[0].code in report.result.trial.found
+    assert report.findings[0].fix.code == ""  # what was tried in vain is no fix
+    assert report.findings[0].fix.starts == ()
+
+
+def test_a_fault_that_only_scaling_mends_has_the_code_that_mended_it(monkeypatch):
+    monkeypatch.setattr("fanin.planning.initialise.init_", lambda model, inputs, **rest: fanin.plan(model, inputs))
+    report = fanin.check(**stack(nn.ReLU, std=0.01))
+    assert report.findings[0].code in report.result.trial.scaled
+    assert report.findings[0].fix.code.startswith("fanin.calibrate(model, inputs)")
+    assert report.findings[0].fix.starts == ()
+
+
+def test_notes_are_in_the_table_whose_verdict_counts_them():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(784, 64), nn.Sigmoid(), nn.Linear(64, 64), nn.Sigmoid(), nn.Linear(64, 10))
+    x, y = torch.randint(0, 256, (64, 784)).float(), torch.randint(0, 10, (64,))
+    result = fanin.check(model, x, y, predict=False).result
+    shown = {name: (before, after) for name, before, after in trial_rows(result)}["found"]
+    assert "note" in result.verdict
+    assert shown[0].split() == sorted({f.code for f in (*result.findings, *result.consequences)})
+    (note,) = (f for f in result.findings if f.severity == "note" and f.fix.recommends_start)
+    assert (note.fix.code == "") == (note.code in shown[1].split())
 
 
 class Uncopied(nn.Sequential):

@@ -256,6 +256,8 @@ def test_init_keeps_the_found_values_where_a_law_is_wrong_and_says_so():
     assert "the values found in head.weight, head.bias stay" in made.warnings[0]
     assert "first loss" in made.warnings[0]
     assert made["head.weight"].action == "keep"
+    assert made["head.weight"].reason.startswith("kept as found")
+    assert not any("override" in a.reason for a in made.assignments.values())  # the one given was not used
     data = made.extras["trial"]
     assert data["planned"]["loss"] <= data["found"]["loss"] + math.log(2.0)
 

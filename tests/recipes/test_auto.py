@@ -346,7 +346,7 @@ def test_identical_clones_are_drawn_apart_and_said():
     layer = nn.TransformerEncoderLayer(32, 4, 64, dropout=0.0, batch_first=True)
     model = nn.TransformerEncoder(layer, 3, enable_nested_tensor=False)
     plan = fanin.init_(model, normal(2, 5, 32))
-    assert any("copies of each other" in w for w in plan.warnings)
+    assert any("copies of another" in w for w in plan.warnings)
     assert not torch.equal(model.layers[0].linear1.weight, model.layers[1].linear1.weight)
 
 

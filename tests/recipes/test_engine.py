@@ -371,7 +371,7 @@ def clones(values, noise=0.0):
 )
 def test_equal_weights_are_named_as_copies(values, noise, said):
     plan = fanin.plan(clones(values, noise=noise), normal(3, 4))
-    assert sum(w.startswith("2 weights are copies") and "0.weight and 2.weight" in w for w in plan.warnings) == said
+    assert sum(w.startswith("1 weight is a copy") and "2.weight of 0.weight" in w for w in plan.warnings) == said
     assert any("copies" in w for w in plan.warnings) == said
 
 

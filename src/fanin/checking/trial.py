@@ -14,6 +14,7 @@ from fanin.rules.config import Config
 from fanin.rules.engine import judge_all, result_of
 from fanin.rules.finding import Finding, PlannedStart
 from fanin.rules.result import CheckResult, TriedStart
+from fanin.rules.shared.gains import CALIBRATE, INIT
 from fanin.text.names import clean
 from fanin.text.paths import group_paths
 
@@ -87,7 +88,7 @@ def _tried(result: CheckResult, task: MeasureTask, config: Config, optimizer: Op
         loss_after=measured.loss.value,
         gone=tuple(sorted(before - {f.code for f in there})),
         scaled=_gone_by_scaling(result, task, plan, config, optimizer),
-        found=tuple(sorted({f.code for f in there if f.severity != "note"})),
+        found=tuple(sorted({f.code for f in there})),
     )
     return _Tried(start, plan, measured.missing.get("untouched", ""))
 
@@ -130,8 +131,18 @@ def _with_proof(finding: Finding, trial: TriedStart | None, plan: PlanData | Non
         proof = _proof(finding, trial)
     else:
         return finding
-    starts = planned_starts(plan, finding.paths) if plan is not None and finding.fix.recommends_start else ()
-    return replace(finding, fix=replace(finding.fix, text=_advice(finding.fix.text, starts, proof), starts=starts))
+    code = _code(finding, trial)
+    starts = planned_starts(plan, finding.paths) if plan is not None and code == INIT else ()
+    text = _advice(finding.fix.text, starts, proof)
+    return replace(finding, fix=replace(finding.fix, text=text, code=code, starts=starts))
+
+
+def _code(finding: Finding, trial: TriedStart | None) -> str:
+    """The code of a fix; of `fanin.init_` only where it was not tried in vain."""
+    in_vain = trial is not None and not trial.reason and finding.code not in trial.gone
+    if finding.fix.code != INIT or trial is None or not in_vain:
+        return finding.fix.code
+    return CALIBRATE if finding.code in trial.scaled else ""
 
 
 def _advice(text: str, starts: Sequence[PlannedStart], proof: str) -> str:

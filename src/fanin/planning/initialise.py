@@ -18,6 +18,7 @@ from fanin.timing import part
 if TYPE_CHECKING:
     import torch
 
+    from fanin.planning.assignment import Assignment
     from fanin.planning.trial import Trial
 
 __all__ = ["init_", "tried_plan"]
@@ -219,7 +220,19 @@ def _with_trial(
     repaired = {"kept": list(kept), "smaller": list(smaller)}
     told = {**done.to_dict(), **{how: names for how, names in repaired.items() if names}}
     told_once = tuple(dict.fromkeys((*warnings, *made.warnings, *done.changed)))
-    return replace(made, extras={**made.extras, "trial": told}, warnings=told_once)
+    why = {**dict.fromkeys(smaller, _DRAWN_SMALLER), **dict.fromkeys(kept, _KEPT)}
+    assignments = {n: _because(a, why) for n, a in made.assignments.items()}
+    return replace(made, assignments=assignments, extras={**made.extras, "trial": told}, warnings=told_once)
+
+
+# Reasons of what the trial itself changed, where the user gave no override.
+_KEPT = "kept as found: tried with the planned values, the model started worse"
+_DRAWN_SMALLER = "drawn smaller: tried at full size, the model started worse"
+
+
+def _because(a: Assignment, why: Mapping[str, str]) -> Assignment:
+    """The assignment with the trial's own reason in place of that of the override by which the trial set it."""
+    return replace(a, reason=why[a.name]) if a.name in why else a
 
 
 def _also_changed(second: Trial, first: Trial) -> Trial:

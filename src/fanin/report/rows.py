@@ -252,7 +252,7 @@ def trial_rows(result: CheckResult) -> list[tuple[str, str, str]]:
     if trial.reason:
         return [("not possible", "", one_line(trial.reason))]
     found = (*result.findings, *result.consequences)
-    before = sorted({f.code for f in found if f.severity != "note"})
+    before = sorted({f.code for f in found})
     rows = [("verdict", result.verdict, trial.verdict)]
     if result.measurements.loss.source != "cotangent":
         rows.append(("first loss", figures(trial.loss_before), figures(trial.loss_after)))

@@ -55,7 +55,7 @@ class TriedStart:
         loss_after: that of the copy.
         gone: codes that the model has and the copy does not have.
         scaled: codes that another copy does not have, whose own weights were scaled by `fanin.calibrate`.
-        found: codes of the warnings and errors of the copy.
+        found: codes of everything found on the copy, notes and consequences among it.
         reason: why it could not be tried, "" where it was.
     """
 

@@ -47,9 +47,11 @@ def _clones(network: Network) -> tuple[str, ...]:
     groups = [names for names in seen.values() if len(names) > 1]
     if not groups:
         return ()
+    copies = sum(len(names) - 1 for names in groups)
+    are = "weights are copies" if copies > 1 else "weight is a copy"
     return (
-        f"{sum(map(len, groups))} weights are copies of each other now (e.g. {groups[0][0]} and {groups[0][1]}); "
-        "they are drawn independently, because equal layers train worse (docs/recipes.md, clones)",
+        f"{copies} {are} of another now (e.g. {groups[0][1]} of {groups[0][0]}); they are drawn "
+        "independently, because equal layers train worse (docs/recipes.md, clones)",
     )
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import ClassVar
 
+from fanin.measure.record import LossRecord
 from fanin.rules.base import Context, Rule
-from fanin.rules.finding import Finding, Fix
+from fanin.rules.finding import Finding, Fix, Severity
 
 __all__ = ["SoftmaxBeforeLoss"]
 
@@ -60,20 +61,23 @@ class SoftmaxBeforeLoss(Rule):
         if not (loss.already or loss.lacks):
             return
         harmless = loss.already == "log_softmax"
-        words = (
-            f"{loss.op} is called without {loss.lacks}"
-            if loss.lacks
-            else f"{loss.already} comes before {loss.op}, which applies its own"
-        )
-        yield self.finding(
-            "note" if harmless else "error",
-            ["loss"],
-            words
-            + (
-                " (harmless: it changes nothing)." if harmless else ": gradients shrink and the loss cannot reach zero."
-            ),
-            Fix(
-                text="pass logits",
-                code="loss = torch.nn.functional.cross_entropy(logits, y)  # no softmax in the model",
-            ),
-        )
+        severity: Severity = "note" if harmless else "error"
+        yield self.finding(severity, ["loss"], _words(loss.op, loss.already, loss.lacks), _fix(loss))
+
+
+def _words(op: str, already: str, lacks: str) -> str:
+    if lacks:
+        return f"{op} is called without {lacks}: what it computes has no least value."
+    twice = f"{already} comes before {op}, which applies its own"
+    if already == "log_softmax":
+        return f"{twice} (harmless: it changes nothing)."
+    return f"{twice}: gradients shrink and the loss cannot reach zero."
+
+
+def _fix(loss: LossRecord) -> Fix:
+    """Logits for the loss that was called; for one that expects log-probabilities, these."""
+    call = f"loss = torch.nn.functional.{loss.op}"
+    if loss.lacks:
+        code = f"{call}(torch.{loss.lacks}(logits, dim=1), y)"
+        return Fix(text=f"give {loss.op} log-probabilities, or cross_entropy the logits", code=code)
+    return Fix(text="pass logits", code=f"{call}(logits, y)  # no {loss.already} in the model")

@@ -9,7 +9,7 @@ from statistics import median
 from fanin.measure.record import Measurements, ParameterRecord
 from fanin.model.operations import RECURRENT
 
-__all__ = ["CLOSED_GATE", "INIT", "RATED", "gain_of", "gain_ratio", "maps", "weight_words"]
+__all__ = ["CALIBRATE", "CLOSED_GATE", "INIT", "RATED", "gain_of", "gain_ratio", "maps", "weight_words"]
 
 # Activations that a weight is drawn for: no gates (hardsigmoid), no shrinking, no probabilities (log_sigmoid).
 RATED = frozenset([
@@ -17,8 +17,9 @@ RATED = frozenset([
     "tanh", "hardtanh", "sigmoid", "hardswish", "softsign", "sin", "erf",
 ])  # fmt: skip
 _BOUNDED = frozenset(("sigmoid", "tanh", "hardtanh", "softplus"))
-# The cure for every start that is drawn wrong, in one line.
-INIT = "fanin.init_(model, inputs)  # every layer at the std that its activation needs"
+# The cure for every start that is drawn wrong, in one line; and the one that keeps the weights and scales them.
+INIT = "fanin.init_(model, inputs)  # draws all weights anew"
+CALIBRATE = "fanin.calibrate(model, inputs)  # keeps the weights and scales them"
 # A multiplicative gate of this rms or less keeps its branch almost shut at first (LayerScale starts at 1e-6 to 0.1).
 CLOSED_GATE = 1e-2
 
