@@ -288,17 +288,41 @@ def test_a_loss_of_keras_is_called_as_keras_calls_it(keras):
         ("huber", one_hot),
     ):
         x = torch.from_numpy(out.copy()).requires_grad_()
-        made = torch_loss(model, loss)(x, torch.from_numpy(targets))
+        made = torch_loss(model, loss, targets)(x, torch.from_numpy(targets))
         made.backward()
         wanted = np.mean(array(keras, keras.losses.get(loss)(targets, out)))
         assert float(made.detach()) == pytest.approx(float(wanted), rel=1e-5)
         assert float(x.grad.abs().sum()) > 0.0
-    assert torch_loss(model, torch.nn.functional.mse_loss) is torch.nn.functional.mse_loss
+    assert torch_loss(model, torch.nn.functional.mse_loss, y) is torch.nn.functional.mse_loss
     with pytest.raises(ArgumentError, match="Keras knows no loss 'no_such'"):
         fanin.check(model, X, targets=y, loss="no_such")
     model.compile(loss="mse")
     seen = fanin.check(model, X, targets=one_hot).result.measurements.loss
     assert seen.value == pytest.approx(float(np.mean((out - one_hot) ** 2)), rel=1e-5)
+
+
+def test_without_targets_the_compiled_loss_is_not_used(keras):
+    """Twin: with targets it is, also a function of one's own, which Keras calls with the targets first."""
+    model, y = unnamed(keras), np.zeros((8, 2), "float32")
+    model.compile("adam", lambda targets, output: keras.ops.mean(3.0 * output - targets))
+    assert fanin.check(model, X).result.measurements.loss.source != "given"
+    assert fanin.init_(model, X, seed=0).extras["trial"]["ran"]
+    seen = fanin.check(model, X, targets=y).result.measurements.loss
+    assert seen.value == pytest.approx(3.0 * float(array(keras, model(X)).mean()), rel=1e-4, abs=1e-6)
+    with pytest.raises(ArgumentError, match=r"the loss mean_squared_error of Keras .* targets is missing"):
+        fanin.check(model, X, loss="mse")
+
+
+def test_what_is_put_back_after_a_pass_of_a_twin_is_not_looked_for_in_keras(keras):
+    """Twin: the Keras model itself leads to all of Keras and to what that imports."""
+    from fanin.model.foreign import as_module
+    from fanin.model.reachable import Reachable
+
+    if keras.config.backend() != "jax":
+        pytest.skip("on torch the model runs code of Keras")
+    model = unnamed(keras)
+    assert len(Reachable(as_module(model, X)).things) < 500
+    assert len(Reachable([model]).things) > 5000
 
 
 # ---------------------------------------------------------------- laws as initializers

@@ -80,6 +80,7 @@ def job_of(model: Any, inputs: Any, targets: Any, loss: Callable[..., Any] | Non
 
     from fanin.model.foreign import as_module, is_foreign, loss_of, targets_of
     from fanin.model.given import assert_made, assert_module
+    from fanin.model.jax_models import kind_of
 
     if not is_factory(model):
         if not is_foreign(model):
@@ -90,7 +91,8 @@ def job_of(model: Any, inputs: Any, targets: Any, loss: Callable[..., Any] | Non
             torch.default_generator.manual_seed(seed)
             assert_made(model)
             made = model()
-        job = _completed(made if isinstance(made, tuple) else (made,), inputs, targets, loss)
+        several = isinstance(made, tuple) and not kind_of(made)  # a transform of Haiku is a tuple
+        job = _completed(made if several else (made,), inputs, targets, loss)
     if job.inputs is None:
         raise ArgumentError(
             "inputs is missing: give a tensor, a tuple of positional arguments or a dict of keyword arguments."
@@ -98,7 +100,7 @@ def job_of(model: Any, inputs: Any, targets: Any, loss: Callable[..., Any] | Non
     if not is_foreign(job.model):
         _assert_loss(job.loss)
         return job
-    job = replace(job, loss=loss_of(job.model, job.loss), compiled=job.loss is None)
+    job = replace(job, loss=loss_of(job.model, job.loss, job.targets), compiled=job.loss is None)
     _assert_loss(job.loss)
     module, given = as_module(job.model, job.inputs)
     return replace(job, model=module, inputs=given, targets=targets_of(job.model, job.targets))

@@ -176,7 +176,7 @@ def _forward(task: MeasureTask, recorder: PassRecorder, inputs: Any) -> tuple[An
             raise
         except (Exception, SystemExit) as error:
             raise CaptureError(
-                f"the loss raised {type(error).__name__}: {error}. {cure_of_loss(output, task.targets)}"
+                f"the loss raised {type(error).__name__}: {error}. {cure_of_loss(output, task.targets, task.loss)}"
             ) from error
 
 

@@ -5,6 +5,7 @@ Nothing here is read from the words of an exception: each question looks at the 
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator, Mapping
 from itertools import islice
 from typing import Any
@@ -77,17 +78,38 @@ def cure_of_memory(place: str) -> str:
     )
 
 
-def cure_of_loss(output: Any, targets: Any) -> str:
+def cure_of_loss(output: Any, targets: Any, loss: Any = None) -> str:
     """What to look at where a loss failed; the model itself ran.
 
     Example:
         >>> cure_of_loss(torch.ones(2, 3), None)
         'The model itself ran, and gave shape (2, 3); try loss(output) by itself.'
+        >>> cure_of_loss(torch.ones(2, 3), None, torch.nn.MSELoss())
+        'This loss takes targets and none were given; give targets=...'
     """
+    if targets is None and _takes_targets(loss):
+        return "This loss takes targets and none were given; give targets=..."
     shapes = [tuple(t.shape) for t in islice(tensors_in(output), 4)]
     words = ", ".join(map(str, shapes)) or type(output).__name__
     call = "loss(output)" if targets is None else f"loss(output, targets) with targets of {_kind(targets)}"
     return f"The model itself ran, and gave shape {words}; try {call} by itself."
+
+
+def _takes_targets(loss: Any) -> bool:
+    """Whether a loss can be called with (output, targets) and not with the output alone."""
+    try:
+        taken = inspect.signature(loss.forward if isinstance(loss, torch.nn.Module) else loss)
+    except (TypeError, ValueError):
+        return False
+    return _binds(taken, 2) and not _binds(taken, 1)
+
+
+def _binds(taken: inspect.Signature, count: int) -> bool:
+    try:
+        taken.bind(*range(count))
+    except TypeError:
+        return False
+    return True
 
 
 def _kind(value: Any) -> str:

@@ -103,14 +103,14 @@ def given_or_made_up(model: Any, inputs: Any) -> Any:
     return inputs if inputs is not None or not home else importlib.import_module(home).made_up_inputs(model)
 
 
-def loss_of(model: Any, loss: Any) -> Any:
+def loss_of(model: Any, loss: Any, targets: Any) -> Any:
     """The loss of a model of another library as a function of torch tensors (output, targets); others as they are.
 
     Raises:
-        ArgumentError: the library knows no loss of that name.
+        ArgumentError: the library knows no loss of that name, or its loss needs targets and there are none.
     """
     home = _view_of(model)
-    return importlib.import_module(home).torch_loss(model, loss) if home else loss
+    return importlib.import_module(home).torch_loss(model, loss, targets) if home else loss
 
 
 def parameter_names(model: Any) -> Mapping[int, str]:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from fanin.errors import ArgumentError, MissingDependencyError
+from fanin.model.jax_models import as_function, kind_of
 from fanin.text.names import clean
 
 __all__ = ["assert_made", "assert_module"]
@@ -37,7 +38,7 @@ def assert_made(factory: Callable[..., Any]) -> None:
     """Check that a factory of models can be called without arguments.
 
     Raises:
-        ArgumentError: it is a class or a function that needs arguments.
+        ArgumentError: it is a class or a function that needs arguments, or a model of a JAX library.
 
     Example:
         >>> import torch
@@ -45,6 +46,8 @@ def assert_made(factory: Callable[..., Any]) -> None:
         Traceback (most recent call last):
         fanin.errors.ArgumentError: model is the class Linear, which needs arguments; make one: model = Linear(...)
     """
+    if kind_of(factory):
+        raise ArgumentError(f"model is {_of_jax(factory)}")
     try:
         inspect.signature(factory).bind()
     except TypeError as error:
@@ -61,6 +64,8 @@ def assert_made(factory: Callable[..., Any]) -> None:
 def _what(model: Any) -> str:
     import torch
 
+    if kind_of(model):
+        return _of_jax(model)
     if isinstance(model, type):
         name = clean(model.__name__)
         return f"the class {name}; make an instance of it: model = {name}(...)"
@@ -82,3 +87,7 @@ def _what(model: Any) -> str:
         f"of type {type(model).__name__}; a torch.nn.Module is needed. Wrap a function in a Module, or give the module "
         "it uses"
     )
+
+
+def _of_jax(model: Any) -> str:
+    return f"the {kind_of(model)}, which is given as a function and its parameters. {as_function(model)}"

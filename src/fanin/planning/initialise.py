@@ -72,7 +72,7 @@ def init_(
     """
     seed = _drawn_seed() if seed is None else seed
     inputs = given_or_made_up(model, inputs)
-    loss, targets = loss_of(model, loss), targets_of(model, targets)
+    loss, targets = loss_of(model, loss, targets), targets_of(model, targets)
     model, inputs = as_module(model, inputs)
     made = tried_plan(model, inputs, targets=targets, loss=loss, trial=trial, recipe=recipe, seed=seed, **arguments)
     made.apply_(model, progress=progress)

@@ -134,7 +134,7 @@ def trial(
 ) -> Trial:
     """Measure the model as found and as planned; see `Plan.trial`."""
     inputs = given_or_made_up(model, inputs)
-    loss, targets = loss_of(model, loss), targets_of(model, targets)
+    loss, targets = loss_of(model, loss, targets), targets_of(model, targets)
     model, inputs = as_module(model, inputs)
     plan = under_names_of(plan, model)
     writes_of(plan, model)  # says what does not fit before anything runs

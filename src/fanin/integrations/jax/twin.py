@@ -11,12 +11,14 @@ import numpy as np
 import torch
 from torch import nn
 
-from fanin.errors import CaptureError, ShapeError
+from fanin.errors import CaptureError, FaninError, ShapeError
+from fanin.integrations.jax.given import assert_called, kind
 from fanin.integrations.jax.joined import Joined, join, step, whole
 from fanin.integrations.jax.patterns import needed, patterns
 from fanin.integrations.jax.primitives import PRIMITIVES, torch_dtype
 from fanin.integrations.jax.trees import is_array, leaf_name
 from fanin.integrations.part import Part
+from fanin.text.names import one_line
 
 if TYPE_CHECKING:
     from fanin.checking.report import Report
@@ -87,7 +89,9 @@ def model(fn: Callable[..., Any], params: Any, *inputs: Any) -> Twin:
         inputs: trees of arrays or ``jax.ShapeDtypeStruct``; the module takes inputs of these shapes.
 
     Raises:
-        CaptureError: an equation that is not followed; the message shows it.
+        ArgumentError: the function cannot be called so, or a model of a library is given in place of the function or
+            of the parameters; the message says how to call it.
+        CaptureError: the function fails on these inputs, or an equation is not followed; the message shows it.
 
     Example:
         >>> import jax.numpy as jnp
@@ -95,6 +99,7 @@ def model(fn: Callable[..., Any], params: Any, *inputs: Any) -> Twin:
         >>> [name for name, _ in twin.named_parameters()], tuple(twin(torch.ones(1, 3)).shape)
         (['w'], (1, 2))
     """
+    assert_called(fn, params, inputs)
     leaves, structure = jax.tree_util.tree_flatten_with_path(params)
     numeric = [n for n, (_, leaf) in enumerate(leaves) if is_array(leaf) and _is_number(leaf.dtype)]
     others = [leaf for _, leaf in leaves]
@@ -106,13 +111,25 @@ def model(fn: Callable[..., Any], params: Any, *inputs: Any) -> Twin:
         return fn(jax.tree_util.tree_unflatten(structure, whole), *given)
 
     arrays = [leaves[n][1] for n in numeric]
-    closed, shapes = jax.make_jaxpr(flat, return_shape=True)(arrays, *inputs)
+    closed, shapes = _traced(flat, arrays, inputs)
     _assert_followed(closed.jaxpr)
     names = [leaf_name(leaves[n][0]) or "params" for n in numeric]
     twin = Twin(closed, names, arrays)
     twin._output = jax.tree_util.tree_structure(shapes)
     twin.example_input_array = tuple(jax.tree_util.tree_map(_tensor, inputs))
     return twin
+
+
+def _traced(flat: Callable[..., Any], arrays: Sequence[Any], inputs: Sequence[Any]) -> Any:
+    try:
+        return jax.make_jaxpr(flat, return_shape=True)(arrays, *inputs)
+    except FaninError:
+        raise
+    except Exception as error:
+        given = ", ".join(f"{leaf_name(path)} {kind(x)}" for path, x in jax.tree_util.tree_leaves_with_path(inputs)[:4])
+        raise CaptureError(
+            f"the function raised {type(error).__name__} for the inputs {given or '()'}: {one_line(str(error))}"
+        ) from error
 
 
 def plan(fn: Callable[..., Any], params: Any, *inputs: Any, **options: Any) -> Plan:

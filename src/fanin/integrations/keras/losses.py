@@ -13,17 +13,20 @@ from fanin.integrations.keras.holder import backend_name
 __all__ = ["torch_loss"]
 
 
-def torch_loss(model: Any, loss: Any) -> Any:
-    """The loss as a callable of (output, targets); None: the one that the model was compiled with.
+def torch_loss(model: Any, loss: Any, targets: Any) -> Any:
+    """The loss as a callable of (output, targets); None: that of `compile`, if there are targets.
 
-    Keras calls a loss with (targets, output). What is no loss of Keras stays as it is.
+    Keras calls a loss with (targets, output). A loss that was given and is none of Keras stays as it is.
 
     Raises:
-        ArgumentError: Keras knows no loss of that name.
+        ArgumentError: Keras knows no loss of that name, or one of Keras was given without targets.
     """
     import keras
 
-    given = _compiled(model) if loss is None else loss
+    if loss is None:
+        compiled = None if targets is None else _compiled(model)
+        return None if compiled is None else _as_called(keras.losses.get(compiled))
+    given = loss
     if isinstance(given, str):
         try:
             given = keras.losses.get(given)
@@ -33,7 +36,17 @@ def torch_loss(model: Any, loss: Any) -> Any:
             ) from error
     if not _is_of_keras(given):
         return given
-    return _swapped(given) if backend_name() == "torch" else _Traced(given)
+    if targets is None:
+        name = getattr(given, "__name__", type(given).__name__)
+        raise ArgumentError(
+            f"the loss {name} of Keras compares the output with targets, and targets is missing; give targets=..., or "
+            "no loss"
+        )
+    return _as_called(given)
+
+
+def _as_called(loss: Callable[..., Any]) -> Any:
+    return _swapped(loss) if backend_name() == "torch" else _Traced(loss)
 
 
 def _compiled(model: Any) -> Any:

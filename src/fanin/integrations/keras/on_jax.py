@@ -39,10 +39,23 @@ def view_on_jax(model: Any, given: Sequence[Any] | None) -> tuple[torch.nn.Modul
             if not variable.trainable:
                 module.get_parameter(variable.path).requires_grad_(False)
     module.stream_names = holder.stream_names
-    module.give_back = lambda: assign_all(
-        model, {name: p.detach() for name, p in module.named_parameters(remove_duplicate=False)}
-    )
+    module.give_back = _GiveBack(model, module)
     return module, inputs
+
+
+class _GiveBack:
+    """Write the numbers of a twin into its Keras model.
+
+    An object and no closure: the twin runs no code of Keras, so what is put back after a pass of it need not be
+    looked for in Keras, and the attributes of fanin's own objects are not.
+    """
+
+    def __init__(self, model: Any, module: torch.nn.Module) -> None:
+        self.model, self.module = model, module
+
+    def __call__(self) -> None:
+        every = self.module.named_parameters(remove_duplicate=False)
+        assign_all(self.model, {name: p.detach() for name, p in every})
 
 
 def _function(model: Any, holder: KerasModule, states: Sequence[Any]) -> Any:
