@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -15,7 +15,7 @@ from fanin.text.names import clean
 __all__ = ["assert_called", "kind"]
 
 
-def assert_called(fn: Callable[..., Any], params: Any, inputs: Sequence[Any]) -> None:
+def assert_called(fn: Any, params: Any, inputs: Sequence[Any]) -> None:
     """Check that a function can be called as ``fn(params, *inputs)``, and that the parameters are a tree of arrays.
 
     Raises:
