@@ -83,8 +83,6 @@ def job_of(model: Any, inputs: Any, targets: Any, loss: Callable[..., Any] | Non
     from fanin.model.jax_models import kind_of
 
     if not is_factory(model):
-        if not is_foreign(model):
-            assert_module(model)
         job = Job(model=model, inputs=inputs, targets=targets, loss=loss)
     else:
         with torch.random.fork_rng(devices=[]):
@@ -93,6 +91,8 @@ def job_of(model: Any, inputs: Any, targets: Any, loss: Callable[..., Any] | Non
             made = model()
         several = isinstance(made, tuple) and not kind_of(made)  # a transform of Haiku is a tuple
         job = _completed(made if several else (made,), inputs, targets, loss)
+    if not is_foreign(job.model):
+        assert_module(job.model)
     if job.inputs is None:
         raise ArgumentError(
             "inputs is missing: give a tensor, a tuple of positional arguments or a dict of keyword arguments."
