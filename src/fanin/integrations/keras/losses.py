@@ -65,7 +65,12 @@ def _swapped(loss: Callable[..., Any]) -> Callable[..., Any]:
     def by_torch(output: Any, targets: Any) -> Any:
         return loss(targets, output).mean()
 
+    by_torch.__name__ = _name(loss)
     return by_torch
+
+
+def _name(loss: Any) -> str:
+    return str(getattr(loss, "__name__", "") or type(loss).__name__)
 
 
 class _Traced:
@@ -73,6 +78,7 @@ class _Traced:
 
     def __init__(self, loss: Callable[..., Any]) -> None:
         self.loss = loss
+        self.__name__ = _name(loss)
 
     def __call__(self, output: torch.Tensor, targets: torch.Tensor) -> Any:
         import jax
