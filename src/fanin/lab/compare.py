@@ -261,12 +261,13 @@ def compare(
         tasks = (task_from(model, data, loss=loss, score=score, batch_size=batch_size),)
     seed_list = tuple(range(seeds)) if isinstance(seeds, int) else tuple(seeds)
     _check(tasks, inits, seed_list, lrs, steps)
-    assert_fresh([t.model for t in tasks], "model" if model is not None else "the model of a task", seed=seed_list[0])
     specs = [RunSpec(t.name, i, s, lr) for t, i, s, lr in product(tasks, inits, seed_list, map(float, lrs))]
     run = _Run(tasks={t.name: t for t in tasks}, inits=dict(inits), optimizer=optimizer, steps=steps)
     settings: dict[str, Any] = {}
     if out is not None:
         assert_place(out)  # before any work
+    assert_fresh([t.model for t in tasks], "model" if model is not None else "the model of a task", seed=seed_list[0])
+    if out is not None:
         settings = {"batch_size": batch_size, **identity(tasks, inits, seed_list, optimizer=optimizer, steps=steps)}
     with RunStore(None if out is None else Path(out), settings) as store:
         missing = [s for s in specs if s not in store.runs]
