@@ -6,6 +6,7 @@ import importlib.util
 import os
 import signal
 
+import pytest
 from hypothesis import HealthCheck, settings
 
 collect_ignore = [] if importlib.util.find_spec("triton") else ["src/fanin/streams/triton_kernels.py"]
@@ -19,3 +20,9 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 # How long a machine takes says nothing about a property.
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("untimed")
+
+
+@pytest.fixture(autouse=True)
+def no_width_of_others(monkeypatch):
+    """Some libraries set COLUMNS when they are imported or run, and text is as wide as COLUMNS says."""
+    monkeypatch.delenv("COLUMNS", raising=False)
