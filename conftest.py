@@ -23,6 +23,6 @@ settings.load_profile("untimed")
 
 
 @pytest.fixture(autouse=True)
-def no_width_of_others(monkeypatch):
+def no_width_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
     """Some libraries set COLUMNS when they are imported or run, and text is as wide as COLUMNS says."""
     monkeypatch.delenv("COLUMNS", raising=False)

@@ -68,9 +68,9 @@ def test_an_output_that_is_closed_or_only_writes_is_no_terminal(planned, monkeyp
     closed = io.StringIO()
     closed.close()
     for file in (closed, type("Log", (), {"write": lambda self, text: len(text), "flush": lambda self: None})()):
-        monkeypatch.setattr(sys, "stdout", file)
-        width, text = prose_width(), str(planned[0])
-        monkeypatch.undo()
+        with monkeypatch.context() as there:
+            there.setattr(sys, "stdout", file)
+            width, text = prose_width(), str(planned[0])
         assert width == 100
         assert text.startswith("plan for")
 
