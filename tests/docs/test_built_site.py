@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import shutil
 import subprocess
 import sys
 import urllib.parse
@@ -14,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from tests.chromium import chromium
 from tools.site import api
 from tools.site.__main__ import build
 from tools.site.places import SITE, SOURCES
@@ -21,10 +21,6 @@ from tools.site.sources import write_sources
 
 pytestmark = pytest.mark.slow
 LATEST = SITE / "latest"
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-needs_browser = pytest.mark.skipif(
-    CHROMIUM is None, reason="no Chromium is installed: the site was not opened in a browser"
-)
 
 
 class Page(HTMLParser):
@@ -123,17 +119,13 @@ def test_the_full_text_is_small():
 @pytest.fixture
 def opened() -> Iterator[Any]:
     """A page of a browser without a network, with what it asked for, and what went wrong, as attributes."""
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as play:
-        browser = play.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+    with chromium("the site") as browser:
         opened = browser.new_context(offline=True).new_page()
         opened.failed, opened.asked = [], []
         opened.on("request", lambda request: opened.asked.append(request.url))
         opened.on("requestfailed", lambda request: opened.failed.append(request.url))
         opened.on("pageerror", lambda error: opened.failed.append(str(error)))
         yield opened
-        browser.close()
 
 
 def whole(opened: Any) -> bool:
@@ -142,7 +134,6 @@ def whole(opened: Any) -> bool:
     return bool(opened.asked) and local and not opened.failed
 
 
-@needs_browser
 def test_search_works_from_disk_without_a_network(opened):
     opened.goto((SITE / "index.html").as_uri())
     opened.wait_for_url("**/latest/index.html")
@@ -153,14 +144,12 @@ def test_search_works_from_disk_without_a_network(opened):
     assert whole(opened)
 
 
-@needs_browser
 def test_the_playground_is_in_its_frame(opened):
     opened.goto((LATEST / "playground.html").as_uri())
     opened.frame_locator("iframe.playground").locator("svg").first.wait_for(timeout=60_000)
     assert whole(opened)
 
 
-@needs_browser
 def test_a_request_that_fails_is_seen(opened, tmp_path):
     (tmp_path / "a.html").write_text('<img src="gone.png">')
     opened.goto((tmp_path / "a.html").as_uri())

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import shutil
-
 import pytest
 import torch
 from torch import nn
 
 import fanin
+from tests.chromium import chromium
 
 pytestmark = pytest.mark.slow
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 LONG = "a_block_with_a_name_that_is_longer_than_a_narrow_screen"
 
 
@@ -35,13 +33,8 @@ def file(report, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def browser():
-    api = pytest.importorskip("playwright.sync_api", reason="NOT TESTED: playwright is missing, no page was opened")
-    if CHROMIUM is None:
-        pytest.skip("NOT TESTED: no Chromium was found, so the page of a check was not opened in a browser")
-    with api.sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+    with chromium("the page of a check") as opened:
         yield opened
-        opened.close()
 
 
 @pytest.fixture

@@ -3,29 +3,21 @@
 from __future__ import annotations
 
 import json
-import shutil
 
 import pytest
 
 from fanin.report.playground import playground_page
+from tests.chromium import chromium
 
 pytestmark = pytest.mark.slow
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 DEEP = "#depth=20&width=64&activation=relu&law="
 LONGEST = 120_000  # milliseconds that a training may take on a busy machine; how long it took is not asserted
 
 
 @pytest.fixture(scope="module")
 def browser():
-    api = pytest.importorskip(
-        "playwright.sync_api", reason="NOT TESTED: playwright is missing, the page was not opened"
-    )
-    if CHROMIUM is None:
-        pytest.skip("NOT TESTED: no Chromium was found, so the interactive page was not opened in a browser")
-    with api.sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+    with chromium("the interactive page") as opened:
         yield opened
-        opened.close()
 
 
 class Visit:
