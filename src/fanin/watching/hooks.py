@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import weakref
+from abc import ABC, abstractmethod
 from typing import Any
 
 import torch
@@ -14,30 +15,44 @@ from fanin.watching.gone import NoCopy
 __all__ = ["LossHook", "StepHook", "is_compiled", "rate_of"]
 
 
-class StepHook(NoCopy):
-    """A hook of an optimizer that tells a watch, while there is one, of each step: before it or after it."""
+class _Hook(NoCopy, ABC):
+    """A hook that is put on and taken off; it keeps alive neither what it is on nor the watch that it tells."""
 
-    def __init__(self, optimizer: Any, owner: weakref.ref[Any], place: int, *, before: bool) -> None:
-        self._optimizer, self._owner, self._place, self._before = weakref.ref(optimizer), owner, place, before
+    def __init__(self, on: Any, owner: weakref.ref[Any]) -> None:
+        self._on, self._owner = weakref.ref(on), owner
         self._handle: Any = None
+
+    @abstractmethod
+    def _put(self, on: Any) -> Any:
+        """Put the hook on; what torch gives to take it off."""
 
     @property
     def is_open(self) -> bool:
-        """Whether the hook is on the optimizer."""
+        """Whether the hook is on."""
         return self._handle is not None
 
     def open(self) -> None:
         """Put the hook on."""
-        optimizer = self._optimizer()
-        if optimizer is not None:
-            put = optimizer.register_step_pre_hook if self._before else optimizer.register_step_post_hook
-            self._handle = put(self)
+        on = self._on()
+        if on is not None:
+            self._handle = self._put(on)
 
     def close(self) -> None:
         """Take the hook off."""
         if self._handle is not None:
             self._handle.remove()
             self._handle = None
+
+
+class StepHook(_Hook):
+    """A hook of an optimizer that tells a watch, while there is one, of each step: before it or after it."""
+
+    def __init__(self, optimizer: Any, owner: weakref.ref[Any], place: int, *, before: bool) -> None:
+        super().__init__(optimizer, owner)
+        self._place, self._before = place, before
+
+    def _put(self, on: Any) -> Any:
+        return (on.register_step_pre_hook if self._before else on.register_step_post_hook)(self)
 
     def __call__(self, *_: Any) -> None:
         """Tell the watch."""
@@ -46,29 +61,11 @@ class StepHook(NoCopy):
             (watch._before_step if self._before else watch._after_step)(self._place)
 
 
-class LossHook(NoCopy):
+class LossHook(_Hook):
     """A forward hook that keeps the loss where the model's own output holds it."""
 
-    def __init__(self, model: torch.nn.Module, owner: weakref.ref[Any]) -> None:
-        self._model, self._owner = weakref.ref(model), owner
-        self._handle: Any = None
-
-    @property
-    def is_open(self) -> bool:
-        """Whether the hook is on the model."""
-        return self._handle is not None
-
-    def open(self) -> None:
-        """Put the hook on."""
-        model = self._model()
-        if model is not None:
-            self._handle = model.register_forward_hook(self)
-
-    def close(self) -> None:
-        """Take the hook off."""
-        if self._handle is not None:
-            self._handle.remove()
-            self._handle = None
+    def _put(self, on: torch.nn.Module) -> Any:
+        return on.register_forward_hook(self)
 
     def __call__(self, module: torch.nn.Module, args: Any, output: Any) -> None:
         """Tell the watch of the loss."""
