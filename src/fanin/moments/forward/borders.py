@@ -15,7 +15,7 @@ __all__ = ["border_width"]
 
 _MOST_OPS = 24  # of a walk back
 _FACTORS = 2.0  # signals of one convolution that are multiplied before the pick, as input and gate of a recurrence are
-_LEAST = 0.1
+_LEAST = 0.1  # of the log of the share of taps: below, a border reads about as much as the other places
 
 
 def border_width(frame: Frame, value: int, dim: int, place: int) -> float:
