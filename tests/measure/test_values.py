@@ -103,3 +103,11 @@ def test_rows_of_positions_that_are_added_to_a_batch_are_rows():
     table[20:] *= 40
     assert rows_apart(table[None]) == rows_apart(table) is not None
     assert rows_apart(table.reshape(2, 12, 16)) is None
+
+
+@pytest.mark.parametrize(("count", "seen"), [(1, True), (2, True), (3, False)])
+def test_up_to_a_third_of_few_rows_is_apart(count, seen):
+    table = torch.randn(8, 16, generator=torch.Generator().manual_seed(0))
+    table[:count] *= 20
+    assert (rows_apart(table) is not None) == seen
+    assert rows_apart(table[:7]) is None

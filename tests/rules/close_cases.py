@@ -148,6 +148,12 @@ def normed_chaos(gain):
     return case(edited(model, lambda m: [n.weight.fill_(gain) for n in m if isinstance(n, nn.BatchNorm1d)]))
 
 
+def read_large(factor):
+    """A recurrence of small matrices that reads an input `factor` times unit scale."""
+    given = recurrence(nn.LSTM, 0.05)
+    return {**given, "inputs": factor * given["inputs"]}
+
+
 def grows(factor):
     """A ReLU state that grows by `factor` over 25 steps."""
     given = recurrence(nn.RNN, 1.0, nonlinearity="relu")

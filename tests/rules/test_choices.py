@@ -137,7 +137,7 @@ def test_no_bias_is_beyond_a_limit_that_the_largest_one_does_not_reach():
 # ---------------------------------------------------------------------- P510
 @pytest.mark.parametrize(
     ("trained", "words"),
-    [(1, "0.weight train"), (2, "0.weight, 2.weight train"), (4, "0.weight, 2.weight and 2 more train")],
+    [(1, "trained: 0.weight."), (2, "trained: 0.weight, 2.weight."), (4, "trained: 0.weight, 2.weight and 2 more.")],
 )
 def test_the_maps_that_train_beside_frozen_ones_are_counted(trained, words):
     model = net(depth=7)
@@ -145,6 +145,15 @@ def test_the_maps_that_train_beside_frozen_ones_are_counted(trained, words):
         layer.weight.requires_grad_(False)
     report = fanin.check(**case(model), select=["P510"], predict=False)
     assert words in report.findings[0].message
+
+
+def test_a_model_of_which_only_a_bias_trains_is_noted_and_one_of_which_nothing_does_is_not():
+    model = net(depth=3).requires_grad_(False)
+    assert not fanin.check(**case(model), select=["P510"], predict=False).findings
+    model[-1].bias.requires_grad_(True)
+    (found,) = fanin.check(**case(model), select=["P510"], predict=False).findings
+    assert (found.severity, len(found.paths)) == ("note", 4)
+    assert found.message.endswith("trained: 6.bias.")
 
 
 # ---------------------------------------------------------------------- S205

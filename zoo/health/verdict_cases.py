@@ -17,6 +17,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from zoo.health.fresh_hosts import FAULTS as FRESH_FAULTS
+from zoo.health.fresh_hosts import HOSTS as FRESH
 from zoo.health.held_hosts import HELD, Held
 from zoo.health.later_hosts import FAULTS, Fault
 from zoo.health.later_hosts import HOSTS as LATER
@@ -636,23 +638,33 @@ def unseen() -> Iterator[tuple[str, Case]]:
         yield name, Case(kind="unseen", make=broken, codes=held.codes, path=held.path)
 
 
-def later() -> Iterator[tuple[str, Case]]:
+def hosts_and_faults(
+    hosts: dict[str, Callable[[], dict[str, Any]]], faults: dict[str, Fault], kind: str
+) -> Iterator[tuple[str, Case]]:
     """The same once more, with several faults a model."""
-    for name, make in LATER.items():
-        yield f"healthy {name}", Case(kind="silent, later", make=make)
-    for name, fault in FAULTS.items():
+    for name, make in hosts.items():
+        yield f"healthy {name}", Case(kind=f"silent, {kind}", make=make)
+    for name, fault in faults.items():
 
         def broken(fault: Fault = fault) -> dict[str, Any]:
-            case = LATER[fault.host]()
+            case = hosts[fault.host]()
             with torch.no_grad():
                 fault.breaks(case["model"])
             return case
 
-        yield name, Case(kind="later", make=broken, codes=fault.codes, path=fault.path, note=fault.note)
+        yield name, Case(kind=kind, make=broken, codes=fault.codes, path=fault.path, note=fault.note)
+
+
+def later() -> Iterator[tuple[str, Case]]:
+    yield from hosts_and_faults(LATER, FAULTS, "later")
+
+
+def fresh() -> Iterator[tuple[str, Case]]:
+    yield from hosts_and_faults(FRESH, FRESH_FAULTS, "fresh")
 
 
 CASES: dict[str, Case] = {
     name: case
-    for family in (scales, swapped, values, forgotten, rows, buffers, trained, overflow, silent, unseen, later)
+    for family in (scales, swapped, values, forgotten, rows, buffers, trained, overflow, silent, unseen, later, fresh)
     for name, case in family()
 }

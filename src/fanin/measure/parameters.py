@@ -18,7 +18,7 @@ from fanin.measure.recorder import PassRecorder
 from fanin.measure.task import FirstStep
 from fanin.measure.virtual_step import gradient_state
 from fanin.model.reading import Reading
-from fanin.model.roles import Seen, fans_or_none
+from fanin.model.roles import TOKENS, Seen, fans_or_none
 from fanin.tensors.values import readable
 
 __all__ = ["parameter_records"]
@@ -94,7 +94,7 @@ def parameter_records(
                 same_as=_first_equal(earlier, name, weight, slot.shape),
                 reader=None if reader is None else reader.index,
                 values=extremes(slot.tensor),
-                rows_apart=rows_apart(slot.tensor) if is_map or added else None,
+                rows_apart=rows_apart(slot.tensor) if is_map or added or known.role in TOKENS else None,
                 spectral=spectral_ratio(slot.tensor, layout),
                 first_step=moved.spectral if sized else None,
                 update=moved.update,

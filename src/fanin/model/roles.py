@@ -8,7 +8,7 @@ from typing import Literal, get_args
 from fanin.errors import LayoutError
 from fanin.layout import Fans, Layout, fans
 
-__all__ = ["ROLES", "Role", "Seen", "Source", "fans_or_none"]
+__all__ = ["ROLES", "TOKENS", "Role", "Seen", "Source", "fans_or_none"]
 
 Role = Literal[
     "weight",
@@ -31,6 +31,8 @@ Role = Literal[
     "unknown",
 ]
 ROLES: tuple[Role, ...] = get_args(Role)
+# of parameters whose rows are vectors of the signal: learned queries, latents, class tokens, positions
+TOKENS: frozenset[Role] = frozenset(("token", "position"))
 Source = Literal["graph", "module", "call"]
 
 

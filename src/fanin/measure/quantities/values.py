@@ -21,7 +21,7 @@ _SAMPLE = 4096
 _NEAR = 100.0  # times the median of the non-zero elements: the rest
 _SMALLEST_NORMAL = 2.0**-126  # of float32 and bfloat16
 _ROW_FACTOR = 5.0
-_MIN_ROWS, _MIN_COLUMNS, _MIN_COLUMNS_LOW = 16, 8, 16
+_MIN_ROWS, _MIN_COLUMNS, _MIN_COLUMNS_LOW = 8, 8, 16
 
 
 def extremes(x: torch.Tensor) -> Values | None:
@@ -76,7 +76,7 @@ def rows_apart(x: torch.Tensor) -> RowsApart | None:
     """Rows whose rms is five times that of the median row or more, or a fifth or less; zero rows are left out.
 
     A table may have dimensions of size 1 in front, as positions that are added to a batch have. At most a third of the
-    rows, of at least 16, with 8 columns (16 for small rows): the rms of 16 normal numbers is below a fifth of their std
+    rows, of at least 8, with 8 columns (16 for small rows): the rms of 16 normal numbers is below a fifth of their std
     with probability 2e-8.
 
     Example:

@@ -26,8 +26,9 @@ class FrozenWeights(Rule):
 
     What is measured:
         A warning for frozen maps with trained maps before and behind them, where fewer than half of the maps are
-        frozen. A note for other frozen maps. Silent where frozen maps have trained adapters beside them (LoRA: a
-        trained pair that reads the same signal and is added to the output), and where no map is trained at all.
+        frozen. A note for other frozen maps, also where only biases, norms or tables train. Silent where frozen maps
+        have trained adapters beside them (LoRA: a trained pair that reads the same signal and is added to the output),
+        and where nothing is trained at all.
 
     Example:
         >>> import torch, fanin
@@ -51,9 +52,11 @@ class FrozenWeights(Rule):
     source: ClassVar[str] = "Hu et al. 2021, arXiv 2106.09685"
 
     def cannot_run(self, context: Context) -> str | None:
-        """Needs a trained map."""
-        trained = any(p.requires_grad for p, _ in maps_with_sites(context.measurements))
-        return None if trained else "no linear map or convolution is trained"
+        """Needs a map, and a trained parameter."""
+        if not maps_with_sites(context.measurements):
+            return "no linear map or convolution ran"
+        trained = any(p.requires_grad for p in context.measurements.parameters)
+        return None if trained else "no parameter is trained"
 
     def check(self, context: Context) -> Iterator[Finding]:
         """At most one finding."""
@@ -68,7 +71,8 @@ class FrozenWeights(Rule):
         words = (
             f"{shown[0].path} is frozen while weights before and behind it train: it stays as it was drawn"
             if bad
-            else f"{len(frozen)} of {len(maps)} maps are frozen, first {shown[0].path}; {_names(trained)} train"
+            else f"{len(frozen)} of {len(maps)} maps are frozen, first {shown[0].path}; trained: "
+            f"{_trained(context.measurements, trained)}"
         )
         yield self.finding(
             "warning" if bad else "note",
@@ -85,8 +89,9 @@ class FrozenWeights(Rule):
         )
 
 
-def _names(trained: list[tuple[ParameterRecord, Site]]) -> str:
-    names = [p.path for p, _ in trained]
+def _trained(measurements: Measurements, maps: list[tuple[ParameterRecord, Site]]) -> str:
+    """Names of the maps that train, or of whatever else does where no map does."""
+    names = [p.path for p, _ in maps] or [p.path for p in measurements.parameters if p.requires_grad]
     return ", ".join(names[:2]) + (f" and {len(names) - 2} more" if len(names) > 2 else "")
 
 

@@ -42,6 +42,11 @@ class _Loop:
         return self.weight.role == "rnn_hh"
 
     @property
+    def is_large_loop(self) -> bool:
+        """Whether a state is multiplied by a matrix far above the usual start, as the gradient is at every step."""
+        return self.is_recurrent and self.ratio > _USUAL
+
+    @property
     def added_std(self) -> float:
         """Std of what the matrix adds to a pre-activation."""
         return self.ratio * self.reads
@@ -105,7 +110,8 @@ class RecurrentScale(Rule):
     What is measured:
         ReLU: the factor (r^2 / 2)^(steps / 2) of the state's rms; warning above 100, error above 1e4, as for depth
         (S202). Others: the std of what the state or the input adds to a pre-activation, r rms(h) or r rms(x); warning
-        above 3, where half of the outputs of a tanh are on its flat part, error above 8, where four in five are.
+        above 3, where half of the outputs of a tanh are on its flat part, error above 8, where four in five are. For a
+        recurrent matrix with r above 2 the warning starts at 2: gradients meet that matrix at every step too.
         torch's default gives r = 0.58, an orthogonal start r = 1.
 
     Example:
@@ -133,6 +139,7 @@ class RecurrentScale(Rule):
         "growth-warning": 100.0,
         "growth-error": 1e4,
         "std-warning": 3.0,
+        "state-warning": 2.0,
         "std-error": 8.0,
     }
     source: ClassVar[str] = "Pascanu et al. 2013, arXiv 1211.5063"
@@ -170,8 +177,9 @@ class RecurrentScale(Rule):
         )
 
     def _saturated(self, context: Context, loops: list[_Loop]) -> Iterator[Finding]:
-        warning, error = self.limit(context, "std-warning"), self.limit(context, "std-error")
-        off = sorted((x for x in loops if x.added_std > warning), key=lambda x: -x.added_std)
+        limits = {x: self.limit(context, "state-warning" if x.is_large_loop else "std-warning") for x in loops}
+        error = self.limit(context, "std-error")
+        off = sorted((x for x in loops if x.added_std > limits[x]), key=lambda x: -x.added_std)
         if not off:
             return
         worst = off[0]
@@ -187,7 +195,7 @@ class RecurrentScale(Rule):
                 recommends_start=True,
             ),
             value=worst.added_std,
-            threshold=error if severe else warning,
+            threshold=error if severe else limits[worst],
             unit="std of a pre-activation",
             evidence={"signal": all(x.ratio <= _USUAL for x in off)},
         )

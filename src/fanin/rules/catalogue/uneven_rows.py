@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from fanin.measure.record import ParameterRecord, RowsApart, Site
 from fanin.model.operations import LOSSES
+from fanin.model.roles import TOKENS
 from fanin.rules.base import Context, Rule
 from fanin.rules.finding import Finding, Fix
 
@@ -24,7 +25,7 @@ class UnevenRows(Rule):
         every softmax: the first loss is many times too high although nearly all rows are right.
 
     What is measured:
-        Rows whose rms is 5 times that of the median row or more, or a fifth or less; up to a third of at least 16 rows
+        Rows whose rms is 5 times that of the median row or more, or a fifth or less; up to a third of at least 8 rows
         of at least 8 numbers. Zero rows (padding) are left out. A warning for rows that are too large in a table
         (looked up, or added to a signal as positions are) or an output layer; a note for small ones, and for rows of
         other weights.
@@ -89,5 +90,5 @@ class UnevenRows(Rule):
 def _is_table(parameter: ParameterRecord, by_index: dict[int, Site]) -> bool:
     site = by_index.get(parameter.reader) if parameter.reader is not None else None
     if site is None:
-        return bool(parameter.added_to)
+        return bool(parameter.added_to) or parameter.role in TOKENS
     return site.op in ("embedding", "embedding_bag") or site.follower == "" or site.follower in LOSSES
