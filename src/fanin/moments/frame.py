@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from dataclasses import dataclass, field, replace
@@ -14,6 +15,7 @@ from fanin.graph.recording.replay import run
 from fanin.memory import as_array
 from fanin.moments import kernel as kn
 from fanin.moments.kernel import Array
+from fanin.moments.members import Members, is_member
 from fanin.moments.moments import JointMoments
 from fanin.moments.repeats import Repeats
 from fanin.moments.signal import Provenance, Signal, worst
@@ -143,10 +145,10 @@ class Frame:
             return template
         return self.signals[template.index].numbers
 
-    def bases(self, value: int) -> frozenset[int]:
-        """Value indices whose fluctuations a value carries."""
+    def bases(self, value: int) -> Members:
+        """The values whose fluctuations a value carries."""
         s = self.signals[value]
-        return s.shared | {self.first(value)} | {key[0] for key in s.atoms}
+        return s.shared | s.terms | 1 << self.first(value)
 
     def first(self, value: int) -> int:
         """The value itself, or the first one that selected the same entries."""
@@ -155,23 +157,37 @@ class Frame:
     def entangled(self, one: int, other: int) -> bool:
         """Whether two different tensors share fluctuations that their terms do not show."""
         terms, others = self.terms(one), self.terms(other)
-        inherited = frozenset().union(*(self.signals[v].shared for v in terms))
-        inherited_other = frozenset().union(*(self.signals[v].shared for v in others))
+        inherited, inherited_other = self._inherited(one), self._inherited(other)
         if not (inherited & (others | inherited_other) or inherited_other & terms):
             return False
-        return terms.isdisjoint(others) or any(self._inherit(a, b) for a in terms for b in others if a != b)
+        pairs = itertools.product(self._term_values(one), self._term_values(other))
+        return not terms & others or any(self._inherit(a, b) for a, b in pairs if a != b)
 
     def _inherit(self, one: int, other: int) -> bool:
         """Whether two tensors share fluctuations of a third, or one has those of the other."""
         own, others = self.signals[one].shared, self.signals[other].shared
-        return other in own or one in others or not own.isdisjoint(others)
+        return is_member(other, own) or is_member(one, others) or bool(own & others)
 
-    def terms(self, value: int) -> frozenset[int]:
+    def _inherited(self, value: int) -> Members:
+        """The values whose fluctuations the terms of a value inherit."""
+        found = 0
+        for term in self._term_values(value):
+            found |= self.signals[term].shared
+        return found
+
+    def terms(self, value: int) -> Members:
         """The random tensors that a value is a sum of; none for what carries no data."""
         s = self.signals[value]
         if s.weight_only or not s.from_data:
-            return frozenset()
-        return frozenset(k for k, _ in s.atoms if k >= 0) or frozenset({self.first(value)})
+            return 0
+        return s.terms or 1 << self.first(value)
+
+    def _term_values(self, value: int) -> list[int]:
+        """The members of `terms`."""
+        s = self.signals[value]
+        if s.weight_only or not s.from_data:
+            return []
+        return list(dict.fromkeys(k for k, _ in s.atoms if k >= 0)) or [self.first(value)]
 
     # ------------------------------------------------------------------ answering
     def made(
@@ -188,7 +204,9 @@ class Frame:
         """
         read = [self.signals[v] for v in dict.fromkeys(op.inputs)]
         data = [v for v in op.inputs if self.signals[v].from_data and not self.signals[v].weight_only]
-        shared = frozenset().union(*(self.bases(v) for v in data)) if data and not fresh else frozenset()
+        shared = 0
+        for v in data if not fresh else ():
+            shared |= self.bases(v)
         return Signal(
             moments=moments,
             provenance=worst(kind, *(s.provenance for s in read if s.moments is not None or s.numbers is None)),
@@ -206,7 +224,7 @@ class Frame:
             first = self.names.setdefault(token, value)
             if first != value:
                 self.same[value] = first
-        return [replace(s, shared=frozenset()) for s in signals]
+        return [replace(s, shared=0) for s in signals]
 
     def failed(self, op: Op, direction: Direction, error: Exception) -> None:
         """Record that the rule of an op raised an error that no rule should raise."""

@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import Any, Literal, TypeAlias
 
 from fanin.moments.laws import Law
+from fanin.moments.members import Members, members
 from fanin.moments.moments import JointMoments
 
 __all__ = ["Atom", "AtomKey", "Provenance", "Reduced", "Signal", "worst"]
@@ -62,8 +63,8 @@ class Signal:
         depth: elementwise ops between it and those values.
         atoms: the tensor as a sum of others that are uncorrelated with each other; empty: it is a source of its own.
         reduced: of a mean or sum whose dimensions were dropped.
-        shared: value indices whose fluctuations it inherits without a fresh weight in between (through a mean, a
-            norm, a function).
+        shared: the values whose fluctuations it inherits without a fresh weight in between (through a mean, a norm,
+            a function).
         weight_only: it depends on parameters alone.
         from_data: it depends on the model's inputs.
         isometric: a weight that stretches all vectors alike (an orthogonal matrix).
@@ -80,7 +81,7 @@ class Signal:
     depth: int = 0
     atoms: Mapping[AtomKey, Atom] = field(default_factory=dict)
     reduced: Reduced | None = None
-    shared: frozenset[int] = frozenset()
+    shared: Members = 0
     weight_only: bool = False
     from_data: bool = True
     isometric: bool = False
@@ -93,6 +94,11 @@ class Signal:
             return None
         spread = float(abs(m.kernel - m.mean * m.mean).max())
         return m.mean if spread <= 1e-12 * m.mean * m.mean else None
+
+    @cached_property
+    def terms(self) -> Members:
+        """The tensors that it is a sum of; empty: it is a source of its own."""
+        return members(value for value, _ in self.atoms)
 
     @property
     def is_masked(self) -> bool:

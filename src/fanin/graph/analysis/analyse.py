@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from fanin.graph.analysis.analysis import Analysis, depths
+from fanin.graph.analysis.analysis import Analysis, Walked, depths
 from fanin.graph.analysis.attention import attention
 from fanin.graph.analysis.axes import trace
 from fanin.graph.analysis.cells import loops
@@ -35,6 +35,6 @@ def analyse(graph: Graph) -> Analysis:
     )
     uses = (use for found in operations.contractions.values() for use in found)
     links = {(use.op, use.weight): trace(graph, known, use.weight, use.axes) for use in uses}
-    linked = replace(operations, links=links, walked={})
-    looped = replace(linked, loops=loops(linked), walked={})
-    return replace(looped, residuals=residuals(looped), depth=depths(operations), walked={})
+    linked = replace(operations, links=links, walked=Walked())
+    looped = replace(linked, loops=loops(linked), walked=Walked())
+    return replace(looped, residuals=residuals(looped), depth=depths(operations), walked=Walked())

@@ -19,7 +19,7 @@ from fanin.graph.analysis.regions import Regions
 from fanin.graph.ir import Graph, Op
 from fanin.model.operations import RECURRENT
 
-__all__ = ["Analysis", "Residual", "Sighting", "depths"]
+__all__ = ["Analysis", "Residual", "Sighting", "Walked", "depths"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +57,19 @@ class Sighting:
     link: Link
 
 
+@dataclass(frozen=True, slots=True)
+class Walked:
+    """What walks from a value have found.
+
+    Attributes:
+        after: value -> the events on all ways from it.
+        before: value -> what it comes from, each with the number of steps to it.
+    """
+
+    after: dict[int, tuple[Event, ...]] = field(default_factory=dict)
+    before: dict[int, tuple[tuple[str, int], ...]] = field(default_factory=dict)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Analysis:
     """A graph with what was found in it.
@@ -73,7 +86,7 @@ class Analysis:
         depth: maps on the longest way from an input to each value.
         links: (op index, weight value) -> the parameters that the weight is made of.
         loops: recurrent cells that are written out step by step.
-        walked: what `downstream` found after a value, kept so that each walk is made once.
+        walked: what walks from a value have found, kept so that each is made once.
     """
 
     graph: Graph
@@ -87,7 +100,7 @@ class Analysis:
     depth: tuple[int, ...] = ()
     links: Mapping[tuple[int, int], tuple[Link, ...]] = field(default_factory=dict)
     loops: Loops = field(default_factory=Loops)
-    walked: dict[int, tuple[Event, ...]] = field(default_factory=dict, repr=False, compare=False)
+    walked: Walked = field(default_factory=Walked, repr=False, compare=False)
 
     # ---------------------------------------------------------------------- questions
     def depends(self, value: int) -> bool:

@@ -6,8 +6,9 @@ affine factors, plain sums.
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from fanin.graph.analysis.activations import LIBRARY, FoundActivation
@@ -42,8 +43,8 @@ _SPLITS = frozenset(
     {"chunk", "split", "unbind", "tensor_split", "getitem", "select", "narrow", "slice", "hsplit", "split_with_sizes"}
 )
 _MAX_STEPS = 2_000
-_MAX_EVENTS = 256  # more say nothing new: in a dense block the output of a map meets every later map
-_MAX_SOURCES = 600
+_MAX_EVENTS = 64  # more say nothing new: in a dense block the output of a map meets every later map
+_MAX_SOURCES = 4
 _TO_GATE = 5  # views and constant factors between an activation and the product that it gates
 _FIXED_MAPS = MATRIX_PRODUCTS | CONVOLUTIONS
 _NAMED = {**dict.fromkeys(SOFTMAX, "softmax"), **dict.fromkeys(RECURRENT, "rnn"), **dict.fromkeys(LOOKUPS, "embed")}
@@ -65,10 +66,10 @@ def downstream(analysis: Analysis, value: int) -> tuple[Event, ...]:
     Behind a gate the walk goes on, but only to see whether the product is added to a stream or leaves the model.
     """
     passed = list(_along(analysis, value))  # a chain of sums would else be walked once for each of its summands
-    known = analysis.walked.get(passed[-1])
+    known = analysis.walked.after.get(passed[-1])
     if known is None:
         known = _events_after(analysis, passed[-1])
-    analysis.walked.update(dict.fromkeys(passed, known))
+    analysis.walked.after.update(dict.fromkeys(passed, known))
     return known
 
 
@@ -79,7 +80,7 @@ def _along(analysis: Analysis, value: int) -> Iterator[int]:
     while at is not None and at not in seen:
         yield at
         seen.add(at)
-        at = None if at in analysis.walked else _only_next(analysis, at)
+        at = None if at in analysis.walked.after else _only_next(analysis, at)
 
 
 def _only_next(analysis: Analysis, value: int) -> int | None:
@@ -217,24 +218,34 @@ def _keeps_values(analysis: Analysis, op: Op) -> bool:
 
 
 # ---------------------------------------------------------------------- upstream
-def sources(analysis: Analysis, value: int, limit: int = 4) -> tuple[str, ...]:
-    """What a value comes from, one entry for each summand or concatenated part.
+def sources(analysis: Analysis, value: int) -> tuple[str, ...]:
+    """What a value comes from, one entry for each summand or concatenated part: the four nearest, the nearest first.
 
     "input", "norm", "act:NAME", "attn", "gate", "se_gate", "stream", "lin", "embed", "softmax", "rnn", "mix",
     "param", "const", "op:NAME".
     """
-    found: dict[str, None] = {}
-    todo, seen = deque([value]), set[int]()
-    while todo and len(seen) < _MAX_SOURCES and len(found) < limit:
-        v = todo.popleft()
-        if v in seen:
+    known, waiting = analysis.walked.before, dict[int, list[int]]()
+    todo = [value]
+    while todo:
+        v = todo[-1]
+        if v not in known and v not in waiting:
+            label, waiting[v] = _source(analysis, v)
+            if label:
+                known[v] = ((label, 0),)
+            todo += [before for before in waiting[v] if before not in known and before not in waiting]
             continue
-        seen.add(v)
-        label, more = _source(analysis, v)
-        if label:
-            found[label] = None
-        todo.extend(more)
-    return tuple(found)
+        todo.pop()
+        if v not in known:
+            known[v] = _nearest(known.get(before, ()) for before in waiting[v])
+    return tuple(label for label, _ in known[value])
+
+
+def _nearest(found: Iterable[tuple[tuple[str, int], ...]]) -> tuple[tuple[str, int], ...]:
+    """The nearest of what several values come from, seen from one step further on."""
+    steps: dict[str, int] = {}
+    for label, far in itertools.chain.from_iterable(found):
+        steps[label] = min(steps.get(label, far + 1), far + 1)
+    return tuple(sorted(steps.items(), key=lambda pair: pair[1])[:_MAX_SOURCES])
 
 
 def _source(analysis: Analysis, v: int) -> tuple[str, list[int]]:

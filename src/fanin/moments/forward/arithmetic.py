@@ -57,11 +57,10 @@ def combined(frame: Frame, op: Op, terms: Sequence[tuple[Any, float]]) -> Signal
             continue
         summands.append(moments.scaled(weight))
         own = as_atoms(frame, template)
-        apart = apart and seen.isdisjoint(k for k, _ in own)
-        seen.update(k for k, _ in own)
-        for key, atom in own.items():
-            old = atoms.get(key)
-            atoms[key] = Atom(weight * atom.factor + (old.factor if old else 0.0), atom.moments)
+        tensors = {k for k, _ in own}
+        apart = apart and seen.isdisjoint(tensors)
+        seen |= tensors
+        atoms = _joined(atoms, own, weight)
     if not atoms:
         return frame.made(op, JointMoments.constant(shape, mean), leaf=False)
     centred = less_own_mean(frame, op) if op.name == "sub" else None
@@ -79,6 +78,17 @@ def combined(frame: Frame, op: Op, terms: Sequence[tuple[Any, float]]) -> Signal
     return _kept_apart(frame, op, made)
 
 
+def _joined(atoms: dict[AtomKey, Atom], own: Mapping[AtomKey, Atom], weight: float) -> dict[AtomKey, Atom]:
+    """The terms of a sum with those of one more summand, which may be the same."""
+    if weight == 1.0 and atoms.keys().isdisjoint(own.keys()):  # as in a residual stream: hundreds of terms as they are
+        return {**atoms, **own}
+    made = dict(atoms)
+    for key, atom in own.items():
+        old = atoms.get(key)
+        made[key] = Atom(weight * atom.factor + (old.factor if old else 0.0), atom.moments)
+    return made
+
+
 def _law_of_sum(frame: Frame, terms: Sequence[tuple[Any, float]]) -> Law | None:
     """The law of an entry of a weighted sum of unlike tensors."""
     values = [(t.index, w) for t, w in terms if isinstance(t, Ref) and frame.signals[t.index].constant is None]
@@ -90,6 +100,8 @@ def _in_step(frame: Frame, atoms: Mapping[AtomKey, Atom]) -> float:
 
     Such terms may point the same way; how far is not followed, so the error spans from not at all to wholly.
     """
+    if not frame.repeats.readings:
+        return 0.0
     made_by: dict[Reading, list[float]] = {}
     for (value, _), atom in atoms.items():
         op = frame.graph.producer(value) if value >= 0 else None
@@ -317,7 +329,7 @@ def _glu(frame: Frame, op: Op) -> Signal:
     half = x.resized(dim, x.shape[dim] // 2)
     gate = gaussian_image(_sigmoid, mean=half.mean, var=half.entry_var)
     m = product(half, imaged(half, gate))
-    return replace(frame.made(op, m, leaf=False), shared=frozenset())
+    return replace(frame.made(op, m, leaf=False), shared=0)
 
 
 def _sigmoid(z: kn.Array) -> kn.Array:

@@ -13,6 +13,7 @@ from fanin.graph.ir import Op, Ref
 from fanin.moments import kernel as kn
 from fanin.moments.forward.common import as_atoms
 from fanin.moments.frame import Frame, NoRuleError
+from fanin.moments.members import Members
 from fanin.moments.moments import JointMoments
 from fanin.moments.signal import Atom, Reduced, Signal
 
@@ -96,8 +97,11 @@ def _norm(frame: Frame, op: Op) -> Signal:
     return replace(frame.made(op, JointMoments.constant(shape, value), leaf=False), shared=_shared(frame, op))
 
 
-def _shared(frame: Frame, op: Op) -> frozenset[int]:
-    return frozenset().union(*(frame.bases(v) for v in op.inputs))
+def _shared(frame: Frame, op: Op) -> Members:
+    found = 0
+    for v in op.inputs:
+        found |= frame.bases(v)
+    return found
 
 
 def _cumsum(frame: Frame, op: Op) -> Signal:
