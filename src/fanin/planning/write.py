@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 from fanin.errors import ArgumentError, OutputError, PlanError
 from fanin.planning.apply import draw_into
@@ -19,6 +17,7 @@ from fanin.planning.tensor_files import DTYPES, INDEX, Entry, TensorFile, num_by
 from fanin.tensors.holdings import Range
 from fanin.text.files import PathLike, make_folder, refusal, sync_folder, write_text
 from fanin.text.names import clean
+from fanin.text.ordered_file import OrderedFile
 
 if TYPE_CHECKING:
     import torch
@@ -28,9 +27,8 @@ if TYPE_CHECKING:
 __all__ = ["SLICE", "Written", "drawn_slices", "metadata_of", "write"]
 
 SLICE = 1 << 22  # elements that are drawn, and written or compared, at a time
-_AGAIN = 4 << 20  # bytes at the end of a partial file that are written again
+_AGAIN = 16 << 20  # bytes at the end of a partial file that are written again
 _SPARE = 1 << 20  # bytes of the disk that stay free
-_FLUSH = 64 << 20  # bytes after which the disk gets to work, while more is drawn
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -196,55 +194,19 @@ def _write_file(
     header, partial = file.header(metadata), _partial(place)
     try:
         there = partial.stat().st_size if partial.exists() else 0
-        with os.fdopen(os.open(partial, os.O_RDWR | os.O_CREAT, 0o666), "r+b") as out, _Flusher(out) as flusher:
-            out.write(header)
+        with OrderedFile(partial) as out:
+            out.write(0, header)
             at, keep = len(header), max(there - _AGAIN, 0)
             for entry in file.entries:
                 for first, numbers in _slices_after(plan, entry, buffers, keep - at):
-                    out.seek(at + first)
-                    out.write(numbers)
-                    flusher.wrote(len(numbers))
+                    out.write(at + first, numbers)
                     yield len(numbers)
                 at += entry.nbytes
-            out.truncate(at)
-            flusher.finish()
+            out.finish(at)
         partial.replace(place)
         sync_folder(place.parent)
     except OSError as error:
         raise refusal(place, error) from error
-
-
-class _Flusher:
-    """Sends a file to the disk in a thread of its own, so that the disk works while numbers are drawn."""
-
-    def __init__(self, file: IO[bytes]) -> None:
-        self._file, self._written = file, 0
-        self._thread = ThreadPoolExecutor(1)
-        self._under_way: Future[None] | None = None
-
-    def __enter__(self) -> _Flusher:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._thread.shutdown()
-
-    def wrote(self, count: int) -> None:
-        """So many bytes more are in the file; an error of the disk is raised here or by `finish`."""
-        self._written += count
-        if self._written >= _FLUSH and (self._under_way is None or self._under_way.done()):
-            self._wait()
-            self._file.flush()
-            self._under_way, self._written = self._thread.submit(os.fsync, self._file.fileno()), 0
-
-    def finish(self) -> None:
-        """Return when all is on the disk."""
-        self._wait()
-        self._file.flush()
-        os.fsync(self._file.fileno())
-
-    def _wait(self) -> None:
-        if self._under_way is not None:
-            self._under_way.result()
 
 
 def _slices_after(plan: PlanData, entry: Entry, buffers: Mapping[str, Any], skip: int) -> Iterator[tuple[int, Any]]:
