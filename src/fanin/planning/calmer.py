@@ -1,8 +1,11 @@
-"""A start whose first loss is too high because its outputs are too large: the output layer drawn smaller.
+"""Starts with something too large in them: the output layer drawn smaller, or maps that one rule draws too large.
 
 A plan predicts outputs of rms 1 for a Gaussian signal. Where the signal has long tails (products, powers), where all
 samples look alike, or by the chance of one draw, the first loss is higher than predicted. Nothing inside the network is
 wrong then, and only the size of the outputs is to be taken back.
+
+Where a product of several functions of one signal has long tails inside every layer, all maps behind it are too large
+by a like factor, and each layer enlarges what the one before it did. There the maps are drawn smaller by that factor.
 """
 
 from __future__ import annotations
@@ -11,17 +14,19 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from fanin.initializers import Initializer, Scaled
+from fanin.initializers import Initializer, RowSums, Scaled
+from fanin.planning.missed import missed_predictions
 from fanin.planning.parting import deciding
 
 if TYPE_CHECKING:
     from fanin.planning.plan import Plan
     from fanin.planning.trial import Trial
 
-__all__ = ["smaller_outputs"]
+__all__ = ["smaller_alike", "smaller_outputs"]
 
 _LARGEST = 1.5  # predicted rms of the outputs up to which the laws of a plan are not to blame
 _GOAL = 0.7 * math.log(2.0)  # rise of the first loss that is aimed at; it goes with the square of the outputs
+_MISSED = 2.0  # times the predicted rms, from which several maps of one rule are too large together
 _TOO_HIGH = "L801"  # the rule that finds a first loss too high
 
 
@@ -41,6 +46,30 @@ def smaller_outputs(made: Plan, first: Trial) -> tuple[Mapping[str, Initializer]
     # a bias beside the weight takes the same factor: it may hold what the weight needs (`RowSums`)
     pairs = ((n, made[n].initializer) for n in (*names, *_biases(made, names)))
     return {n: Scaled(law, factor=factor) for n, law in pairs if law is not None}, factor
+
+
+def smaller_alike(made: Plan, first: Trial) -> tuple[Mapping[str, Initializer], float]:
+    """Laws of the maps that one rule draws, where several of them give more than predicted; ({}, 1) where that is not so.
+
+    All of them take the factor by which the first one is too large: behind it the inputs are too large as well.
+
+    Args:
+        made: the plan that was tried.
+        first: its trial.
+    """
+    if first.planned is None or not any(w.kind == "prediction" and w.sign > 0 for w in first.worse):
+        return {}, 1.0
+    missed = [m for m in missed_predictions(made, first.planned.sites, _MISSED) if m.sign > 0]
+    rules = [made[m.parting.parameters[0]].rule for m in missed]
+    one = next((m for m, rule in zip(missed, rules, strict=True) if rules.count(rule) > 1), None)
+    if one is None:
+        return {}, 1.0
+    rule, factor = made[one.parting.parameters[0]].rule, 1.0 / one.own
+    alike = [a for a in made.assignments.values() if a.action == "draw" and a.rule == rule and a.initializer is not None]
+    owners = {a.name.rpartition(".")[0] for a in alike}
+    folded = any(isinstance(a.initializer, RowSums) and a.name.rpartition(".")[0] in owners for a in made.values())
+    laws = {a.name: Scaled(a.initializer, factor=factor) for a in alike if a.initializer is not None}
+    return ({}, 1.0) if folded else (laws, factor)
 
 
 def _only_outputs(first: Trial) -> bool:

@@ -10,7 +10,7 @@ from fanin.errors import CaptureError, WorseStartError
 from fanin.memory import ran_out
 from fanin.model.foreign import as_module, given_or_made_up, loss_of, targets_of
 from fanin.planning.build import plan
-from fanin.planning.calmer import smaller_outputs
+from fanin.planning.calmer import smaller_alike, smaller_outputs
 from fanin.planning.plan import Plan
 from fanin.text.paths import matches
 from fanin.timing import part
@@ -40,7 +40,7 @@ def init_(
 
     The trial measures the model as found and as planned on the given inputs. Where the planned start is worse (see
     `Plan.trial`) because its outputs are too large, the output layer is drawn smaller and the plan tried once more;
-    else, or where that is no cure, the found values stay where the two part, and the rest is planned and tried. The
+    where several maps of one rule give more than predicted, these are; else, or where that is no cure, the found values stay where the two part, and the rest is planned and tried. The
     plan says so in `warnings`, and all numbers are in ``extras["trial"]``. Without inputs, or on the meta device, there
     is nothing to measure, and ``extras["trial"]`` says that no trial ran. What a repair left as it was is listed under
     "kept" there, what it drew smaller under "smaller".
@@ -140,6 +140,8 @@ def tried_plan(
     found = _calmer(made, first, overrides or {}, again)
     if found is not None or first.ok:
         return found or _with_trial(made, first)
+    if (found := _alike(made, first, overrides or {}, again)) is not None:
+        return found
     repaired, second, region = _with_found_values(made, first, overrides or {}, again)
     if repaired is not None:
         return repaired
@@ -159,6 +161,25 @@ def _calmer(made: Plan, first: Trial, overrides: Mapping[str, Any], again: _Agai
     calmer, done = again({**overrides, **smaller}, first)
     told = _taken_back(first, tuple(smaller), factor)
     return _with_trial(calmer, done, (told,), smaller=tuple(smaller)) if done.ok else None
+
+
+def _alike(made: Plan, first: Trial, overrides: Mapping[str, Any], again: _Again) -> Plan | None:
+    """The plan with smaller maps of one rule, where all of them give more than predicted; and smaller outputs besides."""
+    alike, factor = smaller_alike(made, first)
+    if not alike:
+        return None
+    given = {**alike, **_others(made, dict.fromkeys(alike), overrides)}
+    calmer, second = again(given, first)
+    told = _alike_taken_back(first, tuple(alike), factor)
+    if second.ok and not second.rises:
+        return _with_trial(calmer, second, (told,), smaller=tuple(alike))
+    smaller, size = smaller_outputs(calmer, second)
+    if smaller and not set(smaller) & set(alike):
+        less, third = again({**given, **smaller}, second)
+        if third.ok:
+            both = (told, _taken_back(second, tuple(smaller), size))
+            return _with_trial(less, third, both, smaller=(*alike, *smaller))
+    return _with_trial(calmer, second, (told,), smaller=tuple(alike)) if second.ok else None
 
 
 def _with_found_values(
@@ -262,6 +283,14 @@ def _taken_back(first: Trial, names: tuple[str, ...], factor: float) -> str:
         f"with outputs of full size the planned start was worse than the one the model has: {why}. So {_names(names)} "
         f"start at {factor:.2g} times that size; this start was tried and is not worse. trial=False draws them at full "
         "size"
+    )
+
+
+def _alike_taken_back(first: Trial, names: tuple[str, ...], factor: float) -> str:
+    return (
+        f"at full size the planned start was worse than the one the model has: {_worse(first)}. The maps of one rule "
+        f"give more than predicted, layer after layer. So {_names(names)} start at {factor:.2g} times that size; this "
+        "start was tried and is not worse. trial=False draws them at full size"
     )
 
 

@@ -22,25 +22,30 @@ _FACTOR = 10.0  # between measured and predicted rms
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MissedPrediction:
-    """A map whose outputs are more than 10 times larger or smaller than predicted, though its inputs are not.
+    """A map whose outputs are far larger or smaller than predicted, though its inputs are not.
 
     Attributes:
         text: one sentence with the numbers.
         parting: the place.
         sign: 1 where the outputs are too large, -1 where they are too small.
+        own: factor that the map adds to what its inputs are off by already.
     """
 
     text: str
     parting: Parting
     sign: int
+    own: float
 
 
-def missed_predictions(plan: PlanData, sites: Sequence[Site]) -> tuple[MissedPrediction, ...]:
+def missed_predictions(
+    plan: PlanData, sites: Sequence[Site], factor: float = _FACTOR
+) -> tuple[MissedPrediction, ...]:
     """The maps that a plan draws and whose outputs it predicts wrongly, in the order of the forward pass.
 
     Args:
         plan: the plan; maps with several uses, or without a prediction, are left out.
         sites: what was measured under it.
+        factor: between measured and predicted rms, from which a prediction is missed.
     """
     off: dict[int, float] = {}
     found = []
@@ -49,8 +54,8 @@ def missed_predictions(plan: PlanData, sites: Sequence[Site]) -> tuple[MissedPre
         a = next((plan[p] for p in site.parameters if p in plan and _predicts(plan[p])), None)
         here = before if a is None or site.kind != "weight" else _log_ratio(site, a)
         off[site.index] = here
-        if a is not None and site.kind == "weight" and abs(here - before) > math.log(_FACTOR) < abs(here):
-            found.append(_missed(site, a, here))
+        if a is not None and site.kind == "weight" and abs(here - before) > math.log(factor) < abs(here):
+            found.append(_missed(site, a, here, here - before))
     return tuple(found)
 
 
@@ -64,8 +69,8 @@ def _log_ratio(site: Site, a: Assignment) -> float:
     return math.log(rms / float(a.predicted_rms[0] or 1.0)) if 0.0 < rms < math.inf else 0.0
 
 
-def _missed(site: Site, a: Assignment, log_ratio: float) -> MissedPrediction:
+def _missed(site: Site, a: Assignment, log_ratio: float, own: float) -> MissedPrediction:
     predicted, factor = float(a.predicted_rms[0] or 0.0), math.exp(log_ratio)
     text = f"the outputs of {site.name} have rms {big(site.forward.rms)}, where the plan predicts {big(predicted)}"
     parting = Parting(operation=site.name, parameters=(a.name,), factor=factor, predicted=True)
-    return MissedPrediction(text=text, parting=parting, sign=1 if log_ratio > 0.0 else -1)
+    return MissedPrediction(text=text, parting=parting, sign=1 if log_ratio > 0.0 else -1, own=math.exp(own))

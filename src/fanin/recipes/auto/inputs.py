@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from fanin.graph.recording.replay import run
 from fanin.graph.roles.data import ParameterRole
+from fanin.model.operations import VIEWS
 from fanin.recipes.auto.evidence import INPUT_RANGE, LARGE_INPUT
 from fanin.recipes.engine.network import Network
 
-__all__ = ["input_moment", "input_scale", "input_warnings", "second_moment"]
+__all__ = ["input_moment", "input_scale", "input_warnings", "second_moment", "size_spread"]
 
 
 def input_scale(moment: float) -> float:
@@ -35,6 +37,30 @@ def second_moment(network: Network, value: int) -> float:
         return 1.0
     moment = _second_moment(known)
     return moment if math.isfinite(moment) and moment > 0.0 else 1.0
+
+
+def size_spread(network: Network, first: ParameterRole) -> float:
+    """sqrt(E q²) / E q over the places of the input that a map reads, q = mean square over its channels; else 1.
+
+    1 where q is the same for every sample and place, 3 for pixels of one channel that are mostly background.
+    """
+    operand = network.data_operand(network.graph.ops[first.uses[0].op])
+    known = None if operand is None else _given(network, operand)
+    if known is None or not known.is_floating_point() or not _is_dense(known):
+        return 1.0
+    channels = -1 - len(first.layout.tap_axes)
+    q = known.detach().double().square().mean(dim=channels)
+    spread = float(q.square().mean().sqrt() / q.mean())
+    return spread if math.isfinite(spread) else 1.0
+
+
+def _given(network: Network, value: int) -> Any | None:
+    """The numbers of a value that is an input, or a view of one; None for any other."""
+    known, producer = network.graph.data.get(value), network.graph.producer(value)
+    if known is not None or producer is None or producer.name not in VIEWS or len(producer.inputs) != 1:
+        return known
+    before = _given(network, producer.inputs[0])
+    return None if before is None else run(producer, lambda index: before)[producer.outputs.index(value)]
 
 
 def input_warnings(network: Network) -> tuple[str, ...]:

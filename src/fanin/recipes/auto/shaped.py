@@ -12,6 +12,7 @@ from fanin.errors import PlanError, TheoryError
 from fanin.graph.analysis.activations import FoundActivation
 from fanin.recipes.auto.evidence import HEAVY_MEAN, POWER, SHAPED_FROM, SHAPED_LOGISTIC_FROM
 from fanin.recipes.auto.heads import output_rms
+from fanin.recipes.auto.inputs import size_spread
 from fanin.recipes.auto.options import AutoOptions
 from fanin.recipes.auto.stack import Stack
 from fanin.recipes.auto.wording import zero
@@ -44,7 +45,16 @@ def shaped(network: Network, stack: Stack, options: AutoOptions, *, is_centred: 
         found = folds(network, "auto", _shape_power if power else _shape, _SOURCE)
     except (PlanError, TheoryError):
         return {}
-    return _drafts(found, stack, options)
+    return _drafts(_at_spread(network, found, stack) if power else found, stack, options)
+
+
+def _at_spread(network: Network, found: dict[str, Fold], stack: Stack) -> dict[str, Fold]:
+    """The folds with constants that hold where the input is large.
+
+    Behind a power, a place of four times the mean square is one of sixteen times it a layer later.
+    """
+    first = stack.maps[0]
+    return {**found, first.name: replace(found[first.name], spread=size_spread(network, first))}
 
 
 def _from_depth(stack: Stack, *, is_power: bool, is_centred: bool) -> float:

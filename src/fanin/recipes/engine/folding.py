@@ -43,6 +43,7 @@ class Fold:
         depth: activations of the stack.
         source: of the constants.
         size: rms of the output of the last map.
+        spread: q of the input at which the constants hold, in units of its mean; 1 where q is about the same everywhere.
     """
 
     role: ParameterRole
@@ -51,6 +52,7 @@ class Fold:
     depth: int
     source: str
     size: float = 1.0
+    spread: float = 1.0
 
     @property
     def gain(self) -> float:
@@ -163,7 +165,7 @@ def weight_draft(fold: Fold) -> Draft:
 
 def _gain(fold: Fold, read: Read) -> float:
     """The factor of Q; the first map also divides by the rms of the input, which the constants take to be 1."""
-    return fold.gain / (read.second_moment**0.5 if fold.before is None else 1.0)
+    return fold.gain / ((fold.spread * read.second_moment) ** 0.5 if fold.before is None else 1.0)
 
 
 def _variance(fold: Fold, read: Read, gain: float) -> float | None:
@@ -216,6 +218,18 @@ def _step(name: str, fold: Fold) -> Step:
 def _steps(fold: Fold, read: Read, gain: float) -> tuple[Step, ...]:
     first = Step(quantity="E x²", value=read.second_moment, formula=read.words())
     names = (*(("s_i",) if fold.behind is not None else ()), *(("s_o",) if fold.before is not None else ()))
-    formula = "s_i / sqrt(E x²)" if fold.before is None else " ".join(names)
-    last = Step(quantity="gain", value=gain, formula=formula)
-    return (*((first,) if fold.before is None else ()), *(_step(n, fold) for n in names), last)
+    last = Step(quantity="gain", value=gain, formula=_gain_formula(fold, names))
+    begins = (first, *_spread(fold)) if fold.before is None else ()
+    return (*begins, *(_step(n, fold) for n in names), last)
+
+
+def _gain_formula(fold: Fold, names: tuple[str, ...]) -> str:
+    if fold.before is not None:
+        return " ".join(names)
+    return "s_i / sqrt(E x²)" if fold.spread == 1.0 else "s_i / sqrt(spread E x²)"
+
+
+def _spread(fold: Fold) -> tuple[Step, ...]:
+    """The line of the spread, where it is not 1."""
+    formula = "sqrt(E q²) / E q of the input, q = mean square of what one place of a sample gives the map"
+    return () if fold.spread == 1.0 else (Step(quantity="spread", value=fold.spread, formula=formula),)
