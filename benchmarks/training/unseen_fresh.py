@@ -298,7 +298,7 @@ class Householder(nn.Module):
 
 
 class Perceiver(nn.Module):
-    """Weight-normed maps, attention with RMS-normed queries and keys, a gated residual with a learned scalar of zero."""
+    """Weight-normed maps, attention with RMS-normed queries and keys, branches times learned scalars of zero."""
 
     def __init__(self, width: int = 32) -> None:
         super().__init__()

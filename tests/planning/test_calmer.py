@@ -12,7 +12,7 @@ from torch.nn import functional
 
 import fanin
 from fanin.initializers import Normal
-from fanin.planning.calmer import smaller_outputs
+from fanin.planning.calmer import smaller_alike, smaller_outputs
 
 
 class Products(nn.Module):
@@ -90,3 +90,44 @@ def test_also_where_the_found_network_is_dead_the_first_loss_stays_near_it():
 class Squared(nn.Module):
     def forward(self, x):
         return torch.relu(x).square()
+
+
+class Quartic(nn.Module):
+    """Branches of the fourth power of a stream without norm: each enlarges what the one before it enlarged."""
+
+    def __init__(self, depth=2, width=32):
+        super().__init__()
+        self.maps = nn.ModuleList(nn.Linear(width, 4 * width) for _ in range(depth))
+        self.outs = nn.ModuleList(nn.Linear(width, width) for _ in range(depth))
+        self.head = nn.Linear(width, 10)
+
+    def forward(self, x):
+        for layer, out in zip(self.maps, self.outs, strict=True):
+            a, b, c, d = layer(x).chunk(4, -1)
+            x = x + out(a * b * c * d)
+        return self.head(x)
+
+
+def uneven(seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randn(64, 32, generator=generator) * torch.exp(0.6 * torch.randn(64, 1, generator=generator))
+    return x / x.square().mean().sqrt(), torch.randint(0, 10, (64,), generator=generator)
+
+
+def test_maps_of_one_rule_that_are_all_too_large_are_drawn_smaller_together():
+    torch.manual_seed(0)
+    model, (x, y) = Quartic(), uneven()
+    first = functional.cross_entropy(model(x), y).item()
+    made = fanin.init_(model, x, targets=y)
+    assert functional.cross_entropy(model(x), y).item() <= first + math.log(2.0)
+    assert {"outs.0.weight", "outs.1.weight"} <= set(made.extras["trial"]["smaller"])
+    assert "kept" not in made.extras["trial"]
+    assert "layer after layer" in made.warnings[0]
+
+
+def test_one_law_that_is_too_large_does_not_shrink_the_others_of_its_rule():
+    torch.manual_seed(0)
+    model, (x, y) = Quartic(), uneven()
+    even = x / x.square().mean(1, keepdim=True).sqrt()
+    made = fanin.plan(model, even, overrides={"outs.1.weight": Normal(std=30.0)})
+    assert smaller_alike(made, made.trial(model, even, y)) == ({}, 1.0)

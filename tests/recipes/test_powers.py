@@ -113,3 +113,35 @@ def test_a_stack_of_convolutions_of_powers_is_shaped_too():
     model = nn.Sequential(*kernels, nn.Flatten(), nn.Linear(12 * 64, 10))
     plan = fanin.plan(model, torch.randn(8, 3, 8, 8))
     assert {plan[f"{i}.weight"].rule for i in (0, 2, 4, 6, 9)} == {"shaped"}
+
+
+def pixels(background):
+    """Pictures of one channel, most of which is near zero if asked for."""
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(64, 1, 8, 8, generator=generator)
+    x = torch.where(torch.rand(x.shape, generator=generator) < background, 0.1 * x, x)
+    return x / x.square().mean().sqrt(), torch.randint(0, 10, (64,), generator=generator)
+
+
+def convolutions():
+    layers = [m for a in (1, 16, 16) for m in (nn.Conv2d(a, 16, 3, padding=1), Do(lambda x: torch.relu(x).square()))]
+    return nn.Sequential(*layers, nn.AvgPool2d(2), nn.Flatten(), nn.Linear(256, 10))
+
+
+def test_a_power_is_shaped_at_the_size_of_the_large_places():
+    x, y = pixels(0.8)
+    torch.manual_seed(0)
+    model = convolutions()
+    plan = fanin.init_(model, x, targets=y)
+    spread = float(x.square().square().mean().sqrt() / x.square().mean())
+    assert {s.quantity: s.value for s in plan["0.weight"].steps}["spread"] == pytest.approx(spread, rel=1e-5)
+    assert spread > 3.0
+    assert plan["0.weight"].rule == "shaped"
+    assert float(model(x).detach().square().mean().sqrt()) < 2.0
+
+
+def test_without_that_the_same_start_is_refused(monkeypatch):
+    x, y = pixels(0.8)
+    monkeypatch.setattr("fanin.recipes.auto.shaped.size_spread", lambda network, first: 1.0)
+    with pytest.raises(fanin.errors.WorseStartError):
+        fanin.init_(convolutions(), x, targets=y)

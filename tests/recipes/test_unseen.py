@@ -247,3 +247,32 @@ def test_a_generator_of_weights_reads_its_codes_and_keeps_the_signal_of_all_laye
             h = torch.relu(nn.functional.linear(h, model.make(code).view(64, 64)))
     # four factors around 1; the geometric mean of 64, 32, 32, 32 terms leaves 2^-1/8 before the last ReLU
     assert 0.4 < float(h.square().mean().sqrt()) < 1.4
+
+
+class JoinedCouplings(nn.Module):
+    def __init__(self, function, num=5):
+        super().__init__()
+        self.function = function
+        self.nets = nn.ModuleList(nn.Sequential(nn.Linear(8, 32), nn.Tanh(), nn.Linear(32, 16)) for _ in range(num))
+        self.head = nn.Linear(16, 4)
+
+    def forward(self, x):
+        for net in self.nets:
+            a, b = x.chunk(2, -1)
+            scale, shift = net(a).chunk(2, -1)
+            x = torch.cat([b * self.function(scale) + shift, a], -1)
+        return self.head(x)
+
+
+@pytest.mark.parametrize("inner", [torch.tanh, lambda s: s, lambda s: s.clamp(-2, 2)])
+def test_the_part_before_an_exponential_is_the_smaller_one(inner):
+    x = torch.randn(64, 16, generator=torch.Generator().manual_seed(0))
+    model = JoinedCouplings(lambda s: torch.exp(inner(s)))
+    fanin.init_(model, x, trial=False)
+    scale, shift = model.nets[0][2].weight.detach().chunk(2)
+    assert float(scale.std() * 5 / shift.std()) == pytest.approx(1.0, abs=0.35)  # 256 entries each: 5 x 0.06
+
+
+def test_a_bounded_factor_that_is_no_exponential_is_left_to_the_forward_rule():
+    plan = fanin.plan(JoinedCouplings(torch.sigmoid), torch.randn(64, 16))
+    assert "exponent" not in {a.rule for a in plan.assignments.values()}

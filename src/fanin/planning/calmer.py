@@ -37,9 +37,9 @@ def smaller_outputs(made: Plan, first: Trial) -> tuple[Mapping[str, Initializer]
         made: the plan that was tried.
         first: its trial.
     """
-    if first.planned is None or not _only_outputs(first):
-        return {}, 1.0
     names = _output_layer(made, first)
+    if first.planned is None or not _only_outputs(first, names):
+        return {}, 1.0
     if not names or max(made[n].predicted_rms[0] or math.inf for n in names if made[n].predicted_rms) > _LARGEST:
         return {}, 1.0
     factor = _factor(first)
@@ -49,7 +49,7 @@ def smaller_outputs(made: Plan, first: Trial) -> tuple[Mapping[str, Initializer]
 
 
 def smaller_alike(made: Plan, first: Trial) -> tuple[Mapping[str, Initializer], float]:
-    """Laws of the maps that one rule draws, where several of them give more than predicted; ({}, 1) where that is not so.
+    """Laws of the maps that one rule draws, where several of them give more than predicted; else ({}, 1).
 
     All of them take the factor by which the first one is too large: behind it the inputs are too large as well.
 
@@ -65,20 +65,27 @@ def smaller_alike(made: Plan, first: Trial) -> tuple[Mapping[str, Initializer], 
     if one is None:
         return {}, 1.0
     rule, factor = made[one.parting.parameters[0]].rule, 1.0 / one.own
-    alike = [a for a in made.assignments.values() if a.action == "draw" and a.rule == rule and a.initializer is not None]
+    alike = [
+        a for a in made.assignments.values() if a.action == "draw" and a.rule == rule and a.initializer is not None
+    ]
     owners = {a.name.rpartition(".")[0] for a in alike}
     folded = any(isinstance(a.initializer, RowSums) and a.name.rpartition(".")[0] in owners for a in made.values())
     laws = {a.name: Scaled(a.initializer, factor=factor) for a in alike if a.initializer is not None}
     return ({}, 1.0) if folded else (laws, factor)
 
 
-def _only_outputs(first: Trial) -> bool:
-    """Whether nothing but the first loss, and what follows from the size of the outputs, is worse."""
+def _only_outputs(first: Trial, layer: tuple[str, ...]) -> bool:
+    """Whether nothing but the first loss, and what follows from the size of the outputs, is worse.
+
+    That the outputs are larger than predicted is no other fault, where it is the output layer at which they are.
+    """
     found, planned = first.found, first.planned
     if planned is None or planned.loss is None or found.loss is None or not planned.loss > found.loss:
         return False
     new = {f.code for f in planned.findings} - {f.code for f in found.findings}
-    return all(w.kind in ("loss", "chi", "finding") for w in first.worse) and not (
+    at_end = first.where is not None and first.where.predicted and set(first.where.parameters) <= set(layer)
+    kinds = {"loss", "chi", "finding"} | ({"prediction"} if at_end else set())
+    return all(w.kind in kinds and w.sign >= 0 for w in first.worse) and not (
         any(w.kind == "finding" for w in first.worse) and new - {_TOO_HIGH}
     )
 

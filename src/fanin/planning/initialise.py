@@ -40,10 +40,11 @@ def init_(
 
     The trial measures the model as found and as planned on the given inputs. Where the planned start is worse (see
     `Plan.trial`) because its outputs are too large, the output layer is drawn smaller and the plan tried once more;
-    where several maps of one rule give more than predicted, these are; else, or where that is no cure, the found values stay where the two part, and the rest is planned and tried. The
-    plan says so in `warnings`, and all numbers are in ``extras["trial"]``. Without inputs, or on the meta device, there
-    is nothing to measure, and ``extras["trial"]`` says that no trial ran. What a repair left as it was is listed under
-    "kept" there, what it drew smaller under "smaller".
+    where several maps of one rule give more than predicted, these are; else, or where that is no cure, the found values
+    stay where the two part, and the rest is planned and tried. The plan says so in `warnings`, and all numbers are in
+    ``extras["trial"]``. Without inputs, or on the meta device, there is nothing to measure, and ``extras["trial"]``
+    says that no trial ran. What a repair left as it was is listed under "kept" there, what it drew smaller under
+    "smaller".
 
     Args:
         model: the model; its parameters are overwritten in place.
@@ -164,7 +165,7 @@ def _calmer(made: Plan, first: Trial, overrides: Mapping[str, Any], again: _Agai
 
 
 def _alike(made: Plan, first: Trial, overrides: Mapping[str, Any], again: _Again) -> Plan | None:
-    """The plan with smaller maps of one rule, where all of them give more than predicted; and smaller outputs besides."""
+    """The plan with smaller maps of one rule, where these give more than predicted; with smaller outputs if needed."""
     alike, factor = smaller_alike(made, first)
     if not alike:
         return None

@@ -37,9 +37,7 @@ class MissedPrediction:
     own: float
 
 
-def missed_predictions(
-    plan: PlanData, sites: Sequence[Site], factor: float = _FACTOR
-) -> tuple[MissedPrediction, ...]:
+def missed_predictions(plan: PlanData, sites: Sequence[Site], factor: float = _FACTOR) -> tuple[MissedPrediction, ...]:
     """The maps that a plan draws and whose outputs it predicts wrongly, in the order of the forward pass.
 
     Args:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from fanin.graph.roles.data import ParameterRole
-from fanin.initializers import Zeros
+from fanin.initializers import Initializer, Normal, PerPart, Zeros
 from fanin.recipes.auto.maps import forward
 from fanin.recipes.auto.options import AutoOptions
-from fanin.recipes.auto.wording import draft
+from fanin.recipes.auto.wording import Number, Values, draft
+from fanin.recipes.engine.activation_facts import is_exponential
 from fanin.recipes.engine.draft import Draft
 from fanin.recipes.engine.network import Network
 
 __all__ = ["exponent"]
 
 _NOT_ADDED = frozenset({"act", "act+gate", "attn_q", "attn_k", "attn_v", "datamul", "softmax", "router", "embed"})
+_FACTOR = "act+gate"  # tag of a map that ends in a function which multiplies a signal
 _LEAST = 4  # a single exponential of a Gaussian of std 1 has second moment e² already
 
 
@@ -27,6 +29,8 @@ def exponent(network: Network, role: ParameterRole, options: AutoOptions) -> Dra
     if ends and not role.parts:
         return draft("exponent", lambda read: (), lambda values: Zeros())
     count = max(_LEAST, len(network.exponents))
+    if ends and (parts := _parts(role)):
+        return _small_parts(network, role, options, parts, count)
     return forward(
         network,
         role,
@@ -34,6 +38,39 @@ def exponent(network: Network, role: ParameterRole, options: AutoOptions) -> Dra
         factor=1.0 / count,
         how="exponent",
         adds=("small exponent" if ends else "beside exponent",),
+        rule="exponent",
+        evidence="",
+        count=count,
+    )
+
+
+def _parts(role: ParameterRole) -> tuple[int, ...]:
+    """Which of the maps side by side in it end in the exponential; () where that cannot be told."""
+    use = role.use
+    if use is None or not all(is_exponential(a) for a in use.activations):
+        return ()
+    ends = tuple(n for n, part in enumerate(role.parts) if part.tag == _FACTOR)
+    return ends if len(ends) < len(role.parts) else ()
+
+
+def _small_parts(
+    network: Network, role: ParameterRole, options: AutoOptions, parts: tuple[int, ...], count: int
+) -> Draft:
+    """Those maps much smaller than those beside them."""
+
+    def law(values: Values) -> Initializer:
+        least, beside = Normal(std=values["exponent"]), Normal(std=values["std"])
+        return PerPart(tuple(least if n in parts else beside for n in range(len(role.parts))))
+
+    return forward(
+        network,
+        role,
+        options,
+        factor=1.0 / count,
+        how="exponent",
+        more=lambda std: (Number("exponent", std / count, "exponent part"),),
+        law=law,
+        adds=("exponent part",),
         rule="exponent",
         evidence="",
         count=count,

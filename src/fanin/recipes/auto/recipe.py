@@ -14,6 +14,7 @@ from fanin.recipes.auto import maps, recurrent
 from fanin.recipes.auto.branches import residual
 from fanin.recipes.auto.buffers import factor, flat_buffer
 from fanin.recipes.auto.evidence import EVIDENCE, sentence
+from fanin.recipes.auto.expanded import before_expansion, beside_map
 from fanin.recipes.auto.exponents import exponent
 from fanin.recipes.auto.film import modulating, modulating_bias
 from fanin.recipes.auto.heads import head
@@ -47,9 +48,11 @@ _MAP_RULES: tuple[_MapRule, ...] = (
     exponent,
     open_factor,
     made_weight,
+    beside_map,
     head,
     residual,
     sharp,
+    before_expansion,
     maps.entry,
     maps.forward,
 )

@@ -7,6 +7,7 @@ inputs by chi_1 = sigma_w² E f'². For sin(3 x), tanh(5 x) or x exp(-x²) at q 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from functools import lru_cache
 
 from fanin.graph.analysis.activations import FoundActivation
@@ -18,9 +19,9 @@ from fanin.recipes.engine.activation_facts import moments_of
 from fanin.recipes.engine.draft import Draft
 from fanin.recipes.engine.network import Network
 
-__all__ = ["calm_variance", "chi_1", "is_sharp", "sharp"]
+__all__ = ["SMOOTH_CHI", "calm_scale", "calm_variance", "chi_1", "is_sharp", "sharp"]
 
-_SMOOTH = 1.5  # chi_1 at q = 1 up to which an activation is left to the forward rule; 1.3 for tanh and the sine
+SMOOTH_CHI = 1.5  # chi_1 at q = 1 up to which an activation is left to the forward rule; 1.3 for tanh and the sine
 _LEAST = 1e-3  # variance of pre-activations below which none is looked for
 _STEPS = 60
 
@@ -51,10 +52,21 @@ def calm_variance(activation: FoundActivation, depth: int) -> float:
         >>> calm_variance(sine, 2) > calm_variance(sine, 10)
         True
     """
+    return calm_scale(lambda q: chi_1(activation, q), depth)
+
+
+def calm_scale(chi: Callable[[float], float | None], depth: int) -> float:
+    """The largest q <= 1 at which chi(q) to the power of the depth is at most 2; the q of least chi where none is."""
     limit = SHARP_CHI ** (1.0 / depth)
-    tried = [_LEAST ** (i / _STEPS) for i in range(_STEPS + 1)]
-    chis = [(chi, q) for q in tried if (chi := chi_1(activation, q)) is not None]
-    return next((q for chi, q in chis if chi <= limit), min(chis, default=(1.0, 1.0))[1])
+    known: list[tuple[float, float]] = []
+    for i in range(_STEPS + 1):
+        q = float(_LEAST ** (i / _STEPS))
+        if (found := chi(q)) is None:
+            continue
+        if found <= limit:
+            return q
+        known.append((found, q))
+    return min(known, default=(1.0, 1.0))[1]
 
 
 def sharp(network: Network, role: ParameterRole, options: AutoOptions) -> Draft | None:
@@ -91,7 +103,7 @@ def _is_inner(role: ParameterRole) -> bool:
 def is_sharp(activation: FoundActivation) -> bool:
     """Whether keeping the variance 1 before it lets small differences grow clearly faster than smooth functions do."""
     chi = chi_1(activation)
-    return chi is not None and chi > _SMOOTH
+    return chi is not None and chi > SMOOTH_CHI
 
 
 def _feeds(role: ParameterRole, activation: FoundActivation) -> bool:

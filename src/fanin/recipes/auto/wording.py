@@ -164,6 +164,7 @@ _PENNINGTON = "Pennington et al. 2017, arXiv 1711.04735, eq. 22; Schoenholz et a
 _SAXE = "Saxe et al. 2013, arXiv 1312.6120, section 3"
 _SCHOENHOLZ = "Schoenholz et al. 2017, arXiv 1611.01232, eq. 5"
 _CHANG = "Chang et al. 2020 (principled weight initialization for hypernetworks), section 4"
+_KAN = "Liu et al. 2024 (KAN), arXiv 2404.19756, section 2.2"
 _LIU = "Liu et al. 2021 (gMLP), arXiv 2105.08050, section 2.1"
 _SITZMANN = "Sitzmann et al. 2020, arXiv 2006.09661, section 3.2"
 
@@ -235,8 +236,16 @@ LINES: Mapping[tuple[str, str], Line] = {
         source=_SCHOENHOLZ,
         worked="sqrt({q})",
     ),
+    ("factor", "beside"): Line(
+        quantity="factor", formula="{share:g}: the map beside it leads", source=_KAN, worked="{share}"
+    ),
     ("factor", "exponent"): Line(
         quantity="factor", formula="1 / {count}: outputs of rms 1 / {count}", worked="1 / {count}"
+    ),
+    ("exponent", "exponent part"): Line(
+        quantity="std before the exponential",
+        formula="std / {count}: it multiplies by about 1",
+        worked="{std} / {count}",
     ),
     ("factor", "open"): Line(
         quantity="factor",
@@ -395,7 +404,11 @@ REASONS: Mapping[str, str] = {
     "residual sharp": "the function is sharp: pre-activations of variance {q:.3g} keep the branches from chaos",
     "sharp": "{activation} is sharp: at unit variance each layer multiplies small differences by chi_1 = {chi:.3g}; "
     "pre-activations of variance {q:.3g} keep all {layers} layers from chaos",
+    "beside a map": "combines {count} functions of each number that it reads, and is added to a plain map of the same "
+    "signal: small, so that this map leads at first",
     "exponent": "its outputs go through an exponential that multiplies a signal; zero, so at step 0 it multiplies by 1",
+    "exponent part": "some of its outputs go through an exponential that multiplies a signal: so small that it "
+    "multiplies by about 1; the others have rms 1/{count}, at most 1 over the number of such maps",
     "small exponent": "some of its outputs go through an exponential that multiplies a signal: rms 1/{count}, at most "
     "1 over the number of such maps, so the product of all stays finite",
     "beside exponent": "shift beside such a scale: rms 1/{count}, so all shifts together add no more than the "

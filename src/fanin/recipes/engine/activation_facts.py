@@ -14,7 +14,17 @@ from fanin.graph.analysis.activations import FoundActivation
 from fanin.theory.activations import activation_names
 from fanin.theory.moments import Moments, gaussian_moments
 
-__all__ = ["bend", "is_bounded", "is_limited", "is_odd", "mirror_slope", "moments_of", "size_slope", "theory_name"]
+__all__ = [
+    "bend",
+    "is_bounded",
+    "is_exponential",
+    "is_limited",
+    "is_odd",
+    "mirror_slope",
+    "moments_of",
+    "size_slope",
+    "theory_name",
+]
 
 _GRID: npt.NDArray[np.float64] = np.linspace(-6.0, 6.0, 241)
 _EXACT = 1e-5  # relative; models compute some constants in float32
@@ -136,6 +146,21 @@ def is_limited(activation: FoundActivation) -> bool:
     with np.errstate(all="ignore"):
         near, far = (np.abs(np.asarray(activation.fn(x), dtype=np.float64)) for x in (_GRID, _FAR_GRID))
     return bool(np.isfinite(far).all() and far.max() <= 2.0 * near.max())
+
+
+def is_exponential(activation: FoundActivation) -> bool:
+    """Whether it is the exponential of an odd function: f(x) > 0, and f(-x) = f(0)² / f(x).
+
+    Example:
+        >>> bounded = FoundActivation("exp of tanh", fn=lambda x: np.exp(np.tanh(x)))
+        >>> is_exponential(bounded), is_exponential(FoundActivation("sigmoid", fn=lambda x: 1.0 / (1.0 + np.exp(-x))))
+        (True, False)
+    """
+    right, left = _values(activation)
+    middle = right[len(right) // 2]
+    if not (np.isfinite(right).all() and (right > 0.0).all() and np.ptp(right) > _EXACT * middle):
+        return False
+    return bool(np.allclose(right * left, middle**2, rtol=_EXACT, atol=0.0))
 
 
 def size_slope(activation: FoundActivation, q: float = 1.0) -> float:

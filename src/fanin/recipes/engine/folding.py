@@ -43,7 +43,7 @@ class Fold:
         depth: activations of the stack.
         source: of the constants.
         size: rms of the output of the last map.
-        spread: q of the input at which the constants hold, in units of its mean; 1 where q is about the same everywhere.
+        spread: q of the input at which the constants hold, in units of its mean; 1 where q is the same everywhere.
     """
 
     role: ParameterRole

@@ -15,6 +15,8 @@ from fanin.graph.roles.label import roles
 from fanin.layout import fans
 from fanin.memory import as_array
 from fanin.recipes.base import Live
+from fanin.recipes.engine.activation_facts import is_exponential
+from fanin.recipes.engine.expansions import Expansion, expansions
 from fanin.recipes.engine.modulation import Modulator, in_stretches, modulators
 from fanin.recipes.engine.products import open_factors, with_open_biases
 from fanin.tensors.shards import whole_here
@@ -123,6 +125,11 @@ class Network:
         With each, which of the maps side by side in it make such a factor; () where it is one map.
         """
         return open_factors(self.graph, self.roles.parameters)
+
+    @cached_property
+    def expansions(self) -> Mapping[str, Expansion]:
+        """Weights that combine several functions of each number that they read, by name."""
+        return expansions(self.graph, self.roles.parameters)
 
     def branch_of(self, use: Use | None) -> BranchInfo | None:
         """The branch that a use of a weight is in."""
@@ -339,4 +346,4 @@ def _ends_in_exp(role: ParameterRole) -> bool:
     use = role.use
     if use is None or role.role != "weight" or "act+gate" not in use.tags:
         return False
-    return any(a.name == "exp" for a in (*use.activations, *((use.activation,) if use.activation else ())))
+    return any(is_exponential(a) for a in (*use.activations, *((use.activation,) if use.activation else ())))

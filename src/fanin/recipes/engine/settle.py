@@ -11,6 +11,7 @@ import numpy as np
 
 from fanin.graph.ir import Graph, Op, Parameter
 from fanin.graph.roles.data import ParameterRole
+from fanin.initializers import PerPart
 from fanin.model.operations import RECURRENT
 from fanin.moments.propagate import MomentMap, propagate
 from fanin.moments.weights import WeightMoments
@@ -91,7 +92,7 @@ class _Sweep:
             return WeightMoments(mean=1.0) if live is None else WeightMoments.measured(live)
         role = self.network.roles.parameters[name]
         law = made.law.moments(parameter.shape, role.layout)
-        parts = role.role == "bias" or name in self.network.open_factors
+        parts = role.role == "bias" or isinstance(made.law, PerPart)
         apart = role.role == "rnn_bias" or (parts and role.parts) or role.pieces
         if apart and parameter.numel <= _MOST:  # its parts differ, so one mean and variance for all would be wrong
             values = made.law.sample(parameter.shape, key=stream_key(0, name), layout=role.layout)
