@@ -80,6 +80,13 @@ TWINS: Mapping[str, Twin] = {
     "W908": Twin("gamma=0.1", "gamma=0.9"),
     "W909": Twin("model[2].reset_parameters()", "_ = model[2].weight.data.mul_(0.999)"),
     "W902": Twin("lr=1e-7", "lr=1e-3"),
+    "D105": Twin("torch.full((64,), 3)", "torch.randint(0, 10, (64,))"),
+    "L803": Twin("lambda out: -nn", "lambda out: nn"),
+    "W910": Twin("model[2].parameters()", "model.parameters()"),
+    "W911": Twin(".eval()", ".train()"),
+    "W912": Twin("in range(2)", "in range(1)"),
+    "W913": Twin("weight_decay=1.0", "weight_decay=5e-4"),
+    "W914": Twin("nn.Dropout(0.99)", "nn.Dropout(0.1)"),
     "W903": Twin(
         "torch.randn(512, 32), torch.randint(0, 10, (512,))", "(x := torch.randn(512, 32)), x[:, :10].argmax(1)"
     ),

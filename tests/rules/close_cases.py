@@ -38,7 +38,7 @@ def subnormal(count):
 def frozen_maps(count):
     model = net(depth=9)
     for layer in list(model)[2 : 2 + 2 * int(count) : 2]:
-        layer.weight.requires_grad_(False)
+        nn.init.normal_(layer.weight, std=0.1).requires_grad_(False)  # a law that trained weights have, too
     return case(model)
 
 
@@ -222,3 +222,9 @@ def constant_input(changed):
 
 def batch(size):
     return case(net(norm=nn.BatchNorm1d, depth=2), x(int(size)))
+
+
+def alike(count, classes):
+    """A batch of so many samples, all of class 1."""
+    model = nn.Sequential(nn.Linear(32, classes))
+    return case(model, x(count), torch.ones(count, dtype=torch.long))

@@ -46,6 +46,26 @@ def y(n=64):
     return torch.randint(0, 10, (n,))
 
 
+def turned(sign):
+    """A loss with this sign."""
+    targets = y()
+    return {"model": net(), "inputs": x(), "loss": lambda out: sign * nn.functional.cross_entropy(out, targets)}
+
+
+def left_out(model):
+    """The first layer is left out of the optimizer, and says so."""
+    model[0].requires_grad_(False)
+    return model
+
+
+def dropping(p=0.1):
+    return nn.Sequential(nn.Linear(32, 64), nn.ReLU(), nn.Dropout(p), nn.Linear(64, 10))
+
+
+def decayed(decay):
+    return runs.Trained(lambda model: torch.optim.SGD(model.parameters(), lr=0.1, weight_decay=decay))
+
+
 def case(model, inputs=None, targets=None, **more):
     inputs = x() if inputs is None else inputs
     return {"model": model, "inputs": inputs, "targets": y(len(inputs)) if targets is None else targets, **more}
@@ -275,6 +295,16 @@ CASES = {
         lambda: runs.adam(1e-3, after=lambda m: m[2].reset_parameters()),
         lambda: runs.adam(1e-3, after=lambda m: m[2].weight.data.mul_(0.999)),
     ),
+    "D105": (lambda: case(net(), targets=torch.full((64,), 3)), lambda: case(net())),
+    "L803": (lambda: turned(-1.0), lambda: turned(1.0)),
+    "W910": (
+        lambda: runs.Trained(lambda model: torch.optim.SGD(model[2].parameters(), lr=0.1)),
+        lambda: runs.sgd(0.1, model=lambda: left_out(runs.small_net())),
+    ),
+    "W911": (lambda: runs.sgd(0.1, model=lambda: dropping().eval()), lambda: runs.sgd(0.1, model=dropping)),
+    "W912": (lambda: runs.sgd(0.1, doubled=True), lambda: runs.sgd(0.1)),
+    "W913": (lambda: decayed(1.0), lambda: decayed(5e-4)),
+    "W914": (lambda: runs.sgd(0.1, model=lambda: dropping(0.99)), lambda: runs.sgd(0.1, model=dropping)),
 }
 
 

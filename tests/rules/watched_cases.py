@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 import fanin
-from fanin.measure.record import LossRecord, Measurements
+from fanin.measure.record import LossRecord, Measurements, ParameterRecord, TensorStats
 from fanin.measure.steps import StepRecord, Watched
 from fanin.rules.config import load_config
 
@@ -28,10 +28,12 @@ class Trained:
     clears: bool = True
     schedule: Any = None  # makes a scheduler from the optimizer
     after: Any = None  # called with the model after every step
+    model: Any = small_net  # makes the model
+    doubled: bool = False  # two steps a batch
 
     def report(self, select):
         x, y = torch.randn(64, 32), torch.randint(0, 10, (64,))
-        model = small_net()
+        model = self.model()
         if self.falls:
             x = 0.1 * x
             nn.init.uniform_(model[2].weight, 0.1, 0.2)
@@ -46,7 +48,8 @@ class Trained:
                 if self.clears:
                     optimizer.zero_grad()
                 loss.backward()
-                optimizer.step()
+                for _ in range(1 + self.doubled):
+                    optimizer.step()
                 if schedule:
                     schedule.step()
                 watched.step(loss=loss)
@@ -77,6 +80,12 @@ def written(
     fall=1.0,  # last rate over the first
     unstepped=0,
     last=20,
+    decay=None,
+    repeated=0,  # how many steps follow the gradients of the one before
+    agreement=None,
+    dropped=(),
+    inert=(),
+    vector=None,  # (rms, largest entry) of a parameter that is a vector
 ):
     """Measurements of steps that go straight from the first of two values to the second."""
     last = kept + 1 if kept else last
@@ -97,12 +106,42 @@ def written(
             dead=(dead[0] if n == 1 else dead[1],),
             outside=(outside[0] if 1 < n <= 1 + outside[1] else 0.0,),
             kept=bool(kept) and n > 1,
+            decay=decay,
+            repeated=1 < n <= 1 + repeated,
+            agreement=agreement,
         )
         for n in range(1, last + 1)
         if not unstepped
     ]
     run = Watched(
-        optimizer="SGD", peak=peak, weights=("w",), layers=("layer",), steps=tuple(steps), unstepped=unstepped
+        optimizer="SGD",
+        peak=peak,
+        weights=("w",),
+        layers=("layer",),
+        steps=tuple(steps),
+        unstepped=unstepped,
+        dropout=("dropout",) * len(dropped),
+        dropped=dropped,
+        inert=inert,
     )
-    loss = LossRecord(source="given", value=losses[0], baseline=baseline)
-    return Measurements(sites=(), parameters=(), inputs=(), loss=loss, watched=run), None
+    loss = LossRecord(source="given", value=losses[0], op="cross_entropy" if baseline else "", baseline=baseline)
+    parameters = () if vector is None else (parameter(*vector),)
+    return Measurements(sites=(), parameters=parameters, inputs=(), loss=loss, watched=run), None
+
+
+def parameter(rms, largest, shape=(64,), trained=True):
+    """A parameter with this rms and this largest entry."""
+    stats = TensorStats(
+        numel=64, sampled=64, rms=rms, mean=0.0, std=rms, min=-largest, max=largest, zero_share=0.0, any_nonfinite=False
+    )
+    return ParameterRecord(
+        path="b",
+        owner_class="Linear",
+        shape=shape,
+        dtype="float32",
+        weight=stats,
+        requires_grad=trained,
+        used=True,
+        gradient=None,
+        state="nonzero",
+    )

@@ -52,4 +52,5 @@ _SAID: dict[str, Callable[[str, LossRecord], str]] = {
     "cross_entropy": lambda _, record: "cross_entropy (chosen: the targets are whole numbers)",
     "mse": lambda _, record: _squared("mse_loss", record),
     "cotangent": lambda _, record: "none (a random direction of the outputs)",
+    "gradient": lambda _, record: f"{record.op} (read from its gradient)",
 }

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from fanin.layout import Layout
+from fanin.measure.loss import LossRecord
+from fanin.measure.stats import Histogram, TensorStats
 from fanin.measure.steps import Watched
 from fanin.model.operations import SUMS
 from fanin.model.roles import Role, Source
@@ -46,46 +48,6 @@ SCHEMA_VERSION = 1
 
 SiteKind = Literal["weight", "activation", "norm", "attention", "merge", "pool", "loss", "other"]
 GradientState = Literal["frozen", "none", "zero", "nonzero", "nonfinite"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Histogram:
-    """Counts over equal bins of one axis.
-
-    `log2` histograms count binary exponents of |x|: bin i holds 2^(low + i) <= |x| < 2^(low + i + 1); `under` counts
-    exact zeros. `linear` histograms count x in units of the tensor's rms: bin i is [low + i * width, low + (i + 1) *
-    width); `under` and `over` count what is outside.
-    """
-
-    scale: Literal["log2", "linear"]
-    low: float
-    width: float
-    counts: tuple[int, ...]
-    under: int = 0
-    over: int = 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TensorStats:
-    """Moments and histograms of one tensor, from `sampled` of its `numel` elements (a strided sample).
-
-    `num_nonfinite` counts NaN and infinities in the sample; the moments are over the finite rest. `any_nonfinite`
-    says whether the whole tensor holds any (it is tested on all elements, not on the sample).
-    """
-
-    numel: int
-    sampled: int
-    rms: float
-    mean: float
-    std: float
-    min: float
-    max: float
-    zero_share: float
-    num_nonfinite: int = 0
-    any_nonfinite: bool = False
-    norm: float | None = None
-    exponents: Histogram | None = None
-    values: Histogram | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -419,47 +381,6 @@ class InputRecord:
     def is_data(self) -> bool:
         """Whether it holds data of samples; a single number (a count, a temperature) does not."""
         return self.floating and bool(self.shape)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LossRecord:
-    """The loss and the outputs it was computed from.
-
-    Attributes:
-        source: "given", "model" (the output carries a loss), "cross_entropy", "mse" (from targets) or "cotangent" (a
-            unit random cotangent on the outputs, no loss).
-        value: the loss; NaN for "cotangent".
-        op: the loss function that was called ("cross_entropy", "mse_loss", ...), "" if none was seen.
-        own_value: what that call alone gave (the loss may add several).
-        reduction: its reduction.
-        num_classes: size of the class axis.
-        baseline: loss of a constant prediction: ln K for K classes, ln 2 per label, or the variance of the targets.
-        prior: loss of the best constant prediction for the label frequencies of the batch, which is their entropy;
-            None where the targets are no labels.
-        num_terms: labels that the loss averages over.
-        positive_share: share of positive labels of a binary loss.
-        prediction: statistics of the loss function's input (logits or predictions).
-        targets: statistics of the targets.
-        logit_std: root mean variance of one sample's logits over classes.
-        already: what was applied though the loss applies it again ("softmax", "log_softmax", "sigmoid"), "" if nothing.
-        lacks: what the loss expects and was not applied ("log_softmax"), "" if nothing.
-    """
-
-    source: Literal["given", "model", "cross_entropy", "mse", "cotangent"]
-    value: float
-    op: str = ""
-    own_value: float | None = None
-    reduction: str = ""
-    num_classes: int | None = None
-    baseline: float | None = None
-    prior: float | None = None
-    num_terms: int | None = None
-    positive_share: float | None = None
-    prediction: TensorStats | None = None
-    targets: TensorStats | None = None
-    logit_std: float | None = None
-    already: str = ""
-    lacks: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from fanin.measure.loss import LossRecord
+
 __all__ = ["StepRecord", "Watched"]
 
 _Values = tuple[float | None, ...]
@@ -29,6 +31,11 @@ class StepRecord:
             / rms of the weight, one a weight. Where steps between them were not measured, four times the largest
             update so far is taken off for each.
         kept: whether gradients of earlier steps were still there in every backward pass of this step.
+        agreement: cosine of the gradient and that of the measured step before, the median over the weights; None where
+            there is none.
+        repeated: whether all gradients are exactly those of the step before although the weights have moved.
+        decay: what weight decay changes over what the loss changes in this step, the median over the weights; None
+            where there is no decay.
         nonfinite: "loss", or the name of the first weight or gradient with NaN or infinity; "" where all are finite.
     """
 
@@ -42,6 +49,9 @@ class StepRecord:
     dead: _Values = ()
     outside: _Values = ()
     kept: bool = False
+    agreement: float | None = None
+    repeated: bool = False
+    decay: float | None = None
     nonfinite: str = ""
 
 
@@ -60,6 +70,13 @@ class Watched:
         passes: how often the model ran in training mode before the optimizer's first step: more than once where
             gradients are accumulated.
         unstepped: how many losses were told before the optimizer made its first step.
+        loss: the loss function, read from the gradient that the first backward pass sent into the outputs; None where
+            that gradient has no known form.
+        left_out: trainable parameters of the model that the first backward pass gave a gradient and no watched
+            optimizer holds.
+        dropout: names of the dropout layers.
+        dropped: the share that each of them puts to zero.
+        inert: names of the dropout and batch norm layers of a model that ran in eval mode alone while it was trained.
     """
 
     optimizer: str
@@ -71,3 +88,8 @@ class Watched:
     foreign: bool = False
     passes: int = 1
     unstepped: int = 0
+    loss: LossRecord | None = None
+    left_out: tuple[str, ...] = ()
+    dropout: tuple[str, ...] = ()
+    dropped: tuple[float, ...] = ()
+    inert: tuple[str, ...] = ()

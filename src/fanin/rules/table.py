@@ -16,6 +16,9 @@ from fanin.rules.catalogue.cloned_weights import ClonedWeights
 from fanin.rules.catalogue.constant_channels import ConstantChannels
 from fanin.rules.catalogue.dead_growth import DeadGrowth
 from fanin.rules.catalogue.dead_units import DeadUnits
+from fanin.rules.catalogue.decay_outweighs import DecayOutweighs
+from fanin.rules.catalogue.dropout_high import DropoutHigh
+from fanin.rules.catalogue.eval_mode import EvalMode
 from fanin.rules.catalogue.fan_mismatch import FanMismatch
 from fanin.rules.catalogue.forward_exploding import ForwardExploding
 from fanin.rules.catalogue.forward_vanishing import ForwardVanishing
@@ -29,6 +32,7 @@ from fanin.rules.catalogue.input_offset import InputOffset
 from fanin.rules.catalogue.input_scale import InputScale
 from fanin.rules.catalogue.jacobian_scale import JacobianScale
 from fanin.rules.catalogue.large_bias import LargeBias
+from fanin.rules.catalogue.loss_maximised import LossMaximised
 from fanin.rules.catalogue.loss_up import LossUp
 from fanin.rules.catalogue.no_gradient import NoGradient
 from fanin.rules.catalogue.no_progress import NoProgress
@@ -44,11 +48,14 @@ from fanin.rules.catalogue.saturated_units import SaturatedUnits
 from fanin.rules.catalogue.shared_weights import SharedWeights
 from fanin.rules.catalogue.softmax_before_loss import SoftmaxBeforeLoss
 from fanin.rules.catalogue.step_size import StepSize
+from fanin.rules.catalogue.stepped_again import SteppedAgain
 from fanin.rules.catalogue.symmetric_weights import SymmetricWeights
 from fanin.rules.catalogue.target_scale import TargetScale
+from fanin.rules.catalogue.targets_alike import TargetsAlike
 from fanin.rules.catalogue.token_collapse import TokenCollapse
 from fanin.rules.catalogue.uneven_rows import UnevenRows
 from fanin.rules.catalogue.unregistered_weights import UnregisteredWeights
+from fanin.rules.catalogue.weights_left_out import WeightsLeftOut
 from fanin.rules.catalogue.weights_overwritten import WeightsOverwritten
 from fanin.rules.catalogue.weights_replaced import WeightsReplaced
 from fanin.rules.catalogue.weights_still import WeightsStill
@@ -76,6 +83,7 @@ RULES: tuple[Rule, ...] = (
     InputScale(),
     InputOffset(),
     TargetScale(),
+    TargetsAlike(),
     NonfiniteWeights(),
     GarbageValues(),
     UnevenRows(),
@@ -107,6 +115,7 @@ RULES: tuple[Rule, ...] = (
     AttentionCondensed(),
     TokenCollapse(),
     SoftmaxBeforeLoss(),
+    LossMaximised(),
     InitialLoss(),
     StepSize(),
     PrecisionRange(),
@@ -117,6 +126,11 @@ RULES: tuple[Rule, ...] = (
     GradientsKept(),
     RateLost(),
     WeightsOverwritten(),
+    WeightsLeftOut(),
+    EvalMode(),
+    SteppedAgain(),
+    DecayOutweighs(),
+    DropoutHigh(),
     WeightsStill(),
     NoProgress(),
 )

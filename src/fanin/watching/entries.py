@@ -13,11 +13,13 @@ from fanin.model.foreign import parameter_names
 from fanin.model.wrappers import named_modules, named_parameters
 from fanin.watching.sizes import size_now, size_of_start
 
-__all__ = ["Entries", "Followed", "Moves", "Ratios", "followed", "local_values", "strided", "trained"]
+__all__ = ["Entries", "Followed", "Moves", "Ratios", "followed", "left_out", "local_values", "strided", "trained"]
 
 _ENTRIES = 2048  # of a matrix; the relative error of an rms is 1 / sqrt(2 * 2048) = 1.6 %
 _TABLES = (torch.nn.Embedding, torch.nn.EmbeddingBag)
 _NOWHERE = -2
+_SHARED = 8  # entries of exactly the same size: no chance
+_EXACT = 1e-5  # of a cosine, for float32
 _Weights = Sequence[tuple[str, torch.nn.Parameter]]
 
 
@@ -55,6 +57,14 @@ def followed(model: torch.nn.Module, optimizers: Sequence[Any]) -> Followed:
     return Followed(groups, foreign)
 
 
+def left_out(model: torch.nn.Module, optimizers: Sequence[Any]) -> tuple[str, ...]:
+    """Trainable parameters that have a gradient and that no optimizer holds."""
+    held = {id(p) for optimizer in optimizers for p in trained(optimizer)}
+    own = parameter_names(model)
+    loose = [(name, p) for name, p in named_parameters(model) if p.requires_grad and id(p) not in held]
+    return tuple(dict.fromkeys(own.get(id(p), name) for name, p in loose if p.grad is not None))
+
+
 def trained(optimizer: Any) -> list[torch.nn.Parameter]:
     """What an optimizer trains."""
     return [p for group in optimizer.param_groups for p in group["params"]]
@@ -69,9 +79,10 @@ class Moves:
     """What one step did to the followed weights, still on their device.
 
     Attributes:
-        sizes: shape (6, weights): Euclidean norms of the change in the step, of the change since the start, of the
-            weights before the step, and of the change between the measured step before and this one; sums of the
-            weights and of the gradients, which are finite where all entries are.
+        sizes: shape (8, weights): Euclidean norms of the change in the step, of the change since the start, of the
+            weights before the step, of the change between the measured step before and this one, and of the gradient;
+            sums of the weights and of the gradients, which are finite where all entries are; inner products of the
+            gradient and that of the measured step before.
         outside: the entries that the fourth norm is of, and the weights before and after that change: needed where it
             is not zero.
         skipped: steps between the measured one before and this one; None where there is none before.
@@ -84,19 +95,31 @@ class Moves:
 
 @dataclass(frozen=True, slots=True)
 class Ratios:
-    """Sizes relative to the weights, as in `StepRecord`; `lost` is the first name with NaN or infinity."""
+    """Sizes relative to the weights, as in `StepRecord`; `lost` is the first name with NaN or infinity.
+
+    Attributes:
+        turns: cosine of the gradient and that of the measured step before, one a weight.
+        decays: what weight decay changes over what the loss changes, one a weight.
+        repeated: whether each gradient is exactly that of the step before, and the weights have moved.
+    """
 
     updates: tuple[float | None, ...] = ()
     distances: tuple[float | None, ...] = ()
     outside: tuple[float | None, ...] = ()
+    turns: tuple[float | None, ...] = ()
+    decays: tuple[float | None, ...] = ()
     lost: str = ""
+    repeated: bool = False
 
     def __add__(self, other: Ratios) -> Ratios:
         return Ratios(
             self.updates + other.updates,
             self.distances + other.distances,
             self.outside + other.outside,
+            self.turns + other.turns,
+            self.decays + other.decays,
             self.lost or other.lost,
+            self.repeated or other.repeated,
         )
 
 
@@ -105,10 +128,11 @@ class Entries:
 
     Args:
         weights: by name.
+        optimizer: what trains them.
         foreign: whether no optimizer holds them; a step then lasts from one call of `after_step` to the next.
     """
 
-    def __init__(self, weights: _Weights, *, foreign: bool = False) -> None:
+    def __init__(self, weights: _Weights, optimizer: Any = None, *, foreign: bool = False) -> None:
         self.names = tuple(name for name, _ in weights)
         self._weights, self._foreign = [p for _, p in weights], foreign
         self._views: list[tuple[int, torch.Tensor]] = [(_NOWHERE, torch.empty(0))] * len(weights)
@@ -117,6 +141,11 @@ class Entries:
         self._scales: list[float] | None = None
         self._largest = [0.0] * len(weights)
         self._before = self._earlier = self._after = self._start
+        groups = {id(p): group for group in getattr(optimizer, "param_groups", ()) for p in group["params"]}
+        self._groups = [groups.get(id(p), {}) for p in self._weights]
+        self._added = _adds_decay(optimizer)
+        self._gradients = torch.zeros_like(self._start)
+        self._sizes: list[float] = []
         self._after_number = -1
 
     def before_step(self) -> None:
@@ -129,13 +158,14 @@ class Entries:
         before, count = self._before, len(self._weights)
         known = self._after_number > 0 and not self._foreign
         both = self._gathered([*self._seen(), *map(_gradient, self._weights)])
-        now = both[:count]
+        now, gradients = both[:count], both[count:]
         outside = before - self._after if known else torch.zeros_like(now)
-        norms = torch.linalg.vector_norm(torch.stack((now - before, now - self._start, before, outside)), dim=2)
-        sizes = torch.cat((norms, both.sum(1).view(2, count)))
+        moved = torch.stack((now - before, now - self._start, before, outside, gradients))
+        turned = (gradients * self._gradients).sum(1).view(1, count)
+        sizes = torch.cat((torch.linalg.vector_norm(moved, dim=2), both.sum(1).view(2, count), turned))
         skipped = number - 1 - self._after_number if known else None
         moves = Moves(sizes, (outside, self._earlier, before), skipped)
-        self._earlier, self._after, self._after_number = before, now, number
+        self._earlier, self._after, self._gradients, self._after_number = before, now, gradients, number
         if self._foreign:
             self._before = now
         return moves
@@ -144,8 +174,11 @@ class Entries:
         """The sizes of the changes relative to the weights; unknown where no step was measured yet."""
         if moves is None:
             unknown = (None,) * len(self.names)
-            return Ratios(unknown, unknown, unknown)
-        step, moved, before, outside, values, gradients = moves.sizes.tolist()
+            return Ratios(unknown, unknown, unknown, unknown, unknown)
+        step, moved, before, outside, sizes, values, gradients, products = moves.sizes.tolist()
+        turns = tuple(map(_cosine, products, sizes, self._sizes or [0.0] * len(sizes)))
+        repeated = moves.skipped == 0 and any(step) and _same(sizes, self._sizes, turns)
+        self._sizes = sizes
         if any(outside):
             outside = torch.linalg.vector_norm(_unmasked(*moves.outside), dim=1).tolist()
         scales = self._initial()
@@ -159,8 +192,22 @@ class Entries:
             updates,
             tuple(map(_ratio, moved, self._counts, scales)),
             tuple(_beyond(b, largest, moves.skipped) for b, largest in zip(between, self._largest, strict=True)),
+            turns,
+            tuple(map(self._decay, range(len(sizes)), before, step, sizes)),
             lost[0] if lost else "",
+            repeated,
         )
+
+    def _decay(self, place: int, weight: float, step: float, gradient: float) -> float | None:
+        """What weight decay changes over what the loss changes; None where there is no decay, or no gradient."""
+        group = self._groups[place]
+        decay = group.get("weight_decay")
+        if not isinstance(decay, float | int) or not decay > 0 or not gradient > 0 or not math.isfinite(gradient):
+            return None
+        if self._added and not group.get("decoupled_weight_decay"):
+            return decay * weight / gradient
+        taken = float(group.get("lr") or 0.0) * decay * weight
+        return taken / max(step - taken, 1e-3 * taken) if taken > 0 else None
 
     def _initial(self) -> list[float]:
         """Size of each weight at the start, or what it counts as."""
@@ -210,8 +257,36 @@ def _view(p: torch.nn.Parameter) -> tuple[int, torch.Tensor]:
 
 
 def _unmasked(change: torch.Tensor, before: torch.Tensor, now: torch.Tensor) -> torch.Tensor:
-    """The change without entries that are put back to zero after every step, as masks of pruned weights do."""
-    return change * ((before != 0) | (now != 0))
+    """The change without entries that are put back to zero after every step, or to a bound that many share.
+
+    Masks of pruned weights do the first, weights that are clipped the second.
+    """
+    bound = now.abs()
+    at_bound = (bound == bound.amax(1, keepdim=True)) & (bound > 0)
+    clipped = at_bound & (at_bound.sum(1, keepdim=True) >= _SHARED)
+    return change * ((before != 0) | (now != 0)) * ~clipped
+
+
+def _adds_decay(optimizer: Any) -> bool:
+    """Whether this optimizer of PyTorch adds the decay to the gradient; others take it off the weights."""
+    return type(optimizer) in _ADDING
+
+
+_ADDING = frozenset(
+    getattr(torch.optim, name)
+    for name in ("SGD", "Adam", "Adagrad", "Adadelta", "RMSprop", "Adamax", "ASGD", "NAdam", "RAdam")
+)
+
+
+def _cosine(product: float, size: float, earlier: float) -> float | None:
+    length = size * earlier
+    return product / length if length > 0 and math.isfinite(product) and math.isfinite(length) else None
+
+
+def _same(sizes: Sequence[float], earlier: Sequence[float], turns: Sequence[float | None]) -> bool:
+    """Whether all gradients are those of the step before, to the bit as far as their sizes and directions tell."""
+    alike = list(sizes) == list(earlier) and any(sizes)
+    return alike and all(turn is None or turn > 1 - _EXACT for turn in turns)
 
 
 def _beyond(between: float | None, largest: float, skipped: int | None) -> float | None:

@@ -69,11 +69,13 @@ class LossHook(_Hook):
 
     def __call__(self, module: torch.nn.Module, args: Any, output: Any) -> None:
         """Tell the watch of the loss."""
-        if torch.compiler.is_compiling() or working() or not (module.training and torch.is_grad_enabled()):
+        if torch.compiler.is_compiling() or working() or not torch.is_grad_enabled():
             return
         watch, loss = self._owner(), _loss_in(output)
-        if watch is not None:
-            watch._see_pass(None if loss is None else loss.detach().float())
+        if watch is not None and not module.training:
+            watch._see_evaluation()
+        elif watch is not None:
+            watch._see_pass(output, None if loss is None else loss.detach().float())
 
 
 def _loss_in(output: Any) -> torch.Tensor | None:

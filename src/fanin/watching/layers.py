@@ -13,13 +13,15 @@ from fanin.model.untouched import working
 from fanin.model.wrappers import named_modules
 from fanin.watching.gone import NoCopy
 
-__all__ = ["Layers", "Sight"]
+__all__ = ["Layers", "Sight", "dropout_of", "inert"]
 
 _ROWS = 128  # positions that are looked at
 _SAMPLES = 16  # samples of a convolution that are looked at
 _WIDE = (torch.float32, torch.float64)
 _DTYPES = (torch.float16, torch.bfloat16, *_WIDE)
 _LINEAR = (torch.nn.Linear,)
+_DROPOUT = (torch.nn.modules.dropout._DropoutNd,)
+_MODAL = (*_DROPOUT, torch.nn.modules.batchnorm._BatchNorm)
 _CONVOLUTIONS = (torch.nn.modules.conv._ConvNd,)
 
 
@@ -116,6 +118,16 @@ class _Look(NoCopy):
             wide = None if seen.dtype in _WIDE else torch.float32
             size = torch.linalg.vector_norm(seen, dtype=wide)
             self._seen[self._place] = Sight(size, seen.numel(), seen.amin(), seen.amax(others))
+
+
+def dropout_of(model: torch.nn.Module) -> dict[str, float]:
+    """The share that each dropout layer puts to zero, by its name."""
+    return {name: float(m.p) for name, m in named_modules(model) if isinstance(m, _DROPOUT)}
+
+
+def inert(model: torch.nn.Module) -> tuple[str, ...]:
+    """Names of the layers that do something else in training than in eval mode."""
+    return tuple(name for name, m in named_modules(model) if isinstance(m, _MODAL) and getattr(m, "p", 1.0) > 0)
 
 
 def _is_plain(x: torch.Tensor) -> bool:

@@ -12,6 +12,7 @@ import torch
 
 from fanin.checking.report import Report
 from fanin.errors import ArgumentError
+from fanin.measure.record import LossRecord
 from fanin.measure.steps import StepRecord, Watched
 from fanin.model.foreign import as_trainable
 from fanin.model.wrappers import unwrapped
@@ -19,14 +20,16 @@ from fanin.rules.base import Optimizer
 from fanin.rules.config import Config, load_config
 from fanin.rules.finding import Severity
 from fanin.rules.result import CheckResult
+from fanin.rules.shared.steps import typical
 from fanin.text.reading import shown
-from fanin.watching.entries import Entries, Moves, Ratios, followed, trained
+from fanin.watching.entries import Entries, Moves, Ratios, followed, left_out, trained
 from fanin.watching.first_batch import FirstBatch
 from fanin.watching.gradients import Clearing
 from fanin.watching.hooks import LossHook, StepHook, is_compiled, rate_of
 from fanin.watching.judging import because, judged, unchecked
-from fanin.watching.layers import Layers, Sight
+from fanin.watching.layers import Layers, Sight, dropout_of, inert
 from fanin.watching.live import Screen
+from fanin.watching.outputs import FirstOutputs
 from fanin.watching.schedule import is_measured
 from fanin.watching.store import Store
 
@@ -153,7 +156,11 @@ class Watch:
         self._moves: list[Moves | None] = [None] * len(optimizers)
         self._counts = [0] * len(optimizers)
         self._foreign = False
-        self._passes = 0
+        self._passes = self._evaluations = 0
+        self._dropout = dropout_of(model)
+        self._left_out: tuple[str, ...] = ()
+        self._outputs: FirstOutputs | None = FirstOutputs()
+        self._read: LossRecord | None = None
         self._records: list[StepRecord] = []
         self._losses: list[tuple[int, Any]] = []
         self._number, self._told, self._rates, self._peak = 0, 0, 0.0, 0.0
@@ -209,6 +216,11 @@ class Watch:
             foreign=self._foreign,
             passes=max(self._passes, 1),
             unstepped=self._told if self._number == 0 else 0,
+            loss=self._read,
+            left_out=self._left_out,
+            dropout=tuple(self._dropout),
+            dropped=tuple(self._dropout.values()),
+            inert=inert(self._model) if self._evaluations and not self._passes else (),
         )
 
     @property
@@ -262,11 +274,16 @@ class Watch:
         """Follow the weights from where they are before the first step."""
         if not self._entries:
             found = followed(self._model, self._optimizers)
-            self._entries = [Entries(weights, foreign=found.foreign) for weights in found.of]
+            self._entries = [
+                Entries(weights, optimizer, foreign=found.foreign)
+                for weights, optimizer in zip(found.of, self._optimizers, strict=True)
+            ]
             self._foreign = found.foreign
 
     def _count_step(self) -> None:
         self._number += 1
+        if self._number == 1 and not self._foreign:
+            self._left_out = left_out(self._model, self._optimizers)
         rate, peak = rate_of(self._optimizers[0])
         self._peak = max(self._peak, peak)
         self._rates += rate
@@ -288,9 +305,15 @@ class Watch:
         if needed != self._first_hook.is_open:
             self._first_hook.open() if needed else self._first_hook.close()
 
-    def _see_pass(self, loss: torch.Tensor | None) -> None:
-        """Count the pass, and keep the loss that the model itself gave."""
-        self._passes += self._number == 0
+    def _see_evaluation(self) -> None:
+        """Count a pass in eval mode whose gradients are wanted."""
+        self._evaluations += 1
+
+    def _see_pass(self, output: Any, loss: torch.Tensor | None) -> None:
+        """Count the pass, look at the first outputs, and keep the loss that the model itself gave."""
+        self._passes += self._number == 0 or not self._passes
+        if self._outputs is not None and loss is None:
+            self._outputs.look(output)
         if loss is not None and self.active:
             self._losses.append((self._number + 1, loss))
 
@@ -312,6 +335,9 @@ class Watch:
             ratios += entries.ratios(moves)
         activations, dead = self._layers.read(pending.seen) if self._layers is not None else ((), ())
         loss, bad = self._mean_loss(pending.number)
+        if self._outputs is not None:  # the first step
+            self._read = self._outputs.record(loss if self._passes == 1 else None)
+            self._outputs = None
         record = StepRecord(
             step=pending.number,
             effective=pending.rates / self._peak if self._peak > 0 else 0.0,
@@ -323,6 +349,9 @@ class Watch:
             dead=dead,
             outside=ratios.outside,
             kept=bool(pending.kept) and all(map(bool, pending.kept)),
+            agreement=typical(ratios.turns),
+            repeated=ratios.repeated,
+            decay=typical(ratios.decays),
             nonfinite="loss" if bad else ratios.lost,
         )
         self._records.append(record)

@@ -36,6 +36,7 @@ class LossCall:
         made_by: the operation that made the prediction.
         ignore_index: class index that does not count.
         value: mean of what it gave, None until it has run.
+        turned: whether training makes it larger.
     """
 
     op: str
@@ -46,6 +47,7 @@ class LossCall:
     made_by: str
     ignore_index: int = _IGNORE_INDEX
     value: torch.Tensor | None = None
+    turned: bool = False
 
 
 def loss_call(call: Call) -> LossCall | None:
@@ -84,9 +86,17 @@ def loss_record(value: float, source: Any, calls: Sequence[LossCall]) -> LossRec
         source: where it came from, as in `LossRecord`.
         calls: the `LossCall`s seen, in order.
     """
+    if len(calls) == 1 and _is_minus(value, calls[0]):
+        calls = [replace(calls[0], turned=True)]
     found = [_of_call(value, source, call) for call in calls]
     wrong = [r for r in found if r.already or r.lacks]
     return max(wrong or found, key=_excess, default=LossRecord(source=source, value=value))
+
+
+def _is_minus(value: float, call: LossCall) -> bool:
+    """Whether the loss is the call's value with its sign turned."""
+    own = 0.0 if call.value is None else call.value.item()
+    return own > 0 and math.isclose(value, -own, rel_tol=1e-4)
 
 
 def _excess(record: LossRecord) -> float:
@@ -113,6 +123,7 @@ def _of_call(value: float, source: Any, call: LossCall) -> LossRecord:
             logit_std=None if rows is None else math.sqrt(rows.var(dim=1, unbiased=False).mean().item()),
             already=_already(call, rows),
             lacks=_lacks(call, rows),
+            turned=call.turned,
         )
 
 
@@ -178,8 +189,8 @@ def _already(call: LossCall, rows: torch.Tensor | None) -> str:
     if rows is not None and call.op == "cross_entropy" and rows.shape[1] > 1:
         if bool((rows >= 0).all()) and _near(rows.sum(1), 1.0):
             return "softmax"
-        if call.made_by == "sigmoid":
-            return "sigmoid"
+        if call.made_by in ("sigmoid", "softmax"):
+            return call.made_by
         return "log_softmax" if bool((rows <= 0).all()) and _near(rows.logsumexp(1), 0.0) else ""
     if call.op == "binary_cross_entropy_with_logits" and call.made_by in ("sigmoid", "softmax"):
         return call.made_by

@@ -8,6 +8,7 @@ from typing import ClassVar
 from fanin.measure.record import Measurements, ParameterRecord, Site
 from fanin.rules.base import Context, Rule
 from fanin.rules.finding import Finding, Fix
+from fanin.rules.shared.drawn import look_drawn
 from fanin.rules.shared.upstream import ancestors, maps_with_sites
 
 __all__ = ["FrozenWeights"]
@@ -26,9 +27,10 @@ class FrozenWeights(Rule):
 
     What is measured:
         A warning for frozen maps with trained maps before and behind them, where fewer than half of the maps are
-        frozen. A note for other frozen maps, also where only biases, norms or tables train. Silent where frozen maps
-        have trained adapters beside them (LoRA: a trained pair that reads the same signal and is added to the output),
-        and where nothing is trained at all.
+        frozen; and where the signal passes frozen maps before a trained one, and all that is frozen looks as it was
+        just drawn (its vectors are constant or uniform). A note for other frozen maps, also where only biases, norms or
+        tables train. Silent where frozen maps have trained adapters beside them (LoRA: a trained pair that reads the
+        same signal and is added to the output), and where nothing is trained at all.
 
     Example:
         >>> import torch, fanin
@@ -66,13 +68,16 @@ class FrozenWeights(Rule):
         if not frozen or _has_adapters(context.measurements, frozen, trained):
             return
         between = _between(context.measurements, frozen, trained)
-        bad = bool(between) and len(frozen) <= self.limit(context, "share") * len(maps)
-        shown = between if bad else [p for p, _ in frozen]
+        inside = bool(between) and len(frozen) <= self.limit(context, "share") * len(maps)
+        fixed = [p for p in context.measurements.parameters if p.is_map or len(p.shape) < 2 if not p.requires_grad]
+        bad = inside or (_any_before(context.measurements, frozen, trained) and look_drawn(fixed))
+        shown = between if inside else [p for p, _ in frozen]
         words = (
             f"{shown[0].path} is frozen while weights before and behind it train: it stays as it was drawn"
-            if bad
+            if inside
             else f"{len(frozen)} of {len(maps)} maps are frozen, first {shown[0].path}; trained: "
             f"{_trained(context.measurements, trained)}"
+            + ("; what is frozen looks as it was just drawn" if bad else "")
         )
         yield self.finding(
             "warning" if bad else "note",
@@ -93,6 +98,16 @@ def _trained(measurements: Measurements, maps: list[tuple[ParameterRecord, Site]
     """Names of the maps that train, or of whatever else does where no map does."""
     names = [p.path for p, _ in maps] or [p.path for p in measurements.parameters if p.requires_grad]
     return ", ".join(names[:2]) + (f" and {len(names) - 2} more" if len(names) > 2 else "")
+
+
+def _any_before(
+    measurements: Measurements, frozen: list[tuple[ParameterRecord, Site]], trained: list[tuple[ParameterRecord, Site]]
+) -> bool:
+    """Whether the signal passes a frozen map before a trained one; that of a teacher's copy does not."""
+    before = set[int]()
+    for _, site in trained:
+        before |= ancestors(site.inputs, measurements)
+    return any(s.index in before for _, s in frozen)
 
 
 def _between(

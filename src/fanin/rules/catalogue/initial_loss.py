@@ -10,6 +10,7 @@ from fanin.measure.kinds import REGRESSION
 from fanin.rules.base import Context, Rule
 from fanin.rules.finding import Finding, Fix, Severity
 from fanin.rules.shared.gains import INIT
+from fanin.rules.shared.losses import loss_of
 from fanin.rules.shared.places import places
 
 __all__ = ["InitialLoss"]
@@ -121,7 +122,7 @@ class InitialLoss(Rule):
 
     def cannot_run(self, context: Context) -> str | None:
         """Needs a loss whose kind is known."""
-        loss = context.measurements.loss
+        loss = loss_of(context)
         if loss.op in REGRESSION and loss.targets is not None and loss.prediction is not None:
             return None
         return (
@@ -130,10 +131,10 @@ class InitialLoss(Rule):
 
     def check(self, context: Context) -> Iterator[Finding]:
         """At most one finding."""
-        yield from (self._predictions if context.measurements.loss.op in REGRESSION else self._loss)(context)
+        yield from (self._predictions if loss_of(context).op in REGRESSION else self._loss)(context)
 
     def _predictions(self, context: Context) -> Iterator[Finding]:
-        loss, limit = context.measurements.loss, self.limit(context, "predictions")
+        loss, limit = loss_of(context), self.limit(context, "predictions")
         if loss.prediction is None or loss.targets is None or loss.prediction.any_nonfinite:
             return
         own, wanted = loss.prediction.rms, loss.targets.rms
@@ -151,7 +152,7 @@ class InitialLoss(Rule):
         )
 
     def _loss(self, context: Context) -> Iterator[Finding]:
-        loss = context.measurements.loss
+        loss = loss_of(context)
         own, baseline = loss.own_value, loss.baseline
         if own is None or not baseline or not math.isfinite(own):
             return
@@ -189,14 +190,14 @@ class InitialLoss(Rule):
 
     def _doubt(self, context: Context, own: float) -> float:
         """Three standard errors of the mean over few labels, with the spread of the logits as that of one loss."""
-        loss = context.measurements.loss
+        loss = loss_of(context)
         if loss.reduction == "sum" or not loss.num_terms or loss.num_terms >= _MANY or loss.logit_std is None:
             return 0.0
         return min(_FEW * loss.logit_std / math.sqrt(loss.num_terms), own)
 
     def _rare(self, context: Context, own: float) -> Iterator[Finding]:
         """A note where binary labels are rarely positive and the first predictions do not know it."""
-        loss, share = context.measurements.loss, context.measurements.loss.positive_share
+        loss, share = loss_of(context), loss_of(context).positive_share
         if (
             share is None
             or not 0 < share <= _RARE

@@ -10,7 +10,7 @@ from typing import ClassVar
 from fanin.measure.steps import StepRecord, Watched
 from fanin.rules.base import Context, Rule
 from fanin.rules.finding import Finding, Fix
-from fanin.rules.shared.steps import runs, start_loss, trained_before, typical
+from fanin.rules.shared.steps import constant_share, runs, start_loss, trained_before, typical
 
 __all__ = ["NoProgress"]
 
@@ -25,15 +25,24 @@ class NoProgress(Rule):
         Weights that have moved by a fifth of their size have changed the function. If the loss is still that of the
         start, there is nothing to learn in these batches, or what is learned does not reach the loss: targets that
         belong to other samples, a signal that is lost on its way. A loss that stays while the weights have hardly moved
-        says nothing yet: healthy networks wait for 20 steps and more on the plateau of their start.
+        says nothing yet: healthy networks wait for 20 steps and more on the plateau of their start. While they wait,
+        the gradients of their batches point in one direction; those of targets that belong to other samples do not.
 
     What is measured:
         Mean of the last two measured losses, from 15 steps at the peak rate on, over the first loss. Warning above 0.98
-        where the median distance of the weights from their start is above 0.2. In our healthy runs that had moved so
-        far the loss was at most 0.90 times the first one; with labels given to other samples it was 0.99. Not judged
-        where the losses scatter by more than 5 % from step to step: the ratio then has a standard error of about 0.04,
-        half of what lies between 0.98 and 0.90. Nor where the first loss is below 0.7 times that of a constant
-        prediction (such weights were trained before), nor with several optimizers (their losses may oppose each other).
+        where the median distance of the weights from their start is above 0.2, unless the gradients of the batches
+        agree (their cosine is above 0.1). In our healthy runs that had moved so far the loss was at most 0.90 times the
+        first one; with labels given to other samples it was 0.99.
+
+        Warning, too, where the weights have moved by 0.01, the loss is above 0.98 times that of a constant prediction
+        or the first one, and the cosine of the gradients of two measured steps in a row is below 0.05 (median over
+        matrices, then over the steps from the fifth on): 0.1 to 0.6 in healthy runs that wait, at most 0.02 where
+        nothing can be learned.
+
+        Not judged where the losses scatter by more than 5 % from step to step: the ratio then has a standard error of
+        about 0.04, half of what lies between 0.98 and 0.90. Nor where the first loss is below 0.7 times that of a
+        constant prediction (such weights were trained before), nor with several optimizers (their losses may oppose
+        each other).
 
     Example:
         >>> import torch, fanin
@@ -60,7 +69,7 @@ class NoProgress(Rule):
 
     code: ClassVar[str] = "W903"
     name: ClassVar[str] = "no-progress"
-    thresholds: ClassVar[dict[str, float]] = {"left": 0.98, "noise": 0.05, "moved": 0.2}
+    thresholds: ClassVar[dict[str, float]] = {"left": 0.98, "noise": 0.05, "moved": 0.2, "agreement": 0.05}
     source: ClassVar[str] = "our own 305 runs of small networks, 145 of them healthy (benchmarks/results/watching.md)"
 
     def cannot_run(self, context: Context) -> str | None:
@@ -82,9 +91,12 @@ class NoProgress(Rule):
         first = start_loss(watched) if watched is not None else None
         if watched is None or first is None or first <= 0 or not (late := _late(watched)):
             return
-        value, step = fmean(s.loss for s in late if s.loss is not None) / first, late[-1]
-        moved = typical(step.distances) or 0.0
-        if value <= self.limit(context, "left") or moved <= self.limit(context, "moved"):
+        step, left = late[-1], self.limit(context, "left")
+        value, moved = fmean(s.loss for s in late if s.loss is not None) / first, typical(step.distances) or 0.0
+        agreed, limit = _agreement(watched), self.limit(context, "agreement")
+        torn = agreed is not None and agreed < limit and moved > _MOVED
+        far = value > left and moved > self.limit(context, "moved") and (agreed or 0.0) < 2 * limit
+        if not far and not (torn and value > left * min(1.0, constant_share(context) or 1.0)):
             return
         if _noise(watched) > self.limit(context, "noise"):
             return
@@ -92,7 +104,7 @@ class NoProgress(Rule):
             "warning",
             ["loss"],
             f"after {step.step} steps the weights have moved by {moved:.2g} times their size, and the loss is "
-            f"{value:.3g} times that of the first step ({first:.4g}).",
+            f"{value:.3g} times that of the first step ({first:.4g}){_TORN if torn else ''}.",
             Fix(text="look at a batch and its targets; train on one batch alone, whose loss must fall"),
             value=value,
             threshold=self.limit(context, "left"),
@@ -101,6 +113,15 @@ class NoProgress(Rule):
 
 
 _LATE = 15.0
+_MOVED = 0.01
+_SETTLED = 5
+_TORN = "; the gradients of its batches have no direction in common"
+
+
+def _agreement(watched: Watched) -> float | None:
+    """Cosine of the gradients of measured steps in a row, the median from the fifth on; None where few are known."""
+    known = [s.agreement for s in watched.steps if s.step >= _SETTLED and s.agreement is not None]
+    return median(known) if len(known) > _SETTLED else None
 
 
 def _late(watched: Watched) -> list[StepRecord]:

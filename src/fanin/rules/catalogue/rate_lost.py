@@ -26,10 +26,10 @@ class RateLost(Rule):
     What is measured:
         The rate of the last measured step over the largest rate before it. Warning below 0.01 where all steps so far
         are worth fewer than 10 at that largest rate; and where the rate is zero in every measured step from the first
-        to the fifth or later although the optimizer's groups name a positive one (initial_lr). Note where it is the
-        same in every measured step from the first to the tenth or later, and below 0.01 of the one that the groups
-        name: a warm-up by the epoch does so, and one whose scheduler is never called. A rate that rises from a small
-        value is a warm-up and no finding.
+        to the fifth or later although the optimizer's groups name a positive one (initial_lr). Where it is the same in
+        every measured step from the first to the tenth or later: note below 0.01 of the one that the groups name, since
+        a warm-up by the epoch does so, and one whose scheduler is never called; warning below 0.0005, at which nothing
+        is learned either way. A rate that rises from a small value is a warm-up and no finding.
 
     Example:
         >>> import torch, fanin
@@ -58,7 +58,7 @@ class RateLost(Rule):
 
     code: ClassVar[str] = "W908"
     name: ClassVar[str] = "rate-lost"
-    thresholds: ClassVar[dict[str, float]] = {"share": 0.01, "steps": 10.0}
+    thresholds: ClassVar[dict[str, float]] = {"share": 0.01, "steps": 10.0, "idle": 0.0005}
     source: ClassVar[str] = "our own 305 runs of small networks, 145 of them healthy (benchmarks/results/watching.md)"
 
     def cannot_run(self, context: Context) -> str | None:
@@ -74,7 +74,8 @@ class RateLost(Rule):
         if watched is None or watched.peak <= 0:
             return
         share, steps = self.limit(context, "share"), self.limit(context, "steps")
-        found = _never(watched) or _waits(watched, share) or _fell(watched, share, steps)
+        waits = _waits(watched, share, self.limit(context, "idle"))
+        found = _never(watched) or waits or _fell(watched, share, steps)
         if found is None:
             return
         severity, said, value = found
@@ -82,9 +83,9 @@ class RateLost(Rule):
             severity,
             ["optimizer"],
             said,
-            Fix(text="call the scheduler once an epoch, or give its length in steps")
-            if severity == "warning"
-            else Fix(text="call the scheduler after every step", code="scheduler.step()"),
+            Fix(text="call the scheduler after every step", code="scheduler.step()")
+            if waits
+            else Fix(text="call the scheduler once an epoch, or give its length in steps"),
             value=value,
             threshold=share,
             unit="of the largest rate",
@@ -103,7 +104,7 @@ def _never(watched: Watched) -> _Found | None:
     return "warning", said, 0.0
 
 
-def _waits(watched: Watched, share: float) -> _Found | None:
+def _waits(watched: Watched, share: float, idle: float) -> _Found | None:
     """The small rate that a warm-up begins with, in all steps."""
     last = watched.steps[-1]
     if len({s.rate for s in watched.steps}) > 1 or last.rate >= share * watched.peak or last.step < _WARMING:
@@ -112,7 +113,7 @@ def _waits(watched: Watched, share: float) -> _Found | None:
         f"the learning rate is {last.rate:.3g} in all steps up to {last.step}; the schedule leads to "
         f"{watched.peak:.3g}. A warm-up by the epoch does so, and a scheduler that is never called."
     )
-    return "note", said, last.rate / watched.peak
+    return "warning" if last.rate < idle * watched.peak else "note", said, last.rate / watched.peak
 
 
 def _fell(watched: Watched, share: float, steps: float) -> _Found | None:

@@ -8,6 +8,7 @@ from typing import ClassVar
 from fanin.measure.record import LossRecord
 from fanin.rules.base import Context, Rule
 from fanin.rules.finding import Finding, Fix, Severity
+from fanin.rules.shared.losses import loss_of
 
 __all__ = ["SoftmaxBeforeLoss"]
 
@@ -53,11 +54,11 @@ class SoftmaxBeforeLoss(Rule):
 
     def cannot_run(self, context: Context) -> str | None:
         """Needs a classification loss."""
-        return None if context.measurements.loss.op in _LOSSES else "no classification loss was called"
+        return None if loss_of(context).op in _LOSSES else "no classification loss was called"
 
     def check(self, context: Context) -> Iterator[Finding]:
         """At most one finding."""
-        loss = context.measurements.loss
+        loss = loss_of(context)
         if not (loss.already or loss.lacks):
             return
         harmless = loss.already == "log_softmax"

@@ -8,6 +8,7 @@ from typing import ClassVar
 from fanin.measure.kinds import REGRESSION
 from fanin.rules.base import Context, Rule
 from fanin.rules.finding import Finding, Fix
+from fanin.rules.shared.losses import loss_of
 
 __all__ = ["TargetScale"]
 
@@ -47,13 +48,13 @@ class TargetScale(Rule):
 
     def cannot_run(self, context: Context) -> str | None:
         """Needs a regression loss whose targets were seen."""
-        loss = context.measurements.loss
+        loss = loss_of(context)
         seen = loss.op in REGRESSION and loss.targets is not None
         return None if seen else "no regression loss was called"
 
     def check(self, context: Context) -> Iterator[Finding]:
         """At most one finding."""
-        loss = context.measurements.loss
+        loss = loss_of(context)
         if loss.targets is None or loss.prediction is None or loss.targets.rms == 0 or loss.targets.any_nonfinite:
             return
         rms, low, high = loss.targets.rms, self.limit(context, "low"), self.limit(context, "high")

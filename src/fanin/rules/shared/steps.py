@@ -9,8 +9,19 @@ from statistics import median
 from fanin.measure.record import Measurements
 from fanin.measure.steps import StepRecord, Watched
 from fanin.rules.base import Context
+from fanin.rules.shared.losses import loss_of
 
-__all__ = ["EARLY", "early", "has_learned", "ranked", "runs", "start_loss", "trained_before", "typical"]
+__all__ = [
+    "EARLY",
+    "constant_share",
+    "early",
+    "has_learned",
+    "ranked",
+    "runs",
+    "start_loss",
+    "trained_before",
+    "typical",
+]
 
 EARLY = 20.0  # steps at the peak rate within which a start is judged
 _TRAINED = 0.7  # of the loss of a constant prediction: below it, the weights were trained before
@@ -75,6 +86,12 @@ def has_learned(context: Context, loss: float | None, losses: Sequence[float | N
     return bool(loss) and (loss or 0.0) < 0.5 * first, low
 
 
+def constant_share(context: Context) -> float | None:
+    """The loss of a constant prediction over the first loss; None where one of them is not known."""
+    ratio = _over_constant(context)
+    return 1.0 / ratio if ratio else None
+
+
 _SIZED = 0.3  # of the loss of a constant prediction
 
 
@@ -87,7 +104,7 @@ def _over_constant(context: Context) -> float | None:
     its first step may tell that part of it, so the loss counts as many times.
     """
     measured, watched = context.measurements, context.measurements.watched
-    loss = measured.loss
+    loss = loss_of(context)
     if loss.baseline:
         own = loss.value if loss.own_value is None else loss.own_value
         return own / loss.baseline if math.isfinite(own) else None

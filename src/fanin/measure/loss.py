@@ -1,0 +1,54 @@
+"""What was measured of a loss, as frozen data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from fanin.measure.stats import TensorStats
+
+__all__ = ["LossRecord"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LossRecord:
+    """The loss and the outputs it was computed from.
+
+    Attributes:
+        source: "given", "model" (the output carries a loss), "cross_entropy", "mse" (from targets), "cotangent" (a
+            unit random cotangent on the outputs, no loss) or "gradient" (read from the gradient that a training loop
+            sends into the outputs).
+        value: the loss; NaN for "cotangent".
+        op: the loss function that was called ("cross_entropy", "mse_loss", ...), "" if none was seen.
+        own_value: what that call alone gave (the loss may add several).
+        reduction: its reduction.
+        num_classes: size of the class axis.
+        baseline: loss of a constant prediction: ln K for K classes, ln 2 per label, or the variance of the targets.
+        prior: loss of the best constant prediction for the label frequencies of the batch, which is their entropy;
+            None where the targets are no labels.
+        num_terms: labels that the loss averages over.
+        positive_share: share of positive labels of a binary loss.
+        prediction: statistics of the loss function's input (logits or predictions).
+        targets: statistics of the targets.
+        logit_std: root mean variance of one sample's logits over classes.
+        already: what was applied though the loss applies it again ("softmax", "log_softmax", "sigmoid"), "" if nothing.
+        lacks: what the loss expects and was not applied ("log_softmax"), "" if nothing.
+        turned: whether training makes the loss function's value larger.
+    """
+
+    source: Literal["given", "model", "cross_entropy", "mse", "cotangent", "gradient"]
+    value: float
+    op: str = ""
+    own_value: float | None = None
+    reduction: str = ""
+    num_classes: int | None = None
+    baseline: float | None = None
+    prior: float | None = None
+    num_terms: int | None = None
+    positive_share: float | None = None
+    prediction: TensorStats | None = None
+    targets: TensorStats | None = None
+    logit_std: float | None = None
+    already: str = ""
+    lacks: str = ""
+    turned: bool = False
