@@ -38,7 +38,7 @@ def subnormal(count):
 def frozen_maps(count):
     model = net(depth=9)
     for layer in list(model)[2 : 2 + 2 * int(count) : 2]:
-        nn.init.normal_(layer.weight, std=0.1).requires_grad_(False)  # a law that trained weights have, too
+        layer.weight.requires_grad_(False)
     return case(model)
 
 

@@ -27,9 +27,9 @@ class FrozenWeights(Rule):
 
     What is measured:
         A warning for frozen maps with trained maps before and behind them, where fewer than half of the maps are
-        frozen; and where the signal passes frozen maps before a trained one, and all that is frozen looks as it was
-        just drawn (its vectors are constant or uniform). A note for other frozen maps, also where only biases, norms or
-        tables train. Silent where frozen maps have trained adapters beside them (LoRA: a trained pair that reads the
+        frozen; and in a watched run, where training has begun, if the signal passes frozen maps before a trained one
+        and all that is frozen looks as it was just drawn (its matrices or vectors are uniform or constant). A note for
+        other frozen maps, also where only biases, norms or tables train. Silent where frozen maps have trained adapters beside them (LoRA: a trained pair that reads the
         same signal and is added to the output), and where nothing is trained at all.
 
     Example:
@@ -70,7 +70,8 @@ class FrozenWeights(Rule):
         between = _between(context.measurements, frozen, trained)
         inside = bool(between) and len(frozen) <= self.limit(context, "share") * len(maps)
         fixed = [p for p in context.measurements.parameters if p.is_map or len(p.shape) < 2 if not p.requires_grad]
-        bad = inside or (_any_before(context.measurements, frozen, trained) and look_drawn(fixed))
+        begun = context.measurements.watched is not None and _any_before(context.measurements, frozen, trained)
+        bad = inside or (begun and look_drawn(fixed))
         shown = between if inside else [p for p, _ in frozen]
         words = (
             f"{shown[0].path} is frozen while weights before and behind it train: it stays as it was drawn"

@@ -10,14 +10,15 @@ from fanin.measure.record import ParameterRecord
 __all__ = ["look_drawn"]
 
 _MANY = 64  # entries, from which on a law can be told
-_UNIFORM = 0.08  # relative, of rms / max over 1 / sqrt(3)
+_ERRORS = 4.0  # standard errors that a uniform law may be off
 
 
 def look_drawn(parameters: Iterable[ParameterRecord]) -> bool:
-    """Whether all of these look drawn: no vector has been trained, and a matrix or a constant vector says so.
+    """Whether all of these look drawn: none that tells was trained, and one at least tells that it was not.
 
-    A vector counts as untrained where it is constant (a norm, a bias of zero) or uniform as PyTorch draws biases.
-    Training leaves neither; a matrix of normal law says nothing, since trained ones are close to it.
+    A norm's vector tells where it is constant, a bias where it is constant or uniform as PyTorch draws it, a matrix
+    where it is uniform. Training leaves none of them. A matrix of another law says nothing: trained ones are close to
+    a normal law.
     """
     votes = [_untrained(p) for p in parameters if p.weight.numel]
     return False not in votes and True in votes
@@ -29,7 +30,11 @@ def _untrained(p: ParameterRecord) -> bool | None:
     largest = max(abs(weight.min), abs(weight.max))
     if weight.std <= 1e-6 * max(largest, 1e-30):
         return True if vector and weight.numel > 1 else None
-    uniform = abs(math.sqrt(3) * weight.rms / largest - 1) < _UNIFORM
+    if vector and "Norm" in p.owner_class:
+        return False
     if weight.sampled < _MANY:
         return None
+    # rms / max of n uniform numbers: 1 / sqrt(3), with a relative error of 1 / sqrt(5 n), and a largest one of 1 - 1 / n
+    error = _ERRORS / math.sqrt(5 * weight.sampled) + 2 / weight.sampled
+    uniform = abs(math.sqrt(3) * weight.rms / largest - 1) < error
     return True if uniform else False if vector else None
