@@ -29,8 +29,9 @@ class FrozenWeights(Rule):
         A warning for frozen maps with trained maps before and behind them, where fewer than half of the maps are
         frozen; and in a watched run, where training has begun, if the signal passes frozen maps before a trained one
         and all that is frozen looks as it was just drawn (its matrices or vectors are uniform or constant). A note for
-        other frozen maps, also where only biases, norms or tables train. Silent where frozen maps have trained adapters beside them (LoRA: a trained pair that reads the
-        same signal and is added to the output), and where nothing is trained at all.
+        other frozen maps, also where only biases, norms or tables train. Silent where frozen maps have trained adapters
+        beside them (LoRA: a trained pair that reads the same signal and is added to the output), and where nothing is
+        trained at all.
 
     Example:
         >>> import torch, fanin

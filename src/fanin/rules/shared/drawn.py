@@ -34,7 +34,8 @@ def _untrained(p: ParameterRecord) -> bool | None:
         return False
     if weight.sampled < _MANY:
         return None
-    # rms / max of n uniform numbers: 1 / sqrt(3), with a relative error of 1 / sqrt(5 n), and a largest one of 1 - 1 / n
+    # n uniform numbers: rms / max is 1 / sqrt(3), with a relative error of 1 / sqrt(5 n); the largest is 1 - 1 / n of
+    # the bound
     error = _ERRORS / math.sqrt(5 * weight.sampled) + 2 / weight.sampled
     uniform = abs(math.sqrt(3) * weight.rms / largest - 1) < error
     return True if uniform else False if vector else None
