@@ -1,5 +1,6 @@
 """What `verify` proves: whole tensors, their rows and ties by default, and the very bits where they are asked for."""
 
+import copy
 import warnings
 
 import pytest
@@ -10,7 +11,8 @@ from torch import nn
 
 import fanin
 from fanin.errors import PlanError
-from fanin.initializers import Normal
+from fanin.initializers import Centred, Normal, Orthogonal
+from fanin.planning import slices
 from fanin.planning.materialize import Materialized
 from fanin.planning.verify import Mismatch, Verification
 from zoo import zoo
@@ -211,3 +213,43 @@ def test_names_reach_a_terminal_as_text():
     with pytest.raises(PlanError) as error:
         found.raise_for_mismatches()
     assert "\x1b" not in str(error.value)
+
+
+# ---------------------------------------------------------------------- block by block
+BLOCKED = {
+    "rows": (nn.Linear(30, 40, bias=False), Normal(std=0.05)),
+    "a vector": (nn.LayerNorm(300), Normal(std=1.0)),
+    "units": (nn.Linear(30, 40, bias=False), Centred(Normal(std=0.05))),
+    "whole": (nn.Linear(30, 40, bias=False), Orthogonal()),
+    "kernels": (nn.Conv2d(4, 30, 3, bias=False).to(memory_format=torch.channels_last), Normal(std=0.05)),
+}
+
+
+@pytest.mark.parametrize("kind", BLOCKED)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_large_tensor_is_compared_block_by_block_with_the_same_answer(monkeypatch, kind, dtype):
+    layer, law = BLOCKED[kind]
+    model = nn.Sequential(copy.deepcopy(layer).to(dtype))
+    plan = fanin.plan(model, recipe="torch", overrides={"0.weight": law})
+    plan.apply_(model)
+    monkeypatch.setattr("fanin.planning.slices.SLICE", 77)
+    assert plan.verify(model, bits=True).ok
+    last = tuple(n - 1 for n in model[0].weight.shape)
+    with torch.no_grad():
+        model[0].weight[last] += 1.0
+    found = plan.verify(model, bits=True).mismatches
+    assert [m.measured for m in found] == [f"1 of {model[0].weight.numel()} numbers differ, first at {last}"]
+
+
+def test_blocks_take_little_memory(monkeypatch):
+    sizes = []
+
+    def drawn_into(tensor, *more, whole=slices.draw_into):
+        sizes.append(tensor.numel())
+        whole(tensor, *more)
+
+    monkeypatch.setattr(slices, "draw_into", drawn_into)
+    monkeypatch.setattr(slices, "SLICE", 960)
+    model, plan = drawn()
+    assert plan.verify(model, bits=True).ok
+    assert (len(sizes), max(sizes), sum(sizes)) == (10, 960, 96 * 96)

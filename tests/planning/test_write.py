@@ -52,7 +52,7 @@ def test_the_folder_holds_the_bits_of_the_applied_model_and_verifies(tmp_path, s
 
 
 def test_slices_are_those_of_the_whole(tmp_path, monkeypatch):
-    monkeypatch.setattr("fanin.planning.write.SLICE", 7)
+    monkeypatch.setattr("fanin.planning.slices.SLICE", 7)
     plan = planned()
     plan.write(tmp_path, model=build())
     want = plan.apply_(build()).state_dict()

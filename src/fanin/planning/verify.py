@@ -14,6 +14,7 @@ from fanin.model.parametrized import Parametrized
 from fanin.planning.apply import drawn, scale_
 from fanin.planning.assignment import Assignment
 from fanin.planning.names import under_names_of
+from fanin.planning.slices import drawn_blocks
 from fanin.recipes.reading.departures import Mismatch, departures
 from fanin.recipes.reading.numbers import exact_numbers
 from fanin.tensors.shards import is_sharded, local_part, whole_here
@@ -127,7 +128,9 @@ def is_as_drawn(plan: PlanData, a: Assignment, slot: Slot) -> bool:
     if not finite(now) or not _has_std(now, a.std):
         return False
     case = _Case(plan, a, slot, a.name, 5.0, True)
-    return not _through(case, slot.behind) if slot.behind is not None else not _other_bits(case, now)
+    if slot.behind is not None:
+        return not _through(case, slot.behind)
+    return next(_unequal_blocks(case, now), None) is None
 
 
 def _has_std(tensor: torch.Tensor, std: float | None) -> bool:
@@ -227,25 +230,28 @@ def _held_in_part(case: _Case, tensor: torch.Tensor) -> tuple[str, list[Mismatch
     """A tensor that is spread over processes: the part that is here is compared with its part of the stream."""
     if case.a.action != "draw":
         return "not_checked", []
-    want, here = (local_part(t) for t in (drawn(case.plan, case.a, tensor, part=case.slot.part), tensor))
-    other = _unequal(want, here, signs=case.bits)
+    other = _other_bits(case, tensor)
     return "bits", case.differs("bits", "as drawn", f"{other} of the part in this process") if other else []
 
 
 def _other_bits(case: _Case, tensor: torch.Tensor) -> str:
     """How a tensor's bits are not those of its stream; "" where they are."""
-    return _unequal(drawn(case.plan, case.a, tensor), tensor, signs=case.bits)
-
-
-def _unequal(want: torch.Tensor, tensor: torch.Tensor, *, signs: bool) -> str:
-    wrong = want != tensor
-    if signs:
-        wrong = wrong | _other_signs(want, tensor)
-    count = int(wrong.sum())
-    if not count:
+    blocks = list(_unequal_blocks(case, tensor))
+    if not blocks:
         return ""
-    first = tuple(wrong.nonzero()[0].tolist())
-    return f"{count} of {tensor.numel()} numbers differ, first at {first}"
+    count, total = sum(n for _, n in blocks), local_part(tensor).numel()
+    return f"{count} of {total} numbers differ, first at {blocks[0][0]}"
+
+
+def _unequal_blocks(case: _Case, tensor: torch.Tensor) -> Iterator[tuple[tuple[int, ...], int]]:
+    """(index of the first number that is not as drawn, how many are not) of each block of what is here."""
+    for first, here, want in drawn_blocks(case.plan, case.a, tensor, case.slot.part):
+        wrong = want != here
+        if case.bits:
+            wrong = wrong | _other_signs(want, here)
+        if count := int(wrong.sum()):
+            row, *rest = wrong.nonzero()[0].tolist() or [None]
+            yield (() if row is None else (first + row, *rest)), count
 
 
 def _other_signs(one: torch.Tensor, two: torch.Tensor) -> torch.Tensor:

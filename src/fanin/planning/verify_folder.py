@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from fanin.errors import InputError, PlanError
 from fanin.planning.assignment import Assignment
+from fanin.planning.slices import drawn_slices
 from fanin.planning.tensor_files import INDEX, Header, read_header
-from fanin.planning.write import drawn_slices
 from fanin.text.files import PathLike
 from fanin.text.names import clean
 

@@ -10,11 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fanin.errors import ArgumentError, OutputError, PlanError
-from fanin.planning.apply import draw_into
-from fanin.planning.assignment import Assignment
 from fanin.planning.digest import digest
+from fanin.planning.slices import drawn_slices
 from fanin.planning.tensor_files import DTYPES, INDEX, Entry, TensorFile, num_bytes, shards
-from fanin.tensors.holdings import Range
 from fanin.text.files import PathLike, make_folder, refusal, sync_folder, write_text
 from fanin.text.names import clean
 from fanin.text.ordered_file import OrderedFile
@@ -24,9 +22,8 @@ if TYPE_CHECKING:
 
     from fanin.planning.data import PlanData
 
-__all__ = ["SLICE", "Written", "drawn_slices", "metadata_of", "write"]
+__all__ = ["Written", "metadata_of", "write"]
 
-SLICE = 1 << 22  # elements that are drawn, and written or compared, at a time
 _AGAIN = 16 << 20  # bytes at the end of a partial file that are written again
 _SPARE = 1 << 20  # bytes of the disk that stay free
 
@@ -231,42 +228,6 @@ def _bytes_of(flat: torch.Tensor) -> Any:
     import torch
 
     return flat.view(torch.uint8).numpy().data if flat.numel() else b""
-
-
-def drawn_slices(plan: PlanData, a: Assignment, dtype: str, *, after: int = 0) -> Iterator[tuple[int, torch.Tensor]]:
-    """The values of one parameter, flat and in order: (index of the first, numbers) of each slice.
-
-    The memory of a slice is used again for the next one.
-
-    Args:
-        plan: says the seed.
-        a: the parameter. A law whose entries depend on each other is drawn whole.
-        dtype: of the numbers.
-        after: slices that end before this index are left out.
-    """
-    import torch
-
-    step = _made_together(a)
-    memory = torch.empty(min(step, a.numel), dtype=getattr(torch, dtype))
-    for start in range(after // step * step, a.numel, step):
-        end = min(start + step, a.numel)
-        values = memory[: end - start]
-        draw_into(values, plan, a, Range(a.shape, start, end))
-        skip = max(after - start, 0) // SLICE * SLICE
-        for first in range(skip, end - start, SLICE):
-            yield start + first, values[first : first + SLICE]
-
-
-def _made_together(a: Assignment) -> int:
-    """Numbers of a parameter that are drawn at a time: a slice, or as many as a law must make in one go."""
-    law: Any = a.initializer
-    joint = law.joint_axes(a.shape, a.layout)
-    if joint is None or 0 in joint:
-        return max(a.numel, 1)
-    if not joint:
-        return SLICE
-    entry = a.numel // max(a.shape[0], 1)
-    return max(SLICE // max(entry, 1), 1) * max(entry, 1)
 
 
 # ---------------------------------------------------------------------- beside the weights

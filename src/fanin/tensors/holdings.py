@@ -8,12 +8,12 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from fanin.errors import ArgumentError, FillError
 from fanin.streams.boxes import Box, strides_of
-from fanin.tensors.runs import Cut, Runs, boxes, held_runs, length, met, placed
+from fanin.tensors.runs import Cut, Runs, between, boxes, held_runs, length, met, placed
 
 __all__ = ["Cell", "Cut", "Holding", "Part", "Piece", "Range", "held_runs", "holdings", "is_partitioned"]
 
@@ -68,6 +68,9 @@ class Part(Protocol):
 
     def inside(self, box: Sequence[tuple[int, int]]) -> Iterator[tuple[slice, ...]]:
         """Where a box of the whole, (first, after the last) for each axis, lies in the local tensor."""
+
+    def rows(self, first: int, last: int) -> Part:
+        """The part that is these indices of the local tensor's first axis."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +134,10 @@ class Holding:
         if not self.is_zero:
             yield from itertools.product(*(met(r, *ends) for r, ends in zip(self.runs, box, strict=True)))
 
+    def rows(self, first: int, last: int) -> Holding:
+        """The part that is these indices of the local tensor's first axis."""
+        return replace(self, runs=(between(self.runs[0], first, last), *self.runs[1:]))
+
 
 @dataclass(frozen=True, slots=True)
 class Range:
@@ -188,6 +195,10 @@ class Range:
             a, b = (min(max(start + x * step - self.first, 0), self.numel) for x in (low, high))
             if a < b:
                 yield (slice(a, b),)
+
+    def rows(self, first: int, last: int) -> Range:
+        """The part that is these elements of the flat tensor."""
+        return replace(self, first=self.first + first, last=self.first + last)
 
 
 # ---------------------------------------------------------------------- live tensors

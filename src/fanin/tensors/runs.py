@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-__all__ = ["Cut", "Runs", "boxes", "held_runs", "length", "met", "placed"]
+__all__ = ["Cut", "Runs", "between", "boxes", "held_runs", "length", "met", "placed"]
 
 Runs = tuple[tuple[int, int], ...]
 """Half-open runs of indices of one axis of the whole tensor, in the order in which they lie in the local one."""
@@ -60,16 +60,23 @@ def length(runs: Runs) -> int:
 def _chunk(runs: Runs, count: int, index: int) -> Runs:
     """Piece `index` of the concatenated runs, cut in `count` pieces."""
     size = -(-length(runs) // count)
-    return tuple(_window(runs, index * size, (index + 1) * size))
+    return between(runs, index * size, (index + 1) * size)
 
 
-def _window(runs: Runs, low: int, high: int) -> Iterator[tuple[int, int]]:
-    at = 0
+def between(runs: Runs, low: int, high: int) -> Runs:
+    """The indices low ... high - 1 of the local tensor, as runs of the whole one.
+
+    Example:
+        >>> between(((0, 3), (10, 14)), 2, 5)
+        ((2, 3), (10, 12))
+    """
+    found, at = [], 0
     for first, last in runs:
         a, b = max(first, first + low - at), min(last, first + high - at)
         if a < b:
-            yield a, b
+            found.append((a, b))
         at += last - first
+    return tuple(found)
 
 
 def _merged(runs: Iterator[tuple[int, int]]) -> Runs:
