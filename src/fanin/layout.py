@@ -7,7 +7,8 @@ does, with torch's (out, in, *taps) as the documented default.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+import operator
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -348,6 +349,15 @@ def _size(shape: Sequence[int], axes: Sequence[int]) -> int:
     return math.prod(shape[a] for a in axes)
 
 
+def _assert_shape(shape: Iterable[Any]) -> None:
+    try:
+        right = all(operator.index(n) >= 0 for n in shape)
+    except (TypeError, ValueError):  # no sequence, or a tensor, whose rows are no sizes
+        right = False
+    if not right:
+        raise LayoutError(f"a shape holds whole numbers >= 0, as in (256, 784) or weight.shape; got {shown(shape)}")
+
+
 def fans(shape: Sequence[int], layout: Layout | None = None) -> Fans:
     """fan_in and fan_out of one map inside a weight of the given shape.
 
@@ -369,8 +379,7 @@ def fans(shape: Sequence[int], layout: Layout | None = None) -> Fans:
         Fans(fan_in=256.0, fan_out=256.0)
     """
     assert_layout(layout)
-    if not all(hasattr(n, "__index__") for n in shape):
-        raise LayoutError(f"a shape holds whole numbers, as in (256, 784); got {shown(shape)}")
+    _assert_shape(shape)
     layout = Layout.default(len(shape)) if layout is None else layout
     layout.check(shape)
     if not layout.in_axes:

@@ -1,6 +1,7 @@
 """``fanin init --meta --out folder`` writes a checkpoint that the plan verifies, without a model in memory."""
 
 import pytest
+from torch import nn
 from typer.testing import CliRunner
 
 import fanin
@@ -21,7 +22,7 @@ def test_a_folder_gets_the_weights_and_buffers_of_the_plan(tmp_path, capsys):
     file = tmp_path / "target.py"
     file.write_text(TARGET)
     init(f"{file}:model", out=tmp_path / "weights", recipe="torch", seed=3, meta=True)
-    assert "1 files written" in capsys.readouterr().err
+    assert "1 file written" in capsys.readouterr().err
     plan = fanin.plan(load_target(f"{file}:model").model, recipe="torch", seed=3)
     held = plan.verify(tmp_path / "weights")
     assert held.ok, str(held)
@@ -40,16 +41,22 @@ def test_verify_reads_the_plan_that_init_left_in_the_folder(tmp_path):
     assert "--plan FILE" in str(missing.exception)
 
 
-@pytest.mark.parametrize("text", ["{}", None])
-def test_another_file_under_the_name_of_the_plan_stays(text, tmp_path):
+FOREIGN = {  # what stands under the name of the plan
+    "no plan": lambda model: "{}",
+    "another seed": lambda model: fanin.plan(model, recipe="torch", seed=4).to_json(),
+    "another recipe": lambda model: fanin.plan(model, recipe="classic", seed=3).to_json(),
+    "another model": lambda model: fanin.plan(nn.Linear(3, 3), recipe="torch", seed=3).to_json(),
+}
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_another_file_under_the_name_of_the_plan_stays(name, tmp_path, monkeypatch):
     file, folder = tmp_path / "target.py", tmp_path / "weights"
     file.write_text(TARGET)
     folder.mkdir()
-    if text is None:
-        fanin.plan(load_target(f"{file}:model").model, recipe="torch", seed=4).save(folder / "plan.json")
-    else:
-        (folder / "plan.json").write_text(text)
+    (folder / "plan.json").write_text(FOREIGN[name](load_target(f"{file}:model").model))
     before = (folder / "plan.json").read_bytes()
+    monkeypatch.setattr("fanin.planning.initialise.tried_plan", None)  # refused before any plan is made
     with pytest.raises(OutputError, match="not written over"):
         init(f"{file}:model", out=folder, recipe="torch", seed=3, meta=True)
     assert [f.name for f in folder.iterdir()] == ["plan.json"]

@@ -18,7 +18,7 @@ from fanin.commands.app import app
 from fanin.commands.examples import EXAMPLES
 from fanin.commands.explain import page
 from fanin.commands.not_commands import HINTS, hint
-from fanin.errors import FaninError, UnknownNameError
+from fanin.errors import ArgumentError, FaninError, UnknownNameError
 from fanin.initializers.dialects import FRAMEWORKS
 from fanin.initializers.registry import NAMES
 from fanin.planning.trial_table import LOSS_LIMIT, trial_text
@@ -129,8 +129,10 @@ def test_a_law_in_place_of_a_recipe_is_told(name):
 
 
 def test_other_wrong_recipes_are_told_as_before():
-    for name in ("klassic", 3, ["auto"]):
-        with pytest.raises(UnknownNameError, match="no recipe is called"):
+    with pytest.raises(UnknownNameError, match="no recipe is called"):
+        recipe("klassic")
+    for name in (3, ["auto"]):
+        with pytest.raises(ArgumentError, match="recipe is a name"):
             recipe(name)
 
 

@@ -60,7 +60,7 @@ def test_no_gain_is_shown_as_none():
 
 
 def test_theory_prints_curves_and_writes_the_figure(tmp_path):
-    figure = tmp_path / "deep" / "tanh.png"
+    figure = tmp_path / "tanh.png"
     arguments = ["theory", "--phi", "tanh", "--sigma-b2", "0.05", "--depth", "20", "--plot", str(figure)]
     result = RUN.invoke(app, arguments, env={"COLUMNS": "120"})
     assert result.exit_code == 0

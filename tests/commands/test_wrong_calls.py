@@ -44,6 +44,14 @@ class Batch(nn.Module):
         return self.out(batch["x"])
 
 
+class Unfinished(nn.Module):
+    """A module whose forward is not written yet."""
+
+    def __init__(self):
+        super().__init__()
+        self.out = nn.Linear(8, 4)
+
+
 class Frame:
     """A table of numbers as pandas and polars hold it."""
 
@@ -60,6 +68,11 @@ class Frame:
 def net():
     torch.manual_seed(0)
     return nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 4))
+
+
+def watched(**settings):
+    model = net()
+    return fanin.watch(model, torch.optim.SGD(model.parameters(), 0.1), **settings)
 
 
 def needs(width):
@@ -128,7 +141,7 @@ CALLS = {  # anything else -> the cure
     "optimizer text": (lambda: fanin.check(net(), X, optimizer="adamw"), "torch.optim.Optimizer"),
     "unknown rule": (lambda: fanin.check(net(), X, select=["S999"]), "the nearest of"),
     "unknown severity": (lambda: fanin.check(net(), X, fail_on="fatal"), "'error', 'warning', 'note'"),
-    "no seeds": (lambda: fanin.check(net, X, seeds=0), "at least one"),
+    "no seeds": (lambda: fanin.check(net, X, seeds=0), "a whole number >= 1"),
     "recipe": (lambda: fanin.plan(net(), X, recipe="Auto2"), "did you mean 'auto'"),
     "no recipe": (lambda: fanin.plan(net(), X, recipe=None), "auto"),
     "seed below zero": (lambda: fanin.plan(net(), X, seed=-1), "int(seed) % 2**64"),
@@ -196,6 +209,57 @@ CALLS = {  # anything else -> the cure
     "groups without a plan": (lambda: fanin.param_groups(net(), "adamw", lr=0.1), "plan must be a plan"),
     "watch a word": (lambda: fanin.watch(net(), "adam"), "torch.optim.Optimizer"),
     "float ids of numpy": (lambda: fanin.plan(Ids(), np.ones((2, 3))), "torch.as_tensor"),
+    "no forward": (lambda: fanin.check(nn.ModuleList([nn.Linear(8, 4)]), X), "torch.nn.Sequential"),
+    "no forward of its own": (lambda: fanin.plan(Unfinished(), X), "has no forward"),
+    "inputs on meta": (lambda: fanin.check(net(), X.to("meta")), "has no numbers"),
+    "targets on meta": (lambda: fanin.check(net(), X, Y.to("meta")), "has no numbers"),
+    "model on meta": (lambda: fanin.check(net().to("meta"), X), "plan.materialize(model)"),
+    "no inputs in a dict": (lambda: fanin.check(net(), {}), "an empty dict"),
+    "seeds as text": (lambda: fanin.check(net, X, seeds="3"), "a whole number >= 1"),
+    "seed as text": (lambda: fanin.check(net(), X, seed="0"), "int(seed) % 2**64"),
+    "seed of a check": (lambda: fanin.check(net(), X, seed=2**70), "int(seed) % 2**64"),
+    "training as text": (lambda: fanin.check(net(), X, training="yes"), "True, False, None"),
+    "predict as text": (lambda: fanin.check(net(), X, predict="no"), "True, False, None"),
+    "trial as text": (lambda: fanin.init_(net(), X, trial="no"), "True, False"),
+    "an empty code": (lambda: fanin.check(net(), X, select=[""]), "the nearest of"),
+    "no such settings": (lambda: fanin.check(net(), X, config="nowhere"), "correct its name"),
+    "recipe as a law": (lambda: fanin.plan(net(), X, recipe=fanin.initializers.he_normal()), "overrides="),
+    "override by number": (lambda: fanin.plan(net(), X, overrides={0: "zeros"}), "a glob on names"),
+    "override as a tensor": (lambda: fanin.plan(net(), X, overrides={"*": X}), "or None to keep"),
+    "missing as a number": (lambda: fanin.plan(net(), X, missing=3), "load_state_dict"),
+    "targets of init_": (lambda: fanin.init_(net(), X, targets=Y + 50), "from 0 to 3"),
+    "loss of init_": (lambda: fanin.init_(net(), X, targets=Y, loss="ce"), "give the function"),
+    "plan by number": (lambda: fanin.Plan.load(3), "named by text or a path"),
+    "report by number": (lambda: fanin.check(net(), X).save(3), "named by text or a path"),
+    "rename by number": (lambda: fanin.plan(net(), X).apply_(net(), rename=3), "a mapping of names"),
+    "z below zero": (lambda: fanin.plan(net(), X).verify(net(), z=-1), "a finite number > 0"),
+    "part as text": (lambda: fanin.plan(net(), X).write("new", part="1/2"), "as in (0, 4)"),
+    "no such device": (lambda: fanin.plan(net(), X).materialize(net().to("meta"), device="gpu"), "such as 'cpu'"),
+    "device not here": (lambda: fanin.plan(net(), X).materialize(net().to("meta"), device="xla"), "such as 'cpu'"),
+    "calibrate by number": (lambda: fanin.calibrate(net(), X, only=3), "a pattern on names"),
+    "calibrate meta": (lambda: fanin.calibrate(net(), X.to("meta")), "has no numbers"),
+    "fans of a number": (lambda: fanin.fans(3), "weight.shape"),
+    "fans of a tensor": (lambda: fanin.fans(X), "weight.shape"),
+    "fans below zero": (lambda: fanin.fans((-3, 4)), "whole numbers >= 0"),
+    "widths as text": (lambda: fanin.coordinate_check(needs, "8,16", X), "[64, 128, 256]"),
+    "width of none": (lambda: fanin.coordinate_check(net, [8, 16], X), "lambda width:"),
+    "a model for widths": (lambda: fanin.coordinate_check(net(), [8, 16], X), "lambda width:"),
+    "watch to the end": (lambda: watched(steps="all"), "a whole number >= 1"),
+    "watch and fail": (lambda: watched(fail_on="fatal"), "'note', 'warning', 'error'"),
+    "watch a loss": (lambda: watched(loss="ce"), "give the function"),
+    "grow by a name": (lambda: fanin.grow_(X.clone(), 2, "normal", name="w"), "Normal(std=0.02)"),
+    "grow a list": (
+        lambda: fanin.grow_([[1]], 0, fanin.initializers.Normal(std=1.0), name="w"),
+        "a parameter of torch",
+    ),
+    "a class that needs sizes": (lambda: compare(nn.Linear, ARRAYS, **TINY), "lambda: MyModel(...)"),
+    "rates as one number": (lambda: compare(net, ARRAYS, inits={"a": None}, lrs=0.1, steps=1), "[1e-3, 1e-2]"),
+    "seeds of a comparison": (lambda: compare(net, ARRAYS, seeds="a", **TINY), "[0, 1, 2]"),
+    "loss of a comparison": (lambda: compare(net, ARRAYS, loss="ce", **TINY), "give the function"),
+    "rows without a target": (lambda: compare(net, (X, Y[:3]), **TINY), "one target for each row"),
+    "rows of a wrong width": (lambda: compare(net, (X[:, :5], Y), batch_size=6, **TINY), "try model(*inputs)"),
+    "labels out of range": (lambda: compare(net, (X, Y + 50), batch_size=6, **TINY), "try loss(output, targets)"),
+    "a builder of numbers": (lambda: compare(lambda: 3, ARRAYS, batch_size=6, **TINY), "torch.nn.Module"),
 }
 
 

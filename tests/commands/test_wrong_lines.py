@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 
 import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
 
+import fanin
 from fanin.commands.app import main
 
 SOURCE = """
@@ -30,11 +35,25 @@ def doubles(): return nn.Linear(8, 4), torch.randn(6, 8).double()
 def wide(width=8): return nn.Sequential(nn.Linear(8, width), nn.ReLU(), nn.Linear(width, 4))
 def array(): return nn.Linear(8, 4), torch.randn(6, 8).numpy()
 weights = nn.Linear(8, 4).state_dict()
+async def later(): return nn.Linear(8, 4)
+def exits(): raise SystemExit(3)
+def hollow(): return nn.ModuleList([nn.Linear(8, 4)]), torch.randn(6, 8)
+def unmade(): return nn.Linear(8, 4, device="meta"), torch.randn(6, 8)
 """
+FILES = {
+    "model.py": SOURCE,
+    "notes.txt": "not Python",
+    "notes.json": "{",
+    "list.json": "[]",
+    "empty.py": "",
+    "raising.py": "1 / 0",
+    "bad.safetensors": "no weights",
+    "folder/plan.json": "{}",
+}
 LINES = {  # command line -> the cure
     "nonsense": "No such command",
     "check": "Missing argument",
-    "check model.py": "file.py:name",
+    "check model.py": "as in model.py:build",
     "check model.py:": "file.py:name",
     "check model.py:biuld": "did you mean 'build'",
     "check modle.py:build": "looked from",
@@ -64,7 +83,7 @@ LINES = {  # command line -> the cure
     "check model.py:build --optimizer admw": "did you mean 'adam",
     "check model.py:build --lr 0.1": "--optimizer",
     "check model.py:build --weights w.pt": "never unpickled",
-    "check model.py:build --weights w.safetensors": "cannot be loaded",
+    "check model.py:build --weights w.safetensors": "there is no file",
     "check model.py:build --baseline nowhere.json": "nowhere.json",
     "check model.py:build -v -q": "leave one of them out",
     "check model.py:build --seeds zero": "is not a valid int",
@@ -116,11 +135,56 @@ LINES = {  # command line -> the cure
     "playground --out nowhere/page.html": "Make the folder",
     "report notes.json": "fanin.watch(",
     "report nowhere.jsonl": "looked from",
+    "check w.pt": "never unpickled",
+    "cert make w.safetensors": "name the code that builds it",
+    "check model.py:later": "with def and not async def",
+    "check model.py:exits": "calling model.py:exits failed",
+    "check model.py:hollow": "torch.nn.Sequential",
+    "check model.py:unmade": "plan.materialize(model)",
+    "check raising.py:build": "division by zero",
+    "check timm:": "timm:resnet50",
+    "check hf:": "config.json",
+    "check model.py:build --seed -1": "0 <= seed",
+    "check model.py:build --seed 99999999999999999999999": "0 <= seed",
+    "check model.py:build --input 8,8:": "is no dtype",
+    "check model.py:build --optimizer sgd --lr nan": "a finite number",
+    "check model.py:build --config nowhere": "correct its name",
+    "check model.py:build --baseline folder": "fanin check TARGET --out report.json",
+    "check model.py:build --baseline list.json": "JSON of another kind",
+    "check model.py:build --weights other.safetensors": "it lacks 0.bias, 0.weight; the model lacks bias, weight",
+    "check model.py:build --weights wide.safetensors": "has the shape (4, 9) there, and (4, 8)",
+    "check model.py:build --out model.py/report.html": "'model.py' is a file",
+    "check model.py:build --select ''": "is empty",
+    "init model.py:build --out ''": "is empty",
+    "init model.py:build --out model.py/folder": "'model.py' is a file",
+    "init model.py:build --out folder": "not written over",
+    "verify checkpoint --plan notes.json": "plan.save(path)",
+    "verify checkpoint --plan nowhere.json": "looked from",
+    "verify checkpoint --plan own.json --dtype float99": "dtype must be one of",
+    "calibrate model.py:unmade": "plan.materialize(model)",
+    "calibrate model.py:build --target nan": "a number above 0",
+    "theory --plot nowhere/figure.png": "Make the folder",
+    "gain ''": "is empty",
+    "explain model.py:build::": "known: 0.bias, 0.weight",
+    "diff own.json w.pt": "never unpickled",
+    "diff bad.safetensors other.safetensors": "Write it again",
+    "diff other.safetensors own.json": "a plan, or a target to plan, comes first",
+    "cert diff notes.txt binary.json": "no certificate",
+    "cert merge own.json": "no certificate",
+    "report list.json": "fanin.watch(",
+    "mup check model.py:wide --widths 8,8 --input 4,8": "two or more whole numbers",
+    "mup check model.py:wide --widths 8,16 --input 4,8 --lr -1": "a finite number > 0",
+    "mup check model.py:wide --widths 8,16 --input 4,8 --steps 0": "a whole number >= 1",
+    "mup sweep model.py:wide --widths 8,16 --input 4,8 --rates 0,1": "rates > 0",
+    "S203": "fanin explain S203",
+    "model.py:build": "fanin check model.py:build",
+    "sweep model.py:wide": "fanin mup sweep",
+    "help": "fanin -h",
 }
 
 
 def refused(line: str, cure: str, capsys, monkeypatch) -> None:
-    monkeypatch.setattr(sys, "argv", ["fanin", *line.split()])
+    monkeypatch.setattr(sys, "argv", ["fanin", *(word.strip("'") for word in line.split())])
     with pytest.raises(SystemExit) as ended:
         main()
     said = capsys.readouterr().err
@@ -130,16 +194,34 @@ def refused(line: str, cure: str, capsys, monkeypatch) -> None:
 
 
 @pytest.mark.parametrize("line", LINES)
-def test_a_wrong_line_ends_with_status_2_and_its_cure(line, tmp_path, capsys, monkeypatch):
+def test_a_wrong_line_ends_with_status_2_and_its_cure(line, files, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
-    (tmp_path / "model.py").write_text(SOURCE)
-    (tmp_path / "notes.txt").write_text("not Python")
-    (tmp_path / "notes.json").write_text("{")
-    (tmp_path / "empty.py").write_text("")
-    before = sorted(p.name for p in tmp_path.iterdir())
+    shutil.copytree(files, tmp_path, dirs_exist_ok=True)
+    before = held(tmp_path)
     refused(line, LINES[line], capsys, monkeypatch)
-    assert sorted(p.name for p in tmp_path.iterdir()) == before
+    assert held(tmp_path) == before
+
+
+def held(folder):
+    return {str(p): p.read_bytes() if p.is_file() else None for p in folder.rglob("*")}
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """A folder with what the lines name."""
+    folder = tmp_path_factory.mktemp("files")
+    for name, text in FILES.items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text(text)
+    (folder / "binary.json").write_bytes(bytes(range(256)))
+    model = nn.Sequential(nn.Linear(8, 4))
+    fanin.plan(model, torch.ones(2, 8)).save(folder / "own.json")
+    (folder / "checkpoint").mkdir()
+    save_file(model.state_dict(), folder / "checkpoint" / "model.safetensors")
+    save_file(nn.Linear(3, 3).state_dict(), folder / "other.safetensors")
+    save_file(nn.Sequential(nn.Linear(9, 4)).state_dict(), folder / "wide.safetensors")
+    return folder
 
 
 def test_the_check_for_a_cure_can_fail(tmp_path, capsys, monkeypatch):

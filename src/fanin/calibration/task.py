@@ -20,6 +20,7 @@ from fanin.graph.roles.label import roles
 from fanin.model.calling import binds
 from fanin.model.eager import eager_module
 from fanin.model.foreign import as_module, is_foreign
+from fanin.model.given import assert_numbers
 from fanin.model.nested import refuse_nested
 from fanin.model.parameters import Slot, slots_of
 from fanin.model.standing import standing_of
@@ -30,6 +31,7 @@ from fanin.planning.data import assert_plan
 from fanin.planning.names import under_names_of
 from fanin.planning.plan import Plan
 from fanin.planning.predicted import with_predictions
+from fanin.text.reading import shown
 
 __all__ = ["Task", "one_batch", "task_of"]
 
@@ -91,9 +93,12 @@ def task_of(
         model, inputs = as_module(model, _refuse_loader(inputs))
     module = eager_module(model)
     batch = one_batch(inputs, batches, module)
+    assert_numbers(batch, "inputs")
     refuse_nested(tensors_in(batch), "an input")
     _refuse_zeros(batch)
     slots = slots_of(model)
+    if not (only is None or isinstance(only, str | Iterable)):
+        raise ArgumentError(f"only is a pattern on names, or several of them; got {shown(only)}")
     patterns = [] if only is None else [only] if isinstance(only, str) else list(only)
     named = None if only is None else asked_names(slots, patterns)
     by_target = asked_names(slots, target) if isinstance(target, Mapping) else None

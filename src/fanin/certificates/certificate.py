@@ -13,13 +13,13 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from pathlib import Path
 
 from fanin.certificates.lanes import Lanes, add
-from fanin.errors import CertificateError
+from fanin.errors import CertificateError, InputError
 from fanin.text.files import PathLike, write_text
 from fanin.text.html import html_table
 from fanin.text.names import clean
+from fanin.text.reading import read_bytes
 
 __all__ = ["FORM", "Certificate", "Difference", "Entry"]
 
@@ -245,11 +245,13 @@ class Certificate:
             CertificateError: the file cannot be read, or holds no certificate.
         """
         try:
-            text = Path(path).read_text(encoding="utf-8")
-        except FileNotFoundError as error:
-            raise CertificateError(f"no file '{clean(path)}' (looked from {Path.cwd()})") from error
-        except (OSError, UnicodeDecodeError) as error:
-            raise CertificateError(f"'{clean(path)}' cannot be read as a certificate: {error}") from error
+            text = read_bytes(path).decode("utf-8")
+        except InputError as error:
+            raise CertificateError(str(error)) from error
+        except UnicodeDecodeError as error:
+            raise CertificateError(
+                f"'{clean(path)}' is no certificate of fanin, which is text: certificate.save(path) writes one"
+            ) from error
         try:
             return cls.of_text(text)
         except CertificateError as error:

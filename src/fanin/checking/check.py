@@ -18,6 +18,8 @@ from fanin.errors import ArgumentError, MissingDependencyError
 from fanin.rules.config import Config, load_config
 from fanin.rules.finding import Severity
 from fanin.rules.result import CheckResult, Header
+from fanin.streams.keys import assert_seed
+from fanin.text.given import assert_count, assert_switch
 from fanin.timing import part
 
 if TYPE_CHECKING:
@@ -88,8 +90,12 @@ def check(
         MissingDependencyError: torch is not installed.
     """
     settings = _settings(config, select, ignore, per_module_ignores, thresholds, fail_on)
-    if seeds < 1:
-        raise ArgumentError(f"seeds is {seeds}; at least one is needed")
+    assert_count("seeds", seeds)
+    assert_seed(seed)
+    assert_seed(seed + seeds - 1)
+    assert_switch("trial", trial)
+    for name, value in (("training", training), ("predict", predict)):
+        assert_switch(name, value, others=(None,))
     if not isinstance(target, str):
         raise ArgumentError(
             f"target is of type {type(target).__name__}; it is a text for the header. Did you mean targets=?"

@@ -79,7 +79,7 @@ def job_of(model: Any, inputs: Any, targets: Any, loss: Callable[..., Any] | Non
         raise MissingDependencyError.of("torch", extra="torch", needed_for="fanin.check") from error
 
     from fanin.model.foreign import as_module, is_foreign, loss_of, targets_of
-    from fanin.model.given import assert_made, assert_module
+    from fanin.model.given import assert_loss, assert_made, assert_module, assert_numbers
     from fanin.model.jax_models import kind_of
 
     if not is_factory(model):
@@ -98,23 +98,14 @@ def job_of(model: Any, inputs: Any, targets: Any, loss: Callable[..., Any] | Non
             "inputs is missing: give a tensor, a tuple of positional arguments or a dict of keyword arguments."
         )
     if not is_foreign(job.model):
-        _assert_loss(job.loss)
+        assert_loss(job.loss)
+        for name, given in (("inputs", job.inputs), ("targets", job.targets)):
+            assert_numbers(given, name)
         return job
     job = replace(job, loss=loss_of(job.model, job.loss, job.targets), compiled=job.loss is None)
-    _assert_loss(job.loss)
+    assert_loss(job.loss)
     module, given = as_module(job.model, job.inputs)
     return replace(job, model=module, inputs=given, targets=targets_of(job.model, job.targets))
-
-
-def _assert_loss(loss: Any) -> None:
-    if isinstance(loss, type):
-        raise ArgumentError(f"loss is the class {loss.__name__}; make an instance of it: loss={loss.__name__}()")
-    if isinstance(loss, str):
-        raise ArgumentError(f"loss is the string {loss!r}; give the function: loss=torch.nn.functional.{loss}")
-    if loss is not None and not callable(loss):
-        raise ArgumentError(
-            f"loss is of type {type(loss).__name__}; give a function of (output, targets), not a value that it gave"
-        )
 
 
 def _completed(made: tuple[Any, ...], inputs: Any, targets: Any, loss: Callable[..., Any] | None) -> Job:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fanin.errors import ArgumentError
+from fanin.errors import ArgumentError, FaninError
 from fanin.rules.finding import fingerprint
 from fanin.text.names import clean
+from fanin.text.reading import decode_json, read_bytes
 
 __all__ = ["SavedFinding", "SavedReport", "read_report"]
 
@@ -63,19 +63,26 @@ def read_report(path: str | Path) -> SavedReport:
         ArgumentError: the file is no such report.
     """
     try:
-        text = Path(path).read_text(encoding="utf-8")
-        document = _of_page(text) if text.lstrip().startswith("<") else json.loads(text)
+        held = read_bytes(path)
+        document = _of_page(held.decode("utf-8")) if held.lstrip().startswith(b"<") else decode_json(held)
         return SavedReport(
             verdict=str(document["verdict"]),
             findings=tuple(map(_finding, document["findings"])),
             ignored=tuple(map(_finding, document["ignored"])),
             statistics=dict(_statistics(document["measurements"]["sites"])),
         )
-    except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError) as error:
-        raise ArgumentError(
-            f"'{clean(path)}' is no report ({type(error).__name__}: {clean(error)}). Make one with "
-            "report.save('report.json') or: fanin check TARGET --out report.json (or .html)"
-        ) from error
+    except (FaninError, UnicodeDecodeError) as error:
+        why = "it is no text" if isinstance(error, UnicodeDecodeError) else str(error)
+        raise _no_report(path, why) from error
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError) as error:
+        raise _no_report(path, "it is JSON of another kind") from error
+
+
+def _no_report(path: str | Path, why: str) -> ArgumentError:
+    return ArgumentError(
+        f"'{clean(path)}' is no report ({clean(why).rstrip('.')}). Make one with report.save('report.json') or: fanin "
+        "check TARGET --out report.json (or .html)"
+    )
 
 
 def _of_page(text: str) -> dict[str, Any]:

@@ -33,6 +33,7 @@ from fanin.commands.not_commands import HintingGroup
 from fanin.commands.plan import plan
 from fanin.commands.playground import playground
 from fanin.commands.report import report
+from fanin.commands.saying import say
 from fanin.commands.theory import theory
 from fanin.commands.verify import verify
 from fanin.errors import FaninError, MissingDependencyError
@@ -107,7 +108,7 @@ def main() -> None:
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EPIPE):
             _internal()
-        typer.echo(f"fanin: the results could not be printed: {error.strerror}", err=True)
+        say(f"fanin: the results could not be printed: {error.strerror}")
         sys.exit(2)
     except Exception as error:  # status 1, Python's own, would mean findings
         from fanin.memory import ran_out  # loads NumPy, which --help does not need
@@ -121,7 +122,7 @@ def main() -> None:
 
 def _refuse(error: Exception) -> NoReturn:
     """One sentence with the cure, status 2."""
-    typer.echo("fanin: " + "\n".join(map(clean, str(error).split("\n"))), err=True)
+    say("fanin: " + "\n".join(map(clean, str(error).split("\n"))))
     sys.exit(2)
 
 

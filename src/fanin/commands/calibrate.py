@@ -11,6 +11,7 @@ import typer
 from fanin.commands.check import load_weights
 from fanin.commands.init import assert_weights_file, num_bytes, save_weights
 from fanin.commands.options import InputShape, Seed, TableFormat, Target
+from fanin.commands.saying import say
 from fanin.errors import ArgumentError, TargetError
 from fanin.text.names import clean
 
@@ -100,11 +101,11 @@ def calibrate(
         typer.echo(json.dumps(found.to_dict(), indent=1, ensure_ascii=False))
     if plan_out is not None:
         found.plan.save(plan_out)
-        typer.echo(f"wrote {clean(plan_out)}", err=True)
+        say(f"wrote {clean(plan_out)}")
     if out is not None:
         assert_weights_file(out, num_bytes(loaded.model))
         save_weights(loaded.model, out, note=f"calibrated, {len(found.changed)} weights changed")
-        typer.echo(f"wrote {clean(out)}", err=True)
+        say(f"wrote {clean(out)}")
     if not found.ok:
         raise typer.Exit(1)
 

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fanin.commands.options import InputShape, TableFormat, Target
+from fanin.commands.saying import say
+from fanin.text.names import clean
 
 if TYPE_CHECKING:
     from fanin.certificates.certificate import Certificate, Difference
@@ -32,6 +34,7 @@ def make(target: Target, out: Out = None, input_shape: InputShape = None) -> Non
     from fanin.certificates.fingerprint import fingerprint
     from fanin.commands.targets import load_target
 
+    _assert_out(out)
     _give(fingerprint(load_target(target, input_shape=input_shape).model, gather=False), out)
 
 
@@ -46,6 +49,7 @@ def merge(
     """
     from fanin.certificates.certificate import Certificate
 
+    _assert_out(out)
     _give(Certificate.merge([Certificate.load(path) for path in parts]), out)
 
 
@@ -73,9 +77,18 @@ def _data(difference: Difference) -> dict[str, str]:
     return {name: getattr(difference, name) for name in ("name", "quantity", "left", "right")}
 
 
+def _assert_out(out: Path | None) -> None:
+    """Check, before any work, that the file can be written."""
+    from fanin.text.files import assert_place
+
+    if out is not None:
+        assert_place(out)
+
+
 def _give(certificate: Certificate, out: Path | None) -> None:
     if out is None:
         typer.echo(certificate.text(), nl=False)
         return
     certificate.save(out)
-    typer.echo(f"{certificate}\nwritten: {out}")
+    typer.echo(str(certificate))
+    say(f"wrote {clean(out)}")

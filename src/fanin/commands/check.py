@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,6 +16,7 @@ from fanin.commands.places import place_of
 from fanin.commands.progress import working
 from fanin.commands.stats import shown
 from fanin.errors import ArgumentError, TargetError, UnknownNameError, did_you_mean
+from fanin.text.names import clean, one_line
 from fanin.timing import part
 
 if TYPE_CHECKING:
@@ -106,6 +109,8 @@ def named_optimizer(name: str | None, lr: float | None) -> torch.optim.Optimizer
         if lr is not None:
             raise ArgumentError(f"--lr {lr:g} needs --optimizer: say which optimizer has this learning rate.")
         return None
+    if lr is not None and not math.isfinite(lr):
+        raise ArgumentError(f"--lr is a finite number; got {lr:g}")
     import torch
 
     known = {
@@ -175,10 +180,34 @@ def load_weights(model: Any, path: Path) -> None:
     """
     if path.suffix != ".safetensors":
         raise TargetError(f"weights are read from .safetensors only (never unpickled); got {str(path)!r}")
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
+    if not path.is_file():
+        raise TargetError(f"there is no file '{clean(path)}' of weights (looked from '{clean(Path.cwd())}')")
+    from safetensors import SafetensorError, safe_open
+    from safetensors.torch import load_model
 
     try:
-        model.load_state_dict(load_file(path))
+        with safe_open(path, framework="pt") as file:
+            held = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+        _assert_shapes(model, held, path)
+        missing, unexpected = load_model(model, path, strict=False)  # a file holds tied tensors once
     except (OSError, SafetensorError, RuntimeError) as error:
-        raise TargetError(f"{path} cannot be loaded into the model: {error}") from error
+        raise TargetError(f"'{clean(path)}' cannot be loaded into the model: {one_line(error)}") from error
+    if missing or unexpected:
+        raise TargetError(f"'{clean(path)}' is of another model: {_lost(missing, unexpected)}")
+
+
+def _assert_shapes(model: Any, held: Mapping[str, tuple[int, ...]], path: Path) -> None:
+    """Check that every tensor of a file has the shape that it has in the model."""
+    for name, tensor in model.state_dict().items():
+        has = tuple(getattr(tensor, "shape", ()))
+        if held.get(name, has) != has:
+            raise TargetError(
+                f"'{clean(path)}' is of another model: {clean(name)} has the shape {held[name]} there, and {has} in "
+                "the model"
+            )
+
+
+def _lost(missing: Iterable[str], unexpected: Iterable[str]) -> str:
+    """Names that only the model has, and that only the file has, a few of each."""
+    sides = (("it lacks", sorted(missing)), ("the model lacks", sorted(unexpected)))
+    return "; ".join(f"{how} {', '.join(map(clean, n[:4]))}{', ...' if len(n) > 4 else ''}" for how, n in sides if n)

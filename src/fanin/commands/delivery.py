@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from fanin.commands.saying import say
 from fanin.errors import ArgumentError
 from fanin.text.names import clean
 
@@ -51,7 +52,7 @@ def deliver(found: Report, form: ReportFormat | None, files: list[Path] | None, 
     from fanin import report as reports
 
     for path in files or []:
-        typer.echo(f"wrote {clean(found.save(path))}", err=True)
+        say(f"wrote {clean(found.save(path))}")
     if form not in (None, "terminal"):
         typer.echo(reports.render(found.result, form))
     elif quiet:

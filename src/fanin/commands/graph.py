@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from fanin.commands.options import InputShape, Recipe, Target
+from fanin.commands.saying import say
 from fanin.errors import ArgumentError
 from fanin.text.names import clean
 
@@ -45,7 +46,7 @@ def graph(
         typer.echo(text)
     else:
         write_text(out, text)
-        typer.echo(f"wrote {clean(out)}", err=True)
+        say(f"wrote {clean(out)}")
 
 
 _ENDINGS = {".svg": "svg", ".html": "html", ".htm": "html", ".mmd": "mermaid", ".dot": "dot", ".gv": "dot"}

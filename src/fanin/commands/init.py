@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -22,6 +23,7 @@ from fanin.commands.options import (
 )
 from fanin.commands.plan import planned
 from fanin.commands.progress import bytes_shown
+from fanin.commands.saying import say
 from fanin.commands.stats import shown
 from fanin.errors import ArgumentError, OutputError
 from fanin.text.names import clean, one_line
@@ -53,10 +55,12 @@ def init(
 ) -> None:
     """Plan a model, draw its weights, write them to a file."""
     from fanin.planning.trial_table import trial_text
-    from fanin.text.console import prose_width
+    from fanin.text.console import WIDTH, error_width
 
     if out.suffix:
         assert_weights_file(out)
+    else:
+        _assert_folder(out, recipe=recipe, seed=seed)
     with shown(stats):
         model, made = planned(
             target,
@@ -70,13 +74,14 @@ def init(
             frozen=frozen,
             trial=trial,
             strict=True,
+            look=None if out.suffix else functools.partial(_assert_own_shapes, out / PLAN),
         )
         for warning in made.warnings:
-            typer.echo(f"warning: {one_line(warning)}", err=True)
-        typer.echo(trial_text(made.extras["trial"], prose_width()), err=True)
+            say(f"warning: {one_line(warning)}")
+        typer.echo(trial_text(made.extras["trial"], error_width() or WIDTH), err=True)
         with part("write"):
             told = write_weights(made, model, out) if out.suffix else _write_folder(made, model, out)
-        typer.echo(told, err=True)
+        say(told)
 
 
 def _write_folder(plan: Plan, model: torch.nn.Module, out: Path) -> str:
@@ -87,23 +92,49 @@ def _write_folder(plan: Plan, model: torch.nn.Module, out: Path) -> str:
     return f"{written}. The plan is in {clean(out / PLAN)}; fanin verify {clean(out)} compares the weights with it"
 
 
+def _assert_folder(out: Path, *, recipe: str, seed: int) -> None:
+    """Check, before any work, that a folder can be made or written to, and holds no plan of another recipe or seed."""
+    from fanin.text.files import assert_folder
+
+    assert_folder(out)
+    if (out / PLAN).exists():
+        held = _plan_at(out / PLAN)
+        _assert_own(out / PLAN, held is not None and (held.recipe, held.seed) == (recipe, seed))
+
+
+def _assert_own_shapes(place: Path, model: torch.nn.Module) -> None:
+    """Check, before the plan is made, that a file under its name is a plan of this model's parameters."""
+    held = _plan_at(place)
+    if held is not None:
+        planned = {name: a.shape for a in held.assignments.values() for name in a.names}
+        has = {name: tuple(p.shape) for name, p in model.named_parameters(remove_duplicate=False)}
+        _assert_own(place, all(planned.get(name) == shape for name, shape in has.items()))
+
+
 def _assert_own_plan(plan: Plan, place: Path) -> None:
-    """Check, before any work, that a file under the plan's name is this plan; another is not written over."""
-    if place.exists() and not _is_plan(place, plan.digest()):
+    """Check, before the first byte, that a file under the plan's name is this plan; another is not written over."""
+    if place.exists():
+        held = _plan_at(place)
+        _assert_own(place, held is not None and held.digest() == plan.digest())
+
+
+def _assert_own(place: Path, own: bool) -> None:
+    if not own:
         raise OutputError(
             f"'{clean(place)}' is there and is not this plan, so it is not written over. Give another folder, or move "
             "the file."
         )
 
 
-def _is_plan(place: Path, digest: str) -> bool:
+def _plan_at(place: Path) -> Plan | None:
+    """The plan in a file; None where there is no file, or no plan in it."""
     from fanin.errors import InputError, PlanError
     from fanin.planning.plan import Plan
 
     try:
-        return Plan.load(place).digest() == digest
+        return Plan.load(place)
     except (InputError, PlanError):
-        return False
+        return None
 
 
 def assert_weights_file(out: Path, num_bytes: int = 1) -> None:

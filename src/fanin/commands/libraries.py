@@ -13,6 +13,8 @@ __all__ = ["LIBRARIES", "example_inputs"]
 
 
 def _timm(name: str) -> Any:
+    if not name.strip():
+        raise TargetError("timm: takes the name of a model, as in timm:resnet50")
     try:
         import timm
     except ImportError as error:
@@ -38,7 +40,7 @@ def _transformers(name: str) -> Any:
             f"hf:{name} needs transformers; install it with: pip install transformers"
         ) from error
     path = Path(name)
-    if not path.exists():
+    if not name.strip() or not path.exists():
         raise TargetError(f"no file or folder {name!r}; hf: takes a config.json, or a folder that holds one")
     try:
         config = transformers.AutoConfig.from_pretrained(str(path))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -96,6 +96,7 @@ def planned(
     frozen: Literal["keep", "draw"] = "keep",
     trial: bool = True,
     strict: bool = False,
+    look: Callable[[torch.nn.Module], None] | None = None,
 ) -> tuple[torch.nn.Module, Plan]:
     """The model of a target and its plan.
 
@@ -111,6 +112,7 @@ def planned(
         frozen: "keep" what is frozen or loaded, or "draw" it.
         trial: measure the plan beside what the model holds, where the target gives inputs.
         strict: raise where the plan is worse than what the model holds, and cannot be repaired.
+        look: called with the model before it is planned; it raises where there is no use in a plan.
     """
     from fanin.commands.targets import load_target
     from fanin.planning.initialise import tried_plan
@@ -119,6 +121,8 @@ def planned(
     given = _values(parse_pairs(options, "--option"))
     with working(f"planning {target}"):
         loaded = load_target(target, input_shape=input_shape, meta=meta, seed=seed)
+        if look is not None:
+            look(loaded.model)
         made = tried_plan(
             loaded.model,
             loaded.inputs,

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from fanin.commands.libraries import LIBRARIES, example_inputs
 from fanin.errors import MissingDependencyError, TargetError, UnknownNameError, did_you_mean
 from fanin.memory import ran_out
+from fanin.text.names import clean
 from fanin.timing import part as timed
 
 if TYPE_CHECKING:
@@ -131,7 +132,7 @@ def load_object(target: str) -> Any:
     """
     place, separator, attribute = target.rpartition(":")
     if not separator or not place or not attribute:
-        raise TargetError(f"a target is file.py:name or package.module:name; got {target!r}")
+        raise TargetError(f"a target is file.py:name or package.module:name; got {target!r}{_meant(target)}")
     is_file = place.endswith(".py") or "/" in place or Path(place).is_file()
     module = _from_file(place) if is_file else _from_package(place)
     found: Any = module
@@ -142,6 +143,20 @@ def load_object(target: str) -> Any:
             raise TargetError(f"{place} has no {attribute!r}; {hint}")
         found = getattr(found, part)
     return found
+
+
+def _meant(target: str) -> str:
+    """What to give in place of a file that is no target, in half a sentence; "" where that is not known."""
+    ending = Path(target).suffix.lower()
+    if ending == ".py":
+        return f". Name what gives the model in it, as in {clean(target)}:build"
+    if ending in _WEIGHTS:
+        unpickled = "" if ending == ".safetensors" else ", and is never unpickled"
+        return f". A file of weights is no model{unpickled}: name the code that builds it and loads them"
+    return ""
+
+
+_WEIGHTS = frozenset({".safetensors", ".pt", ".pth", ".ckpt", ".bin", ".pkl"})
 
 
 def parse_input(text: str, *, seed: int = 0) -> Any:
@@ -176,7 +191,8 @@ def _kind(text: str, kind: str) -> tuple[Any, int | None]:
     """The dtype and the limit of whole numbers behind the colon of --input."""
     torch = _torch()
     name, separator, limit = kind.partition("<")
-    dtype = getattr(torch, name.strip() or "float32", None)
+    plain = "float32" if ":" not in text else name.strip()
+    dtype = getattr(torch, plain, None)
     if not isinstance(dtype, torch.dtype) or dtype.is_complex:
         raise TargetError(f"--input {text!r}: {name!r} is no dtype; write float32, bfloat16, long<1000, bool ...")
     if dtype.is_floating_point or dtype == torch.bool:

@@ -143,13 +143,12 @@ def predict_phases(
 
 
 def _assert_figure(plot: Path) -> None:
-    """Check, before any work, that the figure can be written; its folder is made where it is missing."""
+    """Check, before any work, that the figure can be written."""
     from fanin.text.figures import assert_can_draw
-    from fanin.text.files import assert_place, figure_format, make_folder
+    from fanin.text.files import assert_place, figure_format
 
     figure_format(plot)
     assert_can_draw()
-    make_folder(plot.parent)
     assert_place(plot)
 
 

@@ -14,16 +14,22 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fanin.errors import ArgumentError
+from fanin.errors import ArgumentError, CaptureError, sentence
 from fanin.lab.comparison import Comparison
 from fanin.lab.identity import identity
 from fanin.lab.runs import RunResult, RunSpec, RunStore
 from fanin.lab.starts import Init, assert_start, start_
 from fanin.lab.training import accuracy, batches, make_optimizer, one_thread, train
 from fanin.lab.workers import carry_out
+from fanin.model.cures import cure_of_forward, cure_of_loss
 from fanin.model.foreign import as_trainable
-from fanin.model.fresh import assert_fresh
+from fanin.model.fresh import assert_callable_with, assert_fresh
+from fanin.model.given import assert_loss
+from fanin.streams.keys import assert_seed
 from fanin.text.files import assert_place
+from fanin.text.given import assert_count, assert_positive
+from fanin.text.names import one_line
+from fanin.text.reading import shown
 
 __all__ = ["Task", "compare", "task_from"]
 
@@ -97,6 +103,31 @@ def _started(model: nn.Module, init: Init, spec: RunSpec, inputs: Any) -> tuple[
     return start_(model, init, seed=spec.seed, inputs=inputs), model.parameters()
 
 
+def _assert_runs(task: Task, seed: int) -> None:
+    """Run one forward and the loss of it, before anything is trained.
+
+    Raises:
+        ArgumentError: `model` gives no module.
+        CaptureError: the model or the loss raised; the message says what to give.
+    """
+    with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = task.model()
+        if not hasattr(model, "parameters"):
+            raise ArgumentError(f"model gives {type(model).__name__}; it must give a torch.nn.Module")
+        inputs, targets = next(iter(task.batches(seed)))
+        try:
+            output = as_trainable(model, "compare")(inputs)
+        except (RuntimeError, TypeError, ValueError, IndexError, NotImplementedError) as error:
+            words = f"{type(error).__name__}: {sentence(one_line(error))} {cure_of_forward(model, inputs)}"
+            raise CaptureError(f"the forward of the first batch raised {words}") from error
+        try:
+            task.loss(output, targets)
+        except (RuntimeError, TypeError, ValueError, IndexError) as error:
+            words = f"{type(error).__name__}: {sentence(one_line(error))} {cure_of_loss(output, targets, task.loss)}"
+            raise CaptureError(f"the loss of the first batch raised {words}") from error
+
+
 def _chain(first: tuple[Any, Any], rest: Iterator[tuple[Any, Any]]) -> Iterator[tuple[Any, Any]]:
     yield first
     yield from rest
@@ -141,12 +172,18 @@ def task_from(
             "model must be a callable that builds a fresh model, so that every run starts from its own; got "
             f"{type(model).__name__}. Write compare(lambda: MyModel(...), ...)."
         )
+    assert_callable_with("model", model, 0)
+    assert_loss(loss)
     _assert_data(data)
     if hasattr(data, "x_held"):
         held = functools.partial(accuracy, x=data.x_held, y=data.y_held) if data.num_classes else None
         stream = functools.partial(_array_batches, data.x, data.y, batch_size)
         return Task(name=data.name, model=model, batches=stream, loss=loss, score=score or held)
     if isinstance(data, tuple) and len(data) == 2:
+        if len(data[0]) != len(data[1]):
+            raise ArgumentError(
+                f"inputs and targets have {len(data[0])} and {len(data[1])} rows; give one target for each row"
+            )
         stream = functools.partial(_array_batches, data[0], data[1], batch_size)
         return Task(name="task", model=model, batches=stream, loss=loss, score=score)
     stream = data if callable(data) else functools.partial(_loader_batches, data)
@@ -167,6 +204,12 @@ def _assert_data(data: Any) -> None:
         )
 
 
+def _listed(name: str, given: Any, example: str) -> tuple[Any, ...]:
+    if isinstance(given, str) or not isinstance(given, Iterable):
+        raise ArgumentError(f"{name} is a list, as in {example}; got {shown(given)}")
+    return tuple(given)
+
+
 def _check(
     tasks: Sequence[Task], inits: Mapping[str, Init], seeds: Sequence[int], lrs: Sequence[float], steps: int
 ) -> None:
@@ -177,13 +220,14 @@ def _check(
         )
     for name, init in inits.items():
         assert_start(name, init)
+    assert_count("steps", steps, least=0)
     if not tasks or not inits or not seeds or not lrs or steps < 1:
         raise ArgumentError(
             "a comparison needs at least one task, init, seed, learning rate and step; got "
             f"{len(tasks)} tasks, {len(inits)} inits, {len(seeds)} seeds, {len(lrs)} learning rates, {steps} steps"
         )
-    if any(not lr > 0 for lr in lrs):
-        raise ArgumentError(f"learning rates are > 0; got {tuple(lrs)}")
+    for lr in lrs:
+        assert_positive("a learning rate", lr)
     names = [t.name for t in tasks]
     if len(set(names)) != len(names):
         raise ArgumentError(f"tasks need different names; got {names}")
@@ -259,7 +303,10 @@ def compare(
         raise ArgumentError("give either model and data, or tasks")
     if model is not None:
         tasks = (task_from(model, data, loss=loss, score=score, batch_size=batch_size),)
-    seed_list = tuple(range(seeds)) if isinstance(seeds, int) else tuple(seeds)
+    seed_list = tuple(range(seeds)) if isinstance(seeds, int) else _listed("seeds", seeds, "[0, 1, 2]")
+    for seed in seed_list:
+        assert_seed(seed)
+    lrs = _listed("lrs", lrs, "[1e-3, 1e-2]")
     _check(tasks, inits, seed_list, lrs, steps)
     specs = [RunSpec(t.name, i, s, lr) for t, i, s, lr in product(tasks, inits, seed_list, map(float, lrs))]
     run = _Run(tasks={t.name: t for t in tasks}, inits=dict(inits), optimizer=optimizer, steps=steps)
@@ -267,6 +314,8 @@ def compare(
     if out is not None:
         assert_place(out)  # before any work
     assert_fresh([t.model for t in tasks], "model" if model is not None else "the model of a task", seed=seed_list[0])
+    for task in tasks:
+        _assert_runs(task, seed_list[0])
     if out is not None:
         settings = {"batch_size": batch_size, **identity(tasks, inits, seed_list, optimizer=optimizer, steps=steps)}
     with RunStore(None if out is None else Path(out), settings) as store:

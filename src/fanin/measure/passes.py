@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from fanin.errors import ArgumentError, CaptureError
+from fanin.errors import ArgumentError, CaptureError, sentence
 from fanin.measure.few_samples import enough_samples, first_samples, fresh
 from fanin.measure.objective import Objective, objective, primary
 from fanin.measure.origins import Origin
@@ -175,9 +175,8 @@ def _forward(task: MeasureTask, recorder: PassRecorder, inputs: Any) -> tuple[An
         except ArgumentError:
             raise
         except (Exception, SystemExit) as error:
-            raise CaptureError(
-                f"the loss raised {type(error).__name__}: {error}. {cure_of_loss(output, task.targets, task.loss)}"
-            ) from error
+            cure = cure_of_loss(output, task.targets, task.loss)
+            raise CaptureError(f"the loss raised {type(error).__name__}: {sentence(str(error))} {cure}") from error
 
 
 def _failed(task: MeasureTask, recorder: PassRecorder, error: BaseException) -> CaptureError:

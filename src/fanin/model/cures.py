@@ -41,6 +41,7 @@ def cure_of_forward(model: Any, inputs: Any, module: Any = None) -> str:
         'inputs is a shape; give a tensor of that shape: torch.randn(4, 2).'
     """
     questions = (
+        _without_forward(model if module is None else module),
         _shape(inputs),
         _loader(inputs),
         _text(model, inputs),
@@ -89,10 +90,20 @@ def cure_of_loss(output: Any, targets: Any, loss: Any = None) -> str:
     """
     if targets is None and _takes_targets(loss):
         return "This loss takes targets and none were given; give targets=..."
+    if words := _apart(output, targets):
+        return f"{words}."
     shapes = [tuple(t.shape) for t in islice(tensors_in(output), 4)]
     words = ", ".join(map(str, shapes)) or type(output).__name__
     call = "loss(output)" if targets is None else f"loss(output, targets) with targets of {_kind(targets)}"
     return f"The model itself ran, and gave shape {words}; try {call} by itself."
+
+
+def _apart(output: Any, targets: Any) -> str:
+    given, held = ({t.device for t in tensors_in(tree)} for tree in (targets, output))
+    if len(given) != 1 or len(held) != 1 or given == held:
+        return ""
+    (one,), (other,) = given, held
+    return f"targets are on {one} and the output is on {other}; give targets.to({str(other)!r})"
 
 
 def _takes_targets(loss: Any) -> bool:
@@ -119,6 +130,15 @@ def _kind(value: Any) -> str:
 
 
 # ---------------------------------------------------------------------- one question each; "" where it is not that
+def _without_forward(module: Any) -> str:
+    if getattr(type(module), "forward", None) is not torch.nn.Module.forward:
+        return ""
+    name = type(module).__name__
+    listed = isinstance(module, torch.nn.ModuleList | torch.nn.ModuleDict)
+    cure = "put its modules into torch.nn.Sequential, or call them in" if listed else "call its modules in"
+    return f"{name} has no forward; {cure} the forward of a module of your own"
+
+
 def _shape(inputs: Any) -> str:
     if isinstance(inputs, tuple) and inputs and all(type(n) is int for n in inputs):
         sizes = ", ".join(map(str, inputs))
@@ -196,12 +216,12 @@ def _keys(model: Any, inputs: Any) -> str:
     if not isinstance(inputs, Mapping):
         return ""
     takes = ", ".join(clean(p.name) for p in forward_parameters(model) or ())
-    given = ", ".join(clean(key) for key in inputs)
+    given = f"a dict with {', '.join(clean(key) for key in inputs)}" if inputs else "an empty dict"
     args, _ = call_arguments(model, inputs)
     how = "as one argument" if args else "as keyword arguments"
     return (
-        f"inputs is a dict with {given}, passed {how}, and forward takes ({takes}); name its arguments as forward "
-        "does, or give the tensor of one key"
+        f"inputs is {given}, passed {how}, and forward takes ({takes}); name its arguments as forward does, or "
+        "give the tensor of one key"
     )
 
 

@@ -52,8 +52,8 @@ def _refuse_without_values(module: torch.nn.Module) -> None:
     meta = [n for n, t in tensors if t.device.type == "meta"]
     if meta:
         raise ArgumentError(
-            f"{meta[0]} is on the meta device and has no values to measure. Allocate it (model.to_empty) and "
-            "initialise it, then check it."
+            f"{meta[0]} is on the meta device and has no values to measure. Give it memory and values first: "
+            "plan.materialize(model) does both."
         )
 
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import inspect
 import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from fanin.errors import ArgumentError
+from fanin.text.names import clean
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["FreshModels", "assert_fresh"]
+__all__ = ["FreshModels", "assert_callable_with", "assert_fresh"]
 
 
 class FreshModels:
@@ -62,6 +64,43 @@ _CURE = (
     "each run needs its own. Make the model inside the function, as in lambda: MyModel(...), or return a copy, as in "
     "lambda: copy.deepcopy(model)"
 )
+
+
+def assert_callable_with(build: str, function: Callable[..., Any], count: int) -> None:
+    """Check that a function which builds models takes as many arguments as it is given.
+
+    Args:
+        build: what the caller named it, for the error.
+        function: it.
+        count: 0, or 1 where it gets a width.
+
+    Raises:
+        ArgumentError: it takes more or fewer; also of a module, which is a model and builds none.
+
+    Example:
+        >>> import torch
+        >>> assert_callable_with("model", torch.nn.Linear, 0)
+        Traceback (most recent call last):
+        fanin.errors.ArgumentError: model is called without arguments, and Linear does not take that; write...
+    """
+    import torch
+
+    how, example = _CALLS[count]
+    if isinstance(function, torch.nn.Module):
+        raise ArgumentError(f"{build} is a model of type {type(function).__name__}; {example}")
+    try:
+        inspect.signature(function).bind(*[None] * count)
+    except TypeError:
+        name = clean(getattr(function, "__name__", type(function).__name__))
+        raise ArgumentError(f"{build} is called {how}, and {name} does not take that; {example}") from None
+    except ValueError:  # a function of C, whose signature is not known
+        return
+
+
+_CALLS = {
+    0: ("without arguments", "write a function of none that builds a model: lambda: MyModel(...)"),
+    1: ("with a width", "write a function of the width that builds a model: lambda width: MyModel(width)"),
+}
 
 
 def assert_fresh(makers: list[Callable[[], Any]], build: str, *, seed: int = 0) -> None:

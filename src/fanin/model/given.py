@@ -11,7 +11,7 @@ from fanin.errors import ArgumentError, MissingDependencyError
 from fanin.model.jax_models import as_function, kind_of
 from fanin.text.names import clean
 
-__all__ = ["assert_made", "assert_module"]
+__all__ = ["assert_loss", "assert_made", "assert_module", "assert_numbers"]
 
 
 def assert_module(model: Any) -> None:
@@ -59,6 +59,41 @@ def assert_made(factory: Callable[..., Any]) -> None:
         ) from error
     except ValueError:  # a builtin without a signature: only a call can tell
         return
+
+
+def assert_loss(loss: Any) -> None:
+    """Check that a loss is None or can be called as one.
+
+    Raises:
+        ArgumentError: it is a class, a name or a value; the message says what to give instead.
+
+    Example:
+        >>> assert_loss("cross_entropy")
+        Traceback (most recent call last):
+        fanin.errors.ArgumentError: loss is the string 'cross_entropy'; give the function: loss=torch.nn.functional...
+    """
+    if isinstance(loss, type):
+        raise ArgumentError(f"loss is the class {loss.__name__}; make an instance of it: loss={loss.__name__}()")
+    if isinstance(loss, str):
+        raise ArgumentError(f"loss is the string {loss!r}; give the function: loss=torch.nn.functional.{loss}")
+    if loss is not None and not callable(loss):
+        raise ArgumentError(
+            f"loss is of type {type(loss).__name__}; give a function of (output, targets), not a value that it gave"
+        )
+
+
+def assert_numbers(given: Any, name: str) -> None:
+    """Check that no tensor is on the meta device, which holds shapes and no numbers.
+
+    Raises:
+        ArgumentError: one is.
+    """
+    from fanin.model.trees import tensors_in
+
+    if any(t.device.type == "meta" for t in tensors_in(given)):
+        raise ArgumentError(
+            f"{name} is on the meta device and has no numbers to measure; make it on the device of the model"
+        )
 
 
 def _what(model: Any) -> str:

@@ -6,13 +6,14 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from fanin.errors import PlanError
+from fanin.errors import ArgumentError, PlanError
 from fanin.model.given import assert_module
 from fanin.model.parametrized import Parametrized, parametrized_tensors
 from fanin.model.parts import InPart, named_parts
 from fanin.model.sharding import refuse_flat
 from fanin.model.wrappers import named_parameters
 from fanin.tensors.holdings import Part
+from fanin.text.reading import shown
 
 if TYPE_CHECKING:
     import torch
@@ -156,6 +157,8 @@ def renamed(slots: Mapping[str, Slot], rename: Rename | None) -> dict[str, Slot]
     """
     if rename is None:
         return dict(slots)
+    if not isinstance(rename, Mapping) and not callable(rename):
+        raise ArgumentError(f"rename is a mapping of names, or a function of a name; got {shown(rename)}")
     new = (lambda name: rename.get(name, name)) if isinstance(rename, Mapping) else rename
     made: dict[str, Slot] = {}
     for slot in slots.values():

@@ -14,6 +14,7 @@ from fanin.model.parameters import Slot
 from fanin.model.wrappers import join, named_buffers, named_modules
 from fanin.tensors.values import finite, readable, why_empty
 from fanin.text.paths import matches
+from fanin.text.reading import shown
 
 if TYPE_CHECKING:
     import torch
@@ -131,8 +132,12 @@ def _patterns(missing: Missing) -> list[str]:
         listed = [*missing.get("missing_keys", ()), *missing.get("mismatched_keys", ())]
     elif isinstance(missing, Collection) and not hasattr(missing, "missing_keys"):
         listed = list(missing)
-    else:
+    elif hasattr(missing, "missing_keys"):
         listed = list(missing.missing_keys)
+    else:
+        raise ArgumentError(
+            f"missing is a list of names, or what load_state_dict(..., strict=False) returned; got {shown(missing)}"
+        )
     return [name if isinstance(name, str) else str(name[0]) for name in listed]
 
 

@@ -34,6 +34,7 @@ from fanin.recipes.table import options_of
 from fanin.recipes.table import recipe as recipe_named
 from fanin.streams import key as stream_key
 from fanin.text.paths import matches
+from fanin.text.reading import shown
 
 if TYPE_CHECKING:
     import torch
@@ -281,7 +282,9 @@ def _overridden(wanted: tuple[str, _Override], tensor: Any, seen: Seen, rows: tu
         return kept(tensor, seen, because=f"override {pattern!r}", zero_rows=rows)
     law = get(law) if isinstance(law, str) else law
     if not isinstance(law, Initializer):
-        raise ArgumentError(f"the override {pattern!r} must be an initializer, its name, or None to keep; got {law!r}")
+        raise ArgumentError(
+            f"the override {pattern!r} must be an initializer, its name, or None to keep; got {shown(law)}"
+        )
     return Choice(law=law, role=seen.role, layout=seen.layout, rule="override", reason=f"override {pattern!r}")
 
 

@@ -6,12 +6,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from fanin.errors import CaptureError, WorseStartError
+from fanin.errors import ArgumentError, CaptureError, WorseStartError
 from fanin.memory import ran_out
 from fanin.model.foreign import as_module, given_or_made_up, loss_of, targets_of
+from fanin.model.given import assert_loss
 from fanin.planning.build import plan
 from fanin.planning.calmer import smaller_alike, smaller_outputs
 from fanin.planning.plan import Plan
+from fanin.text.given import assert_switch
 from fanin.text.paths import matches
 from fanin.timing import part
 
@@ -64,6 +66,7 @@ def init_(
     Raises:
         WorseStartError: the planned start is worse, also with the found values where the two part; nothing was written.
         CaptureError: the model does not run on these inputs, and they say why (their dtype, ids out of range).
+        ArgumentError: targets or a loss that the outputs cannot be compared with.
 
     Example:
         >>> import torch
@@ -113,6 +116,8 @@ def tried_plan(
         WorseStartError: see `init_`.
         CaptureError: the model does not run on these inputs, and they say why (their dtype, ids out of range).
     """
+    assert_switch("trial", trial)
+    assert_loss(loss)
     with part("plan"):
         made = plan(model, inputs, overrides=overrides, **arguments)
     if why := _no_trial(made, model, inputs, trial):
@@ -121,7 +126,8 @@ def tried_plan(
         with part("trial"):
             first = made.trial(model, inputs, targets, loss)
     except Exception as error:  # the model cannot be measured as found, so there is nothing to compare with
-        if isinstance(error, CaptureError) and error.inputs_at_fault:
+        wrong_targets = isinstance(error, ArgumentError) and (targets is not None or loss is not None)
+        if wrong_targets or (isinstance(error, CaptureError) and error.inputs_at_fault):
             raise
         words = (
             "not enough memory for a batch of this size"

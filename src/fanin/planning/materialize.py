@@ -7,13 +7,14 @@ from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from fanin.errors import PlanError, did_you_mean
+from fanin.errors import ArgumentError, PlanError, did_you_mean
 from fanin.model.buffers import known_buffer, plain_tensors
 from fanin.model.parameters import Rename, Slot, renamed, slots_in_parts
 from fanin.model.sharding import refresh_sharding
 from fanin.model.wrappers import join, named_buffers, named_modules, named_parameters, own_module
 from fanin.planning.apply import agreement, apply_, put_back
-from fanin.text.names import clean
+from fanin.text.names import clean, one_line
+from fanin.text.reading import shown
 
 if TYPE_CHECKING:
     import torch
@@ -51,6 +52,7 @@ def materialize(
     agree: bool = False,
 ) -> Materialized:
     """Allocate what is on meta, fill it by the plan; see `Plan.materialize`."""
+    _assert_device(device)
     with agreement(agree):
         _check(plan, renamed(slots_in_parts(model), rename))
         values, how = buffer_values(model, buffers)
@@ -72,6 +74,18 @@ def materialize(
     return Materialized(parameters=tuple(names), buffers=how)
 
 
+def _assert_device(device: str) -> None:
+    import torch
+
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, TypeError) as error:  # unknown, or torch was built without it
+        raise ArgumentError(
+            f"nothing can be allocated on the device {shown(device)}: {one_line(error)[:120]}. Give one that is here, "
+            "such as 'cpu'."
+        ) from error
+
+
 def _check(plan: PlanData, slots: Mapping[str, Slot]) -> None:
     """Everything on meta must be drawn, or the result would hold garbage."""
     lost = []
@@ -85,8 +99,8 @@ def _check(plan: PlanData, slots: Mapping[str, Slot]) -> None:
         elif plan[name].action != "draw":
             lost.append(f"{name}: the plan keeps it, but there is nothing to keep; give it a law with an override")
     if lost:
-        shown = "\n  ".join(lost[:12])
-        raise PlanError(f"{len(lost)} parameters on the meta device cannot be filled; nothing was changed:\n  {shown}")
+        listed = "\n  ".join(lost[:12])
+        raise PlanError(f"{len(lost)} parameters on the meta device cannot be filled; nothing was changed:\n  {listed}")
 
 
 def buffer_values(
@@ -115,9 +129,9 @@ def buffer_values(
             else:
                 values[path], how[path] = value, why
     if unknown:
-        shown = "\n  ".join(f"{n}: {why}" for n, why in list(unknown.items())[:12])
+        listed = "\n  ".join(f"{n}: {why}" for n, why in list(unknown.items())[:12])
         raise PlanError(
-            f"the values of {len(unknown)} buffers are not known; nothing was changed:\n  {shown}\nPass them with "
+            f"the values of {len(unknown)} buffers are not known; nothing was changed:\n  {listed}\nPass them with "
             "buffers={name: tensor}, or build those modules on the CPU."
         )
     return values, how

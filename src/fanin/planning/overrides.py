@@ -7,6 +7,7 @@ from typing import TypeVar
 
 from fanin.errors import ArgumentError, PlanError, did_you_mean, sentence
 from fanin.text.paths import matches
+from fanin.text.reading import shown
 
 __all__ = ["first_match", "match_all", "require_used"]
 
@@ -50,6 +51,8 @@ def match_all(names: Iterable[Iterable[str]], patterns: Mapping[str, T]) -> dict
             f"overrides is of type {type(patterns).__name__}; give a dict of patterns and laws, as in "
             "{'*.bias': 'zeros'}"
         )
+    if wrong := [p for p in patterns if not isinstance(p, str)]:
+        raise ArgumentError(f"a pattern is text, the name of a parameter or a glob on names; got {shown(wrong[0])}")
     groups = [tuple(n) for n in names]
     found: dict[str, tuple[str, T]] = {}
     for group in groups:

@@ -19,6 +19,7 @@ from fanin.recipes.reading.departures import Mismatch, departures
 from fanin.recipes.reading.numbers import exact_numbers
 from fanin.tensors.shards import is_sharded, local_part, whole_here
 from fanin.tensors.values import finite, readable
+from fanin.text.given import assert_positive
 from fanin.text.html import html_table
 from fanin.text.names import clean
 
@@ -94,6 +95,7 @@ def verify(
     rename: Rename | None = None,
 ) -> Verification:
     """Hold a model's tensors against a plan; see `Plan.verify`."""
+    assert_positive("z", z)
     module = as_module(model).module
     plan, slots = under_names_of(plan, module), renamed(slots_in_parts(module), rename)
     by_name = {n: slot for slot in slots.values() for n in slot.names}

@@ -12,6 +12,7 @@ from fanin.errors import InputError, PlanError
 from fanin.planning.assignment import Assignment
 from fanin.planning.slices import drawn_slices
 from fanin.planning.tensor_files import INDEX, Header, read_header
+from fanin.planning.write import assert_dtype
 from fanin.text.files import PathLike
 from fanin.text.names import clean
 
@@ -52,6 +53,7 @@ class FolderVerification:
 
 def verify_folder(plan: PlanData, folder: PathLike, *, dtype: str | None = None) -> FolderVerification:
     """Hold the weights of a folder against a plan; see `Plan.verify`."""
+    assert_dtype(dtype)
     headers, departures = _headers(Path(folder))
     where = {name: (path, header) for path, header in headers.items() for name in header.entries}
     bits, skipped = [], []

@@ -16,13 +16,14 @@ from fanin.planning.tensor_files import DTYPES, INDEX, Entry, TensorFile, num_by
 from fanin.text.files import PathLike, make_folder, refusal, sync_folder, write_text
 from fanin.text.names import clean
 from fanin.text.ordered_file import OrderedFile
+from fanin.text.reading import shown
 
 if TYPE_CHECKING:
     import torch
 
     from fanin.planning.data import PlanData
 
-__all__ = ["Written", "metadata_of", "write"]
+__all__ = ["Written", "assert_dtype", "metadata_of", "write"]
 
 _AGAIN = 16 << 20  # bytes at the end of a partial file that are written again
 _SPARE = 1 << 20  # bytes of the disk that stay free
@@ -48,9 +49,8 @@ class Written:
 
     def __str__(self) -> str:
         done = len(self.files) - len(self.kept) - len(self.left_out)
-        return (
-            f"{done} files written, {len(self.kept)} kept, {len(self.left_out)} left out; {self.num_bytes} bytes in all"
-        )
+        files = f"{done} file{'' if done == 1 else 's'} written"
+        return f"{files}, {len(self.kept)} kept, {len(self.left_out)} left out; {self.num_bytes} bytes in all"
 
 
 def write(
@@ -100,9 +100,14 @@ def write(
 
 
 # ---------------------------------------------------------------------- before the first byte
-def _entries(plan: PlanData, dtype: str | None) -> list[Entry]:
+def assert_dtype(dtype: str | None) -> None:
+    """Check that weights can be written in this dtype; None leaves each in its own."""
     if dtype is not None and dtype not in DTYPES:
-        raise ArgumentError(f"dtype must be one of {', '.join(DTYPES)}; got {dtype!r}")
+        raise ArgumentError(f"dtype must be one of {', '.join(DTYPES)}; got {shown(dtype)}")
+
+
+def _entries(plan: PlanData, dtype: str | None) -> list[Entry]:
+    assert_dtype(dtype)
     lost = [a.name for a in plan.assignments.values() if a.action != "draw" or a.through]
     if lost:
         raise PlanError(
@@ -141,7 +146,10 @@ def metadata_of(plan: PlanData, buffers: Sequence[str] = ()) -> dict[str, str]:
 
 
 def _checked_part(part: tuple[int, int] | None) -> tuple[int, int]:
-    rank, ranks = part or (0, 1)
+    given = (0, 1) if part is None else part
+    if not (isinstance(given, tuple) and len(given) == 2 and all(type(n) is int for n in given)):
+        raise ArgumentError(f"part is two whole numbers (which, of how many), as in (0, 4); got {shown(part)}")
+    rank, ranks = given
     if not 0 <= rank < ranks:
         raise ArgumentError(f"part is (which, of how many) with 0 <= which < how many; got {part!r}")
     return rank, ranks

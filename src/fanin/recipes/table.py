@@ -29,6 +29,7 @@ from fanin.recipes.catalogue.t_fixup import T_FIXUP
 from fanin.recipes.catalogue.torch_default import TORCH
 from fanin.recipes.catalogue.vit import VIT
 from fanin.recipes.catalogue.zero import ZERO
+from fanin.text.reading import shown
 
 __all__ = ["RECIPES", "options_of", "recipe"]
 
@@ -67,8 +68,12 @@ def recipe(name: str) -> Recipe:
         >>> recipe("keep").summary
         'what the model has now, read off its tensors; nothing is drawn'
     """
-    if not isinstance(name, str) or name not in RECIPES:
-        raise UnknownNameError(_law_hint(name) or f"no recipe is called {name!r}; {did_you_mean(str(name), RECIPES)}")
+    if not isinstance(name, str):
+        raise ArgumentError(
+            f"recipe is a name such as 'auto'; got {shown(name)}. A law is given by overrides={{'NAME.weight': law}}"
+        )
+    if name not in RECIPES:
+        raise UnknownNameError(_law_hint(name) or f"no recipe is called {name!r}; {did_you_mean(name, RECIPES)}")
     return RECIPES[name]
 
 

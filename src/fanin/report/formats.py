@@ -15,7 +15,7 @@ from fanin.report.markdown import to_markdown
 from fanin.report.sarif import to_sarif
 from fanin.report.terminal import to_text
 from fanin.rules.result import CheckResult
-from fanin.text.files import assert_place, write_text
+from fanin.text.files import assert_place, named_file, write_text
 from fanin.text.names import clean
 
 __all__ = ["ENDINGS", "FORMATS", "assert_output", "format_of", "notebook", "render", "save"]
@@ -71,7 +71,7 @@ def format_of(path: str | Path) -> str:
         >>> format_of("report.HTML")
         'html'
     """
-    ending = Path(path).suffix.lower()
+    ending = Path(named_file(path)).suffix.lower()
     if ending not in ENDINGS:
         raise ArgumentError(
             f"the ending of '{clean(path)}' names no report format; use one of {', '.join(ENDINGS)}, "

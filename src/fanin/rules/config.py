@@ -59,7 +59,7 @@ def _flat(groups: Iterable[Iterable[str]]) -> list[str]:
 
 
 def _known(entry: str) -> None:
-    if not any(covers(entry, rule) for rule in RULES):
+    if not entry or not any(covers(entry, rule) for rule in RULES):
         known = [r.code for r in RULES] + [r.name for r in RULES]
         raise UnknownNameError(f"no rule has the code, prefix or name {entry!r}; {did_you_mean(entry, known)}")
 
@@ -144,6 +144,6 @@ def _table(path: Path) -> dict[str, Any]:
 def _find(path: Path) -> Path | None:
     if path.is_file():
         return path
-    if path.suffix == ".toml" and not path.exists():
-        raise ArgumentError(f"there is no file '{clean(path)}' to read settings from; correct its name")
+    if not path.exists():
+        raise ArgumentError(f"there is no file or folder '{clean(path)}' to read settings from; correct its name")
     return next((f for p in (path, *path.resolve().parents) if (f := p / "pyproject.toml").is_file()), None)

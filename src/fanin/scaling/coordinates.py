@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import functools
-import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from fanin.errors import ArgumentError
 from fanin.memory import as_array
 from fanin.model.foreign import as_trainable
-from fanin.model.fresh import assert_fresh
+from fanin.model.fresh import assert_callable_with, assert_fresh
 from fanin.scaling.coordinate_report import CoordinateCheck, MapRow
 from fanin.scaling.slopes import fitted
 from fanin.scaling.spectral import SpectralFact, spectral_facts
+from fanin.text.given import assert_count, assert_positive
 from fanin.text.numbers import big
+from fanin.text.reading import shown
 
 if TYPE_CHECKING:
     import torch
@@ -129,6 +130,7 @@ def coordinate_check(
         wider=next((w for w in reversed(sizes) if w != first), first),
         settings=settings,
     )
+    assert_callable_with("build", build, 1)
     assert_fresh([functools.partial(build, width) for width in sizes], "build")
     found: dict[int, list[Changes]] = {}
     outputs: dict[int, list[float]] = {}
@@ -169,16 +171,18 @@ def _on_outputs(found: Mapping[int, Sequence[float]]) -> Iterator[str]:
         )
 
 
-def _checked(widths: Sequence[int], steps: int, seeds: int, lr: float, tolerance: float) -> tuple[int, ...]:
-    sizes = tuple(sorted({int(w) for w in widths}))
-    if len(sizes) < 2 or sizes[0] < 1:
-        raise ArgumentError(f"a slope needs two different widths >= 1 or more; got {tuple(widths)}")
+def _checked(widths: Any, steps: int, seeds: int, lr: float, tolerance: float) -> tuple[int, ...]:
+    if isinstance(widths, str) or not isinstance(widths, Iterable):
+        raise ArgumentError(f"widths is a list of whole numbers, as in [64, 128, 256]; got {shown(widths)}")
+    for width in widths:
+        assert_count("a width", width)
+    sizes = tuple(sorted(set(widths)))
+    if len(sizes) < 2:
+        raise ArgumentError(f"a slope needs two different widths or more; got {tuple(widths)}")
     for name, value in (("steps", steps), ("seeds", seeds)):
-        if int(value) != value or value < 1:
-            raise ArgumentError(f"{name} is a whole number >= 1; got {value!r}")
+        assert_count(name, value)
     for name, number in (("lr", lr), ("tolerance", tolerance)):
-        if not 0.0 < float(number) < math.inf:
-            raise ArgumentError(f"{name} is a finite number > 0; got {number!r}")
+        assert_positive(name, number)
     return sizes
 
 

@@ -6,6 +6,7 @@ import hashlib
 from dataclasses import dataclass
 
 from fanin.errors import ArgumentError
+from fanin.text.reading import shown
 
 __all__ = ["Key", "key"]
 
@@ -66,15 +67,24 @@ def key(seed: int, name: str, *, purpose: str = "") -> Key:
         >>> hex(key(0, "model.layers.0.self_attn.q_proj.weight").key64)
         '0x2217d2a0bc30f79c'
     """
-    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < _SEED_LIMIT:
-        raise ArgumentError(
-            f"a seed is an integer with 0 <= seed < 2**64; got {seed!r}. Take int(seed) % 2**64 for others."
-        )
+    assert_seed(seed)
     one, two = _bytes("name", name), _bytes("purpose", purpose)
     message = one + (b"\0" + two if two else b"")
     digest = hashlib.blake2b(message, key=seed.to_bytes(8, "little"), person=_PERSON, digest_size=16).digest()
     key64, c2, c3 = (int.from_bytes(digest[a:b], "little") for a, b in ((0, 8), (8, 12), (12, 16)))
     return Key(seed, name, purpose, key64, c2, c3)
+
+
+def assert_seed(seed: object) -> None:
+    """Check that it is a seed: a whole number with 0 <= seed < 2**64.
+
+    Raises:
+        ArgumentError: it is not.
+    """
+    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < _SEED_LIMIT:
+        raise ArgumentError(
+            f"a seed is an integer with 0 <= seed < 2**64; got {shown(seed)}. Take int(seed) % 2**64 for others."
+        )
 
 
 def _bytes(what: str, text: str) -> bytes:

@@ -11,6 +11,7 @@ from fanin.streams.keys import key
 from fanin.tensors.fill import Fillable, fill_
 from fanin.tensors.holdings import Piece, Range, holdings
 from fanin.tensors.shards import is_sharded, local_part
+from fanin.text.reading import shown
 
 if TYPE_CHECKING:
     import torch
@@ -64,6 +65,10 @@ def grow_(
         >>> torch.equal(table.weight[:4], old), bool(table.weight[4].std() < 0.1)
         (True, True)
     """
+    if not hasattr(tensor, "dim"):
+        raise ArgumentError(f"tensor is of type {type(tensor).__name__}; give a tensor or a parameter of torch")
+    if not hasattr(law, "draw"):
+        raise ArgumentError(f"law is an initializer, such as Normal(std=0.02); got {shown(law)}")
     if not tensor.dim():
         raise ShapeError("the tensor is a single number and has no rows; give a table of shape (rows, ...)")
     if isinstance(old_rows, bool) or not isinstance(old_rows, int) or not 0 <= old_rows <= tensor.shape[0]:

@@ -8,7 +8,7 @@ from typing import IO
 
 from rich.console import Console, RenderableType
 
-__all__ = ["WIDEST", "WIDTH", "plain_text", "prose_width", "standard_console"]
+__all__ = ["WIDEST", "WIDTH", "error_width", "plain_text", "prose_width", "standard_console"]
 
 WIDTH = 100  # of prose, and of a pipe
 WIDEST = 160  # of a table, where the terminal has the room
@@ -32,6 +32,21 @@ def prose_width() -> int:
         80
     """
     return max(min(standard_console().width, WIDTH), _NARROWEST)
+
+
+def error_width() -> int | None:
+    """Columns of a message on stderr, where a terminal shows it: at most 100; None for a pipe or a file.
+
+    A message in a log or in a pipe is one line, so that it can be searched for and counted.
+
+    Example:
+        >>> import contextlib
+        >>> with contextlib.redirect_stderr(io.StringIO()):
+        ...     print(error_width())
+        None
+    """
+    console = Console(stderr=True)
+    return max(min(console.width, WIDTH), _NARROWEST) if _is_terminal(console.file) else None
 
 
 def _is_terminal(file: IO[str]) -> bool:

@@ -28,9 +28,11 @@ from fanin.text.names import clean, shorten
 
 __all__ = [
     "PathLike",
+    "assert_folder",
     "assert_place",
     "figure_format",
     "make_folder",
+    "named_file",
     "refusal",
     "sync_folder",
     "whole_file",
@@ -232,21 +234,41 @@ def write_figure(path: PathLike, figure: _Figure, **options: Any) -> None:
     write_bytes(path, drawn.getvalue())
 
 
+def assert_folder(path: PathLike) -> Path:
+    """Check that a folder is there and can be written to, or can be made; nothing on the disk changes.
+
+    Raises:
+        OutputError: its name is that of a file, there is a file of that name, or nothing may be written there.
+
+    Example:
+        >>> assert_folder("report.html")
+        Traceback (most recent call last):
+        ...
+        fanin.errors.OutputError: 'report.html' is the name of a file, and a folder is needed. Give the name of a ...
+    """
+    folder = Path(named_file(path))
+    with _said_about(folder):
+        near = next((p for p in (folder, *folder.parents) if p.exists()), Path())
+        if folder.suffix.lower() in _OF_FILES and near != folder:
+            raise OutputError(
+                f"{_quoted(folder)} is the name of a file, and a folder is needed. Give the name of a folder."
+            )
+        if not near.is_dir():
+            raise OutputError(f"{_quoted(near)} is a file, not a folder. Give the name of a folder.")
+        if not os.access(near, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, "the folder cannot be written to")
+    return folder
+
+
 def make_folder(path: PathLike) -> Path:
     """The folder, made with those above it where it does not exist.
 
     Raises:
         OutputError: it cannot be made, its name is that of a file, or there is a file of that name.
     """
-    folder = Path(_name(path))
-    if folder.suffix.lower() in _OF_FILES and not folder.exists():
-        raise OutputError(
-            f"{_quoted(folder)} is the name of a file, and a folder is needed. Give the name of a folder."
-        )
+    folder = assert_folder(path)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-    except FileExistsError:
-        raise OutputError(f"{_quoted(folder)} is a file, not a folder. Give the name of a folder.") from None
     except OSError as error:
         raise refusal(folder, error) from error
     return folder
@@ -272,7 +294,7 @@ class _Open:
     place: str | int
 
 
-def _name(path: PathLike) -> str:
+def named_file(path: PathLike) -> str:
     """The name as text that a file can have.
 
     Raises:
@@ -294,7 +316,7 @@ def _target(path: PathLike) -> Path | _Open:
     Raises:
         OSError: nothing can be written there.
     """
-    name = _name(path)
+    name = named_file(path)
     if (number := _open_number(name)) is not None:
         return _Open(number)
     try:

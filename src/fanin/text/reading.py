@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal, NoReturn, Union, get_args, get_origin, get_type_hints
 
 from fanin.errors import ArgumentError, FaninError, InputError, MissingFileError
-from fanin.text.files import PathLike
+from fanin.text.files import PathLike, named_file
 from fanin.text.names import clean, shorten
 
 __all__ = ["assert_plain", "decode_json", "parse_json", "read_bytes", "read_fields", "shown"]
@@ -28,9 +28,11 @@ def read_bytes(path: PathLike) -> bytes:
     Raises:
         MissingFileError: there is no such file; it is a `FileNotFoundError` too.
         InputError: it cannot be read; it is an `OSError` too.
+        ArgumentError: what was given can name no file.
     """
+    file = Path(named_file(path))
     try:
-        return Path(path).read_bytes()
+        return file.read_bytes()
     except FileNotFoundError as error:
         raise MissingFileError(f"there is no file '{clean(path)}' (looked from '{clean(Path.cwd())}')") from error
     except (OSError, ValueError) as error:

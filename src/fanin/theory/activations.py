@@ -16,7 +16,7 @@ from types import MappingProxyType
 import numpy as np
 from scipy import special
 
-from fanin.errors import ArgumentError, UnknownNameError, did_you_mean
+from fanin.errors import ArgumentError, UnknownNameError, did_you_mean, sentence
 from fanin.theory._types import Array, ScalarFunction
 
 __all__ = ["FAMILIES", "Activation", "Family", "activation", "activation_names"]
@@ -419,7 +419,7 @@ def activation(name: str, **params: float) -> Activation:
     name, inline = _split_params(name.strip().lower().replace("-", "_"))
     if name not in _SPELLINGS:
         raise UnknownNameError(
-            f"no activation is called {name!r}; {did_you_mean(name, _SPELLINGS)} "
+            f"no activation is called {name!r}; {sentence(did_you_mean(name, _SPELLINGS))} "
             "A function of your own goes in as a callable instead of a name."
         )
     canonical = _SPELLINGS[name]

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Final, Literal, TypeAlias
 
-from fanin.errors import ArgumentError, TheoryError, UnknownNameError, did_you_mean
+from fanin.errors import ArgumentError, TheoryError, UnknownNameError, did_you_mean, sentence
 from fanin.theory.activations import Activation
 from fanin.theory.callables import ActivationLike, resolve
 from fanin.theory.moments import Moments, gaussian_moments
@@ -130,7 +130,7 @@ def torch_gain(phi: ActivationLike) -> float:
     act = resolve(phi)
     if act.name not in _TORCH_GAINS:
         raise UnknownNameError(
-            f"torch has no gain for {act.name!r}; {did_you_mean(act.name, _TORCH_GAINS)} "
+            f"torch has no gain for {act.name!r}; {sentence(did_you_mean(act.name, _TORCH_GAINS))} "
             "Leave like out to have it computed for any activation"
         )
     return _TORCH_GAINS[act.name](act)

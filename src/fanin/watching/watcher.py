@@ -15,12 +15,14 @@ from fanin.errors import ArgumentError
 from fanin.measure.record import LossRecord
 from fanin.measure.steps import StepRecord, Watched
 from fanin.model.foreign import as_trainable
+from fanin.model.given import assert_loss
 from fanin.model.wrappers import unwrapped
 from fanin.rules.base import Optimizer
 from fanin.rules.config import Config, load_config
-from fanin.rules.finding import Severity
+from fanin.rules.finding import SEVERITIES, Severity
 from fanin.rules.result import CheckResult
 from fanin.rules.shared.steps import typical
+from fanin.text.given import assert_count
 from fanin.text.reading import shown
 from fanin.watching.entries import Entries, Moves, Ratios, followed, left_out, trained
 from fanin.watching.first_batch import FirstBatch
@@ -88,8 +90,10 @@ def watch(
         20
     """
     settings = config if isinstance(config, Config) else load_config(config)
-    if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
-        raise ArgumentError(f"steps is {shown(steps)}; give a whole number, 1 or more")
+    assert_count("steps", steps)
+    if fail_on is not None and fail_on not in SEVERITIES:
+        raise ArgumentError(f"fail_on is None or one of {', '.join(map(repr, SEVERITIES))}; got {shown(fail_on)}")
+    assert_loss(loss)
     as_trainable(model, "watch")
     optimizers = _optimizers(optimizer)
     first = FirstBatch(model, optimizers[0], loss, config=settings, fail_on=fail_on) if check else None

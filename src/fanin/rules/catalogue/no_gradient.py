@@ -81,7 +81,9 @@ class NoGradient(Rule):
     source: ClassVar[str] = "torch.autograd"
 
     def cannot_run(self, context: Context) -> str | None:
-        """Needs a backward."""
+        """Needs a backward, or trainable parameters that the loss does not depend on."""
+        if any(p.state == "none" for p in context.measurements.parameters):
+            return None
         return context.measurements.missing.get("gradients")
 
     def check(self, context: Context) -> Iterator[Finding]:
