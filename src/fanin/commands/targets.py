@@ -286,6 +286,8 @@ def _called(target: str, found: Any, meta: bool) -> Any:
     torch = _torch()
     if isinstance(found, torch.nn.Module) or not callable(found):
         return found
+    if inspect.iscoroutinefunction(found):
+        raise TargetError(f"{target!r} is an async function; write it with def and not async def")
     try:
         with quiet(), torch.device("meta") if meta else contextlib.nullcontext():
             return found()
