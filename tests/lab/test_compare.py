@@ -74,6 +74,7 @@ def test_batches_are_paired_over_inits():
             yield x, torch.zeros(4, dtype=torch.long)
 
     compare(tasks=[Task(name="t", model=small, batches=stream)], **{**OPTIONS, "lrs": [1e-2]})
+    assert seen[0].pop(0) == seen[0][0]  # one batch is tried before anything is trained
     for batches in seen.values():
         first, second = batches[: len(batches) // 2], batches[len(batches) // 2 :]
         assert first == second
@@ -171,7 +172,7 @@ def test_bad_questions_are_refused():
         compare(small, load("digits"), **{**OPTIONS, "inits": {}})
     with pytest.raises(ArgumentError, match="callable that builds a fresh model"):
         compare(small(), load("digits"), **OPTIONS)
-    with pytest.raises(ArgumentError, match="learning rates are > 0"):
+    with pytest.raises(ArgumentError, match="a learning rate is a finite number > 0"):
         compare(small, load("digits"), **{**OPTIONS, "lrs": [0.0]})
     with pytest.raises(UnknownNameError, match="no place 'clster'"):
         list(carry_out(abs, [1], on="clster"))

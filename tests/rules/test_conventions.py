@@ -87,6 +87,7 @@ def test_pyproject_is_read_and_overridden(tmp_path):
         '[tool.fanin]\nselect = ["S"]\nignore = ["S206"]\nfail-on = "error"\n'
         '[tool.fanin.per-module-ignores]\n"head.*" = ["S201"]\n[tool.fanin.thresholds.S201]\nwarning = 10\n'
     )
+    (tmp_path / "deeper").mkdir()
     config = load_config(tmp_path / "deeper")
     assert config == load_config(file)
     assert config.fail_on == "error"
