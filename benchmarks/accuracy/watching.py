@@ -2,7 +2,8 @@
 
 The runs of `watched_runs.development_*` set the thresholds of the rules on steps. Those of `held_*` were written before
 any of them was watched; those of `second_*` when the first held set had been read and rules mended; those of `third_*`
-when the second had been, those of `fourth_*` when the third had been. A broken run counts as caught where its report
+when the second had been, those of `fourth_*` when the third had been, those of `fifth_*` when the fourth had been.
+A broken run counts as caught where its report
 names anything above a note after 20 steps at the peak rate; a healthy one counts as false where it does so then or
 after 120 steps. Each is watched twice: as `fanin.watch(model, optimizer)`, and with the loss of the first batch as a
 function of the output. Runs in portions add up in the table.
@@ -24,6 +25,8 @@ import fanin
 from benchmarks.accuracy.watched_runs import (
     development_broken,
     development_healthy,
+    fifth_broken,
+    fifth_healthy,
     fourth_broken,
     fourth_healthy,
     held_broken,
@@ -43,6 +46,7 @@ HALVES: Mapping[str, tuple[Makers, Makers]] = {
     "second": (second_healthy.RUNS, second_broken.RUNS),
     "third": (third_healthy.RUNS, third_broken.RUNS),
     "fourth": (fourth_healthy.RUNS, fourth_broken.RUNS),
+    "fifth": (fifth_healthy.RUNS, fifth_broken.RUNS),
 }
 EARLY, LAST = 20, 120
 DATA = RESULTS / "watching.json"

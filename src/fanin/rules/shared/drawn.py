@@ -16,9 +16,9 @@ _ERRORS = 4.0  # standard errors that a uniform law may be off
 def look_drawn(parameters: Iterable[ParameterRecord]) -> bool:
     """Whether all of these look drawn: none that tells was trained, and one at least tells that it was not.
 
-    A norm's vector tells where it is constant, a bias where it is constant or uniform as PyTorch draws it, a matrix
-    where it is uniform. Training leaves none of them. A matrix of another law says nothing: trained ones are close to
-    a normal law.
+    A matrix that is uniform was just drawn, and so was a vector that is constant; training leaves neither. A vector of
+    a norm that is not constant was trained, and so was one that is neither constant nor uniform, as PyTorch draws
+    biases. A matrix of another law says nothing: trained ones are close to a normal law.
     """
     votes = [_untrained(p) for p in parameters if p.weight.numel]
     return False not in votes and True in votes
@@ -38,4 +38,4 @@ def _untrained(p: ParameterRecord) -> bool | None:
     # the bound
     error = _ERRORS / math.sqrt(5 * weight.sampled) + 2 / weight.sampled
     uniform = abs(math.sqrt(3) * weight.rms / largest - 1) < error
-    return True if uniform else False if vector else None
+    return (None if uniform else False) if vector else (uniform or None)
