@@ -102,3 +102,17 @@ def test_whole_number_labels_of_one_output_name_the_binary_loss(shape):
         quickly(net(), X, LABELS.reshape(shape))
     with pytest.raises(ArgumentError, match=r"from 0 to 2(?!.*binary)"):
         quickly(nn.Linear(4, 3), X, LABELS + 5)
+
+
+def test_float32_copies_of_half_weights_count_as_the_weights():
+    model = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 4)).bfloat16()
+    masters = [p.detach().float().requires_grad_() for p in model.parameters()]
+    given = {"inputs": torch.randn(32, 8).bfloat16(), "targets": torch.randint(0, 4, (32,))}
+    optimizer = torch.optim.Adam(masters, lr=3.0)
+    report = fanin.check(model, **given, optimizer=optimizer)
+    assert "copies of the parameters" in report.result.header.optimizer
+    assert "O901" in [f.code for f in (*report.findings, *report.consequences)]
+    with torch.no_grad():
+        masters[0].add_(1.0)
+    with pytest.raises(ArgumentError, match="give a function that makes it"):
+        fanin.check(model, **given, optimizer=optimizer)

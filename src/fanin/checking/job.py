@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -147,12 +147,16 @@ def optimizer_of(optimizer: Any) -> Optimizer | None:
     )
 
 
-def first_step_of(optimizer: Any) -> FirstStep | None:
+def first_step_of(optimizer: Any, groups: Sequence[Mapping[str, Any]] | None = None) -> FirstStep | None:
     """What the first step of an optimizer changes, tried on a copy of one parameter at a time; None without one.
 
     The step is made at the largest rate that the parameter's group names; the second number is its rate now over that
     one. The function gives None for a parameter that the optimizer does not train or has trained already, and where the
     optimizer cannot be made again from the settings of a group.
+
+    Args:
+        optimizer: it; None where there is none.
+        groups: its groups, with the model's parameters in the place of the optimizer's own copies; its own where None.
 
     Example:
         >>> import torch
@@ -161,7 +165,7 @@ def first_step_of(optimizer: Any) -> FirstStep | None:
         >>> step(weight, torch.tensor([1.0, 2.0])), weight.grad
         ((tensor([-0.5000, -1.0000]), 1.0), None)
     """
-    groups = getattr(optimizer, "param_groups", None)
+    groups = groups or getattr(optimizer, "param_groups", None)
     if not groups:
         return None
     of = {id(p): {k: v for k, v in group.items() if k != "params"} for group in groups for p in group["params"]}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from fanin.measure.task import FirstStep
     from fanin.rules.base import Optimizer
 
-__all__ = ["Trainer", "trainer_of"]
+__all__ = ["Trainer", "masters", "trainer_of"]
 
 _NAMED = 4  # parameters that the header names
 
@@ -62,7 +63,8 @@ def trainer_of(optimizer: Any, model: torch.nn.Module, *, must_hold: bool) -> Tr
     if settings is None:
         raise ArgumentError("the function given as optimizer returned None; return the optimizer that it makes")
     names = {id(p): name for name, p in model.named_parameters() if p.requires_grad}
-    held = frozenset(id(p) for group in made.param_groups for p in group["params"])
+    groups, copied = masters(made, model)
+    held = frozenset(id(p) for group in groups for p in group["params"])
     lost = [name for key, name in names.items() if key not in held]
     none = bool(lost) and len(lost) == len(names)
     if none and must_hold and made is optimizer:
@@ -71,10 +73,40 @@ def trainer_of(optimizer: Any, model: torch.nn.Module, *, must_hold: bool) -> Tr
     missing = "" if none and made is optimizer else _said(lost, len(names))
     return Trainer(
         settings=settings,
-        first_step=first_step_of(made),
-        said=f"{settings.name}, lr {big(settings.lr)}{missing}",
+        first_step=first_step_of(made, groups),
+        said=f"{settings.name}, lr {big(settings.lr)}{copied}{missing}",
         held=held,
     )
+
+
+_Groups = Sequence[Mapping[str, Any]]
+
+
+def masters(optimizer: Any, model: torch.nn.Module) -> tuple[_Groups, str]:
+    """(its groups, words for the header); where it holds copies of the model's parameters, these in their place.
+
+    Mixed-precision wrappers keep float32 copies of weights in half precision and train those. Copies are known by
+    their shapes and values, in the model's order.
+
+    Example:
+        >>> import torch
+        >>> model = torch.nn.Linear(2, 2).bfloat16()
+        >>> optimizer = torch.optim.SGD([p.detach().float() for p in model.parameters()], lr=0.1)
+        >>> masters(optimizer, model)[1]
+        ', holds float32 copies of the parameters'
+    """
+    own = [p for p in model.parameters() if p.requires_grad]
+    given = [p for group in optimizer.param_groups for p in group["params"]]
+    if not own or len(given) != len(own) or not all(map(_is_copy, given, own)):
+        return optimizer.param_groups, ""
+    of = dict(zip(map(id, given), own, strict=True))
+    groups = [{**group, "params": [of[id(p)] for p in group["params"]]} for group in optimizer.param_groups]
+    return groups, f", holds {str(given[0].dtype).removeprefix('torch.')} copies of the parameters"
+
+
+def _is_copy(master: torch.Tensor, own: torch.Tensor) -> bool:
+    same = master is not own and master.shape == own.shape and master.device == own.device and not own.is_meta
+    return same and bool((master.detach().to(own.dtype) == own.detach()).all())
 
 
 def _made(optimizer: Any, model: torch.nn.Module) -> Any:
@@ -93,7 +125,7 @@ def _holds_nothing(name: str, count: int) -> str:
     return (
         f"optimizer ({name}) holds none of the {count} trainable parameters of this model, so that its steps would not "
         "change it. Make it from this model's parameters, or give a function that makes it: optimizer=lambda "
-        f"parameters: {name}(parameters, lr=...)"
+        f"parameters: {name}(parameters, lr=...). The function is needed, too, for an optimizer of flat copies"
     )
 
 

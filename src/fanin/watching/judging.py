@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from fanin.checking.header import header_of
+from fanin.checking.loss_words import loss_words
 from fanin.measure.record import LossRecord, Measurements
 from fanin.measure.steps import Watched
 from fanin.rules.base import Context, Optimizer
@@ -35,10 +36,12 @@ def judged(first: CheckResult, watched: Watched, config: Config, optimizer: Opti
 
     Where the first batch was not checked, the rules on steps alone run.
     """
-    measured = replace(first.measurements, watched=watched)
+    measured, header = replace(first.measurements, watched=watched), first.header
+    if watched.loss is not None and not first.measurements.loss.op:
+        header = replace(header, loss=loss_words(watched.loss, None))
     if not first.checked:
         config = replace(config, select=STEP_RULES)
-    result = result_of(first.header, measured, [judge_all(measured, config, optimizer)], config)
+    result = result_of(header, measured, [judge_all(measured, config, optimizer)], config)
     fixes = {f.fingerprint: f for f in (*first.findings, *first.consequences)}
     result = replace(
         result,
