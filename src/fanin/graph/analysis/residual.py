@@ -188,6 +188,8 @@ def _stream_before(analysis: Analysis, value: int) -> list[int]:
         return [analysis.regions.root[value]]
     if analysis.is_map(op):
         return list(analysis.contractions[op.index][0].data[:1]) if op.index in analysis.contractions else []
+    if op.name in _PICKS and not _is_stride(op):
+        return []  # additions to pieces of a stream side by side do not follow one another
     signals = analysis.signals(op)
     return signals[:1] if len(signals) == 1 or op.name in _TRANSPARENT else []
 

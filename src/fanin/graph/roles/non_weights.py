@@ -82,13 +82,13 @@ def non_weight_role(analysis: Analysis, p: Parameter, met: Sequence[Meeting]) ->
 
 
 def _best(found: Sequence[FoundRole]) -> FoundRole:
-    """The first role that is known; but what multiplies a signal anywhere is no bias.
+    """The first role that is known; but what multiplies a signal anywhere is no bias and no position.
 
     A factor of a state meets a zero state first, where what it gives is added like a bias.
     """
     known = [f for f in found if f.role != "unknown"]
     scales = [f for f in known if f.role == "scale"]
-    if known and known[0].role in ("bias", "shift") and scales:
+    if known and known[0].role in ("bias", "shift", "position") and scales:
         return scales[0]
     return known[0] if known else found[0]
 
