@@ -33,12 +33,15 @@ class FoundActivation:
         gain: factor on the named function's value (0.9806 for 0.9806 silu).
         inner: factor on its argument (30 for sin(30 x)).
         fn: the exact function on float64 arrays, gain and inner included.
+        is_guess: whether it holds numbers that the graph does not know (the learned coefficients of a polynomial), so
+            that `fn` has others in their place.
     """
 
     name: str
     gain: float = 1.0
     inner: float = 1.0
     fn: Callable[[Array], Array] = field(default=lambda x: x, repr=False, compare=False)
+    is_guess: bool = False
 
     @property
     def is_affine(self) -> bool:

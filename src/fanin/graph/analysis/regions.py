@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -135,8 +135,16 @@ def _function(
     key = _signature(graph, ops, base)
     if key not in cache:
         names = tuple(op.name for op in ops if op.name not in _CASTS)
-        cache[key] = identify(_replayer(graph, ops, value, base), names, _constants(ops))
+        found = identify(_replayer(graph, ops, value, base), names, _constants(ops))
+        cache[key] = replace(found, is_guess=_has_unknown(graph, ops, base))
     return cache[key]
+
+
+def _has_unknown(graph: Graph, ops: list[Op], base: int) -> bool:
+    """Whether a region reads a number that is not known."""
+    inside = {base, *(v for op in ops for v in op.outputs)}
+    outside = {i for op in ops if op.name not in (_CASTS | _OWN_PARAMETER) for i in op.inputs} - inside
+    return any(_number_of(graph, i) == "?" for i in outside)
 
 
 def _region_ops(graph: Graph, value: int, base: int, root: Mapping[int, int]) -> list[Op]:

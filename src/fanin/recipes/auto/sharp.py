@@ -102,7 +102,7 @@ def _is_inner(role: ParameterRole) -> bool:
 
 def is_sharp(activation: FoundActivation) -> bool:
     """Whether keeping the variance 1 before it lets small differences grow clearly faster than smooth functions do."""
-    chi = chi_1(activation)
+    chi = None if activation.is_guess else chi_1(activation)
     return chi is not None and chi > SMOOTH_CHI
 
 

@@ -44,7 +44,7 @@ def stack_of(network: Network) -> Stack | None:
         return None
     activations = [a for _, a in chain[:-1]]
     first = activations[0]
-    if first is None or any(a is None or a.label != first.label for a in activations):
+    if first is None or any(a is None or a.is_guess or a.label != first.label for a in activations):
         return None
     maps = tuple(network.roles[name] for name, _ in chain)
     if any(len(m.uses) != 1 or m.layout.lookup or m.layout.view for m in maps):
