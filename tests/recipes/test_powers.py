@@ -145,3 +145,63 @@ def test_without_that_the_same_start_is_refused(monkeypatch):
     monkeypatch.setattr("fanin.recipes.auto.shaped.size_spread", lambda network, first: 1.0)
     with pytest.raises(fanin.errors.WorseStartError):
         fanin.init_(convolutions(), x, targets=y)
+
+
+GROWING = {"sinh": torch.sinh, "x + x³": lambda x: x + x**3, "x (1 + x)": lambda x: x * (1 + x)}
+
+
+@pytest.mark.parametrize("name", GROWING)
+def test_a_function_that_is_a_power_only_where_it_is_large_gets_small_inputs(name):
+    x, y = batch()
+    torch.manual_seed(0)
+    model = stack(GROWING[name], 4)
+    plan = fanin.init_(model, x, targets=y)
+    hidden = [plan[f"{n}.weight"] for n in (0, 2, 4, 6)]
+    assert {a.rule for a in hidden} == {"growing"}
+    q = hidden[1].predicted_rms[0] ** 2
+    assert 0.001 < q < 0.5
+    start = torch.randn(100_000, dtype=torch.float64, generator=torch.Generator().manual_seed(1)) * q**0.5
+    moments = [float(GROWING[name](s * start).square().mean()) for s in (0.99, 1.01)]
+    slope = np.log(moments[1] / moments[0]) / (2 * np.log(1.01 / 0.99))
+    assert slope**4 == pytest.approx(1.2, abs=0.04)  # the largest of the q that are tried, a ninth apart
+    assert spread_of_sizes(model, x) < 2.0 * float(x.square().mean(1).log().std())
+
+
+def test_powers_near_zero_are_still_shaped():
+    for name in ("squared relu", "square", "log cosh"):
+        assert fanin.plan(stack(POWERS[name], 3), batch()[0])["2.weight"].rule == "shaped"
+
+
+class Learned(nn.Module):
+    """Layers of a learned polynomial."""
+
+    def __init__(self, depth=4):
+        super().__init__()
+        self.maps, self.head = nn.ModuleList(nn.Linear(64, 64) for _ in range(depth)), nn.Linear(64, 10)
+        self.p = nn.ParameterList(nn.Parameter(torch.tensor([0.1, 0.5, 0.8, 0.2])) for _ in range(depth))
+
+    def forward(self, x):
+        for layer, p in zip(self.maps, self.p, strict=True):
+            x = layer(x)
+            x = (p[0] + x * (p[1] + x * (p[2] + x * p[3]))) / (1 + x * x)
+        return self.head(x)
+
+
+def test_a_stack_is_not_planned_by_a_function_with_other_numbers_than_its_own():
+    torch.manual_seed(0)
+    model, (x, _) = Learned(), batch()
+    plan = fanin.init_(model, x, trial=False)
+    assert {plan[f"maps.{n}.weight"].rule for n in (1, 2, 3)} == {"forward"}
+    seen = []
+    model.maps[3].register_forward_hook(lambda module, args, output: seen.append(output.detach()))
+    model(x)
+    assert float(seen[0].square().mean().sqrt()) == pytest.approx(plan["maps.3.weight"].predicted_rms[0], rel=0.2)
+
+
+def test_a_logistic_function_of_8_x_is_one_of_x_with_weights_8_times_larger():
+    x = batch()[0]
+    plain, sharp = (fanin.plan(stack(lambda x, a=a: torch.sigmoid(a * x), 4), x) for a in (1.0, 8.0))
+    for name in ("0.weight", "2.weight", "6.weight"):
+        assert sharp[name].rule == plain[name].rule == "centred"
+        assert sharp[name].std == pytest.approx(plain[name].std / 8.0, rel=1e-3)
+    assert sharp["8.weight"].std == pytest.approx(plain["8.weight"].std, rel=1e-3)

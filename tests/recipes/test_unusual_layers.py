@@ -11,6 +11,8 @@ from torch import nn
 from torch.nn import functional
 
 import fanin
+from fanin.graph.recording.capture import capture
+from fanin.graph.roles.label import roles
 from fanin.initializers import Ones, PerPart, Zeros
 from fanin.recipes.auto.film import _is_designed
 from fanin.recipes.engine.modulation import Modulator, Stretch
@@ -345,3 +347,39 @@ def test_a_gain_for_rows_times_one_for_columns_stays_a_gain():
 
     plan = fanin.plan(Scaled(), torch.randn(8, 16))
     assert [plan[n].role for n in ("weight", "rows", "columns")] == ["weight", "gain", "gain"]
+
+
+class StateSpace(nn.Module):
+    """x + W gelu(y), y a diagonal linear recurrence over the steps of x, from a state of zeros."""
+
+    def __init__(self, depth=2, width=8, states=4):
+        super().__init__()
+        rates = torch.log(torch.arange(1.0, states + 1)).repeat(width, 1)
+        self.log_rate = nn.ParameterList(nn.Parameter(rates.clone()) for _ in range(depth))
+        self.out = nn.ParameterList(nn.Parameter(torch.randn(width, states)) for _ in range(depth))
+        self.direct = nn.ParameterList(nn.Parameter(torch.ones(width)) for _ in range(depth))
+        self.maps, self.head = nn.ModuleList(nn.Linear(width, width) for _ in range(depth)), nn.Linear(width, 4)
+
+    def forward(self, x):
+        for log_rate, out, direct, layer in zip(self.log_rate, self.out, self.direct, self.maps, strict=True):
+            state, seen = torch.zeros(len(x), *out.shape), []
+            for u in x.unbind(1):
+                state = torch.exp(-log_rate.exp()) * state + u[..., None]
+                seen.append((state * out).sum(-1) + direct * u)
+            x = x + layer(nn.functional.gelu(torch.stack(seen, 1)))
+        return self.head(x.mean(1))
+
+
+def test_decay_rates_that_meet_a_zero_state_first_are_kept():
+    torch.manual_seed(0)
+    model, x = StateSpace(), torch.randn(16, 5, 8)
+    before = [p.detach().clone() for p in model.log_rate]
+    plan = fanin.init_(model, x, trial=False)
+    assert {plan[f"log_rate.{n}"].action for n in (0, 1)} == {"keep"}
+    assert all(torch.equal(a, b) for a, b in zip(model.log_rate, before, strict=True))
+
+
+def test_additions_to_steps_side_by_side_do_not_make_a_stream_deeper():
+    torch.manual_seed(0)
+    found = roles(capture(StateSpace(), torch.randn(16, 5, 8)))
+    assert [found[f"maps.{n}.weight"].branch.num_branches for n in (0, 1)] == [2, 2]

@@ -19,11 +19,15 @@ __all__ = ["centred", "wants_centring"]
 
 
 def wants_centring(stack: Stack) -> bool:
-    """Whether the activation has a large mean, and gradients keep their size once it is removed."""
-    m = moments_of(stack.activation)
+    """Whether the activation has a large mean, and gradients keep their size once it is removed.
+
+    f(a x) is asked at inputs of 1 / a: a logistic function of 8 x is one of x with weights that are 8 times larger.
+    """
+    m = moments_of(stack.activation, 1.0 / stack.activation.inner**2)
     if m is None or m.var <= 0.0 or mirror_slope(stack.activation) is not None:
         return False
-    return m.mean**2 / m.second >= CENTRED_SHARE and m.dsecond / m.var <= CENTRED_CHI
+    chi = m.dsecond / (m.var * stack.activation.inner**2)
+    return m.mean**2 / m.second >= CENTRED_SHARE and chi <= CENTRED_CHI
 
 
 def centred(stack: Stack, options: AutoOptions) -> dict[str, Draft]:

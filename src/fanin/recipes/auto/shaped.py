@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from fanin.errors import PlanError, TheoryError
 from fanin.graph.analysis.activations import FoundActivation
-from fanin.recipes.auto.evidence import HEAVY_MEAN, POWER, SHAPED_FROM, SHAPED_LOGISTIC_FROM
+from fanin.recipes.auto.evidence import HEAVY_MEAN, NEAR_ZERO, POWER, SHAPED_FROM, SHAPED_LOGISTIC_FROM
 from fanin.recipes.auto.heads import output_rms
 from fanin.recipes.auto.inputs import size_spread
 from fanin.recipes.auto.options import AutoOptions
@@ -23,8 +23,6 @@ from fanin.recipes.engine.network import Network
 from fanin.theory.shaping import ShapedActivation, dks, shifted
 
 __all__ = ["is_power", "shaped"]
-
-_NEAR_ZERO = 0.01  # variance of pre-activations at which a function is seen near zero
 
 _SOURCE = "Martens et al. 2021, arXiv 2110.01765"
 
@@ -68,8 +66,8 @@ def _from_depth(stack: Stack, *, is_power: bool, is_centred: bool) -> float:
 
 
 def is_power(activation: FoundActivation) -> bool:
-    """Whether a layer turns differences of size into larger ones: x^2, relu(x)^2, log cosh near zero."""
-    return any(size_slope(activation, q) >= POWER for q in (1.0, _NEAR_ZERO))
+    """Whether a layer turns differences of size into larger ones also near zero: x^2, relu(x)^2, log cosh."""
+    return size_slope(activation, NEAR_ZERO) >= POWER
 
 
 def _shape(activation: FoundActivation, depth: int) -> ShapedActivation:

@@ -1,7 +1,9 @@
-"""Sharp activations: where keeping the variance makes a network chaotic, the scale comes from chi_1 instead.
+"""Activations that are calm only near zero: there the scale comes from their slope and not from the variance 1.
 
 At pre-activations of variance q, a map that keeps q has sigma_w² = q / E f², and multiplies the distance of two close
-inputs by chi_1 = sigma_w² E f'². For sin(3 x), tanh(5 x) or x exp(-x²) at q = 1 that is 3 to 20 a layer.
+inputs by chi_1 = sigma_w² E f'². For sin(3 x), tanh(5 x) or x exp(-x²) at q = 1 that is 3 to 20 a layer. Functions that
+are linear near zero and a power far from it (x + x³, sinh) enlarge differences of size there: a sample of twice the q
+of others has 2^s times their q a layer later, s = d ln E f² / d ln q.
 """
 
 from __future__ import annotations
@@ -12,14 +14,14 @@ from functools import lru_cache
 
 from fanin.graph.analysis.activations import FoundActivation
 from fanin.graph.roles.data import ParameterRole
-from fanin.recipes.auto.evidence import SHARP_CHI
+from fanin.recipes.auto.evidence import NEAR_ZERO, POWER, SHARP_CHI, SIZE_GROWTH
 from fanin.recipes.auto.maps import as_orthogonal, forward
 from fanin.recipes.auto.options import AutoOptions
-from fanin.recipes.engine.activation_facts import moments_of
+from fanin.recipes.engine.activation_facts import moments_of, size_slope
 from fanin.recipes.engine.draft import Draft
 from fanin.recipes.engine.network import Network
 
-__all__ = ["SMOOTH_CHI", "calm_scale", "calm_variance", "chi_1", "is_sharp", "sharp"]
+__all__ = ["SMOOTH_CHI", "calm_scale", "calm_variance", "chi_1", "grows", "is_sharp", "sharp"]
 
 SMOOTH_CHI = 1.5  # chi_1 at q = 1 up to which an activation is left to the forward rule; 1.3 for tanh and the sine
 _LEAST = 1e-3  # variance of pre-activations below which none is looked for
@@ -55,15 +57,15 @@ def calm_variance(activation: FoundActivation, depth: int) -> float:
     return calm_scale(lambda q: chi_1(activation, q), depth)
 
 
-def calm_scale(chi: Callable[[float], float | None], depth: int) -> float:
-    """The largest q <= 1 at which chi(q) to the power of the depth is at most 2; the q of least chi where none is."""
-    limit = SHARP_CHI ** (1.0 / depth)
+def calm_scale(chi: Callable[[float], float | None], depth: int, limit: float = SHARP_CHI) -> float:
+    """The largest q <= 1 with chi(q) to the power of the depth at most `limit`; the q of least chi where none has."""
+    each = limit ** (1.0 / depth)
     known: list[tuple[float, float]] = []
     for i in range(_STEPS + 1):
         q = float(_LEAST ** (i / _STEPS))
         if (found := chi(q)) is None:
             continue
-        if found <= limit:
+        if found <= each:
             return q
         known.append((found, q))
     return min(known, default=(1.0, 1.0))[1]
@@ -74,10 +76,14 @@ def sharp(network: Network, role: ParameterRole, options: AutoOptions) -> Draft 
     use = role.use
     if use is None or use.activation is None or use.norm_after or use.branch is not None or len(role.uses) > 1:
         return None
-    if not {"act", "act+gate"} & set(use.tags) or not is_sharp(use.activation):
+    if not {"act", "act+gate"} & set(use.tags):
         return None
-    depth = sum(_feeds(other, use.activation) for other in network.roles.parameters.values())
-    q = calm_variance(use.activation, max(depth, 1))
+    if grows(use.activation):
+        return _growing(network, role, use.activation, options)
+    if not is_sharp(use.activation):
+        return None
+    depth = _depth(network, use.activation)
+    q = calm_variance(use.activation, depth)
     return forward(
         network,
         role,
@@ -93,6 +99,39 @@ def sharp(network: Network, role: ParameterRole, options: AutoOptions) -> Draft 
         chi=chi_1(use.activation) or 1.0,
         **(as_orthogonal(role) if _is_inner(role) else {}),
     )
+
+
+def _growing(network: Network, role: ParameterRole, activation: FoundActivation, options: AutoOptions) -> Draft:
+    """A map before a function that is a power where its input is large: pre-activations of the size where it is not."""
+    depth = _depth(network, activation)
+    q = calm_scale(lambda q: size_slope(activation, q), depth, SIZE_GROWTH)
+    return forward(
+        network,
+        role,
+        options,
+        factor=math.sqrt(q),
+        how="size",
+        adds=("growing",),
+        rule="growing",
+        evidence="growing",
+        activation=activation.label,
+        q=q,
+        layers=depth,
+        power=size_slope(activation),
+        **(as_orthogonal(role) if _is_inner(role) else {}),
+    )
+
+
+def grows(activation: FoundActivation) -> bool:
+    """Whether it enlarges differences of size at variance 1, and does not near zero: x + x³, sinh, x (1 + x)."""
+    if activation.is_guess:
+        return False
+    return size_slope(activation) >= POWER > size_slope(activation, NEAR_ZERO)
+
+
+def _depth(network: Network, activation: FoundActivation) -> int:
+    """Maps of the network that feed this function."""
+    return max(1, sum(_feeds(other, activation) for other in network.roles.parameters.values()))
 
 
 def _is_inner(role: ParameterRole) -> bool:

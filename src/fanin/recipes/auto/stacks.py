@@ -16,6 +16,7 @@ from fanin.recipes.auto.evidence import MIRROR_FROM, ORTHOGONAL_FROM
 from fanin.recipes.auto.mirrored import cannot_mirror, mirrored
 from fanin.recipes.auto.options import AutoOptions
 from fanin.recipes.auto.shaped import shaped
+from fanin.recipes.auto.sharp import grows
 from fanin.recipes.auto.siren import is_siren
 from fanin.recipes.auto.stack import Stack, stack_of
 from fanin.recipes.auto.wording import Number, draft
@@ -29,7 +30,7 @@ __all__ = ["stack_drafts"]
 def stack_drafts(network: Network, options: AutoOptions) -> tuple[Mapping[str, Draft], tuple[str, ...]]:
     """Drafts for the maps of a plain stack, and notes for the reader; no drafts where the forward rule is right."""
     stack = stack_of(network)
-    if stack is None or is_siren(stack.activation):
+    if stack is None or is_siren(stack.activation) or grows(stack.activation):
         return {}, ()
     slope = mirror_slope(stack.activation)
     if slope is not None and options.mirrored and stack.num_hidden >= MIRROR_FROM:

@@ -239,6 +239,12 @@ LINES: Mapping[tuple[str, str], Line] = {
     ("factor", "beside"): Line(
         quantity="factor", formula="{share:g}: the map beside it leads", source=_KAN, worked="{share}"
     ),
+    ("factor", "size"): Line(
+        quantity="factor",
+        formula="sqrt(q), q = {q:.3g}: pre-activations of that variance, where sizes keep their ratio over {layers} "
+        "layers up to a power of 1.2",
+        worked="sqrt({q})",
+    ),
     ("factor", "exponent"): Line(
         quantity="factor", formula="1 / {count}: outputs of rms 1 / {count}", worked="1 / {count}"
     ),
@@ -404,6 +410,8 @@ REASONS: Mapping[str, str] = {
     "residual sharp": "the function is sharp: pre-activations of variance {q:.3g} keep the branches from chaos",
     "sharp": "{activation} is sharp: at unit variance each layer multiplies small differences by chi_1 = {chi:.3g}; "
     "pre-activations of variance {q:.3g} keep all {layers} layers from chaos",
+    "growing": "{activation} is a power where its input is large: at unit variance each layer takes ratios of size to "
+    "the power {power:.3g}; pre-activations of variance {q:.3g} keep all {layers} layers from that",
     "beside a map": "combines {count} functions of each number that it reads, and is added to a plain map of the same "
     "signal: small, so that this map leads at first",
     "exponent": "its outputs go through an exponential that multiplies a signal; zero, so at step 0 it multiplies by 1",
