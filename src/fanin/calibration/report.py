@@ -220,11 +220,11 @@ _Write = Callable[[str], str]
 _COLUMNS = (
     Column(title="part"),  # only where a weight has parts
     Column(title="before", side="right"),
-    Column(title="target", side="right"),
+    Column(title="target", side="right", rank=1),
     Column(title="z", side="right", rank=2),
     Column(title="factor", side="right"),
     Column(title="after", side="right", rank=3),
-    Column(title="status"),
+    Column(title="status", least=9),
     Column(title="why", side="right"),
 )
 

@@ -13,7 +13,10 @@ from fanin.commands.saying import say
 from fanin.text.names import clean
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from fanin.certificates.certificate import Certificate, Difference
+    from fanin.text.columns import ColumnTable
 
 __all__ = ["cert"]
 
@@ -65,12 +68,32 @@ def diff(
     """
     from fanin.certificates.certificate import Certificate
 
-    found = Certificate.load(left).diff(Certificate.load(right))
+    one, two = Certificate.load(left), Certificate.load(right)
+    found, compared = one.diff(two), len({e.name for e in (*one.entries, *two.entries)})
     if form == "json":
         typer.echo(json.dumps([_data(d) for d in found]))
     else:
-        typer.echo("\n".join([*map(str, found), f"{len(found)} differences" if found else "the same numbers"]))
+        from fanin.text.console import standard_console
+
+        console = standard_console()
+        if found:
+            console.print(differences_table(found))
+        console.print(f"{len(found)} of {compared} parameters differ" if found else "the same numbers")
     raise typer.Exit(1 if found else 0)
+
+
+def differences_table(found: Iterable[Difference]) -> ColumnTable:
+    """One row a parameter, in the order of the indices in their names."""
+    from fanin.text.columns import Column, ColumnTable
+
+    heads = (Column(title="differs in", rank=1), Column(title="left", least=16), Column(title="right", least=16))
+    rows = ((d.name, d.quantity, d.left, d.right) for d in sorted(found, key=lambda d: _by_index(d.name)))
+    return ColumnTable("parameter", heads, tuple(rows))
+
+
+def _by_index(name: str) -> list[tuple[int, str]]:
+    """Key under which ``layers.2`` is before ``layers.10``."""
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in name.split(".")]
 
 
 def _data(difference: Difference) -> dict[str, str]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fanin.commands.options import TableFormat
+from fanin.commands.saying import tell
 from fanin.errors import InputError
 from fanin.text.names import clean
 
@@ -37,7 +38,10 @@ def verify(
     from fanin.planning.plan import Plan
 
     found = Plan.load(plan or _plan_of(folder)).verify(folder, dtype=dtype)
-    typer.echo(json.dumps(_data(found)) if form == "json" else str(found))
+    if form == "json":
+        typer.echo(json.dumps(_data(found)))
+    else:
+        tell(str(found))
     raise typer.Exit(0 if found.ok else 1)
 
 

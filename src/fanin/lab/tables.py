@@ -85,6 +85,6 @@ class ComparisonTable:
         cells = [_cells(v, ["start", *names], first=v.init == self.result.inits[0]) for v in self.result.verdicts]
         yield Text("Each start at its own best learning rate", style="bold")
         write: Callable[[str], str] = to_ascii if options.ascii_only else str
-        yield columns("start", heads, cells, width=options.max_width, write=write)
+        yield columns("start", heads, cells, width=options.max_width, write=write, prose=True)
         if target is not None:
             yield Text(f"steps, seconds: until the loss was {target:g}", style="dim")

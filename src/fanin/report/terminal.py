@@ -135,7 +135,7 @@ def _depth(result: CheckResult, width: int, plain: bool) -> Iterator[RenderableT
     if not sites:
         return
     forward, backward = [s.predicted for s in sites], [s.predicted_backward for s in sites]
-    yield _depth_line("forward", [size_of(s.forward) for s in sites], forward, "blue", width, plain)
+    yield _depth_line("forward", [size_of(s.forward) for s in sites], forward, "cyan", width, plain)
     yield _depth_line("backward", [size_of(s.backward) for s in sites], backward, "magenta", width, plain)
     if any((*forward, *backward)):
         yield Text("  (z: distance from what theory expects, in standard errors)", style="dim")

@@ -47,7 +47,7 @@ def _line(series: Series, width: int, plain: bool, write: Callable[[str], str]) 
     name = series.quantity.name
     known = [v for v in series.shown if v is not None]
     line = Text.assemble((f"  {name:<9}", "dim"))
-    line.append(sparkline(series.shown, max(min(width - 40, _BLOCKS), 4), plain=plain), style="blue")
+    line.append(sparkline(series.shown, max(min(width - 40, _BLOCKS), 4), plain=plain), style="cyan")
     form = share if name == "dead" else figures
     ends = write(f"  {form(known[0])} → {form(known[-1])}") if known else ""
     return line.append(to_ascii(ends) if plain else ends)

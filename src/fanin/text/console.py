@@ -8,7 +8,7 @@ from typing import IO
 
 from rich.console import Console, RenderableType
 
-__all__ = ["WIDEST", "WIDTH", "error_width", "plain_text", "prose_width", "standard_console"]
+__all__ = ["WIDEST", "WIDTH", "error_width", "output_width", "plain_text", "prose_width", "standard_console"]
 
 WIDTH = 100  # of prose, and of a pipe
 WIDEST = 160  # of a table, where the terminal has the room
@@ -32,6 +32,11 @@ def prose_width() -> int:
         80
     """
     return max(min(standard_console().width, WIDTH), _NARROWEST)
+
+
+def output_width() -> int | None:
+    """Columns of sentences on standard output, where a terminal shows it: at most 100; None for a pipe or a file."""
+    return prose_width() if _is_terminal(Console().file) else None
 
 
 def error_width() -> int | None:
