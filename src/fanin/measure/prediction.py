@@ -132,7 +132,8 @@ def _followed(
     from fanin.moments import propagate, read_weights
     from fanin.moments.frame import measured
 
-    received = {e.value: measured(e.gradient) for e in ends}
+    in_whole_last = sorted(ends, key=lambda e: not e.passed)  # a value may be an output and behind another one
+    received = {e.value: measured(e.gradient) for e in in_whole_last}
     return propagate(
         graph,
         read_weights(model),

@@ -12,7 +12,19 @@ from fanin.moments import kernel as kn
 from fanin.moments.moments import JointMoments, aligned, common_factors, refactor
 from fanin.moments.places import Places, joined, made, mixed, multiplied
 
-__all__ = ["concatenated", "contraction", "mixed_overlap", "mixed_width_var", "normalised", "product", "summed_up"]
+__all__ = [
+    "concatenated",
+    "contraction",
+    "mixed_overlap",
+    "mixed_width_var",
+    "normalised",
+    "product",
+    "summed_up",
+    "unsure_of_places",
+]
+
+_OF_PLACES = 0.05  # share of the way between the extremes that is not known
+_UNLIKE_GROUPS = 0.1  # spread of the log of a group's variance where nothing is known of it: 5 % of a std
 
 
 def summed_up(*terms: JointMoments) -> JointMoments:
@@ -28,7 +40,20 @@ def summed_up(*terms: JointMoments) -> JointMoments:
     places = mixed([(m.second_moment, m.places) for m in full])
     width = mixed_width_var(full, kernel)
     overlap = mixed_overlap(full)
-    return replace(full[0], mean=mean, kernel=kernel, width_var=width, spread=None, places=places, overlap=overlap)
+    made = replace(full[0], mean=mean, kernel=kernel, width_var=width, spread=None, places=places, overlap=overlap)
+    return replace(made, spread=_spread_of_sum(made, full))
+
+
+def _spread_of_sum(made: JointMoments, terms: Sequence[JointMoments]) -> float | None:
+    """Spread of a sum of which some terms have a size that is fixed, as a norm fixes it: that of their share is gone.
+
+    None where all terms are Gaussian, and so is the sum.
+    """
+    fixed = [m for m in terms if m.spread is not None]
+    if not fixed or made.second_moment <= 0.0:
+        return None
+    shares = [(m.second_moment / made.second_moment, m) for m in fixed]
+    return max(made.own_var - sum(s * s * (replace(m, spread=None).own_var - m.own_var) for s, m in shares), 0.0)
 
 
 def mixed_width_var(terms: Sequence[JointMoments], kernel: kn.Array) -> float:
@@ -111,7 +136,8 @@ def normalised(m: JointMoments, dims: Sequence[int], *, eps: float, centre: bool
     """The tensor divided by its root mean square over dimensions (after its mean there is taken off).
 
     Each group of normalised entries gets mean square v / (v + eps) exactly, whatever its width; v is that of its place
-    where places differ (a token near zero stays below eps).
+    where places differ (a token near zero stays below eps). Where eps is no small part of v + eps, the result is as
+    unsure as v is.
     """
     axes = m.axes_of(dims)
     kernel = kn.centred(m.kernel, m.sizes, axes) if centre else m.kernel
@@ -124,7 +150,24 @@ def normalised(m: JointMoments, dims: Sequence[int], *, eps: float, centre: bool
         energies = m.places.energies * (second + eps) / (m.places.energies * second + eps)
         gain *= float(energies.mean())
         places = made(m.places.dim, energies)
-    return replace(m, mean=mean, kernel=kernel * gain, width_var=0.0, spread=spread, places=places)
+    below = eps / (second + eps) if second > 0.0 else 0.0
+    unsure = below**2 * (m.width_var + _UNLIKE_GROUPS**2)
+    return replace(m, mean=mean, kernel=kernel * gain, width_var=unsure, spread=spread, places=places)
+
+
+def unsure_of_places(m: JointMoments, alike: float) -> JointMoments:
+    """The tensor with the error of what near places have in common.
+
+    A kernel holds the mean over all pairs of places, and entries of one window are nearer than that. The mean or the
+    largest of a window lies between what such a mean gives and what it is where all its entries are equal.
+
+    Args:
+        m: what the kernel gives.
+        alike: its rms if all entries of a window were equal.
+    """
+    if m.rms <= 0.0 or alike <= 0.0:
+        return m
+    return m.widened((2.0 * _OF_PLACES * math.log(m.rms / alike)) ** 2)
 
 
 def concatenated(parts: Sequence[JointMoments], dim: int) -> JointMoments:

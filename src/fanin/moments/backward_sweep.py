@@ -40,15 +40,23 @@ class _Share:
 
 
 class _Received:
-    """Gradients collected so far, by value; for links of elementwise chains, what enters the chain from outside."""
+    """Gradients collected so far, by value; for links of elementwise chains, what enters the chain from outside.
 
-    def __init__(self) -> None:
+    Args:
+        whole: values whose gradient is given in whole: what their readers send them is in it.
+    """
+
+    def __init__(self, whole: Mapping[int, JointMoments]) -> None:
         self.parts: dict[int, list[_Share]] = {}
         self.inside: dict[int, list[JointMoments]] = {}
         self.kinds: dict[int, Provenance] = {}
         self.doubtful: set[int] = set()
         self.densities: dict[int, list[tuple[float, Array]]] = {}
         self._serial = 0
+        self._whole: frozenset[int] = frozenset()
+        for value, g in whole.items():
+            self.give(value, g, "theory")
+        self._whole = frozenset(whole)
 
     def give(
         self,
@@ -61,6 +69,8 @@ class _Received:
         roots: frozenset[int] = frozenset(),
     ) -> None:
         """Add a contribution of `factor` times a gradient, a new one where no origin is named."""
+        if value in self._whole:
+            return
         self._serial += 1
         part = _Share((-1, self._serial) if origin is None else origin, factor, g, roots or frozenset({self._serial}))
         self.parts.setdefault(value, []).append(part)
@@ -82,13 +92,16 @@ class _Received:
 
         It counts for this value's gradient and is not sent on.
         """
+        if value in self._whole:
+            return
         self.inside.setdefault(value, []).append(g)
         self.kinds[value] = worst(kind, self.kinds.get(value, "theory"))
 
     def lose(self, values: Sequence[int]) -> None:
         """Part of what reaches these values is unknown, so all of it is, and all before them."""
         for value in values:
-            self.kinds[value] = "unknown"
+            if value not in self._whole:
+                self.kinds[value] = "unknown"
 
     def entered(self, value: int) -> JointMoments | None:
         """The gradient that reaches a value from outside its chain."""
@@ -146,11 +159,9 @@ def sweep_back(frame: Frame, cotangents: Mapping[int, JointMoments]) -> dict[int
 
     Args:
         frame: after the forward sweep.
-        cotangents: what the outputs receive.
+        cotangents: all that reaches the outputs: from the loss, and from what else reads them.
     """
-    tape = _Received()
-    for value, g in cotangents.items():
-        tape.give(value, g, "theory")
+    tape = _Received(cotangents)
     for op in reversed(frame.graph.ops):
         if not op.inputs or _is_weights_only(frame, op):
             continue  # nothing to hand a gradient to: a tensor made from nothing, or parameters alone

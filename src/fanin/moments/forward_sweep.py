@@ -25,6 +25,7 @@ __all__ = ["sweep"]
 
 _DRAWS = 4  # of an op that is sampled; fewer where its tensors are large
 _DRAW_BUDGET = 1 << 18
+_RANDOM = frozenset(("bernoulli", "exponential", "normal", "rand", "rand_like", "randn", "randn_like", "uniform"))
 
 
 def sweep(frame: Frame) -> None:
@@ -169,8 +170,20 @@ def _replayed_numbers(frame: Frame, op: Op, read: Sequence[Signal]) -> list[Sign
         provenance=worst(*(s.provenance for s in read)),
         weight_only=any(s.weight_only for s in read),
         from_data=any(s.from_data for s in read),
+        drawn=op.name in _RANDOM or any(s.drawn for s in read),
     )
-    return [replace(template, numbers=t, moments=_moments_of(t)) for t in outputs]
+    made = [replace(template, numbers=t, moments=_moments_of(t)) for t in outputs]
+    return [_as_one_draw(s) for s in made] if template.drawn else made
+
+
+def _as_one_draw(signal: Signal) -> Signal:
+    """Random numbers of the capture: those of the pass are others, and so is their mean square."""
+    if signal.moments is None:
+        return signal
+    squares = signal.numbers.double().square()
+    mean = float(squares.mean())
+    luck = float(squares.var(unbiased=False)) / (mean * mean * squares.numel()) if mean > 0.0 else 0.0
+    return replace(signal, moments=replace(signal.moments, width_var=luck, spread=0.0))
 
 
 def _as_captured(frame: Frame, op: Op, outputs: tuple[Any, ...]) -> tuple[Any, ...]:

@@ -132,9 +132,10 @@ def propagate(
         inputs: "example": the float inputs have the moments of those the graph was captured with; "standard": N(0, 1);
             or moments by value index. Integer inputs, buffers and constants are known as numbers where the graph holds
             them.
-        cotangent: the gradient that the outputs receive: None: no backward sweep; "unit": independent N(0, 1) at
-            the first output; "cross_entropy": the gradient of the mean cross entropy over the last dimension of the
-            first output, at flat predictions; or moments by value index.
+        cotangent: the gradient of the outputs: None: no backward sweep; "unit": independent N(0, 1) at the first
+            output; "cross_entropy": the gradient of the mean cross entropy over the last dimension of the first
+            output, at flat predictions; or moments by value index. It is all that reaches those values: what their
+            readers in the graph send back is in it.
         training: whether dropout is on.
         seed: of the draws that sampled ops and softmax need.
         along: how far what an output receives is a multiple of the output itself, by value index: the mean over rows of

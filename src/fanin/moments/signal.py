@@ -68,6 +68,7 @@ class Signal:
         weight_only: it depends on parameters alone.
         from_data: it depends on the model's inputs.
         isometric: a weight that stretches all vectors alike (an orthogonal matrix).
+        drawn: it is made of random numbers, of which the numbers here are one draw.
     """
 
     moments: JointMoments | None
@@ -85,6 +86,7 @@ class Signal:
     weight_only: bool = False
     from_data: bool = True
     isometric: bool = False
+    drawn: bool = False
 
     @cached_property
     def constant(self) -> float | None:

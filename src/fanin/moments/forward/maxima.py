@@ -15,7 +15,7 @@ import numpy.typing as npt
 from fanin.graph.ir import Op
 from fanin.moments import kernel as kn
 from fanin.moments import laws
-from fanin.moments.algebra import concatenated
+from fanin.moments.algebra import concatenated, unsure_of_places
 from fanin.moments.forward.convolution import TapWindow, each
 from fanin.moments.forward.elementwise import evaluate, region_of
 from fanin.moments.forward.views import REORDERING, dimension_order
@@ -147,7 +147,8 @@ class Windows:
     def largest(self, shape: Sequence[int]) -> JointMoments:
         """Moments of the largest entries, a tensor of that shape."""
         made = self._paired(tuple(shape), lambda drawn: drawn.at_largest(drawn.of(self.value)))
-        return replace(made, width_var=self.width_var)
+        pooled = self.frame.moments_at(self.value)
+        return unsure_of_places(replace(made, width_var=self.width_var), pooled.rms)
 
     def law(self) -> Law | None:
         """The law of a largest entry."""

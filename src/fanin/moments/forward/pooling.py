@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from fanin.graph.ir import Op
+from fanin.moments.algebra import unsure_of_places
 from fanin.moments.forward.convolution import TapWindow, each, tap_counts
 from fanin.moments.frame import Frame, NoRuleError
 from fanin.moments.moments import JointMoments
@@ -38,8 +39,9 @@ def pooling_windows(frame: Frame, op: Op) -> list[TapWindow]:
 
 
 def _avg_pool(frame: Frame, op: Op) -> Signal:
-    x = frame.moments(op.arg(0, "input"))
-    return frame.made(op, averaged(x, pooling_windows(frame, op), frame.graph.value(op.output).shape), leaf=False)
+    x, shape = frame.moments(op.arg(0, "input")), frame.graph.value(op.output).shape
+    made = averaged(x, pooling_windows(frame, op), shape)
+    return frame.made(op, unsure_of_places(made, x.rms), leaf=False)
 
 
 def averaged(x: JointMoments, windows: Sequence[TapWindow], shape: tuple[int, ...]) -> JointMoments:

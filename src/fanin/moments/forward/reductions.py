@@ -11,6 +11,7 @@ import numpy as np
 
 from fanin.graph.ir import Op, Ref
 from fanin.moments import kernel as kn
+from fanin.moments.algebra import unsure_of_places
 from fanin.moments.forward.common import as_atoms
 from fanin.moments.frame import Frame, NoRuleError
 from fanin.moments.members import Members
@@ -18,6 +19,8 @@ from fanin.moments.moments import JointMoments
 from fanin.moments.signal import Atom, Reduced, Signal
 
 __all__ = ["RULES", "reduced_dims"]
+
+_OF_PICTURES = 4  # dimensions of a batch of pictures
 
 
 def reduced_dims(op: Op, rank: int, position: int = 1) -> list[int]:
@@ -46,13 +49,20 @@ def _sum(frame: Frame, op: Op) -> Signal:
 def _added_up(frame: Frame, op: Op, *, mean: bool) -> Signal:
     x = frame.moments(op.arg(0, "input"))
     dims, keep = reduced_dims(op, len(x.shape)), _keepdim(op)
-    made = frame.made(op, replace(x.summed(dims, keepdim=keep, mean=mean), spread=None), leaf=False)
-    made = replace(made, positive=frame.signals[op.inputs[0]].positive)
     count = 1.0 if mean else float(math.prod(x.shape[d] for d in dims))
+    m = replace(x.summed(dims, keepdim=keep, mean=mean), spread=None)
+    m = unsure_of_places(m, count * x.rms) if _are_places(dims, len(x.shape)) else m
+    made = frame.made(op, m, leaf=False)
+    made = replace(made, positive=frame.signals[op.inputs[0]].positive)
     atoms = _averaged_atoms(frame, op.arg(0, "input"), dims, len(x.shape), count)
     if keep or not atoms:
         return replace(made, atoms=atoms)
     return replace(made, reduced=Reduced(tuple(1 if d in dims else n for d, n in enumerate(x.shape)), atoms))
+
+
+def _are_places(dims: Sequence[int], rank: int) -> bool:
+    """Whether these are the places of pictures or volumes, which torch has behind the channels."""
+    return rank >= _OF_PICTURES and min(dims) > 1
 
 
 def _averaged_atoms(frame: Frame, template: Any, dims: Sequence[int], rank: int, count: float) -> dict[Any, Atom]:
