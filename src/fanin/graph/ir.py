@@ -244,6 +244,7 @@ class Graph:
         notes: what had to be assumed to get through the forward pass, in words.
         traces: what the forward pass changed that could not be put back, in words; empty as a rule.
         unregistered: weights that the outputs depend on and the model does not own.
+        dropout_off: the pass was to run in the mode that the modules are in, and could only be captured without.
         data: real tensors of leaves where known (inputs, buffers, constants), by value index.
     """
 
@@ -258,6 +259,7 @@ class Graph:
     notes: tuple[str, ...] = ()
     traces: tuple[str, ...] = ()
     unregistered: tuple[Unregistered, ...] = ()
+    dropout_off: bool = False
     data: Mapping[int, Any] = field(default_factory=dict, repr=False, compare=False)
     _readers: Mapping[int, tuple[int, ...]] = field(init=False, repr=False, compare=False)
     _live: frozenset[int] = field(init=False, repr=False, compare=False)

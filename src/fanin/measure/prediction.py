@@ -80,7 +80,9 @@ def with_predictions(
     calls: dict[tuple[str, str], list[Site]] = defaultdict(list)
     for site in sites:
         calls[site.path, site.op].append(site)
-    doubts = replace(_doubts(sites), passed=frozenset().union(*(e.passed for e in ends)))
+    doubts = replace(
+        _doubts(sites), passed=frozenset().union(*(e.passed for e in ends)), unread=_dropout_left_out(model, graph)
+    )
     if doubts.few:
         missing["prediction of gradients"] = (
             f"no formula gives a gradient through a batch norm of so few values: some take their statistics from "
@@ -177,9 +179,10 @@ def _both(site: Site, moments: MomentMap, value: int, doubts: _Doubts) -> _Expec
     known = moments.tensors.get(value)
     if known is None:
         return _Expected(None, None, _NO_FORMULA, _NO_FORMULA)
-    least = _LEAST_SE_EXACT if site.kind == "norm" else _LEAST_SE
+    least = _LEAST_SE_EXACT if site.kind == "norm" else math.hypot(_LEAST_SE, doubts.unread)
+    least_backward = math.hypot(LEAST_SE_BACKWARD, doubts.unread)
     forward = _prediction(site.forward, known.moments, known.provenance, _FORWARD, least)
-    backward = _prediction(site.backward, known.gradient, known.gradient_provenance, _BACKWARD, LEAST_SE_BACKWARD)
+    backward = _prediction(site.backward, known.gradient, known.gradient_provenance, _BACKWARD, least_backward)
     why = doubts.why_no_gradient(site, value)
     if why:
         backward = None
@@ -192,6 +195,14 @@ def _both(site: Site, moments: MomentMap, value: int, doubts: _Doubts) -> _Expec
         # Where theory fails for the signal itself, its prediction of the gradient fails with it.
         backward = replace(backward, assumption=doubts.of(site) or (_ALIKE if failing else _INDEPENDENT))
     return _Expected(forward, backward, no_forward, no_backward)
+
+
+def _dropout_left_out(model: torch.nn.Module, graph: Graph) -> float:
+    """What dropout adds to ln(rms) behind it, 1 / (1 - p) on the mean square, where the graph was captured without."""
+    if not graph.dropout_off:
+        return 0.0
+    rates = [float(m.p) for m in model.modules() if m.training and "Dropout" in type(m).__name__ and hasattr(m, "p")]
+    return -0.5 * math.log1p(-min(max(rates, default=0.0), 0.99))
 
 
 _AT_THE_END = "the gradient is followed from what the functions at the model's end read"
@@ -221,6 +232,7 @@ class _Doubts:
     few: int
     last_few: int
     passed: frozenset[int] = frozenset()
+    unread: float = 0.0  # of ln(rms), by dropout that the graph does not have
 
     def why_no_gradient(self, site: Site, value: int) -> str:
         """Why nothing is expected of a gradient; "" where something is."""

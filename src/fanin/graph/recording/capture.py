@@ -125,7 +125,8 @@ def _capture_call(model: Any, call: Call, mode: Mode, training: bool) -> Graph:
         else:
             if mode == "auto" and not attempt.fake:
                 _warn_of_real_forward(model, failures)
-            return _with_unregistered(model, call, attempt, done)
+            graph = _with_unregistered(model, call, attempt, done)
+            return replace(graph, dropout_off=True) if training and not attempt.training else graph
     raise _failure(model, call, failures)
 
 
