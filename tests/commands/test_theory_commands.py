@@ -17,7 +17,7 @@ from fanin.commands.theory import predict_phases
 from fanin.errors import TargetError, TheoryError, UnknownNameError
 from fanin.report.theory_figures import curves_figure, phase_figure
 from fanin.report.theory_tables import CurveTables, GainTable, PhasePicture
-from fanin.theory import activation, propagate_law
+from fanin.theory import activation, activation_names, propagate_law
 from fanin.theory.overview import gain_row, law_curves
 from fanin.theory.phase import phase_diagram
 
@@ -162,11 +162,12 @@ whole = lambda x: np.sign(x).astype(np.int64)
 undefined = lambda x: np.sqrt(x)
 singular = lambda x: np.log(np.abs(x) + 1e-30)
 """
+NAMES_OF_CALLABLES = re.findall(r"(\w+) = ", CALLABLES)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("phases", [False, True])
-@pytest.mark.parametrize("name", [line.split(" = ")[0] for line in CALLABLES.splitlines() if " = " in line])
+@pytest.mark.parametrize("name", NAMES_OF_CALLABLES)
 def test_theory_of_any_callable_ends(name, phases, tmp_path):
     """In a process of its own with 20 CPU seconds (10 and those of importing torch), 500 MB beside torch's."""
     (tmp_path / "mine.py").write_text(CALLABLES)
@@ -188,3 +189,42 @@ def test_phases_reach_the_bias_variance_that_is_asked_for_or_a_half(sigma_b2, hi
     predict_phases(activation("tanh"), grid=3, sigma_w2=2.0, sigma_b2=sigma_b2, plot=None, console=console)
     first = console.file.getvalue().splitlines()[1]
     assert float(first.split()[0]) == highest
+
+
+# ---------------------------------------------------------------------- every activation, to the depth of real networks
+SECONDS, MEGABYTES = 10, 500
+# runs the commands that it is given, one after the other, and prints what each took
+MEASURED = """
+import contextlib, io, json, resource, sys, time
+from fanin.commands.app import app
+from fanin.errors import FaninError
+
+for arguments in json.loads(sys.argv[1]):
+    begun, said, status = time.process_time(), io.StringIO(), 0
+    try:
+        with contextlib.redirect_stdout(said):
+            app(arguments, standalone_mode=False)
+    except FaninError as error:
+        status, said = 2, io.StringIO(str(error))
+    seconds, peak = time.process_time() - begun, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(json.dumps([arguments, status, seconds, peak, said.getvalue()[-300:]]), flush=True)
+"""
+
+
+def commands_about(name):
+    depths = [["theory", "--phi", name, "--depth", str(depth)] for depth in (10, 100, 1000)]
+    return [["gain", name], *depths, ["theory", "--phi", name, "--phase-diagram"]]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", activation_names())
+def test_every_activation_is_answered_soon_and_in_little_memory(name):
+    """CPU seconds, which a busy machine does not lengthen; a wall clock stops what would not end."""
+    command = [sys.executable, "-c", MEASURED, json.dumps(commands_about(name))]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=900, check=False)
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    assert len(rows) == len(commands_about(name)), done.stderr[-2000:]
+    for arguments, status, seconds, peak, said in rows:
+        assert status == 0, (arguments, said)
+        assert seconds < SECONDS, (arguments, seconds)
+        assert peak < MEGABYTES, (arguments, peak)

@@ -13,6 +13,7 @@ from torch import nn
 
 from fanin.graph.recording.capture import capture
 from fanin.moments import JointMoments, propagate, read_weights
+from fanin.moments.algebra import summed_up, unsure_of_places
 from fanin.moments.answers import MeanMapped
 
 DRAWS = 80
@@ -91,3 +92,23 @@ def test_a_padded_convolution_behind_another_one_reads_the_larger_places_more_of
         errors.append(m.log_rms_se)
     assert np.mean(off) > 5.0 * np.std(off) / math.sqrt(12)  # a bias, which the error spans
     assert np.abs(off).max() < 3.0 * np.mean(errors)
+
+
+def test_a_sum_with_a_term_of_fixed_size_has_the_spread_of_the_rest():
+    """Sum of a vector of norm 1 exactly and an independent Gaussian one: variance of the log of its mean square."""
+    generator, n, share = np.random.default_rng(0), 64, 0.3
+    fixed = generator.standard_normal((4000, n))
+    fixed *= math.sqrt(n) / np.linalg.norm(fixed, axis=1, keepdims=True)
+    drawn = math.sqrt(share) * generator.standard_normal((4000, n))
+    measured = float(np.var(np.log(np.square(fixed + drawn).mean(axis=1))))
+    exact = replace(JointMoments.iid((n,)), spread=0.0)
+    both = summed_up(exact, JointMoments.iid((n,), var=share))
+    assert both.own_var == pytest.approx(measured, rel=0.15)
+    assert summed_up(JointMoments.iid((n,)), JointMoments.iid((n,), var=share)).own_var > 1.5 * measured
+
+
+def test_what_near_places_have_in_common_is_an_error_of_means_and_maxima():
+    alike = JointMoments.iid((4, 8), var=4.0)
+    assert unsure_of_places(alike, 2.0).width_var == 0.0
+    assert unsure_of_places(alike, 4.0).width_var == pytest.approx((0.1 * math.log(2.0)) ** 2)
+    assert unsure_of_places(JointMoments.constant((4,), 0.0), 1.0).width_var == 0.0
