@@ -201,7 +201,8 @@ def _dropout_left_out(model: torch.nn.Module, graph: Graph) -> float:
     """What dropout adds to ln(rms) behind it, 1 / (1 - p) on the mean square, where the graph was captured without."""
     if not graph.dropout_off:
         return 0.0
-    rates = [float(m.p) for m in model.modules() if m.training and "Dropout" in type(m).__name__ and hasattr(m, "p")]
+    dropouts = [m for m in model.modules() if m.training and "Dropout" in type(m).__name__]
+    rates = [float(vars(m).get("p", 0.0)) for m in dropouts]
     return -0.5 * math.log1p(-min(max(rates, default=0.0), 0.99))
 
 
