@@ -628,3 +628,45 @@ def test_a_derivation_says_what_was_measured_and_what_was_predicted():
     plan = fanin.plan(nn.Sequential(nn.Linear(8, 16), nn.Tanh(), nn.Linear(16, 4)), normal(4, 8))
     said = [next(s.formula for s in plan[name].steps if s.quantity == "E x²") for name in ("0.weight", "2.weight")]
     assert said == ["measured on the given input", "after tanh in 1: predicted from the line above"]
+
+
+class ChannelsLast(nn.Module):
+    """Convolutions of pictures whose channels come last, as Keras writes them."""
+
+    def __init__(self, between=None, channels=6, *, flat=False):
+        super().__init__()
+        self.between, self.flat = between, flat
+        self.convs = nn.ModuleList(nn.Conv2d(a, channels, 3, padding=1) for a in (2, *[channels] * 4))
+        self.head = nn.Linear(channels * (16 if flat else 1), 3)
+
+    def forward(self, x):
+        for conv in self.convs:
+            x = F.relu(conv(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1))
+            x = x if self.between is None else self.between(x)
+        return self.head(x.flatten(1) if self.flat else x.mean((1, 2)))
+
+
+@pytest.mark.parametrize("channels", [6, 7])
+def test_units_are_followed_through_turned_axes(channels):
+    torch.manual_seed(0)
+    model, x = ChannelsLast(channels=channels), normal(8, 4, 4, 2)
+    plan = fanin.init_(model, x, trial=False)
+    assert {a.rule for a in plan.values()} == {"mirrored", "bias"}
+    parts = model(x[:4]) + model(x[4:]) - model(x[:4] + x[4:])
+    assert float(parts.detach().abs().max()) < 1e-4 * float(model(x).detach().abs().max())  # pairs cancel: linear
+
+
+def test_an_output_layer_that_cannot_tell_pairs_apart_is_random_and_the_rest_mirrored():
+    plan = fanin.plan(ChannelsLast(flat=True), normal(8, 4, 4, 2))
+    assert {plan[f"convs.{n}.weight"].rule for n in range(5)} == {"mirrored"}
+    assert plan["head.weight"].rule == "head"
+
+
+def shuffle(x):
+    return x.view(*x.shape[:3], 2, 3).transpose(3, 4).flatten(3)
+
+
+def test_units_that_change_places_keep_a_stack_from_being_mirrored():
+    plan = fanin.plan(ChannelsLast(shuffle), normal(8, 4, 4, 2))
+    assert "mirrored" not in {a.rule for a in plan.values()}
+    assert any("does not read the units of convs.0.weight in their order" in w for w in plan.warnings)

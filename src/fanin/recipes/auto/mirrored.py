@@ -20,12 +20,13 @@ from fanin.recipes.auto.options import AutoOptions
 from fanin.recipes.auto.stack import Stack
 from fanin.recipes.auto.wording import Number, Values, draft, zero
 from fanin.recipes.engine.draft import Draft, Read
+from fanin.recipes.engine.followed import TURNS, in_order
 from fanin.recipes.engine.network import Network
 
-__all__ = ["cannot_mirror", "mirrored"]
+__all__ = ["cannot_mirror", "head_is_apart", "mirrored"]
 
 _Profile = npt.NDArray[np.float64]
-# Operations that do not give the opposite output for the opposite input, or that move units between the two halves.
+# Operations that do not give the opposite output for the opposite input.
 _BREAKS_PAIRS = frozenset(
     {
         *(f"{kind}max_pool{d}d" for kind in ("", "adaptive_") for d in (1, 2, 3)),
@@ -33,9 +34,6 @@ _BREAKS_PAIRS = frozenset(
         "fractional_max_pool2d",
         "fractional_max_pool3d",
         "amax",
-        "permute",
-        "transpose",
-        "movedim",
     }
 )
 
@@ -59,7 +57,21 @@ def cannot_mirror(network: Network, stack: Stack) -> str:
     for op in network.graph.ops[first:last]:
         if op.output not in network.weight_only and op.name in _BREAKS_PAIRS:
             return f"{op.name} is between its layers, and it does not pass on a pair of opposite signs"
-    return ""
+    return next((why for pair in itertools.pairwise(stack.maps[:-1]) if (why := _lost_order(network, *pair))), "")
+
+
+def head_is_apart(network: Network, stack: Stack) -> bool:
+    """Whether the output layer reads pairs in no order, as behind a flatten with the channels last."""
+    return bool(_lost_order(network, *stack.maps[-2:]))
+
+
+def _lost_order(network: Network, role: ParameterRole, reader: ParameterRole) -> str:
+    """Why the reader cannot tell which of its inputs are whose, where axes are turned before it; "" where it can."""
+    between = network.graph.ops[role.uses[0].op + 1 : reader.uses[0].op]
+    turn = next((op for op in between if op.name in TURNS and op.output not in network.weight_only), None)
+    if turn is None or in_order(network, role, reader):
+        return ""
+    return f"{turn.name} is between its layers, and {reader.name} does not read the units of {role.name} in their order"
 
 
 def _units(role: ParameterRole) -> int:

@@ -13,7 +13,7 @@ from fanin.initializers import Orthogonal
 from fanin.recipes.auto.centred import centred, wants_centring
 from fanin.recipes.auto.critical import critical, is_deep_odd
 from fanin.recipes.auto.evidence import MIRROR_FROM, ORTHOGONAL_FROM
-from fanin.recipes.auto.mirrored import cannot_mirror, mirrored
+from fanin.recipes.auto.mirrored import cannot_mirror, head_is_apart, mirrored
 from fanin.recipes.auto.options import AutoOptions
 from fanin.recipes.auto.shaped import shaped
 from fanin.recipes.auto.sharp import grows
@@ -36,7 +36,7 @@ def stack_drafts(network: Network, options: AutoOptions) -> tuple[Mapping[str, D
     if slope is not None and options.mirrored and stack.num_hidden >= MIRROR_FROM:
         why_not = cannot_mirror(network, stack)
         if not why_not:
-            return mirrored(stack, slope, options), ()
+            return _mirrored(network, stack, slope, options), ()
         note = f"this plain stack of {stack.num_hidden} {stack.activation.label} layers cannot be mirrored: {why_not}"
         return shaped(network, stack, options, is_centred=False) or _orthogonal(stack), (note,)
     if shapes := shaped(network, stack, options, is_centred=wants_centring(stack)):
@@ -45,6 +45,12 @@ def stack_drafts(network: Network, options: AutoOptions) -> tuple[Mapping[str, D
         if applies(stack):
             return make(stack, options), ()
     return _orthogonal(stack), ()
+
+
+def _mirrored(network: Network, stack: Stack, slope: float, options: AutoOptions) -> dict[str, Draft]:
+    """Mirrored maps; without the output layer where that cannot tell pairs apart."""
+    left_out = {stack.maps[-1].name} if head_is_apart(network, stack) else set()
+    return {name: draft for name, draft in mirrored(stack, slope, options).items() if name not in left_out}
 
 
 _FAMILIES: tuple[tuple[Callable[[Stack], bool], Callable[[Stack, AutoOptions], dict[str, Draft]]], ...] = (

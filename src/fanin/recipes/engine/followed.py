@@ -1,0 +1,88 @@
+"""Whether the units of one map arrive in order at the map that reads them, where axes are turned between the two."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fanin.graph.ir import Op
+from fanin.graph.recording.replay import run
+from fanin.graph.roles.data import ParameterRole
+from fanin.model.operations import POOLS, VIEWS
+from fanin.recipes.engine.network import Network
+
+__all__ = ["TURNS", "in_order"]
+
+TURNS = frozenset({"permute", "transpose", "movedim", "t", "T", "mT"})
+_MOVES = VIEWS | POOLS | {"mean"}
+_LEFT = frozenset({"matmul", "mm", "bmm", "addmm", "baddbmm", "rmatmul"})
+_MOST = 1 << 24  # entries of a tensor of numbers
+
+
+def in_order(network: Network, role: ParameterRole, reader: ParameterRole) -> bool:
+    """Whether each input of the reader along its input axis belongs to one unit of the map, unit after unit.
+
+    Every unit is numbered, and the numbers are sent through the operations between the two maps; what works entry by
+    entry leaves them where they are.
+    """
+    first, last = (network.graph.ops[r.uses[0].op] for r in (role, reader))
+    if any(op.name in _LEFT and _weight_is_left(network, op) for op in (first, last)):
+        return False
+    numbers = {first.output: _numbered(network.graph.values[first.output].shape, _axis(role))}
+    if numbers[first.output] is None:
+        return False
+    for op in network.graph.ops[first.index + 1 : last.index]:
+        known = next((numbers[i] for i in op.inputs if i in numbers), None)
+        if known is not None:
+            numbers[op.output] = _after(network, op, known)
+    arrived = next((numbers[i] for i in last.inputs if i in numbers), None)
+    return arrived is not None and _is_ordered(arrived, _axis(reader), _units(role))
+
+
+def _axis(role: ParameterRole) -> int:
+    """The axis of the units in a map's output, and of its inputs in what it reads."""
+    return 1 if role.layout.tap_axes else -1
+
+
+def _units(role: ParameterRole) -> int:
+    units = 1
+    for axis in role.layout.out_axes:
+        units *= role.shape[axis]
+    return units
+
+
+def _weight_is_left(network: Network, op: Op) -> bool:
+    return bool(op.inputs) and op.inputs[0] in network.weight_only and op.name not in ("addmm", "baddbmm")
+
+
+def _numbered(shape: tuple[int, ...], axis: int) -> Any | None:
+    import torch
+
+    size = torch.Size(shape)
+    if size.numel() > _MOST:
+        return None
+    along = [1] * len(shape)
+    along[axis] = shape[axis]
+    return torch.arange(shape[axis], dtype=torch.float32).reshape(along).expand(size)
+
+
+def _after(network: Network, op: Op, numbers: Any) -> Any | None:
+    """The numbers behind one operation; None where it mixes entries."""
+    shape = network.graph.values[op.output].shape
+    if op.name in _MOVES and len(op.outputs) == 1:
+        try:
+            return run(op, lambda index: numbers)[0]
+        except Exception:  # an operation that cannot be run again on numbers
+            return None
+    return numbers if tuple(numbers.shape) == shape else None
+
+
+def _is_ordered(numbers: Any, axis: int, units: int) -> bool:
+    import torch
+
+    count, left = divmod(numbers.shape[axis], units)
+    if left or count < 1:
+        return False
+    along = [1] * numbers.dim()
+    along[axis] = numbers.shape[axis]
+    wanted = torch.arange(units, dtype=torch.float32).repeat_interleave(count).reshape(along)
+    return bool((numbers == wanted).all())
