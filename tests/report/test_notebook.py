@@ -47,6 +47,8 @@ def shown():
         "coordinate check": fanin.coordinate_check(
             lambda width: nn.Sequential(nn.Linear(8, width), nn.Linear(width, 4)), [8, 16], x[:, :8], steps=1, seeds=1
         ),
+        "difference": plan.diff(model),
+        "groups": fanin.param_groups(model, plan, 1e-3, base=model),
     }
 
 
@@ -60,6 +62,8 @@ NAMES = (
     "calibration",
     "certificate",
     "coordinate check",
+    "difference",
+    "groups",
 )
 
 

@@ -17,6 +17,7 @@ from fanin.planning.verify import verify
 from fanin.text.ascii import to_ascii
 from fanin.text.columns import Column, columns
 from fanin.text.console import WIDTH, plain_text, prose_width
+from fanin.text.html import html_table
 from fanin.text.names import one_line
 from fanin.text.numbers import big
 from fanin.text.paths import group_paths
@@ -81,6 +82,13 @@ class PlanDiff:
     def __bool__(self) -> bool:
         return bool(self.differences)
 
+    def __repr__(self) -> str:
+        return f"<PlanDiff of {one_line(self.left)} and {one_line(self.right)}: {_counted(self)}>"
+
+    def _repr_html_(self) -> str:
+        heads = ("parameter", *(column.title for column in _COLUMNS))
+        return html_table(repr(self)[1:-1], heads, _cells(self.differences))
+
     def __str__(self) -> str:
         return plain_text(self, width=prose_width()).rstrip("\n")
 
@@ -90,13 +98,12 @@ class PlanDiff:
         write: Callable[[str], str] = to_ascii if options.ascii_only else str
         left, right = write(one_line(self.left)), write(one_line(self.right))
         if self.differences:
-            changed = len({d.name for d in self.differences if d.name})
             parts = Group(
                 Text(write(f"{left} → {right}"), style="bold"),
                 Text(),
                 columns("parameter", _COLUMNS, _cells(self.differences), width=width, write=write),
                 Text(),
-                Text(f"{changed} of {self.compared} parameters differ"),
+                Text(_counted(self)),
             )
         else:
             parts = Group(Text(f"no difference in {self.compared} parameters between {left} and {right}"))
@@ -109,6 +116,11 @@ class PlanDiff:
             for d in self.differences
         ]
         return {"left": self.left, "right": self.right, "compared": self.compared, "differences": rows}
+
+
+def _counted(found: PlanDiff) -> str:
+    changed = len({d.name for d in found.differences if d.name})
+    return f"{changed} of {found.compared} parameters differ"
 
 
 def _cells(differences: Sequence[Difference]) -> list[tuple[str, ...]]:

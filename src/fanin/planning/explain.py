@@ -62,13 +62,17 @@ def _derivation(steps: Sequence[Step], width: int) -> list[str]:
     for name, value, step in zip(names, values, steps, strict=True):
         text = clean(step.formula) + (f"  [{clean(step.source)}]" if step.source else "")
         head = f"  {name:<{left}} = {value:<{mid}}  "
-        room = max(width - len(head), 30)
-        body = [*textwrap.wrap(f"= {clean(step.worked)}" if step.worked else "", room), *textwrap.wrap(text, room)] or [
-            ""
-        ]
+        room = max(width - len(head), 20)
+        worked = f"= {clean(step.worked)}" if step.worked else ""
+        body = [line for words in (worked, text) for line in _lines(words, room)] or [""]
         lines.append((head + body[0]).rstrip())
         lines += [" " * len(head) + line for line in body[1:]]
     return lines
+
+
+def _lines(text: str, width: int, **indents: str) -> list[str]:
+    """Words on lines; hyphens join parts of words that belong together."""
+    return textwrap.wrap(text, width, break_on_hyphens=False, **indents)
 
 
 def _law_line(a: Assignment) -> str:
@@ -87,4 +91,4 @@ def _factors(a: Assignment) -> str:
 
 
 def _wrapped(text: str, width: int, indent: str = "") -> list[str]:
-    return textwrap.wrap(clean(text), width, initial_indent=indent, subsequent_indent=indent + "  ")
+    return _lines(clean(text), width, initial_indent=indent, subsequent_indent=indent + "  ")

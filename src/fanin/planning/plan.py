@@ -51,7 +51,8 @@ class Plan(PlanData):
         return plan_text(self, width=prose_width())
 
     def __repr__(self) -> str:
-        return f"<Plan of {self.model}: recipe {self.recipe}, seed {self.seed}, {len(self)} parameters>"
+        parameters = "1 parameter" if len(self) == 1 else f"{len(self)} parameters"
+        return f"<Plan of {self.model}: recipe {self.recipe}, seed {self.seed}, {parameters}>"
 
     def show(self) -> None:
         """Print the table: in colour and as wide as the terminal, plain through a pipe."""

@@ -69,7 +69,7 @@ class Verification:
         return f"<Verification: {str(self).splitlines()[0]}>"
 
     def _repr_html_(self) -> str:
-        rows = [(m.name, m.quantity, m.expected, m.measured) for m in self.mismatches]
+        rows = [(m.name, m.quantity, *map(_figures, (m.expected, m.measured))) for m in self.mismatches]
         return html_table(repr(self)[1:-1], ("parameter", "quantity", "planned", "measured"), rows)
 
     def __str__(self) -> str:
@@ -83,6 +83,10 @@ class Verification:
             "  verify(model, bits=True) sees those, in every tensor that the plan draws.",
         ]
         return "\n".join([head, *(law if self.law else ()), *(f"  {clean(m)}" for m in self.mismatches)])
+
+
+def _figures(value: float | str) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 def verify(

@@ -82,6 +82,10 @@ class ParamGroups(list[dict[str, Any]]):
         )
         return ColumnTable("role", others, tuple(map(_cells, self)), prose=True)
 
+    def __repr__(self) -> str:
+        numbers = sum(len(group["names"]) for group in self)
+        return f"<ParamGroups for {self.optimizer}: {numbers} parameters in {len(self)} groups>"
+
     def _repr_html_(self) -> str:
         from fanin.text.html import html_table
 
