@@ -70,9 +70,9 @@ def _derivation(steps: Sequence[Step], width: int) -> list[str]:
     return lines
 
 
-def _lines(text: str, width: int, **indents: str) -> list[str]:
+def _lines(text: str, width: int, first: str = "", later: str = "") -> list[str]:
     """Words on lines; hyphens join parts of words that belong together."""
-    return textwrap.wrap(text, width, break_on_hyphens=False, **indents)
+    return textwrap.wrap(text, width, initial_indent=first, subsequent_indent=later, break_on_hyphens=False)
 
 
 def _law_line(a: Assignment) -> str:
@@ -91,4 +91,4 @@ def _factors(a: Assignment) -> str:
 
 
 def _wrapped(text: str, width: int, indent: str = "") -> list[str]:
-    return _lines(clean(text), width, initial_indent=indent, subsequent_indent=indent + "  ")
+    return _lines(clean(text), width, indent, indent + "  ")
