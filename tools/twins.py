@@ -81,6 +81,7 @@ TWINS: Mapping[str, Twin] = {
     "W909": Twin("model[2].reset_parameters()", "_ = model[2].weight.data.mul_(0.999)"),
     "W902": Twin("lr=1e-7", "lr=1e-3"),
     "D105": Twin("torch.full((64,), 3)", "torch.randint(0, 10, (64,))"),
+    "L804": Twin("(model(x) - y)", "(model(x)[:, 0] - y)"),
     "L803": Twin("lambda out: -nn", "lambda out: nn"),
     "W910": Twin("model[2].parameters()", "model.parameters()"),
     "W911": Twin(".eval()", ".train()"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,19 @@ def turned(sign):
     """A loss with this sign."""
     targets = y()
     return {"model": net(), "inputs": x(), "loss": lambda out: sign * nn.functional.cross_entropy(out, targets)}
+
+
+def meeting(shape):
+    """One output a sample, and targets of this shape."""
+    targets = torch.randn(shape)
+    model = nn.Sequential(nn.Linear(32, 1))
+    return {"model": model, "inputs": x(), "loss": lambda out: nn.functional.smooth_l1_loss(*pair(out, targets))}
+
+
+def pair(out, targets):
+    """Without the warning of torch about shapes."""
+    warnings.simplefilter("ignore", UserWarning)
+    return out, targets
 
 
 def left_out(model):
@@ -297,6 +311,7 @@ CASES = {
     ),
     "D105": (lambda: case(net(), targets=torch.full((64,), 3)), lambda: case(net())),
     "L803": (lambda: turned(-1.0), lambda: turned(1.0)),
+    "L804": (lambda: meeting((64,)), lambda: meeting((64, 1))),
     "W910": (
         lambda: runs.Trained(lambda model: torch.optim.SGD(model[2].parameters(), lr=0.1)),
         lambda: runs.sgd(0.1, model=lambda: left_out(runs.small_net())),

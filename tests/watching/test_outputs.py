@@ -74,6 +74,8 @@ UNKNOWN = {
     "policy, all worse": lambda z: (ADVANTAGE.abs() * picked(z)).mean(),
     "entropy": lambda z: -(z.softmax(1) * z.log_softmax(1)).sum(1).mean(),
     "mean": lambda z: -z.mean(),
+    "mean of large outputs": lambda z: -(z - 20).mean(),
+    "mean of one output": lambda z: -z[:, 0].mean(),
     "variance": lambda z: (z.var(0) - 1).square().mean(),
     "likeness": lambda z: -(f.normalize(z) @ f.normalize(z).T).mean(),
     "counts": lambda z: f.poisson_nll_loss(z[:, 0], LABELS.float()),
@@ -102,6 +104,10 @@ def test_small_positive_outputs_are_no_probabilities():
     seen.look(z)
     f.cross_entropy(z, LABELS % 2).backward()
     assert seen.record(None).already == "sigmoid"
+
+
+def test_a_density_is_no_binary_loss():
+    assert read(outputs(N) - 18, lambda z: -z.mean()) is None
 
 
 def test_targets_are_read_too():

@@ -34,6 +34,7 @@ class LossRecord:
         already: what was applied though the loss applies it again ("softmax", "log_softmax", "sigmoid"), "" if nothing.
         lacks: what the loss expects and was not applied ("log_softmax"), "" if nothing.
         turned: whether training makes the loss function's value larger.
+        paired: whether predictions of shape (n, 1) are compared with targets of shape (n,), each with all of them.
     """
 
     source: Literal["given", "model", "cross_entropy", "mse", "cotangent", "gradient"]
@@ -52,3 +53,4 @@ class LossRecord:
     already: str = ""
     lacks: str = ""
     turned: bool = False
+    paired: bool = False

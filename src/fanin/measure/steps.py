@@ -31,8 +31,9 @@ class StepRecord:
             / rms of the weight, one a weight. Where steps between them were not measured, four times the largest
             update so far is taken off for each.
         kept: whether gradients of earlier steps were still there in every backward pass of this step.
-        agreement: cosine of the gradient and that of the measured step before, the median over the weights; None where
-            there is none.
+        agreement: mean cosine of the gradient and those of the measured steps before, from the third on, the median
+            over the weights; None where there is none.
+        restored: whether something put all weights back to where they started before this step.
         repeated: whether all gradients are exactly those of the step before although the weights have moved.
         decay: what weight decay changes over what the loss changes in this step, the median over the weights; None
             where there is no decay.
@@ -51,6 +52,7 @@ class StepRecord:
     kept: bool = False
     agreement: float | None = None
     repeated: bool = False
+    restored: bool = False
     decay: float | None = None
     nonfinite: str = ""
 

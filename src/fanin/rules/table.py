@@ -52,6 +52,7 @@ from fanin.rules.catalogue.stepped_again import SteppedAgain
 from fanin.rules.catalogue.symmetric_weights import SymmetricWeights
 from fanin.rules.catalogue.target_scale import TargetScale
 from fanin.rules.catalogue.targets_alike import TargetsAlike
+from fanin.rules.catalogue.targets_broadcast import TargetsBroadcast
 from fanin.rules.catalogue.token_collapse import TokenCollapse
 from fanin.rules.catalogue.uneven_rows import UnevenRows
 from fanin.rules.catalogue.unregistered_weights import UnregisteredWeights
@@ -116,6 +117,7 @@ RULES: tuple[Rule, ...] = (
     TokenCollapse(),
     SoftmaxBeforeLoss(),
     LossMaximised(),
+    TargetsBroadcast(),
     InitialLoss(),
     StepSize(),
     PrecisionRange(),

@@ -19,7 +19,8 @@ _ENTRIES = 2048  # of a matrix; the relative error of an rms is 1 / sqrt(2 * 204
 _TABLES = (torch.nn.Embedding, torch.nn.EmbeddingBag)
 _NOWHERE = -2
 _SHARED = 8  # entries of exactly the same size: no chance
-_EXACT = 1e-5  # of a cosine, for float32
+_SETTLED = 3  # steps, from which on the directions of gradients are compared
+_TINY = 1e-30
 _Weights = Sequence[tuple[str, torch.nn.Parameter]]
 
 
@@ -82,15 +83,17 @@ class Moves:
         sizes: shape (8, weights): Euclidean norms of the change in the step, of the change since the start, of the
             weights before the step, of the change between the measured step before and this one, and of the gradient;
             sums of the weights and of the gradients, which are finite where all entries are; inner products of the
-            gradient and that of the measured step before.
+            gradient and the sum of earlier ones, each of length one.
         outside: the entries that the fourth norm is of, and the weights before and after that change: needed where it
             is not zero.
         skipped: steps between the measured one before and this one; None where there is none before.
+        summed: how many gradients the sum is of.
     """
 
     sizes: torch.Tensor
     outside: tuple[torch.Tensor, torch.Tensor, torch.Tensor]
     skipped: int | None
+    summed: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,9 +101,10 @@ class Ratios:
     """Sizes relative to the weights, as in `StepRecord`; `lost` is the first name with NaN or infinity.
 
     Attributes:
-        turns: cosine of the gradient and that of the measured step before, one a weight.
+        turns: mean cosine of the gradient and those of earlier measured steps from the third on, one a weight.
         decays: what weight decay changes over what the loss changes, one a weight.
-        repeated: whether each gradient is exactly that of the step before, and the weights have moved.
+        repeated: whether each gradient is as large as that of the step before, to the bit, and the weights have moved.
+        restored: whether something put all weights back to where they started.
     """
 
     updates: tuple[float | None, ...] = ()
@@ -110,6 +114,7 @@ class Ratios:
     decays: tuple[float | None, ...] = ()
     lost: str = ""
     repeated: bool = False
+    restored: bool = False
 
     def __add__(self, other: Ratios) -> Ratios:
         return Ratios(
@@ -120,6 +125,7 @@ class Ratios:
             self.decays + other.decays,
             self.lost or other.lost,
             self.repeated or other.repeated,
+            self.restored or other.restored,
         )
 
 
@@ -144,7 +150,7 @@ class Entries:
         groups = {id(p): group for group in getattr(optimizer, "param_groups", ()) for p in group["params"]}
         self._groups = [groups.get(id(p), {}) for p in self._weights]
         self._added = _adds_decay(optimizer)
-        self._gradients = torch.zeros_like(self._start)
+        self._directions, self._summed = torch.zeros_like(self._start), 0
         self._sizes: list[float] = []
         self._after_number = -1
 
@@ -161,11 +167,16 @@ class Entries:
         now, gradients = both[:count], both[count:]
         outside = before - self._after if known else torch.zeros_like(now)
         moved = torch.stack((now - before, now - self._start, before, outside, gradients))
-        turned = (gradients * self._gradients).sum(1).view(1, count)
-        sizes = torch.cat((torch.linalg.vector_norm(moved, dim=2), both.sum(1).view(2, count), turned))
+        norms = torch.linalg.vector_norm(moved, dim=2)
+        turned = (gradients * self._directions).sum(1).view(1, count)
+        sizes = torch.cat((norms, both.sum(1).view(2, count), turned))
+        summed = self._summed
+        if number >= _SETTLED:
+            self._directions.add_(gradients / norms[4].clamp_min(_TINY)[:, None])
+            self._summed += 1
         skipped = number - 1 - self._after_number if known else None
-        moves = Moves(sizes, (outside, self._earlier, before), skipped)
-        self._earlier, self._after, self._gradients, self._after_number = before, now, gradients, number
+        moves = Moves(sizes, (outside, self._earlier, before), skipped, summed)
+        self._earlier, self._after, self._after_number = before, now, number
         if self._foreign:
             self._before = now
         return moves
@@ -176,9 +187,10 @@ class Entries:
             unknown = (None,) * len(self.names)
             return Ratios(unknown, unknown, unknown, unknown, unknown)
         step, moved, before, outside, sizes, values, gradients, products = moves.sizes.tolist()
-        turns = tuple(map(_cosine, products, sizes, self._sizes or [0.0] * len(sizes)))
-        repeated = moves.skipped == 0 and any(step) and _same(sizes, self._sizes, turns)
+        turns = tuple(_ratio_of(p, size * moves.summed) for p, size in zip(products, sizes, strict=True))
+        repeated = moves.skipped == 0 and any(step) and any(sizes) and sizes == self._sizes
         self._sizes = sizes
+        restored = any(outside) and bool((moves.outside[2] == self._start).all())
         if any(outside):
             outside = torch.linalg.vector_norm(_unmasked(*moves.outside), dim=1).tolist()
         scales = self._initial()
@@ -196,6 +208,7 @@ class Entries:
             tuple(map(self._decay, range(len(sizes)), before, step, sizes)),
             lost[0] if lost else "",
             repeated,
+            restored,
         )
 
     def _decay(self, place: int, weight: float, step: float, gradient: float) -> float | None:
@@ -278,15 +291,8 @@ _ADDING = frozenset(
 )
 
 
-def _cosine(product: float, size: float, earlier: float) -> float | None:
-    length = size * earlier
+def _ratio_of(product: float, length: float) -> float | None:
     return product / length if length > 0 and math.isfinite(product) and math.isfinite(length) else None
-
-
-def _same(sizes: Sequence[float], earlier: Sequence[float], turns: Sequence[float | None]) -> bool:
-    """Whether all gradients are those of the step before, to the bit as far as their sizes and directions tell."""
-    alike = list(sizes) == list(earlier) and any(sizes)
-    return alike and all(turn is None or turn > 1 - _EXACT for turn in turns)
 
 
 def _beyond(between: float | None, largest: float, skipped: int | None) -> float | None:

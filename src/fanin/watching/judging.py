@@ -27,7 +27,7 @@ _OF_STARTS = frozenset(
     ("P502", "P503", "P506", "P508", "A301", "A302", "A303", "N602", "T701", "T702", "L801", "L803", "G404")
 )
 _OF_STARTS |= frozenset(f"S20{n}" for n in range(1, 7))
-_OF_LOSSES = ("D104", "D105", "L801", "L802", "L803")  # a loop's own loss is read from its gradient
+_OF_LOSSES = ("D104", "D105", "L801", "L802", "L803", "L804")  # a loop's own loss is read from its gradient
 STEP_RULES = tuple(rule.code for rule in RULES if rule.code.startswith("W") or rule.code in _OF_LOSSES)
 
 

@@ -355,6 +355,7 @@ class Watch:
             kept=bool(pending.kept) and all(map(bool, pending.kept)),
             agreement=typical(ratios.turns),
             repeated=ratios.repeated,
+            restored=ratios.restored,
             decay=typical(ratios.decays),
             nonfinite="loss" if bad else ratios.lost,
         )

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from fanin.measure.calls import Call
+from fanin.measure.kinds import REGRESSION
 from fanin.measure.quantities.moments import pack, unpack
 from fanin.measure.record import LossRecord, TensorStats
 
@@ -37,6 +38,7 @@ class LossCall:
         ignore_index: class index that does not count.
         value: mean of what it gave, None until it has run.
         turned: whether training makes it larger.
+        paired: whether each prediction meets the targets of all samples; None where the shapes tell.
     """
 
     op: str
@@ -48,6 +50,7 @@ class LossCall:
     ignore_index: int = _IGNORE_INDEX
     value: torch.Tensor | None = None
     turned: bool = False
+    paired: bool | None = None
 
 
 def loss_call(call: Call) -> LossCall | None:
@@ -93,6 +96,19 @@ def loss_record(value: float, source: Any, calls: Sequence[LossCall]) -> LossRec
     return max(wrong or found, key=_excess, default=LossRecord(source=source, value=value))
 
 
+def _is_paired(call: LossCall) -> bool:
+    """Whether predictions of shape (n, 1) met targets of shape (n,): torch repeats both without a copy, to (n, n)."""
+    x, y = call.prediction, call.targets
+    if call.op not in REGRESSION or y is None or x.dim() != 2 or x.shape != y.shape or len(x) < 2:
+        return False
+    return {_repeated(x), _repeated(y)} == {0, 1}
+
+
+def _repeated(x: torch.Tensor) -> int | None:
+    """The axis along which a tensor repeats itself."""
+    return x.stride().index(0) if 0 in x.stride() else None
+
+
 def _is_minus(value: float, call: LossCall) -> bool:
     """Whether the loss is the call's value with its sign turned."""
     own = 0.0 if call.value is None else call.value.item()
@@ -124,6 +140,7 @@ def _of_call(value: float, source: Any, call: LossCall) -> LossRecord:
             already=_already(call, rows),
             lacks=_lacks(call, rows),
             turned=call.turned,
+            paired=_is_paired(call) if call.paired is None else call.paired,
         )
 
 

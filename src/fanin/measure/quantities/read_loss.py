@@ -67,7 +67,8 @@ def read_loss(seen: SeenOutputs, value: float | None) -> LossCall | None:
 def _read(seen: SeenOutputs, value: float | None) -> Iterator[LossCall | None]:
     for z, g in seen.rows:
         if z.shape[1] > 1:
-            yield from (form(z, g, seen.tolerance) for form in (_entropy, _entropy_behind, _picked))
+            yield _better(_entropy(z, g, seen.tolerance), _entropy_behind(z, g, seen.tolerance))
+            yield _picked(z, g, seen.tolerance)
     if seen.whole is not None:
         yield _over_samples(*seen.whole, seen.tolerance)
     z, g = seen.whole or seen.rows[0]
@@ -78,7 +79,18 @@ def _read(seen: SeenOutputs, value: float | None) -> Iterator[LossCall | None]:
 
 
 # ------------------------------------------------------------------ classes
-def _entropy(z: torch.Tensor, g: torch.Tensor, tolerance: float) -> LossCall | None:
+_Fitted = tuple[float, LossCall] | None  # (relative error, call)
+
+
+def _better(plain: _Fitted, behind: _Fitted) -> LossCall | None:
+    """The plain loss, unless the other one fits ten times as well: small logits look alike to both."""
+    if plain is None or behind is None:
+        found = plain or behind
+        return None if found is None else found[1]
+    return behind[1] if 10 * behind[0] < plain[0] else plain[1]
+
+
+def _entropy(z: torch.Tensor, g: torch.Tensor, tolerance: float) -> _Fitted:
     """G = c (softmax(z) - e_y): cross-entropy of logits; c is below zero where it is maximised."""
     z, g = _used(z, g)
     for turned in (False, True):
@@ -87,13 +99,14 @@ def _entropy(z: torch.Tensor, g: torch.Tensor, tolerance: float) -> LossCall | N
             return None
         form = z.softmax(1) - _one_hot(labels, z)
         factor = (g * form).sum(1) / form.square().sum(1).clamp_min(1e-12)
-        fits = _close(g, factor[:, None] * form, tolerance) and bool(((factor < 0) == turned).all())
+        error = _error(g, factor[:, None] * form)
+        fits = error <= tolerance and bool(((factor < 0) == turned).all())
         if fits and len(g) >= _LABELS // 2 and (not (turned or z.shape[1] == 2) or _alike(factor, tolerance)):
-            return _call("cross_entropy", z, labels, torch.nn.functional.cross_entropy(z, labels), turned)
+            return error, _call("cross_entropy", z, labels, torch.nn.functional.cross_entropy(z, labels), turned)
     return None
 
 
-def _entropy_behind(z: torch.Tensor, g: torch.Tensor, tolerance: float) -> LossCall | None:
+def _entropy_behind(z: torch.Tensor, g: torch.Tensor, tolerance: float) -> _Fitted:
     """Cross-entropy of the softmax, or of the sigmoid, of the outputs."""
     z, g = _used(z, g)
     if len(g) < _LABELS // 2:
@@ -106,8 +119,10 @@ def _entropy_behind(z: torch.Tensor, g: torch.Tensor, tolerance: float) -> LossC
             continue
         labels = ((g / scale - through(t, t.softmax(1))) / slope(t).clamp_min(1e-30)).argmin(1)
         form = through(t, t.softmax(1) - _one_hot(labels, z))
-        if _close(g, scale * form, 10 * tolerance):
-            return _call("cross_entropy", t, labels, torch.nn.functional.cross_entropy(t, labels), made_by=name)
+        error = _error(g, scale * form)
+        if error <= 10 * tolerance:
+            value = torch.nn.functional.cross_entropy(t, labels)
+            return error, _call("cross_entropy", t, labels, value, made_by=name)
     return None
 
 
@@ -125,9 +140,10 @@ def _picked(z: torch.Tensor, g: torch.Tensor, tolerance: float) -> LossCall | No
     if len(g) < _LABELS or bool(((g != 0).sum(1) != 1).any()):
         return None
     picked = g.sum(1)
-    if not _alike(picked.abs(), tolerance) or not bool((picked < 0).all() or (picked > 0).all()):
-        return None
     labels = g.abs().argmax(1)
+    same = bool((labels == labels[0]).all())  # the mean of one output has this form, too
+    if same or not _alike(picked.abs(), tolerance) or not bool((picked < 0).all() or (picked > 0).all()):
+        return None
     value = torch.nn.functional.nll_loss(z, labels)
     return _call("nll_loss", z, labels, value, turned=bool((picked > 0).all()))
 
@@ -140,7 +156,7 @@ def _over_samples(z: torch.Tensor, g: torch.Tensor, tolerance: float) -> LossCal
     given = _one_hot(labels, z)
     form = given.sum(0) * z.softmax(0) - given
     factor = (g * form).sum() / form.square().sum().clamp_min(1e-30)
-    if not (factor > 0 and _close(g.reshape(1, -1), (factor * form).reshape(1, -1), tolerance)):
+    if not (factor > 0 and _error(g.reshape(1, -1), (factor * form).reshape(1, -1)) <= tolerance):
         return None
     logs = z.log_softmax(0)
     return _call("nll_loss", logs, labels, torch.nn.functional.nll_loss(logs, labels))
@@ -152,7 +168,7 @@ def _binary(z: torch.Tensor, g: torch.Tensor, tolerance: float) -> LossCall | No
     p = z.sigmoid()
     for turned in (False, True):
         h = -g if turned else g
-        if _fits_labels(torch.where(h < 0, -h / (1 - p), h / p), tolerance):
+        if _fits_labels(torch.where(h < 0, -h / (1 - p), h / p), tolerance) and not _alike(h, tolerance):
             labels = (h < 0).to(z.dtype)
             value = torch.nn.functional.binary_cross_entropy_with_logits(z, labels)
             return _call("binary_cross_entropy_with_logits", z, labels, value, turned)
@@ -165,7 +181,7 @@ def _of_shares(z: torch.Tensor, g: torch.Tensor, tolerance: float) -> LossCall |
         return None
     for turned in (False, True):
         h = -g if turned else g
-        if _fits_labels(torch.where(h < 0, -h * z, h * (1 - z)), tolerance):
+        if _fits_labels(torch.where(h < 0, -h * z, h * (1 - z)), tolerance) and not _alike(h, tolerance):
             labels = (h < 0).to(z.dtype)
             return _call("binary_cross_entropy", z, labels, torch.nn.functional.binary_cross_entropy(z, labels), turned)
     return None
@@ -175,9 +191,11 @@ def _squared(z: torch.Tensor, g: torch.Tensor, value: float) -> LossCall | None:
     """G = 2 c (z - y), where the loss is c |z - y|^2 for a usual c: over all numbers, over samples, halved."""
     count, samples = z.numel(), max(len(z), 1)
     for share in (1 / count, 1 / samples, 1.0, 0.5 / count, 0.5 / samples, 0.5):
-        if value and abs(float(g.square().sum()) / (4 * share * abs(value)) - 1) < _EXACT:
-            targets = z - math.copysign(1.0, value) * g / (2 * share)
-            return _call("mse_loss", z, targets, (z - targets).square().mean(), turned=value < 0)
+        own, targets = float(g.square().sum()) / (4 * share), z - math.copysign(1.0, value) * g / (2 * share)
+        paired = z.dim() == 2 and z.shape[1] == 1 and value > (1 + _EXACT) * own and _is_one(targets, z)
+        if value and (abs(own / abs(value) - 1) < _EXACT or paired):
+            value_of = (z - targets).square().mean()
+            return replace(_call("mse_loss", z, targets, value_of, turned=value < 0), paired=paired)
     return None
 
 
@@ -208,9 +226,14 @@ def _one_hot(labels: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
     return torch.nn.functional.one_hot(labels, like.shape[1]).to(like.dtype)
 
 
-def _close(g: torch.Tensor, form: torch.Tensor, tolerance: float) -> bool:
-    """Whether each row is this form, up to a share of the row's largest number."""
-    return bool(((g - form).abs().amax(1) <= tolerance * g.abs().amax(1)).all())
+def _error(g: torch.Tensor, form: torch.Tensor) -> float:
+    """How far the worst row is from this form, as a share of the row's largest number."""
+    return float(((g - form).abs().amax(1) / g.abs().amax(1)).max())
+
+
+def _is_one(targets: torch.Tensor, z: torch.Tensor) -> bool:
+    """Whether all targets are one number, beside outputs that differ."""
+    return len(z) >= _LABELS and bool(targets.std() < _EXACT * z.std())
 
 
 def _alike(factor: torch.Tensor, tolerance: float) -> bool:

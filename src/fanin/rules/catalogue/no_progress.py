@@ -35,9 +35,9 @@ class NoProgress(Rule):
         first one; with labels given to other samples it was 0.99.
 
         Warning, too, where the weights have moved by 0.01, the loss is above 0.98 times that of a constant prediction
-        or the first one, and the cosine of the gradients of two measured steps in a row is below 0.05 (median over
-        matrices, then over the steps from the fifth on): 0.1 to 0.6 in healthy runs that wait, at most 0.02 where
-        nothing can be learned.
+        or the first one, and the mean cosine of the gradients of any two measured steps is below 0.03 (median over
+        matrices; steps from the third on; batches of 16 or more): 0.04 to 0.6 in healthy runs that wait, at most 0.024
+        where nothing can be learned.
 
         Not judged where the losses scatter by more than 5 % from step to step: the ratio then has a standard error of
         about 0.04, half of what lies between 0.98 and 0.90. Nor where the first loss is below 0.7 times that of a
@@ -69,7 +69,7 @@ class NoProgress(Rule):
 
     code: ClassVar[str] = "W903"
     name: ClassVar[str] = "no-progress"
-    thresholds: ClassVar[dict[str, float]] = {"left": 0.98, "noise": 0.05, "moved": 0.2, "agreement": 0.05}
+    thresholds: ClassVar[dict[str, float]] = {"left": 0.98, "noise": 0.05, "moved": 0.2, "agreement": 0.03}
     source: ClassVar[str] = "our own 305 runs of small networks, 145 of them healthy (benchmarks/results/watching.md)"
 
     def cannot_run(self, context: Context) -> str | None:
@@ -94,8 +94,9 @@ class NoProgress(Rule):
         step, left = late[-1], self.limit(context, "left")
         value, moved = fmean(s.loss for s in late if s.loss is not None) / first, typical(step.distances) or 0.0
         agreed, limit = _agreement(watched), self.limit(context, "agreement")
-        torn = agreed is not None and agreed < limit and moved > _MOVED
-        far = value > left and moved > self.limit(context, "moved") and (agreed or 0.0) < 2 * limit
+        many = (context.measurements.batch_size or _SAMPLES) >= _SAMPLES
+        torn = agreed is not None and agreed < limit and moved > _MOVED and many
+        far = value > left and moved > self.limit(context, "moved") and (agreed or 0.0) < _AGREED
         if not far and not (torn and value > left * min(1.0, constant_share(context) or 1.0)):
             return
         if _noise(watched) > self.limit(context, "noise"):
@@ -114,21 +115,19 @@ class NoProgress(Rule):
 
 _LATE = 15.0
 _MOVED = 0.01
-_TURNS = 0.14  # in healthy runs that wait at least 0.17, where nothing can be learned at most 0.11
+_AGREED = 0.1  # from which on a loss that stays is that of a start
+_SAMPLES = 16  # in a batch of fewer, noise is most of a gradient
 _SETTLED = 5
 _TORN = "; the gradients of its batches have no direction in common"
 
 
 def _agreement(watched: Watched) -> float | None:
-    """Cosine of the gradients of measured steps in a row, the median from the fifth on; None where few are known.
+    """Mean cosine of gradients and those before, over steps from the fifth on; None where few are known.
 
-    Gradients that turn round from step to step have a direction in common; the size of the cosine counts for those.
+    The larger one of mean and median counts, so that neither one step nor a change in time hides what is common.
     """
     known = [s.agreement for s in watched.steps if s.step >= _SETTLED and s.agreement is not None]
-    if len(known) <= _SETTLED:
-        return None
-    size = median(map(abs, known))
-    return median(known) if size < _TURNS else size
+    return max(median(known), fmean(known)) if len(known) > _SETTLED else None
 
 
 def _late(watched: Watched) -> list[StepRecord]:

@@ -24,11 +24,12 @@ class StepSize(Rule):
 
     What is measured:
         rms(dW) / rms(W) of the first step, which the optimizer makes on a copy of each weight, its weight decay
-        included. An optimizer that cannot be tried so is judged by lr rms(g) / rms(W), one that is like Adam by
-        lr / rms(W). Warning above 0.5, error above 2, note where every matrix moves by less than 1e-6. Where a schedule
-        starts lower, the rate that it leads to (initial_lr or max_lr of a group) is judged too, with a warning at most:
-        a warm-up may make a rate harmless that would rewrite the weights in the first step. The message says which rate
-        was judged. SGD is not judged where the loss is not known. Needs optimizer=.
+        included. Adagrad's steps get smaller from the first on, so half of its first step counts. An optimizer that
+        cannot be tried so is judged by lr rms(g) / rms(W), one that is like Adam by lr / rms(W). Warning above 0.5,
+        error above 2, note where every matrix moves by less than 1e-6. Where a schedule starts lower, the rate that it
+        leads to (initial_lr or max_lr of a group) is judged too, with a warning at most: a warm-up may make a rate
+        harmless that would rewrite the weights in the first step. The message says which rate was judged. SGD is not
+        judged where the loss is not known. Needs optimizer=.
 
     Example:
         >>> import torch, fanin
@@ -106,13 +107,15 @@ def _decay_fix(context: Context, update: float) -> Fix | None:
 
 
 _MOSTLY = 0.8  # of the update
+_SHRINKING = 0.5  # of the first step, for those that are divided by the root of the number of steps
 
 
 def _rated(context: Context, lr: float, measured: str) -> list[tuple[float, str]]:
     """(update / weight of a first step at this rate, name), the largest first."""
+    share = _SHRINKING if "adagrad" in _name(context).lower() else 1.0
     return sorted(
         (
-            (_update(context, p, lr) if (known := getattr(p, measured)) is None else known, p.path)
+            (share * (_update(context, p, lr) if (known := getattr(p, measured)) is None else known), p.path)
             for p in context.measurements.parameters
             if p.is_map and p.weight.rms > 0 and p.gradient is not None and p.state == "nonzero"
         ),

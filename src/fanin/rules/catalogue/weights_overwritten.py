@@ -26,10 +26,10 @@ class WeightsOverwritten(Rule):
 
     What is measured:
         rms of the change between two measured steps over rms of the weight, on 2,048 entries of each matrix. Warning
-        above 0.5 in one step; and where it is above half the change that the optimizer makes, in three steps at least.
-        Where steps between two measured ones were not measured, four times the optimizer's largest change so far is
-        taken off for each. Entries that are put back to zero after every step count as the mask of a pruned weight, and
-        are left out.
+        above 0.5 in one step; where all weights are exactly those of the start again; and where it is above half the
+        change that the optimizer makes, in three steps at least. Where steps between two measured ones were not
+        measured, four times the optimizer's largest change so far is taken off for each. Entries that are put back to
+        zero after every step count as the mask of a pruned weight, and are left out.
 
     Example:
         >>> import torch, fanin
@@ -76,7 +76,11 @@ class WeightsOverwritten(Rule):
             return
         large = sorted(_changes(watched, self.limit(context, "large")), reverse=True)
         again = sorted(_undone(watched, self.limit(context, "undone"), int(self.limit(context, "steps"))), reverse=True)
-        if large:
+        back = next((s for s in watched.steps if s.restored), None)
+        if back is not None:
+            value = max((v for v in back.outside if v is not None), default=0.0)
+            said = f"before step {back.step} something put all weights back to where they started."
+        elif large:
             value, name, step = large[0]
             said = f"before step {step} something other than the optimizer changed {name} by {value:.2g} of its size."
         elif again:
@@ -89,7 +93,9 @@ class WeightsOverwritten(Rule):
             return
         yield self.finding(
             "warning",
-            dict.fromkeys([name for _, name, _ in large] + [name for _, name in again]),
+            watched.weights
+            if back is not None
+            else dict.fromkeys([name for _, name, _ in large] + [name for _, name in again]),
             said,
             Fix(text="take what writes into the weights out of the loop; keep averages in a copy of the model"),
             value=value,

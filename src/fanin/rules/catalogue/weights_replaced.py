@@ -19,17 +19,17 @@ class WeightsReplaced(Rule):
         Compares how far the weights have moved since the start with their size at the start.
 
     Why:
-        Once the change is as large as the weights, nothing of the initialization is left: the learning rate is too
-        high for these weights, or the weights are too small for it. Among all quantities that were compared, this
-        distance separated too-high learning rates from healthy ones best; the norm of the gradient did not.
+        Once the change is as large as the weights, nothing of the initialization is left: the learning rate is too high
+        for these weights, or the weights are too small for it. Among all quantities that were compared, this distance
+        separated too-high learning rates from healthy ones best; the norm of the gradient did not.
 
     What is measured:
         rms(W - W_0) / rms(W_0) of each matrix, on 2,048 of its entries, and the median over the matrices. Warning above
         1.4 within the first 20 steps, error above 3. In our healthy runs it was at most 0.9, in those whose rate was
         too high on purpose at least 2. Steps of a warm-up count by their rate over the peak rate. Embedding tables are
-        left out, since a batch reads few of their rows; for a matrix that starts at zero the distance is relative to
-        1 / sqrt(fan_in), and for one that starts smaller than a quarter of that to this quarter. While a warm-up is
-        running the finding is a warning. Between the two limits it is a note where the loss has fallen below half of
+        left out, since a batch reads few of their rows; for a matrix that starts at zero the distance is relative to 1
+        / sqrt(fan_in), and for one that starts smaller than a quarter of that to this quarter. While a warm-up is
+        running the finding is a warning. Between the two limits it is a note where the loss has fallen below 0.7 times
         the first one, and beyond them where it is below a tenth of the first one and of that of a constant prediction:
         such a run learns fast.
 

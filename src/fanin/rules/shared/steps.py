@@ -66,7 +66,7 @@ def trained_before(context: Context) -> bool:
 
 
 def has_learned(context: Context, loss: float | None, losses: Sequence[float | None]) -> tuple[bool, bool]:
-    """Whether a loss is below half of the first one; and whether a single optimizer brings it below a tenth for good.
+    """Whether a loss is below 0.7 of the first one; and whether a single optimizer brings it below a tenth for good.
 
     The tenth is that of the first loss and of a constant prediction's, whichever is smaller. Nothing is said of first
     losses far below that of a constant prediction: such losses have no scale, as that of a policy.
@@ -83,7 +83,7 @@ def has_learned(context: Context, loss: float | None, losses: Sequence[float | N
     known = [v for v in losses if v is not None][-3:]
     sized = ratio is not None and ratio >= _SIZED and watched.optimizers == 1
     low = sized and len(known) == 3 and max(known) < 0.1 * first * min(1.0, 1.0 / (ratio or 1.0))
-    return bool(loss) and (loss or 0.0) < 0.5 * first, low
+    return bool(loss) and (loss or 0.0) < _LEARNED * first, low
 
 
 def constant_share(context: Context) -> float | None:
@@ -92,6 +92,7 @@ def constant_share(context: Context) -> float | None:
     return 1.0 / ratio if ratio else None
 
 
+_LEARNED = 0.7  # of the first loss
 _SIZED = 0.3  # of the loss of a constant prediction
 
 
