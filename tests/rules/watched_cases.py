@@ -130,9 +130,16 @@ def written(
 
 
 def parameter(rms, largest, shape=(64,), trained=True):
-    """A parameter with this rms and this largest entry."""
+    """A parameter with this rms and this largest entry; constant where they are the same."""
     stats = TensorStats(
-        numel=64, sampled=64, rms=rms, mean=0.0, std=rms, min=-largest, max=largest, zero_share=0.0, any_nonfinite=False
+        numel=64,
+        sampled=64,
+        rms=rms,
+        mean=0.0,
+        std=0.0 if rms == largest else rms,
+        min=-largest,
+        max=largest,
+        zero_share=0.0,
     )
     return ParameterRecord(
         path="b",
