@@ -235,11 +235,13 @@ def beside_dd(plan: fanin.Plan, blocks: int) -> dict[str, float]:
     with tempfile.TemporaryDirectory(dir=ROOT.parent) as folder, tempfile.TemporaryDirectory(dir="/dev/shm") as memory:
         Path(f"{memory}/random").write_bytes(os.urandom(blocks << 22))
         for _ in range(5):
+            os.sync()  # what was removed before is no part of the next time
             ours = timed(partial(plan.write, f"{folder}/ours"))[0]
             shutil.rmtree(f"{folder}/ours")
             seconds.setdefault("to the disk, bfloat16", []).append(ours)
             for name, source in (("dd of zeros", "/dev/zero"), ("dd of random bytes", f"{memory}/random")):
                 dd = ["dd", f"if={source}", f"of={folder}/dd", "bs=4M", f"count={blocks}", "conv=fsync"]
+                os.sync()
                 spent = timed(partial(subprocess.run, dd, check=True, capture_output=True))[0]
                 Path(f"{folder}/dd").unlink()
                 seconds.setdefault(f"{name}, with fsync", []).append(spent)
