@@ -8,10 +8,11 @@ import dataclasses
 import torch
 from torch import nn
 
+from fanin.graph.analysis import walks
 from fanin.graph.analysis.analyse import analyse
 from fanin.graph.analysis.analysis import Analysis
 from fanin.graph.analysis.bounded import reach
-from fanin.graph.analysis.walks import downstream
+from fanin.graph.analysis.walks import downstream, sources
 from fanin.graph.recording.capture import capture
 
 
@@ -72,6 +73,38 @@ def test_a_walk_downstream_is_made_once():
     events = downstream(a, first.output)
     assert [e.kind for e in events] == ["act"]
     assert downstream(a, first.output) is events
+
+
+class Dense(nn.Module):
+    """Every layer reads the outputs of all layers before it, side by side."""
+
+    def __init__(self, count):
+        super().__init__()
+        self.layers = nn.ModuleList([nn.Linear(4 + 2 * i, 2) for i in range(count)])
+
+    def forward(self, x):
+        for layer in self.layers:
+            x = torch.cat([x, torch.relu(layer(x))], -1)
+        return x
+
+
+def test_what_a_dense_block_reads_is_found_once_for_each_value(monkeypatch):
+    asked = []
+    monkeypatch.setattr(walks, "_source", lambda a, v, look=walks._source: asked.append(v) or look(a, v))
+    a = analyse(capture(Dense(30), torch.randn(3, 4)))
+    reads = [op.inputs[0] for op in a.graph.ops if op.name == "linear"]
+    found = [sources(a, v) for v in reads]
+    assert found[:3] == [("input",), ("input", "act:relu"), ("act:relu", "input")]  # the nearest first
+    assert set(found[3:]) == {("act:relu", "input")}
+    assert len(asked) == len(set(asked)) <= 2 * len(reads) + 1
+
+
+def test_walks_of_a_dense_block_end_after_some_events():
+    a = analyse(capture(Dense(90), torch.randn(3, 4)))
+    first = next(op for op in a.graph.ops if op.name == "relu")
+    events = downstream(a, first.output)
+    assert 60 <= len(events) < 80
+    assert {e.kind for e in events} == {"linear"}
 
 
 def test_a_walk_ends_at_its_limit_and_steps_no_further():

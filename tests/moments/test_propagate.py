@@ -242,3 +242,27 @@ def test_known_numbers_have_moments_where_they_are_no_places():
     assert made["mul"].mean == -2.0
     assert made["mul"].second_moment == 20.0
     assert made["add"] is None
+
+
+class Residual(nn.Module):
+    """x + relu(W x), `count` times; the last sum reads the first layer's output again."""
+
+    def __init__(self, count):
+        super().__init__()
+        self.layers = nn.ModuleList([nn.Linear(8, 8, bias=False) for _ in range(count)])
+
+    def forward(self, x):
+        first = x = torch.relu(self.layers[0](x))
+        for layer in self.layers[1:]:
+            x = x + torch.relu(layer(x))
+        return x + first
+
+
+def test_a_term_that_a_stream_holds_already_is_added_before_it_is_squared():
+    graph = capture(Residual(12), torch.zeros(32, 8))
+    moments = propagate(graph, lambda p, op, reads: WeightMoments(var=1.0 / 8), "standard")
+    stream, last = (moments[op.output].moments for op in (graph.ops[-2], graph.ops[-1]))
+    first = moments[next(op for op in graph.ops if op.name == "relu").output].moments
+    means = 2.0 * stream.mean * first.mean
+    assert last.entry_var > stream.entry_var + 2.9 * first.entry_var  # (1 + 1)^2 - 1 times that of the term
+    assert last.second_moment > stream.second_moment + first.second_moment + means
