@@ -13,9 +13,9 @@ from fanin.measure.steps import Watched
 from fanin.rules.base import Context, Optimizer
 from fanin.rules.config import Config
 from fanin.rules.engine import judge_all, result_of
-from fanin.rules.finding import SEVERITIES, Finding
+from fanin.rules.finding import SEVERITIES, Finding, Severity
 from fanin.rules.result import CheckResult
-from fanin.rules.shared.steps import trained_before
+from fanin.rules.shared.steps import constant_share, early, start_loss, trained_before
 from fanin.rules.table import RULES
 
 if TYPE_CHECKING:
@@ -53,15 +53,41 @@ def judged(first: CheckResult, watched: Watched, config: Config, optimizer: Opti
 
 
 def eased(result: CheckResult) -> CheckResult:
-    """The result with what is said of a start as notes, where the weights were trained before.
+    """The result with what is said of a start as notes, where the weights were trained before, or have learned since.
 
     Trained weights are no start: sharp attention, silent units and a high first loss on new data are what training
-    made of them. What is said of values that are not finite, of gradients, data, loss and steps stays as it is.
+    made of them. And where the loss has fallen far within the first steps, the start was no hindrance. What is said of
+    values that are not finite, of gradients, data, loss and steps stays as it is.
     """
     why = _trained(result.measurements)
-    if not why:
-        return result
-    return replace(result, findings=_as_notes(result.findings, why), consequences=_as_notes(result.consequences, why))
+    if why:
+        return _with_notes(result, _OF_STARTS, why)
+    low, step = _fallen(result.measurements)
+    if low < _LEARNED:
+        result = _with_notes(result, _OF_STARTS | {"P501"}, f"the loss has fallen to {low:.2g} of its start by {step}")
+        return _with_notes(result, frozenset(("O901",)), f"the loss has fallen to {low:.2g} of its start", "warning")
+    if low < _UNDONE:
+        return _with_notes(result, frozenset(("L801",)), "the loss has fallen below that of a constant prediction")
+    return result
+
+
+_LEARNED = 0.6  # of the first loss and of that of a constant prediction, whichever is smaller
+_UNDONE = 0.9
+
+
+def _fallen(measurements: Measurements) -> tuple[float, str]:
+    """(the last loss within the first steps, a mean since the measured step before, over that of the start; words)."""
+    watched = measurements.watched
+    seen = [] if watched is None or watched.optimizers > 1 else [s for s in early(watched) if s.loss is not None]
+    context = Context(measurements=measurements)
+    first = None if watched is None else start_loss(watched)
+    if watched is None or len(seen) < _SETTLED or first is None or first <= 0:
+        return 1.0, ""
+    least = first * min(1.0, constant_share(context) or 1.0)
+    return (seen[-1].loss or 0.0) / least, f"step {seen[-1].step}"
+
+
+_SETTLED = 10  # measured steps
 
 
 def _trained(measurements: Measurements) -> str:
@@ -72,9 +98,17 @@ def _trained(measurements: Measurements) -> str:
     return "most weights are frozen, so they count as trained" if 2 * frozen > sum(size for size, _ in sizes) else ""
 
 
-def _as_notes(findings: tuple[Finding, ...], why: str) -> tuple[Finding, ...]:
+def _with_notes(result: CheckResult, codes: frozenset[str], why: str, most: Severity = "error") -> CheckResult:
+    """The result with the findings of these codes, up to a severity, as notes."""
+    found, others = (_as_notes(part, codes, why, most) for part in (result.findings, result.consequences))
+    return replace(result, findings=found, consequences=others)
+
+
+def _as_notes(findings: tuple[Finding, ...], codes: frozenset[str], why: str, most: Severity) -> tuple[Finding, ...]:
     told = [
-        replace(f, severity="note", message=f"{f.message} A note only: {why}.") if f.code in _OF_STARTS else f
+        replace(f, severity="note", message=f"{f.message} A note only: {why}.")
+        if f.code in codes and SEVERITIES.index(f.severity) <= SEVERITIES.index(most)
+        else f
         for f in findings
     ]
     return tuple(sorted(told, key=lambda f: SEVERITIES.index(f.severity), reverse=True))

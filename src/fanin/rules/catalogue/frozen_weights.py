@@ -30,8 +30,8 @@ class FrozenWeights(Rule):
         frozen; and in a watched run, where training has begun, if the signal passes frozen maps before a trained one
         and all that is frozen looks as it was just drawn (its matrices or vectors are uniform or constant). A note for
         other frozen maps, also where only biases, norms or tables train. Silent where frozen maps have trained adapters
-        beside them (LoRA: a trained pair that reads the same signal and is added to the output), and where nothing is
-        trained at all.
+        beside them (LoRA: a trained pair that reads the same signal and is added to the output) or behind them, and
+        where nothing is trained at all.
 
     Example:
         >>> import torch, fanin
@@ -126,15 +126,19 @@ def _between(
 def _has_adapters(
     measurements: Measurements, frozen: list[tuple[ParameterRecord, Site]], trained: list[tuple[ParameterRecord, Site]]
 ) -> bool:
-    """Whether the output of a trained pair that reads a frozen map's input is added to the frozen map's output."""
+    """Whether the output of a trained pair is added to a frozen map's output, and the pair reads this map or its input.
+
+    The first is LoRA, beside the map; the second an adapter behind it, with an activation in the middle.
+    """
     by_index = {s.index: s for s in measurements.sites}
     fixed, learned = {s.index for _, s in frozen}, {s.index for _, s in trained}
     for merge in (s for s in measurements.sites if s.kind == "merge"):
         bases = [by_index[i] for i in merge.inputs if i in fixed]
         pairs = [by_index[i] for i in merge.inputs if i in learned]
         for base in bases:
+            read = {base.index, *base.inputs}
             for last in pairs:
-                first = [by_index[i] for i in last.inputs if i in learned]
-                if any(set(s.inputs) & set(base.inputs) for s in (*first, last)):
+                pair = [by_index[i] for i in ancestors([last.index], measurements) & learned]
+                if any(read & set(s.inputs) for s in pair):
                     return True
     return False
