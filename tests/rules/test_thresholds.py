@@ -107,7 +107,7 @@ CASES = {
     ("D105", "labels"): (lambda k: close.alike(round(k), 10), 20, 12),
     ("D105", "classes"): (lambda k: close.alike(64, round(k)), 4, 2),
     ("W902", "drawn"): (lambda k: written(update=k, losses=(2.3, 2.3), vector=(1.0, 1.0)), 8e-5, 1.2e-4),
-    ("W903", "agreement"): (lambda k: written(losses=(2.0, 2.0), agreement=k), 0.025, 0.035),
+    ("W903", "agreement"): (lambda k: written(losses=(2.0, 2.0), agreement=k), 0.033, 0.05),
     ("W908", "idle"): (lambda k: written(rate=k, peak=1.0), 4e-4, 6e-4),
     ("W911", "steps"): (lambda k: written(last=round(k), inert=("norm",)), 4, 2),
     ("W912", "steps"): (lambda k: written(repeated=round(k)), 4, 2),

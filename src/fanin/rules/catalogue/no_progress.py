@@ -35,9 +35,9 @@ class NoProgress(Rule):
         first one; with labels given to other samples it was 0.99.
 
         Warning, too, where the weights have moved by 0.01, the loss is above 0.98 times that of a constant prediction
-        or the first one, and the mean cosine of the gradients of any two measured steps is below 0.03 (median over
-        matrices; steps from the third on; batches of 16 or more): 0.04 to 0.6 in healthy runs that wait, at most 0.024
-        where nothing can be learned.
+        or the first one, and the gradients of the last five measured steps have a mean cosine below 0.04 with those
+        before (from the third step on; median over matrices; batches of 16 or more): 0.06 to 0.6 in healthy runs that
+        wait, at most 0.022 where nothing can be learned.
 
         Not judged where the losses scatter by more than 5 % from step to step: the ratio then has a standard error of
         about 0.04, half of what lies between 0.98 and 0.90. Nor where the first loss is below 0.7 times that of a
@@ -69,7 +69,7 @@ class NoProgress(Rule):
 
     code: ClassVar[str] = "W903"
     name: ClassVar[str] = "no-progress"
-    thresholds: ClassVar[dict[str, float]] = {"left": 0.98, "noise": 0.05, "moved": 0.2, "agreement": 0.03}
+    thresholds: ClassVar[dict[str, float]] = {"left": 0.98, "noise": 0.05, "moved": 0.2, "agreement": 0.04}
     source: ClassVar[str] = "our own 305 runs of small networks, 145 of them healthy (benchmarks/results/watching.md)"
 
     def cannot_run(self, context: Context) -> str | None:
@@ -117,17 +117,17 @@ _LATE = 15.0
 _MOVED = 0.01
 _AGREED = 0.1  # from which on a loss that stays is that of a start
 _SAMPLES = 16  # in a batch of fewer, noise is most of a gradient
-_SETTLED = 5
+_LAST = 5
 _TORN = "; the gradients of its batches have no direction in common"
 
 
 def _agreement(watched: Watched) -> float | None:
-    """Mean cosine of gradients and those before, over steps from the fifth on; None where few are known.
+    """Mean cosine of gradients and those before, over the last five measured steps; None where there are fewer.
 
-    The larger one of mean and median counts, so that neither one step nor a change in time hides what is common.
+    In the steps before, a start is undone whatever the targets are: those gradients agree.
     """
-    known = [s.agreement for s in watched.steps if s.step >= _SETTLED and s.agreement is not None]
-    return max(median(known), fmean(known)) if len(known) > _SETTLED else None
+    known = [s.agreement for s in watched.steps if s.agreement is not None][-_LAST:]
+    return fmean(known) if len(known) == _LAST else None
 
 
 def _late(watched: Watched) -> list[StepRecord]:
