@@ -134,7 +134,8 @@ def found(report: Any) -> str:
 
 def outcome(half: str, name: str, make: Callable[[], Training], *, broken: bool, seed: int) -> Outcome:
     """Both ways of watching one run."""
-    bare, given = watched(make, loss=False, seed=seed), watched(make, loss=True, seed=seed)
+    bare = watched(make, loss=False, seed=seed)
+    given = watched(make, loss=True, seed=seed) if make().loss is not None else bare
     losses = bare[2]
     parts = (losses[:1], losses[15:20], losses[-10:])
     return Outcome(
