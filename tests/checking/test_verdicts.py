@@ -144,3 +144,26 @@ def test_a_table_that_outweighs_what_it_is_added_to_is_named(predict):
     assert "40" in found[0].message or "39" in found[0].message
     near = fanin.check(Positions(0.1), batch, targets=targets, predict=predict, trial=False).findings
     assert not [f for f in near if f.code == "P502"]
+
+
+class Scaled(nn.Module):
+    """Tokens times a number, and positions that are looked up."""
+
+    def __init__(self, factor: float) -> None:
+        super().__init__()
+        self.factor, self.tokens, self.positions = factor, nn.Embedding(100, 64), nn.Embedding(32, 64)
+        nn.init.normal_(self.tokens.weight, std=0.02)
+        nn.init.normal_(self.positions.weight, std=0.7)
+        self.map, self.head = nn.Linear(64, 64), nn.Linear(64, 10)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        h = self.tokens(x) * self.factor + self.positions(torch.arange(x.shape[1]))
+        return self.head(torch.relu(self.map(h)).mean(1))
+
+
+@pytest.mark.parametrize(("factor", "named"), [(8.0, []), (1.0, [("positions.weight",)])])
+def test_tokens_that_are_scaled_before_positions_are_added_count_as_scaled(factor, named):
+    torch.manual_seed(0)
+    batch, targets = torch.randint(0, 100, (16, 32)), torch.randint(0, 10, (16,))
+    found = fanin.check(Scaled(factor), batch, targets=targets, predict=False, trial=False).findings
+    assert [f.paths for f in found if f.code == "P502"] == named

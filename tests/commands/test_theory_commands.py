@@ -133,6 +133,20 @@ def test_theory_of_smooth_rectifiers_shows_the_gain_and_that_q_leaves(name):
     assert "not stable" in result.output
 
 
+@pytest.mark.parametrize("name", ["softshrink", "star_relu"])
+def test_theory_takes_the_gain_where_nothing_settles_at_the_critical_point(name):
+    result = RUN.invoke(app, ["theory", "--phi", name, "--depth", "20"], env={"COLUMNS": "100"})
+    assert result.exit_code == 0, result.output
+    assert "gain²" in result.output
+    assert "e+32" not in result.output
+
+
+@pytest.mark.parametrize("name", ["exp", "tanhshrink"])
+def test_phases_of_what_outgrows_floats_and_of_what_is_nothing_near_zero(name):
+    result = RUN.invoke(app, ["theory", "--phi", name, "--phase-diagram", "--grid", "8"], env={"COLUMNS": "80"})
+    assert result.exit_code == 0, result.output
+
+
 def test_theory_refuses_what_would_not_end():
     result = RUN.invoke(app, ["theory", "--phi", "gelu", "--depth", "100000000"])
     assert isinstance(result.exception, TheoryError)

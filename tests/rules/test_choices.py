@@ -237,3 +237,22 @@ def test_matrices_without_a_gradient_are_an_error():
 
 def test_a_small_healthy_net_has_none_of_these():
     assert codes(case(init(net(depth=2), gain=2**0.5), x())) == set()
+
+
+# ---------------------------------------------------------------------- D105
+class Contrastive(nn.Module):
+    """The right answer first, then others, as contrastive losses have it; or classes of a head."""
+
+    def __init__(self, joined):
+        super().__init__()
+        self.joined, self.one, self.other, self.head = joined, nn.Linear(32, 1), nn.Linear(32, 9), nn.Linear(32, 10)
+
+    def forward(self, x):
+        return torch.cat([self.one(x), self.other(x)], -1) if self.joined else self.head(x)
+
+
+@pytest.mark.parametrize(("joined", "found"), [(True, []), (False, ["D105"])])
+def test_classes_that_were_joined_may_have_the_right_one_first(joined, found):
+    torch.manual_seed(0)
+    given = {"targets": torch.zeros(64, dtype=torch.long), "select": ["D105"], "predict": False}
+    assert [f.code for f in fanin.check(Contrastive(joined), torch.randn(64, 32), **given).findings] == found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
@@ -91,10 +92,15 @@ def predict(
     point, kept = _or_none(lambda: critical_point(act, sigma_b2=sigma_b2)), _or_none(lambda: kept_point(act))
     name = one_line(act)
     console.print(Text(f"{name}, {depth} layers of {width} units, σ_b² = {sigma_b2:g}", style="bold"))
-    at = sigma_w2 if sigma_w2 is not None else point.sigma_w2 if point is not None else None
-    if at is not None:
+    if sigma_w2 is not None:
+        at, scales = sigma_w2, depth_scales(act, sigma_w2=sigma_w2, sigma_b2=sigma_b2)
+    elif point is not None:  # where q may still grow without bound beyond the point
+        at, scales = point.sigma_w2, _or_none(lambda: depth_scales(act, sigma_w2=point.sigma_w2, sigma_b2=sigma_b2))
+    else:
+        at, scales = math.nan, None
+    if scales is not None:
         console.print(Text(f"at σ_w² = {at:g}:"))
-        console.print(ScaleTable(depth_scales(act, sigma_w2=at, sigma_b2=sigma_b2), point))
+        console.print(ScaleTable(scales, point))
     elif kept is not None:
         console.print(Text(f"at σ_w² = {kept.sigma_w2:.6g} = gain², which keeps q = 1 without a bias:"))
         console.print(KeptTable(kept))

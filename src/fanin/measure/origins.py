@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 if TYPE_CHECKING:
@@ -28,12 +28,14 @@ class Origin:
         scores: a product of data with data since the last site: attention logits in the making.
         op: operation that made it, views aside.
         factor: product of the plain numbers that multiplied it since the last site.
+        factors: of what is made of several tensors, the same for the sites of each.
         buffers: names of the buffers that reach it through operations on parameters, buffers and constants alone.
     """
 
     parameters: frozenset[str] = frozenset()
     buffers: frozenset[str] = frozenset()
     factor: float = 1.0
+    factors: Mapping[int, float] = field(default_factory=dict)
     data: bool = False
     sites: tuple[int, ...] = ()
     axis: int | None = None
@@ -59,6 +61,7 @@ def join(origins: Iterable[Origin]) -> Origin:
         scores=any(o.scores for o in data),
         op=data[0].op if data else "",
         factor=data[0].factor if len(data) == 1 else 1.0,
+        factors={s: o.factor for o in reversed(data) for s in o.sites} if len(data) > 1 else {},
         buffers=frozenset[str]().union(*(o.buffers for o in found if not o.data)),
     )
 

@@ -109,7 +109,7 @@ class Sites:
         for index in origin.sites:
             if index >= 0 and not self._sites[index].follower:
                 self._sites[index].follower = op
-                self._sites[index].follower_factor = origin.factor
+                self._sites[index].follower_factor = origin.factors.get(index, origin.factor)
 
     def run_again(self, op: str, tensor: torch.Tensor, frame: ModuleFrame) -> None:
         """An operation runs a second time, as checkpointing does during the backward: watch for its gradient there."""

@@ -20,6 +20,7 @@ __all__ = ["CriticalPoint", "KeptPoint", "critical_line", "critical_point", "kep
 
 _SEARCHED: Final = tuple(float(q) for q in np.logspace(-6.0, 3.0, 73))
 _HOMOGENEOUS: Final = 1e-11
+_LARGEST: Final = 1e6  # sigma_w2 of a critical point
 _SMALL: Final = (1e-4, 1e-3, 1e-2)
 
 
@@ -72,8 +73,9 @@ def critical_point(phi: ActivationLike, *, sigma_b2: float) -> CriticalPoint:
     """The sigma_w2 with chi_1 = 1 at its own q*, for a given sigma_b2.
 
     With sigma_w2 = 1 / E phi'(z)^2 the condition q* = q reads sigma_b2 = q - E phi^2 / E phi'^2, one equation for q.
-    Of several solutions, the smallest stable q is taken. The limit q* = 0 at sigma_b2 = 0 counts only where signals
-    settle there: tanh has it, and GELU, SiLU and their like do not, since every signal leaves it and explodes.
+    Of several solutions, the smallest stable q is taken; sigma_w2 beyond 1e6 is nothing that a network could use. The
+    limit q* = 0 at sigma_b2 = 0 counts only where signals settle there: tanh has it, and GELU, SiLU and their like do
+    not, since every signal leaves it and explodes.
 
     Args:
         phi: activation.
@@ -109,6 +111,7 @@ def critical_point(phi: ActivationLike, *, sigma_b2: float) -> CriticalPoint:
         if (low - sigma_b2) * (high - sigma_b2) < 0.0
     ]
     points = [_point(act, f.value, sigma_b2, f.iterations + len(_SEARCHED)) for f in found]
+    points = [p for p in points if p.sigma_w2 <= _LARGEST]
     if not points:
         raise TheoryError(_none(act, sigma_b2, [b for b in biases if math.isfinite(b)]))
     return next((p for p in points if p.stable), points[0])

@@ -10,13 +10,16 @@ from scipy.interpolate import CubicSpline
 
 from fanin.errors import TheoryError
 from fanin.theory._types import Array
+from fanin.theory.activations import Activation
 from fanin.theory.callables import ActivationLike, resolve
-from fanin.theory.moments import gaussian_moments
+from fanin.theory.moments import Moments, gaussian_moments
+from fanin.theory.quadrature import RoughFunctionError
 
 __all__ = ["PhaseDiagram", "phase_diagram"]
 
 _LOG_Q: Final[Array] = np.linspace(np.log(1e-8), np.log(1e5), 241)
 _BISECTIONS: Final = 52
+_USUAL: Final = 10.0  # q up to which every activation has moments
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,15 +74,31 @@ def phase_diagram(phi: ActivationLike, *, sigma_w2: Array, sigma_b2: Array, q0: 
     if not (sigma_w2.ndim == sigma_b2.ndim == 1 and np.all(sigma_w2 > 0.0) and np.all(sigma_b2 >= 0.0)):
         raise TheoryError("a phase diagram needs 1-D grids with sigma_w2 > 0 and sigma_b2 >= 0 throughout")
     act = resolve(phi)
-    moments = [gaussian_moments(act, q=float(q)) for q in np.exp(_LOG_Q)]
-    second = CubicSpline(_LOG_Q, np.log([max(m.second, 1e-300) for m in moments]))
-    slope = CubicSpline(_LOG_Q, [m.dsecond for m in moments])
+    moments = _moments_within_floats(act)
+    log_q = _LOG_Q[: len(moments)]
+    second = CubicSpline(log_q, np.log([max(m.second, 1e-300) for m in moments]))
+    slope = CubicSpline(log_q, [m.dsecond for m in moments])
     w, b = np.meshgrid(sigma_w2, sigma_b2)
     log_q, settled = _settle(second, w, b, q0)
     q = np.where(settled == 0, np.exp(log_q), np.where(settled < 0, 0.0, np.inf))
     return PhaseDiagram(
         name=str(act), sigma_w2=sigma_w2, sigma_b2=sigma_b2, q_star=q, chi_1=np.asarray(w * slope(log_q))
     )
+
+
+def _moments_within_floats(act: Activation) -> list[Moments]:
+    """Moments on the values of q, up to the last at which they are finite numbers: beyond it q only grows."""
+    found: list[Moments] = []
+    for q in np.exp(_LOG_Q):
+        try:
+            found.append(gaussian_moments(act, q=float(q)))
+        except RoughFunctionError:
+            raise
+        except TheoryError:
+            if q < _USUAL:
+                raise
+            break
+    return found
 
 
 def _settle(second: CubicSpline, w: Array, b: Array, q0: float) -> tuple[Array, Array]:
@@ -94,7 +113,7 @@ def _settle(second: CubicSpline, w: Array, b: Array, q0: float) -> tuple[Array, 
 
     here = np.full_like(w, np.log(q0))
     direction = np.sign(drift(here))
-    low, high = float(_LOG_Q[0]), float(_LOG_Q[-1])
+    low, high = float(second.x[0]), float(second.x[-1])
     for _ in range(int((high - low) / np.log(2.0)) + 1):
         ahead = np.clip(here + direction * np.log(2.0), low, high)
         here = np.where(drift(ahead) * direction > 0.0, ahead, here)

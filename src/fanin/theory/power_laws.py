@@ -155,13 +155,15 @@ def _power(law: PowerLaw, z: Array) -> Array:
 
 def _power_of(q: float, exponent: float) -> float:
     try:
-        return float(q**exponent)
+        return float(q) ** exponent
     except OverflowError:
         return math.inf
 
 
 def _absolute_moment(power: float) -> float:
-    """E |z|^power of a standard Gaussian: 1, 1, 3, 15 ... for even powers."""
+    """E |z|^power of a standard Gaussian: 1, 1, 3, 15 ... for even powers; infinite at -1 and below."""
+    if power <= -1.0:
+        return math.inf
     if power % 2.0 == 0.0:
         return float(math.prod(range(1, int(power), 2)))
     return float(2.0 ** (power / 2.0) * math.gamma((power + 1.0) / 2.0) / math.sqrt(math.pi))

@@ -11,6 +11,8 @@ from fanin.rules.shared.losses import loss_of
 
 __all__ = ["TargetsAlike"]
 
+_JOINS = frozenset(("cat", "concat", "concatenate", "hstack", "column_stack"))
+
 
 class TargetsAlike(Rule):
     """All targets of the batch are the same class.
@@ -24,7 +26,8 @@ class TargetsAlike(Rule):
 
     What is measured:
         The entropy of the labels of the batch. Warning where it is zero over 16 labels or more, of three classes or
-        more. Two classes are not judged: where one label in a hundred is positive, most batches hold none.
+        more. Two classes are not judged: where one label in a hundred is positive, most batches hold none. Nor are
+        classes that were joined from several tensors: contrastive losses put the right one first for every sample.
 
     Example:
         >>> import torch, fanin
@@ -57,7 +60,7 @@ class TargetsAlike(Rule):
         loss = loss_of(context)
         count, classes = loss.num_terms or 0, loss.num_classes or 0
         few = count < self.limit(context, "labels") or classes < self.limit(context, "classes")
-        if loss.prior is None or loss.prior > 0 or few or loss.targets is None:
+        if loss.prior is None or loss.prior > 0 or few or loss.targets is None or _are_joined(context, classes):
             return
         yield self.finding(
             "warning",
@@ -68,3 +71,9 @@ class TargetsAlike(Rule):
             threshold=self.limit(context, "labels"),
             unit="labels",
         )
+
+
+def _are_joined(context: Context, classes: int) -> bool:
+    """Whether the scores of the classes were put together from several tensors."""
+    made = [s for s in context.measurements.sites if s.kind != "loss" and classes in s.shape]
+    return bool(made) and made[-1].op in _JOINS

@@ -31,6 +31,7 @@ _ALWAYS_HIGH = 10.0
 _WITNESS = 0.5  # of the excess (in logarithms) that the measured signal shows as well; of the size, where it falls
 _SMOOTH = frozenset(("tanh", "softsign", "sigmoid", "sin", "erf", "gelu", "silu", "mish", "softplus", "elu", "celu"))
 _ORDINARY = 0.3  # rms of the outputs, and share of it that differs between samples
+_ADDED = frozenset(("add", "sub", "rsub"))
 _SAME = 1e-6  # 1 - cosine of an output that is the same for all samples, to float32's rounding
 _REST = 1 / 3  # of the maps, at least, are right where the others are called outliers
 
@@ -118,11 +119,11 @@ def map_sizes(measurements: Measurements) -> list[MapSize]:
         reader = readers.get(site.index)
         if weight is None or reader is None or weight.path in found or not _is_rated(site, reader):
             continue
-        size = weight.weight.rms * math.sqrt(weight.fan_in or 1.0) * abs(site.follower_factor)
+        size = weight.weight.rms * math.sqrt(weight.fan_in or 1.0) * _read_times(site)
         wanted = gain_of(reader.op) if reader.op in RATED else 1.0
         seen = _amplification(site, by_index, measurements)
         if size > 0:
-            seen = None if seen is None else seen * abs(site.follower_factor) / wanted
+            seen = None if seen is None else seen * _read_times(site) / wanted
             found[weight.path] = MapSize(weight, site, wanted, size / wanted, seen, reader.kind == "merge")
     return list(found.values())
 
@@ -224,12 +225,22 @@ def tables_beside_signals(measurements: Measurements) -> list[TableBeside]:
         added = _known(merge.inputs, by_index) if merge.op == "add" else []
         others = [s for s in added if not _is_constant(s)]
         tables = [s for s in added if s.op in LOOKUPS and _is_constant(s)]
-        pairs += [(by_path[n], t.forward.rms, others) for t in tables for n in t.parameters if n in by_path]
+        pairs += [(by_path[n], _handed_on(t), others) for t in tables for n in t.parameters if n in by_path]
     return [
         TableBeside(parameter, rms, largest)
         for parameter, rms, signals in pairs
-        if (largest := max((s.forward.rms for s in signals), default=0.0)) > 0
+        if (largest := max((_handed_on(s) for s in signals), default=0.0)) > 0
     ]
+
+
+def _read_times(site: Site) -> float:
+    """The known number that the next function multiplies an output by; how much of a branch a sum takes is its own."""
+    return 1.0 if site.follower in _ADDED else abs(site.follower_factor)
+
+
+def _handed_on(site: Site) -> float:
+    """Rms of an output after the known number that it is multiplied with first, as tokens are with sqrt(width)."""
+    return site.forward.rms * abs(site.follower_factor)
 
 
 def _known(indices: Iterable[int], by_index: Mapping[int, Site]) -> list[Site]:
