@@ -92,12 +92,12 @@ def predict(
     point, kept = _or_none(lambda: critical_point(act, sigma_b2=sigma_b2)), _or_none(lambda: kept_point(act))
     name = one_line(act)
     console.print(Text(f"{name}, {depth} layers of {width} units, σ_b² = {sigma_b2:g}", style="bold"))
+    at = sigma_w2 if sigma_w2 is not None else point.sigma_w2 if point is not None else math.nan
+    scales = None
     if sigma_w2 is not None:
-        at, scales = sigma_w2, depth_scales(act, sigma_w2=sigma_w2, sigma_b2=sigma_b2)
-    elif point is not None:  # where q may still grow without bound beyond the point
-        at, scales = point.sigma_w2, _or_none(lambda: depth_scales(act, sigma_w2=point.sigma_w2, sigma_b2=sigma_b2))
-    else:
-        at, scales = math.nan, None
+        scales = depth_scales(act, sigma_w2=at, sigma_b2=sigma_b2)
+    elif point is not None:  # q may grow without bound from where signals start
+        scales = _or_none(lambda: depth_scales(act, sigma_w2=at, sigma_b2=sigma_b2))
     if scales is not None:
         console.print(Text(f"at σ_w² = {at:g}:"))
         console.print(ScaleTable(scales, point))

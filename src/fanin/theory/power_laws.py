@@ -155,7 +155,7 @@ def _power(law: PowerLaw, z: Array) -> Array:
 
 def _power_of(q: float, exponent: float) -> float:
     try:
-        return float(q) ** exponent
+        return float(float(q) ** exponent)
     except OverflowError:
         return math.inf
 
