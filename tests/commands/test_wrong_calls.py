@@ -243,6 +243,7 @@ CALLS = {  # anything else -> the cure
     "fans below zero": (lambda: fanin.fans((-3, 4)), "whole numbers >= 0"),
     "widths as text": (lambda: fanin.coordinate_check(needs, "8,16", X), "[64, 128, 256]"),
     "width of none": (lambda: fanin.coordinate_check(net, [8, 16], X), "lambda width:"),
+    "width of nothing": (lambda: fanin.coordinate_check(lambda width: net(), [8, 16], X), "use its argument"),
     "a model for widths": (lambda: fanin.coordinate_check(net(), [8, 16], X), "lambda width:"),
     "watch to the end": (lambda: watched(steps="all"), "a whole number >= 1"),
     "watch and fail": (lambda: watched(fail_on="fatal"), "'note', 'warning', 'error'"),

@@ -113,6 +113,13 @@ def _shape(shape: tuple[int, ...]) -> str:
 
 
 # ---------------------------------------------------------------------- which operations are shown
+def _within(name: str, module: str) -> str:
+    """A weight as its module calls it; one of a child that the module runs itself under the name of that child."""
+    if not module or not name.startswith(f"{module}."):
+        return name
+    return name.removeprefix(f"{module}.").removesuffix(".weight")
+
+
 Shown = tuple[NodeKind, str, str]
 
 
@@ -123,11 +130,7 @@ def _shown(analysis: Analysis, op: Op) -> Shown | None:
         use = analysis.contractions[op.index][0]
         links = analysis.links[use.op, use.weight]
         name = next((graph.values[li.value].name for li in links if li.whole), "weight")
-        return (
-            "map",
-            name.rpartition(".")[2] if op.module and name.startswith(op.module) else name,
-            _map_detail(graph, op, use.weight),
-        )
+        return "map", _within(name, op.module), _map_detail(graph, op, use.weight)
     if op.index in analysis.norms:
         return "norm", analysis.norms[op.index].name.replace("_", " "), ""
     if op.index in analysis.residuals:

@@ -18,6 +18,7 @@ from fanin.lab import figures
 from fanin.lab.compare import Task, compare, task_from
 from fanin.lab.comparison import Comparison
 from fanin.lab.tables import number
+from fanin.model.fresh import assert_callable_with, assert_differ
 from fanin.text.columns import Column, ColumnTable
 from fanin.text.console import standard_console
 from fanin.text.files import write_figure, write_text
@@ -243,6 +244,8 @@ def rate_sweep(
             f"a sweep needs two different {unit}s and two rates or more; got {unit}s {tuple(widths)} and rates "
             f"{tuple(lrs)}"
         )
+    assert_callable_with("build", build, 1)
+    assert_differ(build, sizes, unit)
     tasks = [_task(build, unit, size, data, loss, batch_size) for size in sizes]
     result = compare(
         tasks=tasks,

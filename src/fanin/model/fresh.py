@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from fanin.errors import ArgumentError
@@ -13,7 +13,7 @@ from fanin.text.names import clean
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["FreshModels", "assert_callable_with", "assert_fresh"]
+__all__ = ["FreshModels", "assert_callable_with", "assert_differ", "assert_fresh"]
 
 
 class FreshModels:
@@ -101,6 +101,31 @@ _CALLS = {
     0: ("without arguments", "write a function of none that builds a model: lambda: MyModel(...)"),
     1: ("with a width", "write a function of the width that builds a model: lambda width: MyModel(width)"),
 }
+
+
+def assert_differ(build: Callable[[int], Any], sizes: Sequence[int], unit: str) -> None:
+    """Check that the smallest and the largest model are not the same, before anything is trained.
+
+    Args:
+        build: makes the model of a size.
+        sizes: from the smallest to the largest.
+        unit: what the sizes are, "width" or "depth".
+
+    Raises:
+        ArgumentError: both have the same parameters with the same shapes.
+    """
+    import torch
+
+    with torch.random.fork_rng(devices=[]):
+        made = [build(size) for size in (sizes[0], sizes[-1])]
+    if not all(isinstance(one, torch.nn.Module) for one in made):  # refused where they are used
+        return
+    first, last = ({name: tuple(p.shape) for name, p in one.named_parameters()} for one in made)
+    if first == last:
+        raise ArgumentError(
+            f"build gives the same shapes at {unit} {sizes[0]} and at {sizes[-1]}, so there is nothing to compare; use "
+            f"its argument, as in lambda {unit}: MyModel({unit})"
+        )
 
 
 def assert_fresh(makers: list[Callable[[], Any]], build: str, *, seed: int = 0) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from fanin.errors import ArgumentError
 from fanin.memory import as_array
 from fanin.model.foreign import as_trainable
-from fanin.model.fresh import assert_callable_with, assert_fresh
+from fanin.model.fresh import assert_callable_with, assert_differ, assert_fresh
 from fanin.scaling.coordinate_report import CoordinateCheck, MapRow
 from fanin.scaling.slopes import fitted
 from fanin.scaling.spectral import SpectralFact, spectral_facts
@@ -132,6 +132,7 @@ def coordinate_check(
     )
     assert_callable_with("build", build, 1)
     assert_fresh([functools.partial(build, width) for width in sizes], "build")
+    assert_differ(build, sizes, "width")
     found: dict[int, list[Changes]] = {}
     outputs: dict[int, list[float]] = {}
     facts: tuple[SpectralFact, ...] = ()
