@@ -113,11 +113,12 @@ def _assert_runs(task: Task, seed: int) -> None:
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = task.model()
-        if not hasattr(model, "parameters"):
+        trained = as_trainable(model, "compare")
+        if not hasattr(trained, "parameters"):
             raise ArgumentError(f"model gives {type(model).__name__}; it must give a torch.nn.Module")
         inputs, targets = next(iter(task.batches(seed)))
         try:
-            output = as_trainable(model, "compare")(inputs)
+            output = trained(inputs)
         except (RuntimeError, TypeError, ValueError, IndexError, NotImplementedError) as error:
             words = f"{type(error).__name__}: {sentence(one_line(error))} {cure_of_forward(model, inputs)}"
             raise CaptureError(f"the forward of the first batch raised {words}") from error
