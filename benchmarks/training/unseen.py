@@ -4,6 +4,7 @@
     python -m benchmarks.training.unseen --only "sin(3x)" # one of them: its row of the table is replaced
     python -m benchmarks.training.unseen --jobs 2 --missing       # two processes; models without a row
     python -m benchmarks.training.unseen --predictions            # predictions of all, nothing is trained
+    python -m benchmarks.training.unseen --floor                  # how much of what they miss is the draw of weights
 
 Rules were mended while some of these rows were watched (`WATCHED`): for those kinds the table shows that the mend
 holds, and is no evidence for networks that nobody has tried.
@@ -27,6 +28,7 @@ import multiprocessing
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -45,6 +47,7 @@ from fanin.lab.training import batches
 
 RATES = (1e-3, 3e-3, 1e-2, 3e-2)
 MODELS: Mapping[str, Callable[[], nn.Module]] = {**unseen_models.MODELS, **MORE, **FRESH}
+DRAWS = 8
 MANY = 1024  # digits that predictions are compared on
 WATCHED = (
     "Some rules were mended, and two constants chosen, while rows of this table were watched: sharp functions in plain "
@@ -124,6 +127,38 @@ def predicted(build: Callable[[], nn.Module]) -> list[float]:
     return misses(model, x, y)
 
 
+def _sizes(model: nn.Module, x: Any, y: Any, predict: bool = False) -> list[tuple[float, float]]:
+    """(predicted, measured) rms of the outputs of operations with a weight; nan where nothing is predicted."""
+    sites = fanin.check(copy.deepcopy(model), x, targets=y, trial=False, predict=predict).result.measurements.sites
+    return [(math.nan if s.predicted is None else s.predicted.rms, s.forward.rms) for s in sites if s.kind == "weight"]
+
+
+def floor(build: Callable[[], nn.Module]) -> dict[str, list[float]]:
+    """Three distances in |log2| for each predicted operation, from `DRAWS` draws of one plan.
+
+    Returns:
+        "one": the prediction from the first draw. "mean": from the root mean square over all draws. "draw": the first
+        draw from that over the others, what a perfect prediction would miss by.
+    """
+    x, y = next(batches(*digits(), size=MANY, seed=0))
+    torch.manual_seed(0)
+    model = build()
+    plan = fanin.plan(model, x, seed=0, on_unknown="keep")
+    drawn = []
+    for seed in range(DRAWS):
+        again = copy.deepcopy(model)
+        replace(plan, seed=seed).apply_(again)
+        drawn.append(_sizes(again, x, y, predict=seed == 0))
+    found: dict[str, list[float]] = {"one": [], "mean": [], "draw": []}
+    for place, (predicted_rms, first) in enumerate(drawn[0]):
+        others = math.sqrt(statistics.fmean(sizes[place][1] ** 2 for sizes in drawn[1:]))
+        mean = math.sqrt(statistics.fmean(sizes[place][1] ** 2 for sizes in drawn))
+        if predicted_rms > 0.0 and min(first, others) > 0.0:
+            for name, a, b in (("one", predicted_rms, first), ("mean", predicted_rms, mean), ("draw", first, others)):
+                found[name].append(abs(math.log2(a / b)))
+    return found
+
+
 def measured(build: Callable[[], nn.Module], steps: int, seeds: int) -> dict[str, Any]:
     """Both starts of one model, each at its best rate."""
     found: dict[str, Any] = {"made": f"{commit()}, {steps} steps, {seeds} seeds"}
@@ -186,6 +221,27 @@ def summary(results: Mapping[str, Mapping[str, Any]]) -> str:
     )
 
 
+def floor_words(results: Mapping[str, Mapping[str, Any]]) -> str:
+    """What the distances of `floor` say, over the rows that have them."""
+    known = [found["floor"] for found in results.values() if "floor" in found]
+    if not known:
+        return ""
+    one, mean, draw = (sorted(m for f in known for m in f[name]) for name in ("one", "mean", "draw"))
+    rows = (o["floor"]["mean"] if "floor" in o else o["init_"]["misses"] for o in results.values())
+    every = sorted(m for row in rows for m in row)
+    return (
+        f"How much of that is the draw of the weights: the plans of {len(known)} networks with a prediction that misses "
+        f"by more than .25 were drawn {DRAWS} times each. Median and 90th percentile of their operations: a prediction "
+        f"from one draw {_two(one)}; from the root mean square of all draws {_two(mean)}; one draw from the others, "
+        f"which no prediction can know, {_two(draw)}. With that mean in the place of one draw for these networks, all "
+        f"operations of the table have {_two(every)}."
+    )
+
+
+def _two(values: Sequence[float]) -> str:
+    return f"{_at(values, 0.5):.3f}, {_at(values, 0.9):.3f}"
+
+
 def _at(values: Sequence[float], share: float) -> float:
     return values[min(int(share * len(values)), len(values) - 1)] if values else math.nan
 
@@ -208,6 +264,7 @@ def write(results: Mapping[str, Any], settings: str) -> None:
         f"{in_words(made)} {settings}.",
         WATCHED,
         summary(together),
+        *([words] if (words := floor_words(together)) else []),
         table(together),
     )
     (RESULTS / "unseen.md").write_text("\n\n".join(parts) + "\n")
@@ -228,6 +285,16 @@ def refreshed(names: Sequence[str], settings: str) -> None:
             write({name: found[name]}, settings)
 
 
+def floors(names: Sequence[str], settings: str) -> None:
+    """The distances of `floor` in the rows that have a prediction which misses by more than .25."""
+    found = kept()
+    for name in names:
+        if name in found and "floor" not in found[name] and max(found[name]["init_"]["misses"], default=0.0) > 0.25:
+            found[name]["floor"] = floor(MODELS[name])
+            print(name, {k: [round(m, 2) for m in v] for k, v in found[name]["floor"].items()}, flush=True)
+            write({name: found[name]}, settings)
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", type=int, default=100)
@@ -236,12 +303,16 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--only", action="append", choices=list(MODELS))
     parser.add_argument("--missing", action="store_true", help="only those that have no result yet")
     parser.add_argument("--predictions", action="store_true", help="only the predictions; nothing is trained")
+    parser.add_argument("--floor", action="store_true", help="only how far draws of one plan are from one another")
     options = parser.parse_args(argv)
     settings = f"{options.steps} steps, {options.seeds} seeds, rates {', '.join(f'{r:g}' for r in RATES)}"
     known = kept() if options.missing else {}
     names = [name for name in options.only or MODELS if name not in known]
     if options.predictions:
         refreshed(names, settings)
+        return
+    if options.floor:
+        floors(options.only or list(MODELS), settings)
         return
     found: dict[str, Any] = {}
     with ProcessPoolExecutor(options.jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
