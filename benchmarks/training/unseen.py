@@ -230,8 +230,8 @@ def floor_words(results: Mapping[str, Mapping[str, Any]]) -> str:
     rows = (o["floor"]["mean"] if "floor" in o else o["init_"]["misses"] for o in results.values())
     every = sorted(m for row in rows for m in row)
     return (
-        f"How much of that is the draw of the weights: the plans of {len(known)} networks with a prediction that misses "
-        f"by more than .25 were drawn {DRAWS} times each. Median and 90th percentile of their operations: a prediction "
+        f"How much of that is the draw of the weights: the plans of {len(known)} networks that have a miss "
+        f"of more than .25 were drawn {DRAWS} times each. Median and 90th percentile of their operations: a prediction "
         f"from one draw {_two(one)}; from the root mean square of all draws {_two(mean)}; one draw from the others, "
         f"which no prediction can know, {_two(draw)}. With that mean in the place of one draw for these networks, all "
         f"operations of the table have {_two(every)}."
