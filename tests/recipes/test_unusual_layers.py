@@ -383,3 +383,29 @@ def test_additions_to_steps_side_by_side_do_not_make_a_stream_deeper():
     torch.manual_seed(0)
     found = roles(capture(StateSpace(), torch.randn(16, 5, 8)))
     assert [found[f"maps.{n}.weight"].branch.num_branches for n in (0, 1)] == [2, 2]
+
+
+class Points(nn.Module):
+    """exp(-|h - c|² / 32), or the cosine of h and c, written with one product."""
+
+    def __init__(self, *, cosine=False):
+        super().__init__()
+        self.cosine, self.one = cosine, nn.Linear(24, 16)
+        self.points, self.head = nn.Parameter(torch.randn(20, 16)), nn.Linear(20, 4)
+
+    def forward(self, x):
+        h = torch.tanh(self.one(x))
+        if self.cosine:
+            return self.head(h @ self.points.t() / self.points.square().sum(-1).sqrt())
+        square = h.square().sum(-1, keepdim=True) - 2 * h @ self.points.t() + self.points.square().sum(-1)
+        return self.head(torch.exp(-square / 32))
+
+
+def test_centres_of_distances_that_are_written_out_are_as_large_as_the_signal():
+    torch.manual_seed(0)
+    model, x = Points(), torch.randn(256, 24)
+    plan = fanin.init_(model, x, trial=False)
+    assert plan["points"].rule == "centres"
+    size = float(torch.tanh(model.one(x)).detach().square().mean().sqrt())
+    assert float(model.points.detach().std()) == pytest.approx(size, rel=0.25)  # 320 entries: 5 x 0.04
+    assert fanin.plan(Points(cosine=True), x)["points"].rule != "centres"

@@ -44,7 +44,7 @@ def beside_map(network: Network, role: ParameterRole, options: AutoOptions) -> D
 def before_expansion(network: Network, role: ParameterRole, options: AutoOptions) -> Draft | None:
     """A map before functions that are chaotic at variance 1: outputs of the variance at which they are not."""
     use = role.use
-    if use is None or use.branch is not None or use.norm_after or len(role.uses) > 1:
+    if not network.expansions or use is None or use.branch is not None or use.norm_after or len(role.uses) > 1:
         return None
     after = _sums(network, network.graph.ops[use.op].output, count=1)
     behind = next((e for e in network.expansions.values() if e.source in after), None)

@@ -24,7 +24,7 @@ from fanin.recipes.auto.options import AutoOptions
 from fanin.recipes.auto.products import open_bias, open_factor
 from fanin.recipes.auto.sharp import sharp
 from fanin.recipes.auto.siren import siren
-from fanin.recipes.auto.small import SMALL
+from fanin.recipes.auto.small import SMALL, written_centres
 from fanin.recipes.auto.stacks import stack_drafts
 from fanin.recipes.auto.tables import embedding
 from fanin.recipes.base import Chosen, Live, Recipe
@@ -43,6 +43,7 @@ _MAP_RULES: tuple[_MapRule, ...] = (
     maps.adapter,
     maps.even,
     maps.rescaled,
+    written_centres,
     siren,
     maps.looped,
     exponent,

@@ -26,6 +26,7 @@ __all__ = ["SMOOTH_CHI", "calm_scale", "calm_variance", "chi_1", "grows", "is_sh
 SMOOTH_CHI = 1.5  # chi_1 at q = 1 up to which an activation is left to the forward rule; 1.3 for tanh and the sine
 _LEAST = 1e-3  # variance of pre-activations below which none is looked for
 _STEPS = 60
+_LEAST_SLOPE = 0.5  # of a size near zero; 1 for a linear function, 0 for one that is constant there (exp, cos)
 
 
 def chi_1(activation: FoundActivation, q: float = 1.0) -> float | None:
@@ -123,10 +124,10 @@ def _growing(network: Network, role: ParameterRole, activation: FoundActivation,
 
 
 def grows(activation: FoundActivation) -> bool:
-    """Whether it enlarges differences of size at variance 1, and does not near zero: x + x³, sinh, x (1 + x)."""
+    """Whether it enlarges differences of size at variance 1, and is linear near zero: x + x³, sinh, x (1 + x)."""
     if activation.is_guess:
         return False
-    return size_slope(activation) >= POWER > size_slope(activation, NEAR_ZERO)
+    return size_slope(activation) >= POWER > size_slope(activation, NEAR_ZERO) > _LEAST_SLOPE
 
 
 def _depth(network: Network, activation: FoundActivation) -> int:

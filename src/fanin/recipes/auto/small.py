@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 
+from fanin.graph.ir import Op
 from fanin.graph.roles.data import ParameterRole
 from fanin.initializers import Constant, Normal, Zeros
 from fanin.recipes.auto.evidence import TOKEN_STD
@@ -15,7 +16,7 @@ from fanin.recipes.engine import small
 from fanin.recipes.engine.draft import Draft, Read, fixed
 from fanin.recipes.engine.network import Network
 
-__all__ = ["SMALL"]
+__all__ = ["SMALL", "written_centres"]
 
 _Rule = Callable[[Network, ParameterRole, AutoOptions], Draft]
 
@@ -85,6 +86,49 @@ def _are_centres(network: Network, role: ParameterRole) -> bool:
     return use.op_name == "sub" and bool(after) and all(op.name in _SIZES for op in after)
 
 
+def written_centres(network: Network, role: ParameterRole, options: AutoOptions) -> Draft | None:
+    """The points of squared distances |x|² - 2 x c + |c|², written with one product: as large as what they read."""
+    use = role.use
+    if use is None or len(role.shape) != 2 or not _adds_its_size(network, role):
+        return None
+    factor = _factor_read(network, network.data_operand(network.graph.ops[use.op]))
+
+    def numbers(read: Read) -> tuple[Number, ...]:
+        second = read.second_moment / factor**2
+        return Number("second", second), Number("std", math.sqrt(second), "position")
+
+    return draft("centres", numbers)
+
+
+def _factor_read(network: Network, value: int | None) -> float:
+    """The constant by which the signal was multiplied just before it was read (the 2 of 2 x c); else 1."""
+    op = None if value is None else network.graph.producer(value)
+    if op is None or op.name != "mul":
+        return 1.0
+    return next((abs(float(a)) for a in op.args if isinstance(a, (int, float)) and a), 1.0)
+
+
+def _adds_its_size(network: Network, role: ParameterRole) -> bool:
+    """Whether squares of a weight, summed, are added to what the weight makes of the signal."""
+    graph = network.graph
+    own = {graph.parameters[role.name].value}
+    squared, made = set[int](), {graph.ops[u.op].output for u in role.uses}
+    for op in graph.live_ops():
+        if made & set(op.inputs) and op.name in _SIGNED:
+            if squared & set(op.inputs) and op.name in _SUMS:
+                return True
+            made.update(op.outputs)
+        elif squared & set(op.inputs) or (own & set(op.inputs) and _squares(op)):
+            squared.update(op.outputs)
+    return False
+
+
+def _squares(op: Op) -> bool:
+    return op.name in ("pow", "square") or (op.name == "mul" and len(set(op.inputs)) == 1)
+
+
+_SUMS = frozenset({"add", "sub", "rsub"})
+_SIGNED = _SUMS | {"mul", "neg", "div"}
 _DISTANCES = frozenset({"cdist", "pairwise_distance", "_euclidean_dist"})
 _SIZES = frozenset({"pow", "square", "abs", "norm", "linalg_vector_norm"})
 
