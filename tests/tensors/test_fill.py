@@ -288,6 +288,10 @@ def fake_ranks():
     destroy_process_group()
 
 
+@pytest.mark.skipif(
+    tuple(int(n) for n in torch.__version__.split(".")[:2]) < (2, 7),
+    reason="distribute_tensor of this torch talks to other ranks",
+)
 @pytest.mark.parametrize("rank", [0, 3, 5])
 def test_each_rank_fills_its_shard_of_a_dtensor(fake_ranks, rank):
     from torch.distributed.device_mesh import init_device_mesh

@@ -64,10 +64,17 @@ def disagreements(seed, cases, runs_of=held_runs):
     return wrong
 
 
+uneven = pytest.mark.skipif(
+    tuple(int(n) for n in torch.__version__.split(".")[:2]) < (2, 7), reason="this torch cuts even sizes alone"
+)
+
+
+@uneven
 def test_our_runs_are_torchs_own_cut_of_a_tensor_of_indices():
     assert disagreements(0, CASES) == 0
 
 
+@uneven
 def test_cuts_in_another_order_are_seen():
     def backwards(shape, cuts):
         return held_runs(shape, list(reversed(cuts)))

@@ -123,6 +123,7 @@ class Reachable:
             (torch.Tensor, _tensor),
             (LRU_CACHE, _cached),
             (torch.nn.Module, _instance),
+            (types.GeneratorType, _generator),
             ((dict, list, tuple, set, frozenset, deque), _container),
             ((weakref.ref, weakref.ProxyType), _weak),
         ):
@@ -218,6 +219,14 @@ def _elements(thing: Any, count: int) -> Iterator[Any]:
         if position >= count:
             return
         yield item
+
+
+def _generator(generator: Any) -> Iterator[Any]:
+    """What a generator holds; before Python 3.11 its variables are in a frame of their own, which is not walked."""
+    yield from _instance(generator)
+    frame = generator.gi_frame
+    if frame is not None and sys.version_info < (3, 11):
+        yield from frame.f_locals.values()
 
 
 def _instance(thing: Any) -> Iterable[Any]:
