@@ -3,7 +3,7 @@
 The runs of `watched_runs.development_*` set the thresholds of the rules on steps. Those of `held_*` were written before
 any of them was watched; those of `second_*` when the first held set had been read and rules mended; those of `third_*`
 when the second had been, those of `fourth_*` when the third had been, those of `fifth_*` when the fourth had been,
-those of `sixth_*` when the fifth had been. A broken run counts as caught where its report
+those of `sixth_*` when the fifth had been, and so on. A broken run counts as caught where its report
 names anything above a note after 20 steps at the peak rate; a healthy one counts as false where it does so then or
 after 120 steps. Each is watched twice: as `fanin.watch(model, optimizer)`, and with the loss of the first batch as a
 function of the output. Runs in portions add up in the table.
@@ -33,6 +33,8 @@ from benchmarks.accuracy.watched_runs import (
     held_healthy,
     second_broken,
     second_healthy,
+    seventh_broken,
+    seventh_healthy,
     sixth_broken,
     sixth_healthy,
     third_broken,
@@ -50,6 +52,7 @@ HALVES: Mapping[str, tuple[Makers, Makers]] = {
     "fourth": (fourth_healthy.RUNS, fourth_broken.RUNS),
     "fifth": (fifth_healthy.RUNS, fifth_broken.RUNS),
     "sixth": (sixth_healthy.RUNS, sixth_broken.RUNS),
+    "seventh": (seventh_healthy.RUNS, seventh_broken.RUNS),
 }
 EARLY, LAST = 20, 120
 DATA = RESULTS / "watching.json"
