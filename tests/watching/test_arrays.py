@@ -21,7 +21,7 @@ CONFIG = Config()
 
 
 def entries(model):
-    return [p.detach().numpy().reshape(-1)[:: max(p.numel() // 2048, 1) | 1][:2048] for p in matrices(model).values()]
+    return [p.detach().numpy().reshape(-1)[:: max(p.numel() // 1024, 1) | 1][:1024] for p in matrices(model).values()]
 
 
 def matrices(model):

@@ -24,8 +24,8 @@ from fanin.watching.store import Store
 
 __all__ = ["ENTRIES", "ArrayWatch", "Followed"]
 
-ENTRIES = 2048
-"""Entries of a matrix that are looked at; the relative error of an rms is 1 / sqrt(2 * 2048) = 1.6 %."""
+ENTRIES = 1024
+"""Entries of a matrix that are looked at; the relative error of an rms is 1 / sqrt(2 * 1024) = 2.2 %."""
 
 _Array = npt.NDArray[np.float64]
 

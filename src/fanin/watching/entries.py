@@ -15,7 +15,7 @@ from fanin.watching.sizes import size_now, size_of_start
 
 __all__ = ["Entries", "Followed", "Moves", "Ratios", "followed", "left_out", "local_values", "strided", "trained"]
 
-_ENTRIES = 2048  # of a matrix; the relative error of an rms is 1 / sqrt(2 * 2048) = 1.6 %
+_ENTRIES = 1024  # of a matrix; the relative error of an rms is 1 / sqrt(2 * 1024) = 2.2 %
 _TABLES = (torch.nn.Embedding, torch.nn.EmbeddingBag)
 _NOWHERE = -2
 _SHARED = 8  # entries of exactly the same size: no chance
@@ -246,7 +246,7 @@ class Entries:
         return [view for _, view in self._views]
 
     def _gathered(self, parts: list[torch.Tensor]) -> torch.Tensor:
-        """A row of 2,048 numbers for each part, float32 on the device of the first weight; zeros fill short ones."""
+        """A row of 1,024 numbers for each part, float32 on the device of the first weight; zeros fill short ones."""
         if not parts:
             return torch.zeros(0, _ENTRIES)
         first = parts[0]
@@ -317,7 +317,7 @@ def local_values(tensor: Any) -> torch.Tensor:
 
 
 def strided(tensor: torch.Tensor) -> torch.Tensor:
-    """At most 2,048 entries at an odd stride, so that no power of two of columns is met again and again."""
+    """At most 1,024 entries at an odd stride, so that no power of two of columns is met again and again."""
     flat = tensor if tensor.is_contiguous() else _flat(tensor)
     step = max(flat.numel() // _ENTRIES, 1) | 1
     return flat.as_strided((min(-(-flat.numel() // step), _ENTRIES),), (step,))  # one operation, no copy

@@ -15,7 +15,7 @@ from fanin.watching.gone import NoCopy
 
 __all__ = ["Layers", "Sight", "dropout_of", "inert"]
 
-_ROWS = 128  # positions that are looked at
+_ROWS = 64  # positions that are looked at
 _SAMPLES = 16  # samples of a convolution that are looked at
 _WIDE = (torch.float32, torch.float64)
 _DTYPES = (torch.float16, torch.bfloat16, *_WIDE)
@@ -144,7 +144,7 @@ def _is_plain(x: torch.Tensor) -> bool:
 
 
 def _part(x: torch.Tensor, module: torch.nn.Module) -> tuple[torch.Tensor, tuple[int, ...]]:
-    """(at most 128 positions spread over the batch, the dimensions that are no features); few operations, no copy."""
+    """(at most 64 positions spread over the batch, the dimensions that are no features); few operations, no copy."""
     if isinstance(module, _CONVOLUTIONS):
         x = x if x.dim() == len(module.kernel_size) + 2 else x[None]
         x = _spread(x, 0, _SAMPLES).flatten(2)

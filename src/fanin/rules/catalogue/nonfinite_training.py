@@ -22,7 +22,7 @@ class NonfiniteTraining(Rule):
         Nothing that is computed after it means anything, and every weight that it reaches is lost.
 
     What is measured:
-        The loss, and 2,048 entries of each matrix and of its gradient, at every measured step. Error.
+        The loss, and 1,024 entries of each matrix and of its gradient, at every measured step. Error.
 
     Example:
         >>> import torch, fanin

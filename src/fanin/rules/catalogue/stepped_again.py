@@ -23,7 +23,7 @@ class SteppedAgain(Rule):
         and schedules count steps that saw no data.
 
     What is measured:
-        The gradients of all followed weights, on 2,048 entries of each, in steps that follow each other. Warning where
+        The gradients of all followed weights, on 1,024 entries of each, in steps that follow each other. Warning where
         they are the same three times.
 
     Example:

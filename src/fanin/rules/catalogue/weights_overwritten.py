@@ -25,7 +25,7 @@ class WeightsOverwritten(Rule):
         inside the loop, or an average is written over them, training is undone.
 
     What is measured:
-        rms of the change between two measured steps over rms of the weight, on 2,048 entries of each matrix. Warning
+        rms of the change between two measured steps over rms of the weight, on 1,024 entries of each matrix. Warning
         above 0.5 in one step; where all weights are exactly those of the start again; and where it is above half the
         change that the optimizer makes, in three steps at least. Where steps between two measured ones were not
         measured, four times the optimizer's largest change so far is taken off for each. Entries that are put back to

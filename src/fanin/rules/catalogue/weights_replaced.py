@@ -24,7 +24,7 @@ class WeightsReplaced(Rule):
         separated too-high learning rates from healthy ones best; the norm of the gradient did not.
 
     What is measured:
-        rms(W - W_0) / rms(W_0) of each matrix, on 2,048 of its entries, and the median over the matrices. Warning above
+        rms(W - W_0) / rms(W_0) of each matrix, on 1,024 of its entries, and the median over the matrices. Warning above
         1.4 within the first 20 steps, error above 3. In our healthy runs it was at most 0.9, in those whose rate was
         too high on purpose at least 2. Steps of a warm-up count by their rate over the peak rate. Embedding tables are
         left out, since a batch reads few of their rows; for a matrix that starts at zero the distance is relative to 1
