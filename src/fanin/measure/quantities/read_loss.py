@@ -17,6 +17,7 @@ from fanin.measure.quantities.loss import LossCall
 __all__ = ["SeenOutputs", "read_loss"]
 
 _EXACT = 1e-3  # relative error that is left to rounding in float32
+_SURE = 1e-5  # relative error of a form, below which no other one is tried
 _ROUNDED = 3e-2  # the same in half precision
 _LABELS = 8  # numbers or rows from which on a form is no chance
 
@@ -67,7 +68,9 @@ def read_loss(seen: SeenOutputs, value: float | None) -> LossCall | None:
 def _read(seen: SeenOutputs, value: float | None) -> Iterator[LossCall | None]:
     for z, g in seen.rows:
         if z.shape[1] > 1:
-            yield _better(_entropy(z, g, seen.tolerance), _entropy_behind(z, g, seen.tolerance))
+            plain = _entropy(z, g, seen.tolerance)
+            sure = plain is not None and plain[0] < _SURE
+            yield _better(plain, None if sure else _entropy_behind(z, g, seen.tolerance))
             yield _picked(z, g, seen.tolerance)
     if seen.whole is not None:
         yield _over_samples(*seen.whole, seen.tolerance)
