@@ -62,6 +62,16 @@ KNOWN = {
         lambda z: f.binary_cross_entropy_with_logits(z, (LABELS < 3).float()),
         ("binary_cross_entropy_with_logits", "", "", False),
     ),
+    "binary, twice": (
+        outputs(N),
+        lambda z: f.binary_cross_entropy_with_logits(z.sigmoid(), (LABELS < 3).float()),
+        ("binary_cross_entropy_with_logits", "sigmoid", "", False),
+    ),
+    "no logarithm": (
+        outputs(N, K),
+        lambda z: f.nll_loss(z.softmax(1), LABELS),
+        ("nll_loss", "", "log_softmax", False),
+    ),
     "squared": (outputs(N, K), lambda z: (z - FAR).square().mean(), ("mse_loss", "", "", False)),
     "pictures": (
         outputs(4, 5, 8, 8),

@@ -68,6 +68,7 @@ def read_loss(seen: SeenOutputs, value: float | None) -> LossCall | None:
 def _read(seen: SeenOutputs, value: float | None) -> Iterator[LossCall | None]:
     for z, g in seen.rows:
         if z.shape[1] > 1:
+            yield _picked_behind(z, g, seen.tolerance)
             plain = _entropy(z, g, seen.tolerance)
             sure = plain is not None and plain[0] < _SURE
             yield _better(plain, None if sure else _entropy_behind(z, g, seen.tolerance))
@@ -77,6 +78,7 @@ def _read(seen: SeenOutputs, value: float | None) -> Iterator[LossCall | None]:
     z, g = seen.whole or seen.rows[0]
     yield _binary(z, g, seen.tolerance)
     yield _of_shares(z, g, seen.tolerance)
+    yield _binary_behind(z, g, seen.tolerance)
     if seen.whole is not None and value is not None:
         yield _squared(z, g, value)
 
@@ -151,6 +153,21 @@ def _picked(z: torch.Tensor, g: torch.Tensor, tolerance: float) -> LossCall | No
     return _call("nll_loss", z, labels, value, turned=bool((picked > 0).all()))
 
 
+def _picked_behind(z: torch.Tensor, g: torch.Tensor, tolerance: float) -> LossCall | None:
+    """nll_loss of the softmax of the outputs, without a logarithm: g = -c p_y (e_y - p)."""
+    z, g = _used(z, g)
+    if len(g) < _LABELS:
+        return None
+    p, labels = z.softmax(1), g.argmin(1)
+    picked = p.gather(1, labels[:, None])
+    form = picked * (p - _one_hot(labels, z))
+    factor = (g * form).sum(1) / form.square().sum(1).clamp_min(1e-30)
+    fits = bool((factor > 0).all()) and _error(g, factor[:, None] * form) <= tolerance
+    if not fits or not _alike(factor, tolerance) or _alike(picked, tolerance):  # of equal shares: cross-entropy, too
+        return None
+    return _call("nll_loss", p, labels, -picked.mean())
+
+
 def _over_samples(z: torch.Tensor, g: torch.Tensor, tolerance: float) -> LossCall | None:
     """G = c (n_k softmax over samples - e_y): the classes are mixed up with the samples."""
     if z.dim() != 2 or min(z.shape) < 2 or len(z) < _LABELS:
@@ -176,6 +193,13 @@ def _binary(z: torch.Tensor, g: torch.Tensor, tolerance: float) -> LossCall | No
             value = torch.nn.functional.binary_cross_entropy_with_logits(z, labels)
             return _call("binary_cross_entropy_with_logits", z, labels, value, turned)
     return None
+
+
+def _binary_behind(z: torch.Tensor, g: torch.Tensor, tolerance: float) -> LossCall | None:
+    """The same loss of the sigmoid of the outputs."""
+    p = z.sigmoid()
+    call = _binary(p, g / (p * (1 - p)), tolerance)
+    return None if call is None or call.turned else replace(call, made_by="sigmoid")
 
 
 def _of_shares(z: torch.Tensor, g: torch.Tensor, tolerance: float) -> LossCall | None:
