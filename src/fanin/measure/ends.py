@@ -14,6 +14,7 @@ from typing import TypeAlias
 import torch
 
 from fanin.graph.ir import Graph, Op
+from fanin.model.operations import RESHAPES, SAME_NUMBERS
 
 __all__ = ["End", "ends_of"]
 
@@ -64,7 +65,7 @@ def _step(graph: Graph, op: Op, end: End, y: torch.Tensor) -> tuple[End, torch.T
         return None
     g = end.gradient
     passed = end.passed | {end.value}
-    if op.name in _SAME_NUMBERS:
+    if op.name in _SAME_SIZES:
         shape = graph.value(value).shape
         return End(value=value, gradient=g.reshape(shape), passed=passed), y.reshape(shape), False
     back = _BENDS.get(op.name)
@@ -92,6 +93,4 @@ _BENDS: Mapping[str, Callable[[Op, torch.Tensor, torch.Tensor], _Found]] = {
     "sigmoid": lambda op, g, y: (g * y * (1 - y), None),
     "log": lambda op, g, y: (g * (-y).exp(), y.exp()),
 }
-_SAME_NUMBERS = frozenset(
-    ["squeeze", "unsqueeze", "view", "reshape", "flatten", "contiguous", "clone", "float", "double", "to", "type_as"]
-)
+_SAME_SIZES = (RESHAPES | SAME_NUMBERS) - {"detach", "data"}

@@ -12,14 +12,18 @@ from typing import Any
 
 __all__ = [
     "ALIASES",
+    "BROADCASTS",
+    "CASTS",
     "COMPARISONS",
     "CONTRACTIONS",
     "CONVOLUTIONS",
+    "COPIES",
     "DROPOUT",
     "ELEMENTWISE",
     "ESCAPES",
     "FACTORIES",
     "FACTS",
+    "JOINS",
     "LOOKUPS",
     "LOSSES",
     "MASKING",
@@ -29,10 +33,13 @@ __all__ = [
     "POOLS",
     "RECURRENT",
     "REDUCTIONS",
+    "RESHAPES",
+    "SAME_NUMBERS",
     "SHAPED_BY",
     "SOFTMAX",
     "STARTS",
     "SUMS",
+    "TURNS",
     "VIEWS",
     "NormCall",
     "canonical_name",
@@ -173,17 +180,29 @@ REDUCTIONS = _words(
 # the second operand lends its shape or type only
 SHAPED_BY = _words("expand_as type_as view_as reshape_as to")
 
-VIEWS = _words(
-    "view reshape flatten unflatten transpose permute t T mT H mH adjoint movedim squeeze unsqueeze expand "
-    "expand_as broadcast_to contiguous clone detach data real imag to type_as float half bfloat16 double type alias "
-    "view_as reshape_as chunk split tensor_split hsplit vsplit split_with_sizes unbind narrow select getitem slice "
+# the same numbers in the same order under another shape
+RESHAPES = _words(
+    "view reshape flatten unflatten squeeze unsqueeze view_as reshape_as atleast_1d atleast_2d atleast_3d"
+)
+# the same numbers with their axes in another order
+TURNS = _words("transpose t T mT H mH adjoint permute movedim")
+# every number repeated along new or longer axes
+BROADCASTS = _words("expand expand_as broadcast_to")
+# the same numbers in the same places, up to rounding, and in the same places of another tensor
+CASTS = _words("to type type_as float half bfloat16 double")
+COPIES = _words("contiguous clone detach data alias cpu cuda")
+SAME_NUMBERS = CASTS | COPIES
+# several tensors side by side
+JOINS = _words("cat stack hstack vstack")
+VIEWS = (RESHAPES | TURNS | BROADCASTS | SAME_NUMBERS | JOINS) | _words(
+    "real imag chunk split tensor_split hsplit vsplit split_with_sizes unbind narrow select getitem slice "
     "index_select gather repeat repeat_interleave tile roll flip rot90 pad constant_pad_nd reflection_pad1d "
-    "reflection_pad2d reflection_pad3d replication_pad1d replication_pad2d replication_pad3d cat stack hstack "
-    "vstack unfold fold im2col col2im pixel_shuffle pixel_unshuffle channel_shuffle native_channel_shuffle diagonal "
+    "reflection_pad2d reflection_pad3d replication_pad1d replication_pad2d replication_pad3d "
+    "unfold fold im2col col2im pixel_shuffle pixel_unshuffle channel_shuffle native_channel_shuffle diagonal "
     "tril triu masked_select upsample_nearest1d upsample_nearest2d upsample_nearest3d upsample_bilinear2d "
     "upsample_linear1d upsample_trilinear3d upsample_bicubic2d _upsample_bilinear2d_aa _upsample_bicubic2d_aa "
     "grid_sampler take take_along_dim scatter scatter_add index_add index_copy index_put setitem copy as_strided "
-    "as_strided_scatter select_scatter slice_scatter atleast_1d atleast_2d atleast_3d cpu cuda meshgrid "
+    "as_strided_scatter select_scatter slice_scatter meshgrid "
     "broadcast_tensors _pack_padded_sequence _pad_packed_sequence vmap_slice vmap_stack "
     "sort topk nested_tensor as_tensor tensor"
 )

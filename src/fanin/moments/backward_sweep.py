@@ -9,6 +9,7 @@ from typing import Any
 
 from fanin.errors import ShapeError
 from fanin.graph.ir import Op, Ref
+from fanin.model.operations import SAME_NUMBERS
 from fanin.model.trees import tensors_in
 from fanin.moments.backward import BACKWARD, attention, contractions, convolution, gathers, maxima, norms, pooling
 from fanin.moments.backward.common import added, unbroadcast
@@ -218,10 +219,7 @@ def _largest_step(frame: Frame, op: Op, tape: _Received, kind: Provenance) -> bo
     return True
 
 
-_LINEAR = frozenset([
-    "add", "sub", "rsub", "neg", "mul", "div", "contiguous", "clone", "detach", "to", "float", "double",
-    "half", "bfloat16", "type_as",
-])  # fmt: skip
+_LINEAR = SAME_NUMBERS | {"add", "sub", "rsub", "neg", "mul", "div"}
 
 
 def _linear_step(frame: Frame, op: Op, tape: _Received, kind: Provenance) -> bool:

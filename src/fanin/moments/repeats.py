@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 
 from fanin.graph.ir import Graph, Op, Ref
+from fanin.model.operations import TURNS
 
 __all__ = ["UNKNOWN", "Reading", "Repeat", "Repeats", "find_repeats"]
 
@@ -24,7 +25,6 @@ _Met = Mapping[Reading, tuple[int, bool]]
 
 _MATRIX_LEFT = frozenset(["matmul", "mm", "bmm", "addmm", "baddbmm", "addmv", "mv"])
 _SUMMED_DIM = {"linear": 1, "embedding": 0, "embedding_bag": 0, "rmatmul": 0, "_grouped_mm": 1, "bilinear": 1}
-_TRANSPOSING = frozenset(["t", "T", "mT", "H", "mH", "adjoint", "transpose", "permute"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,7 +215,7 @@ def _origins(graph: Graph, value: int, turned: int = 0, depth: int = 0) -> Itera
         return
     if depth < _DEEPEST:
         for source in dict.fromkeys(op.inputs):
-            yield from _origins(graph, source, turned ^ (op.name in _TRANSPOSING), depth + 1)
+            yield from _origins(graph, source, turned ^ (op.name in TURNS), depth + 1)
 
 
 _DEEPEST = 12

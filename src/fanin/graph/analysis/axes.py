@@ -13,7 +13,7 @@ from typing import Any
 from fanin.graph.analysis.contraction import Axes, Axis, linear_axes
 from fanin.graph.analysis.dependence import Dependence
 from fanin.graph.ir import Graph, Op, Ref
-from fanin.model.operations import VIEWS
+from fanin.model.operations import BROADCASTS, VIEWS
 
 __all__ = ["Link", "is_outer", "trace"]
 
@@ -84,7 +84,7 @@ def _better(new: Link, old: Link) -> bool:
 _MAPS = frozenset(
     {"linear", "conv1d", "conv2d", "conv3d", "bilinear"}
 )  # a map inside a chain makes a weight from a learned input
-_REPEATS = frozenset({"expand", "expand_as", "broadcast_to", "repeat"})
+_REPEATS = BROADCASTS | {"repeat"}
 _KEEPS_ALL_PARTS = frozenset(
     {
         "cat",

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from fanin.graph.analysis.bounded import reach
 from fanin.graph.analysis.dependence import Dependence, Kind
 from fanin.graph.ir import Graph, Op, Ref
-from fanin.model.operations import ELEMENTWISE, NORMS, REDUCTIONS, SHAPED_BY, VIEWS
+from fanin.model.operations import BROADCASTS, ELEMENTWISE, NORMS, REDUCTIONS, SHAPED_BY, VIEWS
 
 __all__ = ["Norm", "norms"]
 
@@ -144,7 +144,7 @@ def _less_scale(graph: Graph, factor: int, kinds: tuple[Kind, ...], kind: Kind) 
 def _unexpanded(graph: Graph, value: int) -> int:
     """Number of elements before a value was broadcast."""
     op = graph.producer(value)
-    while op is not None and op.name in ("expand", "expand_as", "broadcast_to"):
+    while op is not None and op.name in BROADCASTS:
         value = op.inputs[0]
         op = graph.producer(value)
     return graph.values[value].numel

@@ -12,7 +12,7 @@ from fanin.graph.analysis.activations import Array, FoundActivation, identify
 from fanin.graph.analysis.dependence import Dependence
 from fanin.graph.ir import Graph, Op, Ref, map_template
 from fanin.graph.recording.replay import run
-from fanin.model.operations import ELEMENTWISE
+from fanin.model.operations import ELEMENTWISE, SAME_NUMBERS
 
 __all__ = ["Regions", "regions"]
 
@@ -32,23 +32,7 @@ _COMPARISONS = frozenset(
         "isnan",
     }
 )
-_CASTS = frozenset(
-    {
-        "to",
-        "float",
-        "half",
-        "bfloat16",
-        "double",
-        "type_as",
-        "clone",
-        "contiguous",
-        "detach",
-        "alias",
-        "data",
-        "type",
-        "view_as",
-    }
-)
+_CASTS = SAME_NUMBERS | {"view_as"}
 _TURNS = frozenset({"t", "T", "mT", "H", "mH", "adjoint"})  # torch warns where they turn a single number
 _UNIVARIATE = ELEMENTWISE | _COMPARISONS | _CASTS
 _OWN_PARAMETER = frozenset({"prelu"})

@@ -17,13 +17,11 @@ from fanin.graph.analysis.loops import Run
 from fanin.graph.analysis.preactivations import Root, Term
 from fanin.graph.ir import Graph, Op
 from fanin.graph.recording.replay import run
-from fanin.model.operations import VIEWS
+from fanin.model.operations import JOINS, SAME_NUMBERS, VIEWS
 
 __all__ = ["axis_at", "bias_gates", "columns_of", "held_units", "map_gates", "pass_through"]
 
-_CASTS = frozenset({"to", "float", "half", "bfloat16", "double", "type_as", "type", "contiguous", "clone", "detach"})
-_JOINS = frozenset({"cat", "stack", "hstack", "vstack"})
-_ALIKE = VIEWS - _JOINS
+_ALIKE = VIEWS - JOINS
 _LEFT = frozenset({"matmul", "mm", "bmm", "addmm", "baddbmm", "rmatmul"})
 _MOST = 4_000_000
 
@@ -180,7 +178,7 @@ def pass_through(graph: Graph, op: Op, env: dict[int, Any]) -> None:
     if not read:
         return
     shape = graph.values[op.output].shape
-    if (op.name in _ALIKE and op.name not in _CASTS) or op.name in _JOINS:
+    if (op.name in _ALIKE and op.name not in SAME_NUMBERS) or op.name in JOINS:
         _view(graph, op, env)
     else:
         _keep(env, op.output, env[read[0]], shape)
@@ -270,7 +268,7 @@ def _joined(analysis: Analysis, value: int, axis: int) -> list[tuple[int, int]]:
         at = op.arg(1, "dim", 0 if op.name != "hstack" else 1)
         if isinstance(at, int) and at % len(shape) == axis:
             return [p for ref in op.args[0] for p in _joined(analysis, ref.index, axis)]
-    same = op is not None and (op.name in _CASTS or op.name == "dropout")
+    same = op is not None and (op.name in SAME_NUMBERS or op.name == "dropout")
     if same and op is not None:
         return _joined(analysis, op.inputs[0], axis)
     return [(value, shape[axis])]

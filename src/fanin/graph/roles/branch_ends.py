@@ -12,11 +12,11 @@ from dataclasses import dataclass, field, replace
 from fanin.graph.analysis.analysis import Analysis, Residual
 from fanin.graph.ir import Op, refs_in
 from fanin.graph.roles.data import BranchEnd
-from fanin.model.operations import DROPOUT, LOOKUPS, POOLS, RECURRENT, VIEWS
+from fanin.model.operations import DROPOUT, LOOKUPS, POOLS, RECURRENT, RESHAPES, SAME_NUMBERS, TURNS, VIEWS
 
 __all__ = ["branch_ends"]
 
-_SHAPES = frozenset({"view", "reshape", "transpose", "t", "T", "mT", "permute", "contiguous", "squeeze", "unsqueeze"})
+_SHAPES = RESHAPES | TURNS | SAME_NUMBERS
 # f x = g(f x / f) for every f > 0: what follows sees the factor unchanged
 _PASSES = VIEWS | DROPOUT | POOLS | frozenset({"neg", "sum", "mean", "relu", "leaky_relu"})
 _ATTENTION = "scaled_dot_product_attention"

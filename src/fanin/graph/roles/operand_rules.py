@@ -11,7 +11,7 @@ from fanin.graph.analysis.bounded import NEAR, reach
 from fanin.graph.analysis.recurrent import places_of
 from fanin.graph.analysis.walks import downstream
 from fanin.graph.ir import Op, Value
-from fanin.model.operations import DROPOUT, NORM_CALLS, NORMS, POOLS, RECURRENT, VIEWS
+from fanin.model.operations import DROPOUT, JOINS, NORM_CALLS, NORMS, POOLS, RECURRENT, VIEWS
 from fanin.model.roles import Role
 
 __all__ = ["WITH_BIAS", "FoundRole", "Meeting", "find_role"]
@@ -194,7 +194,7 @@ _RULES: Mapping[str, Rule] = {
     **dict.fromkeys(("mul", "div", "rdiv", "pow"), _multiplied),
     **dict.fromkeys(("add", "sub", "rsub", "maximum", "minimum"), _added),
     **dict.fromkeys(("cdist", "pairwise_distance", "_euclidean_dist"), _compared),
-    **dict.fromkeys(("cat", "stack", "hstack", "vstack"), _joined),
+    **dict.fromkeys(sorted(JOINS), _joined),
     **dict.fromkeys(
         ("prelu", "rrelu", "threshold", "clamp", "clamp_min", "clamp_max", "softplus"),
         _activation,
@@ -253,7 +253,7 @@ def _norm_behind(analysis: Analysis, value: int) -> str:
             return [analysis.regions.root[v]]
         passes = op.name in _BACK_THROUGH or op.name in ("mul", "add", "sub")
         signals = analysis.signals(op)
-        return signals if len(signals) == 1 and passes and op.name not in ("cat", "stack") else []
+        return signals if len(signals) == 1 and passes and op.name not in JOINS else []
 
     made = (analysis.graph.producer(v) for v in reach(value, back, limit=NEAR))
     return next((analysis.norms[op.index].name for op in made if op is not None and op.index in analysis.norms), "")

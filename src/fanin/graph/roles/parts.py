@@ -18,7 +18,7 @@ from fanin.graph.recording.replay import run
 from fanin.graph.roles.data import Part
 from fanin.graph.roles.tags import tag
 from fanin.layout import Layout
-from fanin.model.operations import DROPOUT, VIEWS
+from fanin.model.operations import CASTS, DROPOUT, JOINS, VIEWS
 
 __all__ = ["parts_of"]
 
@@ -113,7 +113,7 @@ def _send(analysis: Analysis, start: int, tensor: Any, wanted: set[int]) -> dict
         if not any(i in env for i in op.inputs):
             continue
         alone = len(signals(op)) == 1
-        if op.name in VIEWS and alone and op.name not in ("cat", "stack"):
+        if op.name in VIEWS and alone and op.name not in JOINS:
             _run(op, env, graph.data)
         elif alone and len(op.outputs) == 1 and graph.values[op.output].shape == graph.values[signals(op)[0]].shape:
             env[op.output] = next(env[i] for i in (*signals(op), *op.inputs) if i in env)
@@ -123,7 +123,7 @@ def _send(analysis: Analysis, start: int, tensor: Any, wanted: set[int]) -> dict
 
 
 def _run(op: Op, env: dict[int, Any], data: Any) -> None:
-    if op.name in ("to", "float", "half", "bfloat16", "double", "type_as", "type"):
+    if op.name in CASTS:
         env[op.output] = env[op.inputs[0]]
         return
     try:

@@ -7,18 +7,16 @@ from collections.abc import Sequence
 from fanin.graph.analysis.analysis import Analysis
 from fanin.graph.analysis.norms import is_weight_norm
 from fanin.graph.ir import Op
-from fanin.model.operations import ELEMENTWISE, MATRIX_PRODUCTS
+from fanin.model.operations import ELEMENTWISE, JOINS, MATRIX_PRODUCTS, TURNS
 
 __all__ = ["chain_names"]
 
-_TURNS = frozenset({"transpose", "t", "T", "mT", "permute", "movedim", "adjoint", "H", "mH"})
 _PICKS = frozenset(
     {"select", "getitem", "unbind", "chunk", "split", "narrow", "index_select", "gather", "vmap_slice", "tensor_split"}
 )
 _ORTHOGONAL = frozenset(
     {"linalg_householder_product", "linalg_matrix_exp", "matrix_exp", "linalg_solve", "householder_product", "orgqr"}
 )
-_JOINS = frozenset({"cat", "stack", "hstack", "vstack"})
 
 
 def chain_names(analysis: Analysis, ops: Sequence[int]) -> tuple[str, ...]:
@@ -37,7 +35,7 @@ def _name(analysis: Analysis, op: Op) -> str:
         return "spectral_norm"
     if is_weight_norm(analysis.graph, op, analysis.dependence):
         return "standardize"
-    for names, name in ((_TURNS, "transpose"), (_PICKS, "select"), (_JOINS, "join")):
+    for names, name in ((TURNS, "transpose"), (_PICKS, "select"), (JOINS, "join")):
         if op.name in names:
             return name
     if op.name in MATRIX_PRODUCTS:

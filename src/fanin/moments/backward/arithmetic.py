@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from fanin.graph.ir import Op, Ref
+from fanin.model.operations import SAME_NUMBERS
 from fanin.moments.algebra import concatenated, product
 from fanin.moments.backward.common import added, received, unbroadcast
 from fanin.moments.forward.elementwise import (
@@ -85,28 +86,11 @@ def _handed_on(frame: Frame, op: Op, grads: Sequence[JointMoments | None]) -> Ma
     return {} if g is None else {op.inputs[0]: unbroadcast(g, frame.graph.value(op.inputs[0]).shape)}
 
 
-_IDENTITIES = [
-    "contiguous",
-    "clone",
-    "data",
-    "to",
-    "float",
-    "double",
-    "half",
-    "bfloat16",
-    "type",
-    "alias",
-    "type_as",
-    "cpu",
-    "cuda",
-    "neg",
-]
-
 RULES = {
     "add": _sum,
     "sub": _sum,
     "rsub": _sum,
     "mul": _mul,
     "glu": _glu,
-    **dict.fromkeys(_IDENTITIES, _handed_on),
+    **dict.fromkeys(sorted(SAME_NUMBERS - {"detach"} | {"neg"}), _handed_on),
 }

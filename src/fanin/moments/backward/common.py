@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from fanin.graph.ir import Op
+from fanin.model.operations import RESHAPES, SAME_NUMBERS
 from fanin.moments.algebra import summed_up
 from fanin.moments.frame import Frame
 from fanin.moments.moments import JointMoments, aligned
@@ -94,7 +95,7 @@ def _keeps(frame: Frame, op: Op, value: int) -> bool:
 
 
 _HANDS = 6
-_SAME = frozenset(["getitem", "contiguous", "clone", "to", "float", "double", "type_as", "view", "reshape"])
+_SAME = RESHAPES | SAME_NUMBERS | {"getitem"}
 
 
 def along_output(frame: Frame, value: int) -> float:

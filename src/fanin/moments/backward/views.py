@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from fanin.graph.ir import Op, Ref
+from fanin.model.operations import BROADCASTS, RESHAPES, TURNS
 from fanin.moments.backward.common import added, received, scattered, unbroadcast
 from fanin.moments.forward.views import dimension_order
 from fanin.moments.frame import Frame, NoRuleError
@@ -85,24 +86,9 @@ def _same(frame: Frame, op: Op, grads: Sequence[JointMoments | None]) -> Mapping
 
 
 RULES = {
-    **dict.fromkeys(
-        [
-            "view",
-            "reshape",
-            "flatten",
-            "unflatten",
-            "squeeze",
-            "unsqueeze",
-            "view_as",
-            "reshape_as",
-            "atleast_1d",
-            "atleast_2d",
-            "atleast_3d",
-        ],
-        _reshape,
-    ),
-    **dict.fromkeys(["transpose", "t", "T", "mT", "H", "mH", "adjoint", "permute", "movedim"], _order),
-    **dict.fromkeys(["expand", "expand_as", "broadcast_to"], _expand),
+    **dict.fromkeys(sorted(RESHAPES), _reshape),
+    **dict.fromkeys(sorted(TURNS), _order),
+    **dict.fromkeys(sorted(BROADCASTS), _expand),
     **dict.fromkeys(["chunk", "split", "split_with_sizes", "tensor_split", "unbind"], _pieces),
     "getitem": _indexed,
     **dict.fromkeys(["roll", "flip"], _same),

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from fanin.graph.ir import Op, Ref
+from fanin.model.operations import SAME_NUMBERS
 from fanin.moments import kernel as kn
 from fanin.moments.algebra import mixed_overlap, mixed_width_var, product, summed_up
 from fanin.moments.forward.common import as_atoms, passed_on
@@ -303,25 +304,6 @@ def _handed_on(frame: Frame, op: Op) -> Signal:
     return passed_on(frame, op, op.inputs[0])
 
 
-_IDENTITIES = [
-    "contiguous",
-    "clone",
-    "detach",
-    "data",
-    "to",
-    "float",
-    "double",
-    "half",
-    "bfloat16",
-    "type",
-    "alias",
-    "type_as",
-    "cpu",
-    "cuda",
-    "real",
-]
-
-
 def _glu(frame: Frame, op: Op) -> Signal:
     """One half times the sigmoid of the other."""
     x = frame.moments(op.arg(0, "input"))
@@ -344,5 +326,5 @@ RULES = {
     "mul": _mul,
     "div": _div,
     "neg": _neg,
-    **dict.fromkeys(_IDENTITIES, _handed_on),
+    **dict.fromkeys(sorted(SAME_NUMBERS | {"real"}), _handed_on),
 }

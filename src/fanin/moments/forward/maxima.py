@@ -13,12 +13,13 @@ import numpy as np
 import numpy.typing as npt
 
 from fanin.graph.ir import Op
+from fanin.model.operations import TURNS
 from fanin.moments import kernel as kn
 from fanin.moments import laws
 from fanin.moments.algebra import concatenated, unsure_of_places
 from fanin.moments.forward.convolution import TapWindow, each
 from fanin.moments.forward.elementwise import evaluate, region_of
-from fanin.moments.forward.views import REORDERING, dimension_order
+from fanin.moments.forward.views import dimension_order
 from fanin.moments.frame import Frame, NoRuleError
 from fanin.moments.kernel import Array
 from fanin.moments.laws import Law
@@ -257,7 +258,7 @@ class _Drawn:
 def _before_reordering(frame: Frame, value: int) -> tuple[int, tuple[int, ...]]:
     """The tensor whose dimensions were put in another order to make a value, and that order."""
     order = tuple(range(len(frame.graph.value(value).shape)))
-    while (op := frame.graph.producer(value)) is not None and op.name in REORDERING:
+    while (op := frame.graph.producer(value)) is not None and op.name in TURNS:
         before = dimension_order(frame, op)
         value, order = frame.first(op.inputs[0]), tuple(before[d] for d in order)
     return value, order

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from fanin.graph.ir import Op
+from fanin.model.operations import BROADCASTS, RESHAPES, SAME_NUMBERS
 from fanin.moments import kernel as kn
 from fanin.moments.algebra import product
 from fanin.moments.forward.common import passed_on
@@ -152,7 +153,7 @@ def _is_reduced(frame: Frame, value: int) -> bool:
     return op is not None and op.name in _STATISTICS
 
 
-_VIEWS = frozenset(["unsqueeze", "view", "reshape", "expand", "squeeze", "getitem", "to", "float", "type_as"])
+_VIEWS = RESHAPES | BROADCASTS | SAME_NUMBERS | {"getitem"}
 _THROUGH = _VIEWS | {"add", "mul", "clamp", "clamp_min", "maximum", "relu", "sqrt", "rsqrt", "pow", "square"}
 _STATISTICS = frozenset(["mean", "sum", "var", "std", "norm", "var_mean", "std_mean", "amax", "max", "logsumexp"])
 

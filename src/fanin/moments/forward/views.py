@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from fanin.graph.ir import Op, Ref
+from fanin.model.operations import BROADCASTS, RESHAPES, TURNS
 from fanin.moments.algebra import contraction, summed_up
 from fanin.moments.forward.borders import border_width
 from fanin.moments.forward.contractions import SPECS, numbers_of
@@ -19,7 +20,7 @@ from fanin.moments.kernel import Array
 from fanin.moments.moments import JointMoments
 from fanin.moments.signal import Signal
 
-__all__ = ["REORDERING", "RULES", "dimension_order"]
+__all__ = ["RULES", "dimension_order"]
 
 _MAPS = frozenset({"linear", "addmm"})
 _FAR = 0.1  # distance of a run's mean from that of all units, relative to the rms, from which it is unlike
@@ -260,26 +261,10 @@ def _count(run: slice) -> int:
     return int(run.stop - run.start)
 
 
-REORDERING = frozenset(["transpose", "t", "T", "mT", "H", "mH", "adjoint", "permute", "movedim"])
 RULES: Mapping[str, Callable[[Frame, Op], Signal | Sequence[Signal]]] = {
-    **dict.fromkeys(
-        [
-            "view",
-            "reshape",
-            "flatten",
-            "unflatten",
-            "squeeze",
-            "unsqueeze",
-            "view_as",
-            "reshape_as",
-            "atleast_1d",
-            "atleast_2d",
-            "atleast_3d",
-        ],
-        _reshape,
-    ),
-    **dict.fromkeys(sorted(REORDERING), _reordered),
-    **dict.fromkeys(["expand", "expand_as", "broadcast_to"], _expand),
+    **dict.fromkeys(sorted(RESHAPES), _reshape),
+    **dict.fromkeys(sorted(TURNS), _reordered),
+    **dict.fromkeys(sorted(BROADCASTS), _expand),
     **dict.fromkeys(["chunk", "split", "split_with_sizes", "tensor_split", "unbind"], _pieces),
     **dict.fromkeys(["narrow", "select"], _narrowed),
     "getitem": _getitem,

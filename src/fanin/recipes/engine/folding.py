@@ -17,7 +17,7 @@ from fanin.graph.analysis.activations import FoundActivation
 from fanin.graph.ir import Op
 from fanin.graph.roles.data import ParameterRole
 from fanin.initializers import Constant, DeltaOrthogonal, Initializer, Orthogonal, RowSums
-from fanin.model.operations import ELEMENTWISE
+from fanin.model.operations import ELEMENTWISE, RESHAPES, SAME_NUMBERS
 from fanin.recipes.engine.draft import Draft, Made, Read
 from fanin.recipes.engine.network import Network
 from fanin.recipes.step import Step
@@ -26,7 +26,7 @@ from fanin.theory.shaping import ShapedActivation
 __all__ = ["Fold", "Shaper", "bias_draft", "folds", "obstacle", "weight_draft"]
 
 _MAPS = frozenset({"linear", "matmul", "mm", "addmm", "bmm", "baddbmm", "einsum", "conv1d", "conv2d", "conv3d"})
-_SAME_UNITS = frozenset({"view", "reshape", "flatten", "unflatten", "squeeze", "unsqueeze", "contiguous", "clone", "t"})
+_SAME_UNITS = RESHAPES | SAME_NUMBERS | {"t"}
 _MEANS = frozenset(f"{kind}avg_pool{d}d" for kind in ("", "adaptive_", "_adaptive_") for d in (1, 2, 3)) | {"mean"}
 
 Shaper = Callable[[FoundActivation, int], ShapedActivation]

@@ -10,11 +10,11 @@ from fanin.graph.analysis.units import held_units
 from fanin.graph.ir import Graph, Op
 from fanin.graph.roles.data import ParameterRole, Part
 from fanin.graph.roles.layouts import with_parts
-from fanin.model.operations import DROPOUT, VIEWS
+from fanin.model.operations import DROPOUT, JOINS, VIEWS
 
 __all__ = ["Modulator", "Stretch", "in_stretches", "modulators"]
 
-_THROUGH = (VIEWS | DROPOUT) - {"cat", "stack", "hstack", "vstack"}
+_THROUGH = (VIEWS | DROPOUT) - JOINS
 _NEAR = 40  # values between a map and the product or sum that its output takes part in
 _MAPS = ("weight", "embedding")
 _TABLES = ("embedding", "embedding_bag")

@@ -12,12 +12,12 @@ from fanin.graph.ir import Graph, Op
 from fanin.graph.recording.replay import run
 from fanin.graph.roles.data import ParameterRole
 from fanin.graph.roles.layouts import with_parts
-from fanin.model.operations import DROPOUT, ELEMENTWISE, VIEWS
+from fanin.model.operations import DROPOUT, ELEMENTWISE, JOINS, VIEWS
 from fanin.recipes.engine.activation_facts import is_bounded, is_limited
 
 __all__ = ["open_factors", "with_open_biases"]
 
-_THROUGH = (VIEWS | DROPOUT) - {"cat", "stack", "hstack", "vstack"}
+_THROUGH = (VIEWS | DROPOUT) - JOINS
 _NEAR = 12  # operations between a map and the product that its output takes part in
 
 
