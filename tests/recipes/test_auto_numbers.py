@@ -51,9 +51,9 @@ def test_a_stack_gets_its_own_start_from_a_depth_on(activation, first_depth, rul
     assert rule not in rules_of(plain(first_depth - 1, activation), x)
 
 
-def chi(a, shift=0.0):
-    """chi_1 of sigmoid(a x) once its mean is removed, and the share of E f² that is mean, by quadrature."""
-    m = gaussian_moments(lambda z: 1.0 / (1.0 + torch.exp(-a * torch.as_tensor(z)).numpy()) - shift)
+def chi(a, shift=0.0, at=0.0):
+    """chi_1 of sigmoid(a x + at) - shift once its mean is removed, and the share of E f² that is mean."""
+    m = gaussian_moments(lambda z: 1.0 / (1.0 + torch.exp(-a * torch.as_tensor(z) - at).numpy()) - shift)
     return m.dsecond / m.var, m.mean**2 / m.second
 
 
@@ -67,8 +67,9 @@ def solve(f, target, low, high):
 
 @pytest.mark.parametrize(("at", "centred"), [(1.055, True), (1.065, False)])
 def test_a_logistic_stack_is_centred_while_the_gradient_grows_by_less_than_six_percent_a_layer(at, centred):
-    a = solve(lambda a: chi(a)[0], at, 0.2, 4.0)
-    model = plain(3, lambda: Apply(lambda x: torch.sigmoid(a * x)))
+    # the further a logistic function is moved, the more it is an exponential
+    b = solve(lambda b: chi(1.0, at=b)[0], at, 0.0, 4.0)
+    model = plain(3, lambda: Apply(lambda x: torch.sigmoid(x + b)))
     assert ("centred" in rules_of(model, of_moment(1.0, 4, 8))) == centred
 
 

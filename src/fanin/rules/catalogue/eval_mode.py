@@ -64,11 +64,11 @@ class EvalMode(Rule):
         if watched is None or not watched.inert or len(watched.steps) < self.limit(context, "steps"):
             return
         names = watched.inert
-        several = f" and {len(names) - 1} more layers" if len(names) > 1 else ""
+        several = f" and {len(names) - 1} more" if len(names) > 1 else ""
         yield self.finding(
             "warning",
             names,
-            f"all {watched.steps[-1].step} steps ran in eval mode: {names[0]}{several} work as in a test.",
+            f"all {watched.steps[-1].step} steps ran in eval mode: {names[0]}{several} behave as in a test.",
             Fix(text="call model.train() before the loop", code="model.train()"),
             value=float(len(watched.steps)),
             threshold=self.limit(context, "steps"),
