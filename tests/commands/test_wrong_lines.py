@@ -86,7 +86,7 @@ LINES = {  # command line -> the cure
     "check model.py:build --weights w.safetensors": "there is no file",
     "check model.py:build --baseline nowhere.json": "nowhere.json",
     "check model.py:build -v -q": "leave one of them out",
-    "check model.py:build --seeds zero": "is not a valid int",
+    "check model.py:build --seeds zero": "valid int",
     "plan model.py:build --recipe Auto2": "did you mean 'auto'",
     "plan model.py:build --seed -1": "0 <= seed",
     "plan model.py:build --option head": "NAME=VALUE",

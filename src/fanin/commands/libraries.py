@@ -33,6 +33,8 @@ def _timm(name: str) -> Any:
 
 
 def _transformers(name: str) -> Any:
+    if not name.strip():
+        raise TargetError("hf: takes a config.json, or a folder that holds one, as in hf:model/config.json")
     try:
         import transformers
     except ImportError as error:
@@ -40,7 +42,7 @@ def _transformers(name: str) -> Any:
             f"hf:{name} needs transformers; install it with: pip install transformers"
         ) from error
     path = Path(name)
-    if not name.strip() or not path.exists():
+    if not path.exists():
         raise TargetError(f"no file or folder {name!r}; hf: takes a config.json, or a folder that holds one")
     try:
         config = transformers.AutoConfig.from_pretrained(str(path))
