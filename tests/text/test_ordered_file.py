@@ -53,12 +53,15 @@ def test_a_file_system_that_takes_no_pages_gets_the_same_bytes(tmp_path, monkeyp
 
     monkeypatch.setattr(ordered_file, "_written", written)
     monkeypatch.setattr(ordered_file, "_opened_direct", lambda path: ordered_file.io.FileIO(path, "a"))
-    data = os.urandom(50_000)
+    monkeypatch.setattr(ordered_file, "_BLOCK", 8192)
+    data = os.urandom(90_000)
     with OrderedFile(tmp_path / "x") as file:
-        file.write(0, data)
+        for at in range(0, len(data), 1000):
+            file.write(at, data[at : at + 1000])
         file.finish(len(data))
     assert (tmp_path / "x").read_bytes() == data
-    assert refused == [0]
+    assert refused[0] == 0
+    assert len(refused) < 3  # blocks that were under way; then pages are given up
 
 
 def test_an_error_of_the_disk_is_raised(tmp_path, monkeypatch):

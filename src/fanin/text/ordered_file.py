@@ -1,7 +1,8 @@
-"""A large file that is written in order: one thread makes the bytes while another one writes them.
+"""A large file that is written in order: the disk works while the bytes are made.
 
-Where the system can, whole pages go to the disk without a copy in the memory that it keeps files in: that is faster,
-and a file of a hundred gigabytes drives nothing else out of that memory.
+Where the system can, whole pages go to the disk in a thread of their own and without a copy in the memory that the
+system keeps files in: that is faster, and a file of a hundred gigabytes drives nothing else out of that memory.
+Elsewhere bytes are written at once, and the other thread only sends them on to the disk.
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ class OrderedFile:
         self._blocks = [mmap.mmap(-1, _BLOCK) for _ in range(_BLOCKS)]
         self._under_way: list[Future[None] | None] = [None] * _BLOCKS
         self._block, self._start, self._count, self._unsynced = 0, 0, 0, 0
+        self._sync: Future[None] | None = None
 
     def __enter__(self) -> OrderedFile:
         return self
@@ -56,6 +58,9 @@ class OrderedFile:
     def write(self, at: int, data: Any) -> None:
         """Write bytes at a place that is not before those of earlier calls."""
         rest = memoryview(data).cast("B") if len(data) else memoryview(b"")
+        if self._direct is None:
+            self._through_memory(at, rest)
+            return
         if at != self._start + self._count:
             self._hand_over()
             self._start = at
@@ -69,12 +74,28 @@ class OrderedFile:
 
     def finish(self, size: int) -> None:
         """Give the file its size, and return when all of it is on the disk."""
-        self._hand_over()
-        for job in self._under_way:
-            if job is not None:
-                job.result()
+        self._wait()
         self._file.truncate(size)
         os.fsync(self._file.fileno())
+
+    def _wait(self) -> None:
+        """Return when all blocks are in the file."""
+        self._hand_over()
+        for job in (*self._under_way, self._sync):
+            if job is not None:
+                job.result()
+        self._under_way, self._sync = [None] * _BLOCKS, None
+
+    def _through_memory(self, at: int, data: memoryview) -> None:
+        """Write to the memory that the system keeps files in; the other thread sends it on to the disk."""
+        if self._count or any(self._under_way):  # what was to go past that memory, before the file system refused it
+            self._wait()
+        _written(self._file, data, at)
+        self._start, self._unsynced = at + len(data), self._unsynced + len(data)
+        if self._unsynced >= _FLUSH and (self._sync is None or self._sync.done()):
+            if self._sync is not None:
+                self._sync.result()
+            self._sync, self._unsynced = self._thread.submit(os.fsync, self._file.fileno()), 0
 
     # ------------------------------------------------------------------ blocks
     def _hand_over(self) -> None:
@@ -94,10 +115,10 @@ class OrderedFile:
         data = memoryview(self._blocks[block])[begin : begin + count]
         first = min(-start % _PAGE, count)
         last = max((start + count) // _PAGE * _PAGE - start, first)
-        self._put_usually(data[:first], start)
+        _written(self._file, data[:first], start)
         if not self._put_directly(data[first:last], start + first):
-            self._put_usually(data[first:last], start + first)
-        self._put_usually(data[last:], start + last)
+            _written(self._file, data[first:last], start + first)
+        _written(self._file, data[last:], start + last)
 
     def _put_directly(self, data: memoryview, at: int) -> bool:
         """Whether the file system took these whole pages."""
@@ -111,13 +132,6 @@ class OrderedFile:
             self._direct.close()
             self._direct = None
         return self._direct is not None
-
-    def _put_usually(self, data: memoryview, at: int) -> None:
-        _written(self._file, data, at)
-        self._unsynced += len(data)
-        if self._unsynced >= _FLUSH:
-            os.fsync(self._file.fileno())
-            self._unsynced = 0
 
 
 def _written(file: io.FileIO, data: memoryview, at: int) -> None:
