@@ -6,6 +6,7 @@
 
 The results go to benchmarks/results/scale.md. Contenders take turns; a ratio is of medians, of CPU seconds where a
 contender keeps one core busy, since other processes disturb those less.
+On a machine that others use, `chrt -r 20 python -m ...` keeps them from the cores (the saved page was measured so).
 
 * shards: two processes of gloo, FSDP2 from the meta device, bfloat16. The plan is made before, and what a library loads
   at its first use is loaded before; peak is what the process needed above what it had then.
