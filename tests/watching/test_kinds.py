@@ -176,3 +176,21 @@ def test_a_warm_up_from_zero_is_judged_at_its_peak():
 
     (finding,) = first_step(warmed)
     assert "at the peak rate 0.5" in finding.message
+
+
+def test_an_optimizer_that_steps_every_third_time_does_not_step_again():
+    """Its last step is read again with those of the other one."""
+    x, y = torch.randn(64, 8), torch.randint(0, 4, (64,))
+    model = torch.nn.Sequential(torch.nn.Linear(8, 16), torch.nn.ReLU(), torch.nn.Linear(16, 4))
+    one, two = (torch.optim.SGD(model[i].parameters(), lr=0.1) for i in (0, 2))
+    with fanin.watch(model, [one, two], check=False) as watched:
+        for n in range(12):
+            loss = torch.nn.functional.cross_entropy(model(x), y)
+            for optimizer in (one, two):
+                optimizer.zero_grad()
+            loss.backward()
+            one.step()
+            if n % 3 == 0:
+                two.step()
+            watched.step(loss=loss)
+    assert not any(step.repeated for step in watched.watched.steps)

@@ -152,6 +152,7 @@ class Entries:
         self._added = _adds_decay(optimizer)
         self._directions, self._summed = torch.zeros_like(self._start), 0
         self._sizes: list[float] = []
+        self._read: Moves | None = None
         self._after_number = -1
 
     def before_step(self) -> None:
@@ -188,8 +189,9 @@ class Entries:
             return Ratios(unknown, unknown, unknown, unknown, unknown)
         step, moved, before, outside, sizes, values, gradients, products = moves.sizes.tolist()
         turns = tuple(_ratio_of(p, size * moves.summed) for p, size in zip(products, sizes, strict=True))
-        repeated = moves.skipped == 0 and any(step) and any(sizes) and sizes == self._sizes
-        self._sizes = sizes
+        new = moves is not self._read  # an optimizer that did not step since shows its last step again
+        repeated = new and moves.skipped == 0 and any(step) and any(sizes) and sizes == self._sizes
+        self._sizes, self._read = sizes, moves
         restored = any(outside) and bool((moves.outside[2] == self._start).all())
         if any(outside):
             outside = torch.linalg.vector_norm(_unmasked(*moves.outside), dim=1).tolist()

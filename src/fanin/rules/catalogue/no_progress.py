@@ -118,16 +118,21 @@ _MOVED = 0.01
 _AGREED = 0.1  # from which on a loss that stays is that of a start
 _SAMPLES = 16  # in a batch of fewer, noise is most of a gradient
 _LAST = 5
+_TURNS = 0.12  # at most 0.09 where nothing can be learned
 _TORN = "; the gradients of its batches have no direction in common"
 
 
 def _agreement(watched: Watched) -> float | None:
     """Mean cosine of gradients and those before, over the last five measured steps; None where there are fewer.
 
-    In the steps before, a start is undone whatever the targets are: those gradients agree.
+    In the steps before, a start is undone whatever the targets are: those gradients agree. Gradients that turn round
+    from step to step have a direction in common, too: the size of the cosine counts for those.
     """
     known = [s.agreement for s in watched.steps if s.agreement is not None][-_LAST:]
-    return fmean(known) if len(known) == _LAST else None
+    if len(known) < _LAST:
+        return None
+    size = fmean(map(abs, known))
+    return fmean(known) if size < _TURNS else size
 
 
 def _late(watched: Watched) -> list[StepRecord]:
