@@ -89,7 +89,7 @@ pair. Mended by kind: half of Adagrad's first step counts, W901 is a note from 0
 are all the same are of no known loss, the better fit of two losses is taken, W903 compares all pairs of gradients, W909
 knows the start again, L804.
 
-False on the sixth set: adapters behind frozen layers (P510), weights drawn in every pass around constant spreads (P501);
+False on the sixth set: adapters behind frozen layers (P510), weights drawn in every pass around equal spreads (P501);
 with the loss also one linear layer at 0.5 (O901) and cosines with a margin (L801). Missed alone: targets by chance
 (mended), targets one batch ahead for text (frequencies are learned), a sparse code whose loss is its output and is
 maximised (a model may return a likelihood), a sigmoid twice and nll_loss of shares, both outside the model (mended).
@@ -101,7 +101,7 @@ penalty, a cosine of six steps that rises again.
 
 The counts and the table below: the fifth, sixth and seventh set as they were at the first look, with the rules of that
 time; the sets before them with older rules still. Before the fifth set was watched, the 305 runs of the first five sets
-were trained again for 20 steps at the peak rate, watched alone: false were a denoiser and a softplus network (W903), two
+were trained again for 20 steps at the peak rate, watched alone: false were a denoiser, a softplus network (W903), two
 heads on frozen trunks (P510) and two classes (L802), missed among the broken ones were recurrent weights times 6 and
 labels drawn anew; those that were false were mended and are silent when trained again."""
 
