@@ -112,7 +112,7 @@ def assert_differ(build: Callable[[int], Any], sizes: Sequence[int], unit: str) 
         unit: what the sizes are, "width" or "depth".
 
     Raises:
-        ArgumentError: both have the same parameters with the same shapes.
+        ArgumentError: they share a parameter, or have the same parameters with the same shapes.
     """
     import torch
 
@@ -120,6 +120,9 @@ def assert_differ(build: Callable[[int], Any], sizes: Sequence[int], unit: str) 
         made = [build(size) for size in (sizes[0], sizes[-1])]
     if not all(isinstance(one, torch.nn.Module) for one in made):  # refused where they are used
         return
+    fresh = FreshModels("build")
+    for one in made:
+        fresh.add(one)
     first, last = ({name: tuple(p.shape) for name, p in one.named_parameters()} for one in made)
     if first == last:
         raise ArgumentError(
