@@ -11,6 +11,7 @@ from torch import nn
 from torch.nn import functional
 
 import fanin
+from fanin.graph.ir import Graph
 from fanin.graph.recording.capture import capture
 from fanin.graph.roles.label import roles
 from fanin.initializers import Ones, PerPart, Zeros
@@ -409,3 +410,28 @@ def test_centres_of_distances_that_are_written_out_are_as_large_as_the_signal():
     size = float(torch.tanh(model.one(x)).detach().square().mean().sqrt())
     assert float(model.points.detach().std()) == pytest.approx(size, rel=0.25)  # 320 entries: 5 x 0.04
     assert fanin.plan(Points(cosine=True), x)["points"].rule != "centres"
+
+
+class Branches(nn.Module):
+    """A sum of maps of one input: no stack, so each weight is looked at alone."""
+
+    def __init__(self, count):
+        super().__init__()
+        self.maps = nn.ModuleList(nn.Linear(8, 8) for _ in range(count))
+
+    def forward(self, x):
+        return sum(one(x).relu() for one in self.maps)
+
+
+def test_choosing_walks_the_whole_graph_a_fixed_number_of_times(monkeypatch):
+    """Once for each weight, a plan would take the square of the time."""
+    walks = []
+    walk = Graph.live_ops
+    monkeypatch.setattr(Graph, "live_ops", lambda graph: walks.append(graph) or walk(graph))
+
+    def counted(maps):
+        walks.clear()
+        fanin.plan(Branches(maps), torch.randn(4, 8))
+        return len(walks)
+
+    assert counted(6) == counted(12)

@@ -111,14 +111,17 @@ def _factor_read(network: Network, value: int | None) -> float:
 def _adds_its_size(network: Network, role: ParameterRole) -> bool:
     """Whether squares of a weight, summed, are added to what the weight makes of the signal."""
     graph = network.graph
-    own = {graph.parameters[role.name].value}
+    value = graph.parameters[role.name].value
+    squares = {op.index for op in graph.consumers(value) if _squares(op)}
+    if not squares:  # most weights: no walk over the graph
+        return False
     squared, made = set[int](), {graph.ops[u.op].output for u in role.uses}
     for op in graph.live_ops():
         if made & set(op.inputs) and op.name in _SIGNED:
             if squared & set(op.inputs) and op.name in _SUMS:
                 return True
             made.update(op.outputs)
-        elif squared & set(op.inputs) or (own & set(op.inputs) and _squares(op)):
+        elif squared & set(op.inputs) or op.index in squares:
             squared.update(op.outputs)
     return False
 
