@@ -24,6 +24,7 @@ __all__ = [
     "FACTORIES",
     "FACTS",
     "JOINS",
+    "LEFT_PRODUCTS",
     "LOOKUPS",
     "LOSSES",
     "MASKING",
@@ -134,6 +135,8 @@ MATRIX_PRODUCTS = _words(
     "linear matmul mm bmm addmm baddbmm addbmm mv addmv dot vdot inner outer einsum tensordot chain_matmul bilinear "
     "_grouped_mm rmatmul linalg_multi_dot kron"
 )
+# products of two tensors, either of which may be the weight
+LEFT_PRODUCTS = _words("matmul mm bmm addmm baddbmm rmatmul")
 CONVOLUTIONS = _words(
     "conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d convolution _convolution conv_tbc "
     "deform_conv2d"

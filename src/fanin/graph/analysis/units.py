@@ -17,12 +17,11 @@ from fanin.graph.analysis.loops import Run
 from fanin.graph.analysis.preactivations import Root, Term
 from fanin.graph.ir import Graph, Op
 from fanin.graph.recording.replay import run
-from fanin.model.operations import JOINS, SAME_NUMBERS, VIEWS
+from fanin.model.operations import JOINS, LEFT_PRODUCTS, SAME_NUMBERS, VIEWS
 
 __all__ = ["axis_at", "bias_gates", "columns_of", "held_units", "map_gates", "pass_through"]
 
 _ALIKE = VIEWS - JOINS
-_LEFT = frozenset({"matmul", "mm", "bmm", "addmm", "baddbmm", "rmatmul"})
 _MOST = 4_000_000
 
 Gates = Mapping[int, tuple[Group, ...]]
@@ -33,7 +32,7 @@ def unit_axis(graph: Graph, use: Contraction) -> int:
     op = graph.ops[use.op]
     if "tap" in use.axes:
         return 1
-    left = op.name in _LEFT and op.inputs.index(use.weight) < min(map(op.inputs.index, use.data))
+    left = op.name in LEFT_PRODUCTS and op.inputs.index(use.weight) < min(map(op.inputs.index, use.data))
     return -2 if left and len(graph.values[op.output].shape) > 1 else -1
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 
 from fanin.graph.roles.data import ParameterRole
@@ -51,9 +52,8 @@ def before_expansion(network: Network, role: ParameterRole, options: AutoOptions
     chi = None if behind is None else sharpness(network.graph, behind, 1.0)
     if behind is None or chi is None or not chi > SMOOTH_CHI:
         return None
-    expansion = behind
     layers = len(network.expansions)
-    q = calm_scale(lambda q: sharpness(network.graph, expansion, q), layers)
+    q = calm_scale(functools.partial(sharpness, network.graph, behind), layers)
     return forward(
         network,
         role,
@@ -63,7 +63,7 @@ def before_expansion(network: Network, role: ParameterRole, options: AutoOptions
         adds=("sharp",),
         rule="sharp",
         evidence="expansions",
-        activation=f"a basis of {expansion.count} functions",
+        activation=f"a basis of {behind.count} functions",
         q=q,
         layers=layers,
         chi=chi,
@@ -81,7 +81,7 @@ def _is_beside(network: Network, role: ParameterRole, expansion: Expansion) -> b
             continue
         op = network.graph.ops[other.use.op]
         reads = network.data_operand(op)
-        if reads is not None and mine & _sums(network, op.output, count=2) and _comes_from(network, reads, expansion):
+        if reads is not None and _comes_from(network, reads, expansion) and mine & _sums(network, op.output, count=2):
             return True
     return False
 

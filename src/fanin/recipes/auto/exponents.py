@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from fanin.graph.roles.data import ParameterRole
-from fanin.initializers import Initializer, Normal, PerPart, Zeros
-from fanin.recipes.auto.maps import forward
+from fanin.initializers import Zeros
+from fanin.recipes.auto.maps import forward, maps_apart
 from fanin.recipes.auto.options import AutoOptions
-from fanin.recipes.auto.wording import Number, Values, draft
+from fanin.recipes.auto.wording import Number, draft
 from fanin.recipes.engine.activation_facts import is_exponential
 from fanin.recipes.engine.draft import Draft
 from fanin.recipes.engine.network import Network
@@ -57,11 +57,6 @@ def _small_parts(
     network: Network, role: ParameterRole, options: AutoOptions, parts: tuple[int, ...], count: int
 ) -> Draft:
     """Those maps much smaller than those beside them."""
-
-    def law(values: Values) -> Initializer:
-        least, beside = Normal(std=values["exponent"]), Normal(std=values["std"])
-        return PerPart(tuple(least if n in parts else beside for n in range(len(role.parts))))
-
     return forward(
         network,
         role,
@@ -69,7 +64,7 @@ def _small_parts(
         factor=1.0 / count,
         how="exponent",
         more=lambda std: (Number("exponent", std / count, "exponent part"),),
-        law=law,
+        law=maps_apart(role, parts, "exponent"),
         adds=("exponent part",),
         rule="exponent",
         evidence="",

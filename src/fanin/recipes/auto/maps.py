@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from fanin.graph.roles.data import ParameterRole, Use
-from fanin.initializers import Initializer, Normal, Orthogonal, Zeros
+from fanin.initializers import Initializer, Normal, Orthogonal, PerPart, Zeros
 from fanin.recipes.auto.inputs import input_scale
 from fanin.recipes.auto.options import AutoOptions
 from fanin.recipes.auto.wording import Number, Values, draft, reason
@@ -15,7 +15,7 @@ from fanin.recipes.engine.activation_facts import moments_of
 from fanin.recipes.engine.draft import Draft, Read, fixed
 from fanin.recipes.engine.network import Network, tap_share
 
-__all__ = ["adapter", "as_orthogonal", "entry", "even", "forward", "looped", "rescaled"]
+__all__ = ["adapter", "as_orthogonal", "entry", "even", "forward", "looped", "maps_apart", "rescaled"]
 
 _LEAST_SHARE = 1e-3  # of taps on data; bounds the std of a kernel that is almost wholly on padding
 _FEWEST = 2  # numbers that can be equal by design
@@ -77,6 +77,16 @@ def as_orthogonal(role: ParameterRole) -> dict[str, Any]:
         return (Number("gain", std * math.sqrt(float(role.fan_in or 1.0)), "entry"),)
 
     return {"more": gain, "law": lambda values: Orthogonal(gain=values["gain"], scaled=True)}
+
+
+def maps_apart(role: ParameterRole, parts: tuple[int, ...], name: str) -> Callable[[Values], Initializer]:
+    """The law of maps side by side in one weight, of which these parts have a std of their own under that name."""
+
+    def law(values: Values) -> Initializer:
+        apart, usual = Normal(std=values[name]), Normal(std=values["std"])
+        return PerPart(tuple(apart if n in parts else usual for n in range(len(role.parts))))
+
+    return law
 
 
 def _words(role: ParameterRole) -> dict[str, Any]:

@@ -14,13 +14,14 @@ import numpy.typing as npt
 
 from fanin.graph.roles.data import ParameterRole
 from fanin.initializers import MirroredOrthogonal
+from fanin.model.operations import TURNS
 from fanin.recipes.auto.heads import output_rms
 from fanin.recipes.auto.inputs import input_scale
 from fanin.recipes.auto.options import AutoOptions
 from fanin.recipes.auto.stack import Stack
 from fanin.recipes.auto.wording import Number, Values, draft, zero
 from fanin.recipes.engine.draft import Draft, Read
-from fanin.recipes.engine.followed import TURNS, in_order
+from fanin.recipes.engine.followed import in_order, units_of
 from fanin.recipes.engine.network import Network
 
 __all__ = ["cannot_mirror", "head_is_apart", "mirrored"]
@@ -43,11 +44,11 @@ def cannot_mirror(network: Network, stack: Stack) -> str:
     if kept := [role.name for role in stack.maps if role.name in network.kept]:
         return f"{kept[0]} stays as it is (frozen or loaded)"
     for role, reader in itertools.pairwise(stack.maps):
-        if _units(role) < 2:
+        if units_of(role) < 2:
             return f"{role.name} has a single unit, which makes no pair"
-        if _units(role) % 2 and _inputs(reader) % _units(role):
+        if units_of(role) % 2 and _inputs(reader) % units_of(role):
             return (
-                f"{role.name} has an odd number of units ({_units(role)}), and the {_inputs(reader)} inputs of "
+                f"{role.name} has an odd number of units ({units_of(role)}), and the {_inputs(reader)} inputs of "
                 f"{reader.name} are no multiple of it, so it cannot be told which inputs are those of one unit"
             )
     for role in stack.maps:
@@ -74,10 +75,6 @@ def _lost_order(network: Network, role: ParameterRole, reader: ParameterRole) ->
     return f"{turn.name} is between its layers, and {reader.name} does not read the units of {role.name} in their order"
 
 
-def _units(role: ParameterRole) -> int:
-    return math.prod(role.shape[a] for a in role.layout.out_axes)
-
-
 def _inputs(role: ParameterRole) -> int:
     return math.prod(role.shape[a] for a in role.layout.in_axes)
 
@@ -101,7 +98,7 @@ def _draft(stack: Stack, index: int, slope: float, padding: float, options: Auto
         "output" if index == 0 else "input" if index == stack.num_hidden else "both"
     )
     size = output_rms(options) if side == "input" else 1.0
-    units = 1 if index == 0 else _units(stack.maps[index - 1])
+    units = 1 if index == 0 else units_of(stack.maps[index - 1])
     per_unit = _inputs(role) // units if units % 2 and index else 1
     gain = padding / (math.sqrt(divisor) if side == "output" else slope) * size
     numbers = (
@@ -119,13 +116,13 @@ def _draft(stack: Stack, index: int, slope: float, padding: float, options: Auto
         "mirrored",
         lambda read: numbers,
         lambda values: MirroredOrthogonal(side=side, gain=values["gain"], kernel="flat", inputs_per_unit=per_unit),
-        reasons=("mirrored", "unit left over") if index < stack.num_hidden and _units(role) % 2 else ("mirrored",),
+        reasons=("mirrored", "unit left over") if index < stack.num_hidden and units_of(role) % 2 else ("mirrored",),
         evidence="mirrored",
         var=var,
         hidden=stack.num_hidden,
         activation=stack.activation.label,
         divisor=divisor,
-        units=_units(role),
+        units=units_of(role),
     )
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from fanin.graph.roles.data import ParameterRole
-from fanin.initializers import Initializer, Normal, Ones, PerPart, Zeros
+from fanin.initializers import Ones, PerPart, Zeros
 from fanin.recipes.auto.evidence import OPEN_SHARE
-from fanin.recipes.auto.maps import forward
+from fanin.recipes.auto.maps import forward, maps_apart
 from fanin.recipes.auto.options import AutoOptions
-from fanin.recipes.auto.wording import Number, Values, reason
+from fanin.recipes.auto.wording import Number, reason
 from fanin.recipes.engine.draft import Draft, fixed
 from fanin.recipes.engine.network import Network
 
@@ -44,17 +44,12 @@ def _open_part(
     network: Network, role: ParameterRole, options: AutoOptions, parts: tuple[int, ...], share: float
 ) -> Draft:
     """Such a map beside others in one weight: it alone is small."""
-
-    def law(values: Values) -> Initializer:
-        small, usual = Normal(std=values["open"]), Normal(std=values["std"])
-        return PerPart(tuple(small if n in parts else usual for n in range(len(role.parts))))
-
     return forward(
         network,
         role,
         options,
         more=lambda std: (Number("open", std * share, "open part"),),
-        law=law,
+        law=maps_apart(role, parts, "open"),
         adds=("open part",),
         rule="open factor",
         evidence="open-factors",

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from fanin.graph.ir import Op
 from fanin.graph.recording.replay import run
 from fanin.graph.roles.data import ParameterRole
-from fanin.model.operations import POOLS, VIEWS
+from fanin.model.operations import LEFT_PRODUCTS, POOLS, VIEWS
 from fanin.recipes.engine.network import Network
 
-__all__ = ["TURNS", "in_order"]
+__all__ = ["in_order", "units_of"]
 
-TURNS = frozenset({"permute", "transpose", "movedim", "t", "T", "mT"})
 _MOVES = VIEWS | POOLS | {"mean"}
-_LEFT = frozenset({"matmul", "mm", "bmm", "addmm", "baddbmm", "rmatmul"})
 _MOST = 1 << 24  # entries of a tensor of numbers
 
 
@@ -25,7 +24,7 @@ def in_order(network: Network, role: ParameterRole, reader: ParameterRole) -> bo
     entry leaves them where they are.
     """
     first, last = (network.graph.ops[r.uses[0].op] for r in (role, reader))
-    if any(op.name in _LEFT and _weight_is_left(network, op) for op in (first, last)):
+    if any(op.name in LEFT_PRODUCTS and _weight_is_left(network, op) for op in (first, last)):
         return False
     numbers = {first.output: _numbered(network.graph.values[first.output].shape, _axis(role))}
     if numbers[first.output] is None:
@@ -35,7 +34,7 @@ def in_order(network: Network, role: ParameterRole, reader: ParameterRole) -> bo
         if known is not None:
             numbers[op.output] = _after(network, op, known)
     arrived = next((numbers[i] for i in last.inputs if i in numbers), None)
-    return arrived is not None and _is_ordered(arrived, _axis(reader), _units(role))
+    return arrived is not None and _is_ordered(arrived, _axis(reader), units_of(role))
 
 
 def _axis(role: ParameterRole) -> int:
@@ -43,11 +42,9 @@ def _axis(role: ParameterRole) -> int:
     return 1 if role.layout.tap_axes else -1
 
 
-def _units(role: ParameterRole) -> int:
-    units = 1
-    for axis in role.layout.out_axes:
-        units *= role.shape[axis]
-    return units
+def units_of(role: ParameterRole) -> int:
+    """Units of a map: the size of its output axes together."""
+    return math.prod(role.shape[axis] for axis in role.layout.out_axes)
 
 
 def _weight_is_left(network: Network, op: Op) -> bool:
