@@ -256,3 +256,72 @@ def test_classes_that_were_joined_may_have_the_right_one_first(joined, found):
     torch.manual_seed(0)
     given = {"targets": torch.zeros(64, dtype=torch.long), "select": ["D105"], "predict": False}
     assert [f.code for f in fanin.check(Contrastive(joined), torch.randn(64, 32), **given).findings] == found
+
+
+# ---------------------------------------------------------------------- inputs whose scale no weight reads
+class Timed(nn.Module):
+    """A map of a signal, and of the sine, the logarithm, the row or the plain value of a time."""
+
+    def __init__(self, of):
+        super().__init__()
+        self.x, self.t, self.of = nn.Linear(8, 16), nn.Linear(16, 16), of
+        self.rows, self.out = nn.Embedding(1000, 16), nn.Linear(16, 3)
+
+    def forward(self, signal, t):
+        times = self.of(self, t[:, None] * torch.logspace(0, -3, 16))
+        return self.out(torch.relu(self.x(signal) + self.t(times)))
+
+
+@pytest.mark.parametrize(
+    ("of", "flagged"),
+    [
+        (lambda m, t: t.sin(), False),
+        (lambda m, t: torch.log1p(t) / 4, False),
+        (lambda m, t: m.rows(t[:, 0].long()), False),
+        (lambda m, t: (t > 5).float(), False),
+        (lambda m, t: t, True),
+        (lambda m, t: t.sin() + t, True),
+        (lambda m, t: t * t.cos(), True),
+    ],
+    ids=["sine", "logarithm", "rows", "comparison", "itself", "sine and itself", "itself times its cosine"],
+)
+def test_a_time_that_gives_angles_or_rows_alone_has_no_scale(of, flagged):
+    torch.manual_seed(0)
+    given = (torch.randn(32, 8), torch.randint(0, 1000, (32,)).float())
+    assert ("D101" in codes({"model": Timed(of), "inputs": given})) is flagged
+
+
+# ---------------------------------------------------------------------- heads that start near zero
+class Policy(nn.Module):
+    """Two heads side by side, as of a Gaussian policy; one of them squashed."""
+
+    def __init__(self, small="mu"):
+        super().__init__()
+        self.first, self.second = nn.Linear(17, 64), nn.Linear(64, 64)
+        self.mu, self.log_std = nn.Linear(64, 6), nn.Linear(64, 6)
+        for layer in (self.first, self.second):
+            nn.init.kaiming_normal_(layer.weight)
+        for name in ("mu", "log_std") if small == "mu" else (small,):
+            getattr(self, name).weight.data.mul_(0.01)
+
+    def forward(self, given):
+        h = torch.relu(self.second(torch.relu(self.first(given))))
+        return torch.cat([torch.tanh(self.mu(h)), self.log_std(h).clamp(-20, 2)], -1)
+
+
+@pytest.mark.parametrize(("small", "flagged"), [("mu", False), ("second", True)])
+def test_small_heads_are_a_choice_and_a_small_map_between_is_not(small, flagged):
+    torch.manual_seed(0)
+    report = fanin.check(Policy(small), torch.randn(64, 17), predict=False)
+    assert ({f.code for f in report.findings if f.severity != "note"} == {"P502"}) is flagged
+    assert report.ok is not flagged
+
+
+def test_a_weight_that_is_not_finite_is_the_cause_whatever_scale_the_input_has():
+    model = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 3))
+    model[0].weight.data[3, 2] = math.inf
+    report = fanin.check(model, 300 * torch.randn(32, 8), targets=torch.randint(0, 3, (32,)), predict=False)
+    found = {f.code: f for f in (*report.findings, *report.consequences)}
+    assert report.findings[0].code == "P504"
+    assert found["S207"].because_of == ("P504",)
+    assert found["D101"].severity == "warning"

@@ -30,10 +30,12 @@ class Origin:
         factor: product of the plain numbers that multiplied it since the last site.
         factors: of what is made of several tensors, the same for the sites of each.
         buffers: names of the buffers that reach it through operations on parameters, buffers and constants alone.
+        inputs: names of the model's inputs whose scale reaches it, with no weight or norm between.
     """
 
     parameters: frozenset[str] = frozenset()
     buffers: frozenset[str] = frozenset()
+    inputs: frozenset[str] = frozenset()
     factor: float = 1.0
     factors: Mapping[int, float] = field(default_factory=dict)
     data: bool = False
@@ -63,6 +65,7 @@ def join(origins: Iterable[Origin]) -> Origin:
         factor=data[0].factor if len(data) == 1 else 1.0,
         factors={s: o.factor for o in reversed(data) for s in o.sites} if len(data) > 1 else {},
         buffers=frozenset[str]().union(*(o.buffers for o in found if not o.data)),
+        inputs=frozenset[str]().union(*(o.inputs for o in data)),
     )
 
 

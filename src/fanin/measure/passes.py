@@ -19,7 +19,7 @@ from fanin.measure.recorder import PassRecorder
 from fanin.measure.task import MeasureTask
 from fanin.measure.virtual_step import states_after_steps
 from fanin.memory import ran_out
-from fanin.model.calling import call
+from fanin.model.calling import call, input_names
 from fanin.model.cures import are_of_wrong_kind, cure_of_forward, cure_of_loss, cure_of_memory
 from fanin.model.trees import named_tensors, tensors_in
 from fanin.model.unregistered import Unregistered, leaves_behind, unregistered
@@ -87,13 +87,15 @@ def run_pass(task: MeasureTask) -> Pass:
 def _attempt(task: MeasureTask, *, inputs_need_grad: bool, accumulate: bool) -> Pass:
     leaves, inputs = fresh(task.inputs, inputs_need_grad)
     recorder = PassRecorder(task.model, batch=batch_size(inputs))
-    for tensor in tensors_in(inputs):
-        recorder.origins[tensor] = Origin(data=True, sites=(-1,))
+    for name, tensor in input_names(inputs):
+        recorder.origins[tensor] = Origin(data=True, sites=(-1,), inputs=frozenset((name,)))
     with torch.enable_grad():
         begun = time.perf_counter()
         output, target = _forward(task, recorder, inputs)
         middle = time.perf_counter()
         result = Pass(recorder, target, {}, [], _kept(primary(output)), accumulate=accumulate)
+        for end in (target.value, primary(output)):
+            recorder.entries.read(recorder.origins[end].inputs, -1)
         found = recorder.origins[target.value].sites or recorder.origins[primary(output)].sites
         result.ends = (*found, *recorder.escaped)
         _watch(output, result)

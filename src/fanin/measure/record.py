@@ -362,7 +362,8 @@ class InputRecord:
         feature_std_ratio: largest over smallest non-zero standard deviation across features; None below 2 features.
         constant_feature_share: share of features that never change over the batch.
         integer_valued: floating values that are all whole numbers.
-        normalised_first: the first weighted operation that reads it is followed by, or comes after, a normalisation.
+        normalised_first: every weighted operation that reads it first is followed by, or comes after, a normalisation.
+        without_scale: only functions that take no scale from it read it: sin, log, rows of a table, a comparison.
         gradient: statistics of the loss' gradient with respect to it, where it was taken.
     """
 
@@ -375,12 +376,18 @@ class InputRecord:
     constant_feature_share: float | None = None
     integer_valued: bool = False
     normalised_first: bool = False
+    without_scale: bool = False
     gradient: TensorStats | None = None
 
     @property
     def is_data(self) -> bool:
         """Whether it holds data of samples; a single number (a count, a temperature) does not."""
         return self.floating and bool(self.shape)
+
+    @property
+    def has_scale(self) -> bool:
+        """Whether its scale reaches the network."""
+        return self.is_data and not self.without_scale
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,6 +21,7 @@ import torch
 from torch.overrides import TorchFunctionMode
 
 from fanin.measure.calls import Call
+from fanin.measure.entries import Entries
 from fanin.measure.frames import ModuleFrame, ModuleFrames
 from fanin.measure.kinds import CHANNEL_FIRST, kind_of
 from fanin.measure.layouts import note_layouts
@@ -63,6 +64,7 @@ class PassRecorder(TorchFunctionMode):
         used: parameters that an operation read together with the signal.
         gates: those of them that multiply the signal.
         products: which buffers and sites multiply what.
+        entries: what reads the model's inputs first.
         seen: role and layout of parameters, as the operations that read them tell.
         escaped: sites whose values left torch.
         first_nonfinite: module and operation of the first NaN or infinity that no site shows.
@@ -81,6 +83,7 @@ class PassRecorder(TorchFunctionMode):
         self.used: set[str] = set()
         self.gates: set[str] = set()
         self.products: Products = Products()
+        self.entries: Entries = Entries()
         self.seen: dict[str, Seen] = {}
         self._parameters = dict(model.named_parameters())
         self.escaped: set[int] = set()
@@ -144,6 +147,7 @@ class PassRecorder(TorchFunctionMode):
         site = self._add("rms_norm", "norm", output, origin, frame, grad_enabled=torch.is_grad_enabled())
         if site is not None and source.dim() >= 2:
             site.measured.update(of_module("norm", module, source))
+            self.entries.read(self.origins[source].inputs, site.which.index)
             self.origins[output] = Origin(data=True, sites=(site.which.index,), axis=-1, op="rms_norm")
 
     def __torch_function__(
@@ -204,6 +208,7 @@ class PassRecorder(TorchFunctionMode):
             self.gates |= joined.parameters if name == "mul" else frozenset()
         products = name in CONTRACTIONS and sum(o.data for o in origins) >= 2
         axis = (1 if name in CHANNEL_FIRST else -1) if kind in ("weight", "norm") else joined.axis
+        inputs = self.entries.passed_on(name, joined.inputs) if joined.inputs else joined.inputs
         for position, tensor in enumerate(tensors_in(output, 2)):
             if joined.data:
                 refuse_nested((tensor,))
@@ -213,7 +218,10 @@ class PassRecorder(TorchFunctionMode):
             sites = joined.sites if site is None else (site.which.index,)
             scores = (joined.scores or products) and site is None
             factor, op = joined.factor if site is None else 1.0, joined.op if name in _PASSES else name
-            own = Origin(data=True, sites=sites, axis=axis, scores=scores, op=op, factor=factor)
+            if inputs and site is not None and kind in ("weight", "norm"):
+                self.entries.read(inputs, site.which.index)
+                inputs = frozenset()
+            own = Origin(data=True, sites=sites, axis=axis, scores=scores, op=op, factor=factor, inputs=inputs)
             constant = Origin(parameters=joined.parameters, buffers=joined.buffers, op=name)
             self.origins[tensor] = own if joined.data else constant
         if name == "setitem" and call.args and isinstance(call.args[0], torch.Tensor):

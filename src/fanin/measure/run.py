@@ -189,15 +189,25 @@ def _leading_to(sites: tuple[Site, ...], ends: tuple[int, ...]) -> set[int]:
 def _inputs(task: MeasureTask, done: Pass, sites: tuple[Site, ...]) -> tuple[InputRecord, ...]:
     names = input_names(task.inputs)
     gradients = iter(done.input_gradients)
-    first = next((s for s in sites if s.kind in ("weight", "norm")), None)
-    normalised = first is not None and (
-        first.kind == "norm" or first.follower in ("batch_norm", "layer_norm", "group_norm")
-    )
+    entries, by_index = done.recorder.entries, {s.index: s for s in sites}
+    first = next((s.index for s in sites if s.kind in ("weight", "norm")), -1)
     found = []
     for name, tensor in names:
         gradient = next(gradients, None) if tensor.is_floating_point() else None
-        found.append(input_record(name, tensor.detach(), gradient=gradient, normalised_first=normalised))
+        readers = [by_index.get(i) for i in entries.readers.get(name, {first})]
+        record = input_record(
+            name,
+            tensor.detach(),
+            gradient=gradient,
+            normalised_first=all(s is not None and _normalises(s) for s in readers),
+            without_scale=entries.without_scale(name),
+        )
+        found.append(record)
     return tuple(r for r in found if r is not None)
+
+
+def _normalises(site: Site) -> bool:
+    return site.kind == "norm" or site.follower in ("batch_norm", "layer_norm", "group_norm")
 
 
 def _jacobian(task: MeasureTask, done: Pass, sites: tuple[Site, ...]) -> tuple[JacobianRecord | None, str]:

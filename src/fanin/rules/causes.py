@@ -55,6 +55,8 @@ CAUSES: dict[str, frozenset[str]] = {
     "W906": frozenset(("O901", "W901", "W905", "W907", "W909", "A301")),
     "S207": frozenset(("D103", "P504", "D101", "S202", "P502", "P506")) | _VALUES,
 }
+# What is not finite before any operation runs is the whole reason why a signal is not: a large scale beside it is not.
+_CERTAIN = frozenset(("D103", "P504"))
 # Two that go together (chi_1 < 1 shows in both; a norm that divides by eps lets the signal vanish, and a vanished
 # signal meets eps): the worse one is the cause, the first of the pair where both are equally bad.
 _PAIRS = (("S203", "S205"), ("N602", "S201"))
@@ -95,7 +97,11 @@ def explained_by(causes: Mapping[str, Severity], found: Iterable[str]) -> dict[s
         for effect in effects:
             if _explains(cause, effect, causes) and effect not in _all_causes(cause, explained):
                 explained[effect] = (*explained.get(effect, ()), cause)
-    return {effect: tuple(sorted(because, key=_ORDER.__getitem__)) for effect, because in explained.items()}
+    return {effect: tuple(sorted(_certain(because), key=_ORDER.__getitem__)) for effect, because in explained.items()}
+
+
+def _certain(causes: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(c for c in causes if c in _CERTAIN) or causes
 
 
 def _causes_among(found: list[Finding]) -> dict[str, Severity]:

@@ -15,7 +15,12 @@ _LARGEST_DENSE = 1 << 24  # elements
 
 
 def input_record(
-    name: str, x: torch.Tensor, *, gradient: torch.Tensor | None, normalised_first: bool
+    name: str,
+    x: torch.Tensor,
+    *,
+    gradient: torch.Tensor | None,
+    normalised_first: bool,
+    without_scale: bool = False,
 ) -> InputRecord | None:
     """Statistics of one input, of a sparse one with its zeros; None for an empty one or a sparse one of great size.
 
@@ -41,6 +46,7 @@ def input_record(
         constant_feature_share=constant,
         integer_valued=floating and bool((s == s.round()).all()),
         normalised_first=normalised_first,
+        without_scale=without_scale,
         gradient=None if gradient is None else unpack(pack(gradient)),
     )
 

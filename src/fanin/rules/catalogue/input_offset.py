@@ -54,7 +54,7 @@ class InputOffset(Rule):
     def check(self, context: Context) -> Iterator[Finding]:
         """At most one finding an input, the clearest sign first."""
         for record in context.measurements.inputs:
-            if record.is_data and record.stats.std > 0 and not record.stats.any_nonfinite and record.stats.numel > 16:
+            if record.has_scale and record.stats.std > 0 and not record.stats.any_nonfinite and record.stats.numel > 16:
                 yield from self._one(context, record)
 
     def _one(self, context: Context, record: InputRecord) -> Iterator[Finding]:

@@ -33,6 +33,7 @@ class InputScale(Rule):
         rms of the input; warning outside [0.05, 5], error for raw bytes. Where the first weighted operation is followed
         by a normalisation the scale cancels: raw bytes become a warning (they also have an offset), other scales a
         note. Sparse inputs are judged by their non-zero values; small side inputs (an adjacency matrix) are a note.
+        An input that only sin, cos, log, a comparison or a lookup reads (time steps, noise levels) has no scale here.
 
     Example:
         >>> import torch, fanin
@@ -60,7 +61,7 @@ class InputScale(Rule):
     def check(self, context: Context) -> Iterator[Finding]:
         """One finding an input."""
         for record in context.measurements.inputs:
-            if record.is_data and record.stats.rms > 0 and not record.stats.any_nonfinite:
+            if record.has_scale and record.stats.rms > 0 and not record.stats.any_nonfinite:
                 yield from self._one(context, record)
 
     def _one(self, context: Context, record: InputRecord) -> Iterator[Finding]:

@@ -11,7 +11,7 @@ import numpy as np
 from fanin.measure.kinds import SITE_NORMS
 from fanin.measure.record import Measurements, Site
 
-__all__ = ["Drift", "backward_sites", "backward_size", "drift", "finite_width_std", "forward_sites"]
+__all__ = ["Drift", "backward_sites", "backward_size", "drift", "finite_width_std", "forward_sites", "read_by_weights"]
 
 _HEAD_FROM = 4
 _MOST_PLACES = 1000  # half a million pairs; all of 5,000 places would take 600 MB
@@ -71,12 +71,37 @@ def finite_width_std(widths: Sequence[float], kappa: float = _RELU_KAPPA) -> flo
     return 0.5 * math.sqrt(kappa * sum(1.0 / n for n in widths if n > 0))
 
 
+def read_by_weights(measurements: Measurements) -> set[int]:
+    """Sites whose outputs reach the input of a weighted operation."""
+    parents = {s.index: s.inputs for s in measurements.sites}
+    todo = [i for s in measurements.weight_sites() for i in s.inputs]
+    seen: set[int] = set()
+    while todo:
+        index = todo.pop()
+        if index not in seen:
+            seen.add(index)
+            todo.extend(parents.get(index, ()))
+    return seen
+
+
+def _in_series(sites: list[Site], measurements: Measurements) -> list[Site]:
+    """The sites without heads beside the last one: they start at scales of their own, and no depth lies between them.
+
+    All stay where more than half would be heads: then what reads them was not seen.
+    """
+    read = read_by_weights(measurements)
+    heads = [s.index for s in sites if s.index not in read]
+    beside = set(heads[:-1]) if 2 * len(heads) <= len(sites) else set()
+    return [s for s in sites if s.index not in beside]
+
+
 def forward_sites(measurements: Measurements) -> list[Site]:
-    """Weighted operations with a finite, non-zero output, in execution order.
+    """Weighted operations with a finite, non-zero output, in execution order; of several heads only the last.
 
     The last one is left out where five or more are: a head starts at a scale of its own, or is fed by its bias alone.
     """
     found = [s for s in measurements.weight_sites() if not s.forward.any_nonfinite and s.forward.rms > 0]
+    found = _in_series(found, measurements)
     return found[:-1] if len(found) > _HEAD_FROM else found
 
 
@@ -93,7 +118,7 @@ def backward_size(site: Site) -> float:
 
 
 def backward_sites(measurements: Measurements, *, once: bool = False) -> list[Site]:
-    """Weighted operations whose output gets a finite, non-zero gradient, in execution order.
+    """Weighted operations whose output gets a finite, non-zero gradient, in execution order; of heads only the last.
 
     Args:
         measurements: where they are recorded.
@@ -108,6 +133,7 @@ def backward_sites(measurements: Measurements, *, once: bool = False) -> list[Si
         and not s.forward.any_nonfinite
         and backward_size(s) > 0
     ]
+    found = _in_series(found, measurements)
     if not once:
         return found
     largest: dict[tuple[str, ...], Site] = {}

@@ -10,6 +10,7 @@ from statistics import median
 from fanin.measure.kinds import KINDS
 from fanin.measure.record import Measurements, ParameterRecord, Site
 from fanin.model.operations import LOOKUPS, LOSSES, RECURRENT
+from fanin.rules.shared.depth import read_by_weights
 from fanin.rules.shared.gains import RATED, gain_of
 
 __all__ = [
@@ -47,6 +48,7 @@ class MapSize:
         ratio: rms(W) sqrt(fan_in), times the plain number behind it, over `wanted`.
         seen: rms of the output over rms of the input as measured, over `wanted`; None where the input is not known.
         ends_branch: its output is added to another signal.
+        is_last: no other weight reads what comes of it.
     """
 
     parameter: ParameterRecord
@@ -55,6 +57,7 @@ class MapSize:
     ratio: float
     seen: float | None
     ends_branch: bool = False
+    is_last: bool = False
 
     @property
     def witnessed(self) -> bool:
@@ -113,6 +116,7 @@ def map_sizes(measurements: Measurements) -> list[MapSize]:
     """Every weight whose scale reaches the signal: not one that a normalisation, a softmax or the loss follows."""
     by_path = {p.path: p for p in measurements.parameters}
     readers, by_index = first_readers(measurements), {s.index: s for s in measurements.sites}
+    read_again = read_by_weights(measurements)
     found: dict[str, MapSize] = {}
     for site in measurements.weight_sites():
         weight = next((p for n in site.parameters if (p := by_path.get(n)) and p.is_map and p.weight.rms > 0), None)
@@ -124,7 +128,9 @@ def map_sizes(measurements: Measurements) -> list[MapSize]:
         seen = _amplification(site, by_index, measurements)
         if size > 0:
             seen = None if seen is None else seen * _read_times(site) / wanted
-            found[weight.path] = MapSize(weight, site, wanted, size / wanted, seen, reader.kind == "merge")
+            found[weight.path] = MapSize(
+                weight, site, wanted, size / wanted, seen, reader.kind == "merge", site.index not in read_again
+            )
     return list(found.values())
 
 
@@ -145,10 +151,10 @@ def _amplification(site: Site, by_index: dict[int, Site], measurements: Measurem
 def far_off(sizes: Sequence[MapSize]) -> tuple[list[MapSize], bool]:
     """Weights whose scale is far off, worst first, and whether they are a minority beside others that are right.
 
-    A group far above the rest (a factor of 4 apart, 5 and more above what is wanted, 2.5 at the
-    end of a branch) or far below it (a factor of 8
-    apart, a tenth or less, before an activation); and any weight ten times too large. Only what the measured signal
-    shows as well counts: a weight that is scaled down again on its way does no harm.
+    A group far above the rest (a factor of 4 apart, 5 and more above what is wanted, 2.5 at the end of a branch) or far
+    below it (a factor of 8 apart, a tenth or less, before an activation); and any weight ten times too large. Only what
+    the measured signal shows as well counts: a weight that is scaled down again on its way does no harm. A small last
+    weight is no outlier: an output that starts near zero is drawn so on purpose (a policy, a step size, an offset).
     """
     ordered = sorted(sizes, key=lambda s: -s.ratio)
     high = _group([s.ratio for s in ordered], _GAP_HIGH)
@@ -156,6 +162,7 @@ def far_off(sizes: Sequence[MapSize]) -> tuple[list[MapSize], bool]:
     top += [s for s in ordered if s.ratio >= _ALWAYS_HIGH and s not in top]
     low = _group([1.0 / s.ratio for s in reversed(ordered)], _GAP_LOW)
     bottom = [s for s in ordered[len(ordered) - low :] if s.ratio <= _MOST_LOW and s.site.follower in RATED]
+    bottom = [s for s in bottom if not s.is_last]
     off = [s for s in (*top, *bottom) if s.witnessed]
     off.sort(key=lambda s: (-_steps(s.ratio), s.site.index))
     rest = [s.ratio for s in sizes if s not in off]
