@@ -325,3 +325,86 @@ def test_a_weight_that_is_not_finite_is_the_cause_whatever_scale_the_input_has()
     assert report.findings[0].code == "P504"
     assert found["S207"].because_of == ("P504",)
     assert found["D101"].severity == "warning"
+
+
+# ---------------------------------------------------------------------- which parameter is named
+class Upsampler(nn.Module):
+    """Convolutions with one between that no activation follows."""
+
+    def __init__(self, small=1.0):
+        super().__init__()
+        self.read, self.wide, self.out = (
+            nn.Conv2d(3, 8, 3, padding=1),
+            nn.Conv2d(8, 32, 3, padding=1),
+            nn.Conv2d(8, 3, 3),
+        )
+        self.inner = nn.ModuleList(nn.Conv2d(8, 8, 3, padding=1) for _ in range(3))
+        self.wide.weight.data.mul_(small)
+
+    def forward(self, x):
+        x = self.read(x)
+        for layer in self.inner:
+            x = layer(torch.relu(x))
+        return self.out(nn.functional.pixel_shuffle(self.wide(x), 2))
+
+
+@pytest.mark.parametrize(("small", "named"), [(1.0, False), (1 / 40, True)])
+def test_a_small_map_that_no_activation_follows_is_named(small, named):
+    torch.manual_seed(0)
+    report = fanin.check(Upsampler(small), torch.randn(4, 3, 12, 12), predict=False)
+    found = [f for f in report.findings if f.code == "P502" and f.severity == "warning"]
+    assert [f.paths for f in found] == ([("wide.weight",)] if named else [])
+
+
+class Cell(nn.Module):
+    """A recurrent cell of one packed map, whose state starts at zero."""
+
+    def __init__(self, times=1.0):
+        super().__init__()
+        self.gates, self.out = nn.Linear(1 + 32, 4 * 32), nn.Linear(32, 1)
+        self.gates.weight.data.mul_(times)
+
+    def forward(self, x):
+        h = c = x.new_zeros(len(x), 32)
+        for t in range(x.shape[1]):
+            i, f, o, g = self.gates(torch.cat([x[:, t], h], 1)).chunk(4, 1)
+            c = (f + 1).sigmoid() * c + i.sigmoid() * g.tanh()
+            h = o.sigmoid() * c.tanh()
+        return self.out(h)
+
+
+@pytest.mark.parametrize(("times", "named"), [(1.0, False), (40.0, True)])
+def test_the_packed_map_of_a_loop_is_named_though_the_first_state_is_zero(times, named):
+    torch.manual_seed(0)
+    report = fanin.check(Cell(times), torch.rand(16, 6, 1), predict=False)
+    assert any("gates.weight" in f.paths for f in report.findings if f.severity != "note") is named
+
+
+class Contrast(nn.Module):
+    """Cosines of two towers, times the exponential of one number."""
+
+    def __init__(self, log_scale):
+        super().__init__()
+        self.a, self.b = nn.Linear(16, 32), nn.Linear(16, 32)
+        self.log_scale = nn.Parameter(torch.tensor(log_scale))
+
+    def forward(self, x, y):
+        a, b = (nn.functional.normalize(t, dim=-1) for t in (self.a(x), self.b(y)))
+        return nn.functional.cross_entropy(self.log_scale.exp() * a @ b.T, torch.arange(len(x)))
+
+
+@pytest.mark.parametrize(("log_scale", "named"), [(math.log(1 / 0.07), False), (9.0, True)])
+def test_the_number_that_makes_logits_too_large_is_named_first(log_scale, named):
+    torch.manual_seed(0)
+    report = fanin.check(Contrast(log_scale), (torch.randn(32, 16), torch.randn(32, 16)), predict=False)
+    found = [f for f in report.findings if f.code == "L801" and f.severity != "note"]
+    assert [f.paths[0] for f in found] == (["log_scale"] if named else [])
+
+
+@pytest.mark.parametrize(("gain", "named"), [(1.0, False), (40.0, True)])
+def test_the_gain_of_a_norm_that_condenses_attention_is_named_first(gain, named):
+    torch.manual_seed(0)
+    model = nn.TransformerEncoderLayer(32, 4, 64, dropout=0.0, batch_first=True, norm_first=True)
+    nn.init.constant_(model.norm1.weight, gain)
+    found = [f for f in fanin.check(model, torch.randn(8, 16, 32), predict=False).findings if f.code == "T701"]
+    assert [f.paths[0] for f in found] == (["norm1.weight"] if named else [])

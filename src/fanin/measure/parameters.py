@@ -89,6 +89,7 @@ def parameter_records(
                 op=reader.op if reader is not None else "",
                 follower=reader.follower if reader is not None else "",
                 gate=name in recorder.gates,
+                scale=recorder.products.scales.get(name),
                 added_to=added,
                 reaches_loss=name in reaching,
                 same_as=_first_equal(earlier, name, weight, slot.shape),

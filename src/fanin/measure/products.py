@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+
+import torch
 
 from fanin.measure.calls import Call
 from fanin.measure.origins import Origin
@@ -25,12 +28,14 @@ class Products:
         factors: buffers that the signal is multiplied by, or contracted with.
         multiplied: sites whose output multiplies another tensor, or goes through exp.
         added_to: for each parameter that is added as it is, the sites whose outputs it is added to.
+        scales: for each parameter of one number (a temperature) the number that the signal is multiplied by.
     """
 
     angles: set[str] = field(default_factory=set)
     factors: set[str] = field(default_factory=set)
     multiplied: set[int] = field(default_factory=set)
     added_to: dict[str, set[int]] = field(default_factory=dict)
+    scales: dict[str, float] = field(default_factory=dict)
 
     def note(self, call: Call, origins: Sequence[Origin], joined: Origin) -> Origin:
         """The joined origin, with the plain number that an operation multiplies it by."""
@@ -40,12 +45,22 @@ class Products:
             self._note_sum(origins)
         if call.op not in _PRODUCTS and call.op not in CONTRACTIONS:
             return joined
+        if call.op in ("mul", "div") and joined.parameters and joined.data:
+            self._note_scale(call, origins)
         if joined.data:
             self.factors.update(*(o.buffers for o in _operands(call.op, origins) if not o.parameters))
         if call.op == "exp" or (call.op in _PRODUCTS and len(origins) > 1):
             self.multiplied.update(s for o in origins for s in o.sites if s >= 0)
         number = _plain_number(call) if len(origins) == 1 and len(joined.sites) <= 1 else None
         return replace(joined, factor=joined.factor * number) if number is not None else joined
+
+    def _note_scale(self, call: Call, origins: Sequence[Origin]) -> None:
+        """A product of the signal with a single number that is made of one parameter."""
+        tensors = [a for a in call.args[:2] if isinstance(a, torch.Tensor)]
+        for tensor, origin in zip(tensors, origins, strict=False):
+            if not origin.data and len(origin.parameters) == 1 and tensor.numel() == 1:
+                number = abs(float(tensor.detach()))
+                self.scales[next(iter(origin.parameters))] = number if call.op == "mul" else 1.0 / (number or math.inf)
 
     def _note_sum(self, origins: Sequence[Origin]) -> None:
         """A sum of a parameter, alone or through views, with the outputs of sites."""

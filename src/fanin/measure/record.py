@@ -295,6 +295,7 @@ class ParameterRecord:
         op: operation that reads it first, of those that sum over a weight or normalise; "" if none does.
         follower: operation that reads the output of `op` first.
         gate: it multiplied the signal.
+        scale: of a parameter of one number (a temperature): what the signal was multiplied by; None for others.
         added_to: indices of the sites whose outputs it was added to as it is: positions, tokens, offsets.
         reaches_loss: an operation that reads it leads to the loss.
         same_as: an earlier parameter of equal shape and values that is not tied to it, "" if none.
@@ -328,6 +329,7 @@ class ParameterRecord:
     op: str = ""
     follower: str = ""
     gate: bool = False
+    scale: float | None = None
     added_to: tuple[int, ...] = ()
     reaches_loss: bool = True
     same_as: str = ""

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 from typing import ClassVar
 
-from fanin.measure.record import Measurements, Site
+from fanin.measure.record import Measurements, ParameterRecord, Site
 from fanin.rules.base import Context, Rule
 from fanin.rules.finding import Finding, Fix
 from fanin.rules.shared.places import places, weights_of
@@ -15,17 +15,31 @@ from fanin.rules.shared.upstream import nearest_weights
 __all__ = ["AttentionCondensed"]
 
 _NEARLY_ONE_HOT = 0.3  # of the entropy of uniform attention
+_LARGE_GAIN = 5.0  # of a norm, which starts at one: logits have its square
 
 
 def _places(attention: Site, measurements: Measurements) -> list[str]:
     """Weights of query and key, those at least half as large as the largest; the attention where there are none."""
-    fused = attention.op != "softmax" and len(attention.inputs) > 2  # query, key, value
-    read = attention.inputs[:2] if fused else attention.inputs
-    rated = [(_size(s, measurements), s) for s in nearest_weights(read, measurements)]
+    rated = [(_size(s, measurements), s) for s in _maps(attention, measurements)]
     most = max((size for size, _ in rated), default=0.0)
     return places((s for size, s in rated if size >= most / 2), measurements) or [
         attention.path or attention.module_class
     ]
+
+
+def _maps(attention: Site, measurements: Measurements) -> list[Site]:
+    fused = attention.op != "softmax" and len(attention.inputs) > 2  # query, key, value
+    return nearest_weights(attention.inputs[:2] if fused else attention.inputs, measurements)
+
+
+def _large_gains(attention: Site, measurements: Measurements) -> list[ParameterRecord]:
+    """Gains of the norms that query and key, or the maps that give them, read, where they are far above one."""
+    by_index = {s.index: s for s in measurements.sites}
+    by_path = {p.path: p for p in measurements.parameters}
+    read = {*attention.inputs, *(i for s in _maps(attention, measurements) for i in s.inputs)}
+    norms = [by_index[i] for i in sorted(read) if i in by_index and by_index[i].kind == "norm"]
+    gains = [by_path[n] for s in norms for n in s.parameters if n in by_path and by_path[n].role != "bias"]
+    return [g for g in gains if g.weight.rms >= _LARGE_GAIN]
 
 
 def _size(site: Site, measurements: Measurements) -> float:
@@ -87,13 +101,19 @@ class AttentionCondensed(Rule):
             return
         value, site = hot[0]
         severe = value > self.limit(context, "error")
+        gains = [g for _, s in hot for g in _large_gains(s, context.measurements)]
         seen = site.attention
         keys, entropy = (seen.num_keys, min(seen.entropy)) if seen is not None else (0, 0.0)
         yield self.finding(
             "error" if severe else "warning",
-            dict.fromkeys(p for _, s in hot for p in _places(s, context.measurements)),
+            dict.fromkeys([*(g.path for g in gains), *(p for _, s in hot for p in _places(s, context.measurements))]),
             f"attention logits have s^2 / ln T = {value:.3g} over {keys} keys: the softmax has {entropy:.0%} of the "
-            f"entropy of uniform attention{_how_many(entropy)}.",
+            f"entropy of uniform attention{_how_many(entropy)}."
+            + (
+                f" Query and key are computed from a norm whose {gains[0].path} has rms {gains[0].weight.rms:.3g}."
+                if gains
+                else ""
+            ),
             Fix(
                 text="divide by sqrt(head size), lower the std of query and key, or normalise them",
                 code="scores = q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5",

@@ -29,11 +29,21 @@ _STREAM = Fix(
 _MANY = 64  # labels, from which on the mean is taken as it is
 _FEW = 3.0  # standard errors of a mean over few labels
 _RARE = 0.1  # share of positive labels
+_LARGE_SCALE = 30.0  # of cosines: twice what CLIP starts with (1 / 0.07, Radford et al. 2021, section 2.5)
 _LARGE_SIGNAL = 3.0  # rms at the input of the last layer
 
 
 def _last_paths(context: Context) -> list[str]:
     return places(context.measurements.weight_sites()[-1:], context.measurements)
+
+
+def _scale_at_fault(context: Context, spread: float | None) -> tuple[str, float] | None:
+    """The single number (a temperature) that makes up at least half of the excess of the logits, and its size."""
+    numbers = [(p.scale, p.path) for p in context.measurements.parameters if p.scale and p.scale > _LARGE_SCALE]
+    if not numbers or spread is None or spread <= 1.0:
+        return None
+    scale, path = max(numbers)
+    return (path, scale) if math.log(scale) >= 0.5 * math.log(spread) else None
 
 
 def _cure(context: Context) -> Fix:
@@ -165,12 +175,14 @@ class InitialLoss(Rule):
         )
         if level is not None:
             spread = f"; logits have std {loss.logit_std:.2g} over classes" if loss.logit_std is not None else ""
+            scale = _scale_at_fault(context, loss.logit_std)
+            factor = f" {scale[0]} multiplies them by {scale[1]:.3g}." if scale else ""
             yield self.finding(
                 level,
-                _last_paths(context),
+                [scale[0], *_last_paths(context)] if scale else _last_paths(context),
                 f"the first loss is {own:.3g}, {ratio:.2g} times that of a constant prediction ({baseline:.3g})"
-                f"{spread}.",
-                _cure(context),
+                f"{spread}.{factor}",
+                Fix(text=f"start {scale[0]} smaller", recommends_scale=True) if scale else _cure(context),
                 threshold=self.limit(context, level),
                 **unit,
             )

@@ -10,8 +10,9 @@ import numpy as np
 
 from fanin.measure.kinds import SITE_NORMS
 from fanin.measure.record import Measurements, Site
+from fanin.rules.shared.upstream import read_by_weights
 
-__all__ = ["Drift", "backward_sites", "backward_size", "drift", "finite_width_std", "forward_sites", "read_by_weights"]
+__all__ = ["Drift", "backward_sites", "backward_size", "drift", "finite_width_std", "forward_sites"]
 
 _HEAD_FROM = 4
 _MOST_PLACES = 1000  # half a million pairs; all of 5,000 places would take 600 MB
@@ -69,19 +70,6 @@ def finite_width_std(widths: Sequence[float], kappa: float = _RELU_KAPPA) -> flo
         0.625
     """
     return 0.5 * math.sqrt(kappa * sum(1.0 / n for n in widths if n > 0))
-
-
-def read_by_weights(measurements: Measurements) -> set[int]:
-    """Sites whose outputs reach the input of a weighted operation."""
-    parents = {s.index: s.inputs for s in measurements.sites}
-    todo = [i for s in measurements.weight_sites() for i in s.inputs]
-    seen: set[int] = set()
-    while todo:
-        index = todo.pop()
-        if index not in seen:
-            seen.add(index)
-            todo.extend(parents.get(index, ()))
-    return seen
 
 
 def _in_series(sites: list[Site], measurements: Measurements) -> list[Site]:

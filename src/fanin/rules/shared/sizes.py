@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 
 from fanin.measure.kinds import KINDS
 from fanin.measure.record import Measurements, ParameterRecord, Site
-from fanin.model.operations import LOOKUPS, LOSSES, RECURRENT
-from fanin.rules.shared.depth import read_by_weights
+from fanin.model.operations import LOOKUPS, LOSSES, RECURRENT, SUMS
 from fanin.rules.shared.gains import RATED, gain_of
+from fanin.rules.shared.upstream import read_by_weights
 
 __all__ = [
     "MapSize",
@@ -46,7 +46,8 @@ class MapSize:
         site: the operation.
         wanted: rms(W) sqrt(fan_in) that keeps the signal: the gain of the activation behind it, 1 where there is none.
         ratio: rms(W) sqrt(fan_in), times the plain number behind it, over `wanted`.
-        seen: rms of the output over rms of the input as measured, over `wanted`; None where the input is not known.
+        seen: rms of the output over rms of the input as measured, over `wanted`; None where the input is not known. Of
+            several calls the largest: in a loop the first state is zero.
         ends_branch: its output is added to another signal.
         is_last: no other weight reads what comes of it.
     """
@@ -121,15 +122,21 @@ def map_sizes(measurements: Measurements) -> list[MapSize]:
     for site in measurements.weight_sites():
         weight = next((p for n in site.parameters if (p := by_path.get(n)) and p.is_map and p.weight.rms > 0), None)
         reader = readers.get(site.index)
-        if weight is None or reader is None or weight.path in found or not _is_rated(site, reader):
+        if weight is None or reader is None or not _is_rated(site, reader):
             continue
         size = weight.weight.rms * math.sqrt(weight.fan_in or 1.0) * _read_times(site)
         wanted = gain_of(reader.op) if reader.op in RATED else 1.0
         seen = _amplification(site, by_index, measurements)
         if size > 0:
             seen = None if seen is None else seen * _read_times(site) / wanted
-            found[weight.path] = MapSize(
-                weight, site, wanted, size / wanted, seen, reader.kind == "merge", site.index not in read_again
+            first = found.setdefault(
+                weight.path,
+                MapSize(
+                    weight, site, wanted, size / wanted, seen, reader.kind == "merge", site.index not in read_again
+                ),
+            )
+            found[weight.path] = replace(
+                first, seen=max((s for s in (first.seen, seen) if s is not None), default=None)
             )
     return list(found.values())
 
@@ -152,16 +159,17 @@ def far_off(sizes: Sequence[MapSize]) -> tuple[list[MapSize], bool]:
     """Weights whose scale is far off, worst first, and whether they are a minority beside others that are right.
 
     A group far above the rest (a factor of 4 apart, 5 and more above what is wanted, 2.5 at the end of a branch) or far
-    below it (a factor of 8 apart, a tenth or less, before an activation); and any weight ten times too large. Only what
-    the measured signal shows as well counts: a weight that is scaled down again on its way does no harm. A small last
-    weight is no outlier: an output that starts near zero is drawn so on purpose (a policy, a step size, an offset).
+    below it (a factor of 8 apart, a tenth or less, before an activation or another map); and any weight ten times too
+    large. Only what the measured signal shows as well counts: a weight that is scaled down again on its way does no
+    harm. A small last weight is no outlier: an output that starts near zero is drawn so on purpose (a policy, a step
+    size, an offset).
     """
     ordered = sorted(sizes, key=lambda s: -s.ratio)
     high = _group([s.ratio for s in ordered], _GAP_HIGH)
     top = [s for s in ordered[:high] if s.ratio >= (_LEAST_HIGH_BRANCH if s.ends_branch else _LEAST_HIGH)]
     top += [s for s in ordered if s.ratio >= _ALWAYS_HIGH and s not in top]
     low = _group([1.0 / s.ratio for s in reversed(ordered)], _GAP_LOW)
-    bottom = [s for s in ordered[len(ordered) - low :] if s.ratio <= _MOST_LOW and s.site.follower in RATED]
+    bottom = [s for s in ordered[len(ordered) - low :] if s.ratio <= _MOST_LOW and s.site.follower in RATED | SUMS]
     bottom = [s for s in bottom if not s.is_last]
     off = [s for s in (*top, *bottom) if s.witnessed]
     off.sort(key=lambda s: (-_steps(s.ratio), s.site.index))

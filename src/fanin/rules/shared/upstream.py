@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from fanin.measure.record import Measurements, ParameterRecord, Site
 
-__all__ = ["ancestors", "maps_with_sites", "nearest_weights"]
+__all__ = ["ancestors", "maps_with_sites", "nearest_weights", "read_by_weights"]
 
 
 def maps_with_sites(measurements: Measurements) -> list[tuple[ParameterRecord, Site]]:
@@ -27,6 +27,11 @@ def ancestors(indices: Iterable[int], measurements: Measurements) -> set[int]:
             seen.add(index)
             todo.extend(i for i in inputs.get(index, ()) if i >= 0)
     return seen
+
+
+def read_by_weights(measurements: Measurements) -> set[int]:
+    """Indices of the sites that lead to the input of a weighted operation."""
+    return ancestors((i for s in measurements.weight_sites() for i in s.inputs), measurements)
 
 
 def nearest_weights(indices: Iterable[int], measurements: Measurements) -> list[Site]:
