@@ -223,9 +223,10 @@ def page() -> str:
         "Slopes are against operations of the graph; of memory over the sizes that take more than 16 MiB. An empty "
         "cell was not measured. In dense concatenation each of n layers reads the outputs of all before it: n^2 / 2 "
         "pairs, and a bare step grows with a slope above 1 itself, as do the parameters that `apply` fills and the "
-        "data that a check measures. A check of more than 2,000 operations makes no predictions unless it is asked to, so "
-        "its slope over all sizes is too small; see the sizes from 1,000 layers on. A plan follows a value to at most 64 "
-        "readers. A process first uses again what it has freed, some 15 MiB here, so memory of small models reads low."
+        "data that a check measures. A check of more than 2,000 operations makes no predictions unless it is asked "
+        "to, so its slope over all sizes is too small; see the sizes from 1,000 layers on. A plan follows a value to "
+        "at most 64 readers. A process first uses again what it has freed, some 15 MiB here, so memory of small models "
+        "reads low."
     )
     return "\n".join([*lines, words, "", in_words(made), ""])
 

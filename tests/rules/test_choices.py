@@ -333,11 +333,8 @@ class Upsampler(nn.Module):
 
     def __init__(self, small=1.0):
         super().__init__()
-        self.read, self.wide, self.out = (
-            nn.Conv2d(3, 8, 3, padding=1),
-            nn.Conv2d(8, 32, 3, padding=1),
-            nn.Conv2d(8, 3, 3),
-        )
+        self.read, self.out = nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 3, 3)
+        self.wide = nn.Conv2d(8, 32, 3, padding=1, bias=False)
         self.inner = nn.ModuleList(nn.Conv2d(8, 8, 3, padding=1) for _ in range(3))
         self.wide.weight.data.mul_(small)
 
