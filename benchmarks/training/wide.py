@@ -3,12 +3,13 @@
     python -m benchmarks.training.wide                 # all; results in benchmarks/results/wide.{json,md}
     python -m benchmarks.training.wide gpt192 lstm256  # some: their rows are replaced
     python -m benchmarks.training.wide --steps 0.05    # a twentieth of the steps: a smoke run
+    python -m benchmarks.training.wide vit192 --parts build/wide  # goes on where a run that was stopped ended
 
 An MLP of width 512, a CNN of 64 channels, a vision transformer and a language model of width 192, an LSTM of width
 256. Real digits and text; the transformers with AdamW and warm-up over a tenth of the steps, the others with Adam. Each
 start runs two seeds at three rates, and the grid grows by one rate on a side where the best rate of a start lies at its
 edge, at most twice. The loss is the mean training loss of the last 20 steps, at the rate where its mean over the seeds
-is least.
+is least. `--parts` keeps each run in a file of its line, its steps and the commit, so that a line can be run in pieces.
 """
 
 from __future__ import annotations
@@ -18,15 +19,15 @@ import functools
 import json
 import math
 import statistics
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from benchmarks.common import RESULTS, header, in_words
+from benchmarks.common import RESULTS, commit, header, in_words
 from benchmarks.training import race_models as zoo
 from benchmarks.training.race import VOCAB, Line, digit_line, starts, text_line
 from fanin.lab.compare import Task, compare
@@ -87,8 +88,8 @@ def optimizer(line: Line, steps: int) -> Any:
     return functools.partial(Warmed, rising=max(1, int(WARM_UP * steps)))
 
 
-def raced(name: str, share: float) -> dict[str, Any]:
-    """All starts of one line, at every rate with every seed."""
+def raced(name: str, share: float, parts: Path | None = None) -> dict[str, Any]:
+    """All starts of one line, at every rate with every seed; runs that a file in `parts` holds are not repeated."""
     line = LINES[name]
     steps = max(5, int(line.steps * share))
     settings: dict[str, Any] = {
@@ -99,14 +100,17 @@ def raced(name: str, share: float) -> dict[str, Any]:
         "optimizer": optimizer(line, steps),
         "progress": False,
     }
-    begin = time.perf_counter()
+    if parts is not None:
+        parts.mkdir(parents=True, exist_ok=True)
+        settings["out"] = parts / f"{name}-{steps}-{commit()}.jsonl"
     runs = dict(compare(lrs=line.lrs, **settings).runs)
     for _ in range(_GROWTHS):
         wider = beyond(by_start(runs))
         if not wider:
             break
         runs |= compare(lrs=wider, **settings).runs
-    told = {"steps": steps, "optimizer": line.optimizer, "seconds": round(time.perf_counter() - begin)}
+    seconds = sum(run.seconds for run in runs.values())
+    told = {"steps": steps, "optimizer": line.optimizer, "seconds": round(seconds)}
     return {**told, "starts": by_start(runs)}
 
 
@@ -170,10 +174,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("lines", nargs="*", default=[], help=f"of {', '.join(LINES)}")
     parser.add_argument("--steps", type=float, default=1.0, help="share of each line's steps")
+    parser.add_argument("--parts", type=Path, help="folder that keeps finished runs, to go on from")
     options = parser.parse_args(argv)
     for name in options.lines or LINES:
         made = header()
-        found = {name: {"made_with": made, **raced(name, options.steps)}}
+        found = {name: {"made_with": made, **raced(name, options.steps, options.parts)}}
         print(table(found).splitlines()[-1], f"({found[name]['seconds']} s)", flush=True)
         write(found)
 
