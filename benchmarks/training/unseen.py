@@ -41,12 +41,13 @@ from benchmarks.common import RESULTS, commit, header, in_words
 from benchmarks.training import unseen_models
 from benchmarks.training.unseen_fresh import FRESH
 from benchmarks.training.unseen_more import MORE
+from benchmarks.training.unseen_next import NEXT
 from fanin.errors import FaninError
 from fanin.lab import data
 from fanin.lab.training import batches
 
 RATES = (1e-3, 3e-3, 1e-2, 3e-2)
-MODELS: Mapping[str, Callable[[], nn.Module]] = {**unseen_models.MODELS, **MORE, **FRESH}
+MODELS: Mapping[str, Callable[[], nn.Module]] = {**unseen_models.MODELS, **MORE, **FRESH, **NEXT}
 DRAWS = 8
 MANY = 1024  # digits that predictions are compared on
 WATCHED = (

@@ -320,7 +320,7 @@ def test_a_summed_bag_of_rows_has_unit_size():
     assert embedding(None, role, AutoOptions()).make(Read()).law.std == pytest.approx(1.0 / 3.0)
 
 
-# ---------------------------------------------------------------------- loops, adapters, spectral norm
+# ---------------------------------------------------------------------- loops, adapters
 class Looped(nn.Module):
     def __init__(self, steps, width=8):
         super().__init__()
@@ -358,14 +358,6 @@ def test_the_second_factor_of_a_low_rank_adapter_stays_zero_where_its_module_set
     plan = fanin.plan(nn.Sequential(Adapted(rank, zero), nn.Linear(16, 4)), of_moment(1.0, 4, 16))
     assert (plan["0.up.weight"].rule == "adapter") == is_adapter
     assert (plan["0.up.weight"].std == 0.0) == is_adapter
-
-
-def test_spectral_norm_leaves_the_size_to_the_map():
-    inner = nn.utils.parametrizations.spectral_norm(nn.Linear(64, 64))
-    plan = fanin.plan(nn.Sequential(nn.Linear(8, 64), nn.ReLU(), inner), of_moment(1.0, 4, 8))
-    (name,) = [n for n in plan if n.startswith("2.") and n.endswith("original")]
-    assert plan[name].rule == "spectral norm"
-    assert plan[name].std == pytest.approx(1 / 8)
 
 
 @pytest.mark.parametrize(("memory", "fine"), [(2.0, False), (2.1, True)])

@@ -118,7 +118,7 @@ def test_a_changed_number_is_seen():
 
 
 def test_what_is_not_known_is_not_written():
-    (line,) = steps((Number("std", 0.5, "spectral norm"),), fan_in=None)
+    (line,) = steps((Number("std", 0.5, "sizeless"),), fan_in=None)
     assert line.worked == ""
     assert variance_words(None, 1.0, 1.0, 1.0) == ""
 

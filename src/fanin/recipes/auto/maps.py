@@ -1,4 +1,4 @@
-"""Single maps: the forward rule, entries of residual streams, loops, low-rank adapters and spectral norm."""
+"""Single maps: the forward rule, entries of residual streams, loops, low-rank adapters."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from fanin.recipes.engine.activation_facts import moments_of
 from fanin.recipes.engine.draft import Draft, Read, fixed
 from fanin.recipes.engine.network import Network, tap_share
 
-__all__ = ["adapter", "as_orthogonal", "entry", "even", "forward", "looped", "maps_apart", "rescaled"]
+__all__ = ["adapter", "as_orthogonal", "entry", "even", "forward", "looped", "maps_apart"]
 
 _LEAST_SHARE = 1e-3  # of taps on data; bounds the std of a kernel that is almost wholly on padding
 _FEWEST = 2  # numbers that can be equal by design
@@ -160,7 +160,7 @@ def _balanced(var: float, role: ParameterRole, options: AutoOptions) -> tuple[Nu
     return (one,) if options.balance == "backward" else (one, Number("balanced", 2.0 / (1.0 / var + 1.0 / back)))
 
 
-# ---------------------------------------------------------------------- entries, loops, adapters, spectral norm
+# ---------------------------------------------------------------------- entries, loops, adapters
 def entry(network: Network, role: ParameterRole, options: AutoOptions) -> Draft | None:
     """A pointwise map that alone carries a signal into a residual stream: a shortcut, an input projection."""
     use = role.use
@@ -176,14 +176,6 @@ def entry(network: Network, role: ParameterRole, options: AutoOptions) -> Draft 
 def _taps(role: ParameterRole) -> int:
     shape = role.layout.viewed(role.shape)
     return math.prod(shape[a] for a in role.layout.tap_axes)
-
-
-def rescaled(network: Network, role: ParameterRole, options: AutoOptions) -> Draft | None:
-    """A weight that spectral norm divides by its largest singular value: its own size has no effect."""
-    if role.use is None or "spectral_norm" not in role.use.chain:
-        return None
-    std = 1.0 / math.sqrt(float(role.fan_in or 1.0))
-    return draft("spectral norm", lambda read: (Number("std", std, "spectral norm"),))
 
 
 def looped(network: Network, role: ParameterRole, options: AutoOptions) -> Draft | None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from fanin.graph.roles.data import ParameterRole
-from fanin.recipes.auto import maps, recurrent
+from fanin.recipes.auto import designed, maps, recurrent
 from fanin.recipes.auto.branches import residual
 from fanin.recipes.auto.buffers import factor, flat_buffer
 from fanin.recipes.auto.evidence import EVIDENCE, sentence
@@ -42,7 +42,9 @@ _MAP_RULES: tuple[_MapRule, ...] = (
     modulating,
     maps.adapter,
     maps.even,
-    maps.rescaled,
+    designed.sizeless,
+    designed.with_sign,
+    designed.constant_map,
     written_centres,
     siren,
     maps.looped,
@@ -60,7 +62,10 @@ _MAP_RULES: tuple[_MapRule, ...] = (
 _RULES: Mapping[str, _MapRule] = {
     **SMALL,
     "embedding": lambda n, r, o: modulating(n, r, o) or embedding(n, r, o),
-    "bias": lambda n, r, o: modulating_bias(n, r, o) or open_bias(n, r, o) or SMALL["bias"](n, r, o),
+    "bias": lambda n, r, o: (
+        modulating_bias(n, r, o) or open_bias(n, r, o) or designed.constant_bias(n, r, o) or SMALL["bias"](n, r, o)
+    ),
+    "norm_scale": lambda n, r, o: designed.share(n, r, o) or SMALL["norm_scale"](n, r, o),
     "rnn_ih": recurrent.input_weight,
     "rnn_hh": recurrent.hidden,
     "rnn_bias": recurrent.recurrent_bias,

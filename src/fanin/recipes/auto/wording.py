@@ -358,9 +358,10 @@ LINES: Mapping[tuple[str, str], Line] = {
         worked="{stream} / (sqrt({fan_in} × max(1, {second})) × {branches})",
     ),
     ("std", "mixing"): Line(quantity="std", formula="stream rms / (sqrt(fan_in E x²) branches)"),
-    ("std", "spectral norm"): Line(
-        quantity="std", formula="1 / sqrt(fan_in); any other value gives the same network", worked="1 / sqrt({fan_in})"
+    ("std", "sizeless"): Line(
+        quantity="std", formula="1 / sqrt(fan_in), its own size has no effect", worked="1 / sqrt({fan_in})"
     ),
+    ("std", "sizeless found"): Line(quantity="std", formula="rms of the values found, its own size has no effect"),
     ("std", "adapter"): Line(quantity="std", formula="zero", source=_LORA),
     ("std", "position"): Line(quantity="std", formula="sqrt(E x²)", worked="sqrt({second})"),
     ("std", "rows"): Line(quantity="std", formula="rows of rms 1"),
@@ -403,7 +404,13 @@ REASONS: Mapping[str, str] = {
     "stream entry": "only this map feeds the residual stream; an orthogonal matrix keeps its length exactly",
     "norm follows": "a norm follows before the sum, so no depth factor",
     "layer scale": "{scale} scales the branch already, so no depth factor",
-    "spectral norm": "spectral norm removes its scale; it is drawn at random so that units differ",
+    "sizeless": "the model divides it by its own size: drawn at random so that units differ, at the size found, which "
+    "sets only how far a step of an optimizer turns it",
+    "one sign": "{function} makes the weight of it, which has one sign then: kept, because no law around zero has "
+    "outputs around zero there",
+    "constant map": "map that its module starts at zero, so that its outputs start as its bias: kept",
+    "constant bias": "what {map}, which its module starts at zero, gives at step 0: kept",
+    "share": "the model uses it and 1 minus it, as the shares of a mixture: kept as its module set it",
     "looped": "applied to its own output {times} times; an orthogonal matrix keeps the state's length at every step",
     "adapter": "second factor of a low-rank adapter (LoRA), zero as its module sets it: at step 0 the output is that "
     "of the base layer",

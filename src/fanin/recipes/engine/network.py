@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -61,6 +61,7 @@ class Network:
         tensors: the live parameters, effective tensors for parametrized ones.
         kept: parameters that stay as they are whatever the recipe says (frozen, loaded).
         given: whether the inputs of the forward pass were given; False where they were made.
+        behind: of parametrized tensors, the parameters that they are computed from.
     """
 
     graph: Graph
@@ -68,6 +69,7 @@ class Network:
     tensors: Mapping[str, torch.Tensor]
     kept: frozenset[str] = frozenset()
     given: bool = True
+    behind: Mapping[str, torch.Tensor] = field(default_factory=dict)
 
     @cached_property
     def weight_of_op(self) -> Mapping[int, str]:
@@ -260,10 +262,18 @@ class Network:
 
     def live(self, name: str) -> Any | None:
         """The numbers of a parameter as a NumPy array; None where they are on the meta device, spread, or complex."""
-        tensor = whole_here(self.tensors.get(name))
-        if tensor is None or tensor.device.type == "meta" or tensor.numel() == 0 or not readable(tensor):
-            return None
-        return None if tensor.is_complex() else as_array(tensor.detach().float().cpu())
+        return _numbers(self.tensors.get(name))
+
+    def own(self, name: str) -> Any | None:
+        """Likewise the parameter's own numbers, where `live` gives the parametrized tensor that is made of them."""
+        return _numbers(self.behind.get(name, self.tensors.get(name)))
+
+
+def _numbers(tensor: torch.Tensor | None) -> Any | None:
+    tensor = whole_here(tensor)
+    if tensor is None or tensor.device.type == "meta" or tensor.numel() == 0 or not readable(tensor):
+        return None
+    return None if tensor.is_complex() else as_array(tensor.detach().float().cpu())
 
 
 def network_of(live: Live) -> Network:
@@ -272,8 +282,14 @@ def network_of(live: Live) -> Network:
     found = replace(found, parameters={name: _as_owned(live, role) for name, role in found.parameters.items()})
     found = replace(found, parameters=in_stretches(live.graph, found.parameters))
     found = replace(found, parameters=with_open_biases(live.graph, found.parameters))
+    slots = live.reading.slots.items()
     return Network(
-        graph=live.graph, roles=found, tensors=live.tensors, kept=frozenset(live.kept), given=live.inputs is not None
+        graph=live.graph,
+        roles=found,
+        tensors=live.tensors,
+        kept=frozenset(live.kept),
+        given=live.inputs is not None,
+        behind={n: s.tensor for n, s in slots if s.behind is not None and s.holds_values and s.part is None},
     )
 
 

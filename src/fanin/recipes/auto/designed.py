@@ -1,0 +1,176 @@
+"""Weights that their module starts by design: of no size, of one sign, at a constant; shares of a mixture."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fanin.graph.recording.replay import run
+from fanin.graph.roles.data import ParameterRole
+from fanin.recipes.auto.options import AutoOptions
+from fanin.recipes.auto.wording import Number, draft, reason
+from fanin.recipes.engine.draft import Draft, fixed
+from fanin.recipes.engine.network import Network
+from fanin.tensors.shards import whole_here
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["constant_bias", "constant_map", "share", "sizeless", "with_sign"]
+
+_AFFINE = frozenset(
+    ("transpose", "select", "join", "factor", "product", "add", "sub", "rsub", "neg", "weight_norm", "clone", "to")
+)
+_MOST_NUMBERS = 1 << 24  # of a weight that is asked
+_MOST_OPS = 64  # between a parameter and the operation that uses it; what is longer is not asked
+_ALIKE = 1e-4  # relative difference of two weights that are the same but for rounding
+_MEAN_SHARE = 0.1  # of the second moment of the weight that is made, from which the weight has one sign
+_SEED = 0
+_PLACES = frozenset({"affine_grid_generator", "affine_grid", "grid_sampler", "grid_sample", "deform_conv2d"})
+
+
+# ---------------------------------------------------------------------- what the model makes of a parameter
+def sizeless(network: Network, role: ParameterRole, options: AutoOptions) -> Draft | None:
+    """A weight that the model divides by its own size (v / |v|, spectral norm): it keeps the size that it was found at.
+
+    No signal depends on that size. It sets how far a step of an optimizer turns the weight, and the module chose it.
+    """
+    if not _is_reshaped(role) or not _asked(network, role, lambda f, w: _same(f(2.0 * w), f(w))):
+        return None
+    own = network.own(role.name)
+    found = 0.0 if own is None else float(np.sqrt(np.square(own, dtype=np.float64).mean()))
+    usual = 1.0 / math.sqrt(float(role.fan_in or 1.0))
+    if not (math.isfinite(found) and found > 0.0):
+        return draft("sizeless", lambda read: (Number("std", usual, "sizeless"),))
+    return draft("sizeless", lambda read: (Number("std", found, "sizeless found"),))
+
+
+def with_sign(network: Network, role: ParameterRole, options: AutoOptions) -> Draft | None:
+    """A weight made by a function that leaves it one sign (softplus, exp, square): the numbers found stay.
+
+    No law of mean zero has outputs of mean zero there. What the module drew was chosen for that function.
+    """
+    if not _is_reshaped(role) or not _asked(network, role, lambda f, w: _mean_share(f(w)) > _MEAN_SHARE):
+        return None
+    return fixed(None, rule="designed", reason=reason("one sign", function=_functions(role)), action="keep")
+
+
+def _is_reshaped(role: ParameterRole) -> bool:
+    """Whether more than views, factors and products lie between a map's parameter and its use."""
+    return role.use is not None and bool(set(role.use.chain) - _AFFINE) and "weight_norm" not in role.use.chain
+
+
+def _functions(role: ParameterRole) -> str:
+    return " and ".join(n for n in role.use.chain if n not in _AFFINE) if role.use is not None else ""
+
+
+def _asked(network: Network, role: ParameterRole, holds: Callable[[Any, torch.Tensor], bool]) -> bool:
+    """Whether something holds of the weight that the model makes of normal numbers in the place of a parameter."""
+    import torch
+
+    live, operand = whole_here(network.tensors.get(role.name)), _operand(network, role)
+    if live is None or operand is None or not live.is_floating_point() or not 1 < live.numel() < _MOST_NUMBERS:
+        return False
+    drawn = torch.randn(tuple(live.shape), generator=torch.Generator().manual_seed(_SEED)).to(live.device, live.dtype)
+    try:
+        with torch.no_grad():
+            return holds(lambda w: _made(network, role, operand, w), drawn)
+    except Exception:  # an operation that does not run alone says nothing of the weight
+        return False
+
+
+def _operand(network: Network, role: ParameterRole) -> int | None:
+    """The value made of parameters alone that the first use of a parameter multiplies by."""
+    op = network.graph.ops[role.uses[0].op]
+    return next((v for v in op.inputs if v in network.weight_only and len(network.graph.value(v).shape) > 0), None)
+
+
+def _made(network: Network, role: ParameterRole, value: int, numbers: torch.Tensor) -> torch.Tensor:
+    """What the model makes of these numbers in the place of a parameter, at a value made of parameters alone.
+
+    Raises:
+        LookupError: a number on the way is not known, or there are too many operations.
+    """
+    graph = network.graph
+    known: dict[int, Any] = {**graph.data, graph.parameters[role.name].value: numbers}
+    for index in sorted(_before(network, value, set(known))):
+        op = graph.ops[index]
+        known.update(zip(op.outputs, run(op, lambda v: _number(network, known, v)), strict=False))
+    return known[value].double()  # type: ignore[no-any-return]
+
+
+def _number(network: Network, known: dict[int, Any], value: int) -> Any:
+    return known[value] if value in known else network.tensors[network.graph.value(value).name]
+
+
+def _before(network: Network, value: int, known: set[int]) -> set[int]:
+    """The operations that a value is made by, as far back as values that are known."""
+    found, todo = set[int](), [value]
+    while todo:
+        one = todo.pop()
+        op = None if one in known else network.graph.producer(one)
+        if op is not None and op.index not in found:
+            found.add(op.index)
+            todo += op.inputs
+        if len(found) > _MOST_OPS:
+            raise LookupError("too many operations")
+    return found
+
+
+def _same(one: torch.Tensor, two: torch.Tensor) -> bool:
+    size = float(two.abs().max())
+    return 0.0 < size < math.inf and float((one - two).abs().max()) <= _ALIKE * size
+
+
+def _mean_share(weight: torch.Tensor) -> float:
+    second = float(weight.square().mean())
+    return float(weight.mean()) ** 2 / second if 0.0 < second < math.inf else 0.0
+
+
+# ---------------------------------------------------------------------- starts told by their numbers
+def constant_map(network: Network, role: ParameterRole, options: AutoOptions) -> Draft | None:
+    """A map that its module starts at zero beside a bias of its own choice: it starts as a constant (an identity view).
+
+    A map of zeros that chooses places to read from (a grid, the offsets of a deformable convolution) is one with any
+    bias. At the end of a residual branch zeros are no such choice: `auto` has its own factor there.
+    """
+    live = network.live(role.name)
+    if role.use is None or live is None or not live.size or live.any() or role.branch is not None:
+        return None
+    if not (_chosen_bias(network, role) or _places(role)):
+        return None
+    return fixed(None, rule="designed", reason=reason("constant map"), action="keep")
+
+
+def constant_bias(network: Network, role: ParameterRole, options: AutoOptions) -> Draft | None:
+    """The bias of such a map."""
+    owner = network.roles.parameters.get(role.owner)
+    if owner is None or owner.role != "weight" or constant_map(network, owner, options) is None:
+        return None
+    return fixed(None, rule="designed", reason=reason("constant bias", map=owner.name), action="keep")
+
+
+def _chosen_bias(network: Network, role: ParameterRole) -> bool:
+    """Whether a bias holds one number other than zero, or any beyond the law that torch draws biases from."""
+    live = network.live(role.bias) if role.bias else None
+    if live is None or not live.size or not np.isfinite(live).all() or not live.any():
+        return False
+    one = live.size > 1 and bool((live == live.flat[0]).all())
+    return one or float(np.abs(live).max()) > _BEYOND / math.sqrt(float(role.fan_in or 1.0))
+
+
+_BEYOND = 1.01  # of the bound of torch's biases, 1 / sqrt(fan_in)
+
+
+def _places(role: ParameterRole) -> bool:
+    return role.use is not None and any(t.removeprefix("op:") in _PLACES for t in role.use.tags)
+
+
+def share(network: Network, role: ParameterRole, options: AutoOptions) -> Draft | None:
+    """A parameter w of which the model also uses 1 - w: the shares of a mixture, not the scale of a norm."""
+    if not any("rsub" in use.chain for use in role.uses):
+        return None
+    return fixed(None, rule="designed", reason=reason("share"), action="keep")

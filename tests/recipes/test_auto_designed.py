@@ -1,0 +1,158 @@
+"""Starts that `auto` leaves as their module chose them: of no size, of one sign, at a constant, shares of a mixture."""
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+import fanin
+
+X = torch.randn(64, 16, generator=torch.Generator().manual_seed(0))
+norm = nn.utils.parametrizations.spectral_norm
+
+
+class Made(nn.Module):
+    """A map whose weight is made of a parameter."""
+
+    def __init__(self, make, start) -> None:
+        super().__init__()
+        self.make, self.raw, self.head = make, nn.Parameter(start), nn.Linear(16, 4)
+
+    def forward(self, x):
+        return self.head(torch.relu(x @ self.make(self.raw).t()))
+
+
+def drawn(size=1.0, mean=0.0):
+    torch.manual_seed(0)
+    return mean + size * torch.randn(16, 16)
+
+
+# ---------------------------------------------------------------------- of no size
+@pytest.mark.parametrize("size", [0.01, 3.0])
+@pytest.mark.parametrize(
+    "make",
+    [
+        F.normalize,
+        lambda w: w / w.norm(),
+        lambda w: (w - w.mean(1, keepdim=True)) / w.std(1, keepdim=True),
+        lambda w: w.sign(),
+    ],
+    ids=["normalize", "norm", "standardised", "sign"],
+)
+def test_a_weight_divided_by_its_own_size_is_drawn_at_the_size_found(make, size):
+    plan = fanin.plan(Made(make, drawn(size)), X)
+    assert plan["raw"].rule == "sizeless"
+    assert plan["raw"].std == pytest.approx(size, rel=0.2)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [lambda w: w, lambda w: w * 0.5, lambda w: w.tanh(), lambda w: w * w.abs()],
+    ids=["plain", "half", "tanh", "power"],
+)
+def test_other_weights_get_the_size_that_the_signal_needs(make):
+    stds = [fanin.plan(Made(make, drawn(size)), X)["raw"].std for size in (0.01, 3.0)]
+    assert stds[0] == pytest.approx(stds[1])
+
+
+def test_spectral_norm_takes_the_parameter_and_not_the_weight_that_it_makes():
+    layer = nn.Linear(16, 16, bias=False)
+    nn.init.normal_(layer.weight, std=5.0)
+    plan = fanin.plan(nn.Sequential(norm(layer), nn.ReLU(), nn.Linear(16, 4)), X)
+    (name,) = [n for n in plan if n.endswith("original")]
+    assert plan[name].std == pytest.approx(5.0, rel=0.2)
+
+
+@pytest.mark.parametrize("start", [torch.zeros(16, 16), torch.full((16, 16), torch.nan)], ids=["zero", "nan"])
+def test_a_size_that_is_none_gives_way_to_the_usual_one(start):
+    assert fanin.plan(Made(F.normalize, start), X)["raw"].std == pytest.approx(1 / 4)
+
+
+# ---------------------------------------------------------------------- of one sign
+@pytest.mark.parametrize(
+    ("make", "start", "kept"),
+    [
+        (F.softplus, drawn(mean=-4.0), True),
+        (torch.exp, drawn(mean=-4.0), True),
+        (torch.square, drawn(0.1), True),
+        (lambda w: w.clamp(min=0), drawn(0.1), True),
+        (torch.sigmoid, drawn(mean=-4.0), True),
+        (torch.tanh, drawn(0.1), False),
+        (lambda w: w + 1.0, drawn(0.1), False),
+        (lambda w: F.softplus(w) - F.softplus(-w), drawn(0.1), False),
+    ],
+    ids=["softplus", "exp", "square", "clamp", "sigmoid", "tanh", "shifted", "odd"],
+)
+def test_a_weight_of_one_sign_keeps_the_numbers_found(make, start, kept):
+    plan = fanin.plan(Made(make, start), X)
+    assert (plan["raw"].action == "keep") == kept
+
+
+def test_the_head_behind_a_weight_of_one_sign_is_made_for_the_numbers_kept():
+    model = Made(F.softplus, drawn(mean=-1.0))
+    fanin.init_(model, X, trial=False)
+    assert 0.5 < model(X).square().mean().sqrt() < 2.0
+
+
+# ---------------------------------------------------------------------- at a constant
+class View(nn.Module):
+    """A map that chooses an affine view of a picture."""
+
+    def __init__(self, start=(1.0, 0.0, 0.0, 0.0, 1.0, 0.0)) -> None:
+        super().__init__()
+        self.inner, self.place = nn.Linear(16, 16), nn.Linear(16, 6)
+        nn.init.zeros_(self.place.weight)
+        self.place.bias.data.copy_(torch.tensor(start))
+        self.head = nn.Linear(16, 4)
+
+    def forward(self, x):
+        picture = x.view(-1, 1, 4, 4)
+        grid = F.affine_grid(self.place(torch.relu(self.inner(x))).view(-1, 2, 3), list(picture.shape), False)
+        return self.head(F.grid_sample(picture, grid, align_corners=False).flatten(1))
+
+
+class Gated(nn.Module):
+    """A gate in the middle of a plain network."""
+
+    def __init__(self, weight=0.0, bias=-2.0) -> None:
+        super().__init__()
+        self.enter, self.gate, self.head = nn.Linear(16, 16), nn.Linear(16, 16), nn.Linear(16, 4)
+        self.gate.weight.data.mul_(weight)
+        if bias is not None:
+            nn.init.constant_(self.gate.bias, bias)
+
+    def forward(self, x):
+        h = torch.tanh(self.enter(x))
+        return self.head(torch.relu(h + 0.5) * torch.sigmoid(self.gate(h)))
+
+
+@pytest.mark.parametrize(("model", "name"), [(View(), "place"), (View((0.0,) * 6), "place"), (Gated(), "gate")])
+def test_a_map_of_zeros_beside_a_chosen_bias_stays_with_it(model, name):
+    plan = fanin.plan(model, X)
+    assert plan[f"{name}.weight"].action == plan[f"{name}.bias"].action == "keep"
+
+
+@pytest.mark.parametrize("given", [{"weight": 1.0}, {"bias": None}, {"bias": 0.0}])
+def test_a_map_of_zeros_with_a_bias_of_no_choice_is_drawn(given):
+    plan = fanin.plan(Gated(**given), X)
+    assert plan["gate.weight"].action == plan["gate.bias"].action == "draw"
+
+
+# ---------------------------------------------------------------------- shares
+class Shifted(nn.Module):
+    """A mixture of a normed signal and its neighbour."""
+
+    def __init__(self, share) -> None:
+        super().__init__()
+        self.norm, self.mix, self.head = nn.LayerNorm(16), nn.Parameter(torch.linspace(0, 1, 16)), nn.Linear(16, 4)
+        self.share = share
+
+    def forward(self, x):
+        n = self.norm(x)
+        mixed = n * self.mix + n.roll(1, 0) * (1 - self.mix) if self.share else n * self.mix
+        return self.head(mixed)
+
+
+@pytest.mark.parametrize("share", [True, False])
+def test_shares_of_a_mixture_are_no_scale_of_a_norm(share):
+    assert (fanin.plan(Shifted(share), X)["mix"].action == "keep") == share
