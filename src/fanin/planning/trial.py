@@ -183,7 +183,7 @@ def _compared(plan: PlanData, found: MeasuredStart, planned: MeasuredStart) -> T
     if missed:
         return Trial(found=found, planned=planned, worse=worse, where=missed[0].parting)
     drawn = frozenset(n for a in plan.assignments.values() if a.action == "draw" for n in (*a.names, a.through) if n)
-    if all(w.kind == "finding" for w in worse):
+    if {w.kind for w in worse} in ({"finding"}, {"finding", "loss"}):  # a loss has a cure of its own: smaller outputs
         told = named_by(_new(found.findings, planned.findings), found.sites, planned.sites, drawn)
         if told is not None:
             return Trial(found=found, planned=planned, worse=worse, where=told)
