@@ -147,9 +147,10 @@ def test_the_maps_that_train_beside_frozen_ones_are_counted(trained, words):
     assert words in report.findings[0].message
 
 
-def test_a_model_of_which_only_a_bias_trains_is_noted_and_one_of_which_nothing_does_is_not():
+def test_a_model_of_which_only_a_bias_trains_or_nothing_at_all_is_noted():
     model = net(depth=3).requires_grad_(False)
-    assert not fanin.check(**case(model), select=["P510"], predict=False).findings
+    (found,) = fanin.check(**case(model), select=["P510"], predict=False).findings
+    assert (found.severity, found.message[:4]) == ("note", "none")
     model[-1].bias.requires_grad_(True)
     (found,) = fanin.check(**case(model), select=["P510"], predict=False).findings
     assert (found.severity, len(found.paths)) == ("note", 4)
@@ -405,3 +406,55 @@ def test_the_gain_of_a_norm_that_condenses_attention_is_named_first(gain, named)
     nn.init.constant_(model.norm1.weight, gain)
     found = [f for f in fanin.check(model, torch.randn(8, 16, 32), predict=False).findings if f.code == "T701"]
     assert [f.paths[0] for f in found] == (["norm1.weight"] if named else [])
+
+
+class Placed(nn.Module):
+    """Patches with fixed positions, and attention under a mask that is kept as a buffer."""
+
+    def __init__(self, times=1.0):
+        super().__init__()
+        self.read, self.norm, self.qkv = nn.Linear(12, 32), nn.LayerNorm(32), nn.Linear(32, 96)
+        self.out = nn.Linear(32, 3)
+        angles = torch.arange(16)[:, None] * torch.logspace(0, -3, 16)
+        self.register_buffer("places", times * torch.cat([angles.sin(), angles.cos()], -1))
+        self.register_buffer("mask", torch.full((16, 16), -1e9).triu(1))
+
+    def forward(self, x):
+        x = self.read(x) + self.places
+        q, k, v = self.qkv(self.norm(x)).chunk(3, -1)
+        return self.out((x + (q @ k.mT / 32**0.5 + self.mask).softmax(-1) @ v).mean(1))
+
+
+@pytest.mark.parametrize(("times", "named"), [(1.0, False), (60.0, True)])
+def test_fixed_positions_that_outweigh_the_signal_are_named_and_masks_are_not(times, named):
+    torch.manual_seed(0)
+    report = fanin.check(Placed(times), torch.randn(16, 16, 12), predict=False)
+    found = [f for f in report.findings if f.code == "P502" and f.severity != "note"]
+    assert [f.paths for f in found] == ([("places",)] if named else [])
+
+
+class Latent(nn.Module):
+    """An encoder whose second head goes through an exponential."""
+
+    def __init__(self, bias=0.0):
+        super().__init__()
+        self.mean, self.log_var, self.out = nn.Linear(16, 8), nn.Linear(16, 8), nn.Linear(8, 3)
+        nn.init.constant_(self.log_var.bias, bias)
+
+    def forward(self, x):
+        mean, log_var = self.mean(x), self.log_var(x)
+        return self.out(mean + torch.randn_like(mean) * (log_var / 2).exp())
+
+
+@pytest.mark.parametrize(("bias", "named"), [(0.0, False), (-4.0, False), (30.0, True)])
+def test_biases_that_overwhelm_a_map_are_named_whatever_follows_it(bias, named):
+    torch.manual_seed(0)
+    report = fanin.check(Latent(bias), torch.randn(32, 16), targets=torch.randint(0, 3, (32,)), predict=False)
+    assert [f.paths for f in report.findings if f.code == "P503"] == ([("log_var.bias",)] if named else [])
+
+
+def test_an_output_bias_of_any_size_is_a_choice():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 1))
+    nn.init.constant_(model[2].bias, 500.0)
+    assert "P503" not in codes({"model": model, "inputs": torch.randn(32, 8)})

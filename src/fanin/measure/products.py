@@ -27,7 +27,7 @@ class Products:
         angles: buffers of which a sine or cosine is taken.
         factors: buffers that the signal is multiplied by, or contracted with.
         multiplied: sites whose output multiplies another tensor, or goes through exp.
-        added_to: for each parameter that is added as it is, the sites whose outputs it is added to.
+        added_to: for each parameter or buffer that is added as it is, the sites whose outputs it is added to.
         scales: for each parameter of one number (a temperature) the number that the signal is multiplied by.
     """
 
@@ -63,8 +63,10 @@ class Products:
                 self.scales[next(iter(origin.parameters))] = number if call.op == "mul" else 1.0 / (number or math.inf)
 
     def _note_sum(self, origins: Sequence[Origin]) -> None:
-        """A sum of a parameter, alone or through views, with the outputs of sites."""
-        names = [name for o in origins if not o.data and len(o.parameters) == 1 for name in o.parameters]
+        """A sum of a parameter or a buffer, alone or through views, with the outputs of sites."""
+        masks = any(o.scores for o in origins)  # a buffer that is added to attention logits hides places
+        fixed = [o.parameters if masks else o.parameters | o.buffers for o in origins if not o.data]
+        names = [name for known in fixed if len(known) == 1 for name in known]
         sites = {s for o in origins if o.data for s in o.sites if s >= 0}
         if len(names) == 1 and sites:
             self.added_to.setdefault(names[0], set()).update(sites)

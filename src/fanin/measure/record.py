@@ -259,6 +259,8 @@ class BufferRecord:
         largest: largest absolute value of the finite elements.
         as_angle: sine or cosine of it is taken.
         as_factor: the signal is multiplied by it, or contracted with it.
+        added_to: indices of the sites whose outputs it is added to as it is.
+        rms: of the finite elements, where it is added to a signal; 0 elsewhere.
     """
 
     path: str
@@ -269,6 +271,8 @@ class BufferRecord:
     largest: float = 0.0
     as_angle: bool = False
     as_factor: bool = False
+    added_to: tuple[int, ...] = ()
+    rms: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -166,7 +166,12 @@ def _frozen(task: MeasureTask, done: Pass, after: Mapping[str, Any], seen: Mappi
         never_called=never_called(task, recorder),
         batch_size=recorder.batch,
         first_nonfinite=recorder.first_nonfinite,
-        buffers=buffer_records(task.model.named_buffers(), recorder.products.angles, recorder.products.factors),
+        buffers=buffer_records(
+            task.model.named_buffers(),
+            recorder.products.angles,
+            recorder.products.factors,
+            recorder.products.added_to,
+        ),
         training=task.model.training,
         missing=missing,
         unregistered=done.unregistered,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -110,14 +111,26 @@ def rows_apart(x: torch.Tensor) -> RowsApart | None:
 
 
 def buffer_records(
-    named: Iterable[tuple[str, torch.Tensor]], angles: Collection[str], factors: Collection[str]
+    named: Iterable[tuple[str, torch.Tensor]],
+    angles: Collection[str],
+    factors: Collection[str],
+    added_to: Mapping[str, Collection[int]],
 ) -> tuple[BufferRecord, ...]:
-    """Records of the floating buffers, with whether they are used as angles or as factors."""
-    return tuple(
-        buffer_record(name, x, as_angle=name in angles, as_factor=name in factors)
-        for name, x in named
-        if x.is_floating_point() and x.layout is torch.strided and not x.is_nested and x.numel()
-    )
+    """Records of the floating buffers: whether they are used as angles or as factors, and what they are added to."""
+    found = []
+    for name, x in named:
+        if x.is_floating_point() and x.layout is torch.strided and not x.is_nested and x.numel():
+            record = buffer_record(name, x, as_angle=name in angles, as_factor=name in factors)
+            if added := tuple(sorted(added_to.get(name, ()))):
+                record = replace(record, added_to=added, rms=_finite_rms(x))
+            found.append(record)
+    return tuple(found)
+
+
+def _finite_rms(x: torch.Tensor) -> float:
+    x = wide_enough(x.detach())
+    finite = x[x.isfinite()].double()
+    return float(finite.square().mean().sqrt()) if finite.numel() else 0.0
 
 
 def buffer_record(name: str, x: torch.Tensor, *, as_angle: bool = False, as_factor: bool = False) -> BufferRecord:

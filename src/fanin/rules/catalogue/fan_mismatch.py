@@ -135,17 +135,17 @@ class FanMismatch(Rule):
     def _beside(self, context: Context, named: set[str]) -> Iterator[Finding]:
         limit = self.limit(context, "beside")
         found = [t for t in tables_beside_signals(context.measurements) if t.ratio > limit]
-        found = [t for t in found if t.parameter.path not in named]
+        found = [t for t in found if t.path not in named]
         if not found:
             return
         worst: TableBeside = max(found, key=lambda t: t.ratio)
-        path = worst.parameter.path
+        path = worst.path
         yield self.finding(
             "warning",
-            dict.fromkeys(t.parameter.path for t in found),
+            dict.fromkeys(t.path for t in found),
             f"{path} has rms {worst.rms:.3g}, {worst.ratio:.3g} times that of the signal to which it is added "
             f"({worst.signal:.3g}). It is the same for every sample, so samples differ little in the sum.",
-            Fix(text=f"draw {path} as large as that signal", code=INIT, recommends_start=True, recommends_scale=True),
+            _as_large(path, drawn=path in {p.path for p in context.measurements.parameters}),
             value=worst.ratio,
             threshold=limit,
             unit="rms over that of the signal",
@@ -202,6 +202,13 @@ class FanMismatch(Rule):
         share = self.limit(context, "outweighed")
         small = [m for m in biased_maps(context.measurements) if m.has_small_weights]
         return [m.weight.path for m in small if m.share_beyond(_STDS, either_sign=True) > share]
+
+
+def _as_large(path: str, *, drawn: bool) -> Fix:
+    """A buffer is no draw of a plan: its maker scales it."""
+    if not drawn:
+        return Fix(text=f"make {path} as large as that signal", recommends_scale=True)
+    return Fix(text=f"draw {path} as large as that signal", code=INIT, recommends_start=True, recommends_scale=True)
 
 
 def _accounts(measurements: Measurements, logs: list[float]) -> bool:

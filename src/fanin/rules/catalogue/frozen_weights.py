@@ -30,8 +30,8 @@ class FrozenWeights(Rule):
         frozen; and in a watched run, where training has begun, if the signal passes frozen maps before a trained one
         and all that is frozen looks as it was just drawn (its matrices or vectors are uniform or constant). A note for
         other frozen maps, also where only biases, norms or tables train. Silent where frozen maps have trained adapters
-        beside them (LoRA: a trained pair that reads the same signal and is added to the output) or behind them, and
-        where nothing is trained at all.
+        beside them (LoRA: a trained pair that reads the same signal and is added to the output) or behind them. A
+        note where nothing is trained at all.
 
     Example:
         >>> import torch, fanin
@@ -55,14 +55,14 @@ class FrozenWeights(Rule):
     source: ClassVar[str] = "Hu et al. 2021, arXiv 2106.09685"
 
     def cannot_run(self, context: Context) -> str | None:
-        """Needs a map, and a trained parameter."""
-        if not maps_with_sites(context.measurements):
-            return "no linear map or convolution ran"
-        trained = any(p.requires_grad for p in context.measurements.parameters)
-        return None if trained else "no parameter is trained"
+        """Needs a map."""
+        return None if maps_with_sites(context.measurements) else "no linear map or convolution ran"
 
     def check(self, context: Context) -> Iterator[Finding]:
         """At most one finding."""
+        if not any(p.requires_grad for p in context.measurements.parameters):
+            yield self._nothing_trains(context)
+            return
         maps = maps_with_sites(context.measurements)
         frozen = [(p, s) for p, s in maps if not p.requires_grad]
         trained = [(p, s) for p, s in maps if p.requires_grad]
@@ -93,6 +93,18 @@ class FrozenWeights(Rule):
             threshold=self.limit(context, "share"),
             unit="share of maps",
             confidence="medium",
+        )
+
+    def _nothing_trains(self, context: Context) -> Finding:
+        names = [p.path for p in context.measurements.parameters]
+        return self.finding(
+            "note",
+            names,
+            f"none of the {len(names)} parameters is trained: all are frozen.",
+            Fix(text="let those that should learn train", code="model.requires_grad_(True)"),
+            value=1.0,
+            threshold=self.limit(context, "share"),
+            unit="share of maps",
         )
 
 

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from fanin.rules.base import Context, Rule
 from fanin.rules.finding import Finding, Fix
-from fanin.rules.shared.biases import biased_maps
+from fanin.rules.shared.biases import biased_maps, overwhelmed_maps
 from fanin.rules.shared.gains import INIT
 
 __all__ = ["LargeBias"]
@@ -30,7 +30,8 @@ class LargeBias(Rule):
         that are straight above zero (ReLU, GELU) only negative ones, since a unit that is always on passes its input
         on. Gates and outputs are left out, so are biases before a softplus whose output multiplies a signal or is
         exponentiated (the time steps of a state-space model start at softplus^-1 of 0.001 to 0.1), and biases of
-        ordinary size beside weights that are far too small (see P502). Error where all units are concerned.
+        ordinary size beside weights that are far too small (see P502). Of any map between two others, biases whose
+        rms is above 10 and above ten times what the weights give. Error where all units are concerned.
 
     Example:
         >>> import torch, fanin
@@ -56,13 +57,16 @@ class LargeBias(Rule):
 
     def cannot_run(self, context: Context) -> str | None:
         """Needs a biased map before an activation."""
-        return None if biased_maps(context.measurements) else "no biased map meets a known activation directly"
+        found = biased_maps(context.measurements) or overwhelmed_maps(context.measurements)
+        return None if found else "no biased map meets a known activation directly"
 
     def check(self, context: Context) -> Iterator[Finding]:
         """At most one finding."""
         stds = self.limit(context, "stds")
         maps = [m for m in biased_maps(context.measurements) if not m.has_small_weights]
         rated = [(m.share_beyond(stds), m.bias.path) for m in maps]
+        rated += [(1.0, m.bias.path) for m in overwhelmed_maps(context.measurements)]
+        rated = [(max(share for share, p in rated if p == path), path) for path in dict.fromkeys(p for _, p in rated)]
         large = sorted((r for r in rated if r[0] > self.limit(context, "share")), key=lambda r: -r[0])
         if not large:
             return

@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from fanin.measure.kinds import SITE_NORMS
 from fanin.measure.record import Measurements, ParameterRecord, Site, TensorStats
 from fanin.rules.shared.gains import RATED, gain_ratio
+from fanin.rules.shared.upstream import read_by_weights
 
-__all__ = ["BiasedMap", "biased_maps"]
+__all__ = ["BiasedMap", "biased_maps", "overwhelmed_maps"]
 
 _POSITIVE = frozenset(("softplus",))
 # Pre-activation from which a smooth activation is flat or straight: nearer to zero no bias decides a unit.
@@ -20,6 +22,7 @@ _STRAIGHT = frozenset((
     "relu", "leaky_relu", "prelu", "rrelu", "elu", "selu", "celu", "gelu", "silu", "mish", "softplus", "hardswish",
 ))  # fmt: skip
 _SMALL = 0.1  # of the std that the activation needs
+_OVERWHELMING = 10.0  # times what the weights give, and by itself
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +41,15 @@ class BiasedMap:
         Also beyond as many times rms(W) sqrt(fan_in), so that no bias is named where the signal vanished before it,
         and beyond the part in which a smooth activation is curved, where a unit sees its input whatever the bias.
         """
-        spread = math.sqrt(max(self.site.forward.rms**2 - self.bias.weight.rms**2, 0.0))
-        reach = max(spread, self.weight.weight.rms * math.sqrt(self.weight.fan_in or 1.0))
-        limit = max(stds * reach, _CURVED.get(self.site.follower, 0.0))
+        limit = max(stds * self.reach, _CURVED.get(self.site.follower, 0.0))
         below_only = self.site.follower in _STRAIGHT and not either_sign
         return _share_beyond(self.bias.weight, limit, below_only=below_only)
+
+    @property
+    def reach(self) -> float:
+        """The std of W x as measured, or rms(W) sqrt(fan_in) where that is larger."""
+        spread = math.sqrt(max(self.site.forward.rms**2 - self.bias.weight.rms**2, 0.0))
+        return max(spread, self.weight.weight.rms * math.sqrt(self.weight.fan_in or 1.0))
 
     @property
     def has_small_weights(self) -> bool:
@@ -52,16 +59,29 @@ class BiasedMap:
 
 
 def biased_maps(measurements: Measurements) -> list[BiasedMap]:
-    """All of them, in the order in which they ran."""
+    """Those whose output meets an activation that is no gate, in the order in which they ran."""
+    maps = [m for m in _with_bias(measurements) if m.site.follower in RATED and m.site.follower != "sigmoid"]
+    return [m for m in maps if not (m.site.follower in _POSITIVE and _sets_a_rate(m.site, measurements))]
+
+
+def overwhelmed_maps(measurements: Measurements) -> list[BiasedMap]:
+    """Maps between others whose biases are so large that their outputs are all but the same for every sample.
+
+    Outputs of the model are left out (a bias may hold the mean of the targets), and what a normalisation reads.
+    """
+    read = read_by_weights(measurements)
+    between = [m for m in _with_bias(measurements) if m.site.index in read and m.site.follower not in SITE_NORMS]
+    return [m for m in between if m.bias.weight.rms > max(_OVERWHELMING * m.reach, _OVERWHELMING)]
+
+
+def _with_bias(measurements: Measurements) -> list[BiasedMap]:
     by_path = {p.path: p for p in measurements.parameters}
     found = []
     for site in measurements.weight_sites():
         read = [by_path[n] for n in site.parameters if n in by_path]
         weight = next((p for p in read if p.is_map and p.weight.rms > 0), None)  # beside zeros any bias is large
         bias = next((p for p in read if len(p.shape) == 1), None)
-        if weight is None or bias is None or site.follower not in RATED or site.follower == "sigmoid":
-            continue
-        if not (site.follower in _POSITIVE and _sets_a_rate(site, measurements)):
+        if weight is not None and bias is not None:
             found.append(BiasedMap(site, weight, bias))
     return found
 

@@ -83,7 +83,7 @@ class TableSize:
 class TableBeside:
     """A table that is the same for all samples, and the rms of the signal that it is added to."""
 
-    parameter: ParameterRecord
+    path: str
     rms: float
     signal: float
 
@@ -232,18 +232,19 @@ def large_tables(measurements: Measurements, limit: float) -> list[TableSize]:
 
 
 def tables_beside_signals(measurements: Measurements) -> list[TableBeside]:
-    """Positions and the like beside what they are added to: bare parameters, and lookups that ignore the input."""
+    """Positions and the like beside what they are added to: parameters, buffers, and lookups that ignore the input."""
     by_index = {s.index: s for s in measurements.sites}
     by_path = {p.path: p for p in measurements.parameters}
-    pairs = [(p, p.weight.rms, _known(p.added_to, by_index)) for p in measurements.parameters if len(p.shape) > 1]
+    pairs = [(p.path, p.weight.rms, _known(p.added_to, by_index)) for p in measurements.parameters if len(p.shape) > 1]
+    pairs += [(b.path, b.rms, _known(b.added_to, by_index)) for b in measurements.buffers if len(b.shape) > 1]
     for merge in measurements.sites:
         added = _known(merge.inputs, by_index) if merge.op == "add" else []
         others = [s for s in added if not _is_constant(s)]
         tables = [s for s in added if s.op in LOOKUPS and _is_constant(s)]
-        pairs += [(by_path[n], _handed_on(t), others) for t in tables for n in t.parameters if n in by_path]
+        pairs += [(n, _handed_on(t), others) for t in tables for n in t.parameters if n in by_path]
     return [
-        TableBeside(parameter, rms, largest)
-        for parameter, rms, signals in pairs
+        TableBeside(path, rms, largest)
+        for path, rms, signals in pairs
         if (largest := max((_handed_on(s) for s in signals), default=0.0)) > 0
     ]
 
