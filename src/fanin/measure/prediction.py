@@ -143,6 +143,7 @@ def _followed(
         cotangent=received or None,
         training=model.training,
         copies=copies,
+        by_place=True,
         along={o.value: along[o.path] for o in graph.outputs if o.path in along},
     )
 

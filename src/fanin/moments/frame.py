@@ -92,6 +92,8 @@ class Frame:
         rejoined: values on the way from a tensor to a sum in which parts of it are added to itself.
         in_common: what sampling a sum leaves unknown, as a variance of its log second moment, by operation.
         doubts: why a formula does not hold, by direction and value, at the values where that begins.
+        by_place: mean square at each place over that of all places, by value, as far as it was asked for; None: nothing
+            is followed by place.
     """
 
     graph: Graph
@@ -113,6 +115,7 @@ class Frame:
     rejoined: set[int] = field(default_factory=set)
     in_common: dict[int, float] = field(default_factory=dict)
     doubts: dict[tuple[Direction, int], str] = field(default_factory=dict)
+    by_place: dict[int, Array] | None = None
 
     # ------------------------------------------------------------------ asking
     def signal(self, template: Any) -> Signal:

@@ -121,6 +121,7 @@ def propagate(
     seed: int = 0,
     copies: Mapping[str, str] | None = None,
     along: Mapping[int, float] | None = None,
+    by_place: bool = False,
 ) -> MomentMap:
     """Moments of every tensor of a captured model, forward and (on request) backward.
 
@@ -142,6 +143,8 @@ def propagate(
             (g . y)^2 over that of |g|^2, less the mean of y^2, which independent gradients have. A squared error's
             gradient is a multiple of output less target, and a norm passes nothing on along its own output.
         copies: parameters of equal values that are not tied, each with the one that it is a copy of.
+        by_place: whether padded convolutions count how the pictures that were given are divided over their places; a
+            plan does not, because its laws would change with the batch.
 
     Returns:
         A `MomentMap`.
@@ -187,6 +190,7 @@ def propagate(
             training=training,
             repeats=find_repeats(graph, copies or {}),
             along=along or {},
+            by_place={} if by_place else None,
         )
         sweep(frame)
         gradients = sweep_back(frame, _cotangents(graph, cotangent)) if cotangent is not None else {}

@@ -13,6 +13,7 @@ from fanin.graph.ir import Op
 from fanin.memory import as_array
 from fanin.moments.algebra import summed_up
 from fanin.moments.answers import MeanMapped
+from fanin.moments.forward.by_place import note_convolved, place_gain
 from fanin.moments.forward.contractions import finished, numbers_of
 from fanin.moments.frame import Frame
 from fanin.moments.kernel import Array
@@ -232,7 +233,12 @@ def _convolution(frame: Frame, op: Op) -> Signal:
         transposed="transpose" in op.name,
         out_shape=_full(shape, n),
     )
-    return _convolved(frame, op, out, x, shape, n)
+    gain = place_gain(frame, op.inputs[0], windows)
+    out = out.with_kernel(gain * out.kernel, gain**0.5 * out.mean)
+    made = _convolved(frame, op, out, x, shape, n)
+    if made.moments is not None and made.moments.second_moment > 0.0:
+        note_convolved(frame, op, windows, min(out.second_moment / made.moments.second_moment, 1.0))
+    return made
 
 
 def _padding(padding: Any, taps: Sequence[int], dilation: Sequence[int]) -> tuple[int, ...]:

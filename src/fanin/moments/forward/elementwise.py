@@ -17,6 +17,7 @@ from fanin.memory import as_array
 from fanin.model.operations import ELEMENTWISE
 from fanin.moments import kernel as kn
 from fanin.moments import laws
+from fanin.moments.forward.by_place import sizes_of_places
 from fanin.moments.frame import Frame, NoRuleError
 from fanin.moments.hermite import GaussianImage
 from fanin.moments.kernel import Array
@@ -265,7 +266,26 @@ def image_of(frame: Frame, op: Op, source: int, shape: tuple[int, ...]) -> tuple
         raise NoRuleError("the function is not finite on most of its Gaussian")
     made = imaged(m, image, normal_correlation(frame, source, m))
     power = _power(frame, op, source, m, image)
+    made = _by_places(frame, op, source, made, sizes_of_places(frame, source, op.output, power))
     return replace(made, width_var=_passed(m.width_var, power) + _bent(m, power)), image.positive
+
+
+def _by_places(
+    frame: Frame, op: Op, source: int, made: JointMoments, sizes: Sequence[tuple[float, float]]
+) -> JointMoments:
+    """The moments where the places of a picture differ in size: those of a few sizes, each by its share."""
+    if not sizes or is_positive(frame, source):
+        return made
+    f, known = chain_function(frame, op, source), frame.signals[source].known.expanded(made.shape)
+    images = [source_image(frame, f, source, stretch=math.sqrt(max(q, _FAINT))) for q, _ in sizes]
+    parts = [imaged(known, i, normal_correlation(frame, source, known)) for i in images]
+    shares = [share for _, share in sizes]
+    mean = sum(s * p.mean for s, p in zip(shares, parts, strict=True))
+    kernel = np.sum([s * p.kernel for s, p in zip(shares, parts, strict=True)], axis=0)
+    return made.with_kernel(kernel, mean) if np.isfinite(kernel).all() else made
+
+
+_FAINT = 1e-6  # of the mean square of all places: what is fainter counts as this
 
 
 def _power(frame: Frame, op: Op, source: int, m: JointMoments, image: GaussianImage) -> float:

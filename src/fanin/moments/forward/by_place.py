@@ -1,0 +1,218 @@
+"""How the mean square of pictures is divided over their places, for convolutions that pad with zeros.
+
+A kernel holds the mean over all places. A picture whose border is nearly empty loses little to the zeros beyond it, and
+one that is full everywhere loses the share of the taps that fall there.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fanin.graph.ir import Op
+from fanin.graph.recording.replay import run
+from fanin.memory import as_array
+from fanin.model.operations import DROPOUT, ELEMENTWISE, JOINS, RESHAPES, SAME_NUMBERS, TURNS
+from fanin.moments.frame import Frame
+from fanin.moments.kernel import Array
+
+if TYPE_CHECKING:
+    from fanin.moments.forward.convolution import TapWindow
+
+__all__ = ["note_convolved", "place_gain", "sizes_of_places"]
+
+_KEEP = ELEMENTWISE | DROPOUT | {"batch_norm", "group_norm", "instance_norm", "layer_norm"}
+_SUMS = frozenset({"add", "sub"})
+_POOLS = frozenset(f"{kind}pool{n}d" for kind in ("avg_", "max_", "adaptive_avg_", "adaptive_max_") for n in (1, 2, 3))
+_STAND_INS = 4  # sizes that stand for those of all places
+_ALIKE = 0.1  # relative spread of the mean squares of places below which they count as alike
+_MOST_OPS = 32  # between two convolutions
+
+
+def place_gain(frame: Frame, value: int, windows: Sequence[TapWindow]) -> float:
+    """Mean square of what windows read, over what they would read of a picture that is alike everywhere.
+
+    Args:
+        frame: the sweep.
+        value: what is read; its last dimensions are the places.
+        windows: which places are read, one a dimension.
+    """
+    energies = None if frame.by_place is None else _places(frame, value, len(windows))
+    if energies is None:
+        return 1.0
+    read = float(_read(energies, windows).mean())
+    full = math.prod(float((w.places >= 0).sum(axis=1).mean()) for w in windows)
+    return read / full if full > 0.0 and math.isfinite(read) and read > 0.0 else 1.0
+
+
+def note_convolved(frame: Frame, op: Op, windows: Sequence[TapWindow], own: float) -> None:
+    """Keep how the output of a convolution is divided over its places.
+
+    Args:
+        frame: the sweep.
+        op: the convolution.
+        windows: which places it reads.
+        own: share of the output's mean square that is not the bias.
+    """
+    if frame.by_place is None:
+        return
+    energies = _places(frame, op.inputs[0], len(windows))
+    shape = frame.graph.value(op.output).shape
+    read = _read(np.ones([_size(w) for w in windows]) if energies is None else energies, windows)
+    mean = float(read.mean())
+    if math.isfinite(mean) and mean > 0.0:
+        after = own * read / mean + (1.0 - own)
+        frame.by_place[op.output] = after.reshape((1,) * (len(shape) - after.ndim) + after.shape)
+
+
+def sizes_of_places(frame: Frame, value: int, after: int, power: float) -> tuple[tuple[float, float], ...]:
+    """A few mean squares that stand for all places of a signal, each with its share; () where they are alike.
+
+    Args:
+        frame: the sweep.
+        value: the signal.
+        after: a function of it, whose places are noted.
+        power: of its mean square, E f² ~ q^power; 1 for a rectifier.
+    """
+    if frame.by_place is None or frame.graph.value(value).shape != frame.graph.value(after).shape:
+        return ()
+    energies = _followed(frame, value, _MOST_OPS)
+    if energies is None:
+        return ()
+    bent = _relative(np.power(energies, max(power, 0.0)))
+    if bent is not None:
+        frame.by_place[after] = bent
+    ranked = np.sort(energies, axis=None)
+    if ranked.std() <= _ALIKE:
+        return ()
+    parts = np.array_split(ranked, min(_STAND_INS, ranked.size))
+    return tuple((float(p.mean()), p.size / ranked.size) for p in parts)
+
+
+def _size(window: TapWindow) -> int:
+    return int(window.places.max()) + 1
+
+
+def _read(energies: Array, windows: Sequence[TapWindow]) -> Array:
+    """The sum over the taps of each output place."""
+    for d, w in enumerate(windows):
+        inside = np.where(w.places >= 0, w.places, 0).astype(int)
+        along = np.moveaxis(energies, d, 0)
+        along = np.einsum("ot,ot...->o...", (w.places >= 0).astype(float), along[inside])
+        energies = np.moveaxis(along, 0, d)
+    return energies
+
+
+def _places(frame: Frame, value: int, n: int) -> Array | None:
+    """Mean square at each place of the last n dimensions, over the mean of all; None where it is not known."""
+    found = _followed(frame, value, _MOST_OPS)
+    if found is None or any(size != 1 for size in found.shape[:-n]):
+        return None
+    shape = frame.graph.value(value).shape[-n:]
+    return np.broadcast_to(found.reshape(found.shape[-n:]), shape)
+
+
+def _followed(frame: Frame, value: int, left: int) -> Array | None:
+    """The same with all dimensions, of size 1 where nothing is known to differ."""
+    known = {} if frame.by_place is None else frame.by_place
+    if value in known or left == 0:
+        return known.get(value)
+    op = frame.graph.producer(value)
+    found = _of_input(frame, value) if op is None else _of_result(frame, op, left)
+    if found is not None:
+        known[value] = found
+    return found
+
+
+def _of_input(frame: Frame, value: int) -> Array | None:
+    """Of the pictures that were given."""
+    signal = frame.signals.get(value)
+    if signal is None or not signal.from_data or signal.numbers is None or not signal.numbers.is_floating_point():
+        return None
+    square = np.square(as_array(signal.numbers.detach().cpu().double()))
+    return _relative(square.mean(axis=0, keepdims=True)) if square.ndim > 1 else None
+
+
+def _of_result(frame: Frame, op: Op, left: int) -> Array | None:
+    data = [v for v in dict.fromkeys(op.inputs) if frame.signals[v].from_data]
+    shape = frame.graph.value(op.output).shape
+    alike = [v for v in data if frame.graph.value(v).shape == shape]
+    if op.name in TURNS and len(data) == 1:
+        return _again(op, _followed(frame, data[0], left - 1))
+    if op.name in RESHAPES | SAME_NUMBERS and len(data) == 1:
+        return _viewed(_followed(frame, data[0], left - 1), frame.graph.value(data[0]).shape, shape)
+    if op.name in _POOLS and len(data) == 1:
+        return _pooled(_followed(frame, data[0], left - 1), frame.graph.value(data[0]).shape, shape)
+    if op.name in JOINS and len(data) == len(set(op.inputs)):
+        return _joined(frame, data, shape, left)
+    if op.name in _SUMS and len(alike) == len(data) == 2:
+        return _mixed(frame, data, left)
+    if op.name in _KEEP and alike and len(data) == 1:
+        return _followed(frame, alike[0], left - 1)
+    return None
+
+
+def _again(op: Op, energies: Array | None) -> Array | None:
+    """Axes in another order, as the operation itself does it."""
+    import torch
+
+    if energies is None:
+        return None
+    (turned,) = run(op, lambda v: torch.from_numpy(np.ascontiguousarray(energies)))
+    return as_array(turned)
+
+
+def _viewed(energies: Array | None, before: tuple[int, ...], after: tuple[int, ...]) -> Array | None:
+    """A view of another shape, with a single entry along dimensions in which nothing differs."""
+    if energies is None or before[:1] != after[:1] or before == after:
+        return energies if before == after else None
+    whole = np.broadcast_to(energies, (1, *before[1:])).reshape((1, *after[1:]))
+    for d in range(whole.ndim):
+        first = np.take(whole, [0], axis=d)
+        whole = first if bool((whole == first).all()) else whole
+    return whole
+
+
+def _mixed(frame: Frame, data: Sequence[int], left: int) -> Array | None:
+    """Of a sum: each term by its mean square."""
+    parts = []
+    for v in data:
+        moments, energies = frame.signals[v].moments, _followed(frame, v, left - 1)
+        if moments is None or energies is None:
+            return None
+        parts.append(moments.second_moment * energies)
+    return _relative(parts[0] + parts[1])
+
+
+def _pooled(energies: Array | None, before: tuple[int, ...], after: tuple[int, ...]) -> Array | None:
+    """The mean of each window, where windows lie side by side."""
+    if energies is None or len(before) != len(after):
+        return None
+    for d, (n, m) in enumerate(zip(before, after, strict=True)):
+        if energies.shape[d] == n != m:
+            if n % m:
+                return None
+            along = np.moveaxis(energies, d, 0)
+            energies = np.moveaxis(along.reshape(m, n // m, *along.shape[1:]).mean(axis=1), 0, d)
+    return energies
+
+
+def _joined(frame: Frame, data: Sequence[int], after: tuple[int, ...], left: int) -> Array | None:
+    """Of tensors joined along a dimension in which none of them differs: each by its mean square and its size."""
+    shapes = [frame.graph.value(v).shape for v in data]
+    along = [d for d, n in enumerate(after) if any(len(s) != len(after) or s[d] != n for s in shapes)]
+    parts = []
+    for v, shape in zip(data, shapes, strict=True):
+        moments, energies = frame.signals[v].moments, _followed(frame, v, left - 1)
+        if len(along) != 1 or moments is None or energies is None or energies.shape[along[0]] != 1:
+            return None
+        parts.append(moments.second_moment * shape[along[0]] * energies)
+    return _relative(np.sum(np.broadcast_arrays(*parts), axis=0))
+
+
+def _relative(energies: Array) -> Array | None:
+    mean = float(energies.mean())
+    return energies / mean if math.isfinite(mean) and mean > 0.0 else None

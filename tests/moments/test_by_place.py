@@ -1,0 +1,89 @@
+"""Padded convolutions of pictures whose places are unlike: the share that zeros beyond the border cost."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from fanin.graph.recording.capture import capture
+from fanin.moments import propagate, read_weights
+
+DRAWS = 16
+
+
+def pictures(kind: str, side: int = 8) -> torch.Tensor:
+    """Noise that is everywhere alike, in the middle alone, or in the first rows alone."""
+    x = torch.randn(16, 1, side, side, generator=torch.Generator().manual_seed(0))
+    inside = torch.ones(side, side)
+    if kind == "middle":
+        inside[:2], inside[-2:], inside[:, :2], inside[:, -2:] = 0.1, 0.1, 0.1, 0.1
+    if kind == "rows":
+        inside[3:] = 0.1
+    return x * inside
+
+
+class Last(nn.Module):
+    """The same layers with channels last in between."""
+
+    def __init__(self, layers) -> None:
+        super().__init__()
+        self.layers = layers
+
+    def forward(self, x):
+        for layer in self.layers:
+            x = layer(x).permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)
+        return x
+
+
+def stack(act, depth=3):
+    layers = [m for n in range(depth) for m in (nn.Conv2d(64 if n else 1, 64, 3, padding=1), act())]
+    return nn.Sequential(*layers, nn.Conv2d(64, 64, 3, padding=1))
+
+
+def error(build, x, *, by_place: bool) -> float:
+    """log2 of the predicted rms of the outputs over the root mean square of several draws."""
+    found = []
+    for seed in range(DRAWS):
+        torch.manual_seed(seed)
+        model = build()
+        for layer in model.modules():
+            if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
+                nn.init.normal_(layer.weight, std=(2.0 / (9 * layer.in_channels)) ** 0.5)
+                nn.init.zeros_(layer.bias)
+        with torch.no_grad():
+            found.append(float(model(x).square().mean()))
+    graph = capture(model, x)
+    made = propagate(graph, read_weights(model), by_place=by_place)[graph.outputs[0].value].moments
+    return float(np.log2(made.rms) - 0.5 * np.log2(np.mean(found)))
+
+
+def linear(depth=5):
+    return stack(nn.Identity, depth)
+
+
+def rectified():
+    return stack(nn.ReLU)
+
+
+def last():
+    return Last(rectified())
+
+
+def pooled():
+    return nn.Sequential(stack(nn.ReLU, 2), nn.AvgPool2d(2), nn.Conv2d(64, 64, 3, padding=1), nn.ReLU())
+
+
+@pytest.mark.parametrize("kind", ["alike", "middle"])
+@pytest.mark.parametrize("build", [linear, rectified, last, pooled])
+def test_what_the_border_costs_follows_what_lies_there(build, kind):
+    """Of a picture that is alike, the second layer reads one that is fainter at its border."""
+    x = pictures(kind)
+    assert abs(error(build, x, by_place=True)) < 0.12
+    assert abs(error(build, x, by_place=False)) > 0.18
+
+
+def test_a_function_that_saturates_evens_places_out():
+    x = pictures("rows")
+    assert (
+        abs(error(lambda: stack(nn.Tanh), x, by_place=True)) < 0.12 < error(lambda: stack(nn.Tanh), x, by_place=False)
+    )
