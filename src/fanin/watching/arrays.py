@@ -22,10 +22,7 @@ from fanin.watching.schedule import is_measured
 from fanin.watching.sizes import size_now, size_of_start
 from fanin.watching.store import Store
 
-__all__ = ["ENTRIES", "ArrayWatch", "Followed"]
-
-ENTRIES = 1024
-"""Entries of a matrix that are looked at; the relative error of an rms is 1 / sqrt(2 * 1024) = 2.2 %."""
+__all__ = ["ArrayWatch", "Followed"]
 
 _Array = npt.NDArray[np.float64]
 
@@ -48,7 +45,7 @@ class ArrayWatch:
 
     Args:
         weights: what is followed.
-        entries: gives the same entries of each weight, at most `ENTRIES` of each; called at measured steps alone.
+        entries: gives the same entries of each weight, at most 1,024 of each; called at measured steps alone.
         rate: gives the learning rate of a step; the first one is 1.
         optimizer: what trains them.
         steps: how many steps to watch.

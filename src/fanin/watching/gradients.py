@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from fanin.watching.entries import local_values, strided
+from fanin.watching.rows import local_values, strided
 
 __all__ = ["Clearing"]
 

@@ -88,12 +88,8 @@ def rate_of(optimizer: Any) -> tuple[float, float]:
     """(the largest rate of the groups now, the largest that they name)."""
     rate = peak = 0.0
     for group in optimizer.param_groups:
-        now = group.get("lr")
-        if now is not None:  # None: the optimizer finds its own
-            rate = max(rate, float(now))
-        for key in ("initial_lr", "max_lr"):
-            if group.get(key) is not None:
-                peak = max(peak, float(group[key]))
+        rate = max(rate, float(group.get("lr") or 0.0))  # None: the optimizer finds its own
+        peak = max(peak, float(group.get("initial_lr") or 0.0), float(group.get("max_lr") or 0.0))
     return rate, max(rate, peak)
 
 

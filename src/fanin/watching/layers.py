@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 
-from fanin.memory import as_array
 from fanin.model.untouched import working
 from fanin.model.wrappers import named_modules
 from fanin.watching.gone import NoCopy
@@ -23,6 +24,7 @@ _LINEAR = (torch.nn.Linear,)
 _DROPOUT = (torch.nn.modules.dropout._DropoutNd,)
 _MODAL = (*_DROPOUT, torch.nn.modules.batchnorm._BatchNorm)
 _CONVOLUTIONS = (torch.nn.modules.conv._ConvNd,)
+_Values = tuple[float | None, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,16 +32,16 @@ class Sight:
     """What one layer read, still on its device.
 
     Attributes:
-        size: Euclidean norm of the values that were looked at.
-        count: how many these are.
+        squares: sum of squares of each feature over the positions that were looked at.
         least: the smallest of them.
-        most: the largest one of each feature.
+        count: how many values these are.
+        features: how many features.
     """
 
-    size: torch.Tensor
-    count: int
+    squares: torch.Tensor
     least: torch.Tensor
-    most: torch.Tensor
+    count: int
+    features: int
 
 
 class Layers:
@@ -55,6 +57,7 @@ class Layers:
                 found.setdefault(id(module), (name, module))
         self.names = tuple(name for name, _ in found.values())
         self._modules = [module for _, module in found.values()]
+        self._dims = [len(m.kernel_size) if isinstance(m, _CONVOLUTIONS) else 0 for m in self._modules]
         self._handles: list[Any] = []
         self._seen: dict[int, Sight] = {}
 
@@ -62,7 +65,7 @@ class Layers:
         """Put the hooks on."""
         self.close()
         for place, module in enumerate(self._modules):
-            self._handles.append(module.register_forward_pre_hook(_Look(place, self._seen)))
+            self._handles.append(module.register_forward_pre_hook(_Look(place, self._seen, self._dims[place])))
 
     def close(self) -> None:
         """Take the hooks off."""
@@ -76,48 +79,56 @@ class Layers:
         self._seen.clear()
         return seen
 
-    def read(self, seen: dict[int, Sight]) -> tuple[tuple[float | None, ...], tuple[float | None, ...]]:
-        """(rms, share of dead features), one a layer; None where a layer did not run."""
-        values = dict(zip(seen, _numbers(list(seen.values())), strict=True)) if seen else {}
-        pairs = [values.get(place, (None, None)) for place in range(len(self.names))]
-        return tuple(size for size, _ in pairs), tuple(dead for _, dead in pairs)
+    def read(self, steps: Sequence[dict[int, Sight]]) -> list[tuple[_Values, _Values]]:
+        """(rms, share of dead features) of each step, one a layer; None where a layer did not run."""
+        numbers = iter(_numbers([sight for seen in steps for sight in seen.values()]))
+        found = [{place: next(numbers) for place in seen} for seen in steps]
+        pairs = [[values.get(place, (None, None)) for place in range(len(self.names))] for values in found]
+        return [(tuple(size for size, _ in step), tuple(dead for _, dead in step)) for step in pairs]
 
 
-def _numbers(sights: list[Sight]) -> list[tuple[float | None, float | None]]:
+def numbers_in(seen: dict[int, Sight]) -> int:
+    """How many numbers wait on their device."""
+    return sum(sight.features for sight in seen.values())
+
+
+def _numbers(sights: Sequence[Sight]) -> list[tuple[float | None, float | None]]:
     """(rms, share of dead features) of each, read from the device together.
 
     A feature is dead where it is zero everywhere; where one value of a layer is negative, none counts.
     """
-    device = sights[0].size.device
-    parts = [part for s in sights for part in (s.size.view(1), s.least.view(1), s.most)]
-    if not all(part.dtype == torch.float32 and part.device == device for part in parts):
-        parts = [part.to(device, torch.float32) for part in parts]
-    values = as_array(torch.cat(parts).cpu())  # one transfer for all layers
-    found, start = [], 0
-    for s in sights:
-        size, least = values[start : start + 2].tolist()
-        features = values[start + 2 : start + 2 + len(s.most)]
-        dead = (len(features) - np.count_nonzero(features)) / len(features) if least >= 0 else 0.0
-        found.append((_finite(size / s.count**0.5), dead))
-        start += 2 + len(features)
+    if not sights:
+        return []
+    leasts, squares = [s.least for s in sights], [s.squares for s in sights]
+    device = leasts[0].device
+    if any(part.dtype != torch.float32 or part.device != device for part in leasts + squares):
+        leasts, squares = ([p.to(device, torch.float32) for p in parts] for parts in (leasts, squares))
+    values = torch.cat((torch.stack(leasts), *squares)).cpu().numpy()  # one transfer for all layers
+    found: list[tuple[float | None, float | None]] = []
+    start = len(sights)
+    for s, least in zip(sights, values[:start].tolist(), strict=True):
+        row = values[start : start + s.features]
+        dead = 1 - np.count_nonzero(row) / s.features if least >= 0 else 0.0
+        found.append((_finite(math.sqrt(np.add.reduce(row) / s.count)), dead))
+        start += s.features
     return found
 
 
 class _Look(NoCopy):
     """A forward pre-hook that looks at some positions of what a layer reads first in a step. It holds no layer."""
 
-    def __init__(self, place: int, seen: dict[int, Sight]) -> None:
-        self._place, self._seen = place, seen
+    def __init__(self, place: int, seen: dict[int, Sight], dims: int) -> None:
+        self._place, self._seen, self._dims = place, seen, dims
 
     def __call__(self, module: torch.nn.Module, args: tuple[Any, ...]) -> None:
-        if torch.compiler.is_compiling() or working() or self._place in self._seen or not module.training:
+        if self._place in self._seen or not module.training or torch.compiler.is_compiling() or working():
             return
         x = args[0] if args else None
         if isinstance(x, torch.Tensor) and _is_plain(x):
-            seen, others = _part(x.detach(), module)
-            wide = None if seen.dtype in _WIDE else torch.float32
-            size = torch.linalg.vector_norm(seen, dtype=wide)
-            self._seen[self._place] = Sight(size, seen.numel(), seen.amin(), seen.amax(others))
+            seen, others = _positions(x.detach()) if self._dims == 0 else _places(x.detach(), self._dims)
+            wide = seen if seen.dtype in _WIDE else seen.float()
+            squares = (wide * wide).sum(others)
+            self._seen[self._place] = Sight(squares, seen.amin(), seen.numel(), squares.numel())
 
 
 def dropout_of(model: torch.nn.Module) -> dict[str, float]:
@@ -143,22 +154,28 @@ def _is_plain(x: torch.Tensor) -> bool:
     )
 
 
-def _part(x: torch.Tensor, module: torch.nn.Module) -> tuple[torch.Tensor, tuple[int, ...]]:
-    """(at most 64 positions spread over the batch, the dimensions that are no features); few operations, no copy."""
-    if isinstance(module, _CONVOLUTIONS):
-        x = x if x.dim() == len(module.kernel_size) + 2 else x[None]
-        x = _spread(x, 0, _SAMPLES).flatten(2)
-        return _spread(x, 2, _ROWS // len(x)), (0, 2)
-    return _spread(x.reshape(-1, x.shape[-1]) if x.dim() != 2 else x, 0, _ROWS), (0,)
+def _positions(x: torch.Tensor) -> tuple[torch.Tensor, int]:
+    """(at most 64 rows spread over the batch and the sequence, the dimension that is no feature); no copy."""
+    x = x if x.dim() == 2 else x.reshape(-1, x.shape[-1])
+    return (x if len(x) <= _ROWS else x[:: _step(len(x), _ROWS)]), 0
 
 
-def _spread(x: torch.Tensor, dim: int, most: int) -> torch.Tensor:
-    """At most so many places of a dimension, at an odd stride."""
-    length = x.shape[dim]
-    if length <= most:
-        return x
-    step = -(-length // most) | 1
-    return x[::step] if dim == 0 else x[:, :, ::step]
+def _places(x: torch.Tensor, dims: int) -> tuple[torch.Tensor, tuple[int, int]]:
+    """(at most 64 positions of 16 samples, the dimensions that are no features); no copy.
+
+    Args:
+        x: what a convolution over this many dimensions reads.
+        dims: their number.
+    """
+    x = x if x.dim() == dims + 2 else x[None]
+    x = (x if len(x) <= _SAMPLES else x[:: _step(len(x), _SAMPLES)]).flatten(2)
+    most = _ROWS // len(x)
+    return (x if x.shape[2] <= most else x[:, :, :: _step(x.shape[2], most)]), (0, 2)
+
+
+def _step(length: int, most: int) -> int:
+    """The least odd stride that leaves at most so many places."""
+    return -(-length // most) | 1
 
 
 def _finite(value: float) -> float | None:

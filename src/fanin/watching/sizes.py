@@ -1,8 +1,11 @@
-"""What changes of a weight are compared with."""
+"""How much of a weight is looked at, and what its changes are compared with."""
 
 from __future__ import annotations
 
-__all__ = ["size_now", "size_of_start"]
+__all__ = ["ENTRIES", "size_now", "size_of_start"]
+
+ENTRIES = 1024
+"""Entries of a matrix that are looked at; the relative error of an rms is 1 / sqrt(2 * 1024) = 2.2 %."""
 
 _ZERO = 1e-3  # of 1 / sqrt(fan_in): a matrix whose rms is below it counts as one that starts at zero
 _SMALL = 0.25  # of 1 / sqrt(fan_in): starts below it count as that large, since training grows them at any rate

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol
@@ -24,18 +25,22 @@ from fanin.rules.result import CheckResult
 from fanin.rules.shared.steps import typical
 from fanin.text.given import assert_count
 from fanin.text.reading import shown
-from fanin.watching.entries import Entries, Moves, Ratios, followed, left_out, trained
+from fanin.watching.entries import Entries, followed, left_out, trained
 from fanin.watching.first_batch import FirstBatch
 from fanin.watching.gradients import Clearing
 from fanin.watching.hooks import LossHook, StepHook, is_compiled, rate_of
 from fanin.watching.judging import because, judged, unchecked
-from fanin.watching.layers import Layers, Sight, dropout_of, inert
+from fanin.watching.layers import Layers, Sight, dropout_of, inert, numbers_in
 from fanin.watching.live import Screen
 from fanin.watching.outputs import FirstOutputs
+from fanin.watching.ratios import Ratios
 from fanin.watching.schedule import is_measured
 from fanin.watching.store import Store
 
 __all__ = ["Watch", "watch"]
+
+_TOGETHER = 10  # steps whose layers are read from their device together,
+_NUMBERS = 1 << 20  # unless they hold more numbers
 
 
 def watch(
@@ -157,7 +162,6 @@ class Watch:
         compiled = is_compiled(model)
         self._layers = None if compiled else Layers(model)
         self._entries: list[Entries] = []
-        self._moves: list[Moves | None] = [None] * len(optimizers)
         self._counts = [0] * len(optimizers)
         self._foreign = False
         self._passes = self._evaluations = 0
@@ -166,6 +170,7 @@ class Watch:
         self._outputs: FirstOutputs | None = FirstOutputs()
         self._read: LossRecord | None = None
         self._records: list[StepRecord] = []
+        self._unread: list[tuple[StepRecord, dict[int, Sight]]] = []
         self._losses: list[tuple[int, Any]] = []
         self._number, self._told, self._rates, self._peak = 0, 0, 0.0, 0.0
         self._pending: _Pending | None = None
@@ -189,9 +194,10 @@ class Watch:
             loss: a number or a tensor with one; None where it is not known. Nothing is read from its device now.
         """
         self._told += 1
-        if loss is not None and (self.active or self._pending is not None):  # the last step ends the watch
+        if loss is not None and (self._pending is not None or self.active):  # the last step ends the watch
             self._note_loss(loss)
-        self._settle()
+        if self._pending is not None:
+            self._settle()
 
     def close(self) -> None:
         """End the watch: remove all hooks. The report stays."""
@@ -210,6 +216,7 @@ class Watch:
     @property
     def watched(self) -> Watched:
         """What was measured so far."""
+        self._read_layers()
         return Watched(
             optimizer=type(self._optimizers[0]).__name__,
             peak=self._peak,
@@ -266,13 +273,13 @@ class Watch:
     def _after_step(self, place: int) -> None:
         self._counts[place] += 1
         if self._is_measured(place) and self._entries:
-            self._moves[place] = self._entries[place].after_step(self._counts[place])
+            self._entries[place].after_step(self._counts[place])
         if place == 0:
             self._count_step()
 
     def _is_measured(self, place: int) -> bool:
         """Whether a step of this optimizer belongs to one that is measured: the first counts, others follow or lead."""
-        return is_measured(self._number + 1, self._last) or (place > 0 and is_measured(self._number, self._last))
+        return self._wanted or (place > 0 and is_measured(self._number, self._last))
 
     def _begin(self) -> None:
         """Follow the weights from where they are before the first step."""
@@ -291,7 +298,7 @@ class Watch:
         rate, peak = rate_of(self._optimizers[0])
         self._peak = max(self._peak, peak)
         self._rates += rate
-        if is_measured(self._number, self._last):
+        if self._wanted:
             seen = self._layers.taken() if self._layers is not None else {}
             kept = self._clearing.taken() if self._clearing is not None else []
             self._pending = _Pending(self._number, rate, self._rates, seen, kept if self._number > 1 else [])
@@ -301,7 +308,7 @@ class Watch:
 
     def _look(self, number: int) -> None:
         """Put hooks on the model for a step that is measured; take them off for the others."""
-        wanted = is_measured(number, self._last)
+        self._wanted = wanted = is_measured(number, self._last)
         if wanted != self._loss_hook.is_open:
             for look in self._looks:
                 look.open() if wanted else look.close()
@@ -334,10 +341,8 @@ class Watch:
         pending, self._pending = self._pending, None
         if pending is None:
             return
-        ratios = Ratios()
-        for entries, moves in zip(self._entries, self._moves, strict=True):
-            ratios += entries.ratios(moves)
-        activations, dead = self._layers.read(pending.seen) if self._layers is not None else ((), ())
+        found = [entries.ratios() for entries in self._entries] or [Ratios()]
+        ratios = sum(found[1:], found[0])
         loss, bad = self._mean_loss(pending.number)
         if self._outputs is not None:  # the first step
             self._read = self._outputs.record(loss if self._passes == 1 else None)
@@ -349,8 +354,6 @@ class Watch:
             loss=loss,
             updates=ratios.updates,
             distances=ratios.distances,
-            activations=activations,
-            dead=dead,
             outside=ratios.outside,
             kept=bool(pending.kept) and all(map(bool, pending.kept)),
             agreement=typical(ratios.turns),
@@ -359,8 +362,8 @@ class Watch:
             decay=typical(ratios.decays),
             nonfinite="loss" if bad else ratios.lost,
         )
-        self._records.append(record)
-        self._tell(record, judge=judge)
+        self._unread.append((record, pending.seen))
+        self._tell(judge=judge)
 
     def _mean_loss(self, number: int) -> tuple[float | None, bool]:
         """(mean of the losses up to this step since the last record, whether one of them is not finite)."""
@@ -369,11 +372,24 @@ class Watch:
         finite = [v for v in values if abs(v) < float("inf")]
         return (sum(finite) / len(finite) if finite else None), len(finite) < len(values)
 
-    def _tell(self, record: StepRecord, *, judge: bool) -> None:
+    def _read_layers(self) -> None:
+        """Complete the records by what the layers read: for several steps at once, which takes less time."""
+        waiting, self._unread = self._unread, []
+        if self._layers is None:
+            self._records += [record for record, _ in waiting]
+            return
+        values = self._layers.read([seen for _, seen in waiting])
+        for (record, _), (activations, dead) in zip(waiting, values, strict=True):
+            self._records.append(replace(record, activations=activations, dead=dead))
+
+    def _tell(self, *, judge: bool) -> None:
+        told = self._store is not None or self._screen is not None or self._fail_on is not None
+        if told or len(self._unread) >= _TOGETHER or sum(numbers_in(seen) for _, seen in self._unread) > _NUMBERS:
+            self._read_layers()
         if self._store is not None:
-            self._store.write(self._first_result(), self.watched, record, self._known_optimizer())
+            self._store.write(self._first_result(), self.watched, self._records[-1], self._known_optimizer())
         if self._screen is not None:
-            self._screen.add(record)
+            self._screen.add(self._records[-1])
         if judge and self._fail_on is not None:
             Report(self._judged()).raise_for_findings(self._fail_on)
 
@@ -398,10 +414,10 @@ def _number_of(loss: Any) -> Any:
     Raises:
         ArgumentError: it is no number.
     """
-    if isinstance(loss, torch.Tensor) and loss.numel() and (loss.numel() > 1 or loss.device.type != "cpu"):
-        return loss.detach().float().mean()
-    if isinstance(loss, torch.Tensor):
-        loss = loss.detach()
+    if isinstance(loss, torch.Tensor) and loss.numel():
+        if loss.numel() > 1 or not loss.is_cpu:
+            return loss.detach().float().mean()
+        loss = loss.item()
     try:
         return float(loss)
     except (TypeError, ValueError):

@@ -17,8 +17,9 @@ from fanin.rules.base import Optimizer
 from fanin.rules.config import Config, load_config
 from fanin.rules.finding import Severity
 from fanin.rules.result import CheckResult, Header
-from fanin.watching.arrays import ENTRIES, ArrayWatch, Followed
+from fanin.watching.arrays import ArrayWatch, Followed
 from fanin.watching.judging import because
+from fanin.watching.sizes import ENTRIES
 
 if TYPE_CHECKING:
     from fanin.watching.first_batch import FirstBatch
