@@ -25,8 +25,8 @@ class StepRecord:
         distances: rms of the change since the start / rms of the weight at the start, one a weight. A start below a
             quarter of 1 / sqrt(fan_in) counts as this quarter; one at zero as 1 / sqrt(fan_in).
         activations: rms of what a layer reads, one a layer; None where it was not measured.
-        dead: share of the features that a layer reads which are zero (below 4e-23) for the whole batch; 0 where some of the
-            values are negative.
+        dead: share of the features that a layer reads which are zero (below 4e-23) for the whole batch; 0 where some of
+            the values are negative.
         outside: rms of what changed the weight between the measured step before and this one, other than its optimizer
             / rms of the weight, one a weight. Where steps between them were not measured, four times the largest
             update so far is taken off for each.
