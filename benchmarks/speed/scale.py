@@ -10,8 +10,9 @@ On a machine that others use, `chrt -r 20 python -m ...` keeps them from the cor
 
 * shards: two processes of gloo, FSDP2 from the meta device, bfloat16. The plan is made before, and what a library loads
   at its first use is loaded before; peak is what the process needed above what it had then.
-* write: a checkpoint drawn slice by slice: to memory on one core, and to the disk beside dd of as many bytes with
-  fsync (a new file each time); extra peak memory at two sizes, and with one tensor that is the whole file.
+* write: a checkpoint drawn block by block: to memory on one core, and to the disk beside dd of as many bytes with
+  fsync (a new file each time) and beside its own parts, drawing alone and writing alone; extra peak memory at two
+  sizes, and with one tensor that is the whole file.
 * certificate: the sums of one tensor beside the fill that draws it, one thread.
 """
 
@@ -19,14 +20,17 @@ from __future__ import annotations
 
 import argparse
 import json
+import mmap
 import os
 import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -42,8 +46,11 @@ from benchmarks.common import RESULTS, ROOT, header, in_words  # noqa: E402
 from fanin.certificates.lanes import lane_key  # noqa: E402
 from fanin.certificates.sums import lanes_of_tensor  # noqa: E402
 from fanin.initializers import Normal  # noqa: E402
+from fanin.planning.slices import DrawnBytes  # noqa: E402
+from fanin.streams.cpu import default_threads  # noqa: E402
 from fanin.tensors.fill import fill_  # noqa: E402
 from fanin.tensors.holdings import holdings  # noqa: E402
+from fanin.text.block_file import BLOCK, write_blocks  # noqa: E402
 
 __all__ = ["main"]
 
@@ -207,7 +214,7 @@ def timed(run: Callable[[], object]) -> tuple[float, float]:
 def write(small: bool) -> list[str]:
     """Files: to memory on one thread, to the disk beside dd, and peaks."""
     scale = 1 if small else 8
-    lines = ["## Files, drawn slice by slice", "", "| what | MB/s | MB for each CPU second |", "| --- | --- | --- |"]
+    lines = ["## Files, drawn block by block", "", "| what | MB/s | MB for each CPU second |", "| --- | --- | --- |"]
     plan, size = planned(on_meta(4 * scale)), 4 * scale * 4096**2 * 2 / 1e6
     cores = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {min(cores)})  # one core, so that no second thread helps
@@ -219,10 +226,14 @@ def write(small: bool) -> list[str]:
         lines.append(f"| to memory, {dtype}, one core | {factor * size / wall:.0f} | {factor * size / cpu:.0f} |")
     os.environ.pop("LOCAL_WORLD_SIZE")
     os.sched_setaffinity(0, cores)
-    rates = {name: size / seconds for name, seconds in beside_dd(plan, int(size * 1e6) >> 22).items()}
-    lines += [f"| {name} | {rate:.0f} | |" for name, rate in rates.items()]
-    ours, *others = rates.values()
-    lines += ["", f"To the disk: {' and '.join(f'{ours / other:.2f}' for other in others)} of dd (medians of 5)."]
+    rates = beside_dd(plan, int(size * 1e6))
+    lines += [f"| {name} | {statistics.median(found):.0f} | |" for name, found in rates.items()]
+    ours, *others = rates
+    lines += ["", f"Of {ROUNDS} rounds in turns, ours over the other in the same round: median (least to most).", ""]
+    lines += ["| beside | ratio |", "| --- | --- |"]
+    for other in others:
+        paired = sorted(a / b for a, b in zip(rates[ours], rates[other], strict=True))
+        lines.append(f"| {other} | {statistics.median(paired):.2f} ({paired[0]:.2f} to {paired[-1]:.2f}) |")
     lines += ["", "| file | extra peak, MiB |", "| --- | --- |"]
     shapes = {"1 GB": (4 * scale, 4096), "8 GB": (32 * scale, 4096), "one tensor of 4 GB": (1, 4096, 65536 * scale)}
     for name, shape in shapes.items():
@@ -230,23 +241,64 @@ def write(small: bool) -> list[str]:
     return lines
 
 
-def beside_dd(plan: fanin.Plan, blocks: int) -> dict[str, float]:
-    """Median seconds to the disk, of a plan and of dd with fsync; dd copies so many blocks of 4 MiB."""
-    seconds: dict[str, list[float]] = {}
+ROUNDS = 7
+
+
+def beside_dd(plan: fanin.Plan, size: int) -> dict[str, list[float]]:
+    """MB/s of each round, to a new file on the disk: of a plan, its parts by themselves, and dd of as many bytes."""
+    rates: dict[str, list[float]] = {}
     with tempfile.TemporaryDirectory(dir=ROOT.parent) as folder, tempfile.TemporaryDirectory(dir="/dev/shm") as memory:
-        Path(f"{memory}/random").write_bytes(os.urandom(blocks << 22))
-        for _ in range(5):
-            os.sync()  # what was removed before is no part of the next time
-            ours = timed(partial(plan.write, f"{folder}/ours"))[0]
-            shutil.rmtree(f"{folder}/ours")
-            seconds.setdefault("to the disk, bfloat16", []).append(ours)
-            for name, source in (("dd of zeros", "/dev/zero"), ("dd of random bytes", f"{memory}/random")):
-                dd = ["dd", f"if={source}", f"of={folder}/dd", "bs=4M", f"count={blocks}", "conv=fsync"]
-                os.sync()
-                spent = timed(partial(subprocess.run, dd, check=True, capture_output=True))[0]
-                Path(f"{folder}/dd").unlink()
-                seconds.setdefault(f"{name}, with fsync", []).append(spent)
-    return {name: statistics.median(found) for name, found in seconds.items()}
+        Path(f"{memory}/random").write_bytes(os.urandom(size))
+        runs = {
+            "to the disk, bfloat16": partial(plan.write, f"{folder}/ours"),
+            "its blocks drawn, not written": partial(drawn, plan),
+            "its blocks written, not drawn": partial(written, f"{folder}/blocks", size),
+            **dd_runs(f"{folder}/dd", f"{memory}/random", size >> 22),
+        }
+        for _ in range(ROUNDS):
+            for name, run in runs.items():
+                os.sync()  # what was removed before is no part of the next time
+                rates.setdefault(name, []).append(size / 1e6 / timed(run)[0])
+                shutil.rmtree(f"{folder}/ours", ignore_errors=True)
+                for file in ("blocks", "dd"):
+                    Path(f"{folder}/{file}").unlink(missing_ok=True)
+    return rates
+
+
+def dd_runs(out: str, random: str, blocks: int) -> dict[str, Callable[[], object]]:
+    """dd of so many blocks of 4 MiB, which ends when all is on the disk."""
+    kinds = {
+        "dd of zeros, conv=fsync": ("/dev/zero",),
+        "dd of random bytes, conv=fsync": (random,),
+        "dd of zeros, oflag=direct conv=fsync": ("/dev/zero", "oflag=direct"),
+    }
+    common = [f"of={out}", "bs=4M", f"count={blocks}", "conv=fsync"]
+    return {
+        name: partial(subprocess.run, ["dd", f"if={source}", *common, *more], check=True, capture_output=True)
+        for name, (source, *more) in kinds.items()
+    }
+
+
+def drawn(plan: fanin.Plan) -> None:
+    """Draw what a file would hold, block by block, in as many threads as a file has."""
+    source = DrawnBytes(plan)
+    places = [(a, at) for a in plan.values() for at in range(0, a.numel * 2, BLOCK)]
+    memory = threading.local()
+
+    def draw(place: tuple[fanin.Assignment, int]) -> None:
+        a, at = place
+        if not hasattr(memory, "block"):
+            memory.block = mmap.mmap(-1, BLOCK)
+        source.fill(memoryview(memory.block)[: min(BLOCK, a.numel * 2 - at)], a, "bfloat16", at)
+
+    with ThreadPoolExecutor(default_threads()) as pool:
+        list(pool.map(draw, places))
+
+
+def written(path: str, size: int) -> None:
+    """Write blocks that hold whatever is in them."""
+    for _ in write_blocks(path, size, lambda at, memory: None, threads=default_threads()):
+        pass
 
 
 def peak_of_write(shape: Sequence[int]) -> float:

@@ -17,7 +17,7 @@ from torch import nn
 
 import fanin
 from fanin.errors import ArgumentError, OutputError, PlanError
-from fanin.initializers import Normal, Orthogonal
+from fanin.initializers import Centred, Normal, Orthogonal
 from zoo import make_torchvision_importable
 
 
@@ -51,9 +51,13 @@ def test_the_folder_holds_the_bits_of_the_applied_model_and_verifies(tmp_path, s
     assert not list(tmp_path.glob("*.partial"))
 
 
-def test_slices_are_those_of_the_whole(tmp_path, monkeypatch):
-    monkeypatch.setattr("fanin.planning.slices.SLICE", 7)
-    plan = planned()
+@pytest.mark.parametrize("law", [Orthogonal(), Normal(std=0.02), Centred(Normal(std=0.02))])
+def test_blocks_and_slices_are_those_of_the_whole(tmp_path, monkeypatch, law):
+    """Blocks of an odd size cut through numbers; groups of rows are drawn together."""
+    monkeypatch.setattr("fanin.planning.slices.SLICE", 70)
+    monkeypatch.setattr("fanin.text.block_file.BLOCK", 1021)
+    monkeypatch.setattr("fanin.text.block_file._opened_direct", lambda path: None)
+    plan = fanin.plan(build(), recipe="torch", overrides={"1.weight": law})
     plan.write(tmp_path, model=build())
     want = plan.apply_(build()).state_dict()
     assert all(torch.equal(t, want[n]) for n, t in loaded(tmp_path).items())
@@ -158,7 +162,7 @@ plan = fanin.Plan.load(sys.argv[1])
 for line in sys.stdin:  # for each line one process that writes; what it needs is loaded once
     child = os.fork()
     if not child:
-        plan.write(sys.argv[2], shard_size="24MB")
+        plan.write(sys.argv[2], shard_size="110MB")
         os._exit(0)
     print(child, flush=True)
     print(os.waitpid(child, 0)[1], flush=True)
@@ -185,7 +189,7 @@ def test_twenty_kills_at_random_times_give_the_bytes_of_an_uninterrupted_run(tmp
     plan.save(tmp_path / "plan.json")
     killed, whole = tmp_path / "killed", tmp_path / "whole"
     begun = time.monotonic()
-    plan.write(whole, shard_size="24MB")
+    plan.write(whole, shard_size="110MB")
     longest, rng, kills = time.monotonic() - begun, random.Random(0), 0
     env = os.environ | {"PYTHONPATH": str(Path(fanin.__file__).parents[1])}
     words = [sys.executable, "-c", PROGRAM, str(tmp_path / "plan.json"), str(killed)]

@@ -73,8 +73,9 @@ def _keep_dict(live: dict[Any, Any]) -> PutBack | None:
 
 
 def _same(kind: Any, live: dict[Any, Any], saved: dict[Any, Any]) -> bool:
-    equal = len(live) == len(saved) and all(map(is_, kind.values(live), saved.values()))
-    return equal and all(map(is_, kind.keys(live), saved))
+    if len(live) != len(saved) or not saved:
+        return len(live) == len(saved)
+    return all(map(is_, kind.values(live), saved.values())) and all(map(is_, kind.keys(live), saved))
 
 
 def _alive(thing: Any) -> bool:

@@ -371,26 +371,30 @@ def drawn(
     return made
 
 
-def draw_into(tensor: torch.Tensor, plan: PlanData, a: Assignment, part: Part | None = None) -> None:
+def draw_into(
+    tensor: torch.Tensor, plan: PlanData, a: Assignment, part: Part | None = None, *, threads: int | None = None
+) -> None:
     """Write the law; rows that are zero under every law are drawn too, so that the others keep their bits."""
     law: Any = a.initializer
     key = stream_key(plan.seed, a.key)
     if a.is_scaled:
         wide = wide_like(tensor)
-        _fill(wide, law, key, a.layout, part)
+        _fill(wide, law, key, a.layout, part, threads)
         scale_(wide, a, part)
         if wide is not tensor:
             local_part(tensor).copy_(local_part(wide))
     else:
-        _fill(tensor, law, key, a.layout, part)
+        _fill(tensor, law, key, a.layout, part, threads)
     zero_rows_(tensor, a.zero_rows, part)
 
 
-def _fill(tensor: torch.Tensor, law: Any, key: Key, layout: Layout | None, part: Part | None) -> None:
+def _fill(
+    tensor: torch.Tensor, law: Any, key: Key, layout: Layout | None, part: Part | None, threads: int | None
+) -> None:
     if part is None:
         law.fill_(tensor, key=key, layout=layout)
     else:
-        fill_(tensor, law, key=key, layout=layout, part=part)
+        fill_(tensor, law, key=key, layout=layout, part=part, threads=threads)
 
 
 def wide_like(tensor: torch.Tensor) -> torch.Tensor:

@@ -226,7 +226,7 @@ class Plan(PlanData):
 
         Numbers are drawn and written slice by slice; a law whose entries depend on each other (orthogonal) takes one
         whole matrix. Each file appears under its name when it is on the disk. A call after a kill goes on where the
-        first one stopped, and gives the same bytes. It trusts an unfinished file up to its last 16 MB: after a power
+        first one stopped, and gives the same bytes. It trusts an unfinished file up to its last 64 MB: after a power
         cut remove the ``.partial`` files, or verify the folder.
 
         Args:

@@ -131,7 +131,7 @@ def is_as_drawn(plan: PlanData, a: Assignment, slot: Slot) -> bool:
     if a.action != "draw" or a.shape != slot.shape or not readable(slot.tensor):
         return False
     now = slot.effective().detach()
-    if not finite(now) or not _has_std(now, a.std):
+    if not _has_std(now, a.std) or not finite(now):  # the cheaper question first
         return False
     case = _Case(plan, a, slot, a.name, 5.0, True)
     if slot.behind is not None:

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import json
 import shutil
+from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fanin.errors import ArgumentError, OutputError, PlanError
 from fanin.planning.digest import digest
-from fanin.planning.slices import drawn_slices
+from fanin.planning.slices import DrawnBytes, bytes_of
 from fanin.planning.tensor_files import DTYPES, INDEX, Entry, TensorFile, num_bytes, shards
+from fanin.streams.cpu import default_threads
+from fanin.text.block_file import MOST_AHEAD, write_blocks
 from fanin.text.files import PathLike, make_folder, refusal, sync_folder, write_text
 from fanin.text.names import clean
-from fanin.text.ordered_file import OrderedFile
 from fanin.text.reading import shown
 
 if TYPE_CHECKING:
@@ -25,7 +28,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Written", "assert_dtype", "metadata_of", "write"]
 
-_AGAIN = 16 << 20  # bytes at the end of a partial file that are written again
 _SPARE = 1 << 20  # bytes of the disk that stay free
 
 
@@ -86,7 +88,7 @@ def write(
         for more in _write_file(plan, file, where / file.name, metadata, buffers):
             done += more
             if progress is not None:
-                progress(done, total)
+                progress(min(done, total), total)
     _save_config(model, where)
     if len(files) > 1 and all((where / f.name).exists() for f in files):
         write_text(where / INDEX, _index(files))
@@ -195,47 +197,53 @@ def _assert_room(where: Path, todo: Sequence[TensorFile]) -> None:
 def _write_file(
     plan: PlanData, file: TensorFile, place: Path, metadata: Mapping[str, str], buffers: Mapping[str, Any]
 ) -> Iterator[int]:
-    """Write a file and give its final name when it is on the disk; yields the bytes of each slice."""
-    header, partial = file.header(metadata), _partial(place)
+    """Write a file and give its final name when it is on the disk; yields bytes that are in it."""
+    partial, pieces = _partial(place), _Pieces(plan, file, file.header(metadata), buffers)
     try:
         there = partial.stat().st_size if partial.exists() else 0
-        with OrderedFile(partial) as out:
-            out.write(0, header)
-            at, keep = len(header), max(there - _AGAIN, 0)
-            for entry in file.entries:
-                for first, numbers in _slices_after(plan, entry, buffers, keep - at):
-                    out.write(at + first, numbers)
-                    yield len(numbers)
-                at += entry.nbytes
-            out.finish(at)
+        start = max(there - MOST_AHEAD, 0)
+        yield start
+        yield from write_blocks(partial, pieces.size, pieces.fill, start=start, threads=default_threads())
         partial.replace(place)
         sync_folder(place.parent)
     except OSError as error:
         raise refusal(place, error) from error
 
 
-def _slices_after(plan: PlanData, entry: Entry, buffers: Mapping[str, Any], skip: int) -> Iterator[tuple[int, Any]]:
-    """(place in the tensor's bytes, bytes) of the slices that end after the first `skip` bytes."""
-    if skip >= entry.nbytes > 0:
-        return
-    if entry.name in buffers:
-        yield 0, _bytes_of(buffers[entry.name].reshape(-1))
-        return
-    size = entry.nbytes // max(_numel(entry), 1)
-    for first, values in drawn_slices(plan, plan[entry.name], entry.dtype, after=max(skip, 0) // max(size, 1)):
-        yield first * size, _bytes_of(values)
+class _Pieces:
+    """What a file of weights is made of: its header and the bytes of each tensor, one after the other.
 
+    Args:
+        plan: draws parameters.
+        file: the file.
+        header: its first bytes.
+        buffers: values of the tensors that are not drawn.
+    """
 
-def _numel(entry: Entry) -> int:
-    from math import prod
+    def __init__(self, plan: PlanData, file: TensorFile, header: bytes, buffers: Mapping[str, Any]) -> None:
+        self._plan, self._header, self._buffers = plan, header, buffers
+        self._drawn = DrawnBytes(plan)
+        self._entries: tuple[Entry | None, ...] = (None, *file.entries)  # None: the header
+        sizes = (len(header), *(e.nbytes for e in file.entries))
+        self._starts = (0, *accumulate(sizes))
+        self.size: int = self._starts[-1]
 
-    return prod(entry.shape)
+    def fill(self, at: int, memory: memoryview) -> None:
+        """Write the bytes of the file from `at` on."""
+        which = bisect_right(self._starts, at) - 1
+        while memory:
+            here = memory[: self._starts[which + 1] - at]
+            if here:
+                self._fill_from(self._entries[which], here, at - self._starts[which])
+            memory, at, which = memory[len(here) :], at + len(here), which + 1
 
-
-def _bytes_of(flat: torch.Tensor) -> Any:
-    import torch
-
-    return flat.view(torch.uint8).numpy().data if flat.numel() else b""
+    def _fill_from(self, entry: Entry | None, memory: memoryview, start: int) -> None:
+        if entry is None:
+            memory[:] = self._header[start : start + len(memory)]
+        elif entry.name in self._buffers:
+            memory[:] = bytes_of(self._buffers[entry.name].reshape(-1))[start : start + len(memory)]
+        else:
+            self._drawn.fill(memory, self._plan[entry.name], entry.dtype, start)
 
 
 # ---------------------------------------------------------------------- beside the weights
