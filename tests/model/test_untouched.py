@@ -1,6 +1,7 @@
 """Capturing leaves no trace: parameters, buffers, flags, attributes, hooks and generators are bit for bit as before."""
 
 import random
+from collections import OrderedDict
 
 import numpy as np
 import pytest
@@ -121,3 +122,26 @@ def test_the_comparison_can_fail():
     model.norm.num_batches_tracked.add_(1)
     with pytest.raises(AssertionError, match="state"):
         assert_untouched(before, snapshot(model))
+
+
+class Tables(nn.Module):
+    """Puts a tensor into ordered dictionaries and beside their elements."""
+
+    def __init__(self):
+        super().__init__()
+        self.empty, self.full = OrderedDict(), OrderedDict(a=1)
+
+    def forward(self, x):
+        for table in (self.empty, self.full):
+            table["b"] = table.seen = x
+        return x
+
+
+def test_attributes_of_ordered_dictionaries_are_taken_off_again():
+    model = Tables()
+    capture(model, torch.zeros(1))
+    assert (dict(model.empty), dict(model.full)) == ({}, {"a": 1})
+    assert not hasattr(model.empty, "seen")
+    assert not hasattr(model.full, "seen")
+    model(torch.zeros(1))  # the forward does set them
+    assert hasattr(model.empty, "seen")
