@@ -58,7 +58,7 @@ def made_together(a: Assignment) -> int:
 def is_elementwise(a: Assignment) -> bool:
     """Whether each number of a parameter can be drawn by itself."""
     law: Any = a.initializer
-    return law.joint_axes(a.shape, a.layout) == ()
+    return bool(law.joint_axes(a.shape, a.layout) == ())
 
 
 class DrawnBytes:
@@ -115,7 +115,7 @@ class DrawnBytes:
 
         name, at, values = self._held
         if values is None or (name, at, values.dtype) != (a.name, first, kind):
-            self._held = values = None  # its memory is free before the next one is made
+            values, self._held = None, ("", 0, None)  # its memory is free before the next one is made
             last = min(first + made_together(a), a.numel)
             values = torch.empty(last - first, dtype=kind)
             draw_into(values, self._plan, a, Range(a.shape, first, last))
@@ -133,7 +133,8 @@ def bytes_of(flat: torch.Tensor) -> memoryview:
     """The memory of a flat tensor on the CPU."""
     import torch
 
-    return memoryview(flat.view(torch.uint8).numpy())
+    memory: Any = flat.view(torch.uint8).numpy()
+    return memoryview(memory)
 
 
 def drawn_blocks(
