@@ -223,8 +223,8 @@ MODELS = {
 PLACES = [
     *(("relu", f"{i}.weight", f) for i in (0, 4, 8, 12) for f in (30.0, 1 / 30)),
     *(("tanh", f"{i}.weight", f) for i in (2, 6, 10) for f in (30.0, 1 / 30)),
-    *(("gelu", f"{i}.weight", 30.0) for i in (0, 2, 4, 8)),
-    *(("residual", n, 30.0) for n in ("outs.1.weight", "head.weight", "entry.weight")),
+    *(("gelu", f"{i}.weight", 30.0) for i in (0, 2, 4, 6, 8)),
+    *(("residual", n, 30.0) for n in ("outs.1.weight", "outs.2.weight", "head.weight", "entry.weight")),
 ]
 
 
