@@ -73,8 +73,22 @@ def pooled():
     return nn.Sequential(stack(nn.ReLU, 2), nn.AvgPool2d(2), nn.Conv2d(64, 64, 3, padding=1), nn.ReLU())
 
 
+class View(nn.Module):
+    """A view that is the picture itself until it is trained, before convolutions."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.place, self.layers = nn.Linear(64, 6), stack(nn.ReLU, 2)
+        nn.init.zeros_(self.place.weight)
+        self.place.bias.data.copy_(torch.tensor([1.0, 0.0, 0.0, 0.0, 1.0, 0.0]))
+
+    def forward(self, x):
+        grid = nn.functional.affine_grid(self.place(x.flatten(1)).view(-1, 2, 3), list(x.shape), align_corners=False)
+        return self.layers(nn.functional.grid_sample(x, grid, align_corners=False))
+
+
 @pytest.mark.parametrize("kind", ["alike", "middle"])
-@pytest.mark.parametrize("build", [linear, rectified, last, pooled])
+@pytest.mark.parametrize("build", [linear, rectified, last, pooled, View])
 def test_what_the_border_costs_follows_what_lies_there(build, kind):
     """Of a picture that is alike, the second layer reads one that is fainter at its border."""
     x = pictures(kind)

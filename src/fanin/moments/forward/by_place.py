@@ -150,6 +150,8 @@ def _of_result(frame: Frame, op: Op, left: int) -> Array | None:
         return _joined(frame, data, shape, left)
     if op.name in _SUMS and len(alike) == len(data) == 2:
         return _mixed(frame, data, left)
+    if op.name.startswith("grid_sampl") and alike[:1] == data[:1]:  # a view near the picture itself
+        return _followed(frame, data[0], left - 1)
     if op.name in _KEEP and alike and len(data) == 1:
         return _followed(frame, alike[0], left - 1)
     return None

@@ -171,11 +171,26 @@ def _infinite(frame: Frame, template: Ref) -> bool:
     return constant is not None and abs(constant) > 1e4
 
 
+def _sampled_grid(frame: Frame, op: Op) -> Signal:
+    """Places that the model itself chooses: as large as the picture, which views near the picture itself keep.
+
+    How much of the view lies beside the picture, and how far between its places, is not known before it runs.
+    """
+    x, shape = frame.moments(op.arg(0, "input")), frame.graph.value(op.output).shape
+    for d in range(2, len(shape)):
+        x = x.resized(d, shape[d])
+    return frame.made(op, x.widened(_OF_A_VIEW), leaf=True)
+
+
+_OF_A_VIEW = 0.25  # variance of the log mean square: half of it beside the picture is 0.5
+
+
 RULES: Mapping[str, Callable[[Frame, Op], Signal]] = {
     "cat": _cat,
     "stack": _cat,
     "where": _where,
     "setitem": _written,
+    **dict.fromkeys(["grid_sampler", "grid_sampler_2d", "grid_sampler_3d"], _sampled_grid),
     **dict.fromkeys(
         [
             "pad",
