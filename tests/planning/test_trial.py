@@ -262,6 +262,16 @@ def test_init_keeps_the_found_values_where_a_law_is_wrong_and_says_so():
     assert data["planned"]["loss"] <= data["found"]["loss"] + math.log(2.0)
 
 
+@pytest.mark.parametrize(("overrides", "checks"), [({}, 2), ({"head.weight": Normal(std=30.0)}, 3)])
+def test_a_trial_costs_two_checks_and_a_repair_one_more(monkeypatch, overrides, checks):
+    calls = []
+    measured = fanin.planning.trial.measure_start
+    monkeypatch.setattr("fanin.planning.trial.measure_start", lambda *a, **k: calls.append(1) or measured(*a, **k))
+    torch.manual_seed(1)
+    fanin.init_(Residual(), torch.randn(64, 16), overrides=overrides, targets=torch.randint(0, 10, (64,)))
+    assert len(calls) == checks
+
+
 def test_where_no_repair_helps_nothing_is_written_and_the_error_names_the_place(monkeypatch):
     torch.manual_seed(1)
     net, x = Residual(), torch.randn(64, 16)

@@ -45,7 +45,8 @@ def init_(
     where several maps of one rule give more than predicted, these are; else, or where that is no cure, the found values
     stay where the two part, and the rest is planned and tried. The plan says so in `warnings`, and all numbers are in
     ``extras["trial"]``. Without inputs, or on the meta device, there is nothing to measure, and ``extras["trial"]``
-    says that no trial ran. What a repair left as it was is listed under "kept" there, what it drew smaller under
+    says that no trial ran. The trial costs two checks, one of either start; each repair that is tried costs one more, and
+    at most four are. What a repair left as it was is listed under "kept" there, what it drew smaller under
     "smaller".
 
     Args:
@@ -116,6 +117,8 @@ def tried_plan(
         WorseStartError: see `init_`.
         CaptureError: the model does not run on these inputs, and they say why (their dtype, ids out of range).
     """
+    from fanin.planning.trial import trial as try_beside
+
     assert_switch("trial", trial)
     assert_loss(loss)
     with part("plan"):
@@ -142,7 +145,8 @@ def tried_plan(
         with part("plan"):
             other = plan(model, inputs, overrides=given, **arguments)
         with part("trial"):
-            return other, _also_changed(other.trial(model, inputs, targets, loss), before)
+            done = try_beside(other, model, inputs, targets, loss, found=before.found)
+            return other, _also_changed(done, before)
 
     found = _calmer(made, first, overrides or {}, again)
     if found is not None or first.ok:

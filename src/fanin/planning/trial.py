@@ -131,8 +131,18 @@ def trial(
     inputs: Any,
     targets: Any = None,
     loss: Callable[..., Any] | None = None,
+    found: MeasuredStart | None = None,
 ) -> Trial:
-    """Measure the model as found and as planned; see `Plan.trial`."""
+    """Measure the model as found and as planned; see `Plan.trial`.
+
+    Args:
+        plan: as there.
+        model: as there.
+        inputs: as there.
+        targets: as there.
+        loss: as there.
+        found: what an earlier trial on the same inputs measured of the model as found, which then is not done again.
+    """
     inputs = given_or_made_up(model, inputs)
     loss, targets = loss_of(model, loss, targets), targets_of(model, targets)
     model, inputs = as_module(model, inputs)
@@ -144,7 +154,7 @@ def trial(
         if a.role_from == "graph"
     }
     with _versions(model):
-        found = measure_start(model, inputs, targets, loss, seen=seen)
+        found = found or measure_start(model, inputs, targets, loss, seen=seen)
         others = (inputs, targets, loss)
         planned, left = untouched(
             model,

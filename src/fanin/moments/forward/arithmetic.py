@@ -14,6 +14,7 @@ from fanin.graph.ir import Op, Ref
 from fanin.model.operations import SAME_NUMBERS
 from fanin.moments import kernel as kn
 from fanin.moments.algebra import mixed_overlap, mixed_width_var, product, summed_up
+from fanin.moments.forward.by_place import product_gain
 from fanin.moments.forward.common import as_atoms, passed_on
 from fanin.moments.forward.contractions import KNOWN_SHARE
 from fanin.moments.forward.elementwise import (
@@ -285,6 +286,8 @@ def _times(frame: Frame, op: Op, left: Any, right: Any, *, invert: bool) -> Sign
     if tied or frame.terms(left.index) & frame.terms(right.index) or invert or _is_masked(frame, right.index):
         return elementwise(frame, op)
     moments = product(frame.moments(left), frame.moments(right))
+    gain = product_gain(frame, op.output, left.index, right.index)
+    moments = moments.with_kernel(gain * moments.kernel)
     region = (*region_of(frame, left.index), *region_of(frame, right.index))
     made = frame.made(op, moments, leaf=False)
     depth = 1 + max(frame.signals[left.index].depth, frame.signals[right.index].depth)

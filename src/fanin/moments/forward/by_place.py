@@ -1,7 +1,8 @@
-"""How the mean square of pictures is divided over their places, for convolutions that pad with zeros.
+"""How the mean square of the inputs given is divided over samples and places, and what follows from that.
 
-A kernel holds the mean over all places. A picture whose border is nearly empty loses little to the zeros beyond it, and
-one that is full everywhere loses the share of the taps that fall there.
+A kernel holds the mean over all of them. A picture whose border is nearly empty loses little to the zeros beyond it,
+and one that is full everywhere loses the share of the taps that fall there. Where two functions of one input are
+multiplied, large samples count more: the mean of a product is not the product of the means.
 """
 
 from __future__ import annotations
@@ -22,9 +23,11 @@ from fanin.moments.kernel import Array
 if TYPE_CHECKING:
     from fanin.moments.forward.convolution import TapWindow
 
-__all__ = ["note_convolved", "place_gain", "sizes_of_places"]
+__all__ = ["beside_bias", "contraction_gain", "note_convolved", "place_gain", "product_gain", "sizes_of_places"]
 
-_KEEP = ELEMENTWISE | DROPOUT | {"batch_norm", "group_norm", "instance_norm", "layer_norm"}
+_KEEP = ELEMENTWISE | DROPOUT | {"batch_norm"}
+_SAMPLE_NORMS = frozenset({"group_norm", "instance_norm"})
+_MOST_NUMBERS = 1 << 18  # that are followed for each sample; of larger inputs the samples are averaged
 _SUMS = frozenset({"add", "sub"})
 _POOLS = frozenset(f"{kind}pool{n}d" for kind in ("avg_", "max_", "adaptive_avg_", "adaptive_max_") for n in (1, 2, 3))
 _STAND_INS = 4  # sizes that stand for those of all places
@@ -43,7 +46,7 @@ def place_gain(frame: Frame, value: int, windows: Sequence[TapWindow]) -> float:
     energies = None if frame.by_place is None else _places(frame, value, len(windows))
     if energies is None:
         return 1.0
-    read = float(_read(energies, windows).mean())
+    read = float(_read(energies, windows, energies.ndim - len(windows)).mean())
     full = math.prod(float((w.places >= 0).sum(axis=1).mean()) for w in windows)
     return read / full if full > 0.0 and math.isfinite(read) and read > 0.0 else 1.0
 
@@ -59,13 +62,13 @@ def note_convolved(frame: Frame, op: Op, windows: Sequence[TapWindow], own: floa
     """
     if frame.by_place is None:
         return
-    energies = _places(frame, op.inputs[0], len(windows))
+    n = len(windows)
+    energies = _places(frame, op.inputs[0], n)
     shape = frame.graph.value(op.output).shape
-    read = _read(np.ones([_size(w) for w in windows]) if energies is None else energies, windows)
-    mean = float(read.mean())
-    if math.isfinite(mean) and mean > 0.0:
-        after = own * read / mean + (1.0 - own)
-        frame.by_place[op.output] = after.reshape((1,) * (len(shape) - after.ndim) + after.shape)
+    before = np.ones([1] * (len(shape) - n) + [_size(w) for w in windows]) if energies is None else energies
+    read = _relative(_read(before, windows, before.ndim - n))
+    if read is not None:
+        frame.by_place[op.output] = own * read + (1.0 - own)
 
 
 def sizes_of_places(frame: Frame, value: int, after: int, power: float) -> tuple[tuple[float, float], ...]:
@@ -96,9 +99,9 @@ def _size(window: TapWindow) -> int:
     return int(window.places.max()) + 1
 
 
-def _read(energies: Array, windows: Sequence[TapWindow]) -> Array:
-    """The sum over the taps of each output place."""
-    for d, w in enumerate(windows):
+def _read(energies: Array, windows: Sequence[TapWindow], first: int) -> Array:
+    """The sum over the taps of each output place; places begin at dimension `first`."""
+    for d, w in enumerate(windows, first):
         inside = np.where(w.places >= 0, w.places, 0).astype(int)
         along = np.moveaxis(energies, d, 0)
         along = np.einsum("ot,ot...->o...", (w.places >= 0).astype(float), along[inside])
@@ -107,12 +110,63 @@ def _read(energies: Array, windows: Sequence[TapWindow]) -> Array:
 
 
 def _places(frame: Frame, value: int, n: int) -> Array | None:
-    """Mean square at each place of the last n dimensions, over the mean of all; None where it is not known."""
+    """Mean square at each place of the last n dimensions, over the mean of all; None where it is not known.
+
+    Channels are averaged; samples are kept where they are known.
+    """
     found = _followed(frame, value, _MOST_OPS)
-    if found is None or any(size != 1 for size in found.shape[:-n]):
+    if found is None or found.ndim < n:
         return None
-    shape = frame.graph.value(value).shape[-n:]
-    return np.broadcast_to(found.reshape(found.shape[-n:]), shape)
+    if found.ndim > n and found.shape[found.ndim - n - 1] != 1:
+        found = found.mean(axis=found.ndim - n - 1, keepdims=True)
+    return np.broadcast_to(found, (*found.shape[: found.ndim - n], *frame.graph.value(value).shape[-n:]))
+
+
+def product_gain(frame: Frame, after: int, one: int, other: int) -> float:
+    """Mean square of a product of two tensors, over the product of their mean squares; noted for the product."""
+    if frame.by_place is None:
+        return 1.0
+    found = [_followed(frame, v, _MOST_OPS) for v in (one, other)]
+    known = [e for e in found if e is not None]
+    made = np.prod(np.broadcast_arrays(*known), axis=0) if known and len({e.ndim for e in known}) == 1 else None
+    return _noted(frame, after, made)
+
+
+def contraction_gain(frame: Frame, after: int, equation: str, values: Sequence[int | None]) -> float:
+    """The same of a sum of products; None stands for a weight, whose numbers are alike."""
+    if frame.by_place is None:
+        return 1.0
+    left, _, right = equation.partition("->")
+    terms, arrays, sizes = [], [], dict[str, int]()
+    for letters, value in zip(left.split(","), values, strict=True):
+        energies = None if value is None else _followed(frame, value, _MOST_OPS)
+        if energies is not None and energies.ndim == len(letters):
+            seen = [(s, n) for s, n in zip(letters, energies.shape, strict=True) if n != 1]
+            sizes.update(seen)
+            terms.append("".join(s for s, _ in seen))
+            arrays.append(energies.reshape([n for _, n in seen]))
+    kept = "".join(s for s in right if s in sizes)
+    if not arrays or math.prod(sizes.values()) > _MOST_NUMBERS:
+        return 1.0
+    made = np.asarray(np.einsum(f"{','.join(terms)}->{kept}", *arrays)) / math.prod(
+        n for s, n in sizes.items() if s not in kept
+    )
+    return _noted(frame, after, made.reshape([sizes.get(s, 1) for s in right]))
+
+
+def beside_bias(frame: Frame, after: int, own: float) -> None:
+    """Add a bias, which is alike everywhere, to what is noted; own: share of the mean square that is not the bias."""
+    if frame.by_place is not None and after in frame.by_place:
+        frame.by_place[after] = own * frame.by_place[after] + (1.0 - own)
+
+
+def _noted(frame: Frame, after: int, energies: Array | None) -> float:
+    """The mean of energies that are not scaled yet, which are kept for a value."""
+    relative = None if energies is None else _relative(energies)
+    if relative is None or energies is None or frame.by_place is None:
+        return 1.0
+    frame.by_place[after] = relative
+    return float(energies.mean())
 
 
 def _followed(frame: Frame, value: int, left: int) -> Array | None:
@@ -133,7 +187,9 @@ def _of_input(frame: Frame, value: int) -> Array | None:
     if signal is None or not signal.from_data or signal.numbers is None or not signal.numbers.is_floating_point():
         return None
     square = np.square(as_array(signal.numbers.detach().cpu().double()))
-    return _relative(square.mean(axis=0, keepdims=True)) if square.ndim > 1 else None
+    if square.ndim < 2:
+        return None
+    return _relative(square if square.size <= _MOST_NUMBERS else square.mean(axis=0, keepdims=True))
 
 
 def _of_result(frame: Frame, op: Op, left: int) -> Array | None:
@@ -148,10 +204,14 @@ def _of_result(frame: Frame, op: Op, left: int) -> Array | None:
         return _pooled(_followed(frame, data[0], left - 1), frame.graph.value(data[0]).shape, shape)
     if op.name in JOINS and len(data) == len(set(op.inputs)):
         return _joined(frame, data, shape, left)
-    if op.name in _SUMS and len(alike) == len(data) == 2:
-        return _mixed(frame, data, left)
+    if op.name in _SUMS and alike[:1]:
+        return _mixed(frame, op, left)
+    if op.name in _PARTS and len(data) == 1:
+        return _part(op, _followed(frame, data[0], left - 1), shape)
     if op.name.startswith("grid_sampl") and alike[:1] == data[:1]:  # a view near the picture itself
         return _followed(frame, data[0], left - 1)
+    if op.name in _SAMPLE_NORMS and len(data) == 1:
+        return _even_samples(_followed(frame, data[0], left - 1))
     if op.name in _KEEP and alike and len(data) == 1:
         return _followed(frame, alike[0], left - 1)
     return None
@@ -169,24 +229,55 @@ def _again(op: Op, energies: Array | None) -> Array | None:
 
 def _viewed(energies: Array | None, before: tuple[int, ...], after: tuple[int, ...]) -> Array | None:
     """A view of another shape, with a single entry along dimensions in which nothing differs."""
-    if energies is None or before[:1] != after[:1] or before == after:
-        return energies if before == after else None
-    whole = np.broadcast_to(energies, (1, *before[1:])).reshape((1, *after[1:]))
+    if energies is None or before == after:
+        return energies
+    samples = energies.shape[:1]
+    if math.prod(before[1:]) * samples[0] > _MOST_NUMBERS:
+        return None
+    if before[:1] != after[:1]:  # samples beside another dimension: told apart, or not followed
+        whole = np.broadcast_to(energies, before).reshape(after) if samples == before[:1] else None
+    else:
+        whole = np.broadcast_to(energies, (*samples, *before[1:])).reshape((*samples, *after[1:]))
+    return None if whole is None else _narrowed(whole)
+
+
+def _narrowed(whole: Array) -> Array:
+    """With a single entry along dimensions in which nothing differs."""
     for d in range(whole.ndim):
         first = np.take(whole, [0], axis=d)
         whole = first if bool((whole == first).all()) else whole
     return whole
 
 
-def _mixed(frame: Frame, data: Sequence[int], left: int) -> Array | None:
-    """Of a sum: each term by its mean square."""
+def _even_samples(energies: Array | None) -> Array | None:
+    """Behind a norm that gives each sample one size."""
+    if energies is None:
+        return None
+    mean: Array = energies.mean(axis=tuple(range(1, energies.ndim)), keepdims=True)
+    return np.asarray(energies / np.maximum(mean, 1e-300))
+
+
+def _mixed(frame: Frame, op: Op, left: int) -> Array | None:
+    """Of a sum: each term by its mean square; what does not depend on the inputs is alike everywhere."""
     parts = []
-    for v in data:
-        moments, energies = frame.signals[v].moments, _followed(frame, v, left - 1)
-        if moments is None or energies is None:
+    for v in op.inputs:
+        signal = frame.signals[v]
+        energies = _followed(frame, v, left - 1) if signal.from_data else np.ones(1)
+        if energies is None or (signal.moments is None and signal.numbers is None):
             return None
-        parts.append(moments.second_moment * energies)
-    return _relative(parts[0] + parts[1])
+        parts.append(frame.moments_at(v).second_moment * energies)
+    return _relative(np.sum(np.broadcast_arrays(*parts), axis=0)) if parts else None
+
+
+_PARTS = frozenset({"chunk", "split", "split_with_sizes", "tensor_split", "narrow", "slice"})
+
+
+def _part(op: Op, energies: Array | None, after: tuple[int, ...]) -> Array | None:
+    """A part along a dimension in which nothing differs."""
+    if energies is None or energies.ndim != len(after):
+        return None
+    fits = all(n in (1, m) for n, m in zip(energies.shape, after, strict=True))
+    return energies if fits else None
 
 
 def _pooled(energies: Array | None, before: tuple[int, ...], after: tuple[int, ...]) -> Array | None:

@@ -13,6 +13,7 @@ from fanin.graph.ir import Op, Ref
 from fanin.memory import as_array
 from fanin.moments.algebra import contraction, summed_up
 from fanin.moments.answers import MeanMapped
+from fanin.moments.forward.by_place import beside_bias, contraction_gain
 from fanin.moments.frame import Frame, NoRuleError
 from fanin.moments.kernel import Array
 from fanin.moments.moments import JointMoments
@@ -173,12 +174,20 @@ def width_of(frame: Frame, templates: Sequence[Any]) -> float:
     return sum(m.width_var + m.own_var for m in map(frame.moments, data))
 
 
+def _data_of(frame: Frame, template: Any) -> int | None:
+    """The value of an operand that depends on the inputs; None for a weight."""
+    data = isinstance(template, Ref) and frame.signal(template).from_data and not frame.signal(template).weight_only
+    return template.index if data else None
+
+
 def _contracted(frame: Frame, op: Op) -> Signal:
     spec = SPECS[op.name](frame, op)
     if frame.signal(spec.bias if spec.bias is not None else 0.0).moments is None:
         frame.moments(spec.bias)
     shape = frame.graph.value(op.output).shape
     out = contraction(spec.equation, [frame.moments(t) for t in spec.operands], shape).scaled(spec.alpha)
+    gain = contraction_gain(frame, op.output, spec.equation, [_data_of(frame, t) for t in spec.operands])
+    out = out.with_kernel(gain * out.kernel, gain**0.5 * out.mean)
     overlap, inputs, rows = _overlap(frame, spec)
     few = 2.0 * max(overlap - 1.0 / inputs, 0.0) / rows  # of as many directions as inputs, the weights' size tells all
     overlap = min(max(overlap, 1.0 / inputs) + 1.0 / rows, 1.0)
@@ -187,7 +196,8 @@ def _contracted(frame: Frame, op: Op) -> Signal:
     out = replace(out, width_var=width_of(frame, spec.operands), spread=spread, overlap=overlap)
     if spec.bias is not None and spec.beta != 0.0:
         bias = frame.moments(spec.bias).scaled(spec.beta)
-        out = summed_up(out, bias)
+        alone, out = out.second_moment, summed_up(out, bias)
+        beside_bias(frame, op.output, min(alone / out.second_moment, 1.0) if out.second_moment > 0.0 else 1.0)
         numbers = numbers_of(frame, spec.bias)
         if mapped is not None and numbers is not None and numbers.shape == mapped.sums.shape:
             mapped = replace(mapped, bias=spec.beta * numbers)
