@@ -45,8 +45,8 @@ def init_(
     where several maps of one rule give more than predicted, these are; else, or where that is no cure, the found values
     stay where the two part, and the rest is planned and tried. The plan says so in `warnings`, and all numbers are in
     ``extras["trial"]``. Without inputs, or on the meta device, there is nothing to measure, and ``extras["trial"]``
-    says that no trial ran. The trial costs two checks, one of either start; each repair that is tried costs one more, and
-    at most four are. What a repair left as it was is listed under "kept" there, what it drew smaller under
+    says that no trial ran. The trial costs two checks, one of either start; each repair that is tried costs one more,
+    and at most five are. What a repair left as it was is listed under "kept" there, what it drew smaller under
     "smaller".
 
     Args:
