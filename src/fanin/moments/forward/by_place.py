@@ -175,7 +175,7 @@ def _followed(frame: Frame, value: int, left: int) -> Array | None:
     if value in known or left == 0:
         return known.get(value)
     op = frame.graph.producer(value)
-    found = _of_input(frame, value) if op is None else _of_result(frame, op, left)
+    found = _of_input(frame, value) if op is None else _of_result(frame, op, value, left)
     if found is not None:
         known[value] = found
     return found
@@ -192,7 +192,7 @@ def _of_input(frame: Frame, value: int) -> Array | None:
     return _relative(square if square.size <= _MOST_NUMBERS else square.mean(axis=0, keepdims=True))
 
 
-def _of_result(frame: Frame, op: Op, left: int) -> Array | None:
+def _of_result(frame: Frame, op: Op, value: int, left: int) -> Array | None:
     data = [v for v in dict.fromkeys(op.inputs) if frame.signals[v].from_data]
     shape = frame.graph.value(op.output).shape
     alike = [v for v in data if frame.graph.value(v).shape == shape]
@@ -206,8 +206,9 @@ def _of_result(frame: Frame, op: Op, left: int) -> Array | None:
         return _joined(frame, data, shape, left)
     if op.name in _SUMS and alike[:1]:
         return _mixed(frame, op, left)
-    if op.name in _PARTS and len(data) == 1:
-        return _part(op, _followed(frame, data[0], left - 1), shape)
+    if op.name in _TAKEN and len(data) == 1:
+        found = _followed(frame, data[0], left - 1)
+        return None if found is None else _taken(op, found, frame.graph.value(data[0]).shape, op.outputs.index(value))
     if op.name.startswith("grid_sampl") and alike[:1] == data[:1]:  # a view near the picture itself
         return _followed(frame, data[0], left - 1)
     if op.name in _SAMPLE_NORMS and len(data) == 1:
@@ -269,15 +270,23 @@ def _mixed(frame: Frame, op: Op, left: int) -> Array | None:
     return _relative(np.sum(np.broadcast_arrays(*parts), axis=0)) if parts else None
 
 
-_PARTS = frozenset({"chunk", "split", "split_with_sizes", "tensor_split", "narrow", "slice"})
+_PARTS = ("chunk", "split", "split_with_sizes", "tensor_split", "narrow", "slice", "select", "unbind", "getitem")
+_TAKEN = frozenset([*_PARTS, "pad", "constant_pad_nd", "flip", "roll", "repeat_interleave"])
 
 
-def _part(op: Op, energies: Array | None, after: tuple[int, ...]) -> Array | None:
-    """A part along a dimension in which nothing differs."""
-    if energies is None or energies.ndim != len(after):
+def _taken(op: Op, energies: Array, before: tuple[int, ...], slot: int) -> Array | None:
+    """What an operation that takes or moves entries makes of their mean squares."""
+    import torch
+
+    whole = np.broadcast_to(energies, (*energies.shape[:1], *before[1:]))
+    if whole.size > _MOST_NUMBERS or energies.ndim != len(before):
         return None
-    fits = all(n in (1, m) for n, m in zip(energies.shape, after, strict=True))
-    return energies if fits else None
+    try:
+        made = run(op, lambda v: torch.from_numpy(np.ascontiguousarray(whole)))[slot]
+    except (RuntimeError, IndexError, TypeError):  # it takes samples, which are averaged here
+        return None
+    found = _relative(as_array(made))
+    return None if found is None else _narrowed(found)
 
 
 def _pooled(energies: Array | None, before: tuple[int, ...], after: tuple[int, ...]) -> Array | None:
