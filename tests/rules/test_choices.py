@@ -458,3 +458,54 @@ def test_an_output_bias_of_any_size_is_a_choice():
     model = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 1))
     nn.init.constant_(model[2].bias, 500.0)
     assert "P503" not in codes({"model": model, "inputs": torch.randn(32, 8)})
+
+
+# ---------------------------------------------------------------------- one of many alike
+def blocks(times, *, others=1.0):
+    """Pre-norm branches of equal shape; the norm hides the scale of what it reads."""
+    model = nn.ModuleList(nn.Sequential(nn.Linear(32, 32, bias=False), nn.LayerNorm(32), nn.GELU()) for _ in range(5))
+    for i, block in enumerate(model):
+        block[0].weight.data.mul_(times if i == 2 else others**i)
+    return nn.Sequential(*model, nn.Linear(32, 3))
+
+
+@pytest.mark.parametrize(
+    ("times", "others", "named"), [(1, 1, False), (60, 1, True), (1 / 60, 1, True), (60, 2, False)]
+)
+def test_a_weight_unlike_its_like_is_named_though_a_norm_hides_it(times, others, named):
+    torch.manual_seed(0)
+    report = fanin.check(blocks(times, others=others), torch.randn(32, 32), predict=False)
+    found = [f for f in report.findings if f.code == "P502" and f.severity != "note"]
+    assert [f.paths for f in found] == ([("2.0.weight",)] if named else [])
+
+
+class Margins(nn.Module):
+    """Cosines with classes, less a margin at the label."""
+
+    def __init__(self, margin=0.0, head=1.0):
+        super().__init__()
+        self.inner, self.classes = nn.Linear(16, 32), nn.Parameter(torch.randn(20, 32))
+        self.margin, self.head = margin, head
+
+    def forward(self, x, y):
+        cosine = nn.functional.normalize(self.inner(x), dim=-1) @ nn.functional.normalize(self.classes, dim=-1).T
+        logits = 16 * self.head * (cosine - self.margin * nn.functional.one_hot(y, 20))
+        return nn.functional.cross_entropy(logits, y)
+
+
+@pytest.mark.parametrize(
+    ("margin", "head", "flagged"), [(0, 1, False), (0.35, 1, False), (0, 5, True), (0.05, 5, True)]
+)
+def test_a_margin_at_the_label_belongs_to_the_objective(margin, head, flagged):
+    torch.manual_seed(0)
+    report = fanin.check(Margins(margin, head), (torch.randn(64, 16), torch.randint(0, 20, (64,))), predict=False)
+    assert any(f.code == "L801" and f.severity != "note" for f in report.findings) is flagged
+
+
+def test_a_zero_gain_that_locks_a_network_is_named_first():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(32, 64), nn.BatchNorm1d(64), nn.ReLU(), nn.Linear(64, 10))
+    nn.init.zeros_(model[1].weight)
+    (found,) = (f for f in fanin.check(**case(model), predict=False).findings if f.code == "G402")
+    assert found.paths[0] == "1.weight"
+    assert found.message.endswith("1.weight is all zeros.")

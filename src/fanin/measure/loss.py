@@ -31,6 +31,8 @@ class LossRecord:
         prediction: statistics of the loss function's input (logits or predictions).
         targets: statistics of the targets.
         logit_std: root mean variance of one sample's logits over classes.
+        margin: by how much the logit at the label is below that of the same class in samples of other labels, where
+            that is beyond chance: a margin that the objective takes off (ArcFace, CosFace); None elsewhere.
         already: what was applied though the loss applies it again ("softmax", "log_softmax", "sigmoid"), "" if nothing.
         lacks: what the loss expects and was not applied ("log_softmax"), "" if nothing.
         turned: whether training makes the loss function's value larger.
@@ -50,6 +52,7 @@ class LossRecord:
     prediction: TensorStats | None = None
     targets: TensorStats | None = None
     logit_std: float | None = None
+    margin: float | None = None
     already: str = ""
     lacks: str = ""
     turned: bool = False

@@ -27,7 +27,7 @@ class Products:
         angles: buffers of which a sine or cosine is taken.
         factors: buffers that the signal is multiplied by, or contracted with.
         multiplied: sites whose output multiplies another tensor, or goes through exp.
-        added_to: for each parameter or buffer that is added as it is, the sites whose outputs it is added to.
+        added_to: for each parameter or buffer that is added, or set beside, as it is, the sites whose outputs it joins.
         scales: for each parameter of one number (a temperature) the number that the signal is multiplied by.
     """
 
@@ -41,7 +41,7 @@ class Products:
         """The joined origin, with the plain number that an operation multiplies it by."""
         if call.op in _ANGLES:
             self.angles |= joined.buffers
-        if call.op == "add":
+        if call.op in ("add", "cat"):
             self._note_sum(origins)
         if call.op not in _PRODUCTS and call.op not in CONTRACTIONS:
             return joined
@@ -63,7 +63,7 @@ class Products:
                 self.scales[next(iter(origin.parameters))] = number if call.op == "mul" else 1.0 / (number or math.inf)
 
     def _note_sum(self, origins: Sequence[Origin]) -> None:
-        """A sum of a parameter or a buffer, alone or through views, with the outputs of sites."""
+        """A sum (or a concatenation) of a parameter or a buffer, alone or through views, with the outputs of sites."""
         masks = any(o.scores for o in origins)  # a buffer that is added to attention logits hides places
         fixed = [o.parameters if masks else o.parameters | o.buffers for o in origins if not o.data]
         names = [name for known in fixed if len(known) == 1 for name in known]

@@ -20,6 +20,7 @@ _ROWS = 4096
 _PROBABILITY_TOLERANCE = 1e-3
 
 
+_LEAST_ROWS, _LEAST_MARGIN, _SURE = 8, 0.5, 8.0
 _REDUCTIONS: dict[Any, str] = {0: "none", 1: "mean", 2: "sum"}
 _IGNORE_INDEX = -100  # torch's default
 
@@ -137,11 +138,34 @@ def _of_call(value: float, source: Any, call: LossCall) -> LossRecord:
             prediction=_stats(prediction),
             targets=_stats(targets),
             logit_std=None if rows is None else math.sqrt(rows.var(dim=1, unbiased=False).mean().item()),
+            margin=_margin(call),
             already=_already(call, rows),
             lacks=_lacks(call, rows),
             turned=call.turned,
             paired=_is_paired(call) if call.paired is None else call.paired,
         )
+
+
+def _margin(call: LossCall) -> float | None:
+    """What an objective takes off the logit at the label, where it does.
+
+    Logits of a network that has seen no label are as large at the label as those of the same class in samples with
+    other labels, whatever the classes' biases; the difference is averaged over samples and held against its own spread.
+    """
+    x, y = call.prediction, call.targets
+    if call.op not in ("cross_entropy", "nll_loss") or y is None or y.is_floating_point() or x.dim() != 2:
+        return None
+    x, y = x[:_ROWS].double(), y[:_ROWS]
+    if len(x) < _LEAST_ROWS or y.shape != x.shape[:1] or not bool(((y >= 0) & (y < x.shape[1])).all()):
+        return None
+    labelled = torch.nn.functional.one_hot(y, x.shape[1]).bool()
+    others = (~labelled).sum(0)
+    means = x.masked_fill(labelled, 0.0).sum(0) / others.clamp_min(1)
+    below = (means[y] - x.gather(1, y[:, None])[:, 0])[others[y] > 1]
+    if len(below) < _LEAST_ROWS:
+        return None
+    mean, error = float(below.mean()), float(below.std()) / math.sqrt(len(below))
+    return mean if mean > max(_SURE * error, _LEAST_MARGIN) else None
 
 
 def _stats(x: torch.Tensor | None) -> TensorStats | None:

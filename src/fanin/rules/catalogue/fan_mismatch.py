@@ -13,13 +13,16 @@ from fanin.rules.finding import Finding, Fix, Severity
 from fanin.rules.shared.biases import biased_maps
 from fanin.rules.shared.gains import INIT, gain_ratio, maps
 from fanin.rules.shared.sizes import (
+    STRAY,
     MapSize,
+    Stray,
     TableBeside,
     TableSize,
     far_off,
     is_made_up_for,
     large_tables,
     map_sizes,
+    strays,
     tables_beside_signals,
 )
 
@@ -59,8 +62,9 @@ class FanMismatch(Rule):
         >= 10, or r >= 5 (2.5 at the end of a residual branch) and at least 4 times all others, or r <= 0.1 and at most
         1/8 of all others, where the measured signal changes with them (not the first map before a smooth activation,
         where the outputs are of ordinary size all the same); for a table of rms above 5 that no normalisation
-        reads first, and for a table that is the same for all samples and has 20 times the rms of what it is added to;
-        and where r^2 < 0.01 and biases of rms up to 1 / sqrt(fan_in) are beyond three standard deviations of W x in
+        reads first, and for a table that is the same for all samples and has 20 times the rms of what it joins; for
+        weights of ten times the std of at least three others of their shape and place, or of a tenth of it; and where
+        r^2 < 0.01 and biases of rms up to 1 / sqrt(fan_in) are beyond three standard deviations of W x in
         more than half of the units. A note beside S201 to S205 and A302 for r^2 outside [0.15, 6.7] (torch's default
         nn.Linear and nn.Conv2d give 1/6 for ReLU) and for weights that fit fan_out; a warning beside L801 and S206,
         where the product of all r gives at least half of the excess (in logarithms).
@@ -92,7 +96,7 @@ class FanMismatch(Rule):
 
     def cannot_run(self, context: Context) -> str | None:
         """Needs a weight whose scale reaches the signal."""
-        found = maps(context.measurements) or map_sizes(context.measurements)
+        found = maps(context.measurements) or map_sizes(context.measurements) or strays(context.measurements)
         tables = large_tables(context.measurements, 0.0)
         return None if found or tables else "no weight meets a known activation directly"
 
@@ -107,7 +111,7 @@ class FanMismatch(Rule):
         return None if finding.severity == "note" else finding
 
     def check(self, context: Context) -> Iterator[Finding]:
-        """One finding about tables, one about maps."""
+        """One finding about tables, one about maps, one about maps unlike their like."""
         tables = large_tables(context.measurements, self.limit(context, "table"))
         if tables:
             yield self._table(context, tables)
@@ -118,6 +122,24 @@ class FanMismatch(Rule):
             yield self._outliers(context, off)
         else:
             yield from self._systematic(context, off)
+        named = {s.parameter.path for s in off}
+        yield from self._unlike([s for s in strays(context.measurements) if s.parameter.path not in named])
+
+    def _unlike(self, found: list[Stray]) -> Iterator[Finding]:
+        if not found:
+            return
+        worst = max(found, key=lambda s: abs(math.log(s.ratio)))
+        more = f" ({len(found)} weights are)" if len(found) > 1 else ""
+        yield self.finding(
+            "warning",
+            [s.parameter.path for s in found],
+            f"{worst.parameter.path} has {worst.ratio:.3g} times the std of the {worst.others} other weights of its "
+            f"shape and place{more}. What follows makes up for it now; it still learns at another rate than they do.",
+            _fix(worst.parameter),
+            value=worst.ratio,
+            threshold=STRAY if worst.ratio > 1 else 1 / STRAY,
+            unit="std over that of its like",
+        )
 
     def _table(self, context: Context, tables: list[TableSize]) -> Finding:
         worst = max(tables, key=lambda t: t.rms)
@@ -143,8 +165,8 @@ class FanMismatch(Rule):
         yield self.finding(
             "warning",
             dict.fromkeys(t.path for t in found),
-            f"{path} has rms {worst.rms:.3g}, {worst.ratio:.3g} times that of the signal to which it is added "
-            f"({worst.signal:.3g}). It is the same for every sample, so samples differ little in the sum.",
+            f"{path} has rms {worst.rms:.3g}, {worst.ratio:.3g} times that of the signal that it joins "
+            f"({worst.signal:.3g}). It is the same for every sample, so samples differ little behind it.",
             _as_large(path, drawn=path in {p.path for p in context.measurements.parameters}),
             value=worst.ratio,
             threshold=limit,

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import ClassVar
 
 from fanin.measure.kinds import REGRESSION
+from fanin.measure.loss import LossRecord
 from fanin.rules.base import Context, Rule
 from fanin.rules.finding import Finding, Fix, Severity
 from fanin.rules.shared.gains import INIT
@@ -35,6 +36,14 @@ _LARGE_SIGNAL = 3.0  # rms at the input of the last layer
 
 def _last_paths(context: Context) -> list[str]:
     return places(context.measurements.weight_sites()[-1:], context.measurements)
+
+
+def _with_margin(loss: LossRecord) -> float | None:
+    """Loss of a constant prediction; with a margin m that is taken off the logit at the label, ln(1 + (K - 1) e^m)."""
+    if loss.baseline is None or loss.margin is None or not loss.num_classes:
+        return loss.baseline
+    with_margin = math.log(loss.num_classes - 1) + loss.margin
+    return loss.baseline * math.log1p(math.exp(with_margin)) / math.log(loss.num_classes)
 
 
 def _scale_at_fault(context: Context, spread: float | None) -> tuple[str, float] | None:
@@ -93,7 +102,8 @@ class InitialLoss(Rule):
         of an answer that knows the frequencies.
 
     What is measured:
-        L0 against H0 (ln K, ln 2 per label). A softmax over Gaussian logits of std s has L0 = ln K + s^2 / 2 and puts
+        L0 against H0 (ln K, ln 2 per label; ln(1 + (K - 1) e^m) where the objective takes a margin m off the logit at
+        the label). A softmax over Gaussian logits of std s has L0 = ln K + s^2 / 2 and puts
         nearly all its weight on one class at s^2 = 2 ln K, where L0 = 2 H0. Warning above 2.5 H0 (past that point in
         every draw), error above 4 H0, note above 1.5 H0 + 0.5; of the loss of few labels, what is left after three
         standard errors counts. A note below half of the entropy of the label frequencies of the batch, which a constant
@@ -163,7 +173,7 @@ class InitialLoss(Rule):
 
     def _loss(self, context: Context) -> Iterator[Finding]:
         loss = loss_of(context)
-        own, baseline = loss.own_value, loss.baseline
+        own, baseline = loss.own_value, _with_margin(loss)
         if own is None or not baseline or not math.isfinite(own):
             return
         ratio = own / baseline

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import ClassVar
 
+from fanin.measure.kinds import SITE_NORMS
 from fanin.measure.record import ParameterRecord
 from fanin.rules.base import Context, Rule
 from fanin.rules.finding import Finding, Fix
@@ -12,6 +13,11 @@ from fanin.rules.shared.gains import INIT
 from fanin.rules.shared.locked import Locked, locked_maps
 
 __all__ = ["ZeroGradient"]
+
+
+def _multiplies(parameter: ParameterRecord) -> bool:
+    """A vector that scales a signal: the gain of a norm, or a factor written out."""
+    return parameter.role not in ("bias", "norm_shift", "shift") and (parameter.gate or parameter.op in SITE_NORMS)
 
 
 class ZeroGradient(Rule):
@@ -77,13 +83,13 @@ class ZeroGradient(Rule):
             yield self._locked(locked)
 
     def _stuck(self, context: Context, stuck: list[ParameterRecord]) -> Finding:
-        zeros = [p.path for p in stuck if p.weight.rms == 0 and len(p.shape) >= 2]
+        zeros = [p.path for p in stuck if p.weight.rms == 0 and (len(p.shape) >= 2 or _multiplies(p))]
         why = f"; {zeros[0]} is all zeros" + (f", and {len(zeros) - 1} more" if zeros[1:] else "") if zeros else ""
         total = sum(p.requires_grad for p in context.measurements.parameters)
         alone = not zeros and all(len(p.shape) < 2 for p in stuck)
         return self.finding(
             "warning" if alone else "error",
-            [p.path for p in stuck],
+            dict.fromkeys([*zeros, *(p.path for p in stuck)]),
             f"{len(stuck)} of {total} parameters have zero gradient, still after up to three trial updates on a copy"
             f"{why}.",
             Fix(

@@ -14,7 +14,9 @@ from fanin.rules.shared.gains import RATED, gain_of
 from fanin.rules.shared.upstream import read_by_weights
 
 __all__ = [
+    "STRAY",
     "MapSize",
+    "Stray",
     "TableBeside",
     "TableSize",
     "far_off",
@@ -22,6 +24,7 @@ __all__ = [
     "is_made_up_for",
     "large_tables",
     "map_sizes",
+    "strays",
     "tables_beside_signals",
 ]
 
@@ -34,6 +37,7 @@ _SMOOTH = frozenset(("tanh", "softsign", "sigmoid", "sin", "erf", "gelu", "silu"
 _ORDINARY = 0.3  # rms of the outputs, and share of it that differs between samples
 _ADDED = frozenset(("add", "sub", "rsub"))
 _SAME = 1e-6  # 1 - cosine of an output that is the same for all samples, to float32's rounding
+STRAY, _ALIKE, _FEWEST_ALIKE = 10.0, 2.0, 3
 _REST = 1 / 3  # of the maps, at least, are right where the others are called outliers
 
 
@@ -68,6 +72,15 @@ class MapSize:
         if self.ratio < 1:
             return self.seen < _WITNESS  # biases keep the output from falling as far as the weights
         return math.log(self.seen) * math.copysign(1.0, math.log(self.ratio)) > _WITNESS * abs(math.log(self.ratio))
+
+
+@dataclass(frozen=True, slots=True)
+class Stray:
+    """A map unlike the others of its kind: its std over theirs, and how many they are."""
+
+    parameter: ParameterRecord
+    ratio: float
+    others: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +189,31 @@ def far_off(sizes: Sequence[MapSize]) -> tuple[list[MapSize], bool]:
     rest = [s.ratio for s in sizes if s not in off]
     apart = len(rest) >= _REST * len(sizes) and bool(rest) and 0.05 < median(rest) < _LEAST_HIGH
     return off, apart
+
+
+def strays(measurements: Measurements) -> list[Stray]:
+    """Maps whose std is ten times that of their like, or a tenth: same shape and role, read by the same operations.
+
+    At least three others have to lie within a factor of two. A normalisation behind the map, or a branch that starts
+    small, hides the difference in the first outputs; the rate at which the map learns differs all the same. Of one
+    weight alone no such thing is known. Last maps start at scales of their own, and zeros are a choice.
+    """
+    read, by_index = read_by_weights(measurements), {s.index: s for s in measurements.sites}
+    alike: dict[tuple[object, ...], list[ParameterRecord]] = {}
+    for p in measurements.parameters:
+        if p.is_map and p.weight.rms > 0 and p.reader in read:
+            site = by_index[p.reader]
+            alike.setdefault((p.shape, p.role, p.layout, site.op, site.module_class, site.follower), []).append(p)
+    return [stray for group in alike.values() for stray in _strays_of(group)]
+
+
+def _strays_of(group: list[ParameterRecord]) -> list[Stray]:
+    middle = median(p.weight.rms for p in group)
+    far = [p for p in group if not 1 / STRAY < p.weight.rms / middle < STRAY]
+    rest = [p.weight.rms for p in group if p not in far]
+    if len(rest) < _FEWEST_ALIKE or max(rest) > _ALIKE * min(rest):
+        return []
+    return [Stray(p, p.weight.rms / middle, len(rest)) for p in far]
 
 
 def is_made_up_for(size: MapSize, measurements: Measurements) -> bool:
