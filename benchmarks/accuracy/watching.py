@@ -25,6 +25,8 @@ import fanin
 from benchmarks.accuracy.watched_runs import (
     development_broken,
     development_healthy,
+    eighth_broken,
+    eighth_healthy,
     fifth_broken,
     fifth_healthy,
     fourth_broken,
@@ -53,6 +55,7 @@ HALVES: Mapping[str, tuple[Makers, Makers]] = {
     "fifth": (fifth_healthy.RUNS, fifth_broken.RUNS),
     "sixth": (sixth_healthy.RUNS, sixth_broken.RUNS),
     "seventh": (seventh_healthy.RUNS, seventh_broken.RUNS),
+    "eighth": (eighth_healthy.RUNS, eighth_broken.RUNS),
 }
 EARLY, LAST = 20, 120
 DATA = RESULTS / "watching.json"
