@@ -301,3 +301,42 @@ def test_steps_that_move_far_and_learn_fast_are_a_note():
 
     assert found(0.15) == ["note"]
     assert found(0.05) == ["warning"]
+
+
+def keeps_hooks(model):
+    return [p for p in model.parameters() if p._post_accumulate_grad_hooks]
+
+
+@pytest.mark.parametrize("end", ["check", "remove", "del"])
+def test_a_model_that_is_trained_in_eval_mode_is_checked_at_its_second_batch(end):
+    bare, optimizer = made()
+    train(bare.eval(), optimizer, 3)
+    model, optimizer = made()
+    first = check_first_batch(model.eval(), optimizer, loss=lambda out: nn.functional.cross_entropy(out, Y))
+    x = X.clone().requires_grad_()
+    torch.autograd.grad(model(x).sum(), x)  # no weight gets a gradient by that
+    model(X)
+    assert first.report is None
+    if end == "check":
+        train(model, optimizer, 3)
+        assert not first.report.measurements.training
+        assert first.reason == ""
+        assert all(torch.equal(a, b) for a, b in zip(bare.parameters(), model.parameters(), strict=True))
+    else:
+        assert keeps_hooks(model)
+        if end == "remove":
+            first.remove()
+            assert first.reason.startswith("no forward in training mode ran")
+        del first
+        gc.collect()
+        train(model, optimizer, 1)
+    assert keeps_hooks(model) == hooks(model, optimizer) == []
+
+
+def test_a_watch_checks_a_model_that_is_trained_in_eval_mode():
+    model, optimizer = made(scale=8.0)
+    with fanin.watch(model.eval(), optimizer, loss=lambda out: nn.functional.cross_entropy(out, Y)) as watched:
+        train(model, optimizer, 1, watched)
+        assert "no forward in training mode" in watched.report.measurements.missing["check of the first batch"]
+        train(model, optimizer, 2, watched)
+    assert {"L801", "W911"} <= codes(watched.report)

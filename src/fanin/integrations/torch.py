@@ -30,7 +30,8 @@ def check_first_batch(
     """Check the first forward in training mode, with its very arguments; no data loader is touched.
 
     Works in a loop of your own and under Accelerate, Ignite, fastai and transformers: whatever calls the model. Keep
-    what is returned until training has begun: the hook goes when it has run, or with the object.
+    what is returned until training has begun: the hook goes when it has run, or with the object. A model that is
+    trained in eval mode is checked at its second batch, since only a backward pass shows that it is trained.
 
     Args:
         model: what is trained.

@@ -30,6 +30,7 @@ from fanin.watching.judging import eased
 __all__ = ["FirstBatch", "batch_hash"]
 
 Done = Callable[["FirstBatch"], None]
+_NEVER = "no forward in training mode ran, and none in eval mode after a backward pass"
 
 
 def batch_hash(inputs: Any) -> str:
@@ -53,10 +54,13 @@ def batch_hash(inputs: Any) -> str:
 class FirstBatch:
     """A model whose first training forward is checked, and the report of it.
 
-    The hook is removed when it has run, by `remove`, and when this object is gone.
+    A model may be trained in eval mode, for instance to keep its batch norms as they are. Only a backward pass shows
+    that, so the forward after it is checked, in eval mode.
+
+    The hooks are removed when the check has run, by `remove`, and when this object is gone.
 
     Attributes:
-        report: of the first batch; None until a forward in training mode with gradients has run.
+        report: of the first batch; None until a forward that is trained on has run.
         reason: why the batch could not be checked; "" where it could.
         optimizer: what the rules knew of the optimizer.
     """
@@ -85,11 +89,23 @@ class FirstBatch:
         self.optimizer: Optimizer | None = None
         self._given = optimizer
         self._loss, self._config, self._fail_on, self._out, self._done = loss, config, fail_on, out, done
-        self._finalizer = weakref.finalize(self, _remove, _hooked(model, weakref.ref(self)))
+        self._begun = False
+        self._gradient = _Gradient()
+        self._finalizer = weakref.finalize(self, _remove, _hooked(model, weakref.ref(self)), self._gradient)
 
     def remove(self) -> None:
-        """Take the hook off."""
+        """Take the hooks off."""
         self._finalizer()
+        if not self._begun:
+            self.reason = _NEVER
+
+    def meet(self, module: torch.nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        """Check a forward with gradients if the model is trained by it: in training mode, or once one was."""
+        if module.training or self._gradient.seen:
+            inside = unwrapped(module)
+            self.run(inside, _as_inputs(inside, args, kwargs))
+        else:
+            self._gradient.wait(module)
 
     def run(self, module: torch.nn.Module, inputs: Any, loss: Callable[..., Any] | None = None) -> Report | None:
         """Check a module on these inputs, once; integrations call it with what they train on.
@@ -97,6 +113,7 @@ class FirstBatch:
         Raises:
             CheckFailedError: a finding is at or above `fail_on`.
         """
+        self._begun = True
         self.remove()
         self.optimizer = optimizer_of(self._given)
         try:
@@ -128,12 +145,34 @@ class _Hook(NoCopy):
         self._owner = owner
 
     def __call__(self, module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        if torch.compiler.is_compiling() or working() or not (module.training and torch.is_grad_enabled()):
+        if torch.compiler.is_compiling() or working() or not torch.is_grad_enabled():
             return
         first = self._owner()
         if first is not None:
-            inside = unwrapped(module)
-            first.run(inside, _as_inputs(inside, args, kwargs))
+            first.meet(module, args, kwargs)
+
+
+class _Gradient(NoCopy):
+    """Whether a backward pass has reached a parameter of a model; it holds neither the model nor its owner."""
+
+    def __init__(self) -> None:
+        self.seen = False
+        self._handles: list[Any] = []
+
+    def wait(self, module: torch.nn.Module) -> None:
+        """Put a hook on each trained parameter, once."""
+        if not self._handles:
+            plain = [p for p in module.parameters() if p.requires_grad and p.is_leaf]
+            self._handles = [p.register_post_accumulate_grad_hook(self) for p in plain]  # type: ignore[no-untyped-call]
+
+    def remove(self) -> None:
+        """Take the hooks off."""
+        for handle in self._handles:
+            handle.remove()
+        self._handles = []
+
+    def __call__(self, _: torch.Tensor) -> None:
+        self.seen = True
 
 
 def _hooked(model: torch.nn.Module, owner: weakref.ref[FirstBatch]) -> Any:
@@ -150,5 +189,6 @@ def _as_inputs(module: torch.nn.Module, args: tuple[Any, ...], kwargs: Mapping[s
     return dict(inspect.signature(module.forward).bind(*args, **kwargs).arguments)
 
 
-def _remove(handle: Any) -> None:
-    handle.remove()
+def _remove(*handles: Any) -> None:
+    for handle in handles:
+        handle.remove()
