@@ -194,3 +194,28 @@ def test_an_optimizer_that_steps_every_third_time_does_not_step_again():
                 two.step()
             watched.step(loss=loss)
     assert not any(step.repeated for step in watched.watched.steps)
+
+
+def course(loss, steps=60):
+    """Codes of L803 in a run of Adam with this loss of the outputs."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(16, 32), nn.Tanh(), nn.Linear(32, 4))
+    optimizer = torch.optim.Adam(model.parameters(), 1e-2)
+    with fanin.watch(model, optimizer, steps=steps, check=False) as watched:
+        for n in range(steps):
+            x = torch.randn(64, 16, generator=torch.Generator().manual_seed(n))
+            value = loss(model(x), x[:, :4])
+            optimizer.zero_grad()
+            value.backward()
+            optimizer.step()
+            watched.step(loss=value)
+    return [f.severity for f in watched.report.findings if f.code == "L803"]
+
+
+def test_a_loss_that_falls_below_zero_ever_faster_is_named():
+    def tilted(z, y):  # no known loss: errors to one side count half
+        return torch.maximum(y - z, (z - y) / 2).square().mean()
+
+    assert course(lambda z, y: -tilted(z, y)) == ["warning"]
+    assert course(tilted) == []
+    assert course(lambda z, y: -0.01 - nn.functional.cosine_similarity(z, 0.2 * z.detach() + y).mean()) == []

@@ -53,14 +53,14 @@ class WeightsReplaced(Rule):
         Lower the learning rate, or warm up to it for more steps; for Adam the change in one step is about lr / rms(W).
 
     References:
-        Our own 501 runs of small networks, 233 of them healthy (benchmarks/results/watching.md);
+        Our own 560 runs of small networks, 259 of them healthy (benchmarks/results/watching.md);
         Yang et al. 2022 (arXiv 2203.03466) for updates relative to weights.
     """
 
     code: ClassVar[str] = "W901"
     name: ClassVar[str] = "weights-replaced"
     thresholds: ClassVar[dict[str, float]] = {"warning": 1.4, "error": 3.0}
-    source: ClassVar[str] = "our own 501 runs of small networks, 233 of them healthy (benchmarks/results/watching.md)"
+    source: ClassVar[str] = "our own 560 runs of small networks, 259 of them healthy (benchmarks/results/watching.md)"
 
     def cannot_run(self, context: Context) -> str | None:
         """Needs measured steps of at least one matrix."""

@@ -55,13 +55,13 @@ class WeightsStill(Rule):
         before the model was replaced.
 
     References:
-        Our own 501 runs of small networks, 233 of them healthy (benchmarks/results/watching.md)
+        Our own 560 runs of small networks, 259 of them healthy (benchmarks/results/watching.md)
     """
 
     code: ClassVar[str] = "W902"
     name: ClassVar[str] = "weights-still"
     thresholds: ClassVar[dict[str, float]] = {"ratio": 2e-5, "drawn": 1e-4, "losses": 20.0}
-    source: ClassVar[str] = "our own 501 runs of small networks, 233 of them healthy (benchmarks/results/watching.md)"
+    source: ClassVar[str] = "our own 560 runs of small networks, 259 of them healthy (benchmarks/results/watching.md)"
 
     def cannot_run(self, context: Context) -> str | None:
         """Needs steps at a positive rate, the fifth or later."""

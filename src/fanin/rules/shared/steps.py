@@ -60,9 +60,12 @@ def start_loss(watched: Watched) -> float | None:
 
 
 def trained_before(context: Context) -> bool:
-    """Whether the first loss is clearly below that of a constant prediction: these weights were trained before."""
+    """Whether the first loss is clearly below that of a constant prediction: these weights were trained before.
+
+    A loss below zero is none that a constant prediction's can be compared with.
+    """
     ratio = _over_constant(context)
-    return ratio is not None and ratio < _TRAINED
+    return ratio is not None and 0.0 <= ratio < _TRAINED
 
 
 def has_learned(context: Context, loss: float | None, losses: Sequence[float | None]) -> tuple[bool, bool]:
