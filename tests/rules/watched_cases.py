@@ -86,8 +86,9 @@ def written(
     dropped=(),
     inert=(),
     vector=None,  # (rms, largest entry) of a parameter that is a vector
+    bend=1.0,  # a power of the time from the first loss to the second
 ):
-    """Measurements of steps that go straight from the first of two values to the second."""
+    """Measurements of steps that go straight from the first of two values to the second, but for a bent loss."""
     last = kept + 1 if kept else last
     rates = [rate if n < last else rate * fall for n in range(1, last + 1)]
 
@@ -99,7 +100,9 @@ def written(
             step=n,
             effective=sum(rates[:n]) / peak,
             rate=rates[n - 1],
-            loss=at(losses, n) + (n % 2 == 0) * noise * losses[0],
+            loss=losses[0]
+            + (losses[1] - losses[0]) * ((n - 1) / (last - 1)) ** bend
+            + (n % 2 == 0) * noise * losses[0],
             updates=(update,),
             distances=(distance * n / last,),
             activations=(1.0,),
