@@ -100,8 +100,13 @@ def _held(piece: Any, units: int) -> list[int]:
     import torch
 
     present = torch.zeros(units, dtype=torch.bool)
-    present[piece.reshape(-1)] = True
+    present[_without_repeats(piece).reshape(-1)] = True
     return list(present.nonzero().reshape(-1).tolist())
+
+
+def _without_repeats(piece: Any) -> Any:
+    """The piece without what an expanded axis repeats: one number in memory is one unit, however often it is met."""
+    return piece[tuple(slice(1) if step == 0 else slice(None) for step in piece.stride())]
 
 
 def _send(analysis: Analysis, start: int, tensor: Any, wanted: set[int]) -> dict[int, Any]:
