@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 
@@ -40,8 +39,8 @@ def summed_up(*terms: JointMoments) -> JointMoments:
     places = mixed([(m.second_moment, m.places) for m in full])
     width = mixed_width_var(full, kernel)
     overlap = mixed_overlap(full)
-    made = replace(full[0], mean=mean, kernel=kernel, width_var=width, spread=None, places=places, overlap=overlap)
-    return replace(made, spread=_spread_of_sum(made, full))
+    made = full[0].changed(mean=mean, kernel=kernel, width_var=width, spread=None, places=places, overlap=overlap)
+    return made.changed(spread=_spread_of_sum(made, full))
 
 
 def _spread_of_sum(made: JointMoments, terms: Sequence[JointMoments]) -> float | None:
@@ -53,7 +52,7 @@ def _spread_of_sum(made: JointMoments, terms: Sequence[JointMoments]) -> float |
     if not fixed or made.second_moment <= 0.0:
         return None
     shares = [(m.second_moment / made.second_moment, m) for m in fixed]
-    return max(made.own_var - sum(s * s * (replace(m, spread=None).own_var - m.own_var) for s, m in shares), 0.0)
+    return max(made.own_var - sum(s * s * (m.changed(spread=None).own_var - m.own_var) for s, m in shares), 0.0)
 
 
 def mixed_width_var(terms: Sequence[JointMoments], kernel: kn.Array) -> float:
@@ -77,7 +76,7 @@ def product(*factors: JointMoments) -> JointMoments:
     kernel = gain * np.prod([m.kernel for m in full], axis=0)
     mean = math.prod(m.mean for m in full)
     width = sum(m.width_var for m in full)
-    return replace(full[0], mean=mean, kernel=kernel, width_var=width, spread=None, places=places)
+    return full[0].changed(mean=mean, kernel=kernel, width_var=width, spread=None, places=places)
 
 
 def contraction(equation: str, operands: Sequence[JointMoments], shape: Sequence[int]) -> JointMoments:
@@ -107,7 +106,7 @@ def contraction(equation: str, operands: Sequence[JointMoments], shape: Sequence
     count = math.prod(math.prod(p) for letter, p in factors.items() if letter not in right)
     mean = math.prod(m.mean for m in operands) * count
     made = JointMoments(shape=tuple(shape), sizes=tuple(sizes[s] for s in output), mean=mean, kernel=kernel)
-    return replace(made, places=_kept_places(terms, operands, right))
+    return made.changed(places=_kept_places(terms, operands, right))
 
 
 def _kept_places(terms: Sequence[str], operands: Sequence[JointMoments], right: str) -> Places | None:
@@ -152,7 +151,7 @@ def normalised(m: JointMoments, dims: Sequence[int], *, eps: float, centre: bool
         places = made(m.places.dim, energies)
     below = eps / (second + eps) if second > 0.0 else 0.0
     unsure = below**2 * (m.width_var + _UNLIKE_GROUPS**2)
-    return replace(m, mean=mean, kernel=kernel * gain, width_var=unsure, spread=spread, places=places)
+    return m.changed(mean=mean, kernel=kernel * gain, width_var=unsure, spread=spread, places=places)
 
 
 def unsure_of_places(m: JointMoments, alike: float) -> JointMoments:
@@ -190,4 +189,4 @@ def concatenated(parts: Sequence[JointMoments], dim: int) -> JointMoments:
     sizes = tuple(total if a == axis else s for a, s in enumerate(full[0].sizes))
     moments = JointMoments(shape=shape, sizes=sizes, mean=first / total, kernel=np.asarray(kernel))
     places = joined(dim, [(n, m.second_moment, m.places) for n, m in zip(counts, parts, strict=True)])
-    return replace(moments, width_var=max(m.width_var for m in parts), places=places)
+    return moments.changed(width_var=max(m.width_var for m in parts), places=places)

@@ -6,7 +6,7 @@ has a mean and b was made from W, and known where both are numbers.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -44,7 +44,7 @@ class MeanMapped:
         bias = np.broadcast_to(self.bias, self.sums.shape)
         cross = 2.0 * self.mean * (_between(self.sums, bias) - self.sums.mean() * bias.mean())
         one, other = aligned([out, self._of_units(cross, 0.0)], out.shape)
-        return replace(one, kernel=one.kernel + other.kernel)
+        return one.changed(kernel=one.kernel + other.kernel)
 
     def own_var(self, out: JointMoments) -> float:
         """Variance of the log mean square of the output, given these numbers: what is drawn is the rest alone.

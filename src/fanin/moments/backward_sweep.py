@@ -360,7 +360,7 @@ _WEIGHTED = frozenset((*contractions.RULES, *convolution.RULES))
 
 def _bare(grads: Sequence[JointMoments | None]) -> list[JointMoments | None]:
     """The gradients without what finite width has done so far: what a rule gives back then is its own share of it."""
-    return [None if g is None else replace(g, width_var=0.0) for g in grads]
+    return [None if g is None else g.changed(width_var=0.0) for g in grads]
 
 
 def _width_of(frame: Frame, op: Op, grads: Sequence[JointMoments | None]) -> float | None:

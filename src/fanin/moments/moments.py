@@ -5,8 +5,9 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields
 from functools import lru_cache
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -82,8 +83,8 @@ class JointMoments:
             1.0
         """
         sizes = tuple(n for n in values.shape if n != 1)
-        array = np.asarray(values, dtype=np.float64)
-        return cls(shape=values.shape, sizes=sizes, mean=float(array.mean()), kernel=kn.measure(array.reshape(sizes)))
+        mean = float(np.mean(values, dtype=np.float64))
+        return cls(shape=values.shape, sizes=sizes, mean=mean, kernel=kn.measure(values.reshape(sizes)))
 
     # ------------------------------------------------------------------ read off
     @property
@@ -147,7 +148,9 @@ class JointMoments:
             (self.shape[d],) if d in dims and self.shape[d] != 1 else self.dim_sizes(d) for d in range(len(self.shape))
         ]
         sizes = tuple(s for part in parts for s in part)
-        return replace(self, sizes=sizes, kernel=refactor(self.kernel, self.sizes, sizes))
+        if sizes == self.sizes:
+            return self
+        return self.changed(sizes=sizes, kernel=refactor(self.kernel, self.sizes, sizes))
 
     @property
     def whole(self) -> JointMoments:
@@ -210,34 +213,45 @@ class JointMoments:
         return 0.5 * math.sqrt(self.width_var + self.own_var)
 
     # ------------------------------------------------------------------ made of it
+    def changed(self, **fields: Any) -> JointMoments:
+        """The same with other values of some fields: `dataclasses.replace` in a third of its time.
+
+        Example:
+            >>> JointMoments.iid((4,)).changed(mean=1.0).mean
+            1.0
+        """
+        new: JointMoments = object.__new__(type(self))
+        for name in _FIELDS:
+            object.__setattr__(new, name, fields.pop(name) if name in fields else getattr(self, name))
+        if fields:
+            raise TypeError(f"JointMoments has no field {', '.join(fields)}; it has {', '.join(_FIELDS)}")
+        new.__post_init__()
+        return new
+
     def scaled(self, factor: float) -> JointMoments:
         """The tensor times a known number."""
-        return replace(self, mean=self.mean * factor, kernel=self.kernel * (factor * factor))
+        return self.changed(mean=self.mean * factor, kernel=self.kernel * (factor * factor))
 
     def widened(self, width_var: float) -> JointMoments:
         """The same with so much more variance of the log of its second moment."""
-        return replace(self, width_var=self.width_var + width_var)
+        return self.changed(width_var=self.width_var + width_var)
 
     def with_kernel(self, kernel: Array, mean: float | None = None) -> JointMoments:
         """The same shape with another kernel and mean."""
-        return replace(self, kernel=kernel, mean=self.mean if mean is None else mean)
+        return self.changed(kernel=kernel, mean=self.mean if mean is None else mean)
 
     def reshaped(self, shape: Sequence[int]) -> JointMoments:
         """Row-major view of another shape."""
-        bounds = set(itertools.accumulate((n for n in shape if n != 1), lambda a, b: a * b))
-        own = list(itertools.accumulate(self.sizes, lambda a, b: a * b))
-        edges = sorted(bounds)
-        kept = sorted(bounds | {b for b in own if _fits(b, edges)} | _middles(own, edges))
-        sizes = _capped(_ratios(kept), edges)
-        places = self.places if tuple(shape) == self.shape else None
+        shape = tuple(shape)
+        sizes = _sizes_of_view(self.sizes, shape)
+        places = self.places if shape == self.shape else None
         kernel = refactor(self.kernel, self.sizes, sizes)
-        return replace(self, shape=tuple(shape), sizes=sizes, kernel=kernel, places=places)
+        return self.changed(shape=shape, sizes=sizes, kernel=kernel, places=places)
 
     def permuted(self, order: Sequence[int]) -> JointMoments:
         """Dimensions in another order."""
         axes = self.axes_of(order)
-        return replace(
-            self,
+        return self.changed(
             shape=tuple(self.shape[d] for d in order),
             sizes=tuple(self.sizes[a] for a in axes),
             kernel=self.kernel.transpose(axes),
@@ -262,16 +276,16 @@ class JointMoments:
             kernel, sizes = m.kernel, tuple(size if a in axes else s for a, s in enumerate(m.sizes))
         else:
             kernel, sizes = kn.broadcast(m.kernel, start), (*m.sizes[:start], size, *m.sizes[start:])
-        return replace(m, shape=shape, sizes=sizes, kernel=kernel, places=None)
+        return m.changed(shape=shape, sizes=sizes, kernel=kernel, places=None)
 
     def part(self, dim: int, start: int, size: int) -> JointMoments:
         """A run of entries along a dimension, as large as it is there."""
         run = self.resized(dim, size)
         dim %= len(self.shape)
         if self.places is None or self.places.dim != dim:
-            return replace(run, places=self.places)
+            return run.changed(places=self.places)
         share, places = self.places.part(start, size)
-        return replace(run.scaled(share**0.5), places=places)
+        return run.scaled(share**0.5).changed(places=places)
 
     def summed(self, dims: Sequence[int], *, keepdim: bool = False, mean: bool = False) -> JointMoments:
         """Sum (or mean) over dimensions."""
@@ -280,14 +294,26 @@ class JointMoments:
         count = math.prod(self.shape[d] for d in dims)
         kernel = kn.average(self.kernel, self.sizes, axes) * (1.0 if mean else float(count) ** 2)
         shape = tuple(1 if d in dims else n for d, n in enumerate(self.shape) if keepdim or d not in dims)
-        return replace(
-            self,
+        return self.changed(
             shape=shape,
             sizes=tuple(s for a, s in enumerate(self.sizes) if a not in axes),
             kernel=kernel,
             mean=self.mean * (1.0 if mean else count),
             places=None,
         )
+
+
+_FIELDS = tuple(field.name for field in fields(JointMoments))
+
+
+@lru_cache(maxsize=1 << 12)
+def _sizes_of_view(sizes: tuple[float, ...], shape: tuple[int, ...]) -> tuple[float, ...]:
+    """Sizes of the kernel's axes of a row-major view of that shape."""
+    bounds = set(itertools.accumulate((n for n in shape if n != 1), lambda a, b: a * b))
+    own = list(itertools.accumulate(sizes, lambda a, b: a * b))
+    edges = sorted(bounds)
+    kept = sorted(bounds | {b for b in own if _fits(b, edges)} | _middles(own, edges))
+    return _capped(_ratios(kept), edges)
 
 
 @lru_cache(maxsize=1 << 16)
@@ -342,6 +368,9 @@ def refactor(kernel: Array, sizes: Sequence[float], target: Sequence[float]) -> 
         array([[0., 0.],
                [0., 1.]])
     """
+    target = tuple(target)
+    if target == tuple(sizes):
+        return kernel
     want = set(itertools.accumulate(target, lambda a, b: a * b))
     sizes = list(sizes)
     axis, bound = 0, 1.0
@@ -395,32 +424,43 @@ def aligned(operands: Sequence[JointMoments], shape: Sequence[int] | None = None
             f"the shapes {[m.shape for m in operands]} do not broadcast to {shape or 'one shape'}; each dimension "
             f"must be equal or 1"
         ) from error
-    padded = [_padded(m, len(full)) for m in operands]
+    padded = [(1,) * (len(full) - len(m.shape)) + m.shape for m in operands]
+    factors = _common_axes(full, tuple(zip(padded, (m.sizes for m in operands), strict=True)))
+    return [_spread(m, own, full, factors) for m, own in zip(operands, padded, strict=True)]
+
+
+_Axes: TypeAlias = "tuple[tuple[float, ...], ...]"
+
+
+@lru_cache(maxsize=1 << 12)
+def _common_axes(full: tuple[int, ...], operands: tuple[tuple[tuple[int, ...], tuple[float, ...]], ...]) -> _Axes:
+    """How each dimension is divided so that all operands, given by shape and sizes of axes, can be so divided."""
     factors = [
-        common_factors([m.dim_sizes(d) for m in padded if m.shape[d] != 1] or [(n,)]) if n != 1 else ()
+        common_factors([_sizes_along(*m, d) for m in operands if m[0][d] != 1] or [(n,)]) if n != 1 else ()
         for d, n in enumerate(full)
     ]
     while sum(map(len, factors)) > MAX_AXES and max(map(len, factors)) > 1:
         widest = max(range(len(factors)), key=lambda d: len(factors[d]))
         *rest, a, b = factors[widest]
         factors[widest] = (*rest, _ratio(a * b, 1))
-    return [_spread(m, full, factors) for m in padded]
+    return tuple(factors)
 
 
-def _padded(m: JointMoments, rank: int) -> JointMoments:
-    """The tensor with dimensions of size 1 in front."""
-    lead = rank - len(m.shape)
-    places = m.places and m.places.moved(m.places.dim + lead)
-    return replace(m, shape=(1,) * lead + m.shape, places=places)
+def _sizes_along(shape: tuple[int, ...], sizes: tuple[float, ...], dim: int) -> tuple[float, ...]:
+    return tuple(sizes[a] for a in _axes(shape, sizes, dim))
 
 
-def _spread(m: JointMoments, shape: tuple[int, ...], factors: Sequence[tuple[float, ...]]) -> JointMoments:
-    own = tuple(s for d, f in enumerate(factors) if m.shape[d] != 1 for s in f)
-    kernel = refactor(m.kernel, m.sizes, own)
+def _spread(m: JointMoments, own: tuple[int, ...], shape: tuple[int, ...], factors: _Axes) -> JointMoments:
+    """The tensor, whose shape is `own` with dimensions of size 1 in front, broadcast to a shape and its axes."""
+    sizes = tuple(s for f in factors for s in f)
+    if sizes == m.sizes and shape == m.shape:
+        return m
+    kernel = refactor(m.kernel, m.sizes, tuple(s for d, f in enumerate(factors) if own[d] != 1 for s in f))
     axis = 0
     for d, f in enumerate(factors):
         for _ in f:
-            if m.shape[d] == 1:
+            if own[d] == 1:
                 kernel = kn.broadcast(kernel, axis)
             axis += 1
-    return replace(m, shape=shape, sizes=tuple(s for f in factors for s in f), kernel=kernel)
+    places = m.places and m.places.moved(m.places.dim + len(own) - len(m.shape))
+    return m.changed(shape=shape, sizes=sizes, kernel=kernel, places=places)

@@ -25,7 +25,8 @@ def _sdpa(frame: Frame, op: Op, grads: Sequence[JointMoments | None]) -> Mapping
     wide_k, wide_v = heads_like(q, k), heads_like(q, v)
     square = (*g.shape[:-1], k.shape[-2])
     logits = contraction(f"{lead}qd,{lead}kd->{lead}qk", [q, wide_k], square).scaled(scale)
-    weights, dropped = softmax_moments(logits, mask, frame.rng), weights_dropped(frame, op)
+    weights, dropped = frame.attention.get(op.index), weights_dropped(frame, op)
+    weights = softmax_moments(logits, mask, frame.rng) if weights is None else weights  # it was sampled forward
     weights = weights if dropped is None else dropped.applied(weights)
     to_v = contraction(f"{lead}qk,{lead}qd->{lead}kd", [weights, g], (*g.shape[:-2], *v.shape[-2:]))
     to_weights = contraction(f"{lead}qd,{lead}kd->{lead}qk", [g, wide_v], square)

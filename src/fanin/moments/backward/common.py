@@ -32,7 +32,7 @@ def added(parts: Iterable[JointMoments]) -> JointMoments:
     if all(m.spread is None for m in (first, *rest)) or not (energy > 0.0 and math.isfinite(energy)):
         return total
     spread = sum((m.second_moment / energy) ** 2 * m.own_var for m in (first, *rest))
-    return replace(total, spread=max(spread, total.own_var))
+    return total.changed(spread=max(spread, total.own_var))
 
 
 def crowded(g: JointMoments, keys: int, features: int, *, of_query: bool) -> JointMoments:
@@ -72,7 +72,7 @@ def scattered(g: JointMoments, dim: int, size: int) -> JointMoments:
     k = np.moveaxis(wide.kernel, axis, 0)
     pairs = part * (part - 1) / (size * (size - 1))
     kernel = np.stack((k[0] * pairs, k[1] * part / size), axis)
-    return replace(wide, kernel=kernel, mean=wide.mean * part / size)
+    return wide.changed(kernel=kernel, mean=wide.mean * part / size)
 
 
 def handed_on(frame: Frame, value: int) -> Iterator[int]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 
@@ -74,11 +73,11 @@ def _through(g: JointMoments, slope: JointMoments, kappa: float) -> JointMoments
     """
     made = product(g, slope)
     if not (g.second_moment > 0.0 and math.isfinite(kappa)):
-        return replace(made, width_var=g.width_var)
+        return made.changed(width_var=g.width_var)
     ours, theirs = aligned([g, slope])
     squares = 2.0 * np.square(ours.covariance / ours.second_moment)
     scatter = (1.0 + squares) * (1.0 + kappa * correlation(theirs)) - 1.0
-    return replace(made, width_var=g.width_var, spread=max(kn.pair_mean(scatter, made.sizes), 0.0))
+    return made.changed(width_var=g.width_var, spread=max(kn.pair_mean(scatter, made.sizes), 0.0))
 
 
 def local_gradients(frame: Frame, op: Op, g: JointMoments) -> dict[int, JointMoments]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 from fanin.graph.ir import Op
 from fanin.moments.algebra import product
@@ -31,7 +30,7 @@ def _at_one_entry(g: JointMoments, shape: tuple[int, ...]) -> JointMoments:
     kernel = wide.kernel * share**2
     index = (slice(None),) * (kernel.ndim - len(wide.axes(2))) + (1,) * len(wide.axes(2))
     kernel[index] = wide.kernel[index] * share
-    return replace(wide, kernel=kernel, mean=0.0, spread=g.own_var).reshaped(shape)
+    return wide.changed(kernel=kernel, mean=0.0, spread=g.own_var).reshaped(shape)
 
 
 def largest_gradients(
@@ -72,7 +71,7 @@ def largest_gradients(
 def _back(frame: Frame, windows: Windows, g: JointMoments, inner: int) -> JointMoments:
     """A gradient times the slope at the largest entry, for one of the sources or of the values between."""
     back = product(g, windows.slopes(inner, g.shape))
-    back = windows.put_back(replace(back, width_var=g.width_var, spread=g.spread))
+    back = windows.put_back(back.changed(width_var=g.width_var, spread=g.spread))
     return unbroadcast(back, frame.graph.value(inner).shape)
 
 

@@ -113,7 +113,7 @@ def _within(frame: Frame, op: Op, x: JointMoments, dims: Sequence[int]) -> Joint
         m = frame.moments_at(part.value)
         own = max(kn.diagonal(kn.centred(m.kernel, m.sizes, m.axes_of(dims))), 0.0)
         energies.append(own * (m.places.energies if m.places and m.places.dim == 1 else np.ones(part.size)))
-    return replace(x, places=made(1, np.concatenate(energies)))
+    return x.changed(places=made(1, np.concatenate(energies)))
 
 
 def _of_unlike(frame: Frame, op: Op, dims: Sequence[int], eps: float, g: JointMoments) -> JointMoments:
@@ -133,7 +133,7 @@ def _of_unlike(frame: Frame, op: Op, dims: Sequence[int], eps: float, g: JointMo
     frame.unlike[op.index] = groups.given(energies) / gain
     scatter = float(np.square(energies).mean()) / gain**2 - 1.0
     wide = g.scaled(math.sqrt(gain)).widened(EVEN_CHANCE * math.log(gain) ** 2)
-    return replace(wide, spread=wide.own_var + scatter / channels)
+    return wide.changed(spread=wide.own_var + scatter / channels)
 
 
 _MOST_GROUPS = 64

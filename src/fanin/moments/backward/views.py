@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 import numpy as np
 
@@ -76,7 +75,7 @@ def _indexed(frame: Frame, op: Op, grads: Sequence[JointMoments | None]) -> Mapp
     cut = [d for d, n in enumerate(shape) if kept[d] != n]
     if len(cut) == 1:
         (d,) = cut
-        g = replace(g, places=only(d, shape[d], starts[d], kept[d]))
+        g = g.changed(places=only(d, shape[d], starts[d], kept[d]))
     return {op.inputs[0]: g}
 
 

@@ -144,7 +144,7 @@ def _total(atoms: Mapping[AtomKey, Atom], mean: float, shape: tuple[int, ...]) -
     scaled = [m.scaled(f) for m, f in zip(full, factors, strict=True)]
     width, overlap = mixed_width_var(scaled, kernel), mixed_overlap(scaled)
     places = mixed([(f * f * m.second_moment, m.places) for f, m in zip(factors, full, strict=True)])
-    return replace(full[0], mean=mean, kernel=kernel, width_var=width, spread=None, places=places, overlap=overlap)
+    return full[0].changed(mean=mean, kernel=kernel, width_var=width, spread=None, places=places, overlap=overlap)
 
 
 def _cross(one: JointMoments, other: JointMoments, key: AtomKey, shape: tuple[int, ...]) -> kn.Array:

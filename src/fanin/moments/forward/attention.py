@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -100,7 +99,7 @@ def attended(
     rng: np.random.Generator,
     dropped: Mask | None = None,
 ) -> tuple[JointMoments, JointMoments]:
-    """Attention weights and output of queries, keys and values (..., tokens, features), weights dropped by `dropped`.
+    """Attention weights, before any is dropped, and output of queries, keys and values (..., tokens, features), weights dropped by `dropped`.
 
     Values are independent of queries and keys but for what keys and values share: both are maps of the same tokens, so
     that a query draws the values of tokens like it. That adds the variance of its logits over features to the square of
@@ -109,13 +108,12 @@ def attended(
     rank = len(q.shape)
     lead = "ABCDEF"[: rank - 2]
     logits = contraction(f"{lead}qd,{lead}kd->{lead}qk", [q, k], (*_lead(q, k), q.shape[-2], k.shape[-2])).scaled(scale)
-    weights = softmax_moments(logits, mask, rng)
-    weights = weights if dropped is None else dropped.applied(weights)
+    drawn_weights = softmax_moments(logits, mask, rng)
+    weights = drawn_weights if dropped is None else dropped.applied(drawn_weights)
     out = contraction(f"{lead}qk,{lead}kd->{lead}qd", [weights, v], (*_lead(q, v), q.shape[-2], v.shape[-1]))
     drawn = _drawn_to(logits, weights, math.prod(k.shape[-1:]) * (k.shape[-3] if rank > 3 else 1))
-    return weights, replace(
-        out.scaled((1.0 + drawn) ** 0.5), width_var=v.width_var + v.own_var + math.log1p(drawn) ** 2
-    )
+    width_var = v.width_var + v.own_var + math.log1p(drawn) ** 2
+    return drawn_weights, out.scaled((1.0 + drawn) ** 0.5).changed(width_var=width_var)
 
 
 def _drawn_to(logits: JointMoments, weights: JointMoments, features: int) -> float:
@@ -149,7 +147,8 @@ def _sdpa(frame: Frame, op: Op) -> Signal:
     q, k, v, mask, scale = operands(frame, op)
     wide_k, wide_v = heads_like(q, k), heads_like(q, v)
     dropped = weights_dropped(frame, op)
-    _, out = attended(q, wide_k, wide_v, scale=scale, mask=mask, rng=frame.rng, dropped=dropped)
+    weights, out = attended(q, wide_k, wide_v, scale=scale, mask=mask, rng=frame.rng, dropped=dropped)
+    frame.attention[op.index] = weights
     return frame.made(op, out)
 
 

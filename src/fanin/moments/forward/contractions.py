@@ -193,7 +193,7 @@ def _contracted(frame: Frame, op: Op) -> Signal:
     overlap = min(max(overlap, 1.0 / inputs) + 1.0 / rows, 1.0)
     mapped = _mean_mapped(frame, spec)
     spread = spread_of(frame, op, spec, (out.own_var if mapped is None else mapped.own_var(out)) + few)
-    out = replace(out, width_var=width_of(frame, spec.operands), spread=spread, overlap=overlap)
+    out = out.changed(width_var=width_of(frame, spec.operands), spread=spread, overlap=overlap)
     if spec.bias is not None and spec.beta != 0.0:
         bias = frame.moments(spec.bias).scaled(spec.beta)
         alone, out = out.second_moment, summed_up(out, bias)
@@ -202,9 +202,9 @@ def _contracted(frame: Frame, op: Op) -> Signal:
         if mapped is not None and numbers is not None and numbers.shape == mapped.sums.shape:
             mapped = replace(mapped, bias=spec.beta * numbers)
             out = mapped.answered(out)
-            out = replace(out, spread=spread_of(frame, op, spec, mapped.own_var(out) + few))
+            out = out.changed(spread=spread_of(frame, op, spec, mapped.own_var(out) + few))
         if spread is not None and bias.second_moment <= _SMALL_BIAS * out.second_moment:
-            out = replace(out, spread=spread)
+            out = out.changed(spread=spread)
         if _is_spread_out(frame, spec.bias, bias, out):
             return replace(finished(frame, op, out), leaf=False)  # what follows reads the numbers, not one Gaussian
     return finished(frame, op, out)
@@ -286,7 +286,7 @@ def _grouped_mm(frame: Frame, op: Op) -> Signal:
     out = contraction(
         "ti,aio->to", [frame.moments(x), frame.moments(w).resized(0, 1)], frame.graph.value(op.output).shape
     )
-    return finished(frame, op, replace(out, width_var=width_of(frame, [x])))
+    return finished(frame, op, out.changed(width_var=width_of(frame, [x])))
 
 
 def _dot(frame: Frame, op: Op) -> Signal:

@@ -56,12 +56,12 @@ class Mask:
         kernel = np.where(self._agreeing(m), p * m.kernel + (1.0 - p) * low * low, apart)
         mean = p * m.mean + (1.0 - p) * low
         kernel = self.scale**2 * kernel + 2.0 * self.scale * self.shift * mean + self.shift**2
-        return replace(m, kernel=kernel, mean=self.scale * mean + self.shift, spread=None)
+        return m.changed(kernel=kernel, mean=self.scale * mean + self.shift, spread=None)
 
     def passed_back(self, g: JointMoments) -> JointMoments:
         """Moments of the gradient before it: kept entries times `scale`."""
         kernel = np.where(self._agreeing(g), self.kept, self.kept**2) * g.kernel * self.scale**2
-        return replace(g, kernel=kernel, mean=g.mean * self.kept * self.scale, spread=None)
+        return g.changed(kernel=kernel, mean=g.mean * self.kept * self.scale, spread=None)
 
 
 def mask_of(frame: Frame, op: Op) -> Mask | None:

@@ -267,7 +267,7 @@ def image_of(frame: Frame, op: Op, source: int, shape: tuple[int, ...]) -> tuple
     made = imaged(m, image, normal_correlation(frame, source, m))
     power = _power(frame, op, source, m, image)
     made = _by_places(frame, op, source, made, sizes_of_places(frame, source, op.output, power))
-    return replace(made, width_var=_passed(m.width_var, power) + _bent(m, power)), image.positive
+    return made.changed(width_var=_passed(m.width_var, power) + _bent(m, power)), image.positive
 
 
 def _by_places(
@@ -331,7 +331,7 @@ def imaged(m: JointMoments, image: GaussianImage, normal: Array | None = None) -
     # What a small correlation is multiplied by. A product of floats gives inf where a power would raise.
     passed = image.energies[1] / max(image.second - image.mean * image.mean, 1e-300)
     overlap = m.overlap * min(float(passed), 1.0) ** 2 if math.isfinite(passed) else m.overlap
-    return replace(m, mean=image.mean, kernel=kernel, spread=spread, places=None, overlap=overlap)
+    return m.changed(mean=image.mean, kernel=kernel, spread=spread, places=None, overlap=overlap)
 
 
 def _image_spread(m: JointMoments, c: Array, image: GaussianImage) -> float:
@@ -452,7 +452,7 @@ def sampled_pairs(
                 mean, positive = float(np.mean(sides[0])), bool((sides[0] >= 0.0).all())
         kernel[pattern] = known[kind]
     width = sum(m.width_var for m in full.values())
-    return replace(template, mean=mean, kernel=kernel, width_var=width, spread=None, places=None), positive
+    return template.changed(mean=mean, kernel=kernel, width_var=width, spread=None, places=None), positive
 
 
 def _side(frame: Frame, op: Op, env: dict[int, Any], by: int | None) -> Array:

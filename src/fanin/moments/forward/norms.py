@@ -34,7 +34,7 @@ def affine(frame: Frame, m: JointMoments, scale: Any, shift: Any, dim: int | Non
             p = p.reshaped((*p.shape, *(1,) * (len(m.shape) - dim - 1)))
         spread = m.spread
         m = combine(m, p)
-        m = replace(m, spread=spread)
+        m = m.changed(spread=spread)
     return m
 
 

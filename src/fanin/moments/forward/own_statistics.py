@@ -86,7 +86,7 @@ def less_own_mean(frame: Frame, op: Op) -> JointMoments | None:
     x = frame.signals[left].moments
     if x is None or found is None or found[0] != frame.first(left):
         return None
-    return replace(x, mean=0.0, kernel=kn.centred(x.kernel, x.sizes, x.axes_of(found[1])), spread=None)
+    return x.changed(mean=0.0, kernel=kn.centred(x.kernel, x.sizes, x.axes_of(found[1])), spread=None)
 
 
 def _before_views(frame: Frame, value: int) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 
 import numpy as np
 
@@ -64,7 +63,7 @@ def averaged(x: JointMoments, windows: Sequence[TapWindow], shape: tuple[int, ..
     reads = float(np.prod([w.weights.sum() / w.weights.shape[0] for w in windows]))
     sizes = (*(x.sizes[a] for a in lead_axes), *(s for s in shape[lead:] if s != 1))
     made = JointMoments(shape=shape, sizes=sizes, mean=x.mean * reads, kernel=np.asarray(kernel))
-    return replace(made, width_var=x.width_var)
+    return made.changed(width_var=x.width_var)
 
 
 RULES: Mapping[str, Callable[[Frame, Op], Signal]] = dict.fromkeys(
