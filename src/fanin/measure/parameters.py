@@ -82,7 +82,7 @@ def parameter_records(
                 fan_in=fans.fan_in if fans else None,
                 fan_out=fans.fan_out if fans else None,
                 gradient=gradient,
-                state=gradient_state(slot.tensor, gradients.get(name)),
+                state=_state(slot.tensor, gradients.get(name), gradient),
                 state_after_step=after.get(name),
                 grad_over_weight=gradient.rms / weight.rms if gradient is not None and weight.rms > 0 else None,
                 identical_rows=identical_rows(slot.tensor) if slot.tensor.dim() >= 2 else None,
@@ -103,6 +103,12 @@ def parameter_records(
             )
         )
     return tuple(found)
+
+
+def _state(parameter: torch.Tensor, gradient: torch.Tensor | None, stats: TensorStats | None) -> GradientState:
+    """What the gradient is, by its statistics where they tell."""
+    known = parameter.requires_grad and stats is not None and not stats.any_nonfinite and bool(stats.norm)
+    return "nonzero" if known else gradient_state(parameter, gradient)
 
 
 @dataclass(frozen=True, slots=True)

@@ -88,7 +88,7 @@ def _reduced(numel: int, norm: float, any_nonfinite: bool, sample: torch.Tensor)
         std=math.sqrt(max(square - mean * mean, 0.0)),
         min=float(x.min()),
         max=float(x.max()),
-        zero_share=(x.size - int(np.count_nonzero(x)) - missing) / n,
+        zero_share=(int(np.count_nonzero(x == 0)) - missing) / n,
         num_nonfinite=missing,
         any_nonfinite=any_nonfinite,
         norm=norm if math.isfinite(norm) else None,
@@ -100,8 +100,8 @@ def _reduced(numel: int, norm: float, any_nonfinite: bool, sample: torch.Tensor)
 def _exponents(x: Any, missing: int) -> Histogram | None:
     """Counts of binary exponents; the `missing` elements, which are zeros here, are not counted."""
     with np.errstate(over="ignore"):
-        bits = x.astype(np.float32, copy=False).view(np.int32)
-    counts = np.bincount((bits >> 23) & 255, minlength=_BINS)
+        bits = x.astype(np.float32, copy=False).view(np.uint32)
+    counts = np.bincount(bits >> 23, minlength=2 * _BINS).reshape(2, _BINS).sum(axis=0)  # of both signs
     zeros, rest = int(counts[0]) - missing, counts[1:255]
     used = np.flatnonzero(rest)
     if not used.size:
@@ -114,8 +114,11 @@ def _values(x: Any, missing: int) -> Histogram:
     """Counts over equal bins in units of the sample's rms."""
     rms = max(math.sqrt(float(x.dot(x)) / x.size), 1e-300)
     first = 1.0 - _LINEAR_LOW / _LINEAR_WIDTH
-    bins = np.clip(x / (rms * _LINEAR_WIDTH) + first, 0.0, _LINEAR_BINS + 1.0).astype(np.intp)
-    counts = np.bincount(bins, minlength=_LINEAR_BINS + 2)
+    bins = x / (rms * _LINEAR_WIDTH)
+    bins += first
+    np.maximum(bins, 0.0, out=bins)
+    np.minimum(bins, _LINEAR_BINS + 1.0, out=bins)
+    counts = np.bincount(bins.astype(np.intp), minlength=_LINEAR_BINS + 2)
     counts[int(first)] -= missing
     under, *inside, over = counts.tolist()
     return Histogram(scale="linear", low=_LINEAR_LOW, width=_LINEAR_WIDTH, counts=tuple(inside), under=under, over=over)

@@ -17,6 +17,7 @@ from fanin.tensors.values import finite, readable
 __all__ = ["matrices", "spectral_norm", "spectral_ratio", "step_ratio"]
 
 _ROUNDS = 8
+_BLOCK = 1 << 18  # elements of a matrix that stay in a core's own memory between two products
 _LARGEST = 1 << 22  # elements of a weight that is looked at: 25 ms of one core
 _MOST_MATRICES = 64  # experts or groups of a weight; one a channel says nothing of a matrix
 
@@ -38,10 +39,20 @@ def spectral_norm(matrix: npt.NDArray[Any], rounds: int = _ROUNDS) -> float:
         length = float(np.linalg.norm(vector))
         if not 0.0 < length < math.inf:
             return 0.0 if length == 0.0 else math.nan
-        out = matrix @ (vector / length)
-        size = float(np.linalg.norm(out))
-        vector = matrix.T @ out
+        size, vector = _there_and_back(matrix, vector / length)
     return size
+
+
+def _there_and_back(matrix: npt.NDArray[Any], vector: npt.NDArray[Any]) -> tuple[float, npt.NDArray[Any]]:
+    """|M v| and M^T M v; some rows at a time, which are read from memory once for both products."""
+    rows = max(1, _BLOCK // matrix.shape[1])
+    square, back = 0.0, np.zeros_like(vector)
+    for start in range(0, matrix.shape[0], rows):
+        block = matrix[start : start + rows]
+        out = block @ vector
+        square += float(out @ out)
+        back += out @ block
+    return math.sqrt(square), back
 
 
 def matrices(weight: npt.NDArray[Any], layout: Layout) -> Iterator[tuple[int, int, npt.NDArray[Any]]]:

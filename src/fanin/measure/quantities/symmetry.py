@@ -8,7 +8,7 @@ from fanin.tensors.values import wide_enough
 
 __all__ = ["identical_rows"]
 
-_ROWS, _COLUMNS = 4096, 256
+_ROWS, _COLUMNS, _FEW = 4096, 256, 8
 
 
 def identical_rows(weight: torch.Tensor) -> float | None:
@@ -29,12 +29,25 @@ def identical_rows(weight: torch.Tensor) -> float | None:
         rows = wide_enough(weight.detach()).flatten(1)[:_ROWS]
         if rows.shape[1] < 2:
             return None
+        if _all_differ(rows[:, :_FEW]):
+            return 0.0
         rows = rows[:, :: -(-rows.shape[1] // _COLUMNS)]
-        # One number per row: equal rows have equal ones, and rows of independent entries never do.
-        probe = torch.cos(torch.arange(rows.shape[1], device=rows.device, dtype=torch.float64))
-        key = (rows.double() * probe).sum(1)
+        key = _keys(rows)
         alive = (rows != 0).any(dim=1) & torch.isfinite(key)
         if int(alive.sum()) < 4:
             return None
         _, counts = torch.unique(key[alive], return_counts=True)
         return float((counts[counts > 1].sum() / alive.sum()).item())
+
+
+def _keys(rows: torch.Tensor) -> torch.Tensor:
+    """One number per row: equal rows have equal ones, and rows of independent entries never do."""
+    probe = torch.cos(torch.arange(rows.shape[1], device=rows.device, dtype=torch.float64))
+    return (rows.double() * probe).sum(1)
+
+
+def _all_differ(columns: torch.Tensor) -> bool:
+    """Whether a few columns tell all rows apart, none of which is zero there."""
+    keys = _keys(columns)
+    apart = torch.unique(keys[torch.isfinite(keys) & (columns != 0).any(dim=1)])
+    return apart.numel() == columns.shape[0]
