@@ -139,6 +139,15 @@ def _diagonal_mean(x: torch.Tensor, visible: torch.Tensor, rows: torch.Tensor) -
     return (total / count.clamp_min(1)).gather(-1, index).view_as(x)
 
 
+def _entropy(logits: torch.Tensor, visible: torch.Tensor) -> torch.Tensor:
+    """Entropy of the softmax of each row over its visible keys: ln Z - sum p x."""
+    above = torch.where(visible, logits, -torch.inf).amax(-1, keepdim=True).nan_to_num(neginf=0.0)
+    x = torch.where(visible, logits - above, 0.0)
+    e = x.exp() * visible
+    total = e.sum(-1)
+    return total.log() - (e * x).sum(-1) / total
+
+
 def _reduce(logits: torch.Tensor, visible: torch.Tensor, rows: torch.Tensor) -> AttentionRecord | None:
     keys = visible.sum(-1)
     long_enough = keys >= _MIN_KEYS
@@ -149,8 +158,7 @@ def _reduce(logits: torch.Tensor, visible: torch.Tensor, rows: torch.Tensor) -> 
     mean = x.sum(-1) / n
     var = torch.where(visible, (logits - mean[..., None]).square(), 0.0).sum(-1) / n
     of_data = _data_var(logits, visible, rows)
-    probability = torch.where(visible, logits, -torch.inf).softmax(-1)
-    entropy = torch.special.entr(probability).sum(-1)
+    entropy = _entropy(x, visible)
     log_keys = n.double().log().clamp_min(1e-9)
     weight = long_enough.double()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from fanin.measure.calls import Call
@@ -24,9 +25,8 @@ def cosine(samples: torch.Tensor) -> Cosine | None:
     With unit vectors u_i and their mean m, the mean over pairs of 1 - cos is sum |u_i - m|^2 / (n - 1): no difference
     of nearly equal numbers, so a collapse of 1e-12 is seen as such.
     """
-    with torch.no_grad():
-        part = thinned(samples[:_SAMPLES], _SAMPLES * _FEATURES).flatten(1)
-        x = as_array((part if part.dtype.itemsize >= 4 else part.float()).cpu()).astype(np.float64)
+    x = _wide(thinned(samples[:_SAMPLES], _SAMPLES * _FEATURES))
+    x = x.reshape(len(x), -1)
     # A common factor changes no cosine, and keeps squares of tiny signals from vanishing.
     largest = max(float(x.max(initial=0.0)), -float(x.min(initial=0.0)))
     if not math.isfinite(largest):
@@ -63,14 +63,23 @@ def token_cosine(tokens: torch.Tensor) -> float | None:
 
 def cosine_of_rows(rows: torch.Tensor) -> float | None:
     """1 - mean pairwise cosine of the rows of a matrix (the first 64, evenly spread)."""
-    with torch.no_grad():
-        x = thinned(rows, _TOKENS * rows.shape[-1], keep=(1,)).double()
-        norms = torch.linalg.vector_norm(x, dim=1, keepdim=True)
-        alive = (norms[:, 0] > 0) & torch.isfinite(norms[:, 0])
-        if int(alive.sum()) < 2:
-            return None
-        unit = x[alive] / norms[alive]
-        return float(((unit - unit.mean(0)).square().sum() / (unit.shape[0] - 1)).item())
+    x = _wide(thinned(rows, _TOKENS * rows.shape[-1], keep=(1,)))
+    with np.errstate(all="ignore"):
+        norms = np.sqrt(np.einsum("ij,ij->i", x, x))
+    alive = (norms > 0.0) & np.isfinite(norms)
+    if not alive.all():
+        x, norms = x[alive], norms[alive]
+    if len(x) < 2:
+        return None
+    unit = x / norms[:, None]
+    unit -= unit.mean(0)
+    return float(np.vdot(unit, unit)) / (len(x) - 1)
+
+
+def _wide(x: torch.Tensor) -> npt.NDArray[np.float64]:
+    """The numbers of a tensor in float64, as a copy."""
+    x = x.detach()
+    return np.array(as_array((x if x.dtype.itemsize >= 4 else x.float()).cpu()), dtype=np.float64)
 
 
 def sample_cosine(call: Call) -> Cosine | None:

@@ -99,7 +99,9 @@ def attended(
     rng: np.random.Generator,
     dropped: Mask | None = None,
 ) -> tuple[JointMoments, JointMoments]:
-    """Attention weights, before any is dropped, and output of queries, keys and values (..., tokens, features), weights dropped by `dropped`.
+    """Attention weights, before any is dropped, and output of queries, keys and values (..., tokens, features).
+
+    Weights are dropped by `dropped` on the way to the output.
 
     Values are independent of queries and keys but for what keys and values share: both are maps of the same tokens, so
     that a query draws the values of tokens like it. That adds the variance of its logits over features to the square of
