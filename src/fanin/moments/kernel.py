@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -116,7 +117,16 @@ def centred(kernel: Array, sizes: Sequence[float], axes: Iterable[int]) -> Array
 
 def pair_mean(kernel: Array, sizes: Sequence[float]) -> float:
     """Mean of the kernel over all pairs of entries, equal ones included: E[(mean of all entries)^2]."""
-    return float(average(kernel, sizes, range(kernel.ndim)))
+    return float(kernel.reshape(-1) @ _pair_shares(tuple(sizes)))
+
+
+@lru_cache(maxsize=1024)
+def _pair_shares(sizes: tuple[float, ...]) -> Array:
+    """Share of each kind of pair among all pairs of entries, in the order of a flat kernel."""
+    found = np.ones(1)
+    for size in sizes:
+        found = np.multiply.outer(found, np.array([1.0 - 1.0 / size, 1.0 / size])).reshape(-1)
+    return found
 
 
 def diagonal(kernel: Array) -> float:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 from collections import deque
 
-import numpy as np
-
 from fanin.graph.ir import Op
 from fanin.moments.forward.convolution import convolution_windows
 from fanin.moments.frame import Frame
@@ -63,4 +61,4 @@ _CONVOLUTIONS = frozenset(["conv1d", "conv2d", "conv3d"])
 
 
 def _is_long(shape: tuple[int, ...], size: int) -> bool:
-    return bool(np.any(np.asarray(shape, dtype=int) >= size))
+    return any(n >= size for n in shape)
