@@ -50,4 +50,4 @@ def _all_differ(columns: torch.Tensor) -> bool:
     """Whether a few columns tell all rows apart, none of which is zero there."""
     keys = _keys(columns)
     apart = torch.unique(keys[torch.isfinite(keys) & (columns != 0).any(dim=1)])
-    return apart.numel() == columns.shape[0]
+    return int(apart.numel()) == columns.shape[0]
