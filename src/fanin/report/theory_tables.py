@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -47,6 +48,9 @@ _CURVES: Final = (
     ("1 - c of two inputs", "gap", "0: all inputs look alike"),
     ("gradient², relative to the last layer", "gradient", "read from right to left"),
 )
+_NO_LIMIT: Final = (
+    "E f'² = ∞: the slope of the function grows without limit towards a point, so no gain keeps the size of a gradient."
+)
 _PHASES: Final = {-1: ("·", "blue"), 0: ("█", "bold"), 1: ("+", "red")}  # ordered, critical, chaotic
 
 
@@ -75,6 +79,8 @@ class GainTable:
             yield columns("activation", heads, cells, width=options.max_width, write=write)
         note = f"z ~ N(0, {self.rows[0].q:g}); std of the weights = gain / sqrt(fan). χ₁ and C(0) at the forward gain."
         yield Text(write(note), style="dim")
+        if any(r.dsecond == math.inf for r in self.rows):
+            yield Text(write(_NO_LIMIT), style="dim")
 
 
 def _gain_block(row: GainRow, write: _Write) -> Table:

@@ -53,7 +53,7 @@ def _bias_at(act: Activation, q: float) -> float:
         m = gaussian_moments(act, q=q)
     except TheoryError:  # too large for a float: far beyond any fixed point
         return -math.inf
-    return q - m.second / m.dsecond if m.dsecond > 0.0 else -math.inf
+    return q - m.second / m.dsecond if 0.0 < m.dsecond < math.inf else -math.inf
 
 
 def _point(act: Activation, q: float, sigma_b2: float, iterations: int) -> CriticalPoint:
@@ -100,6 +100,11 @@ def critical_point(phi: ActivationLike, *, sigma_b2: float) -> CriticalPoint:
     """
     check_variances(1.0, sigma_b2)
     act = resolve(phi)
+    if gaussian_moments(act, q=1.0).dsecond == math.inf:
+        raise TheoryError(
+            f"{act} has no critical point: E f'(z)^2 is infinite, since the slope grows without limit towards a point, "
+            "and no sigma_w2 makes chi_1 = 1. Use a function whose slope is bounded"
+        )
     biases = [_bias_at(act, q) for q in _SEARCHED]
     if all(abs(b) <= _HOMOGENEOUS * q for b, q in zip(biases, _SEARCHED, strict=True)):
         return _homogeneous(act, sigma_b2)

@@ -54,7 +54,8 @@ def gain(
         The gain, > 0, no unit.
 
     Raises:
-        TheoryError: the moment is 0 (a constant function forward, a step function backward), so no gain keeps the size.
+        TheoryError: the moment is 0 (a constant function forward, a step function backward) or infinite (sqrt|x|
+            backward, whose slope grows without limit towards 0), so no gain keeps the size.
         ArgumentError: unknown direction or ``like``.
 
     Accuracy:
@@ -79,6 +80,12 @@ def gain(
         raise ArgumentError(f"direction must be one of {', '.join(map(repr, _RECEIVED))}, got {direction!r}")
     act = resolve(phi)
     received = _received(act, direction, q, centred)
+    if not math.isfinite(received):
+        raise TheoryError(
+            f"no weight scale keeps the {direction} signal through {act}: E f'(z)^2 is infinite at q = {q:g}. Its "
+            "slope grows without limit towards a point, so that the few inputs nearest to it decide how large a "
+            "gradient is. Use a function whose slope is bounded, such as sqrt(|x| + 0.01) in place of sqrt(|x|)"
+        )
     if received <= _FLAT * gaussian_moments(act, q=q).second / q:
         raise TheoryError(_no_gain(act, direction, q))
     return math.sqrt(1.0 / received)

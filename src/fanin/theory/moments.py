@@ -18,6 +18,11 @@ from fanin.theory.kinks import find_kinks
 from fanin.theory.panels import EPS, over_the_line, slopes_at, values_at
 from fanin.theory.quadrature import NODES, WEIGHTS, PanelRule, RoughFunctionError
 from fanin.theory.sampled import roughness, sampled_integrals
+from fanin.theory.singular import steepest_power
+
+_UNSURE = 1e-6  # error from which the function is searched for a point where its slope has no limit
+# Powers up to which E f'^2 and E f'^4 are infinite: 1/2 and 3/4, as well as they show.
+_SECOND, _FOURTH = 0.505, 0.755
 
 __all__ = ["Moments", "gaussian_moments", "kinks_of"]
 
@@ -32,12 +37,13 @@ class Moments:
         var: E f^2 - (E f)^2, computed without that cancellation.
         fourth: E f^4.
         dmean: E f'.
-        dsecond: E f'^2, the derivative where it exists.
-        dfourth: E f'^4.
+        dsecond: E f'^2, the derivative where it exists; infinite for a function such as sqrt|x|, whose slope grows
+            without limit towards a point as |x - s|^(-1/2) or faster.
+        dfourth: E f'^4; infinite where the slope grows as |x - s|^(-1/4) or faster.
         ffprime: E f f'.
         second_slope: d E f^2 / dq at fixed mean, from E (z - mean) f f' / q; jumps leave it short of their share.
-        error: largest error among them, relative to the integral of the absolute value; of functions too rough for
-            quadrature, which are drawn, about 1e-3.
+        error: largest error among the finite ones, relative to the integral of the absolute value; of functions too
+            rough for quadrature, which are drawn, about 1e-3.
         kinks: the kinks used: given, known, or found.
     """
 
@@ -145,13 +151,17 @@ def _by_quadrature(act: Activation, mean: float, q: float, given: tuple[float, .
             raise RoughFunctionError(act.name)
         kinks = given if given is not None else find_kinks(act, mean=mean, std=std)
         integral = over_the_line(act, _rule(act, mean=mean, std=std, shift=shift), mean=mean, std=std, kinks=kinks)
-        values, error = integral.values, float(np.max(integral.errors))
+        values, errors, error = integral.values, integral.errors, float(np.max(integral.errors))
     except RoughFunctionError:
         if act.identity is None:
             raise
         rough.found(q)
         kinks, (values, error) = (), sampled_integrals(act, mean=mean, std=std, shift=shift)
+        errors = np.array([error])
     near, near2, second, fourth, dmean, dsecond, dfourth, ffprime, zff = (float(v) for v in values)
+    if error > _UNSURE and (power := steepest_power(act, mean=mean, std=std)) <= _FOURTH:
+        dsecond, dfourth = math.inf if power <= _SECOND else dsecond, math.inf
+        error = float(np.max(errors[[0, 1, 2, 3, 4, 7, 8]])) if errors.size > 1 else error
     return Moments(
         mean=shift + near,
         second=second,

@@ -18,11 +18,19 @@ from fanin.recipes.engine.draft import Draft
 
 __all__ = ["critical", "critical_q", "is_deep_odd"]
 
+_SMALLEST_Q = 1e-8
+
 
 def is_deep_odd(stack: Stack) -> bool:
     """Whether it is a deep dense stack of an odd function that saturates, such as tanh."""
     deep = stack.is_dense and stack.num_hidden >= CRITICAL_FROM
-    return deep and is_odd(stack.activation) and is_bounded(stack.activation)
+    return deep and is_odd(stack.activation) and is_bounded(stack.activation) and _has_slope(stack.activation)
+
+
+def _has_slope(activation: FoundActivation) -> bool:
+    """Whether the slope has a second moment near 0: that of a signed square root has none."""
+    m = moments_of(activation, _SMALLEST_Q)
+    return m is None or math.isfinite(m.dsecond)
 
 
 def critical(stack: Stack, options: AutoOptions) -> dict[str, Draft]:
@@ -48,7 +56,7 @@ def critical_q(activation: FoundActivation, depth: int) -> float:
         >>> round(critical_q(FoundActivation("tanh", fn=np.tanh), 99), 3)
         0.042
     """
-    low, high = 1e-8, 1.0
+    low, high = _SMALLEST_Q, 1.0
     for _ in range(50):
         middle = math.sqrt(low * high)
         m = moments_of(activation, middle)

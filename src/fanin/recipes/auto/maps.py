@@ -148,7 +148,7 @@ def _share(role: ParameterRole, use: Use | None) -> float:
 def _slope(use: Use | None) -> float:
     """E f'² of what feeds a map; 1 where no activation does."""
     feed = moments_of(use.feed) if use is not None and use.feed is not None else None
-    return feed.dsecond if feed is not None else 1.0
+    return feed.dsecond if feed is not None and math.isfinite(feed.dsecond) else 1.0
 
 
 def _balanced(var: float, role: ParameterRole, options: AutoOptions) -> tuple[Number, ...]:

@@ -70,6 +70,8 @@ def _orthogonal(stack: Stack) -> dict[str, Draft]:
         return {}
     if (is_odd(stack.activation) and is_bounded(stack.activation)) or min(moments.second, moments.dsecond) <= 0.0:
         return {}
+    if not math.isfinite(moments.dsecond):
+        return {}
     pairs = mirror_slope(stack.activation) is not None
     gain = (moments.second * moments.dsecond) ** -0.25 if pairs else moments.dsecond**-0.5
     numbers = (

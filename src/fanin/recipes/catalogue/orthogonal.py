@@ -32,7 +32,9 @@ def weight(network: Network, role: ParameterRole, options: NoOptions) -> Draft:
         q = 1.0 / depth
     moments = moments_of(feed, q) if feed is not None else None
     gain = (
-        1.0 / math.sqrt(moments.dsecond) if moments is not None and moments.dsecond > 0 and not is_head(role) else 1.0
+        1.0 / math.sqrt(moments.dsecond)
+        if moments is not None and 0.0 < moments.dsecond < math.inf and not is_head(role)
+        else 1.0
     )
     words = (
         f"1 / sqrt(E f'²) of {feed.label} at q = {q:.4g}"
