@@ -307,8 +307,13 @@ def measured(tensor: Any) -> JointMoments:
     rows = array.shape[0] if array.ndim else 1
     if array.numel() > _MEASURE_CAP and rows > 1:
         step = min(rows - 1, math.ceil(array.numel() / _MEASURE_CAP))
-        return JointMoments.measured(as_array(array[::step].double())).resized(0, rows)
-    return JointMoments.measured(as_array(array.double()))
+        return JointMoments.measured(_wide(array[::step])).resized(0, rows)
+    return JointMoments.measured(_wide(array))
+
+
+def _wide(tensor: Any) -> Array:
+    """Its numbers in float32 or float64."""
+    return as_array(tensor if str(tensor.dtype) in ("torch.float32", "torch.float64") else tensor.double())
 
 
 def mean_of(draws: Iterable[JointMoments]) -> JointMoments:

@@ -29,6 +29,7 @@ _SHORT = 64  # an axis that is summed slice by slice where many runs of it are s
 __all__ = [
     "Array",
     "average",
+    "axis_mean",
     "broadcast",
     "centred",
     "coloured",
@@ -205,7 +206,7 @@ def _energies(values: Array, axes: tuple[int, ...]) -> Array:
     if not axes:
         return np.asarray(_energy(values.reshape(-1)) / max(values.size, 1))
     rest = axes[1:]
-    averaged = _energies(np.asarray(_averaged(values, axes[0]), dtype=np.float64), rest)
+    averaged = _energies(np.asarray(axis_mean(values, axes[0]), dtype=np.float64), rest)
     return _joined(averaged, _energies(values, rest), 0)
 
 
@@ -217,7 +218,7 @@ def _energy(flat: Array) -> float:
     return sum(float(piece.dot(piece)) for piece in pieces)
 
 
-def _averaged(values: Array, axis: int) -> Array:
+def axis_mean(values: Array, axis: int) -> Array:
     """Mean over one axis, which stays with length 1; as matrix products, which are as fast on short axes."""
     shape, size = values.shape, values.shape[axis]
     left, right = math.prod(shape[:axis]), math.prod(shape[axis + 1 :])

@@ -67,7 +67,7 @@ def _power(act: Activation, lo: float, hi: float, std: float) -> float:
             break
         lo, hi = float(z[at - 1]), float(z[at + 1])
     middle = 0.5 * (lo + hi)
-    steps = std * 0.5 ** np.arange(*_STEPS)
+    steps: Array = np.ldexp(std, -np.arange(*_STEPS))
     steps = steps[steps > _CLEAR * (hi - lo)]
     return min(_on_one_side(act, middle + sign * steps) for sign in (-1.0, 1.0))
 

@@ -186,10 +186,13 @@ def _of_input(frame: Frame, value: int) -> Array | None:
     signal = frame.signals.get(value)
     if signal is None or not signal.from_data or signal.numbers is None or not signal.numbers.is_floating_point():
         return None
-    square = np.square(as_array(signal.numbers.detach().cpu().double()))
-    if square.ndim < 2:
+    numbers = signal.numbers.detach().cpu()
+    if numbers.dim() < 2:
         return None
-    return _relative(square if square.size <= _MOST_NUMBERS else square.mean(axis=0, keepdims=True))
+    if numbers.numel() <= _MOST_NUMBERS:
+        return _relative(np.square(as_array(numbers.double())))
+    size = as_array((numbers if numbers.itemsize >= 4 else numbers.float()).norm(dim=0, keepdim=True).double())
+    return _relative(np.square(size) / numbers.shape[0])
 
 
 def _of_result(frame: Frame, op: Op, value: int, left: int) -> Array | None:

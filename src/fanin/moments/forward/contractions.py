@@ -22,6 +22,7 @@ from fanin.moments.signal import Signal
 __all__ = ["RULES", "SPECS", "EinsumCall", "finished", "is_fresh", "matmul_equation", "numbers_of"]
 
 _BATCH = "ABCDEFGH"
+_LARGE = 1 << 16  # entries from which a weight is not copied to float64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -265,17 +266,18 @@ def _mean_mapped(frame: Frame, spec: EinsumCall) -> MeanMapped | None:
     term, weight = weights[0]
     if any(letter in right[:-1] for letter in term):
         return None
-    sums = weight.sum(axis=tuple(d for d, letter in enumerate(term) if letter != right[-1]))
+    sums = weight.sum(axis=tuple(d for d, letter in enumerate(term) if letter != right[-1]), dtype=np.float64)
     data = next(t for _, t in sides if numbers_of(frame, t) is None)
     return MeanMapped(sums=sums, mean=spec.alpha * frame.moments(data).mean, dim=-1)
 
 
 def numbers_of(frame: Frame, template: Any) -> Array | None:
-    """The numbers of a parameter, where they are known."""
+    """The numbers of a parameter, where they are known: in float64, those of a large float32 one as they are."""
     s = frame.signal(template)
     if not s.weight_only or s.numbers is None:
         return None
-    return np.asarray(as_array(s.numbers), dtype=np.float64)
+    array = as_array(s.numbers)
+    return array if array.dtype == np.float32 and array.size >= _LARGE else np.asarray(array, dtype=np.float64)
 
 
 def _grouped_mm(frame: Frame, op: Op) -> Signal:

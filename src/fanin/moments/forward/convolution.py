@@ -16,7 +16,7 @@ from fanin.moments.answers import MeanMapped
 from fanin.moments.forward.by_place import note_convolved, place_gain
 from fanin.moments.forward.contractions import finished, numbers_of
 from fanin.moments.frame import Frame
-from fanin.moments.kernel import Array
+from fanin.moments.kernel import Array, axis_mean
 from fanin.moments.moments import JointMoments
 from fanin.moments.places import made
 from fanin.moments.signal import Signal
@@ -308,7 +308,7 @@ def _mean_mapped(frame: Frame, op: Op, x: JointMoments) -> MeanMapped | None:
     weight = numbers_of(frame, op.arg(1, "weight"))
     if weight is None or "transpose" in op.name:
         return None
-    sums = weight.sum(axis=1)
+    sums = np.asarray(weight.shape[1] * axis_mean(weight, 1)[:, 0], dtype=np.float64)
     for window in reversed(convolution_windows(frame, op)):
         sums = sums @ (window.places >= 0).mean(axis=0)  # a tap counts where it reads the signal
     return MeanMapped(sums=sums, mean=x.mean, dim=-1 - int(op.name[-2]))
