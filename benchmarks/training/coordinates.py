@@ -2,6 +2,7 @@
 
     OMP_NUM_THREADS=1 python -m benchmarks.training.coordinates     # all lines; benchmarks/results/coordinates.md
     OMP_NUM_THREADS=1 python -m benchmarks.training.coordinates mlp # lines of that name, printed only
+    ... --kept rows.jsonl                                           # go on where a run with this file was stopped
 
 Each line trains models of several widths for 4 steps on real digits or text, 2 seeds, and fits how far the output of
 every map has moved over the width. The objective is cross-entropy, or one fixed direction of the output ("direction"),
@@ -12,9 +13,11 @@ from __future__ import annotations
 
 import argparse
 import functools
+import json
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -126,39 +129,49 @@ def checked(line: Line, start: str | None) -> fanin.CoordinateCheck:
     )
 
 
-def rows_of(line: Line) -> Iterator[str]:
-    """The rows of a line in Markdown: the slope of every map that is furthest from 0, and that of the output."""
-    for start in line.starts:
-        check = checked(line, start)
-        slopes = {n: s for n, s in check.slopes.items() if math.isfinite(s)}
-        worst = max(slopes, key=lambda n: abs(slopes[n]))
-        asked = f"within {line.allowed}" if start else "0.4 or more at the output"
-        holds = abs(slopes[worst]) <= line.allowed if start else slopes["output"] >= 0.4 and not check.ok
-        yield (
-            f"| {line.name} | {line.optimizer} {line.lr:g} | {'direction' if line.loss == 'direction' else 'loss'} "
-            f"| {start or 'as constructed'} | {slopes[worst]:+.2f} ({worst}) | {slopes['output']:+.2f} "
-            f"| {'pass' if check.ok else 'fail'} | {asked} | {'yes' if holds else '**no**'} |"
-        )
+def row_of(line: Line, start: str | None) -> str:
+    """A row in Markdown: the slope of the map that is furthest from 0, and that of the output."""
+    check = checked(line, start)
+    slopes = {n: s for n, s in check.slopes.items() if math.isfinite(s)}
+    worst = max(slopes, key=lambda n: abs(slopes[n]))
+    asked = f"within {line.allowed}" if start else "0.4 or more at the output"
+    holds = abs(slopes[worst]) <= line.allowed if start else slopes["output"] >= 0.4 and not check.ok
+    return (
+        f"| {_case(line, start)} | {slopes[worst]:+.2f} ({worst}) | {slopes['output']:+.2f} "
+        f"| {'pass' if check.ok else 'fail'} | {asked} | {'yes' if holds else '**no**'} |"
+    )
 
 
-def table(lines: tuple[Line, ...]) -> Iterator[str]:
-    """The table in Markdown, printed as it grows."""
+def _case(line: Line, start: str | None) -> str:
+    objective = "direction" if line.loss == "direction" else "loss"
+    return f"{line.name} | {line.optimizer} {line.lr:g} | {objective} | {start or 'as constructed'}"
+
+
+def table(lines: tuple[Line, ...], kept: Path | None) -> Iterator[str]:
+    """The table in Markdown, printed as it grows; rows that a file keeps are not measured again."""
     yield "| network | optimizer, rate | objective | start | worst slope | at the output | check | asked | holds |"
     yield "|---|---|---|---|---|---|---|---|---|"
-    for line in lines:
-        for row in rows_of(line):
-            print(row, flush=True)
-            yield row
+    known = dict(map(json.loads, kept.read_text("utf-8").splitlines())) if kept is not None and kept.exists() else {}
+    for line, start in ((one, start) for one in lines for start in one.starts):
+        case = _case(line, start)
+        row = known.get(case) or row_of(line, start)
+        if kept is not None and case not in known:
+            with kept.open("a", encoding="utf-8") as file:
+                file.write(json.dumps([case, row]) + "\n")
+        print(row, flush=True)
+        yield row
 
 
 def main() -> None:
     """Measure and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", help="networks; all, and the table is written, where none is named")
-    names = parser.parse_args().names
+    parser.add_argument("--kept", type=Path, help="file that keeps the rows, to go on from")
+    asked = parser.parse_args()
+    names = asked.names
     torch.set_num_threads(1)
     made = in_words(header())
-    rows = list(table(tuple(line for line in LINES if not names or line.name in names)))
+    rows = list(table(tuple(line for line in LINES if not names or line.name in names), asked.kept))
     if names:
         return
     head = (
