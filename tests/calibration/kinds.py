@@ -232,18 +232,16 @@ def custom_param():
         def right_inverse(s, w):
             return w.triu()
 
-    class Exp(nn.Module):
+    class Sinh(nn.Module):
         def forward(s, w):
-            return w.exp()
+            return w.sinh()
 
         def right_inverse(s, w):
-            return w.log()
+            return w.asinh()
 
     n = nn.Sequential(nn.Linear(32, 32), nn.Tanh(), nn.Linear(32, 32))
     torch.nn.utils.parametrize.register_parametrization(n[0], "weight", Sym())
-    with torch.no_grad():
-        n[2].weight.abs_()
-    torch.nn.utils.parametrize.register_parametrization(n[2], "weight", Exp())
+    torch.nn.utils.parametrize.register_parametrization(n[2], "weight", Sinh())
     return n, X(64, 32)
 
 

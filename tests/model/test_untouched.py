@@ -10,6 +10,7 @@ from torch import nn
 
 from fanin.errors import CaptureError
 from fanin.graph.recording.capture import capture
+from fanin.model.untouched import kept_once, untouched
 
 
 class Awkward(nn.Module):
@@ -145,3 +146,25 @@ def test_attributes_of_ordered_dictionaries_are_taken_off_again():
     assert not hasattr(model.full, "seen")
     model(torch.zeros(1))  # the forward does set them
     assert hasattr(model.empty, "seen")
+
+
+def test_what_is_kept_once_is_put_back_each_time():
+    """The second work sees the model as it was when the block began; outside the block all is kept anew."""
+    model, x = nn.Sequential(nn.Linear(2, 2), nn.Dropout()), torch.ones(1, 2)
+    other, seen = nn.Linear(2, 2), []
+
+    def work():
+        seen.append((model.training, len(model), float(x.sum())))
+        model.eval()
+        model.append(nn.ReLU())
+        x.zero_()
+        untouched(other, other.eval, values=True)  # kept by itself, although it runs inside
+
+    with kept_once(model, values=True, others=(x,), spare=model.parameters()):
+        for _ in range(2):
+            untouched(model, work, values=True, others=((x,), {}), spare=model.parameters())
+            assert (model.training, len(model), float(x.sum()), other.training) == (True, 2, 2.0, True)
+    model.eval()
+    untouched(model, work, values=True, others=(x,))
+    assert seen == [(True, 2, 2.0), (True, 2, 2.0), (False, 2, 2.0)]
+    assert not model.training

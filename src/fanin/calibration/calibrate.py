@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Literal
 
 from fanin.calibration.judge import Rules
@@ -107,19 +108,21 @@ def calibrate(
         raise MissingDependencyError.of("torch", extra="torch", needed_for="fanin.calibrate") from error
     from fanin.calibration.run import run
 
-    task = task_of(
-        model,
-        inputs,
-        plan,
-        target=target,
-        only=only,
-        statistic=statistic,
-        rules=rules,
-        batches=_MOST_BATCHES if passes == "auto" else passes,
-        seed=seed,
-        center=center,
-    )
-    return run(task, verify=verify and not dry_run, dry_run=dry_run, strict=strict, progress=progress)
+    with ExitStack() as kept:
+        task = task_of(
+            model,
+            inputs,
+            plan,
+            target=target,
+            only=only,
+            statistic=statistic,
+            rules=rules,
+            batches=_MOST_BATCHES if passes == "auto" else passes,
+            seed=seed,
+            center=center,
+            kept=None if progress else kept,  # a bar changes the process: it is not there yet when the model is read
+        )
+        return run(task, verify=verify and not dry_run, dry_run=dry_run, strict=strict, progress=progress)
 
 
 _MOST_BATCHES = 4

@@ -211,8 +211,11 @@ class CalibratingPass(TorchFunctionMode):
                 self._judge.passed_over(name, self.frames.current.path, found.op, why or _why_odd(product))
             return result if product is None or result is not product else found.finished(product)
         with torch.no_grad():
-            place = self._multiply(found, subject, product)
-            done = self._centred(found, subject, place, product).finished(product)
+            place, factor = self._multiply(found, subject, product)
+            if self._center and factor != 1.0:
+                product.mul_(factor)
+                factor = 1.0
+            done = self._centred(found, subject, place, product).finished(product, factor)
         return done if result is product else result
 
     def _centred(self, found: WeightedCall, subject: Subject, place: int | None, product: torch.Tensor) -> WeightedCall:
@@ -230,10 +233,13 @@ class CalibratingPass(TorchFunctionMode):
         self._judge.centred(made)
         return replace(found, added=made.values.to(found.added.dtype).reshape(found.added.shape))
 
-    def _multiply(self, found: WeightedCall, subject: Subject, product: torch.Tensor) -> int | None:
-        """Multiply each part of the product; which use of the captured pass it is."""
+    def _multiply(self, found: WeightedCall, subject: Subject, product: torch.Tensor) -> tuple[int | None, float]:
+        """Multiply each part of the product: which use of the captured pass it is, and the factor that is left to do.
+
+        That of the whole product is left to whoever adds the bias.
+        """
         if subject.assignment.role == "attn_bias":  # scores are left alone
-            return None
+            return None, 1.0
         path = self.frames.current.path
         place = subject.place(path, found.op, self._seen[subject.name, path, found.op])
         self._seen[subject.name, path, found.op] += 1
@@ -257,9 +263,11 @@ class CalibratingPass(TorchFunctionMode):
                     input_rms=max(map(rms_of, found.data), default=0.0) if size.value < _TINY else 0.0,
                 )
             )
+            if view is product:
+                return place, factor
             if factor != 1.0:
                 view.mul_(factor)
-        return place
+        return place, 1.0
 
     def _holder(self, parameter: str) -> str:
         return self._holders[parameter].name if parameter in self._holders else parameter

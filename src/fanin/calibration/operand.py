@@ -119,9 +119,16 @@ class WeightedCall:
     channel: int = -1
     why_not: str = ""
 
-    def finished(self, product: torch.Tensor) -> torch.Tensor:
-        """The result of the operation, from a product that may have been multiplied; in its memory."""
-        result = product if self.added is None else product.add_(self.added)
+    def finished(self, product: torch.Tensor, factor: float = 1.0) -> torch.Tensor:
+        """The result of the operation, from a product that is multiplied by a factor; in its memory."""
+        result = product
+        if self.added is not None and factor != 1.0 and self.added.dtype == product.dtype:
+            torch.add(self.added, product, alpha=factor, out=product)  # once over the memory in place of twice
+            return result if self.target is None else self.target.copy_(result)
+        if factor != 1.0:
+            product.mul_(factor)
+        if self.added is not None:
+            product.add_(self.added)
         return result if self.target is None else self.target.copy_(result)
 
 

@@ -7,8 +7,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TypeVar
 
-import torch
-
 from fanin.calibration.center import Centred
 from fanin.calibration.forward import CalibratingPass, Judge, Key, run_forward
 from fanin.calibration.held import Held
@@ -41,6 +39,7 @@ def run(task: Task, *, verify: bool, dry_run: bool, strict: bool, progress: bool
     held = Held(task.plan, task.slots)
     with _bar(task, progress) as told:
         (done, forwards), left = _on_the_model(task, lambda: _decided(task, held, told))
+        task.kept.close()
         _refuse_unreached(task, done, strict)
         factors = {j.key: j.verdict.factor for j in done.found}
         names = {name for (name, _), factor in factors.items() if factor != 1.0}
@@ -70,13 +69,8 @@ def run(task: Task, *, verify: bool, dry_run: bool, strict: bool, progress: bool
 
 # ---------------------------------------------------------------------- passes
 def _on_the_model(task: Task, work: Callable[[], T]) -> tuple[T, tuple[str, ...]]:
-    """What work on the model gives, and what it changed for good, in words.
-
-    Weights are not copied: the pass multiplies outputs, and looks after parameters that the model writes into.
-    """
-    scripted = any(isinstance(m, torch.jit.ScriptModule) for m in task.module.modules())
-    spare = () if scripted else tuple(task.module.parameters())
-    return untouched(task.module, work, values=True, others=(task.inputs,), spare=spare)
+    """What work on the model gives, and what it changed for good, in words."""
+    return untouched(task.module, work, values=True, others=(task.inputs,), spare=task.spare)
 
 
 def _judged_by(task: Task, judge: J, norms_train: bool, *, center: bool = False) -> J:

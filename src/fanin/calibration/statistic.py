@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -81,15 +82,16 @@ def size_of(x: torch.Tensor, *, batch: int | None, channel: int, statistic: Stat
     grouped = samples is not None and samples.dim() != x.dim()
     rows = x.reshape(1, 1) if not x.dim() else x if samples is None else samples
     axis = channel + 1 if grouped else {0: 1, 1: 0}.get(channel, channel) if turned else channel
-    by_sample, by_channel = _energies(rows, axis)
+    by_sample, by_channel, ends = _energies(rows, axis)
     numbers = x.numel() / max(len(by_sample), 1)
     total = float(by_sample.sum())
     dead = _dead(by_channel)
     live = 1.0 - dead if dead >= 0.5 else 1.0
     rms = math.sqrt(total / x.numel()) if x.numel() else 0.0
     robust = statistic == "robust" and samples is not None and len(by_sample) >= _LEAST_SAMPLES
-    square = _without_wild(by_sample / numbers, numbers * live) if robust else 0.0
-    square, robust = (square, robust) if square > 0.0 else (total / max(x.numel(), 1), False)  # most samples are zero
+    square = total / max(x.numel(), 1)
+    if robust and (less := _without_wild(by_sample / numbers, numbers * live, ends)) is not None:
+        square, robust = (less, True) if less > 0.0 else (square, False)  # most samples are zero
     return Size(
         value=math.sqrt(square / live) if live > 0.0 else 0.0,
         rms=rms,
@@ -109,47 +111,60 @@ def rms_of(x: torch.Tensor) -> float:
 Array = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
 
 
-def _energies(x: torch.Tensor, channel: int) -> tuple[Array, Array]:
-    """Sum of squares of each index of axis 0, and of each channel.
+def _energies(x: torch.Tensor, channel: int) -> tuple[Array, Array, tuple[float, float]]:
+    """Sum of squares of each index of axis 0, and of each channel; the least and the largest of the former.
 
     Added up in float32 where nothing overflows or vanishes there, which costs one pass over the numbers, else in
     float64.
     """
     found = _fast_energies(x, channel)
-    if found is not None and np.isfinite(found[0]).all() and found[0].all():
-        return found
-    return _exact_energies(x, channel)
+    if found is not None:
+        ends = _ends(found[0])
+        if ends[0] > 0.0 and ends[1] < math.inf:
+            return *found, ends
+    exact = _exact_energies(x, channel)
+    return *exact, _ends(exact[0])
+
+
+def _ends(numbers: Array) -> tuple[float, float]:
+    return (float(numbers.min()), float(numbers.max())) if numbers.size else (0.0, 0.0)
 
 
 def _fast_energies(x: torch.Tensor, channel: int) -> tuple[Array, Array] | None:
     """The same from norms in float32; None for an axis that counts both samples and channels, or for wide numbers."""
     if not channel or x.dtype.itemsize > 4 or not x.numel():
         return None
-    step = max(1, _NARROW_PIECE * x.shape[0] // x.numel())
-    pieces = [x.detach()[first : first + step] for first in range(0, x.shape[0], step)]
+    own = x.detach()
+    step = max(1, _NARROW_PIECE * own.shape[0] // own.numel())
+    pieces = [own] if step >= own.shape[0] else [own[first : first + step] for first in range(0, own.shape[0], step)]
     between = [d for d in range(1, x.dim()) if d != channel]
     if between:  # one number for each sample and channel
-        table = torch.cat([_squared(p, between) for p in pieces])
+        table = _joined([_norms(p, between) for p in pieces]).double().square()
         return _numbers(table.sum(1)), _numbers(table.sum(0))
-    rows = torch.cat([_squared(p, [1]) for p in pieces])
-    if _most_live(x.detach()):
-        return _numbers(rows), np.ones(1)
-    return _numbers(rows), _numbers(sum(_squared(p, [0]) for p in pieces))
+    rows = np.square(_numbers(_joined([_norms(p, [1]) for p in pieces])), dtype=np.float64)
+    if _most_live(own):
+        return rows, np.ones(1)
+    return rows, sum(np.square(_numbers(_norms(p, [0])), dtype=np.float64) for p in pieces)
 
 
 def _most_live(x: torch.Tensor) -> bool:
-    """Whether more than half of the columns hold a number other than zero, seen on a few rows."""
+    """Whether more than half of the columns hold a number other than zero, seen on the first row, or a few rows."""
     most = x.shape[1] / 2
-    return any(int(torch.count_nonzero((some != 0).any(0))) > most for some in (x[:1], x[:_PROBED]))
+    if x.dtype is torch.float32 and x.device.type == "cpu" and np.count_nonzero(as_array(x[0])) > most:
+        return True
+    return int(torch.count_nonzero((x[:_PROBED] != 0).any(0))) > most
 
 
-def _squared(x: torch.Tensor, axes: list[int]) -> Any:
-    return torch.linalg.vector_norm(wide_enough(x), dim=axes, dtype=torch.float32).double().square()
+def _norms(x: torch.Tensor, axes: list[int]) -> Any:
+    return torch.linalg.vector_norm(wide_enough(x), dim=axes, dtype=torch.float32)
 
 
-def _numbers(x: Any) -> Array:
-    found: Array = as_array(x.cpu())
-    return found
+def _joined(pieces: Sequence[torch.Tensor]) -> torch.Tensor:
+    return pieces[0] if len(pieces) == 1 else torch.cat(list(pieces))
+
+
+def _numbers(x: torch.Tensor) -> Any:
+    return as_array(x.cpu())
 
 
 def _exact_energies(x: torch.Tensor, channel: int) -> tuple[Array, Array]:
@@ -171,16 +186,19 @@ def _dead(by_channel: Array) -> float:
     return float(np.mean(by_channel <= _NOTHING * by_channel.mean()))
 
 
-def _without_wild(squares: Array, numbers: float) -> float:
+def _without_wild(squares: Array, numbers: float, ends: tuple[float, float]) -> float | None:
     """Mean over samples of their mean squares, none of them above a multiple of the median that chance does not reach.
 
     Args:
         squares: mean square of each sample.
         numbers: how many numbers a sample has.
+        ends: the least and the largest of them, up to a factor.
+
+    Returns:
+        The mean; None where it is the plain mean, since none of them is above.
     """
-    largest = float(squares.max())
     most = max(_MOST_TIMES, 1.0 + _SIGMAS * math.sqrt(2.0 / max(numbers, 1.0)))
-    if not math.isfinite(largest) or largest <= most * float(squares.min()):  # the median is not below the smallest
-        return float(squares.mean())
+    if not math.isfinite(ends[1]) or ends[1] <= most * ends[0]:  # the median is not below the smallest
+        return None
     middle = float(np.median(squares)) / (1.0 - 2.0 / (9.0 * max(numbers, 1.0))) ** 3
     return float(np.minimum(squares, most * middle).mean())

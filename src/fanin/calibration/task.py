@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -25,6 +26,7 @@ from fanin.model.nested import refuse_nested
 from fanin.model.parameters import Slot, slots_of
 from fanin.model.standing import standing_of
 from fanin.model.trees import map_tensors, named_tensors, tensors_in
+from fanin.model.untouched import kept_once
 from fanin.planning.apply import assert_fits
 from fanin.planning.build import plan_and_live
 from fanin.planning.data import assert_plan
@@ -53,6 +55,7 @@ class Task:
         center: put minus the mean of each channel into biases.
         traces: what reading the model changed for good, in words.
         group: the processes that must get the same factors; None for one process.
+        kept: closed before the first write: until then the model is as it was when it was read.
     """
 
     module: torch.nn.Module
@@ -67,6 +70,18 @@ class Task:
     center: bool = False
     traces: tuple[str, ...] = ()
     group: Any = None
+    kept: ExitStack = field(default_factory=ExitStack)
+
+    @property
+    def spare(self) -> tuple[torch.Tensor, ...]:
+        """Tensors of which a pass keeps no copy: it multiplies outputs, and looks after weights that are written."""
+        return spare_of(self.module)
+
+
+def spare_of(module: torch.nn.Module) -> tuple[torch.Tensor, ...]:
+    """The parameters, but those of a module whose code is not Python."""
+    scripted = any(isinstance(m, torch.jit.ScriptModule) for m in module.modules())
+    return () if scripted else tuple(module.parameters())
 
 
 def task_of(
@@ -81,8 +96,11 @@ def task_of(
     batches: int,
     seed: int,
     center: bool,
+    kept: ExitStack | None = None,
 ) -> Task:
     """Read a model for calibration; nothing in it changes.
+
+    Where `kept` is given, what the passes put back is kept once for all of them, until it is closed.
 
     Raises:
         FaninError: as `fanin.calibrate` says.
@@ -96,6 +114,8 @@ def task_of(
     assert_numbers(batch, "inputs")
     refuse_nested(tensors_in(batch), "an input")
     _refuse_zeros(batch)
+    if kept is not None:
+        kept.enter_context(kept_once(module, values=True, others=(batch,), spare=spare_of(module)))
     slots = slots_of(model)
     if not (only is None or isinstance(only, str | Iterable)):
         raise ArgumentError(f"only is a pattern on names, or several of them; got {shown(only)}")
@@ -132,6 +152,7 @@ def task_of(
         center=center,
         traces=graph.traces,
         group=group,
+        kept=kept or ExitStack(),
     )
 
 

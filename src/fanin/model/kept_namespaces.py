@@ -8,10 +8,9 @@ names that it sets. Where code computes the names that it sets, all names are co
 from __future__ import annotations
 
 import array
-import gc
 import sys
 import types
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Callable, Iterator
 from operator import is_
 from typing import Any
@@ -44,30 +43,12 @@ def keep_library(thing: Any, reachable: Reachable) -> PutBack | None:
     """
     if isinstance(thing, (PropModule, ConfigModule)):
         return _keep_switches(thing, reachable.stored)
-    if type(thing) is OrderedDict and not gc.get_referents(thing):
-        return _keep_bare(thing, reachable)
     space = _attributes_of_library(thing)
     if space is None:
         return None
     write = _write_class(thing) if isinstance(thing, type) else None
     every = reachable.stores_any_name
     return _keeper(space, reachable.stored, every=every, leaves=_of_the_library(reachable.stored), write=write)
-
-
-def _keep_bare(thing: Any, reachable: Reachable) -> PutBack:
-    """What takes attributes from an object that has neither elements nor a dictionary of attributes.
-
-    Asked for that dictionary, the object would make one: each module has about ten empty tables of hooks.
-    """
-
-    def put_back() -> bool:
-        if gc.get_referents(thing):
-            space = own_attributes(thing) or {}
-            for name in [n for n in space if reachable.stores_any_name or n in reachable.stored]:
-                del space[name]
-        return True
-
-    return put_back
 
 
 def may_be_of_library(kind: type) -> bool:

@@ -14,10 +14,12 @@ of the process last, because putting things back may use them. Only then do wait
 from __future__ import annotations
 
 import contextvars
+import gc
 import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, TypeVar
 
@@ -25,9 +27,10 @@ import torch
 
 from fanin.errors import FaninWarning
 from fanin.memory import uncollected
-from fanin.model.code_names import is_library
+from fanin.model.code_names import ATOMS, is_library
 from fanin.model.exit_calls import ExitCalls
 from fanin.model.interrupts import run_then
+from fanin.model.kept_bare import BARE, keep_bare
 from fanin.model.kept_namespaces import keep_library, keep_namespaces, may_be_of_library
 from fanin.model.kept_objects import Keeper, PutBack, object_keepers
 from fanin.model.kept_values import (
@@ -42,7 +45,7 @@ from fanin.model.reachable import MOST_OBJECTS, Reachable
 from fanin.model.settings import kept_generators, kept_settings
 from fanin.model.whereabouts import whereabouts
 
-__all__ = ["not_put_back", "untouched", "working"]
+__all__ = ["kept_once", "not_put_back", "untouched", "working"]
 
 T = TypeVar("T")
 _TOO_MANY = (
@@ -50,6 +53,7 @@ _TOO_MANY = (
     "does not know whether it changes others"
 )
 _WORKING: contextvars.ContextVar[bool] = contextvars.ContextVar("fanin_working", default=False)
+_ONCE: contextvars.ContextVar[_State | None] = contextvars.ContextVar("fanin_kept_once", default=None)
 _LARGEST_ARRAY = 1 << 30  # bytes of a NumPy array that is copied
 
 
@@ -69,15 +73,18 @@ def untouched(
         values: whether `work` may write into tensors. Then each tensor that can be reached is copied and compared,
             which costs its memory once; work on stand-ins needs no copies.
         others: further objects that `work` can reach and change: inputs, targets, a loss function.
-
         spare: tensors whose numbers `work` itself puts back, so that none of them is copied.
 
     Raises:
         Exception: whatever `work` raises, when everything is back; a `FaninWarning` then names what is not.
     """
-    state = _State(model, others, values, frozenset(map(id, spare)))
+    others, spared = tuple(others), frozenset(map(id, spare))
+    once = _ONCE.get()
+    state = once if once is not None and once.covers(model, others, values, spared) else None
+    state = state or _State(model, others, values, spared)
     context = contextvars.copy_context()
     context.run(_WORKING.set, True)
+    context.run(_ONCE.set, None)  # what work runs untouched itself is put back as work has it
     left: list[str] = []
     try:
         result = run_then(lambda: context.run(state.during, work), lambda: left.extend(state.put_back()))
@@ -86,6 +93,21 @@ def untouched(
             warnings.warn(sentence, FaninWarning, stacklevel=2)
         raise
     return result, tuple(left)
+
+
+@contextmanager
+def kept_once(
+    model: torch.nn.Module, *, values: bool, others: Iterable[Any] = (), spare: Iterable[torch.Tensor] = ()
+) -> Iterator[None]:
+    """Inside, `untouched` on the same things puts back what is kept now, in place of keeping all of it again.
+
+    Between its calls nothing may change in the model or the process. The arguments are those of `untouched`.
+    """
+    token = _ONCE.set(_State(model, tuple(others), values, frozenset(map(id, spare))))
+    try:
+        yield
+    finally:
+        _ONCE.reset(token)
 
 
 def working() -> bool:
@@ -111,7 +133,8 @@ def not_put_back(what: str) -> str:
 class _State:
     """Everything as it is when this is made."""
 
-    def __init__(self, model: Any, others: Iterable[Any], values: bool, spare: frozenset[int]) -> None:
+    def __init__(self, model: Any, others: tuple[Any, ...], values: bool, spare: frozenset[int]) -> None:
+        self._model, self._values, self._spare = model, values, spare
         roots = (*_hooks_of_torch(), *_of_the_context(), threading.current_thread())
         with uncollected():
             self._reachable = Reachable([model, *others, *roots])
@@ -127,7 +150,11 @@ class _State:
     def _keep(self, values: bool, spare: frozenset[int]) -> None:
         """What puts back each thing that can be reached."""
         by_class: dict[type, tuple[Keeper, ...]] = {}
+        bare: list[Any] = []
         for thing in self._reachable.things:
+            if type(thing) in BARE and not gc.get_referents(thing):
+                bare.append(thing)
+                continue
             try:
                 keepers = by_class.get(type(thing))
                 if keepers is None:
@@ -138,7 +165,20 @@ class _State:
                         self._kept.append((thing, put_back))
             except Exception:  # an object that raises when it is read has nothing that could be kept
                 self._unseen.append(thing)
+        self._kept.append((bare, keep_bare(bare, self._reachable)))
         self._kept += keep_namespaces(self._reachable)
+
+    def covers(self, model: Any, others: tuple[Any, ...], values: bool, spare: frozenset[int]) -> bool:
+        """Whether this keeps all that one made for these would: numbers of tensors only where `values` asks for it."""
+        reached = model is self._model and self._reaches(others)
+        return reached and (not values or (self._values and self._spare <= spare))
+
+    def _reaches(self, thing: Any) -> bool:
+        """Whether the walk met a thing, or all that a tuple or a dictionary of the call's own holds."""
+        if type(thing) in ATOMS or self._reachable.index_of(thing) is not None:
+            return True
+        inside = thing.values() if type(thing) is dict else thing if type(thing) is tuple else (None,)
+        return type(thing) in (tuple, dict) and all(map(self._reaches, inside))
 
     def during(self, work: Callable[[], T]) -> T:
         """What `work` gives, while no code of the model can register functions for the end of the program."""
