@@ -88,7 +88,9 @@ def _pieces(frame: Frame, op: Op) -> list[Signal]:
         dim = int(op.arg(1, "dim", 0)) % len(m.shape)
         ones = [m.part(dim, i, 1).reshaped(s) for i, s in enumerate(shapes)]
         widths = [border_width(frame, op.inputs[0], dim, i) for i in range(len(shapes))]
-        return frame.selection(op, [_viewed(frame, op, one.widened(w)) for one, w in zip(ones, widths, strict=True)])
+        own = [_unlike_turn(frame, op.inputs[0], dim, i) for i in range(len(shapes))]
+        usual = [_viewed(frame, op, one.widened(w)) for one, w in zip(ones, widths, strict=True)]
+        return frame.selection(op, [_own(frame, op, a) or b for a, b in zip(own, usual, strict=True)])
     dim = int(op.arg(2, "dim", 0)) % len(m.shape)
     starts = itertools.accumulate((s[dim] for s in shapes), initial=0)
     return frame.selection(op, [_part(frame, op, dim, start, s[dim]) for start, s in zip(starts, shapes, strict=False)])
@@ -96,10 +98,13 @@ def _pieces(frame: Frame, op: Op) -> list[Signal]:
 
 def _part(frame: Frame, op: Op, dim: int, start: int, size: int) -> Signal:
     """A run of entries along a dimension: of the same law as all, or of one of its own where it is known."""
-    own = _unlike_run(frame, op.inputs[0], dim, start, size)
-    if own is not None:
-        return replace(_viewed(frame, op, own), leaf=True, law=None)
-    return _viewed(frame, op, _source(frame, op).part(dim, start, size))
+    own = _own(frame, op, _unlike_run(frame, op.inputs[0], dim, start, size))
+    return own or _viewed(frame, op, _source(frame, op).part(dim, start, size))
+
+
+def _own(frame: Frame, op: Op, moments: JointMoments | None) -> Signal | None:
+    """Of a run with moments of its own."""
+    return None if moments is None else replace(_viewed(frame, op, moments), leaf=True, law=None)
 
 
 def _narrowed(frame: Frame, op: Op) -> Signal:
@@ -108,6 +113,8 @@ def _narrowed(frame: Frame, op: Op) -> Signal:
     dim = int(op.arg(1, "dim", 0)) % len(m.shape)
     start = op.arg(2, "index" if op.name == "select" else "start", 0)
     start = start % m.shape[dim] if isinstance(start, int) else 0
+    if op.name == "select" and (own := _own(frame, op, _unlike_turn(frame, op.inputs[0], dim, start))) is not None:
+        return frame.selection(op, [own])[0]
     if op.name == "select":
         one = m.part(dim, start, 1).reshaped(shape).widened(border_width(frame, op.inputs[0], dim, start))
         return frame.selection(op, [_viewed(frame, op, one)])[0]
@@ -122,6 +129,8 @@ def _getitem(frame: Frame, op: Op) -> Signal:
     if any(isinstance(i, Ref | list | bool) for i in index):
         return _gathered(frame, op)
     used = sum(i is not None and i is not Ellipsis for i in index)
+    if (turn := _one_turn(m, index)) is not None and (own := _own(frame, op, _unlike(frame, op.inputs[0], turn))):
+        return frame.selection(op, [own])[0]
     if run := _one_run(m, index):
         return frame.selection(op, [_part(frame, op, *run)])[0]
     dim = 0
@@ -155,6 +164,16 @@ def _one_run(m: JointMoments, index: tuple[object, ...]) -> tuple[int, int, int]
     if taken.step != 1 or not 0 < len(taken) < m.shape[-1]:
         return None
     return len(m.shape) - 1, taken.start, len(taken)
+
+
+def _one_turn(m: JointMoments, index: tuple[object, ...]) -> slice | None:
+    """The units a step apart that one slice in the last dimension takes, where nothing else cuts; None elsewhere."""
+    last = index[-1]
+    whole = all(i is Ellipsis or i == slice(None) for i in index[:-1])
+    if not whole or not (Ellipsis in index or len(index) == len(m.shape)) or not isinstance(last, slice):
+        return None
+    taken = range(*_slice(last).indices(m.shape[-1]))
+    return slice(taken.start, taken.stop, taken.step) if taken.step > 1 and len(taken) > 0 else None
 
 
 def _slice(item: object) -> slice:
@@ -194,8 +213,25 @@ def _unlike_run(frame: Frame, value: int, dim: int, start: int, size: int) -> Jo
     whole = frame.moments_at(value)
     if dim != len(whole.shape) - 1 or size == whole.shape[dim]:
         return None
-    found = _run(frame, value, slice(start, start + size))
+    return _unlike(frame, value, slice(start, start + size, 1))
+
+
+def _unlike(frame: Frame, value: int, run: slice) -> JointMoments | None:
+    """The same of any run of units along the last dimension, of neighbours or of units a step apart."""
+    whole, found = frame.moments_at(value), _run(frame, value, run)
     return None if found is None else replace(found, width_var=whole.width_var, overlap=whole.overlap)
+
+
+def _unlike_turn(frame: Frame, value: int, dim: int, index: int) -> JointMoments | None:
+    """Moments of one place of a dimension that a view split off the units: gates that take turns, or lie in blocks."""
+    op, shape = frame.graph.producer(value), frame.graph.value(value).shape
+    if op is None or op.name not in RESHAPES or dim < len(shape) - 2 or len(shape) < 3:
+        return None
+    units, turns = shape[-2:]
+    if frame.graph.value(op.inputs[0]).shape != (*shape[:-2], units * turns):
+        return None
+    run = slice(index, units * turns, turns) if dim == len(shape) - 1 else slice(index * turns, (index + 1) * turns, 1)
+    return _unlike(frame, op.inputs[0], run)
 
 
 def _run(frame: Frame, value: int, run: slice) -> JointMoments | None:
@@ -258,7 +294,7 @@ def _rms(numbers: Array) -> float:
 
 
 def _count(run: slice) -> int:
-    return int(run.stop - run.start)
+    return len(range(run.start, run.stop, run.step))
 
 
 RULES: Mapping[str, Callable[[Frame, Op], Signal | Sequence[Signal]]] = {
