@@ -95,6 +95,7 @@ class Frame:
         doubts: why a formula does not hold, by direction and value, at the values where that begins.
         by_place: mean square at each place over that of all places, by value, as far as it was asked for; None: nothing
             is followed by place.
+        varies_together: covariances of tensors that the same weights made, by pair of values, as far as asked for.
     """
 
     graph: Graph
@@ -118,6 +119,7 @@ class Frame:
     in_common: dict[int, float] = field(default_factory=dict)
     doubts: dict[tuple[Direction, int], str] = field(default_factory=dict)
     by_place: dict[int, Array] | None = None
+    varies_together: dict[tuple[int, int], float] = field(default_factory=dict)
 
     # ------------------------------------------------------------------ asking
     def signal(self, template: Any) -> Signal:

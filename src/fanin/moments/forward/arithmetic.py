@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 from collections.abc import Mapping, Sequence
@@ -20,6 +21,7 @@ from fanin.moments.forward.contractions import KNOWN_SHARE
 from fanin.moments.forward.elementwise import (
     MAX_DEPTH,
     MAX_REGION,
+    chain_function,
     deep_region_of,
     elementwise,
     entry_law,
@@ -27,6 +29,7 @@ from fanin.moments.forward.elementwise import (
     region_of,
 )
 from fanin.moments.forward.own_statistics import less_own_mean, self_averaging, variance
+from fanin.moments.forward.together import Together, in_common
 from fanin.moments.frame import Frame, NoRuleError
 from fanin.moments.hermite import gaussian_image
 from fanin.moments.laws import Law, of_sum
@@ -34,6 +37,7 @@ from fanin.moments.moments import JointMoments, aligned
 from fanin.moments.places import mixed
 from fanin.moments.repeats import Reading
 from fanin.moments.signal import Atom, AtomKey, Signal
+from fanin.moments.sources import source_image
 
 __all__ = ["EVEN_CHANCE", "RULES", "combined"]
 
@@ -70,6 +74,7 @@ def combined(frame: Frame, op: Op, terms: Sequence[tuple[Any, float]]) -> Signal
         moments = centred
     else:
         moments = _moved_to(summed_up(*summands).expanded(shape), mean) if apart else _total(atoms, mean, shape)
+    moments = _with_common(frame, terms, moments) if apart else moments
     moments = moments.widened(_in_step(frame, atoms))
     positive = all(
         w > 0.0 and (frame.signal(t).positive or (frame.signal(t).constant or -1.0) >= 0.0) for t, w in terms
@@ -78,6 +83,45 @@ def combined(frame: Frame, op: Op, terms: Sequence[tuple[Any, float]]) -> Signal
     atoms = atoms if len(atoms) <= _MAX_ATOMS else {}
     made = replace(frame.made(op, moments), atoms=atoms, positive=positive, law=law)
     return _kept_apart(frame, op, made)
+
+
+def _with_common(frame: Frame, terms: Sequence[tuple[Any, float]], moments: JointMoments) -> JointMoments:
+    """The moments of a sum some of whose terms the same weights made: steps of a loop point the same way."""
+    if moments.entry_var <= 0.0 or not (common := _common(frame, terms)):
+        return moments
+    share = max(common / moments.entry_var, _LEAST_LEFT - 1.0)
+    return moments.with_kernel(moments.covariance * (1.0 + share) + moments.mean**2)
+
+
+def _with_steps(frame: Frame, terms: Sequence[tuple[Any, float]], made: Signal) -> Signal:
+    """The same of terms that share what they are made of, of which a formula knows all that makes them alike."""
+    m, common = made.known, _common(frame, terms)
+    apart = sum(w * w * frame.moments(t).entry_var for t, w in terms)
+    if not common or m.entry_var <= 0.0:
+        return made
+    share = max(common + apart, _LEAST_LEFT * apart) / m.entry_var
+    return replace(made, moments=m.with_kernel(m.covariance * share + m.mean**2))
+
+
+def _common(frame: Frame, terms: Sequence[tuple[Any, float]]) -> float:
+    """Twice the covariances of the terms; 0 in a network that meets no weight twice."""
+    weights = {t.index: w for t, w in terms if isinstance(t, Ref) and frame.signals[t.index].constant is None}
+    if frame.by_place is None or not frame.repeats.readings or len(weights) < 2:
+        return 0.0
+    together = Together(frame=frame, image=functools.partial(_image_pair, frame), known=frame.varies_together)
+    return in_common(together, weights)
+
+
+_LEAST_LEFT = 0.1  # of the variance of a sum whose terms cancel: what cancels wholly is no such sum
+
+
+def _image_pair(frame: Frame, value: int, correlation: float) -> float:
+    """Covariance of two entries that the function behind a value makes of entries of this correlation."""
+    op, source = frame.graph.producer(value), frame.signals[value].region[0]
+    if op is None:
+        return 0.0
+    image = source_image(frame, chain_function(frame, op, source), source)
+    return float(image.pair(np.array(correlation))) - image.mean**2
 
 
 def _joined(atoms: dict[AtomKey, Atom], own: Mapping[AtomKey, Atom], weight: float) -> dict[AtomKey, Atom]:
@@ -166,8 +210,10 @@ def _sum_of(frame: Frame, op: Op, terms: Sequence[tuple[Any, float]]) -> Signal:
     if not _entangled(frame, templates):
         return combined(frame, op, terms)
     try:
-        return elementwise(frame, op)
+        return _with_steps(frame, terms, elementwise(frame, op))
     except NoRuleError:
+        if _common(frame, terms):
+            return _with_steps(frame, terms, combined(frame, op, terms))
         frame.in_common[op.index] = _in_common([frame.moments(t).second_moment * w * w for t, w in terms])
         raise
 
