@@ -227,7 +227,7 @@ def _again(op: Op, energies: Array | None) -> Array | None:
 
     if energies is None:
         return None
-    (turned,) = run(op, lambda v: torch.from_numpy(np.ascontiguousarray(energies)))
+    (turned,) = run(op, lambda v: torch.from_numpy(np.array(energies)))
     return as_array(turned)
 
 
@@ -285,7 +285,7 @@ def _taken(op: Op, energies: Array, before: tuple[int, ...], slot: int) -> Array
     if whole.size > _MOST_NUMBERS or energies.ndim != len(before):
         return None
     try:
-        made = run(op, lambda v: torch.from_numpy(np.ascontiguousarray(whole)))[slot]
+        made = run(op, lambda v: torch.from_numpy(np.array(whole)))[slot]
     except (RuntimeError, IndexError, TypeError):  # it takes samples, which are averaged here
         return None
     found = _relative(as_array(made))
