@@ -340,3 +340,23 @@ def test_a_watch_checks_a_model_that_is_trained_in_eval_mode():
         assert "no forward in training mode" in watched.report.measurements.missing["check of the first batch"]
         train(model, optimizer, 2, watched)
     assert {"L801", "W911"} <= codes(watched.report)
+
+
+def test_weights_that_grow_in_the_middle_of_a_run_do_not_stop_it():
+    """Rows and their gradients have another length from then on; what was measured before them stays comparable."""
+
+    def grown(watch):
+        model, optimizer = made(dropout=0.0, kind=torch.optim.SGD, lr=0.1)
+        watched = fanin.watch(model, optimizer, check=False) if watch else None
+        train(model, optimizer, 3, watched)
+        with torch.no_grad():
+            model[5].weight.grad = model[5].bias.grad = None
+            model[5].weight.data = torch.cat([model[5].weight, torch.zeros(7, 64)])
+            model[5].bias.data = torch.cat([model[5].bias, torch.zeros(7)])
+        train(model, optimizer, 3, watched)
+        return model, watched
+
+    (bare, _), (model, watched) = grown(False), grown(True)
+    assert all(torch.equal(a, b) for a, b in zip(bare.parameters(), model.parameters(), strict=True))
+    assert [s.step for s in watched.watched.steps] == [1, 2, 3, 4, 5, 6]
+    watched.close()

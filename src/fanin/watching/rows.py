@@ -26,13 +26,11 @@ class Rows:
         self._weights = list(weights)
         self._places = [_NOWHERE] * len(self._weights)
         self._views = [torch.empty(0)] * len(self._weights)
+        self.device = self._weights[0].device if self._weights else torch.device("cpu")
+        self._apart = False
         self._find()
         self.counts = [len(view) for view in self._views]
-        self.device = self._views[0].device if self._views else torch.device("cpu")
-        self._nothing = [view.new_zeros(len(view)) for view in self._views]
-        rest = [view.new_zeros(ENTRIES - len(view), device=self.device) for view in self._views]
-        self._rest = [zeros if len(zeros) else None for zeros in rest]
-        self._apart = any(view.device != self.device for view in self._views)
+        self._zeros: dict[int, torch.Tensor] = {}
 
     def write_weights(self, rows: torch.Tensor) -> None:
         """A row for each weight.
@@ -41,7 +39,7 @@ class Rows:
             rows: float32, contiguous, of as many rows as there are weights.
         """
         self._find()
-        self._write(self._views, self._rest, rows)
+        self._write(self._views, rows)
 
     def write_weights_and_gradients(self, rows: torch.Tensor) -> None:
         """A row for each weight, then one for each gradient: zeros where there is none that is a dense tensor.
@@ -50,23 +48,31 @@ class Rows:
             rows: float32, contiguous, of twice as many rows as there are weights.
         """
         self._find()
-        gradients = [_gradient(p, zeros) for p, zeros in zip(self._weights, self._nothing, strict=True)]
-        self._write([*self._views, *gradients], self._rest * 2, rows)
+        nothing = self._zeros_of(0)
+        self._write([*self._views, *(_gradient(p, nothing) for p in self._weights)], rows)
 
     def _find(self) -> None:
         """Look where the weights are in memory."""
         for i, p in enumerate(self._weights):
             if self._places[i] != _place(p):
                 self._places[i], self._views[i] = _view(p)
+                self._apart = any(view.device != self.device for view in self._views)
 
-    def _write(self, parts: Sequence[torch.Tensor], rests: Sequence[torch.Tensor | None], rows: torch.Tensor) -> None:
+    def _write(self, parts: Sequence[torch.Tensor], rows: torch.Tensor) -> None:
         if self._apart:
             parts = [part.to(self.device) for part in parts]
         pieces: list[torch.Tensor] = []
-        for part, rest in zip(parts, rests, strict=True):
-            pieces += (part,) if rest is None else (part, rest)
+        for part in parts:
+            pieces.append(part)
+            if (count := part.numel()) < ENTRIES:
+                pieces.append(self._zeros_of(ENTRIES - count))
         if pieces:
             torch.cat(pieces, out=rows.view(-1))
+
+    def _zeros_of(self, count: int) -> torch.Tensor:
+        if count not in self._zeros:
+            self._zeros[count] = torch.zeros(count, device=self.device)
+        return self._zeros[count]
 
 
 def _place(p: torch.nn.Parameter) -> int:
@@ -103,10 +109,10 @@ def _flat(tensor: torch.Tensor) -> torch.Tensor:
     return dense.reshape(-1)  # no copy where the permuted tensor is contiguous
 
 
-def _gradient(p: torch.nn.Parameter, zeros: torch.Tensor) -> torch.Tensor:
-    """The same entries of the gradient; these zeros where there is none, or one that is no plain tensor."""
+def _gradient(p: torch.nn.Parameter, nothing: torch.Tensor) -> torch.Tensor:
+    """The same entries of the gradient; nothing where there is none, or one that is no plain tensor."""
     gradient = p.grad
     if gradient is None or gradient.layout is not torch.strided:
-        return zeros
+        return nothing
     plain = type(gradient) is torch.Tensor and not gradient.requires_grad
     return strided(gradient if plain else local_values(gradient))
