@@ -23,8 +23,9 @@ __all__ = ["BLOCK", "MOST_AHEAD", "write_blocks"]
 Fill = Callable[[int, memoryview], None]  # place of the first byte in the file, memory to fill
 
 BLOCK = 8 << 20  # bytes
-_MOST_THREADS = 7
-MOST_AHEAD = (_MOST_THREADS + 1) * BLOCK  # of a file of n bytes the first n - MOST_AHEAD are written, also after a kill
+_MOST_THREADS = 5
+_WRITING, _WAITING = 1, 2  # blocks that are on their way to the disk, and that wait for an earlier one to arrive
+MOST_AHEAD = (_MOST_THREADS + _WRITING + _WAITING) * BLOCK  # of a file of n bytes the first n - MOST_AHEAD are written, also after a kill
 _PAGE = 1 << 12  # where a write past the system's memory may begin and end, in the file and in memory
 _FLUSH = 64 << 20  # bytes after which a disk gets to work on what went through the system's memory
 _NOT_SO = frozenset({errno.EINVAL, errno.EOPNOTSUPP, errno.ENOTSUP})  # this file system writes no pages directly
@@ -43,7 +44,7 @@ def write_blocks(
         size: of the file, in bytes.
         fill: makes the bytes of a place; called in several threads at once.
         start: blocks that end before this byte are in the file already.
-        threads: that make blocks at the same time, up to 7; one more writes.
+        threads: that make blocks at the same time, up to 5; one more writes.
         direct: whether to try to write whole pages past the system's memory.
 
     Example:
@@ -55,9 +56,9 @@ def write_blocks(
         >>> list(write_blocks(place, 9 << 20, zeros)), place.stat().st_size
         ([8388608, 1048576], 9437184)
     """
-    workers = max(1, min(threads, _MOST_THREADS)) + 1
+    workers = max(1, min(threads, _MOST_THREADS)) + _WRITING
     with _File(path, direct) as file, ThreadPoolExecutor(workers) as pool:
-        memories = [mmap.mmap(-1, BLOCK) for _ in range(workers)]
+        memories = [mmap.mmap(-1, BLOCK) for _ in range(workers + _WAITING)]
         under_way: deque[Future[int]] = deque()
 
         def made(memory: mmap.mmap, at: int) -> int:
@@ -68,9 +69,9 @@ def write_blocks(
 
         try:
             for turn, at in enumerate(range(start // BLOCK * BLOCK, size, BLOCK)):
-                if len(under_way) == workers:
+                if len(under_way) == len(memories):
                     yield under_way.popleft().result()
-                under_way.append(pool.submit(made, memories[turn % workers], at))
+                under_way.append(pool.submit(made, memories[turn % len(memories)], at))
             while under_way:
                 yield under_way.popleft().result()
         finally:
