@@ -19,7 +19,7 @@ from fanin.scaling.depth import branch_factors
 from fanin.scaling.growth import MAP_ROLES, base_of, growth_of
 from fanin.scaling.param_groups import ParamGroups
 from fanin.text.names import clean
-from fanin.theory.transfer import OPTIMIZERS, Growth, Multipliers, folded, multipliers, muon_multipliers
+from fanin.theory.transfer import OPTIMIZERS, Growth, Multipliers, folded, multipliers, muon_multipliers, tied_note
 
 if TYPE_CHECKING:
     import torch
@@ -381,9 +381,5 @@ def _notes(plan: Plan, base: Any, growth: Mapping[str, Growth]) -> tuple[str, ..
             "divided by d_head, not sqrt(d_head). Give base=fanin.plan(build(...), inputs) to have that compared."
         )
     tied = [n for n in plan if plan[n].role == "embedding" and n in _outputs(plan) and growth[n].kind == "readout"]
-    notes += [
-        f"{n} is both table and output layer: it takes the rate of an output layer, so the table learns more slowly in "
-        "a wider model"
-        for n in tied
-    ]
+    notes += [tied_note(n, growth[n].inputs) for n in tied]
     return tuple(notes)

@@ -25,7 +25,9 @@ Fill = Callable[[int, memoryview], None]  # place of the first byte in the file,
 BLOCK = 8 << 20  # bytes
 _MOST_THREADS = 5
 _WRITING, _WAITING = 1, 2  # blocks that are on their way to the disk, and that wait for an earlier one to arrive
-MOST_AHEAD = (_MOST_THREADS + _WRITING + _WAITING) * BLOCK  # of a file of n bytes the first n - MOST_AHEAD are written, also after a kill
+MOST_AHEAD = (
+    _MOST_THREADS + _WRITING + _WAITING
+) * BLOCK  # of a file of n bytes the first n - MOST_AHEAD are written, also after a kill
 _PAGE = 1 << 12  # where a write past the system's memory may begin and end, in the file and in memory
 _FLUSH = 64 << 20  # bytes after which a disk gets to work on what went through the system's memory
 _NOT_SO = frozenset({errno.EINVAL, errno.EOPNOTSUPP, errno.ENOTSUP})  # this file system writes no pages directly

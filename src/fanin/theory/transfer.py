@@ -14,7 +14,7 @@ from typing import Literal
 
 from fanin.errors import ArgumentError, UnknownNameError, did_you_mean, sentence
 
-__all__ = ["OPTIMIZERS", "Growth", "Kind", "Multipliers", "folded", "multipliers", "muon_multipliers"]
+__all__ = ["OPTIMIZERS", "Growth", "Kind", "Multipliers", "folded", "multipliers", "muon_multipliers", "tied_note"]
 
 Kind = Literal["input", "hidden", "readout", "fixed"]
 
@@ -179,3 +179,25 @@ def folded(optimizer: str, factor: float) -> Multipliers:
     _, power, has_eps = (_adaptive, 1, False) if optimizer == "muon" else _rule(optimizer)
     rate = factor**power
     return Multipliers(lr=rate, weight_decay=1.0 / rate, eps=1.0 / factor if has_eps else 1.0)
+
+
+def tied_note(name: str, growth: float) -> str:
+    """What to know of a weight that is both table and output layer, in a model that is so many times as wide.
+
+    As a table it asks for the same law and rate at every width, as an output layer for smaller ones; one weight has one
+    of each. The package mup multiplies the logits in the forward pass instead (`MuSharedReadout`), which changes the
+    model.
+
+    Example:
+        >>> tied_note("wte.weight", 4.0).partition(":")[0]
+        'wte.weight is both table and output layer'
+
+    Source:
+        Yang et al. 2022, arXiv 2203.03466; `MuSharedReadout` in github.com/microsoft/mup.
+    """
+    return (
+        f"{name} is both table and output layer: it takes the law and the rate of an output layer, so the table learns "
+        f"{growth:.3g} times as slowly as at the base width. No law and rate of one weight suit both, and a factor on "
+        "the logits in the forward pass, with which the package mup has both (MuSharedReadout), cannot be folded into "
+        "this weight without changing the table. Untie the two to have both"
+    )

@@ -20,7 +20,7 @@ from fanin.recipes.engine.draft import Draft, fixed
 from fanin.recipes.engine.network import Network
 from fanin.recipes.engine.table_recipe import is_head, law, table_recipe
 from fanin.recipes.engine.transfer_facts import reads_input
-from fanin.theory.transfer import Growth, Kind, multipliers
+from fanin.theory.transfer import Growth, Kind, multipliers, tied_note
 
 __all__ = ["MUP", "MupOptions"]
 
@@ -140,12 +140,8 @@ def _notes(network: Network, options: MupOptions) -> tuple[str, ...]:
             "scores must be divided by d_head, not sqrt(d_head)"
         )
     tied = [n for n, r in network.roles.parameters.items() if r.role == "embedding" and "head" in r.tags]
-    said += [
-        f"{name} is both table and output layer: it takes the rate of an output layer, so the table learns more slowly "
-        "in a wider model"
-        for name in tied
-        if network.width != options.base_width
-    ]
+    if network.width != options.base_width:
+        said += [tied_note(name, network.width / options.base_width) for name in tied]
     return tuple(said)
 
 
