@@ -132,6 +132,12 @@ def test_a_map_of_zeros_beside_a_chosen_bias_stays_with_it(model, name):
     assert plan[f"{name}.weight"].action == plan[f"{name}.bias"].action == "keep"
 
 
+def test_what_only_such_a_map_reads_stays_too():
+    plan = fanin.plan(View(), X)
+    assert plan["inner.weight"].action == plan["inner.bias"].action == "keep"
+    assert fanin.plan(Gated(), X)["enter.weight"].action == "draw"  # the product reads it as well
+
+
 @pytest.mark.parametrize("given", [{"weight": 1.0}, {"bias": None}, {"bias": 0.0}])
 def test_a_map_of_zeros_with_a_bias_of_no_choice_is_drawn(given):
     plan = fanin.plan(Gated(**given), X)

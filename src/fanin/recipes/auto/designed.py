@@ -19,7 +19,7 @@ from fanin.tensors.shards import whole_here
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["constant_bias", "constant_map", "share", "sizeless", "with_sign"]
+__all__ = ["before_constant", "constant_bias", "constant_map", "share", "sizeless", "with_sign"]
 
 _AFFINE = frozenset(
     ("transpose", "select", "join", "factor", "product", "add", "sub", "rsub", "neg", "weight_norm", "clone", "to")
@@ -145,12 +145,42 @@ def constant_map(network: Network, role: ParameterRole, options: AutoOptions) ->
     return fixed(None, rule="designed", reason=reason("constant map"), action="keep")
 
 
-def constant_bias(network: Network, role: ParameterRole, options: AutoOptions) -> Draft | None:
-    """The bias of such a map."""
-    owner = network.roles.parameters.get(role.owner)
-    if owner is None or owner.role != "weight" or constant_map(network, owner, options) is None:
+def before_constant(network: Network, role: ParameterRole, options: AutoOptions) -> Draft | None:
+    """A map that only such a map reads: no signal depends on it at step 0, so nothing is gained by another size.
+
+    Its size sets how fast that map leaves zero, and the module chose both.
+    """
+    if role.use is None or not _reaches_constants_alone(network, role, options):
         return None
-    return fixed(None, rule="designed", reason=reason("constant bias", map=owner.name), action="keep")
+    return fixed(None, rule="designed", reason=reason("before constant"), action="keep")
+
+
+def _reaches_constants_alone(network: Network, role: ParameterRole, options: AutoOptions) -> bool:
+    """Whether every way from a map leads to a map that starts as a constant, through at least one."""
+    ends = {o.value for o in network.graph.outputs}
+    todo, seen, found = [network.graph.ops[u.op].output for u in role.uses], set[int](), False
+    while todo:
+        value = todo.pop()
+        if value in ends or len(seen) > _MOST_OPS:
+            return False
+        for op in network.graph.consumers(value):
+            name = network.weight_of_op.get(op.index)
+            if name is not None and constant_map(network, network.roles.parameters[name], options) is not None:
+                found = True
+            elif op.index not in seen:
+                seen.add(op.index)
+                todo += op.outputs
+    return found
+
+
+def constant_bias(network: Network, role: ParameterRole, options: AutoOptions) -> Draft | None:
+    """The bias of a map that starts as a constant, or that only such a map reads."""
+    owner = network.roles.parameters.get(role.owner)
+    if owner is None or owner.role != "weight":
+        return None
+    if constant_map(network, owner, options) is not None:
+        return fixed(None, rule="designed", reason=reason("constant bias", map=owner.name), action="keep")
+    return before_constant(network, owner, options)
 
 
 def _chosen_bias(network: Network, role: ParameterRole) -> bool:

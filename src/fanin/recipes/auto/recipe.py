@@ -45,6 +45,7 @@ _MAP_RULES: tuple[_MapRule, ...] = (
     designed.sizeless,
     designed.with_sign,
     designed.constant_map,
+    designed.before_constant,
     written_centres,
     siren,
     maps.looped,

@@ -409,6 +409,7 @@ REASONS: Mapping[str, str] = {
     "one sign": "{function} makes the weight of it, which has one sign then: kept, because no law around zero has "
     "outputs around zero there",
     "constant map": "map that its module starts at zero, so that its outputs start as its bias: kept",
+    "before constant": "only maps that their module starts at zero read it, so no signal depends on it at step 0: kept",
     "constant bias": "what {map}, which its module starts at zero, gives at step 0: kept",
     "share": "the model uses it and 1 minus it, as the shares of a mixture: kept as its module set it",
     "looped": "applied to its own output {times} times; an orthogonal matrix keeps the state's length at every step",
