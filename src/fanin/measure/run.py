@@ -24,6 +24,7 @@ from fanin.measure.record import InputRecord, JacobianRecord, Measurements, Site
 from fanin.measure.sampling import as_samples
 from fanin.measure.seen import captured, seen_in
 from fanin.measure.task import MeasureTask
+from fanin.memory import uncollected
 from fanin.model.calling import input_names
 from fanin.model.eager import eager, eager_module
 from fanin.model.nested import refuse_nested, refuse_nested_parameters
@@ -91,11 +92,12 @@ def _measured(task: MeasureTask) -> _Measured:
             task.model.train(task.training)
         done = run_pass(task)
         after = states_after_virtual_steps(task, done) if task.virtual_step else {}
-        graph, why_not = _captured(task, done)
-        seen = {**task.seen, **({} if graph is None else seen_in(graph))}
-        found = _frozen(task, done, after, seen)
-        traces = () if graph is None else graph.traces
-        found = _predicted(task, done, found, graph, why_not)
+        with uncollected():  # what follows makes many small records and drops few
+            graph, why_not = _captured(task, done)
+            seen = {**task.seen, **({} if graph is None else seen_in(graph))}
+            found = _frozen(task, done, after, seen)
+            traces = () if graph is None else graph.traces
+            found = _predicted(task, done, found, graph, why_not)
         return _Measured(found, done.seconds, traces, done.recorder.born)
 
 
