@@ -15,6 +15,7 @@ from fanin.model.roles import Seen
 from fanin.planning.apply import Write, bytes_here, kept_numbers, scale_, wide_like, write_
 from fanin.planning.assignment import Assignment, PartFactor
 from fanin.planning.plan import Plan
+from fanin.planning.undo import Copied, packed
 from fanin.recipes.catalogue.keep import kept
 from fanin.recipes.step import Step
 from fanin.text.numbers import big
@@ -113,10 +114,22 @@ def writes_of_factors(plan: Plan, subjects: Mapping[str, Subject], factors: Mapp
         own = {box: f for (n, box), f in factors.items() if n == name and f != 1.0}
         change = _only(a, own)
         if slot.behind is None:
-            writes.append(_write(a, slot.tensor, _multiplied(slot.tensor, change)))
+            writes.append(_write_of_factor(a, slot.tensor, change))
         else:
             writes.append(_through(slot.behind, a, change))
     return writes
+
+
+def _write_of_factor(a: Assignment, tensor: torch.Tensor, change: Assignment) -> Write:
+    """A multiplication of a plain tensor; what is kept for the case that a later write fails is small."""
+    own = tensor.detach()
+    return Write(
+        assignment=a,
+        keep=lambda: Copied(own, own.clone()),
+        run=_multiplied(tensor, change),
+        num_bytes=bytes_here(tensor),
+        pack=None if change.part_factors else lambda copy: packed(copy, change.factor),
+    )
 
 
 def _only(a: Assignment, factors: Mapping[tuple[tuple[int, int], ...], float]) -> Assignment:

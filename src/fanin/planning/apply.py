@@ -63,6 +63,7 @@ class Write:
         run: does it.
         target: id of the parameter that is written; 0 for what is written through a parametrization.
         num_bytes: that `keep` copies in this machine's memory.
+        pack: gives, when it is done, what takes less memory in place of what `keep` gave; None where nothing does.
     """
 
     assignment: Assignment
@@ -70,6 +71,7 @@ class Write:
     run: Callable[[], None]
     target: int = 0
     num_bytes: int = 0
+    pack: Callable[[Any], Callable[[], None]] | None = None
 
 
 def apply_(
@@ -120,6 +122,8 @@ def write_all(
                     undo.append(write.keep())
                 done.append(write.assignment.name)
                 write.run()
+                if write.pack is not None and undo:
+                    undo[-1] = write.pack(undo[-1])
         except BaseException as error:
             if rollback:
                 put_back(undo)
