@@ -101,3 +101,44 @@ def test_a_function_that_saturates_evens_places_out():
     assert (
         abs(error(lambda: stack(nn.Tanh), x, by_place=True)) < 0.12 < error(lambda: stack(nn.Tanh), x, by_place=False)
     )
+
+
+# ---------------------------------------------------------------------- products
+class Products(nn.Module):
+    """A product of maps of one input, of which some samples are larger."""
+
+    def __init__(self, factors: int) -> None:
+        super().__init__()
+        self.maps = nn.ModuleList(nn.Linear(32, 128, bias=False) for _ in range(factors))
+        for layer in self.maps:
+            nn.init.normal_(layer.weight, std=32**-0.5)
+
+    def forward(self, x):
+        made = self.maps[0](x)
+        for layer in self.maps[1:]:
+            made = made * layer(x)
+        return made
+
+
+def predicted(model, x, *, by_place):
+    graph = capture(model, x)
+    made = propagate(graph, read_weights(model), by_place=by_place)[graph.outputs[0].value].moments
+    return made.rms, made.log_rms_se
+
+
+@pytest.mark.parametrize("factors", [2, 3])
+def test_large_samples_count_more_in_products(factors):
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(256, 32, generator=generator) * torch.exp(0.5 * torch.randn(256, 1, generator=generator))
+    torch.manual_seed(0)
+    model = Products(factors)
+    measured = float(model(x).detach().square().mean().sqrt())
+    assert predicted(model, x, by_place=True)[0] == pytest.approx(measured, rel=0.15)
+    assert predicted(model, x, by_place=False)[0] < 0.75 * measured
+
+
+def test_where_few_samples_hold_nearly_all_the_error_says_so():
+    x = torch.randn(256, 32, generator=torch.Generator().manual_seed(0))
+    torch.manual_seed(0)
+    model, few = Products(3), x * torch.where(torch.arange(256)[:, None] < 3, 8.0, 0.5)
+    assert predicted(model, few, by_place=True)[1] > 1.0 > predicted(model, x, by_place=True)[1]

@@ -15,7 +15,7 @@ from fanin.graph.ir import Op, Ref
 from fanin.model.operations import SAME_NUMBERS
 from fanin.moments import kernel as kn
 from fanin.moments.algebra import mixed_overlap, mixed_width_var, product, summed_up
-from fanin.moments.forward.by_place import product_gain
+from fanin.moments.forward.by_place import doubt_of, product_gain
 from fanin.moments.forward.common import as_atoms, passed_on
 from fanin.moments.forward.contractions import KNOWN_SHARE
 from fanin.moments.forward.elementwise import (
@@ -333,7 +333,7 @@ def _times(frame: Frame, op: Op, left: Any, right: Any, *, invert: bool) -> Sign
         return elementwise(frame, op)
     moments = product(frame.moments(left), frame.moments(right))
     gain = product_gain(frame, op.output, left.index, right.index)
-    moments = moments.with_kernel(gain * moments.kernel)
+    moments = moments.with_kernel(gain * moments.kernel).widened(doubt_of(gain))
     region = (*region_of(frame, left.index), *region_of(frame, right.index))
     made = frame.made(op, moments, leaf=False)
     depth = 1 + max(frame.signals[left.index].depth, frame.signals[right.index].depth)

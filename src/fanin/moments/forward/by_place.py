@@ -23,7 +23,15 @@ from fanin.moments.kernel import Array
 if TYPE_CHECKING:
     from fanin.moments.forward.convolution import TapWindow
 
-__all__ = ["beside_bias", "contraction_gain", "note_convolved", "place_gain", "product_gain", "sizes_of_places"]
+__all__ = [
+    "beside_bias",
+    "contraction_gain",
+    "doubt_of",
+    "note_convolved",
+    "place_gain",
+    "product_gain",
+    "sizes_of_places",
+]
 
 _KEEP = ELEMENTWISE | DROPOUT | {"batch_norm"}
 _SAMPLE_NORMS = frozenset({"group_norm", "instance_norm"})
@@ -154,6 +162,14 @@ def contraction_gain(frame: Frame, after: int, equation: str, values: Sequence[i
     return _noted(frame, after, made.reshape([sizes.get(s, 1) for s in right]))
 
 
+def doubt_of(gain: float) -> float:
+    """Variance of the log mean square by a gain of products: where few samples hold most of it, little is known."""
+    return _OF_A_GAIN * math.log(gain) ** 2 if gain > 1.0 else 0.0
+
+
+_OF_A_GAIN = 0.5  # of ln(gain)^2: a product whose few large samples make it 17 times as large has no size
+
+
 def beside_bias(frame: Frame, after: int, own: float) -> None:
     """Add a bias, which is alike everywhere, to what is noted; own: share of the mean square that is not the bias."""
     if frame.by_place is not None and after in frame.by_place:
@@ -197,7 +213,7 @@ def _of_input(frame: Frame, value: int) -> Array | None:
 
 def _of_result(frame: Frame, op: Op, value: int, left: int) -> Array | None:
     data = [v for v in dict.fromkeys(op.inputs) if frame.signals[v].from_data]
-    shape = frame.graph.value(op.output).shape
+    shape = frame.graph.value(value).shape
     alike = [v for v in data if frame.graph.value(v).shape == shape]
     if op.name in TURNS and len(data) == 1:
         return _again(op, _followed(frame, data[0], left - 1))
@@ -211,7 +227,11 @@ def _of_result(frame: Frame, op: Op, value: int, left: int) -> Array | None:
         return _mixed(frame, op, left)
     if op.name in _TAKEN and len(data) == 1:
         found = _followed(frame, data[0], left - 1)
-        return None if found is None else _taken(op, found, frame.graph.value(data[0]).shape, op.outputs.index(value))
+        return (
+            None
+            if found is None
+            else _taken(op, found, frame.graph.value(data[0]).shape, shape, op.outputs.index(value))
+        )
     if op.name.startswith("grid_sampl") and alike[:1] == data[:1]:  # a view near the picture itself
         return _followed(frame, data[0], left - 1)
     if op.name in _SAMPLE_NORMS and len(data) == 1:
@@ -277,10 +297,12 @@ _PARTS = ("chunk", "split", "split_with_sizes", "tensor_split", "narrow", "slice
 _TAKEN = frozenset([*_PARTS, "pad", "constant_pad_nd", "flip", "roll", "repeat_interleave"])
 
 
-def _taken(op: Op, energies: Array, before: tuple[int, ...], slot: int) -> Array | None:
+def _taken(op: Op, energies: Array, before: tuple[int, ...], after: tuple[int, ...], slot: int) -> Array | None:
     """What an operation that takes or moves entries makes of their mean squares."""
     import torch
 
+    if len(after) == len(before) and all(n in (1, m) for n, m in zip(energies.shape, after, strict=True)):
+        return energies  # a part along a dimension in which nothing differs
     whole = np.broadcast_to(energies, (*energies.shape[:1], *before[1:]))
     if whole.size > _MOST_NUMBERS or energies.ndim != len(before):
         return None

@@ -13,7 +13,7 @@ from fanin.graph.ir import Op, Ref
 from fanin.memory import as_array
 from fanin.moments.algebra import contraction, summed_up
 from fanin.moments.answers import MeanMapped
-from fanin.moments.forward.by_place import beside_bias, contraction_gain
+from fanin.moments.forward.by_place import beside_bias, contraction_gain, doubt_of
 from fanin.moments.frame import Frame, NoRuleError
 from fanin.moments.kernel import Array
 from fanin.moments.moments import JointMoments
@@ -194,7 +194,7 @@ def _contracted(frame: Frame, op: Op) -> Signal:
     overlap = min(max(overlap, 1.0 / inputs) + 1.0 / rows, 1.0)
     mapped = _mean_mapped(frame, spec)
     spread = spread_of(frame, op, spec, (out.own_var if mapped is None else mapped.own_var(out)) + few)
-    out = out.changed(width_var=width_of(frame, spec.operands), spread=spread, overlap=overlap)
+    out = out.changed(width_var=width_of(frame, spec.operands) + doubt_of(gain), spread=spread, overlap=overlap)
     if spec.bias is not None and spec.beta != 0.0:
         bias = frame.moments(spec.bias).scaled(spec.beta)
         alone, out = out.second_moment, summed_up(out, bias)
