@@ -90,6 +90,7 @@ class Frame:
         unlike: how the gradient that a norm sends on depends on the entries of its input's source, by operation; see
             `fanin.moments.densities`.
         attention: weights of a fused attention, before any is dropped, by operation.
+        windows: windows drawn for a maximum, by the value that is pooled, their sizes and what two of them share.
         rejoined: values on the way from a tensor to a sum in which parts of it are added to itself.
         in_common: what sampling a sum leaves unknown, as a variance of its log second moment, by operation.
         doubts: why a formula does not hold, by direction and value, at the values where that begins.
@@ -115,6 +116,7 @@ class Frame:
     favours: dict[int, dict[int, tuple[float, float]]] = field(default_factory=dict)
     unlike: dict[int, Array] = field(default_factory=dict)
     attention: dict[int, JointMoments] = field(default_factory=dict)
+    windows: dict[Any, Any] = field(default_factory=dict)
     rejoined: set[int] = field(default_factory=set)
     in_common: dict[int, float] = field(default_factory=dict)
     doubts: dict[tuple[Direction, int], str] = field(default_factory=dict)

@@ -186,7 +186,15 @@ class Windows:
         return made.reshaped(shape)
 
     def _drawn(self, kind: tuple[int, ...]) -> _Drawn:
-        """Pairs of windows that agree in sample, channel and place (1) or do not (0)."""
+        """Pairs of windows that agree in sample, channel and place (1) or do not (0); drawn once a frame."""
+        known = self.frame.windows
+        key = (self.value, tuple(self.shares.items()), kind)
+        if key not in known:
+            known[key] = self._draw(kind)
+        found: _Drawn = known[key]
+        return found
+
+    def _draw(self, kind: tuple[int, ...]) -> _Drawn:
         import torch
 
         rng, taps = np.random.default_rng(5), max(self.shares)
