@@ -134,7 +134,8 @@ class FanMismatch(Rule):
             "warning",
             [s.parameter.path for s in found],
             f"{worst.parameter.path} has {worst.ratio:.3g} times the std of the {worst.others} other weights of its "
-            f"shape and place{more}. What follows makes up for it now; it still learns at another rate than they do.",
+            f"shape and place{more}. It learns at another rate than they do, also where a norm behind it hides the "
+            "difference.",
             _fix(worst.parameter),
             value=worst.ratio,
             threshold=STRAY if worst.ratio > 1 else 1 / STRAY,
