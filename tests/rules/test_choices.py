@@ -509,3 +509,13 @@ def test_a_zero_gain_that_locks_a_network_is_named_first():
     (found,) = (f for f in fanin.check(**case(model), predict=False).findings if f.code == "G402")
     assert found.paths[0] == "1.weight"
     assert found.message.endswith("1.weight is all zeros.")
+
+
+def test_all_that_one_rule_finds_is_shown():
+    torch.manual_seed(0)
+    layers = [layer for _ in range(4) for layer in (nn.Linear(32, 32), nn.ReLU())]
+    model = nn.Sequential(nn.Embedding(50, 32), *layers, nn.Linear(32, 3))
+    nn.init.normal_(model[0].weight, std=40.0)
+    model[3].weight.data.mul_(60)
+    found = fanin.check(model, torch.randint(0, 50, (64,)), predict=False).findings
+    assert sorted(f.paths for f in found if f.code == "P502" and f.severity != "note") == [("0.weight",), ("3.weight",)]

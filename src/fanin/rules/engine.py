@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass, replace
 
@@ -152,18 +153,23 @@ def _with_their_roots(
 
 
 def _merged(judgements: Sequence[Judgement]) -> list[Finding]:
-    total = len(judgements)
-    first_of: dict[tuple[str, bool], Finding] = {}
-    count: dict[tuple[str, bool], int] = {}
+    """The findings of all seeds, those that several seeds share once.
+
+    Of one rule the first finding of a seed is that of the others, and so on; notes by themselves. Severities above a
+    note count as equal: numbers move between seeds.
+    """
+    first_of: dict[tuple[str, bool, int], Finding] = {}
+    count: Counter[tuple[str, bool, int]] = Counter()
     for judgement in judgements:
-        # Severities of one rule within one seed count as equal unless one is a note: numbers move between seeds.
-        for f in {(f.code, f.severity == "note", f.severity): f for f in judgement.findings}.values():
-            key = (f.code + f.severity if total == 1 else f.code, f.severity == "note")
+        met: Counter[tuple[str, bool]] = Counter()
+        for f in judgement.findings:
+            kind = (f.code, f.severity == "note")
+            key = (*kind, met[kind])
+            met[kind] += 1
+            count[key] += 1
             first_of.setdefault(key, f)
-        for key in {(f.code + f.severity if total == 1 else f.code, f.severity == "note") for f in judgement.findings}:
-            count[key] = count.get(key, 0) + 1
     merged = []
     for key, f in first_of.items():
-        rare = 2 * count[key] < total
-        merged.append(replace(f, seeds=(count[key], total), severity="note" if rare else f.severity))
+        rare = 2 * count[key] < len(judgements)
+        merged.append(replace(f, seeds=(count[key], len(judgements)), severity="note" if rare else f.severity))
     return merged

@@ -122,8 +122,8 @@ class FanMismatch(Rule):
             yield self._outliers(context, off)
         else:
             yield from self._systematic(context, off)
-        named = {s.parameter.path for s in off}
-        yield from self._unlike([s for s in strays(context.measurements) if s.parameter.path not in named])
+        named = {s.parameter.path for s in off}  # where the others are off, the one unlike them is right
+        yield from self._unlike([s for s in strays(context.measurements) if not named & {s.parameter.path, *s.others}])
 
     def _unlike(self, found: list[Stray]) -> Iterator[Finding]:
         if not found:
@@ -133,8 +133,8 @@ class FanMismatch(Rule):
         yield self.finding(
             "warning",
             [s.parameter.path for s in found],
-            f"{worst.parameter.path} has {worst.ratio:.3g} times the std of the {worst.others} other weights of its "
-            f"shape and place{more}. It learns at another rate than they do, also where a norm behind it hides the "
+            f"{worst.parameter.path} has {worst.ratio:.3g} times the std of the {len(worst.others)} other weights of "
+            f"its shape and place{more}. It learns at another rate than they do, also where a norm behind it hides the "
             "difference.",
             _fix(worst.parameter),
             value=worst.ratio,

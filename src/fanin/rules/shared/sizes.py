@@ -76,11 +76,11 @@ class MapSize:
 
 @dataclass(frozen=True, slots=True)
 class Stray:
-    """A map unlike the others of its kind: its std over theirs, and how many they are."""
+    """A map unlike the others of its kind: its std over theirs, and which they are."""
 
     parameter: ParameterRecord
     ratio: float
-    others: int
+    others: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,10 +210,10 @@ def strays(measurements: Measurements) -> list[Stray]:
 def _strays_of(group: list[ParameterRecord]) -> list[Stray]:
     middle = median(p.weight.rms for p in group)
     far = [p for p in group if not 1 / STRAY < p.weight.rms / middle < STRAY]
-    rest = [p.weight.rms for p in group if p not in far]
-    if len(rest) < _FEWEST_ALIKE or max(rest) > _ALIKE * min(rest):
+    rest = {p.path: p.weight.rms for p in group if p not in far}
+    if len(rest) < _FEWEST_ALIKE or max(rest.values()) > _ALIKE * min(rest.values()):
         return []
-    return [Stray(p, p.weight.rms / middle, len(rest)) for p in far]
+    return [Stray(p, p.weight.rms / middle, frozenset(rest)) for p in far]
 
 
 def is_made_up_for(size: MapSize, measurements: Measurements) -> bool:
