@@ -127,11 +127,11 @@ def test_targets_are_read_too():
     assert read(outputs(N, K), lambda z: f.mse_loss(z, FAR), told=False) is None
 
 
-def trained(loss, told=True, model=None):
+def trained(loss, told=True, model=None, given=None):
     model = model or nn.Sequential(nn.Linear(32, 64), nn.ReLU(), nn.Linear(64, K))
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
     x = torch.randn(N, 32)
-    with fanin.watch(model, optimizer) as watched:
+    with fanin.watch(model, optimizer, loss=given) as watched:
         for _ in range(3):
             value = loss(model(x))
             optimizer.zero_grad()
@@ -148,6 +148,14 @@ def test_faults_of_a_loss_are_found_in_a_loop_that_tells_nothing():
     assert "D105" in trained(lambda z: f.cross_entropy(z, torch.zeros_like(LABELS)), told=False)
     assert "D104" in trained(lambda z: (z - FAR).square().mean())
     assert trained(lambda z: f.cross_entropy(z, LABELS), told=False) == []
+
+
+def test_a_loop_that_turns_the_sign_of_a_right_function_is_named():
+    def right(z):
+        return f.cross_entropy(z, LABELS)
+
+    assert "L803" in trained(lambda z: -right(z), given=right)
+    assert trained(right, given=right) == []
 
 
 def test_an_output_is_saved_without_a_warning(tmp_path):

@@ -36,6 +36,7 @@ from benchmarks.accuracy.watched_runs.loop import (
 from benchmarks.accuracy.watched_runs.models import ConvNet, Gpt, Lora, PatchFormer, Recurrent, Residual, mlp
 from benchmarks.accuracy.watched_runs.second_models import Decoder
 from benchmarks.accuracy.watched_runs.third_healthy import PICTURES, TOKENS, of
+from fanin.lab.data import character_corpus
 
 __all__ = ["RUNS", "padded", "pairwise", "second_order", "triplet", "two_views"]
 
@@ -75,14 +76,14 @@ def contrastive() -> Training:
 
 def padded(size: int = 48) -> Callable[[int], Batch]:
     """Texts of several lengths, filled up with zeros: does the letter e come before the middle?"""
-    text = characters(size)
+    text, letter = characters(size), character_corpus().characters.index("e")
 
     def batch(n: int) -> Batch:
         x, _ = text(n)
         x = x + 1
         lengths = torch.randint(8, x.shape[1] + 1, (size,), generator=torch.Generator().manual_seed(n))
         x = x * (torch.arange(x.shape[1]) < lengths[:, None])
-        return x, (x[:, :16] == x[0, 0]).any(1).long()
+        return x, (x[:, :16] == letter + 1).any(1).long()
 
     return batch
 

@@ -68,6 +68,8 @@ class LossMaximised(Rule):
         if not loss.op and watched is not None:
             yield from self._runs_away(context, watched)
             return
+        if watched is not None and watched.loss is not None and watched.loss.turned:
+            loss = watched.loss  # a loop may turn the sign of a function that is right
         if not loss.turned or loss.prior == 0:
             return
         yield self.finding(
