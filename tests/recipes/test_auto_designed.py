@@ -162,3 +162,25 @@ class Shifted(nn.Module):
 @pytest.mark.parametrize("share", [True, False])
 def test_shares_of_a_mixture_are_no_scale_of_a_norm(share):
     assert (fanin.plan(Shifted(share), X)["mix"].action == "keep") == share
+
+
+# ---------------------------------------------------------------------- heads behind kept factors
+class Filters(nn.Module):
+    """A filter in Fourier space before the output layer, with or without a map in between."""
+
+    def __init__(self, *, between: bool = False, ones: bool = False) -> None:
+        super().__init__()
+        self.filter = nn.Parameter(torch.ones(16) if ones else torch.randn(16) / 8)
+        self.map, self.head = nn.Linear(16, 16) if between else nn.Identity(), nn.Linear(16, 4)
+
+    def forward(self, x):
+        made = torch.fft.irfft(torch.fft.rfft(x) * torch.fft.rfft(self.filter), n=16)
+        return self.head(torch.relu(self.map(torch.relu(made))))
+
+
+def test_a_head_is_not_scaled_up_for_what_kept_factors_make_faint():
+    torch.manual_seed(0)
+    plan = fanin.plan(Filters(), X)
+    assert plan["filter"].action == "keep"
+    assert plan["head.weight"].std == pytest.approx(1 / 4)
+    assert fanin.plan(Filters(between=True), X)["head.weight"].std > 0.3

@@ -40,7 +40,8 @@ def head(network: Network, role: ParameterRole, options: AutoOptions) -> Draft |
     if options.head == "unit" and (kept := _designed(network, role)) is not None:
         return kept
     fan_in = float(role.fan_in or 1.0)
-    least = 1.0 if "rnn" in role.feeds else FAINTEST  # a recurrent state is small, and scaling up for it costs
+    faint = "rnn" in role.feeds or _reads_kept_factors(network, role)
+    least = 1.0 if faint else FAINTEST  # a recurrent state is small, and scaling up for it costs
     size = 1.0 if options.head == "unit" else min(CALM_RMS, 1.0 / math.sqrt(fan_in))
 
     def numbers(read: Read) -> tuple[Number, ...]:
@@ -54,6 +55,38 @@ def head(network: Network, role: ParameterRole, options: AutoOptions) -> Draft |
 
     reasons = ("calm head",) if options.head == "calm" else ("head",)
     return draft("head", numbers, reasons=reasons, evidence="head", least=least, calm=CALM_RMS)
+
+
+def _reads_kept_factors(network: Network, role: ParameterRole) -> bool:
+    """Whether no map lies between a head and factors of a signal that stay as their module drew them.
+
+    Their module chose how faint that signal is (filters in Fourier space), and nothing here will change it.
+    """
+    scales = {r.name for r in network.roles.parameters.values() if r.role == "scale" and _is_drawn(network, r.name)}
+    values = {v.index for v in network.graph.values if v.kind == "parameter" and v.name in scales}
+    if not values or role.use is None:
+        return False
+    read = network.data_operand(network.graph.ops[role.use.op])
+    todo: list[int] = [] if read is None else [read]
+    seen = set[int]()
+    while todo and len(seen) < _MOST_OPS:
+        op = network.graph.producer(todo.pop())
+        if op is None or op.index in seen or op.index in network.weight_of_op:
+            continue
+        if values & set(op.inputs):
+            return True
+        seen.add(op.index)
+        todo += op.inputs
+    return False
+
+
+_MOST_OPS = 64
+
+
+def _is_drawn(network: Network, name: str) -> bool:
+    """Whether a tensor holds numbers of both signs, as a law around zero draws them."""
+    live = network.live(name)
+    return live is not None and bool((live > 0.0).any()) and bool((live < 0.0).any())
 
 
 def _designed(network: Network, role: ParameterRole) -> Draft | None:
