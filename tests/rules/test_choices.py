@@ -519,3 +519,14 @@ def test_all_that_one_rule_finds_is_shown():
     model[3].weight.data.mul_(60)
     found = fanin.check(model, torch.randint(0, 50, (64,)), predict=False).findings
     assert sorted(f.paths for f in found if f.code == "P502" and f.severity != "note") == [("0.weight",), ("3.weight",)]
+
+
+def test_running_statistics_that_the_pass_spoiled_are_not_named_beside_the_weight():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(8, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, 3))
+    model[0].weight.data[3, 2] = math.nan
+    found = fanin.check(model, torch.randn(32, 8), targets=torch.randint(0, 3, (32,)), predict=False).findings
+    assert [f.paths for f in found if f.code == "P504"] == [("0.weight",)]
+    model[1].running_mean[3] = math.nan
+    found = fanin.check(model, torch.randn(32, 8), targets=torch.randint(0, 3, (32,)), predict=False).findings
+    assert [f.paths for f in found if f.code == "P504"] == [("0.weight",), ("1.running_mean",)]

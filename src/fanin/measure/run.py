@@ -19,8 +19,8 @@ from fanin.measure.quantities.cosine import cosine
 from fanin.measure.quantities.inputs import input_record
 from fanin.measure.quantities.loss import loss_record
 from fanin.measure.quantities.moments import pack, unpack
-from fanin.measure.quantities.values import buffer_records
-from fanin.measure.record import InputRecord, JacobianRecord, Measurements, Site
+from fanin.measure.quantities.values import buffer_records, buffers_held
+from fanin.measure.record import BufferRecord, InputRecord, JacobianRecord, Measurements, Site
 from fanin.measure.sampling import as_samples
 from fanin.measure.seen import captured, seen_in
 from fanin.measure.task import MeasureTask
@@ -90,12 +90,13 @@ def _measured(task: MeasureTask) -> _Measured:
         unwrap_children(task.model)
         if task.training is not None:
             task.model.train(task.training)
+        held = buffers_held(task.model)
         done = run_pass(task)
         after = states_after_virtual_steps(task, done) if task.virtual_step else {}
         with uncollected():  # what follows makes many small records and drops few
             graph, why_not = _captured(task, done)
             seen = {**task.seen, **({} if graph is None else seen_in(graph))}
-            found = _frozen(task, done, after, seen)
+            found = _frozen(task, done, after, seen, held)
             traces = () if graph is None else graph.traces
             found = _predicted(task, done, found, graph, why_not)
         return _Measured(found, done.seconds, traces, done.recorder.born)
@@ -137,7 +138,13 @@ def _predicted(task: MeasureTask, done: Pass, found: Measurements, graph: Graph 
     return replace(found, sites=sites, missing={**found.missing, **unpredicted})
 
 
-def _frozen(task: MeasureTask, done: Pass, after: Mapping[str, Any], seen: Mapping[str, Seen]) -> Measurements:
+def _frozen(
+    task: MeasureTask,
+    done: Pass,
+    after: Mapping[str, Any],
+    seen: Mapping[str, Seen],
+    held: Mapping[str, BufferRecord],
+) -> Measurements:
     recorder = done.recorder
     sites = recorder.sites.finished(recorder.products.multiplied)
     missing = dict(done.missing)
@@ -169,7 +176,8 @@ def _frozen(task: MeasureTask, done: Pass, after: Mapping[str, Any], seen: Mappi
         batch_size=recorder.batch,
         first_nonfinite=recorder.first_nonfinite,
         buffers=buffer_records(
-            task.model.named_buffers(),
+            task.model,
+            held,
             recorder.products.angles,
             recorder.products.factors,
             recorder.products.added_to,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -14,7 +14,7 @@ from fanin.measure.sampling import strided
 from fanin.memory import as_array
 from fanin.tensors.values import wide_enough
 
-__all__ = ["BEYOND", "HUGE", "buffer_record", "buffer_records", "extremes", "rows_apart"]
+__all__ = ["BEYOND", "HUGE", "buffer_record", "buffer_records", "buffers_held", "extremes", "rows_apart"]
 
 BEYOND = 1e3  # times the rms of the rest
 HUGE = 1e6
@@ -110,20 +110,40 @@ def rows_apart(x: torch.Tensor) -> RowsApart | None:
     return RowsApart(first=int(where[0]), last=int(where[-1]), count=int(where.size), ratio=ratio)
 
 
+def buffers_held(model: torch.nn.Module) -> dict[str, BufferRecord]:
+    """Records of the floating buffers as they are now."""
+    named = model.named_buffers()
+    return {n: buffer_record(n, x) for n, x in named if x.is_floating_point() and _is_readable(x)}
+
+
+def _is_readable(x: torch.Tensor) -> bool:
+    return x.layout is torch.strided and not x.is_nested and x.numel() > 0
+
+
 def buffer_records(
-    named: Iterable[tuple[str, torch.Tensor]],
+    model: torch.nn.Module,
+    held: Mapping[str, BufferRecord],
     angles: Collection[str],
     factors: Collection[str],
     added_to: Mapping[str, Collection[int]],
 ) -> tuple[BufferRecord, ...]:
-    """Records of the floating buffers: whether they are used as angles or as factors, and what they are added to."""
+    """Records of the floating buffers: whether they are used as angles or as factors, and what they are added to.
+
+    Args:
+        model: after its pass.
+        held: what the buffers held before, which a pass may overwrite (running statistics).
+        angles: names of those of which a sine or cosine is taken.
+        factors: names of those that multiply the signal.
+        added_to: the sites whose outputs a buffer joins.
+    """
+    now = dict(model.named_buffers())
+    made_later = {} if now.keys() <= held.keys() else buffers_held(model)
     found = []
-    for name, x in named:
-        if x.is_floating_point() and x.layout is torch.strided and not x.is_nested and x.numel():
-            record = buffer_record(name, x, as_angle=name in angles, as_factor=name in factors)
-            if added := tuple(sorted(added_to.get(name, ()))):
-                record = replace(record, added_to=added, rms=_finite_rms(x))
-            found.append(record)
+    for name, record in {**made_later, **held}.items():
+        uses = replace(record, as_angle=name in angles, as_factor=name in factors)
+        if (added := tuple(sorted(added_to.get(name, ())))) and name in now:
+            uses = replace(uses, added_to=added, rms=_finite_rms(now[name]))
+        found.append(uses)
     return tuple(found)
 
 

@@ -51,7 +51,6 @@ class NonfiniteWeights(Rule):
 
     def check(self, context: Context) -> Iterator[Finding]:
         """One finding about parameters, one about buffers."""
-        yield from self._buffers(context)
         bad = [p for p in context.measurements.parameters if p.weight.any_nonfinite]
         if bad:
             yield self.finding(
@@ -66,6 +65,7 @@ class NonfiniteWeights(Rule):
                 value=float(len(bad)),
                 unit="parameters",
             )
+        yield from self._buffers(context)
 
     def _buffers(self, context: Context) -> Iterator[Finding]:
         lost = spreads(context.measurements)
