@@ -333,6 +333,17 @@ def test_a_model_that_is_trained_in_eval_mode_is_checked_at_its_second_batch(end
     assert keeps_hooks(model) == hooks(model, optimizer) == []
 
 
+def test_a_check_that_is_run_by_hand_after_its_hook_is_off_has_no_reason():
+    """Some callbacks take the hook off and call `run` with what they train on."""
+    model, optimizer = made()
+    first = check_first_batch(model, optimizer)
+    first.remove()
+    assert first.reason
+    first.run(model, (X,))
+    assert first.reason == ""
+    assert first.report is not None
+
+
 def test_a_watch_checks_a_model_that_is_trained_in_eval_mode():
     model, optimizer = made(scale=8.0)
     with fanin.watch(model.eval(), optimizer, loss=lambda out: nn.functional.cross_entropy(out, Y)) as watched:

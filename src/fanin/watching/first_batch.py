@@ -113,7 +113,7 @@ class FirstBatch:
         Raises:
             CheckFailedError: a finding is at or above `fail_on`.
         """
-        self._begun = True
+        self._begun, self.reason = True, ""
         self.remove()
         self.optimizer = optimizer_of(self._given)
         try:
