@@ -196,12 +196,12 @@ def strays(measurements: Measurements) -> list[Stray]:
 
     At least three others have to lie within a factor of two. A normalisation behind the map, or a branch that starts
     small, hides the difference in the first outputs; the rate at which the map learns differs all the same. Of one
-    weight alone no such thing is known. Last maps start at scales of their own, and zeros are a choice.
+    weight alone no such thing is known. First and last maps start at scales of their own, and zeros are a choice.
     """
     read, by_index = read_by_weights(measurements), {s.index: s for s in measurements.sites}
     alike: dict[tuple[object, ...], list[ParameterRecord]] = {}
     for p in measurements.parameters:
-        if p.is_map and p.weight.rms > 0 and p.reader in read:
+        if p.is_map and p.weight.rms > 0 and p.reader in read and -1 not in by_index[p.reader].inputs:
             site = by_index[p.reader]
             alike.setdefault((p.shape, p.role, p.layout, site.op, site.module_class, site.follower), []).append(p)
     return [stray for group in alike.values() for stray in _strays_of(group)]
