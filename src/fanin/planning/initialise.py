@@ -117,8 +117,6 @@ def tried_plan(
         WorseStartError: see `init_`.
         CaptureError: the model does not run on these inputs, and they say why (their dtype, ids out of range).
     """
-    from fanin.planning.trial import trial as try_beside
-
     assert_switch("trial", trial)
     assert_loss(loss)
     with part("plan"):
@@ -142,6 +140,8 @@ def tried_plan(
         return _with_trial(made, first)
 
     def again(given: Mapping[str, Any], before: Trial) -> tuple[Plan, Trial]:
+        from fanin.planning.trial import trial as try_beside
+
         with part("plan"):
             other = plan(model, inputs, overrides=given, **arguments)
         with part("trial"):

@@ -109,7 +109,7 @@ def _numbers(sights: Sequence[Sight]) -> list[tuple[float | None, float | None]]
     for s, least in zip(sights, values[:start].tolist(), strict=True):
         row = values[start : start + s.features]
         dead = 1 - np.count_nonzero(row) / s.features if least >= 0 else 0.0
-        found.append((_finite(math.sqrt(np.add.reduce(row) / s.count)), dead))
+        found.append((_finite(math.sqrt(np.add.reduce(row, dtype=np.float64) / s.count)), dead))
         start += s.features
     return found
 
