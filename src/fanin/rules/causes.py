@@ -22,6 +22,7 @@ _START = frozenset(("D101", "D102", "P501", "P502", "P503", "P506")) | _VALUES
 # (`_NOT_FINITE`).
 CAUSES: dict[str, frozenset[str]] = {
     "D102": frozenset(("D101",)),
+    "D104": frozenset(("L804",)),
     "P501": _VALUES,
     "P502": _VALUES,
     "P503": _VALUES,
