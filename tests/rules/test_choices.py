@@ -502,6 +502,41 @@ def test_a_margin_at_the_label_belongs_to_the_objective(margin, head, flagged):
     assert any(f.code == "L801" and f.severity != "note" for f in report.findings) is flagged
 
 
+@pytest.mark.parametrize(("margin", "flagged"), [(30.0, False), (500.0, True), (1e5, True)])
+def test_a_margin_beyond_any_objective_is_a_fault(margin, flagged):
+    def loss(z, y):
+        return nn.functional.cross_entropy(z - margin * nn.functional.one_hot(y, 10), y)
+
+    torch.manual_seed(0)
+    given = {"inputs": torch.randn(64, 32), "targets": torch.randint(0, 10, (64,)), "loss": loss}
+    assert ("L801" in codes({"model": net(), **given})) is flagged
+
+
+@pytest.mark.parametrize(("head", "flagged"), [(1, False), (30, True)])
+def test_few_labels_that_count_and_a_margin_are_judged_together(head, flagged):
+    def loss(z, y):
+        return nn.functional.cross_entropy(z - 20 * nn.functional.one_hot(y.clamp_min(0), 10), y)
+
+    torch.manual_seed(0)
+    model, labels = net(), torch.randint(0, 10, (64,)).masked_fill(torch.arange(64) >= 40, -100)
+    model[-1].weight.data.mul_(head**2)
+    given = {"inputs": torch.randn(64, 32), "targets": labels, "loss": loss}
+    assert ("L801" in codes({"model": model, **given})) is flagged
+
+
+@pytest.mark.parametrize(("scale", "flagged"), [(1.0, False), (50.0, True)])
+@pytest.mark.parametrize("mask", [-math.inf, -1e9])
+def test_classes_that_are_masked_out_hide_no_loss(scale, flagged, mask):
+    def loss(z, y):
+        return nn.functional.cross_entropy(z.masked_fill(torch.arange(10) >= 6, mask), y)
+
+    torch.manual_seed(0)
+    model = net()
+    model[-1].weight.data.mul_(scale)
+    given = {"inputs": torch.randn(32, 32), "targets": torch.randint(0, 6, (32,)), "loss": loss}
+    assert ("L801" in codes({"model": model, **given})) is flagged
+
+
 def test_a_zero_gain_that_locks_a_network_is_named_first():
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(32, 64), nn.BatchNorm1d(64), nn.ReLU(), nn.Linear(64, 10))

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import torch
 
 from fanin.errors import ArgumentError
+from fanin.measure.sampling import as_real
 from fanin.model.trees import tensors_in
 
 __all__ = ["Objective", "objective", "primary"]
@@ -35,7 +36,7 @@ def primary(output: Any) -> torch.Tensor | None:
         found = output.get(name) if isinstance(output, Mapping) else getattr(output, name, None)
         if isinstance(found, torch.Tensor):
             return found
-    floating = [t for t in tensors_in(output) if t.is_floating_point()]
+    floating = [t for t in tensors_in(output) if t.is_floating_point() or t.is_complex()]
     return next((t for t in floating if t.numel() > 1), floating[0] if floating else None)
 
 
@@ -55,7 +56,7 @@ def objective(output: Any, *, targets: Any, loss: Callable[..., Any] | None) -> 
     carried = output.get("loss") if isinstance(output, Mapping) else getattr(output, "loss", None)
     if isinstance(carried, torch.Tensor) and carried.numel() == 1:
         return Objective(value=carried.reshape(()), source="model")
-    floating = [t for t in tensors_in(output) if t.is_floating_point() and t.numel()]
+    floating = [as_real(t) for t in tensors_in(output) if (t.is_floating_point() or t.is_complex()) and t.numel()]
     if not floating:
         raise ArgumentError(
             f"the model's output ({type(output).__name__}) holds no floating tensor, so there is nothing to "
@@ -75,6 +76,8 @@ def _scalar(value: Any, what: str) -> torch.Tensor:
             f"{what} must return a tensor with one element; it returned {shape}. Reduce it (.mean() or .sum()) "
             "before returning it."
         )
+    if value.is_complex():
+        raise ArgumentError(f"{what} returned a complex number, which has no least value: take its .abs() or .real")
     return value.reshape(())
 
 
@@ -96,7 +99,8 @@ def _against(logits: torch.Tensor | None, targets: Any) -> Objective:
             "targets, one per row of logits) nor a squared error (equal shapes). Give loss=, a callable that takes "
             "(output, targets)."
         )
-    return Objective(value=functional.mse_loss(logits.float(), targets.float()), source="mse")
+    own, wanted = (as_real(t).float() for t in (logits, targets))
+    return Objective(value=functional.mse_loss(own, wanted), source="mse")
 
 
 def _cross_entropy(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:

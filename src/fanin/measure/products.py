@@ -59,7 +59,7 @@ class Products:
         tensors = [a for a in call.args[:2] if isinstance(a, torch.Tensor)]
         for tensor, origin in zip(tensors, origins, strict=False):
             if not origin.data and len(origin.parameters) == 1 and tensor.numel() == 1:
-                number = abs(float(tensor.detach()))
+                number = float(tensor.detach().abs())  # of a complex one its modulus
                 self.scales[next(iter(origin.parameters))] = number if call.op == "mul" else 1.0 / (number or math.inf)
 
     def _note_sum(self, origins: Sequence[Origin]) -> None:

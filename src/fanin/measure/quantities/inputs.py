@@ -6,7 +6,7 @@ import torch
 
 from fanin.measure.quantities.moments import pack, unpack
 from fanin.measure.record import InputRecord
-from fanin.measure.sampling import strided, thinned
+from fanin.measure.sampling import as_real, strided, thinned
 
 __all__ = ["input_record"]
 
@@ -30,6 +30,7 @@ def input_record(
         if x.numel() > _LARGEST_DENSE:
             return None
         x, gradient = x.to_dense(), None if gradient is None else gradient.to_dense()
+    x = as_real(x)
     floating = x.is_floating_point()
     stats = unpack(pack(x if floating else x.float()))
     if stats is None:

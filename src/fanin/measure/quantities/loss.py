@@ -13,10 +13,13 @@ from fanin.measure.calls import Call
 from fanin.measure.kinds import REGRESSION
 from fanin.measure.quantities.moments import pack, unpack
 from fanin.measure.record import LossRecord, TensorStats
+from fanin.measure.sampling import as_real
 
 __all__ = ["LossCall", "loss_call", "loss_record", "with_value"]
 
 _ROWS = 4096
+_ELEMENTS = 1 << 24  # of logits in float64 that are kept at a time, 128 MiB
+_MASKED = 1e4  # below the largest logit of a sample: such a class is masked out
 _PROBABILITY_TOLERANCE = 1e-3
 
 
@@ -62,7 +65,6 @@ def loss_call(call: Call) -> LossCall | None:
     reduction = kwargs.get("reduction", next((a for a in args[2:] if isinstance(a, str)), None))
     if reduction is None:
         reduction = next((_REDUCTIONS[a] for a in args[2:] if isinstance(a, int) and a in _REDUCTIONS), "mean")
-    negative = (a for a in args[3:] if isinstance(a, int) and not isinstance(a, bool) and a < 0)
     return LossCall(
         op=call.op,
         reduction=str(_REDUCTIONS.get(reduction, reduction)),
@@ -70,8 +72,16 @@ def loss_call(call: Call) -> LossCall | None:
         targets=targets.detach() if isinstance(targets, torch.Tensor) else None,
         weighted=any(isinstance(a, torch.Tensor) for a in args[2:]) or kwargs.get("weight") is not None,
         made_by=call.made_by,
-        ignore_index=next(negative, _IGNORE_INDEX),
+        ignore_index=_ignored(call),
     )
+
+
+def _ignored(call: Call) -> int:
+    """The class that does not count: the fifth argument of both losses that have one."""
+    if call.op not in ("cross_entropy", "nll_loss"):
+        return _IGNORE_INDEX
+    given = call.kwargs.get("ignore_index", call.args[4] if len(call.args) > 4 else _IGNORE_INDEX)
+    return given if isinstance(given, int) else _IGNORE_INDEX
 
 
 def with_value(call: Call) -> LossCall | None:
@@ -133,12 +143,12 @@ def _of_call(value: float, source: Any, call: LossCall) -> LossRecord:
             num_classes=None if rows is None else rows.shape[1],
             baseline=_baseline(call, rows),
             prior=_prior(call, rows),
-            num_terms=_num_terms(call),
+            num_terms=_num_terms(call, rows),
             positive_share=_positive_share(call),
             prediction=_stats(prediction),
             targets=_stats(targets),
-            logit_std=None if rows is None else math.sqrt(rows.var(dim=1, unbiased=False).mean().item()),
-            margin=_margin(call),
+            logit_std=None if rows is None else _spread(rows),
+            margin=_margin(call, rows),
             already=_already(call, rows),
             lacks=_lacks(call, rows),
             turned=call.turned,
@@ -146,22 +156,33 @@ def _of_call(value: float, source: Any, call: LossCall) -> LossRecord:
         )
 
 
-def _margin(call: LossCall) -> float | None:
+def _spread(rows: torch.Tensor) -> float:
+    """Root mean variance over the classes of a sample that are not masked out."""
+    kept = rows.isfinite() & (rows > rows.amax(1, keepdim=True) - _MASKED)
+    count = kept.sum(1, keepdim=True).clamp_min(1)
+    mean = rows.masked_fill(~kept, 0.0).sum(1, keepdim=True) / count
+    return math.sqrt(float(((rows - mean).masked_fill(~kept, 0.0).square() / count).sum(1).mean()))
+
+
+def _margin(call: LossCall, rows: torch.Tensor | None) -> float | None:
     """What an objective takes off the logit at the label, where it does.
 
     Logits of a network that has seen no label are as large at the label as those of the same class in samples with
     other labels, whatever the classes' biases; the difference is averaged over samples and held against its own spread.
     """
-    x, y = call.prediction, call.targets
-    if call.op not in ("cross_entropy", "nll_loss") or y is None or y.is_floating_point() or x.dim() != 2:
+    if rows is None or call.targets is None or call.targets.is_floating_point():
         return None
-    x, y = x[:_ROWS].double(), y[:_ROWS]
-    if len(x) < _LEAST_ROWS or y.shape != x.shape[:1] or not bool(((y >= 0) & (y < x.shape[1])).all()):
+    y = _thinned(call.targets.reshape(-1), rows.shape[1])
+    if len(y) != len(rows):
         return None
-    labelled = torch.nn.functional.one_hot(y, x.shape[1]).bool()
-    others = (~labelled).sum(0)
-    means = x.masked_fill(labelled, 0.0).sum(0) / others.clamp_min(1)
-    below = (means[y] - x.gather(1, y[:, None])[:, 0])[others[y] > 1]
+    counted = (y != call.ignore_index) & (y >= 0) & (y < rows.shape[1])
+    x, y = rows[counted], y[counted]
+    own = x.gather(1, y[:, None])[:, 0]
+    labelled = torch.zeros_like(x[0]) if len(x) else rows.new_zeros(rows.shape[1])
+    num, total = (labelled.index_add(0, y, v) for v in (torch.ones_like(own), own))
+    others = len(x) - num
+    means = (x.sum(0) - total) / others.clamp_min(1)
+    below = (means[y] - own)[others[y] > 1]
     if len(below) < _LEAST_ROWS:
         return None
     mean, error = float(below.mean()), float(below.std()) / math.sqrt(len(below))
@@ -169,7 +190,7 @@ def _margin(call: LossCall) -> float | None:
 
 
 def _stats(x: torch.Tensor | None) -> TensorStats | None:
-    return None if x is None else unpack(pack(x.float() if not x.is_floating_point() else x))
+    return None if x is None else unpack(pack(x if (x := as_real(x)).is_floating_point() else x.float()))
 
 
 def _class_rows(logits: torch.Tensor) -> torch.Tensor:
@@ -177,18 +198,24 @@ def _class_rows(logits: torch.Tensor) -> torch.Tensor:
     if logits.dim() < 2:
         return logits.reshape(1, -1).double()
     rows = logits.movedim(1, -1).flatten(0, -2)
-    return rows[:: -(-rows.shape[0] // _ROWS) or 1].double()
+    return _thinned(rows, rows.shape[1]).double()
+
+
+def _thinned(rows: torch.Tensor, num_classes: int) -> torch.Tensor:
+    """Rows of logits, or their labels, evenly spread: as many as are looked at."""
+    most = max(1, min(_ROWS, _ELEMENTS // max(num_classes, 1)))
+    return rows[:: -(-len(rows) // most) or 1]
 
 
 def _baseline(call: LossCall, rows: torch.Tensor | None) -> float | None:
     """Loss of a constant prediction: ln K for K classes, ln 2 per label, or the variance of the targets."""
-    count = _num_terms(call) if call.reduction == "sum" else 1
+    count = _num_terms(call, rows) if call.reduction == "sum" else 1
     if rows is not None:
         return math.log(rows.shape[1]) * count if rows.shape[1] > 1 else None
     if call.op in ("binary_cross_entropy", "binary_cross_entropy_with_logits") and not call.weighted:
         return math.log(2.0) * count
     if call.op == "mse_loss" and call.targets is not None and call.targets.numel() > 1:
-        return float(call.targets.double().var(unbiased=False).item()) * count
+        return float(as_real(call.targets).double().var(unbiased=False)) * count
     return None
 
 
@@ -196,7 +223,7 @@ def _prior(call: LossCall, rows: torch.Tensor | None) -> float | None:
     """Entropy of the label frequencies of the batch: the least loss of an answer that is the same for every sample."""
     if call.targets is None or call.weighted or call.reduction not in ("mean", "sum"):
         return None
-    count = _num_terms(call) if call.reduction == "sum" else 1
+    count = _num_terms(call, rows) if call.reduction == "sum" else 1
     if rows is not None and not call.targets.is_floating_point():
         kept = call.targets[call.targets != call.ignore_index]
         share = torch.unique(kept, return_counts=True)[1].double() / max(kept.numel(), 1)
@@ -217,11 +244,12 @@ def _positive_share(call: LossCall) -> float | None:
     return float(call.targets.double().mean())
 
 
-def _num_terms(call: LossCall) -> int:
+def _num_terms(call: LossCall, rows: torch.Tensor | None) -> int:
+    """Terms of the loss: labels that count, numbers, or samples that have a share of each class."""
     if call.targets is None:
         return 1
-    if call.targets.is_floating_point():
-        return int(call.targets.numel())
+    if call.targets.is_floating_point() or call.targets.is_complex():
+        return int(call.targets.numel()) // (1 if rows is None else max(rows.shape[1], 1))
     return int((call.targets != call.ignore_index).sum().item())
 
 

@@ -31,6 +31,7 @@ _MANY = 64  # labels, from which on the mean is taken as it is
 _FEW = 3.0  # standard errors of a mean over few labels
 _RARE = 0.1  # share of positive labels
 _LARGE_SCALE = 30.0  # of cosines: twice what CLIP starts with (1 / 0.07, Radford et al. 2021, section 2.5)
+_MOST_MARGIN = 64.0  # the largest scale of cosines that is in use (ArcFace, Deng et al. 2019, section 3.1)
 _LARGE_SIGNAL = 3.0  # rms at the input of the last layer
 
 
@@ -42,7 +43,7 @@ def _with_margin(loss: LossRecord) -> float | None:
     """Loss of a constant prediction; with a margin m that is taken off the logit at the label, ln(1 + (K - 1) e^m)."""
     if loss.baseline is None or loss.margin is None or not loss.num_classes:
         return loss.baseline
-    with_margin = math.log(loss.num_classes - 1) + loss.margin
+    with_margin = math.log(loss.num_classes - 1) + min(loss.margin, _MOST_MARGIN)
     return loss.baseline * math.log1p(math.exp(with_margin)) / math.log(loss.num_classes)
 
 
@@ -102,8 +103,8 @@ class InitialLoss(Rule):
         of an answer that knows the frequencies.
 
     What is measured:
-        L0 against H0 (ln K, ln 2 per label; ln(1 + (K - 1) e^m) where the objective takes a margin m off the logit at
-        the label). A softmax over Gaussian logits of std s has L0 = ln K + s^2 / 2 and puts
+        L0 against H0 (ln K, ln 2 per label; ln(1 + (K - 1) e^m) where the objective takes a margin m of up to 64 off
+        the logit at the label). A softmax over Gaussian logits of std s has L0 = ln K + s^2 / 2 and puts
         nearly all its weight on one class at s^2 = 2 ln K, where L0 = 2 H0. Warning above 2.5 H0 (past that point in
         every draw), error above 4 H0, note above 1.5 H0 + 0.5; of the loss of few labels, what is left after three
         standard errors counts. A note below half of the entropy of the label frequencies of the batch, which a constant
