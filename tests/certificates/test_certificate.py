@@ -153,7 +153,7 @@ def test_parts_are_added():
     ],
 )
 def test_parts_that_contradict_each_other_are_named(parts, says):
-    with pytest.raises(CertificateError, match="1 faults") as caught:
+    with pytest.raises(CertificateError, match="1 fault in") as caught:
         Certificate.merge(parts)
     assert says in str(caught.value)
 
@@ -201,6 +201,6 @@ def test_a_folder_is_verified(run, tmp_path):
     data[-1] ^= 1
     file.write_bytes(data)
     bad = run("verify", tmp_path / "weights", "--plan", tmp_path / "plan.json")
-    assert (bad.exit_code, "1 departures" in bad.output) == (1, True)
+    assert (bad.exit_code, "1 departure" in bad.output) == (1, True)
     said = json.loads(run("verify", tmp_path / "weights", "--plan", tmp_path / "plan.json", "--format", "json").output)
     assert (said["ok"], len(said["departures"])) == (False, 1)

@@ -282,7 +282,7 @@ BAD_LINES = [
 @pytest.mark.parametrize("line", BAD_LINES, ids=range(len(BAD_LINES)))
 def test_a_bad_line_is_named_and_costs_only_itself(good, out, line):
     out.write_bytes(spoiled(good, 3, line))
-    with pytest.warns(FaninWarning, match=r"1 lines of '.*runs.jsonl' hold no run") as seen:
+    with pytest.warns(FaninWarning, match=r"1 line of '.*runs.jsonl' holds no run") as seen:
         result = run(out, seeds=3)
     assert "line 3: " in str(seen[0].message)
     assert losses(result) == losses(good[1])

@@ -24,7 +24,7 @@ from fanin.text.files import write_text
 from fanin.text.html import html_table
 from fanin.text.jsonable import jsonable
 from fanin.text.names import clean, one_line, shorten
-from fanin.text.numbers import MISSING, big, figures, share, standard_errors
+from fanin.text.numbers import MISSING, big, counted, figures, share, standard_errors
 from fanin.text.paths import group_paths
 
 __all__ = ["Calibration", "Row", "Scores", "is_reached"]
@@ -259,8 +259,8 @@ def _worth_showing(rows: Sequence[Row]) -> tuple[list[Row], str]:
     quiet = [r for r in rows if r.status in _QUIET]
     if len(rows) <= _MOST_ROWS or not quiet:
         return list(rows), ""
-    counted = Counter(r.status for r in quiet)
-    said = ", ".join(f"{n} {status}" for status, n in counted.items())
+    by_status = Counter(r.status for r in quiet)
+    said = ", ".join(f"{n} {status}" for status, n in by_status.items())
     return [r for r in rows if r.status not in _QUIET], f"not shown: {said}; all are in .rows, and in the file of .save"
 
 
@@ -303,7 +303,7 @@ def _attention(scores: Sequence[Scores], write: _Write) -> list[RenderableType]:
     """The scores of all attentions in one line."""
     if not scores:
         return []
-    count = f"{len(scores)} softmaxes" if len(scores) > 1 else "1 softmax"
+    count = counted(len(scores), "softmax", "softmaxes")
     spread, entropy = (_span([getattr(s, n) for s in scores]) for n in ("spread", "entropy"))
     text = f"attention: {count}, left alone; std of scores {spread}, entropy over ln(keys) {entropy}"
     return [Text(write(text), style="dim"), Text()]
@@ -315,7 +315,7 @@ def _span(numbers: Sequence[float]) -> str:
 
 
 def _counts(found: Calibration) -> str:
-    counted = ", ".join(f"{n} {status}" for status, n in Counter(r.status for r in found.rows).items())
+    each = ", ".join(f"{n} {status}" for status, n in Counter(r.status for r in found.rows).items())
     done = "" if found.written or not found.changed else "; nothing was written (dry run)"
-    uses = "1 use" if len(found.rows) == 1 else f"{len(found.rows)} uses"
-    return f"{uses}: {counted or 'none'}; {share(found.coverage)} of them can be reached{done}"
+    uses = counted(len(found.rows), "use")
+    return f"{uses}: {each or 'none'}; {share(found.coverage)} of them can be reached{done}"

@@ -25,7 +25,7 @@ from fanin.model.settings import seed_generators
 from fanin.model.untouched import untouched
 from fanin.model.wrappers import unwrap_children
 from fanin.planning.apply import write_all
-from fanin.text.numbers import big
+from fanin.text.numbers import big, counted
 
 __all__ = ["run"]
 
@@ -130,7 +130,7 @@ def _refuse_unreached(task: Task, done: Decider, strict: bool) -> None:
     if lost:
         more = f"\n  ... and {len(lost) - 12} more" if len(lost) > 12 else ""
         raise CalibrationError(
-            f"{len(lost)} uses of weights cannot be calibrated; nothing was written:\n  "
+            f"{counted(len(lost), 'use')} of weights cannot be calibrated; nothing was written:\n  "
             + "\n  ".join(lost[:12])
             + f"{more}\nGive only= the weights that can, or strict=False."
         )

@@ -19,6 +19,7 @@ from fanin.errors import CertificateError, InputError
 from fanin.text.files import PathLike, write_text
 from fanin.text.html import html_table
 from fanin.text.names import clean
+from fanin.text.numbers import counted
 from fanin.text.reading import read_bytes
 
 __all__ = ["FORM", "Certificate", "Difference", "Entry"]
@@ -204,7 +205,8 @@ class Certificate:
                 found[entry.name].append((process, entry))
         wrong = [sentence for name in sorted(found) for sentence in _contradictions(found[name])]
         if wrong:
-            raise CertificateError("\n  ".join([f"{len(wrong)} faults in the parts of a certificate:", *wrong[:20]]))
+            head = f"{counted(len(wrong), 'fault')} in the parts of a certificate:"
+            raise CertificateError("\n  ".join([head, *wrong[:20]]))
         return cls(tuple(_joined([e for _, e in found[name]]) for name in sorted(found)))
 
     # ------------------------------------------------------------------ text
@@ -260,7 +262,7 @@ class Certificate:
     def __str__(self) -> str:
         names = len({e.name for e in self.entries})
         what = self.digest if self.is_whole else "one process's part"
-        return f"certificate of {names} parameters, {self.numel} numbers: {what}"
+        return f"certificate of {counted(names, 'parameter')}, {self.numel} numbers: {what}"
 
     def __repr__(self) -> str:
         return f"<{self}>"

@@ -14,6 +14,7 @@ from fanin.commands.options import InputShape, Seed, TableFormat, Target
 from fanin.commands.saying import say
 from fanin.errors import ArgumentError, TargetError
 from fanin.text.names import clean
+from fanin.text.numbers import counted
 
 if TYPE_CHECKING:
     from fanin.calibration.target import TargetOption
@@ -104,7 +105,7 @@ def calibrate(
         say(f"wrote {clean(plan_out)}")
     if out is not None:
         assert_weights_file(out, num_bytes(loaded.model))
-        save_weights(loaded.model, out, note=f"calibrated, {len(found.changed)} weights changed")
+        save_weights(loaded.model, out, note=f"calibrated, {counted(len(found.changed), 'weight')} changed")
         say(f"wrote {clean(out)}")
     if not found.ok:
         raise typer.Exit(1)

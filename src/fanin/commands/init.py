@@ -27,6 +27,7 @@ from fanin.commands.saying import say
 from fanin.commands.stats import shown
 from fanin.errors import ArgumentError, OutputError
 from fanin.text.names import clean, one_line
+from fanin.text.numbers import counted
 from fanin.timing import part
 
 if TYPE_CHECKING:
@@ -168,7 +169,8 @@ def write_weights(plan: Plan, model: torch.nn.Module, out: Path) -> str:
         plan.apply_(model, progress=True)
     save_weights(model, out, note=f"recipe {plan.recipe}, seed {plan.seed}")
     drawn = sum(a.action == "draw" for a in plan.assignments.values())
-    return f"{drawn} of {len(plan)} parameters drawn (recipe {plan.recipe}, seed {plan.seed}), written to {clean(out)}"
+    of = counted(len(plan), "parameter")
+    return f"{drawn} of {of} drawn (recipe {plan.recipe}, seed {plan.seed}), written to {clean(out)}"
 
 
 def num_bytes(model: torch.nn.Module) -> int:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from fanin.errors import CaptureError
 from fanin.graph.ir import Graph, Op, refs_in
+from fanin.text.numbers import counted
 
 __all__ = ["GRAMMAR", "GrammarRule", "verify"]
 
@@ -159,8 +160,7 @@ def verify(graph: Graph) -> Graph:
     if breaches:
         shown = "; ".join(breaches[:5])
         raise CaptureError(
-            f"the graph of {graph.model} breaks its grammar in {len(breaches)} places: {shown}. A graph must keep "
-            f"every rule of "
-            "fanin.graph.verify.GRAMMAR; please report this with the model."
+            f"the graph of {graph.model} breaks its grammar in {counted(len(breaches), 'place')}: {shown}. A graph "
+            "must keep every rule of fanin.graph.verify.GRAMMAR; please report this with the model."
         )
     return graph

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from fanin.errors import ArgumentError, FaninError, FaninWarning
 from fanin.text.files import assert_place, refusal
 from fanin.text.names import clean
+from fanin.text.numbers import counted
 from fanin.text.reading import parse_json, read_fields, shown
 
 __all__ = ["RunResult", "RunSpec", "RunStore"]
@@ -301,8 +302,8 @@ def _entries(text: bytes, path: Path) -> Iterator[_Entry]:
     if wrong:
         more = f"\n  and {len(wrong) - 5} more" if len(wrong) > 5 else ""
         warnings.warn(
-            f"{len(wrong)} lines of '{clean(path)}' hold no run; they are left as they are, and what is missing is run "
-            "again:\n  " + "\n  ".join(wrong[:5]) + more,
+            f"{counted(len(wrong), 'line')} of '{clean(path)}' {'holds' if len(wrong) == 1 else 'hold'} no run; "
+            "left as found, and what is missing is run again:\n  " + "\n  ".join(wrong[:5]) + more,
             FaninWarning,
             stacklevel=2,
         )

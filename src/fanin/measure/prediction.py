@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from fanin.errors import FaninError
 from fanin.measure.ends import End, ends_of
 from fanin.measure.record import Cosine, NormRecord, Prediction, Site, TensorStats
+from fanin.text.numbers import counted
 
 if TYPE_CHECKING:
     import torch
@@ -93,7 +94,7 @@ def with_predictions(
     for key, seen in calls.items():
         given = expected.get(key, [])
         matched = _matched(graph, seen, given)
-        why = f"the graph has {len(given)} calls of this operation where {len(seen)} were measured"
+        why = f"the graph has {counted(len(given), 'call')} of this operation where {len(seen)} were measured"
         for site in seen:
             value = matched.get(site.index)
             found[site.index] = (

@@ -27,6 +27,7 @@ from fanin.tensors.holdings import Part, holdings
 from fanin.tensors.shards import is_sharded, local_part
 from fanin.tensors.values import readable, zero_rows_
 from fanin.tensors.writable import why_not_writable
+from fanin.text.numbers import counted
 
 if TYPE_CHECKING:
     import torch
@@ -183,8 +184,9 @@ def _what_happened(done: list[str], error: Exception, rollback: bool) -> str:
     less = " rollback=False keeps no copies, which takes less memory." if ran_out(error) else ""
     if rollback:
         return f"{cause}. The model is bit for bit as it was before the first write.{less}"
+    held = counted(len(done), "tensor holds", "tensors hold")
     return (
-        f"{cause}. rollback was off, so these {len(done)} tensors hold new values (the last one perhaps in part): "
+        f"{cause}. rollback was off, so {held} new values (the last one perhaps in part): "
         f"{', '.join(done)}. Apply the plan again when the cause is gone."
     )
 

@@ -33,6 +33,7 @@ from fanin.recipes.catalogue.keep import kept, rows_of_zeros
 from fanin.recipes.table import options_of
 from fanin.recipes.table import recipe as recipe_named
 from fanin.streams import key as stream_key
+from fanin.text.numbers import counted
 from fanin.text.paths import matches
 from fanin.text.reading import shown
 
@@ -266,7 +267,7 @@ def _zero_rows(live: Live, name: str, choice: Choice) -> tuple[int, ...]:
 def _coverage_message(unknown: Mapping[str, str]) -> str:
     lines = [f"{name}: {why}" for name, why in list(unknown.items())[:12]]
     more = f"\n  ... and {len(unknown) - 12} more" if len(unknown) > 12 else ""
-    count = "1 parameter has" if len(unknown) == 1 else f"{len(unknown)} parameters have"
+    count = counted(len(unknown), "parameter has", "parameters have")
     return (
         f"{count} no place in this recipe:\n  "
         + "\n  ".join(lines)

@@ -19,7 +19,7 @@ from fanin.text.columns import Column, columns
 from fanin.text.console import WIDTH, plain_text, prose_width
 from fanin.text.html import html_table
 from fanin.text.names import one_line
-from fanin.text.numbers import big
+from fanin.text.numbers import big, counted
 from fanin.text.paths import group_paths
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ class PlanDiff:
                 Text(_counted(self)),
             )
         else:
-            parts = Group(Text(f"no difference in {self.compared} parameters between {left} and {right}"))
+            parts = Group(Text(f"no difference in {counted(self.compared, 'parameter')} between {left} and {right}"))
         yield from console.render(parts, options.update(width=width, highlight=False))
 
     def to_dict(self) -> dict[str, Any]:
@@ -120,7 +120,7 @@ class PlanDiff:
 
 def _counted(found: PlanDiff) -> str:
     changed = len({d.name for d in found.differences if d.name})
-    return f"{changed} of {found.compared} parameters differ"
+    return f"{changed} of {counted(found.compared, 'parameter')} differ"
 
 
 def _cells(differences: Sequence[Difference]) -> list[tuple[str, ...]]:

@@ -14,6 +14,7 @@ from fanin.model.sharding import refresh_sharding
 from fanin.model.wrappers import join, named_buffers, named_modules, named_parameters, own_module
 from fanin.planning.apply import agreement, apply_, put_back
 from fanin.text.names import clean, one_line
+from fanin.text.numbers import counted
 from fanin.text.reading import shown
 
 if TYPE_CHECKING:
@@ -37,7 +38,9 @@ class Materialized:
     buffers: Mapping[str, str]
 
     def __str__(self) -> str:
-        lines = [f"{len(self.parameters)} parameters and {len(self.buffers)} buffers materialised"]
+        lines = [
+            f"{counted(len(self.parameters), 'parameter')} and {counted(len(self.buffers), 'buffer')} materialised"
+        ]
         return "\n".join([*lines, *(f"  {clean(name)}: {clean(how)}" for name, how in self.buffers.items())])
 
 
@@ -100,7 +103,8 @@ def _check(plan: PlanData, slots: Mapping[str, Slot]) -> None:
             lost.append(f"{name}: the plan keeps it, but there is nothing to keep; give it a law with an override")
     if lost:
         listed = "\n  ".join(lost[:12])
-        raise PlanError(f"{len(lost)} parameters on the meta device cannot be filled; nothing was changed:\n  {listed}")
+        count = counted(len(lost), "parameter")
+        raise PlanError(f"{count} on the meta device cannot be filled; nothing was changed:\n  {listed}")
 
 
 def buffer_values(

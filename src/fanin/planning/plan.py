@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, overload
 
 from fanin.planning.data import PlanData
+from fanin.text.numbers import counted
 
 if TYPE_CHECKING:
     import torch
@@ -51,7 +52,7 @@ class Plan(PlanData):
         return plan_text(self, width=prose_width())
 
     def __repr__(self) -> str:
-        parameters = "1 parameter" if len(self) == 1 else f"{len(self)} parameters"
+        parameters = counted(len(self), "parameter")
         return f"<Plan of {self.model}: recipe {self.recipe}, seed {self.seed}, {parameters}>"
 
     def show(self) -> None:

@@ -22,6 +22,7 @@ from fanin.tensors.values import finite, readable
 from fanin.text.given import assert_positive
 from fanin.text.html import html_table
 from fanin.text.names import clean
+from fanin.text.numbers import counted
 
 if TYPE_CHECKING:
     import torch
@@ -63,7 +64,7 @@ class Verification:
         """Raise `PlanError` with every mismatch, if there is one."""
         if self.mismatches:
             lines = "\n  ".join(clean(m) for m in self.mismatches[:20])
-            raise PlanError(f"{len(self.mismatches)} departures from the plan:\n  {lines}")
+            raise PlanError(f"{counted(len(self.mismatches), 'departure')} from the plan:\n  {lines}")
 
     def __repr__(self) -> str:
         return f"<Verification: {str(self).splitlines()[0]}>"
@@ -74,8 +75,8 @@ class Verification:
 
     def __str__(self) -> str:
         head = (
-            f"{len(self.bits)} parameters bit for bit, {len(self.law)} by law (z = {self.z:g}), "
-            f"{len(self.not_checked)} not checked, {len(self.mismatches)} departures"
+            f"{counted(len(self.bits), 'parameter')} bit for bit, {len(self.law)} by law (z = {self.z:g}), "
+            f"{len(self.not_checked)} not checked, {counted(len(self.mismatches), 'departure')}"
         )
         law = [
             "  by law: moments, bounds and rows agree, as in any draw. Not seen so:",

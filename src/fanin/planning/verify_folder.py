@@ -15,6 +15,7 @@ from fanin.planning.tensor_files import INDEX, Header, read_header
 from fanin.planning.write import assert_dtype
 from fanin.text.files import PathLike
 from fanin.text.names import clean
+from fanin.text.numbers import counted
 
 if TYPE_CHECKING:
     from fanin.planning.data import PlanData
@@ -44,11 +45,13 @@ class FolderVerification:
     def raise_for_mismatches(self) -> None:
         """Raise `PlanError` with every departure, if there is one."""
         if self.departures:
-            raise PlanError(f"{len(self.departures)} departures from the plan:\n  " + "\n  ".join(self.departures[:20]))
+            head = f"{counted(len(self.departures), 'departure')} from the plan:"
+            raise PlanError("\n  ".join([head, *self.departures[:20]]))
 
     def __str__(self) -> str:
-        head = f"{len(self.bits)} parameters bit for bit, {len(self.not_checked)} not checked"
-        return "\n".join([f"{head}, {len(self.departures)} departures", *(f"  {d}" for d in self.departures)])
+        head = f"{counted(len(self.bits), 'parameter')} bit for bit, {len(self.not_checked)} not checked, "
+        head += counted(len(self.departures), "departure")
+        return "\n".join([head, *(f"  {d}" for d in self.departures)])
 
 
 def verify_folder(plan: PlanData, folder: PathLike, *, dtype: str | None = None) -> FolderVerification:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from fanin.initializers import TruncatedNormal
 from fanin.model.unregistered import Unregistered
 from fanin.planning.assignment import Assignment
+from fanin.text.numbers import counted
 
 if TYPE_CHECKING:
     from fanin.planning.data import PlanData
@@ -144,5 +145,5 @@ def _kept_unknown(plan: PlanData) -> Iterator[str]:
     names = [a.name for a in plan.assignments.values() if not a.understood]
     if names:
         shown = ", ".join(names[:5]) + (" ..." if len(names) > 5 else "")
-        count = "1 parameter is" if len(names) == 1 else f"{len(names)} parameters are"
+        count = counted(len(names), "parameter is", "parameters are")
         yield f"{count} not understood and kept unchanged: {shown}"

@@ -19,6 +19,7 @@ from fanin.streams.cpu import default_threads
 from fanin.text.block_file import MOST_AHEAD, write_blocks
 from fanin.text.files import PathLike, make_folder, refusal, sync_folder, write_text
 from fanin.text.names import clean
+from fanin.text.numbers import counted
 from fanin.text.reading import shown
 
 if TYPE_CHECKING:
@@ -112,8 +113,9 @@ def _entries(plan: PlanData, dtype: str | None) -> list[Entry]:
     assert_dtype(dtype)
     lost = [a.name for a in plan.assignments.values() if a.action != "draw" or a.through]
     if lost:
+        without = counted(len(lost), "parameter has no law of its own", "parameters have no law of their own")
         raise PlanError(
-            f"{len(lost)} parameters have no law of their own, so that there is nothing to write for them: "
+            f"{without}, so that there is nothing to write for them: "
             f"{', '.join(lost[:8])}. Give each a law with an override, or apply the plan and save the model."
         )
     made = [Entry(a.name, dtype or a.dtype, a.shape) for a in plan.assignments.values()]

@@ -38,7 +38,7 @@ from fanin.text.ascii import to_ascii
 from fanin.text.columns import Column, columns
 from fanin.text.console import WIDEST, WIDTH, plain_text, standard_console
 from fanin.text.names import clean, one_line, sentence
-from fanin.text.numbers import MISSING, figures, share, standard_errors
+from fanin.text.numbers import MISSING, counted, figures, share, standard_errors
 from fanin.text.spacing import evenly
 from fanin.text.sparkline import sparkline
 
@@ -319,7 +319,7 @@ def _verdict(result: CheckResult, verbose: bool, write: _Write) -> Iterator[Rend
         yield Text(write(one_line(result.measurements.missing["untouched"])), style="yellow")
     if result.ignored:
         codes = ", ".join(sorted({clean(f.code) for f in result.ignored}))
-        yield Text(f"ignored: {len(result.ignored)} findings ({codes})", style="dim")
+        yield Text(f"ignored: {counted(len(result.ignored), 'finding')} ({codes})", style="dim")
     for entry in result.unused_ignores:
         yield Text(write(f"unused ignore: {clean(entry)} matched nothing"), style="yellow")
     worst = findings_by_severity(result.findings)[:1]

@@ -13,6 +13,7 @@ from fanin.scaling.slopes import Slope
 from fanin.scaling.spectral import SpectralFact
 from fanin.text.files import write_figure, write_text
 from fanin.text.jsonable import jsonable
+from fanin.text.numbers import counted
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -87,7 +88,7 @@ class CoordinateCheck:
         """One sentence: how many maps pass, and which is the worst."""
         bad = [row for row in self.rows if not row.last.ok]
         who = f"{self.optimizer}, rate {self.lr:g}, {self.recipe}{' with groups' if self.groups else ''}"
-        count = f"{len(self.rows)} outputs"
+        count = counted(len(self.rows), "output")
         if not bad:
             return f"{who}: no change of {count} depends on the width beyond its error"
         worst = max(bad, key=lambda row: abs(row.last.value) if math.isfinite(row.last.value) else math.inf)

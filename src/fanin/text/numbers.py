@@ -9,6 +9,7 @@ __all__ = [
     "MISSING",
     "big",
     "count",
+    "counted",
     "figures",
     "fixed",
     "power_of_ten",
@@ -88,6 +89,21 @@ def count(value: int) -> str:
         if value >= limit:
             return f"{value / limit:.2f} {unit}"
     return f"{value:,}"
+
+
+def counted(number: int, one: str, many: str = "") -> str:
+    """A number before its noun (and verb), which agree with it.
+
+    Args:
+        number: how many.
+        one: the words after 1.
+        many: the words after any other number; `one` with an s where that is all.
+
+    Example:
+        >>> counted(1, "parameter"), counted(2_000, "parameter"), counted(1, "tensor holds", "tensors hold")
+        ('1 parameter', '2,000 parameters', '1 tensor holds')
+    """
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
 
 
 def sizes(shape: Sequence[int]) -> str:

@@ -10,6 +10,7 @@ from fanin.measure.steps import StepRecord
 from fanin.rules.base import Context, Rule
 from fanin.rules.finding import Finding, Fix
 from fanin.rules.shared.steps import early, runs
+from fanin.text.numbers import counted
 
 __all__ = ["DecayOutweighs"]
 
@@ -74,7 +75,7 @@ class DecayOutweighs(Rule):
             "warning",
             ["optimizer"],
             f"weight decay changes the weights by {value:.2g} times what the loss changes in a step (median of "
-            f"{len(watched.weights)} matrices).",
+            f"{counted(len(watched.weights), 'matrix', 'matrices')}).",
             Fix(text="lower the weight decay", code="optimizer.param_groups[0]['weight_decay'] = 1e-4"),
             value=value,
             threshold=self.limit(context, "ratio"),

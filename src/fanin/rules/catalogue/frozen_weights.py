@@ -10,6 +10,7 @@ from fanin.rules.base import Context, Rule
 from fanin.rules.finding import Finding, Fix
 from fanin.rules.shared.drawn import look_drawn
 from fanin.rules.shared.upstream import ancestors, maps_with_sites
+from fanin.text.numbers import counted
 
 __all__ = ["FrozenWeights"]
 
@@ -100,7 +101,7 @@ class FrozenWeights(Rule):
         return self.finding(
             "note",
             names,
-            f"none of the {len(names)} parameters is trained: all are frozen.",
+            f"nothing is trained: {counted(len(names), 'parameter is frozen', 'parameters are all frozen')}.",
             Fix(text="let those that should learn train", code="model.requires_grad_(True)"),
             value=1.0,
             threshold=self.limit(context, "share"),

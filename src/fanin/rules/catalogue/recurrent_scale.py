@@ -12,6 +12,7 @@ from fanin.model.operations import RECURRENT
 from fanin.rules.base import Context, Rule
 from fanin.rules.finding import Finding, Fix, Severity
 from fanin.rules.shared.gains import INIT
+from fanin.text.numbers import counted
 
 __all__ = ["RecurrentScale"]
 
@@ -165,7 +166,7 @@ class RecurrentScale(Rule):
             _severity(severe),
             [x.weight.path for x in off],
             f"{worst.weight.path} multiplies the rms of a ReLU state by {worst.ratio / math.sqrt(2.0):.3g} a step, "
-            f"x{factor:.2g} over {worst.steps} steps.",
+            f"x{factor:.2g} over {counted(worst.steps, 'step')}.",
             Fix(
                 text="start recurrent weights orthogonal, which gives them rms 1 / sqrt(hidden)",
                 code=INIT,

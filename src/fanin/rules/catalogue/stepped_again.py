@@ -8,6 +8,7 @@ from typing import ClassVar
 from fanin.rules.base import Context, Rule
 from fanin.rules.finding import Finding, Fix
 from fanin.rules.shared.steps import runs
+from fanin.text.numbers import counted
 
 __all__ = ["SteppedAgain"]
 
@@ -70,8 +71,8 @@ class SteppedAgain(Rule):
         yield self.finding(
             "warning",
             ["optimizer"],
-            f"{len(again)} steps, first step {again[0]}, follow exactly the gradients of the step before: no backward "
-            "pass ran in between.",
+            counted(len(again), "step follows", "steps follow")
+            + f" exactly the gradients of the step before, first step {again[0]}: no backward pass ran in between.",
             Fix(text="call optimizer.step() once for each backward pass", code="optimizer.step()"),
             value=float(len(again)),
             threshold=self.limit(context, "steps"),

@@ -8,6 +8,7 @@ from typing import ClassVar
 from fanin.rules.base import Context, Rule
 from fanin.rules.finding import Finding, Fix
 from fanin.rules.shared.steps import early, has_learned, ranked, runs, typical
+from fanin.text.numbers import counted
 
 __all__ = ["WeightsReplaced"]
 
@@ -88,7 +89,7 @@ class WeightsReplaced(Rule):
             "error" if severe else "note" if fast else "warning",
             ranked(watched.weights, step.distances, largest=True),
             f"after {step.step} steps{past} the weights have moved by {value:.2g} times their initial size (median of "
-            f"{len(watched.weights)} matrices): nothing of the initialization is left.",
+            f"{counted(len(watched.weights), 'matrix', 'matrices')}): nothing of the initialization is left.",
             Fix(
                 text="lower the learning rate, or warm up for more steps",
                 code="torch.optim.lr_scheduler.LinearLR(optimizer, start_factor=0.01, total_iters=100)",

@@ -11,6 +11,7 @@ from fanin.rules.base import Context, Rule
 from fanin.rules.finding import Finding, Fix
 from fanin.rules.shared.drawn import look_drawn
 from fanin.rules.shared.steps import early, ranked, runs, typical
+from fanin.text.numbers import counted
 
 __all__ = ["WeightsStill"]
 
@@ -91,7 +92,8 @@ class WeightsStill(Rule):
             "warning",
             ranked(watched.weights, judged[-1].updates, largest=False),
             f"one {watched.optimizer} step at the full learning rate changes the weights by {value:.2g} of their size "
-            f"(median of {len(watched.weights)} matrices): training does not leave the start{_foreign(watched)}.",
+            f"(median of {counted(len(watched.weights), 'matrix', 'matrices')}): training does not leave the "
+            f"start{_foreign(watched)}.",
             Fix(
                 text="make the optimizer from this model's parameters"
                 if watched.foreign

@@ -11,6 +11,7 @@ from fanin.rules.base import Context, Rule
 from fanin.rules.finding import Finding, Fix
 from fanin.rules.shared.gains import INIT
 from fanin.rules.shared.locked import Locked, locked_maps
+from fanin.text.numbers import counted
 
 __all__ = ["ZeroGradient"]
 
@@ -90,8 +91,8 @@ class ZeroGradient(Rule):
         return self.finding(
             "warning" if alone else "error",
             dict.fromkeys([*zeros, *(p.path for p in stuck)]),
-            f"{len(stuck)} of {total} parameters have zero gradient, still after up to three trial updates on a copy"
-            f"{why}.",
+            f"{len(stuck)} of {counted(total, 'parameter')} {'has' if len(stuck) == 1 else 'have'} zero gradient, "
+            f"still after up to three trial updates on a copy{why}.",
             Fix(
                 text="give the weights a random start; look upstream for dead units",
                 code=INIT,

@@ -8,6 +8,7 @@ from typing import ClassVar
 from fanin.rules.base import Context, Rule
 from fanin.rules.finding import Finding, Fix
 from fanin.rules.shared.locked import locked_maps
+from fanin.text.numbers import counted
 
 __all__ = ["ZeroInitGate"]
 
@@ -65,7 +66,12 @@ class ZeroInitGate(Rule):
             yield self.finding(
                 "note",
                 [p.path for p in gated],
-                f"{len(gated)} parameters have zero gradient now and open after the first step.",
+                counted(
+                    len(gated),
+                    "parameter has zero gradient now and opens",
+                    "parameters have zero gradient now and open",
+                )
+                + " after the first step.",
                 Fix(text="none needed: a zero-initialised gate or head"),
                 value=float(len(gated)),
                 unit="parameters",

@@ -10,6 +10,7 @@ from fanin.report.html.charts.cells import column_map, exponent_rows, shade, sha
 from fanin.report.html.charts.ridges import Ridge, ridges, rms_note
 from fanin.report.html.figures.common import Figure
 from fanin.text.names import clean
+from fanin.text.numbers import counted
 from fanin.text.spacing import evenly
 
 __all__ = ["distributions", "magnitudes"]
@@ -59,7 +60,7 @@ def distributions(sites: Sequence[Site], side: str) -> Figure | None:
             rows,
             series=side,
             id_=f"ridges-{side}",
-            title=f"Distribution of the {what} in {len(rows)} layers",
+            title=f"Distribution of the {what} in {counted(len(rows), 'layer')}",
             description="Each histogram is in units of its own rms: shapes compare, widths do not.",
             axis_title="value in units of the layer's rms",
         ),
