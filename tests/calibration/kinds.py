@@ -223,8 +223,7 @@ def old_weight_norm():
     return n, X(16, 8, 8)
 
 
-@case
-def custom_param():
+def parametrized_by(there, back, start):
     class Sym(nn.Module):
         def forward(s, w):
             return w.triu() + w.triu(1).mT
@@ -232,17 +231,29 @@ def custom_param():
         def right_inverse(s, w):
             return w.triu()
 
-    class Sinh(nn.Module):
+    class Made(nn.Module):
         def forward(s, w):
-            return w.sinh()
+            return there(w)
 
         def right_inverse(s, w):
-            return w.asinh()
+            return back(w)
 
     n = nn.Sequential(nn.Linear(32, 32), nn.Tanh(), nn.Linear(32, 32))
     torch.nn.utils.parametrize.register_parametrization(n[0], "weight", Sym())
-    torch.nn.utils.parametrize.register_parametrization(n[2], "weight", Sinh())
+    with torch.no_grad():
+        start(n[2].weight)
+    torch.nn.utils.parametrize.register_parametrization(n[2], "weight", Made())
     return n, X(64, 32)
+
+
+@case
+def custom_param():
+    return parametrized_by(torch.exp, torch.log, torch.Tensor.abs_)
+
+
+@case
+def custom_param_of_both_signs():
+    return parametrized_by(torch.sinh, torch.asinh, lambda w: w)
 
 
 @case
@@ -531,4 +542,5 @@ EXPECTED = {
     "batch_one_bn": {"0.weight": "norm behind"},
     "unused_and_dead_branch": {"d.weight": "no target", "u.weight": "never used"},
     "complex_weights": {"w": "not followed"},
+    "custom_param": {"2.parametrizations.weight.original": "kept"},
 }

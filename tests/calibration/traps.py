@@ -263,7 +263,7 @@ def dead():
     model, x = two(lambda layer: layer)()
     with torch.no_grad():
         model[0].weight.zero_()
-        model[0].bias.uniform_(-1.0, -0.5)
+        model[0].bias.fill_(-1.0)
     return model, x
 
 
@@ -298,5 +298,5 @@ TRAPS = {
     "frozen": Trap(frozen, last_products, {"0.weight": "frozen"}),
     "bf16": Trap(half, half_products, {}, accuracy=1e-2),
     "batch-norm": Trap(normed, normed_products, {"0.weight": "norm behind"}),
-    "dead": Trap(dead, lambda m, x: {}, {"0.weight": "zero by plan", "2.weight": "constant"}),
+    "dead": Trap(dead, lambda m, x: {}, {"0.weight": "constant", "2.weight": "constant"}),
 }

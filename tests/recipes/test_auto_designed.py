@@ -144,6 +144,53 @@ def test_a_map_of_zeros_with_a_bias_of_no_choice_is_drawn(given):
     assert plan["gate.weight"].action == plan["gate.bias"].action == "draw"
 
 
+def of_zeros(bias, *maps):
+    for layer in maps:
+        nn.init.zeros_(layer.weight)
+        nn.init.constant_(layer.bias, bias)
+
+
+class Plain(nn.Module):
+    """Two maps and a head, joined in one of several ways."""
+
+    def __init__(self, join) -> None:
+        super().__init__()
+        self.join = join
+        self.a, self.b, self.head = nn.Linear(16, 16), nn.Linear(16, 16), nn.LazyLinear(4)
+        with torch.no_grad():
+            self(X)
+
+    def forward(self, x):
+        return self.head(self.join(self.a, self.b, x))
+
+
+JOINS = {
+    "after": lambda a, b, x: torch.relu(b(torch.relu(a(x)))),
+    "gate": lambda a, b, x: a(x) * torch.sigmoid(b(x)),
+    "join": lambda a, b, x: torch.cat([x, torch.relu(a(x)), torch.relu(b(x))], -1),
+    "add": lambda a, b, x: torch.relu(a(x)) + torch.relu(b(x)),
+    "attention": lambda a, b, x: F.scaled_dot_product_attention(x, a(x), b(x)),
+}
+
+
+@pytest.mark.parametrize("bias", [0.1, -1.0])
+@pytest.mark.parametrize("join", JOINS)
+def test_maps_of_zeros_are_drawn_where_their_constants_are_all_that_goes_on(join, bias):
+    model = Plain(JOINS[join])
+    of_zeros(bias, model.a, model.b)
+    plan = fanin.init_(model, X, trial=False)
+    assert {plan[f"{n}.{kind}"].action for n in "ab" for kind in ("weight", "bias")} == {"draw"}
+    assert model(X).std(0).min() > 1e-3
+
+
+def test_of_two_factors_a_gate_of_zeros_is_kept_beside_one_that_varies():
+    model = Plain(JOINS["gate"])
+    of_zeros(-2.0, model.b)
+    assert fanin.plan(model, X)["b.weight"].action == "keep"
+    of_zeros(-2.0, model.a)
+    assert fanin.plan(model, X)["b.weight"].action == "draw"
+
+
 # ---------------------------------------------------------------------- shares
 class Shifted(nn.Module):
     """A mixture of a normed signal and its neighbour."""

@@ -122,6 +122,7 @@ def task_of(
     patterns = [] if only is None else [only] if isinstance(only, str) else list(only)
     named = None if only is None else asked_names(slots, patterns)
     by_target = asked_names(slots, target) if isinstance(target, Mapping) else None
+    own_plan = plan is None
     if plan is None:
         plan, live = plan_and_live(model, batch, recipe="auto", seed=seed, on_unknown="keep")
         graph = live.graph
@@ -133,10 +134,9 @@ def task_of(
     group = group_of(model)
     plan = plan_of_first(with_predictions(plan, graph, found, slots), group)
     asked = named if by_target is None else by_target if named is None else named & by_target
+    standing = {**(_kept_by(plan) if own_plan else {}), **standing_of(model, slots).keep}
     protected = {
-        n: why
-        for n, why in standing_of(model, slots).keep.items()
-        if named is None or n not in named or not slots[n].tensor.requires_grad
+        n: why for n, why in standing.items() if named is None or n not in named or not slots[n].tensor.requires_grad
     }
     weights = subjects(slots, plan, found, asked=asked, protected=protected)
     return Task(
@@ -154,6 +154,11 @@ def task_of(
         group=group,
         kept=kept or ExitStack(),
     )
+
+
+def _kept_by(plan: Plan) -> dict[str, str]:
+    """Parameters that the plan leaves as their module chose them -> why: a factor would undo that choice."""
+    return {a.name: a.reason for a in plan.values() if a.action == "keep" and a.rule == "designed"}
 
 
 def _compared(subject: Subject) -> int:

@@ -10,6 +10,7 @@ import numpy as np
 
 from fanin.graph.recording.replay import run
 from fanin.graph.roles.data import ParameterRole
+from fanin.model.operations import CONTRACTIONS, JOINS
 from fanin.recipes.auto.options import AutoOptions
 from fanin.recipes.auto.wording import Number, draft, reason
 from fanin.recipes.engine.draft import Draft, fixed
@@ -30,6 +31,8 @@ _ALIKE = 1e-4  # relative difference of two weights that are the same but for ro
 _MEAN_SHARE = 0.1  # of the second moment of the weight that is made, from which the weight has one sign
 _SEED = 0
 _PLACES = frozenset({"affine_grid_generator", "affine_grid", "grid_sampler", "grid_sample", "deform_conv2d"})
+_BESIDE = JOINS | {"add", "sub"}  # a constant beside or on top of a signal steers nothing
+_SUMS = (CONTRACTIONS | {"scaled_dot_product_attention"}) - _PLACES
 
 
 # ---------------------------------------------------------------------- what the model makes of a parameter
@@ -134,15 +137,35 @@ def _mean_share(weight: torch.Tensor) -> float:
 def constant_map(network: Network, role: ParameterRole, options: AutoOptions) -> Draft | None:
     """A map that its module starts at zero beside a bias of its own choice: it starts as a constant (an identity view).
 
-    A map of zeros that chooses places to read from (a grid, the offsets of a deformable convolution) is one with any
-    bias. At the end of a residual branch zeros are no such choice: `auto` has its own factor there.
+    The constant must steer a signal that varies: a gate, a view, a scale. Where it is all that goes on, the network is
+    one of zeros, which nobody designed. A map of zeros that chooses places to read from (a grid, the offsets of a
+    deformable convolution) is one with any bias. At the end of a residual branch zeros are no such choice: `auto` has
+    its own factor there.
     """
-    live = network.live(role.name)
-    if role.use is None or live is None or not live.size or live.any() or role.branch is not None:
+    if role.use is None or role.branch is not None or not network.is_zero(role.name):
         return None
-    if not (_chosen_bias(network, role) or _places(role)):
+    if not ((_chosen_bias(network, role) or _places(role)) and _steers(network, role)):
         return None
     return fixed(None, rule="designed", reason=reason("constant map"), action="keep")
+
+
+def _steers(network: Network, role: ParameterRole) -> bool:
+    """Whether the constant that a map of zeros gives meets a signal that varies, on any way from the map.
+
+    A product of sums with one number everywhere leaves all units alike, so that is no meeting.
+    """
+    without = _BESIDE | _SUMS if _is_one_number(network, role) else _BESIDE
+    todo, seen = [network.graph.ops[u.op].output for u in role.uses], set[int]()
+    while todo:
+        for op in network.graph.consumers(todo.pop()):
+            if op.index in seen:
+                continue
+            seen.add(op.index)
+            if network.varying.isdisjoint(op.outputs):
+                todo += op.outputs
+            elif op.name not in without:
+                return True
+    return False
 
 
 def before_constant(network: Network, role: ParameterRole, options: AutoOptions) -> Draft | None:
@@ -188,8 +211,13 @@ def _chosen_bias(network: Network, role: ParameterRole) -> bool:
     live = network.live(role.bias) if role.bias else None
     if live is None or not live.size or not np.isfinite(live).all() or not live.any():
         return False
-    one = live.size > 1 and bool((live == live.flat[0]).all())
-    return one or float(np.abs(live).max()) > _BEYOND / math.sqrt(float(role.fan_in or 1.0))
+    return _is_one_number(network, role) or float(np.abs(live).max()) > _BEYOND / math.sqrt(float(role.fan_in or 1.0))
+
+
+def _is_one_number(network: Network, role: ParameterRole) -> bool:
+    """Whether all entries of a map's bias are one number; so are those of no bias."""
+    live = network.live(role.bias) if role.bias else None
+    return live is None or (live.size > 1 and bool((live == live.flat[0]).all()))
 
 
 _BEYOND = 1.01  # of the bound of torch's biases, 1 / sqrt(fan_in)

@@ -14,6 +14,7 @@ from fanin.graph.roles.data import Branch, ParameterRole, Roles, Use
 from fanin.graph.roles.label import roles
 from fanin.layout import fans
 from fanin.memory import as_array
+from fanin.model.operations import CONTRACTIONS, FACTORIES, LEFT_PRODUCTS, SHAPED_BY, VIEWS
 from fanin.recipes.base import Live
 from fanin.recipes.engine.activation_facts import is_exponential
 from fanin.recipes.engine.expansions import Expansion, expansions
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["BranchInfo", "Network", "network_of", "tap_share"]
 
 _MAPS = ("weight", "rnn_ih", "rnn_hh")
+_PRODUCTS = LEFT_PRODUCTS | {"mul", "einsum"}  # by nothing but their operands: zero where one of them is zero
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -200,6 +202,28 @@ class Network:
             elif any(i in found for i in op.inputs):
                 found.update(op.outputs)
         return frozenset(found - data)
+
+    @cached_property
+    def varying(self) -> frozenset[int]:
+        """Values that differ from sample to sample with the parameters' numbers: none behind a map of zeros alone."""
+        found = {v.index for v in self.graph.values if v.kind == "input"}
+        zeros = {p.value for name, p in self.graph.parameters.items() if self.is_zero(name)}
+        for op in self.graph.ops:
+            reads = op.inputs[:1] if op.name in SHAPED_BY else () if op.name in FACTORIES else op.inputs
+            weight = self.weight_of_op.get(op.index)
+            by_zero = weight is not None and op.name in CONTRACTIONS and self.is_zero(weight)
+            if by_zero or (op.name in _PRODUCTS and zeros.intersection(reads)):
+                continue
+            if found.intersection(reads):
+                found.update(op.outputs)
+            elif op.name in VIEWS and reads and zeros.issuperset(reads):
+                zeros.update(op.outputs)
+        return frozenset(found)
+
+    def is_zero(self, name: str) -> bool:
+        """Whether a parameter holds zeros alone; False where its numbers cannot be read."""
+        live = self.live(name)
+        return live is not None and not live.any()
 
     def data_operand(self, op: Op) -> int | None:
         """Value index of what an op applies its weight to; None for a lookup or an op on weights alone."""

@@ -88,8 +88,8 @@ class _Sweep:
         if made.var is not None:
             return WeightMoments(var=made.var, mean=made.mean or 0.0)
         if made.law is None:
-            live = self.network.live(name)
-            return WeightMoments(mean=1.0) if live is None else WeightMoments.measured(live)
+            own = self.network.own(name)  # the graph holds what the module computes of it
+            return WeightMoments(mean=1.0) if own is None else WeightMoments.measured(own)
         role = self.network.roles.parameters[name]
         law = made.law.moments(parameter.shape, role.layout)
         parts = role.role == "bias" or isinstance(made.law, PerPart)
