@@ -150,7 +150,7 @@ def test_the_maps_that_train_beside_frozen_ones_are_counted(trained, words):
 def test_a_model_of_which_only_a_bias_trains_or_nothing_at_all_is_noted():
     model = net(depth=3).requires_grad_(False)
     (found,) = fanin.check(**case(model), select=["P510"], predict=False).findings
-    assert (found.severity, found.message[:4]) == ("note", "none")
+    assert (found.severity, found.message[:4]) == ("note", "noth")
     model[-1].bias.requires_grad_(True)
     (found,) = fanin.check(**case(model), select=["P510"], predict=False).findings
     assert (found.severity, len(found.paths)) == ("note", 4)
@@ -451,6 +451,37 @@ def test_biases_that_overwhelm_a_map_are_named_whatever_follows_it(bias, named):
     torch.manual_seed(0)
     report = fanin.check(Latent(bias), torch.randn(32, 16), targets=torch.randint(0, 3, (32,)), predict=False)
     assert [f.paths for f in report.findings if f.code == "P503"] == ([("log_var.bias",)] if named else [])
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [(torch.arange(64) % 2 * -9.0, "32 of the 64"), (torch.full((64,), -9.0), "64 of the 64"), (torch.zeros(64), None)],
+)
+def test_biases_are_counted_as_they_are(values, said):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(16, 64), nn.ReLU(), nn.Linear(64, 3))
+    model[0].bias.data.copy_(values)
+    report = fanin.check(model, torch.randn(64, 16), targets=torch.randint(0, 3, (64,)), predict=False)
+    found = [f for f in report.findings if f.code == "P503"]
+    assert [f.message.split(" biases")[0] for f in found] == ([said] if said else [])
+    assert [f.value for f in found] == ([int(said[:2]) / 64] if said else [])
+
+
+@pytest.mark.parametrize(("number", "share"), [(4, 0.5), (8, 1.0)])
+@pytest.mark.parametrize("size", [40.0, 1000.0])
+def test_biases_that_overwhelm_a_map_are_not_all_counted(size, number, share):
+    torch.manual_seed(0)
+    model = Latent()
+    model.log_var.bias.data[:number] = size
+    report = fanin.check(model, torch.randn(32, 16), targets=torch.randint(0, 3, (32,)), predict=False)
+    assert [f.value for f in report.findings if f.code == "P503"] == [share]
+
+
+@pytest.mark.parametrize("limit", [0.5, 1.9, 2.0, 3.3])
+def test_the_share_beyond_a_limit_is_right_to_half_a_bin(limit):
+    stats = unpack(pack(torch.linspace(-4, 4, 8001)))  # bins of 0.58, so a step of 0.29 / 8
+    assert _share_beyond(stats, limit, below_only=True) == pytest.approx((4 - limit) / 8, abs=0.04)
+    assert _share_beyond(stats, limit, below_only=False) == pytest.approx((4 - limit) / 4, abs=0.08)
 
 
 def test_an_output_bias_of_any_size_is_a_choice():

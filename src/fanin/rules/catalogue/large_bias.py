@@ -64,20 +64,20 @@ class LargeBias(Rule):
         """At most one finding."""
         stds = self.limit(context, "stds")
         maps = [m for m in biased_maps(context.measurements) if not m.has_small_weights]
-        rated = [(m.share_beyond(stds), m.bias.path) for m in maps]
-        rated += [(1.0, m.bias.path) for m in overwhelmed_maps(context.measurements)]
-        rated = [(max(share for share, p in rated if p == path), path) for path in dict.fromkeys(p for _, p in rated)]
+        rated = [(m.share_beyond(stds), m.bias) for m in maps]
+        rated += [(m.share_outweighing(stds), m.bias) for m in overwhelmed_maps(context.measurements)]
         large = sorted((r for r in rated if r[0] > self.limit(context, "share")), key=lambda r: -r[0])
         if not large:
             return
-        severe = large[0][0] > self.limit(context, "all")
+        share, worst = large[0]
+        severe = share > self.limit(context, "all")
         yield self.finding(
             "error" if severe else "warning",
-            [path for _, path in large],
-            f"{large[0][0]:.0%} of the biases of {large[0][1]} are beyond {stds:g} standard deviations of what the "
-            "weights give.",
+            dict.fromkeys(bias.path for _, bias in large),
+            f"{share * worst.weight.numel:.0f} of the {worst.weight.numel} biases in {worst.path} are beyond {stds:g} "
+            "standard deviations of what the weights give.",
             Fix(text="start biases at zero", code=INIT, recommends_start=True),
-            value=large[0][0],
+            value=share,
             threshold=self.limit(context, "all" if severe else "share"),
             unit="share of units",
         )

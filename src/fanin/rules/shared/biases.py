@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from fanin.measure.kinds import SITE_NORMS
 from fanin.measure.record import Measurements, ParameterRecord, Site, TensorStats
@@ -44,6 +46,10 @@ class BiasedMap:
         limit = max(stds * self.reach, _CURVED.get(self.site.follower, 0.0))
         below_only = self.site.follower in _STRAIGHT and not either_sign
         return _share_beyond(self.bias.weight, limit, below_only=below_only)
+
+    def share_outweighing(self, stds: float) -> float:
+        """Share of the biases beyond so many standard deviations of W x, whatever follows."""
+        return _share_beyond(self.bias.weight, stds * self.reach, below_only=False)
 
     @property
     def reach(self) -> float:
@@ -92,12 +98,27 @@ def _sets_a_rate(site: Site, measurements: Measurements) -> bool:
 
 
 def _share_beyond(stats: TensorStats, limit: float, *, below_only: bool) -> float:
-    """Share of x below -limit, or also above it, from the histogram in units of the rms."""
-    largest = -stats.min if below_only else max(abs(stats.min), abs(stats.max))
-    if stats.rms == 0 or stats.values is None or largest <= limit:
+    """Share of x below -limit, or also above it.
+
+    From the histogram of equal bins; where few numbers are far larger than the others, one of its bins spans all that
+    is near the limit, and the histogram of sizes says how many at most are beyond.
+    """
+    if stats.rms == 0 or stats.values is None or stats.exponents is None:
         return 0.0
-    h = stats.values
-    edges = [(h.low + h.width * (i + 0.5)) * stats.rms for i in range(len(h.counts))]
-    below = h.under + sum(n for n, x in zip(h.counts, edges, strict=True) if x < -limit)
-    above = 0 if below_only else h.over + sum(n for n, x in zip(h.counts, edges, strict=True) if x > limit)
-    return (below + above) / max(sum(h.counts) + h.under + h.over, 1)
+    even, log = stats.values, stats.exponents
+    edges = [(even.low + even.width * i) * stats.rms for i in range(len(even.counts) + 1)]
+    middles = _middles([stats.min, *edges, stats.max], stats.min, stats.max)
+    counts = (even.under, *even.counts, even.over)
+    signed = sum(n for n, x in zip(counts, middles, strict=True) if x < -limit or (x > limit and not below_only))
+    if limit >= even.width * stats.rms:
+        return signed / max(sum(counts), 1)
+    largest = max(abs(stats.min), abs(stats.max))
+    sizes = _middles([2.0 ** (log.low + i) for i in range(len(log.counts) + 1)], 0.0, largest)
+    unsigned = sum(n for n, x in zip(log.counts, sizes, strict=True) if x > limit)
+    return min(signed, unsigned) / max(sum(counts), 1)
+
+
+def _middles(edges: Sequence[float], low: float, high: float) -> list[float]:
+    """The middle of the part of each bin that lies between the smallest and the largest number."""
+    inside = [min(max(e, low), high) for e in edges]
+    return [(a + b) / 2 for a, b in pairwise(inside)]
