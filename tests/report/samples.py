@@ -191,7 +191,14 @@ def vit(blocks: int = 12) -> CheckResult:
             sites=tuple(sites),
             parameters=tuple(parameters),
             inputs=(
-                InputRecord(name="inputs[0]", shape=(8, 3, 224, 224), dtype="float32", floating=True, stats=stats(1.0)),
+                InputRecord(
+                    name="inputs[0]",
+                    shape=(8, 3, 224, 224),
+                    dtype="float32",
+                    floating=True,
+                    stats=stats(1.0),
+                    as_read=stats(1.0),
+                ),
             ),
             loss=LossRecord(
                 source="cross_entropy",
@@ -333,7 +340,16 @@ def mlp(depth: int = 100, *, factor: float = 0.75, name: str = "Sequential") -> 
         measurements=Measurements(
             sites=tuple(sites),
             parameters=tuple(parameters),
-            inputs=(InputRecord(name="inputs[0]", shape=(64, 256), dtype="float32", floating=True, stats=stats(1.0)),),
+            inputs=(
+                InputRecord(
+                    name="inputs[0]",
+                    shape=(64, 256),
+                    dtype="float32",
+                    floating=True,
+                    stats=stats(1.0),
+                    as_read=stats(1.0),
+                ),
+            ),
             loss=LossRecord(source="cotangent", value=float("nan")),
             output=stats(sites[-1].forward.rms),
             batch_size=64,

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 if TYPE_CHECKING:
     import torch
 
+    from fanin.measure.stats import TensorStats
+
 __all__ = ["Living", "Origin", "Origins", "join"]
 
 _MAX_PARENTS = 8
@@ -30,12 +32,14 @@ class Origin:
         factor: product of the plain numbers that multiplied it since the last site.
         factors: of what is made of several tensors, the same for the sites of each.
         buffers: names of the buffers that reach it through operations on parameters, buffers and constants alone.
-        inputs: names of the model's inputs whose scale reaches it, with no weight or norm between.
+        inputs: names of the model's inputs whose scale reaches it, with no weight between.
+        apart: those of them that were added or set beside others, as they were before.
     """
 
     parameters: frozenset[str] = frozenset()
     buffers: frozenset[str] = frozenset()
     inputs: frozenset[str] = frozenset()
+    apart: Mapping[str, TensorStats] = field(default_factory=dict)
     factor: float = 1.0
     factors: Mapping[int, float] = field(default_factory=dict)
     data: bool = False
@@ -66,6 +70,7 @@ def join(origins: Iterable[Origin]) -> Origin:
         factors={s: o.factor for o in reversed(data) for s in o.sites} if len(data) > 1 else {},
         buffers=frozenset[str]().union(*(o.buffers for o in found if not o.data)),
         inputs=frozenset[str]().union(*(o.inputs for o in data)),
+        apart=data[0].apart if len(data) == 1 else {},
     )
 
 

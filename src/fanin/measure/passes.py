@@ -95,7 +95,7 @@ def _attempt(task: MeasureTask, *, inputs_need_grad: bool, accumulate: bool) -> 
         middle = time.perf_counter()
         result = Pass(recorder, target, {}, [], _kept(primary(output)), accumulate=accumulate)
         for end in (target.value, primary(output)):
-            recorder.entries.read(recorder.origins[end].inputs, -1)
+            recorder.input_readers.ended(recorder.origins[end].inputs)
         found = recorder.origins[target.value].sites or recorder.origins[primary(output)].sites
         result.ends = (*found, *recorder.escaped)
         _watch(output, result)

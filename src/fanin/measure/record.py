@@ -368,6 +368,7 @@ class InputRecord:
         feature_std_ratio: largest over smallest non-zero standard deviation across features; None below 2 features.
         constant_feature_share: share of features that never change over the batch.
         integer_valued: floating values that are all whole numbers.
+        as_read: of what the weights read of it, farthest from unit scale: what is left where the model divides it.
         normalised_first: every weighted operation that reads it first is followed by, or comes after, a normalisation.
         without_scale: only functions that take no scale from it read it: sin, log, rows of a table, a comparison.
         gradient: statistics of the loss' gradient with respect to it, where it was taken.
@@ -378,6 +379,7 @@ class InputRecord:
     dtype: str
     floating: bool
     stats: TensorStats
+    as_read: TensorStats
     feature_std_ratio: float | None = None
     constant_feature_share: float | None = None
     integer_valued: bool = False

@@ -21,8 +21,8 @@ import torch
 from torch.overrides import TorchFunctionMode
 
 from fanin.measure.calls import Call
-from fanin.measure.entries import Entries
 from fanin.measure.frames import ModuleFrame, ModuleFrames
+from fanin.measure.input_readers import InputReaders
 from fanin.measure.kinds import CHANNEL_FIRST, kind_of
 from fanin.measure.layouts import note_layouts
 from fanin.measure.nonfinite import makes_nonfinite
@@ -64,7 +64,7 @@ class PassRecorder(TorchFunctionMode):
         used: parameters that an operation read together with the signal.
         gates: those of them that multiply the signal.
         products: which buffers and sites multiply what.
-        entries: what reads the model's inputs first.
+        input_readers: what reads the model's inputs first.
         seen: role and layout of parameters, as the operations that read them tell.
         escaped: sites whose values left torch.
         first_nonfinite: module and operation of the first NaN or infinity that no site shows.
@@ -83,7 +83,7 @@ class PassRecorder(TorchFunctionMode):
         self.used: set[str] = set()
         self.gates: set[str] = set()
         self.products: Products = Products()
-        self.entries: Entries = Entries()
+        self.input_readers: InputReaders = InputReaders()
         self.seen: dict[str, Seen] = {}
         self._parameters = dict(model.named_parameters())
         self.escaped: set[int] = set()
@@ -147,8 +147,8 @@ class PassRecorder(TorchFunctionMode):
         site = self._add("rms_norm", "norm", output, origin, frame, grad_enabled=torch.is_grad_enabled())
         if site is not None and source.dim() >= 2:
             site.measured.update(of_module("norm", module, source))
-            self.entries.read(self.origins[source].inputs, site.which.index)
-            self.origins[output] = Origin(data=True, sites=(site.which.index,), axis=-1, op="rms_norm")
+            inputs = self.origins[output].inputs
+            self.origins[output] = Origin(data=True, sites=(site.which.index,), axis=-1, op="rms_norm", inputs=inputs)
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
@@ -179,7 +179,7 @@ class PassRecorder(TorchFunctionMode):
         grad_enabled = torch.is_grad_enabled()
         with torch.no_grad():
             self._note_born(output, given)
-            self._after(call, origins, joined, output, grad_enabled=grad_enabled)
+            self._after(call, given, joined, output, grad_enabled=grad_enabled)
         return output
 
     def _attribute(self, output: Any, args: tuple[Any, ...]) -> Any:
@@ -192,9 +192,9 @@ class PassRecorder(TorchFunctionMode):
         """Of what an operation gives: what it did not get, as it does where it writes in place."""
         self.born += [weakref.ref(t) for t in tensors_in(output, 2) if all(t is not g for g in given)]
 
-    def _after(self, call: Call, origins: list[Origin], joined: Origin, output: Any, *, grad_enabled: bool) -> None:
+    def _after(self, call: Call, given: list[torch.Tensor], joined: Origin, output: Any, *, grad_enabled: bool) -> None:
         """Note what the operation gave, where that comes from, and what it read."""
-        name, kind = call.op, call.kind
+        name, kind, origins = call.op, call.kind, self.origins.of(given)
         if isinstance(output, torch.Tensor):
             for quantity, value in of_pass(replace(call, output=output)) if call.before else ():
                 self.found.setdefault(quantity, []).append(value)
@@ -208,7 +208,10 @@ class PassRecorder(TorchFunctionMode):
             self.gates |= joined.parameters if name == "mul" else frozenset()
         products = name in CONTRACTIONS and sum(o.data for o in origins) >= 2
         axis = (1 if name in CHANNEL_FIRST else -1) if kind in ("weight", "norm") else joined.axis
-        inputs = self.entries.passed_on(name, joined.inputs) if joined.inputs else joined.inputs
+        if joined.inputs:
+            joined = self.input_readers.passed_on(name, given, origins, joined)
+        reads = bool(joined.inputs) and kind == "weight"
+        inputs = frozenset[str]() if reads else joined.inputs
         for position, tensor in enumerate(tensors_in(output, 2)):
             if joined.data:
                 refuse_nested((tensor,))
@@ -218,10 +221,18 @@ class PassRecorder(TorchFunctionMode):
             sites = joined.sites if site is None else (site.which.index,)
             scores = (joined.scores or products) and site is None
             factor, op = joined.factor if site is None else 1.0, joined.op if name in _PASSES else name
-            if inputs and site is not None and kind in ("weight", "norm"):
-                self.entries.read(inputs, site.which.index)
-                inputs = frozenset()
-            own = Origin(data=True, sites=sites, axis=axis, scores=scores, op=op, factor=factor, inputs=inputs)
+            if reads and site is not None:
+                self.input_readers.read(given, origins, site.which.index)
+            own = Origin(
+                data=True,
+                sites=sites,
+                axis=axis,
+                scores=scores,
+                op=op,
+                factor=factor,
+                inputs=inputs,
+                apart={} if reads else joined.apart,
+            )
             constant = Origin(parameters=joined.parameters, buffers=joined.buffers, op=name)
             self.origins[tensor] = own if joined.data else constant
         if name == "setitem" and call.args and isinstance(call.args[0], torch.Tensor):

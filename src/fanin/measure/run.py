@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 import weakref
 from collections.abc import Mapping
@@ -204,18 +205,19 @@ def _leading_to(sites: tuple[Site, ...], ends: tuple[int, ...]) -> set[int]:
 def _inputs(task: MeasureTask, done: Pass, sites: tuple[Site, ...]) -> tuple[InputRecord, ...]:
     names = input_names(task.inputs)
     gradients = iter(done.input_gradients)
-    entries, by_index = done.recorder.entries, {s.index: s for s in sites}
+    reading, by_index = done.recorder.input_readers, {s.index: s for s in sites}
     first = next((s.index for s in sites if s.kind in ("weight", "norm")), -1)
     found = []
     for name, tensor in names:
         gradient = next(gradients, None) if tensor.is_floating_point() else None
-        readers = [by_index.get(i) for i in entries.readers.get(name, {first})]
+        readers = [by_index.get(i) for i in reading.readers.get(name, {first})]
         record = input_record(
             name,
             tensor.detach(),
             gradient=gradient,
             normalised_first=all(s is not None and _normalises(s) for s in readers),
-            without_scale=entries.without_scale(name),
+            as_read=functools.partial(reading.as_read, name),
+            without_scale=reading.without_scale(name),
         )
         found.append(record)
     return tuple(r for r in found if r is not None)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 
 from fanin.measure.quantities.moments import pack, unpack
-from fanin.measure.record import InputRecord
+from fanin.measure.record import InputRecord, TensorStats
 from fanin.measure.sampling import as_real, strided, thinned
 
 __all__ = ["input_record"]
@@ -20,9 +22,18 @@ def input_record(
     *,
     gradient: torch.Tensor | None,
     normalised_first: bool,
+    as_read: Callable[[TensorStats], TensorStats] = lambda given: given,
     without_scale: bool = False,
 ) -> InputRecord | None:
     """Statistics of one input, of a sparse one with its zeros; None for an empty one or a sparse one of great size.
+
+    Args:
+        name: "inputs[0]" or the keyword.
+        x: the input.
+        gradient: of the loss with respect to it.
+        normalised_first: as in `InputRecord`.
+        as_read: what the weights read, from the statistics of the input itself.
+        without_scale: as in `InputRecord`.
 
     Features are the channels of an image batch (axis 1 of four or more axes) and the last axis otherwise.
     """
@@ -43,6 +54,7 @@ def input_record(
         dtype=str(x.dtype).removeprefix("torch."),
         floating=floating,
         stats=stats,
+        as_read=as_read(stats),
         feature_std_ratio=ratio,
         constant_feature_share=constant,
         integer_valued=floating and bool((s == s.round()).all()),

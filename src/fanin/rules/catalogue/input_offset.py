@@ -26,7 +26,8 @@ class InputOffset(Rule):
 
     What is measured:
         |mean| / std > 3; largest over smallest feature std > 1000; share of constant features > 0.5. A normalisation
-        behind the first layer removes an offset, so it is then a note.
+        behind the first layer removes an offset, so it is then a note; what the model takes off before its first
+        weights does not count.
 
     Example:
         >>> import torch, fanin
@@ -54,14 +55,15 @@ class InputOffset(Rule):
     def check(self, context: Context) -> Iterator[Finding]:
         """At most one finding an input, the clearest sign first."""
         for record in context.measurements.inputs:
-            if record.has_scale and record.stats.std > 0 and not record.stats.any_nonfinite and record.stats.numel > 16:
+            varies = record.stats.std > 0 and record.as_read.std > 0 and not record.stats.any_nonfinite
+            if record.has_scale and varies and record.stats.numel > 16:
                 yield from self._one(context, record)
 
     def _one(self, context: Context, record: InputRecord) -> Iterator[Finding]:
         for name, value, unit, words in (
             (
                 "offset",
-                abs(record.stats.mean) / record.stats.std,
+                min(abs(s.mean) / s.std for s in (record.stats, record.as_read)),
                 "|mean| / std",
                 "a common offset of {:.3g} standard deviations",
             ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import ClassVar
 
@@ -30,10 +31,12 @@ class InputScale(Rule):
         pre-activations, in every gradient of the first layer, and without normalisation in the logits and the loss.
 
     What is measured:
-        rms of the input; warning outside [0.05, 5], error for raw bytes. Where the first weighted operation is followed
-        by a normalisation the scale cancels: raw bytes become a warning (they also have an offset), other scales a
-        note. Sparse inputs are judged by their non-zero values; small side inputs (an adjacency matrix) are a note.
-        An input that only sin, cos, log, a comparison or a lookup reads (time steps, noise levels) has no scale here.
+        rms of the input as the first weights read it, so after a division in the model (by 255, by its own norm or std,
+        by a noise level) or a normalisation; warning outside [0.05, 5], error for raw bytes. Where the first weighted
+        operation is followed by a normalisation the scale cancels: raw bytes become a warning (they also have an
+        offset), other scales a note. Sparse inputs are judged by their non-zero values; small side inputs (an adjacency
+        matrix) are a note. An input that only sin, cos, log, a comparison or a lookup reads (time steps, noise levels)
+        has no scale here.
 
     Example:
         >>> import torch, fanin
@@ -61,11 +64,11 @@ class InputScale(Rule):
     def check(self, context: Context) -> Iterator[Finding]:
         """One finding an input."""
         for record in context.measurements.inputs:
-            if record.has_scale and record.stats.rms > 0 and not record.stats.any_nonfinite:
+            if record.has_scale and record.as_read.rms > 0 and not record.stats.any_nonfinite:
                 yield from self._one(context, record)
 
     def _one(self, context: Context, record: InputRecord) -> Iterator[Finding]:
-        s = record.stats
+        s = record.as_read
         raw = s.min >= 0 and self.limit(context, "bytes") < s.max <= 255 and s.rms > self.limit(context, "high")
         low, high = self.limit(context, "low"), self.limit(context, "high")
         # Most of a one-hot or a bag of words is zero: what is not has the scale that counts.
@@ -77,11 +80,13 @@ class InputScale(Rule):
         first = next(i for i in context.measurements.inputs if i.is_data)
         code = f"{record.name} = {record.name} / 255" if raw else f"x = (x - x.mean()) / x.std()  # x: {record.name}"
         text = "divide by 255 and standardise per channel" if raw else "standardise the input per feature"
+        divided = not math.isclose(s.rms, record.stats.rms, rel_tol=0.01)
+        left = f", of which the first layer reads {s.rms:.3g}" if divided else ""
         tail = "; a normalisation behind the first layer cancels the scale" if record.normalised_first else ""
         yield self.finding(
             _severity(raw=raw, normalised=record.normalised_first, side_input=record is not first and s.rms < low),
             [record.name],
-            f"{record.name} has rms {s.rms:.3g}"
+            f"{record.name} has rms {record.stats.rms:.3g}{left}"
             + (f" and looks like raw bytes (0..{s.max:.0f})" if raw else "")
             + tail
             + ".",
