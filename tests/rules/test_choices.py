@@ -510,6 +510,58 @@ def test_a_weight_unlike_its_like_is_named_though_a_norm_hides_it(times, others,
     assert [f.paths for f in found] == ([("2.0.weight",)] if named else [])
 
 
+class Gate(nn.Module):
+    """Half of the channels, times a map over places of the other half, which starts near 1 by its bias."""
+
+    def __init__(self, places):
+        super().__init__()
+        self.norm, self.weight = nn.LayerNorm(32), nn.Parameter(1e-6 * torch.randn(places, places))
+        self.bias = nn.Parameter(torch.ones(places, 1))
+
+    def forward(self, x):
+        u, v = x.chunk(2, -1)
+        return u * (torch.einsum("bnd,mn->bmd", self.norm(v), self.weight) + self.bias)
+
+
+def gated_blocks(change=None):
+    """gMLP (Liu et al. 2021), whose maps over places have the shape of those over channels."""
+    model = nn.Sequential(
+        nn.Linear(12, 32),
+        *(nn.Sequential(nn.LayerNorm(32), nn.Linear(32, 64), nn.GELU(), Gate(16), nn.Linear(32, 32)) for _ in range(4)),
+        nn.Linear(32, 3),
+    )
+    if change is not None:
+        with torch.no_grad():
+            change(model)
+    return model
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        (None, []),
+        (lambda m: m[2][1].weight.mul_(60), ["2.1.weight"]),
+        (lambda m: m[3][3].weight.normal_(std=0.25), ["3.3.weight"]),
+    ],
+)
+def test_what_is_small_by_one_factor_in_every_block_is_meant(change, named):
+    torch.manual_seed(0)
+    report = fanin.check(gated_blocks(change), torch.randn(16, 16, 12), predict=False)
+    assert [p for f in report.findings if f.code == "P502" and f.severity != "note" for p in f.paths] == named
+
+
+@pytest.mark.parametrize(("blocks_off", "named"), [((0, 1, 2, 3), []), ((2,), ["2.2.weight"])])
+@pytest.mark.parametrize("times", [1 / 60, 60])
+def test_a_weight_unlike_its_like_in_every_block_is_meant(blocks_off, named, times):
+    torch.manual_seed(0)
+    parts = [[nn.Linear(32, 32, bias=False), nn.LayerNorm(32), nn.Linear(32, 32, bias=False)] for _ in range(4)]
+    for i in blocks_off:
+        parts[i][2].weight.data.mul_(times)
+    model = nn.Sequential(*(nn.Sequential(*p, nn.LayerNorm(32), nn.GELU()) for p in parts), nn.Linear(32, 3))
+    report = fanin.check(model, torch.randn(32, 32), predict=False)
+    assert [p for f in report.findings if f.code == "P502" and f.severity != "note" for p in f.paths] == named
+
+
 class Margins(nn.Module):
     """Cosines with classes, less a margin at the label."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 
-__all__ = ["matches", "pattern_of"]
+__all__ = ["matches", "pattern_of", "repeats_of"]
 
 
 def pattern_of(paths: Sequence[str]) -> str:
@@ -35,6 +35,17 @@ def _shared(split: list[list[str]], positions: Iterable[int]) -> list[str]:
             break
         found.append(split[0][i])
     return found
+
+
+def repeats_of(path: str) -> list[str]:
+    """The globs of what has the same place in other blocks, one for each number in the path.
+
+    Example:
+        >>> repeats_of("blocks.3.gate.weight"), repeats_of("stages.1.0.weight")
+        (['blocks.*.gate.weight'], ['stages.*.0.weight', 'stages.1.*.weight'])
+    """
+    parts = path.split(".")
+    return [".".join([*parts[:i], "*", *parts[i + 1 :]]) for i, part in enumerate(parts) if part.isdecimal()]
 
 
 def matches(path: str, patterns: Iterable[str]) -> str | None:

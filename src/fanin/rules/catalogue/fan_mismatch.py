@@ -61,13 +61,14 @@ class FanMismatch(Rule):
         r = rms(W) sqrt(fan_in) / gain, and the rms of the output over that of the input. A warning for weights with r
         >= 10, or r >= 5 (2.5 at the end of a residual branch) and at least 4 times all others, or r <= 0.1 and at most
         1/8 of all others, where the measured signal changes with them (not the first map before a smooth activation,
-        where the outputs are of ordinary size all the same); for a table of rms above 5 that no normalisation
-        reads first, and for a table that is the same for all samples and has 20 times the rms of what it joins; for
-        weights of ten times the std of at least three others of their shape and place, or of a tenth of it; and where
-        r^2 < 0.01 and biases of rms up to 1 / sqrt(fan_in) are beyond three standard deviations of W x in
-        more than half of the units. A note beside S201 to S205 and A302 for r^2 outside [0.15, 6.7] (torch's default
-        nn.Linear and nn.Conv2d give 1/6 for ReLU) and for weights that fit fan_out; a warning beside L801 and S206,
-        where the product of all r gives at least half of the excess (in logarithms).
+        where the outputs are of ordinary size all the same); for a table of rms above 5 that no normalisation reads
+        first, and for a table that is the same for all samples and has 20 times the rms of what it joins; for weights
+        of ten times the std of at least three others of their shape and place, or of a tenth of it (not for what is
+        small, or unlike its like, by one factor in every block); and where r^2 < 0.01 and biases of rms up to 1 /
+        sqrt(fan_in) are beyond three standard deviations of W x in more than half of the units. A note beside S201 to
+        S205 and A302 for r^2 outside [0.15, 6.7] (torch's default nn.Linear and nn.Conv2d give 1/6 for ReLU) and for
+        weights that fit fan_out; a warning beside L801 and S206, where the product of all r gives at least half of the
+        excess (in logarithms).
 
     Example:
         >>> import torch, fanin

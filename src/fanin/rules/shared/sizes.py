@@ -10,6 +10,7 @@ from statistics import median
 from fanin.measure.kinds import KINDS
 from fanin.measure.record import Measurements, ParameterRecord, Site
 from fanin.model.operations import LOOKUPS, LOSSES, RECURRENT, SUMS
+from fanin.rules.patterns import repeats_of
 from fanin.rules.shared.gains import RATED, gain_of
 from fanin.rules.shared.upstream import read_by_weights
 
@@ -175,7 +176,7 @@ def far_off(sizes: Sequence[MapSize]) -> tuple[list[MapSize], bool]:
     below it (a factor of 8 apart, a tenth or less, before an activation or another map); and any weight ten times too
     large. Only what the measured signal shows as well counts: a weight that is scaled down again on its way does no
     harm. A small last weight is no outlier: an output that starts near zero is drawn so on purpose (a policy, a step
-    size, an offset).
+    size, an offset); nor is one that is as small in every block (the map of a gate that starts open).
     """
     ordered = sorted(sizes, key=lambda s: -s.ratio)
     high = _group([s.ratio for s in ordered], _GAP_HIGH)
@@ -184,6 +185,8 @@ def far_off(sizes: Sequence[MapSize]) -> tuple[list[MapSize], bool]:
     low = _group([1.0 / s.ratio for s in reversed(ordered)], _GAP_LOW)
     bottom = [s for s in ordered[len(ordered) - low :] if s.ratio <= _MOST_LOW and s.site.follower in RATED | SUMS]
     bottom = [s for s in bottom if not s.is_last]
+    meant = _of_every_block({s.parameter.path: s.ratio for s in bottom}, (s.parameter.path for s in sizes))
+    bottom = [s for s in bottom if s.parameter.path not in meant]
     off = [s for s in (*top, *bottom) if s.witnessed]
     off.sort(key=lambda s: (-_steps(s.ratio), s.site.index))
     rest = [s.ratio for s in sizes if s not in off]
@@ -196,7 +199,8 @@ def strays(measurements: Measurements) -> list[Stray]:
 
     At least three others have to lie within a factor of two. A normalisation behind the map, or a branch that starts
     small, hides the difference in the first outputs; the rate at which the map learns differs all the same. Of one
-    weight alone no such thing is known. First and last maps start at scales of their own, and zeros are a choice.
+    weight alone no such thing is known. First and last maps start at scales of their own, and zeros are a choice; so is
+    what differs by one factor in every block.
     """
     read, by_index = read_by_weights(measurements), {s.index: s for s in measurements.sites}
     alike: dict[tuple[object, ...], list[ParameterRecord]] = {}
@@ -213,7 +217,27 @@ def _strays_of(group: list[ParameterRecord]) -> list[Stray]:
     rest = {p.path: p.weight.rms for p in group if p not in far}
     if len(rest) < _FEWEST_ALIKE or max(rest.values()) > _ALIKE * min(rest.values()):
         return []
-    return [Stray(p, p.weight.rms / middle, frozenset(rest)) for p in far]
+    ratios = {p.path: p.weight.rms / middle for p in far}
+    meant = _of_every_block(ratios, (p.path for p in group))
+    return [Stray(p, ratios[p.path], frozenset(rest)) for p in far if p.path not in meant]
+
+
+def _of_every_block(far: Mapping[str, float], paths: Iterable[str]) -> set[str]:
+    """Those that differ by one factor at one place of every block: a choice, where one block alone shows a slip.
+
+    One block of four or more may be without: it is the one that slipped.
+    """
+    at_place: dict[str, list[str]] = {}
+    for path in paths:
+        for place in repeats_of(path):
+            at_place.setdefault(place, []).append(path)
+    found = set[str]()
+    for all_there in at_place.values():
+        there = [p for p in all_there if p in far]
+        most = len(there) == len(all_there) > 1 or len(there) == len(all_there) - 1 >= _FEWEST_ALIKE
+        if most and max(far[p] for p in there) <= _ALIKE * min(far[p] for p in there):
+            found |= set(there)
+    return found
 
 
 def is_made_up_for(size: MapSize, measurements: Measurements) -> bool:
@@ -273,7 +297,8 @@ def tables_beside_signals(measurements: Measurements) -> list[TableBeside]:
     """Positions and the like beside what they are added to: parameters, buffers, and lookups that ignore the input."""
     by_index = {s.index: s for s in measurements.sites}
     by_path = {p.path: p for p in measurements.parameters}
-    pairs = [(p.path, p.weight.rms, _known(p.added_to, by_index)) for p in measurements.parameters if len(p.shape) > 1]
+    added_to = [(p, _known(p.added_to, by_index)) for p in measurements.parameters if len(p.shape) > 1]
+    pairs = [(p.path, p.weight.rms, signals) for p, signals in added_to if not _opens_a_gate(p, signals)]
     pairs += [(b.path, b.rms, _known(b.added_to, by_index)) for b in measurements.buffers if len(b.shape) > 1]
     for merge in measurements.sites:
         added = _known(merge.inputs, by_index) if merge.op == "add" else []
@@ -285,6 +310,12 @@ def tables_beside_signals(measurements: Measurements) -> list[TableBeside]:
         for path, rms, signals in pairs
         if (largest := max((_handed_on(s) for s in signals), default=0.0)) > 0
     ]
+
+
+def _opens_a_gate(parameter: ParameterRecord, signals: Sequence[Site]) -> bool:
+    """One number everywhere, added to what multiplies another tensor: the gate starts near that number by design."""
+    weight = parameter.weight
+    return weight.std <= 1e-6 * weight.rms and all(s.multiplied for s in signals)
 
 
 def _read_times(site: Site) -> float:
