@@ -115,3 +115,21 @@ def test_an_input_is_not_blamed_for_the_size_of_what_it_meets(weight, size, flag
     model = Masked()
     model.inner.weight.data.mul_(weight)
     assert named(model, X, size * torch.rand(64, 64)) == flagged
+
+
+class Scaled(nn.Module):
+    """A number for each feature, learned, before the first map."""
+
+    def __init__(self, size):
+        super().__init__()
+        torch.manual_seed(0)
+        self.weight, self.bias = nn.Parameter(torch.full((20,), size)), nn.Parameter(torch.zeros(20))
+        self.out = nn.Linear(20, 3)
+
+    def forward(self, x):
+        return self.out(x * self.weight + self.bias)
+
+
+@pytest.mark.parametrize(("weight", "size", "flagged"), [(50.0, 1.0, False), (1e-3, 1000.0, True), (1.0, 1.0, False)])
+def test_an_input_is_not_blamed_for_the_parameter_that_reads_it(weight, size, flagged):
+    assert named(Scaled(weight), size * X) == (["inputs[0]"] if flagged else [])

@@ -8,12 +8,12 @@ from dataclasses import dataclass, field, replace
 
 import torch
 
-from fanin.measure.kinds import BOUNDED
+from fanin.measure.kinds import BOUNDED, SITE_NORMS
 from fanin.measure.origins import Origin
 from fanin.measure.quantities.moments import pack, unpack
 from fanin.measure.record import TensorStats
 from fanin.measure.sampling import is_signal
-from fanin.model.operations import COMPARISONS, LOOKUPS, SOFTMAX
+from fanin.model.operations import COMPARISONS, CONTRACTIONS, LOOKUPS, SOFTMAX
 
 __all__ = ["InputReaders"]
 
@@ -49,13 +49,17 @@ class InputReaders:
     def passed_on(self, op: str, given: Sequence[torch.Tensor], origins: Sequence[Origin], joined: Origin) -> Origin:
         """The joined origin with the inputs whose scale goes on through this operation.
 
-        In a sum or a concatenation of several inputs each keeps its own size.
+        In a sum or a concatenation of several inputs each keeps its own size; so does what a parameter multiplies or is
+        added to, which is then read. A normalisation gives all one size.
         """
         if op in _LIMITS:
             self.limited |= joined.inputs
             return replace(joined, inputs=frozenset(), apart={})
+        if op in SITE_NORMS:
+            return replace(joined, apart={})
         parts = [(t, o) for t, o in zip(given, origins, strict=True) if o.inputs]
-        if op not in _BESIDE or len(joined.inputs) < 2 or len(parts) < 2:
+        beside = op in _BESIDE and len(joined.inputs) > 1 and len(parts) > 1
+        if op in CONTRACTIONS or not (beside or joined.parameters):
             return joined
         apart = {name: part for t, o in parts for name, part in _parts(t, o).items()}
         return replace(joined, apart=apart)

@@ -33,7 +33,7 @@ class Origin:
         factors: of what is made of several tensors, the same for the sites of each.
         buffers: names of the buffers that reach it through operations on parameters, buffers and constants alone.
         inputs: names of the model's inputs whose scale reaches it, with no weight between.
-        apart: those of them that were added or set beside others, as they were before.
+        apart: those of them that met other inputs or a parameter, as they were before.
     """
 
     parameters: frozenset[str] = frozenset()
@@ -70,7 +70,7 @@ def join(origins: Iterable[Origin]) -> Origin:
         factors={s: o.factor for o in reversed(data) for s in o.sites} if len(data) > 1 else {},
         buffers=frozenset[str]().union(*(o.buffers for o in found if not o.data)),
         inputs=frozenset[str]().union(*(o.inputs for o in data)),
-        apart=data[0].apart if len(data) == 1 else {},
+        apart={name: part for o in data for name, part in o.apart.items()},
     )
 
 

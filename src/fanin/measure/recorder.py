@@ -147,7 +147,7 @@ class PassRecorder(TorchFunctionMode):
         site = self._add("rms_norm", "norm", output, origin, frame, grad_enabled=torch.is_grad_enabled())
         if site is not None and source.dim() >= 2:
             site.measured.update(of_module("norm", module, source))
-            inputs = self.origins[output].inputs
+            inputs = self.origins[output].inputs  # of one size from here on
             self.origins[output] = Origin(data=True, sites=(site.which.index,), axis=-1, op="rms_norm", inputs=inputs)
 
     def __torch_function__(
