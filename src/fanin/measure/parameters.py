@@ -15,6 +15,7 @@ from fanin.measure.quantities.symmetry import identical_rows
 from fanin.measure.quantities.values import extremes, rows_apart
 from fanin.measure.record import GradientState, ParameterRecord, Site, TensorStats
 from fanin.measure.recorder import PassRecorder
+from fanin.measure.sampling import rms
 from fanin.measure.task import FirstStep
 from fanin.measure.virtual_step import gradient_state
 from fanin.model.reading import Reading
@@ -90,6 +91,7 @@ def parameter_records(
                 follower=reader.follower if reader is not None else "",
                 gate=name in recorder.gates,
                 scale=recorder.products.scales.get(name),
+                elementwise=recorder.elementwise.found.get(name),
                 added_to=added,
                 reaches_loss=name in reaching,
                 same_as=_first_equal(earlier, name, weight, slot.shape),
@@ -129,17 +131,13 @@ def _moved(
     if made is None:
         return _Moved()
     change, share = made
-    size, spectral = _rms(parameter), step_ratio(parameter, change, layout)
-    update = _rms(change) / size if size > 0.0 else math.nan
+    size, spectral = rms(parameter), step_ratio(parameter, change, layout)
+    update = rms(change) / size if size > 0.0 else math.nan
     return _Moved(
         spectral=None if spectral is None else share * spectral,
         update=share * update if math.isfinite(update) else None,
         at_peak=update if math.isfinite(update) else None,
     )
-
-
-def _rms(tensor: torch.Tensor) -> float:
-    return float(torch.linalg.vector_norm(tensor.detach(), dtype=torch.float32)) / math.sqrt(tensor.numel() or 1)
 
 
 def _without_graph(name: str, reading: Reading, recorder: PassRecorder) -> Seen:

@@ -26,6 +26,7 @@ __all__ = [
     "AttentionRecord",
     "BufferRecord",
     "Cosine",
+    "Elementwise",
     "GradientState",
     "Histogram",
     "InputRecord",
@@ -276,6 +277,29 @@ class BufferRecord:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Elementwise:
+    """How a parameter multiplies a signal number by number.
+
+    Attributes:
+        summed: how many of the products are summed (a score vector); 1 where the parameter spreads the signal along an
+            axis of its own (a tokenizer of features).
+        signal: rms of the signal.
+        result: rms of what comes of it.
+        beside: parameters that are added to that, or set beside it, as they are.
+    """
+
+    summed: int
+    signal: float
+    result: float
+    beside: tuple[str, ...] = ()
+
+    @property
+    def amplification(self) -> float:
+        """Rms of the result over that of the signal."""
+        return self.result / self.signal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ParameterRecord:
     """One parameter, its gradient, and the gradient after a virtual step.
 
@@ -300,6 +324,7 @@ class ParameterRecord:
         follower: operation that reads the output of `op` first.
         gate: it multiplied the signal.
         scale: of a parameter of one number (a temperature): what the signal was multiplied by; None for others.
+        elementwise: how it multiplies a signal number by number, and is summed or spreads it; None elsewhere.
         added_to: indices of the sites whose outputs it was added to as it is: positions, tokens, offsets.
         reaches_loss: an operation that reads it leads to the loss.
         same_as: an earlier parameter of equal shape and values that is not tied to it, "" if none.
@@ -334,6 +359,7 @@ class ParameterRecord:
     follower: str = ""
     gate: bool = False
     scale: float | None = None
+    elementwise: Elementwise | None = None
     added_to: tuple[int, ...] = ()
     reaches_loss: bool = True
     same_as: str = ""

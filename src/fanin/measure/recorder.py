@@ -21,6 +21,7 @@ import torch
 from torch.overrides import TorchFunctionMode
 
 from fanin.measure.calls import Call
+from fanin.measure.elementwise import ElementwiseUses
 from fanin.measure.frames import ModuleFrame, ModuleFrames
 from fanin.measure.input_readers import InputReaders
 from fanin.measure.kinds import CHANNEL_FIRST, kind_of
@@ -64,6 +65,7 @@ class PassRecorder(TorchFunctionMode):
         used: parameters that an operation read together with the signal.
         gates: those of them that multiply the signal.
         products: which buffers and sites multiply what.
+        elementwise: which parameters multiply a signal number by number.
         input_readers: what reads the model's inputs first.
         seen: role and layout of parameters, as the operations that read them tell.
         escaped: sites whose values left torch.
@@ -83,6 +85,7 @@ class PassRecorder(TorchFunctionMode):
         self.used: set[str] = set()
         self.gates: set[str] = set()
         self.products: Products = Products()
+        self.elementwise: ElementwiseUses = ElementwiseUses()
         self.input_readers: InputReaders = InputReaders()
         self.seen: dict[str, Seen] = {}
         self._parameters = dict(model.named_parameters())
@@ -199,6 +202,8 @@ class PassRecorder(TorchFunctionMode):
             for quantity, value in of_pass(replace(call, output=output)) if call.before else ():
                 self.found.setdefault(quantity, []).append(value)
         joined = self.products.note(call, origins, joined)
+        if joined.data and isinstance(output, torch.Tensor):
+            self.elementwise.note(call, given, origins, output)
         if kind == "weight":
             note_layouts(call, self.origins, self._parameters, self.seen)
         if kind == "weight" and not joined.data:

@@ -12,7 +12,7 @@ import math
 
 import torch
 
-__all__ = ["SAMPLE", "as_real", "as_samples", "is_signal", "strided", "thinned"]
+__all__ = ["SAMPLE", "as_real", "as_samples", "is_signal", "rms", "strided", "thinned"]
 
 SAMPLE = 16_384
 
@@ -41,6 +41,16 @@ def is_signal(x: torch.Tensor) -> bool:
         and x.device.type != "meta"
         and not torch._C._functorch.is_functorch_wrapped_tensor(x)
     )
+
+
+def rms(x: torch.Tensor) -> float:
+    """Root mean square of a floating tensor, summed in float32; 0 of an empty one.
+
+    Example:
+        >>> rms(torch.tensor([3.0, 4.0, 0.0, 0.0]))
+        2.5
+    """
+    return float(torch.linalg.vector_norm(x.detach(), dtype=torch.float32)) / math.sqrt(x.numel() or 1)
 
 
 @functools.lru_cache(maxsize=4096)

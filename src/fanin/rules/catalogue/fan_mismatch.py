@@ -14,10 +14,12 @@ from fanin.rules.shared.biases import biased_maps
 from fanin.rules.shared.gains import INIT, gain_ratio, maps
 from fanin.rules.shared.sizes import (
     STRAY,
+    ElementwiseSize,
     MapSize,
     Stray,
     TableBeside,
     TableSize,
+    elementwise_sizes,
     far_off,
     is_made_up_for,
     large_tables,
@@ -64,11 +66,12 @@ class FanMismatch(Rule):
         where the outputs are of ordinary size all the same); for a table of rms above 5 that no normalisation reads
         first, and for a table that is the same for all samples and has 20 times the rms of what it joins; for weights
         of ten times the std of at least three others of their shape and place, or of a tenth of it (not for what is
-        small, or unlike its like, by one factor in every block); and where r^2 < 0.01 and biases of rms up to 1 /
-        sqrt(fan_in) are beyond three standard deviations of W x in more than half of the units. A note beside S201 to
-        S205 and A302 for r^2 outside [0.15, 6.7] (torch's default nn.Linear and nn.Conv2d give 1/6 for ReLU) and for
-        weights that fit fan_out; a warning beside L801 and S206, where the product of all r gives at least half of the
-        excess (in logarithms).
+        small, or unlike its like, by one factor in every block); for a vector of ten times 1 / sqrt(n) whose n products
+        with a signal are summed, and for the scale of features that spreads each along an axis, of rms above 1.5 and 20
+        times that of what joins it; and where r^2 < 0.01 and biases of rms up to 1 / sqrt(fan_in) are beyond three
+        standard deviations of W x in more than half of the units. A note beside S201 to S205 and A302 for r^2 outside
+        [0.15, 6.7] (torch's default nn.Linear and nn.Conv2d give 1/6 for ReLU) and for weights that fit fan_out; a
+        warning beside L801 and S206, where the product of all r gives at least half of the excess (in logarithms).
 
     Example:
         >>> import torch, fanin
@@ -117,6 +120,9 @@ class FanMismatch(Rule):
         if tables:
             yield self._table(context, tables)
         yield from self._beside(context, {t.parameter.path for t in tables})
+        factors = elementwise_sizes(context.measurements, self.limit(context, "beside"))
+        if factors:
+            yield self._factors(context, factors)
         sizes = [s for s in map_sizes(context.measurements) if not is_made_up_for(s, context.measurements)]
         off, apart = far_off(sizes)
         if off and apart:
@@ -141,6 +147,20 @@ class FanMismatch(Rule):
             value=worst.ratio,
             threshold=STRAY if worst.ratio > 1 else 1 / STRAY,
             unit="std over that of its like",
+        )
+
+    def _factors(self, context: Context, found: list[ElementwiseSize]) -> Finding:
+        worst = found[0]
+        more = f" ({len(found)} parameters are far off)" if len(found) > 1 else ""
+        path = worst.parameter.path
+        return self.finding(
+            "warning",
+            [s.parameter.path for s in found],
+            f"{path}, which multiplies the signal number by number, has {worst.ratio:.3g} times {worst.wanted}{more}.",
+            Fix(text=f"draw {path} smaller", code=INIT, recommends_start=True, recommends_scale=True),
+            value=worst.ratio,
+            threshold=worst.limit,
+            unit="std over what it should be",
         )
 
     def _table(self, context: Context, tables: list[TableSize]) -> Finding:

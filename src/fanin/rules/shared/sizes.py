@@ -16,10 +16,12 @@ from fanin.rules.shared.upstream import read_by_weights
 
 __all__ = [
     "STRAY",
+    "ElementwiseSize",
     "MapSize",
     "Stray",
     "TableBeside",
     "TableSize",
+    "elementwise_sizes",
     "far_off",
     "first_readers",
     "is_made_up_for",
@@ -38,6 +40,7 @@ _SMOOTH = frozenset(("tanh", "softsign", "sigmoid", "sin", "erf", "gelu", "silu"
 _ORDINARY = 0.3  # rms of the outputs, and share of it that differs between samples
 _ADDED = frozenset(("add", "sub", "rsub"))
 _SAME = 1e-6  # 1 - cosine of an output that is the same for all samples, to float32's rounding
+_MOST_SPREAD = 1.5  # rms of the scale of a feature: 1 keeps its size
 STRAY, _ALIKE, _FEWEST_ALIKE = 10.0, 2.0, 3
 _REST = 1 / 3  # of the maps, at least, are right where the others are called outliers
 
@@ -82,6 +85,16 @@ class Stray:
     parameter: ParameterRecord
     ratio: float
     others: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class ElementwiseSize:
+    """A parameter that multiplies a signal number by number: its std over what it should be, and what that is."""
+
+    parameter: ParameterRecord
+    ratio: float
+    wanted: str
+    limit: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -305,7 +318,10 @@ def tables_beside_signals(measurements: Measurements) -> list[TableBeside]:
         others = [s for s in added if not _is_constant(s)]
         tables = [s for s in added if s.op in LOOKUPS and _is_constant(s)]
         pairs += [(n, _handed_on(t), others) for t in tables for n in t.parameters if n in by_path]
-    return [
+    made = [(p.elementwise, q) for p in measurements.parameters if p.elementwise for q in p.elementwise.beside]
+    spread = [(by_path[q], use.result) for use, q in made if use.summed == 1 and q in by_path]
+    beside = [TableBeside(q.path, q.weight.rms, size) for q, size in spread if q.weight.rms > _MOST_SPREAD and size > 0]
+    return beside + [
         TableBeside(path, rms, largest)
         for path, rms, signals in pairs
         if (largest := max((_handed_on(s) for s in signals), default=0.0)) > 0
@@ -314,8 +330,35 @@ def tables_beside_signals(measurements: Measurements) -> list[TableBeside]:
 
 def _opens_a_gate(parameter: ParameterRecord, signals: Sequence[Site]) -> bool:
     """One number everywhere, added to what multiplies another tensor: the gate starts near that number by design."""
-    weight = parameter.weight
-    return weight.std <= 1e-6 * weight.rms and all(s.multiplied for s in signals)
+    return not _varies(parameter) and all(s.multiplied for s in signals)
+
+
+def elementwise_sizes(measurements: Measurements, beside: float) -> list[ElementwiseSize]:
+    """Score vectors of ten times the std that keeps the signal, and scales of features far larger than what joins them.
+
+    Equal numbers are no draw: ones that sum features are a choice.
+    """
+    by_path = {p.path: p for p in measurements.parameters}
+    drawn = [(p, p.elementwise) for p in measurements.parameters if p.elementwise is not None and _varies(p)]
+    found = []
+    for p, use in drawn:
+        others = [q for name in use.beside if (q := by_path.get(name)) is not None and _varies(q)]
+        if use.summed > 1 and not p.is_map:
+            ratio = min(p.weight.rms * math.sqrt(use.summed), use.amplification)
+            if ratio >= _ALWAYS_HIGH:
+                found.append(
+                    ElementwiseSize(p, ratio, f"the std that keeps the signal, 1 / sqrt({use.summed})", _ALWAYS_HIGH)
+                )
+        elif use.summed == 1 and others and p.weight.rms > _MOST_SPREAD:
+            least = min(others, key=lambda q: q.weight.rms)
+            ratio = use.result / least.weight.rms
+            if ratio > beside:
+                found.append(ElementwiseSize(p, ratio, f"the rms of {least.path}, beside what it makes", beside))
+    return sorted(found, key=lambda s: -s.ratio)
+
+
+def _varies(parameter: ParameterRecord) -> bool:
+    return parameter.weight.std > 1e-6 * parameter.weight.rms
 
 
 def _read_times(site: Site) -> float:
