@@ -9,6 +9,7 @@ from fanin.rules.base import Context, Rule
 from fanin.rules.finding import Finding, Fix
 from fanin.rules.shared.gains import INIT
 from fanin.rules.shared.lost import spreads
+from fanin.text.numbers import counted
 
 __all__ = ["NonfiniteWeights"]
 
@@ -56,7 +57,7 @@ class NonfiniteWeights(Rule):
             yield self.finding(
                 "error",
                 [p.path for p in bad],
-                f"{len(bad)} parameter{'s' if len(bad) > 1 else ''} hold NaN or infinity, first {bad[0].path}.",
+                f"{counted(len(bad), 'parameter holds', 'parameters hold')} NaN or infinity, first {bad[0].path}.",
                 Fix(
                     text="initialise it; look for torch.empty without a fill, or a broken checkpoint",
                     code=INIT,
@@ -78,7 +79,7 @@ class NonfiniteWeights(Rule):
             yield self.finding(
                 "error",
                 [b.path for b in bad],
-                f"{len(bad)} buffer{'s' if len(bad) > 1 else ''} hold NaN or infinity, first {bad[0].path}.",
+                f"{counted(len(bad), 'buffer holds', 'buffers hold')} NaN or infinity, first {bad[0].path}.",
                 Fix(
                     text="compute the buffer again: build this module on the CPU, or plan.materialize(buffers=...)",
                     code="plan.materialize(model, buffers=...)",
