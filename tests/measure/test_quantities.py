@@ -284,6 +284,18 @@ def test_identical_rows_are_counted(copies):
     assert identical_rows(w) == pytest.approx(slow.identical_rows(w.numpy()))
 
 
+@pytest.mark.parametrize("units", [(1,), (0, 1), (2,)])
+def test_identical_units_are_counted_along_the_axes_of_outputs(units):
+    w = normal(6, 8, 5, 3)
+    rows = w.movedim(units, tuple(range(len(units)))).flatten(0, len(units) - 1)
+    rows = rows.flatten(1).clone()
+    assert identical_rows(w, units) == 0.0
+    rows[:3] = rows[0]
+    sizes = [w.shape[u] for u in units] + [n for d, n in enumerate(w.shape) if d not in units]
+    w = rows.reshape(sizes).movedim(tuple(range(len(units))), units)
+    assert identical_rows(w, units) == pytest.approx(slow.identical_rows(rows.numpy()))
+
+
 def test_constant_channels_are_counted():
     x = normal(8, 20, 6, 6)
     x[:, :5] = 3

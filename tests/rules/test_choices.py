@@ -491,6 +491,36 @@ def test_an_output_bias_of_any_size_is_a_choice():
     assert "P503" not in codes({"model": model, "inputs": torch.randn(32, 8)})
 
 
+# ---------------------------------------------------------------------- P501
+class Turned(nn.Module):
+    """Weights whose outputs are on the second axis: x @ W, and a transposed convolution."""
+
+    def __init__(self, change):
+        super().__init__()
+        self.map = nn.Parameter(torch.randn(16, 32) / 4)
+        self.up, self.out = nn.ConvTranspose1d(2, 12, 4, stride=2), nn.Linear(12, 3)
+        with torch.no_grad():
+            change(self)
+
+    def forward(self, x):
+        return self.out(torch.relu(self.up(torch.relu(x @ self.map).view(-1, 2, 16))).mean(2))
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        (lambda m: None, []),
+        (lambda m: m.map.copy_(m.map[:, :1].clone().expand(-1, 32)), ["map"]),
+        (lambda m: m.up.weight.copy_(m.up.weight[:, :1].clone().expand(-1, 12, -1)), ["up.weight"]),
+        (lambda m: m.map.copy_(m.map[:1].clone().expand(16, -1)), []),  # equal inputs, unlike units
+    ],
+)
+def test_units_are_compared_on_the_axis_of_outputs(change, named):
+    torch.manual_seed(0)
+    report = fanin.check(Turned(change), torch.randn(32, 16), targets=torch.randint(0, 3, (32,)), select=["P501"])
+    assert [p for f in report.findings for p in f.paths] == named
+
+
 # ---------------------------------------------------------------------- one of many alike
 def blocks(times, *, others=1.0):
     """Pre-norm branches of equal shape; the norm hides the scale of what it reads."""

@@ -86,7 +86,7 @@ def parameter_records(
                 state=_state(slot.tensor, gradients.get(name), gradient),
                 state_after_step=after.get(name),
                 grad_over_weight=gradient.rms / weight.rms if gradient is not None and weight.rms > 0 else None,
-                identical_rows=identical_rows(slot.tensor) if slot.tensor.dim() >= 2 else None,
+                identical_rows=identical_rows(slot.tensor, (layout.out_axes if layout else ()) or (0,)),
                 op=reader.op if reader is not None else "",
                 follower=reader.follower if reader is not None else "",
                 gate=name in recorder.gates,

@@ -11,8 +11,12 @@ __all__ = ["identical_rows"]
 _ROWS, _COLUMNS, _FEW = 4096, 256, 8
 
 
-def identical_rows(weight: torch.Tensor) -> float | None:
-    """Share of rows (axis 0, all other axes flattened) that equal another row.
+def identical_rows(weight: torch.Tensor, units: tuple[int, ...] = (0,)) -> float | None:
+    """Share of rows (units, all other axes flattened) that equal another row.
+
+    Args:
+        weight: two or more axes.
+        units: the axes that count outputs: 0 in nn.Linear, 1 in x @ W and in transposed convolutions.
 
     The first 4096 rows and at most 256 evenly spread columns are compared.
 
@@ -20,17 +24,19 @@ def identical_rows(weight: torch.Tensor) -> float | None:
     column, where equality says nothing.
 
     Example:
-        >>> identical_rows(torch.ones(8, 5))
-        1.0
+        >>> identical_rows(torch.ones(8, 5)), identical_rows(torch.randn(8, 1).expand(8, 5), units=(1,))
+        (1.0, 1.0)
     """
-    if weight.dim() < 2 or weight.shape[0] < 4 or weight.numel() == 0:
+    if weight.dim() < 2 or weight.numel() == 0 or len(units) == weight.dim() or max(units) >= weight.dim():
         return None
     with torch.no_grad():
-        rows = wide_enough(weight.detach()).flatten(1)[:_ROWS]
-        if rows.shape[1] < 2:
+        moved = wide_enough(weight.detach()).movedim(units, tuple(range(len(units))))
+        moved = moved.flatten(0, len(units) - 1)[:_ROWS] if len(units) > 1 else moved[:_ROWS]
+        if len(moved) < 4 or moved[0].numel() < 2:
             return None
-        if _all_differ(rows[:, :_FEW]):
+        if _all_differ(moved[:, :_FEW].flatten(1)[:, :_FEW]):
             return 0.0
+        rows = moved.flatten(1)
         rows = rows[:, :: -(-rows.shape[1] // _COLUMNS)]
         key = _keys(rows)
         alive = (rows != 0).any(dim=1) & torch.isfinite(key)

@@ -23,9 +23,9 @@ class SymmetricWeights(Rule):
         equal too) and stay the same for ever: a wide layer is then worth one unit.
 
     What is measured:
-        Share of non-zero rows that equal another row, in trainable weights of at least 4 rows and 2 columns that a
-        linear map or convolution reads: error above one half, warning above 0.1. Zero rows are closed gates, not
-        copies.
+        Share of units whose weights, not all zero, equal those of another unit (rows of nn.Linear, columns of W in x @ W,
+        the second axis of a transposed convolution), in trainable weights of at least 4 units of 2 numbers that a
+        linear map or convolution reads: error above one half, warning above 0.1. Zeros are closed gates, not copies.
 
     Example:
         >>> import torch, fanin
@@ -63,7 +63,7 @@ class SymmetricWeights(Rule):
         yield self.finding(
             "error" if severe else "warning",
             [path for _, path in copies],
-            f"{copies[0][0]:.0%} of the rows of {copies[0][1]} equal another row: its units cannot become different.",
+            f"{copies[0][0]:.0%} of the units of {copies[0][1]} equal another unit: they cannot become different.",
             Fix(
                 text="draw the weights at random",
                 code=INIT,
@@ -71,5 +71,5 @@ class SymmetricWeights(Rule):
             ),
             value=copies[0][0],
             threshold=self.limit(context, "error" if severe else "warning"),
-            unit="share of rows",
+            unit="share of units",
         )
