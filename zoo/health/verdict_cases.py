@@ -22,6 +22,8 @@ from zoo.health.fresh_hosts import HOSTS as FRESH
 from zoo.health.held_hosts import HELD, Held
 from zoo.health.later_hosts import FAULTS, Fault
 from zoo.health.later_hosts import HOSTS as LATER
+from zoo.health.newest_hosts import FAULTS as NEWEST_FAULTS
+from zoo.health.newest_hosts import HOSTS as NEWEST
 
 __all__ = ["CASES", "Case", "checked", "judged"]
 
@@ -663,8 +665,26 @@ def fresh() -> Iterator[tuple[str, Case]]:
     yield from hosts_and_faults(FRESH, FRESH_FAULTS, "fresh")
 
 
+def newest() -> Iterator[tuple[str, Case]]:
+    yield from hosts_and_faults(NEWEST, NEWEST_FAULTS, "newest")
+
+
 CASES: dict[str, Case] = {
     name: case
-    for family in (scales, swapped, values, forgotten, rows, buffers, trained, overflow, silent, unseen, later, fresh)
+    for family in (
+        scales,
+        swapped,
+        values,
+        forgotten,
+        rows,
+        buffers,
+        trained,
+        overflow,
+        silent,
+        unseen,
+        later,
+        fresh,
+        newest,
+    )
     for name, case in family()
 }

@@ -93,7 +93,7 @@ def _input_rms(measurements: Measurements, site: Site) -> float | None:
     """Rms of what the operation reads from outside, None where it is unknown."""
     by_index = {s.index: s for s in measurements.sites}
     read = [s.forward.rms for i in site.inputs if (s := by_index.get(i)) is not None and s.path != site.path]
-    given = [i.stats.rms for i in measurements.inputs if i.floating]
+    given = [i.as_read.rms for i in measurements.inputs if i.floating]
     return max(read) if read else given[0] if given and -1 in site.inputs else None
 
 

@@ -23,9 +23,9 @@ class SymmetricWeights(Rule):
         equal too) and stay the same for ever: a wide layer is then worth one unit.
 
     What is measured:
-        Share of units whose weights, not all zero, equal those of another unit (rows of nn.Linear, columns of W in x @ W,
-        the second axis of a transposed convolution), in trainable weights of at least 4 units of 2 numbers that a
-        linear map or convolution reads: error above one half, warning above 0.1. Zeros are closed gates, not copies.
+        Share of units (rows of nn.Linear, columns of W in x @ W, the second axis of a transposed convolution) whose
+        weights, not all zero, equal those of another unit, in trainable weights of at least 4 units of 2 numbers that
+        a linear map or convolution reads: error above one half, warning above 0.1. Zeros are closed gates, not copies.
 
     Example:
         >>> import torch, fanin

@@ -177,7 +177,7 @@ def _is_rated(site: Site, reader: Site) -> bool:
 
 def _amplification(site: Site, by_index: dict[int, Site], measurements: Measurements) -> float | None:
     sizes = [by_index[i].forward.rms for i in site.inputs if i in by_index]
-    sizes += [i.stats.rms for i in measurements.inputs if i.floating and -1 in site.inputs]
+    sizes += [i.as_read.rms for i in measurements.inputs if i.floating and -1 in site.inputs]
     largest = max(sizes, default=0.0)
     return site.forward.rms / largest if largest > 0 else None
 
