@@ -131,3 +131,58 @@ def test_one_law_that_is_too_large_does_not_shrink_the_others_of_its_rule():
     even = x / x.square().mean(1, keepdim=True).sqrt()
     made = fanin.plan(model, even, overrides={"outs.1.weight": Normal(std=30.0)})
     assert smaller_alike(made, made.trial(model, even, y)) == ({}, 1.0)
+
+
+class Dropped(nn.Module):
+    """Maps with dropout before each: the first loss depends on what it drops."""
+
+    def __init__(self, share=0.3, width=32):
+        super().__init__()
+        self.maps, self.head = nn.ModuleList(nn.Linear(width, 4 * width) for _ in range(3)), nn.Linear(width, 10)
+        self.share = share
+
+    def forward(self, x):
+        for layer in self.maps:
+            x = layer(functional.dropout(x, self.share, self.training)).unflatten(-1, (-1, 4)).amax(-1)
+        return self.head(functional.dropout(x, self.share, self.training))
+
+
+def near_its_limit(model, x, y):
+    """A plan whose first loss, without dropout's chance, is a little below the limit, and its trial."""
+    made = fanin.plan(model, x)
+    for times in (0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.3, 1.4):
+        other = fanin.plan(model, x, overrides={"head.weight": Normal(std=times * made["head.weight"].std)})
+        done = other.trial(model, x, y)
+        if 0.5 * math.log(2.0) < done.planned.loss - done.found.loss < 0.95 * math.log(2.0):
+            return done
+    raise AssertionError("no plan is near the limit")
+
+
+def test_a_first_loss_near_its_limit_is_that_of_several_draws_of_dropout():
+    torch.manual_seed(0)
+    x, y = torch.randn(64, 32), torch.randint(0, 10, (64,))
+    random, still = near_its_limit(Dropped(), x, y), near_its_limit(Dropped(0.0), x, y)
+    assert random.planned.loss_above > random.planned.loss
+    assert random.to_dict()["planned"]["loss_above"] == random.planned.most_loss
+    assert still.planned.loss_above is None
+    assert "loss_above" not in still.to_dict()["planned"]
+
+
+def test_what_is_judged_is_the_loss_of_the_worst_of_most_draws():
+    torch.manual_seed(0)
+    x, y = torch.randn(64, 32), torch.randint(0, 10, (64,))
+    model = Dropped()
+    done = near_its_limit(model, x, y)
+    limit = done.found.loss + math.log(2.0)
+    below = replace(done, worse=(), planned=replace(done.planned, loss=limit - 0.01, loss_above=None))
+    assert not below.rises
+    assert replace(below, planned=replace(below.planned, loss_above=limit + 0.01)).rises
+
+
+def test_outputs_are_not_drawn_at_their_own_size_a_second_time():
+    model, x, y = long_tailed()
+    made = fanin.plan(model, x)
+    first = made.trial(model, x, y)
+    level = replace(first.planned, loss=first.found.loss + 0.1, output_rms=0.5)
+    assert smaller_outputs(made, first)[0]
+    assert smaller_outputs(made, replace(first, planned=level)) == ({}, 1.0)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from fanin.errors import FaninError
 from fanin.measure.ends import End, ends_of
 from fanin.measure.record import Cosine, NormRecord, Prediction, Site, TensorStats
+from fanin.moments.moments import MOST_SE
 from fanin.text.numbers import counted
 
 if TYPE_CHECKING:
@@ -26,7 +27,6 @@ __all__ = ["failing_assumption", "with_predictions"]
 _FORWARD = "mean field (arXiv 1606.05340, 1803.01719)"
 _BACKWARD = "mean field from the measured gradient at the outputs (arXiv 1611.01232, 1803.01719)"
 _FAR = 5.0  # standard errors from which an assumption is said to fail
-_MOST_SE = 1.0  # standard error of ln(rms) from which nothing is claimed: a factor of e either way
 _LEAST_SE = 0.0045  # added to every error: laws that are not Gaussian, units of unlike sizes behind a bend
 _LEAST_SE_EXACT = 0.001  # where a norm sets the size, but for its eps
 _ALIKE = "weights are independent of what they read, and all entries of one tensor have one law"
@@ -217,7 +217,7 @@ def _why_none(moments: MomentMap, value: int, direction: Direction, known: Joint
     nearest = moments.why_unknown(value, direction)
     if known is None or nearest:
         return nearest or (_NO_FORMULA if direction == "forward" else "no gradient was followed here")
-    return _TOO_WIDE if known.log_rms_se > _MOST_SE else "the expected size is zero or no number"
+    return _TOO_WIDE if known.log_rms_se > MOST_SE else "the expected size is zero or no number"
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,7 +283,7 @@ def _prediction(
     if measured is None or measured.any_nonfinite or moments is None or provenance == "unknown":
         return None
     rms, error = moments.rms, math.hypot(moments.log_rms_se, least)
-    if not (math.isfinite(rms) and rms > 0 and measured.rms > 0 and error <= _MOST_SE):
+    if not (math.isfinite(rms) and rms > 0 and measured.rms > 0 and error <= MOST_SE):
         return None
     return Prediction(
         rms=rms,

@@ -16,8 +16,9 @@ from fanin.moments import kernel as kn
 from fanin.moments.kernel import Array
 from fanin.moments.places import Places
 
-__all__ = ["MAX_AXES", "JointMoments", "aligned", "common_factors", "refactor"]
+__all__ = ["MAX_AXES", "MOST_SE", "JointMoments", "aligned", "common_factors", "refactor"]
 
+MOST_SE = 1.0  # standard error of ln(rms) from which a size is not known: a factor of e either way
 MAX_AXES = 9  # 512 numbers a tensor: a view that would need more merges its finest axes
 
 

@@ -43,6 +43,8 @@ def smaller_outputs(made: Plan, first: Trial) -> tuple[Mapping[str, Initializer]
     if not names or max(made[n].predicted_rms[0] or math.inf for n in names if made[n].predicted_rms) > _LARGEST:
         return {}, 1.0
     factor = _factor(first)
+    if factor >= 1.0:
+        return {}, 1.0
     # a bias beside the weight takes the same factor: it may hold what the weight needs (`RowSums`)
     pairs = ((n, made[n].initializer) for n in (*names, *_biases(made, names)))
     return {n: Scaled(law, factor=factor) for n, law in pairs if law is not None}, factor
@@ -80,7 +82,7 @@ def _only_outputs(first: Trial, layer: tuple[str, ...]) -> bool:
     That the outputs are larger than predicted is no other fault, where it is the output layer at which they are.
     """
     found, planned = first.found, first.planned
-    if planned is None or planned.loss is None or found.loss is None or not planned.loss > found.loss:
+    if planned is None or planned.most_loss is None or found.loss is None or not planned.most_loss > found.loss:
         return False
     new = {f.code for f in planned.findings} - {f.code for f in found.findings}
     at_end = first.where is not None and first.where.predicted and set(first.where.parameters) <= set(layer)
@@ -112,7 +114,7 @@ def _biases(made: Plan, names: tuple[str, ...]) -> tuple[str, ...]:
 
 def _factor(first: Trial) -> float:
     planned, found = first.planned, first.found
-    if planned is None or planned.loss is None or found.loss is None:
+    if planned is None or planned.most_loss is None or found.loss is None:
         return 1.0
-    by_loss = math.sqrt(_GOAL / (planned.loss - found.loss))
+    by_loss = math.sqrt(_GOAL / (planned.most_loss - found.loss))
     return min(by_loss, 1.0 / max(planned.output_rms or 1.0, 1.0), 1.0)

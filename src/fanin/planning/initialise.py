@@ -283,7 +283,7 @@ def _worse(trial: Trial) -> str:
 def _repaired(first: Trial, kept: tuple[str, ...]) -> str:
     return (
         f"the planned start was worse than the one the model has: {_worse(first)}. They part {first.where}. So the "
-        f"values found in {_names(kept)} stay, and the rest is planned around them; this start was tried and is not "
+        f"values found in {_names(kept)} stay, and the rest is as planned; this start was tried and is not "
         "worse. trial=False draws all"
     )
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from fanin.measure.record import Site
+from fanin.moments.moments import MOST_SE
 from fanin.planning.assignment import Assignment
 from fanin.planning.parting import Parting
 from fanin.text.numbers import big
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["MissedPrediction", "missed_predictions"]
 
 _FACTOR = 10.0  # between measured and predicted rms
+_ERRORS = 3.0  # standard errors
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +54,7 @@ def missed_predictions(plan: PlanData, sites: Sequence[Site], factor: float = _F
         a = next((plan[p] for p in site.parameters if p in plan and _predicts(plan[p])), None)
         here = before if a is None or site.kind != "weight" else _log_ratio(site, a)
         off[site.index] = here
-        if a is not None and site.kind == "weight" and abs(here - before) > math.log(factor) < abs(here):
+        if a is not None and site.kind == "weight" and abs(here - before) > _least(a, factor) < abs(here):
             found.append(_missed(site, a, here, here - before))
     return tuple(found)
 
@@ -60,6 +62,12 @@ def missed_predictions(plan: PlanData, sites: Sequence[Site], factor: float = _F
 def _predicts(a: Assignment) -> bool:
     one = len(a.predicted_rms) == 1 and a.predicted_rms[0] is not None and a.predicted_rms[0] > 0.0
     return a.action == "draw" and one
+
+
+def _least(a: Assignment, factor: float) -> float:
+    """|ln(measured / predicted)| that is a miss; a size that the plan itself does not know is not missed easily."""
+    error = float(a.predicted_se[0] or 0.0) if a.predicted_se else 0.0
+    return max(math.log(factor), _ERRORS * error) if error > MOST_SE else math.log(factor)
 
 
 def _log_ratio(site: Site, a: Assignment) -> float:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from fanin.measure.record import Measurements, Site
+from fanin.planning.trial_table import LOSS_LIMIT
 from fanin.rules.config import Config
 from fanin.rules.engine import judge_all
 from fanin.rules.finding import Finding
@@ -15,10 +17,12 @@ from fanin.rules.finding import Finding
 if TYPE_CHECKING:
     import torch
 
+    from fanin.measure.task import MeasureTask
     from fanin.model.roles import Seen
 
 __all__ = ["MeasuredStart", "measure_start"]
 
+_T = TypeVar("_T")
 LossFrom = Literal["targets", "random labels", "none"]
 
 
@@ -31,8 +35,8 @@ class MeasuredStart:
         loss_from: "targets": the loss that was given, that the model carries, or against the targets. "random labels":
             `expected_loss`, where nothing was given. "none": no loss.
         expected_loss: mean over all labels of the cross-entropy, which labels drawn at random would have; None where
-            the outputs are no rows of numbers, or are compared in another way. Random weights do not depend on the
-            labels, so what the first loss differs from it is chance.
+            the outputs are no rows of numbers, or a loss is known. Random weights do not depend on the labels, so what
+            the first loss differs from it is chance.
         output_rms: root mean square of the outputs (the logits).
         finite: every number of the forward and backward pass is finite.
         chi: mean squared singular value of the Jacobian from the first float input to the outputs.
@@ -44,6 +48,8 @@ class MeasuredStart:
         findings: what the rules of a check say of it, notes left out.
         sites: what was measured of every operation, in order.
         changed: a sentence for each thing that the forward changes and that could not be put back.
+        loss_above: two standard deviations above the mean first loss over several draws of what the forward draws at
+            random (dropout), where that was asked for; None where it draws nothing.
     """
 
     loss: float | None
@@ -59,6 +65,12 @@ class MeasuredStart:
     findings: tuple[Finding, ...] = ()
     sites: tuple[Site, ...] = ()
     changed: tuple[str, ...] = ()
+    loss_above: float | None = None
+
+    @property
+    def most_loss(self) -> float | None:
+        """The first loss that a limit holds for: as far above as draws of dropout put it."""
+        return self.loss if self.loss is None or self.loss_above is None else max(self.loss, self.loss_above)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready numbers and the codes of the findings; what is not finite is None."""
@@ -66,6 +78,7 @@ class MeasuredStart:
         found: dict[str, Any] = {n: _plain(getattr(self, n)) for n in numbers}
         return {
             **found,
+            **({} if self.loss_above is None else {"loss_above": _plain(self.loss_above)}),
             "loss_from": self.loss_from,
             "finite": self.finite,
             "findings": sorted({f.code for f in self.findings}),
@@ -84,6 +97,7 @@ def measure_start(
     *,
     seen: Mapping[str, Seen] | None = None,
     seed: int = 0,
+    limit: float | None = None,
 ) -> MeasuredStart:
     """Measure a model as it is now; it is left bit for bit as found, or `MeasuredStart.changed` names what is not.
 
@@ -94,6 +108,8 @@ def measure_start(
         loss: as in `fanin.check`.
         seen: what is known of its parameters.
         seed: of random operations such as dropout.
+        limit: where the first loss is below it and less than ln 2 away, other draws of such operations are measured
+            too, forward only.
 
     Raises:
         CaptureError: the model or the loss raised.
@@ -105,7 +121,12 @@ def measure_start(
         model=model, inputs=inputs, targets=targets, loss=loss, seed=seed, predict=False, seen=dict(seen or {})
     )
     found, _, traces = measure_with_traces(task)
-    expected, changed = _loss_of_random_labels(task) if found.loss.op in _LABELS else (None, ())
+    expected, above = None, None
+    changed: tuple[str, ...] = ()
+    if found.loss.source == "cotangent":
+        expected, changed = _loss_of_random_labels(task) if found.loss.op in _LABELS else (None, ())
+    elif limit is not None and 0.0 <= limit - found.loss.value < LOSS_LIMIT:
+        above, changed = _loss_above(task, found.loss.value)
     value, source = (found.loss.value, "targets") if found.loss.source != "cotangent" else _without_labels(expected)
     judged = judge_all(found, Config()).findings
     return MeasuredStart(
@@ -122,6 +143,7 @@ def measure_start(
         findings=tuple(f for f in judged if f.severity != "note"),
         sites=found.sites,
         changed=tuple(dict.fromkeys((*traces, *changed))),
+        loss_above=above,
     )
 
 
@@ -132,14 +154,42 @@ def _without_labels(expected: float | None) -> tuple[float | None, LossFrom]:
     return expected, "none" if expected is None else "random labels"
 
 
-def _loss_of_random_labels(task: Any) -> tuple[float | None, tuple[str, ...]]:
+def _loss_of_random_labels(task: MeasureTask) -> tuple[float | None, tuple[str, ...]]:
     """E over labels of the cross-entropy, log sum exp z - mean z; None where the outputs are no rows of numbers.
 
     And what this forward pass changed for good, in words.
     """
+    from fanin.measure.objective import primary
+
+    z, changed = _forward(task, task.seed, primary)
+    if z is None or not z.is_floating_point() or z.dim() not in (2, 3) or z.shape[-1] < 2 or not z.numel():
+        return None, changed
+    z = z.double()
+    return float((z.logsumexp(-1) - z.mean(-1)).mean()), changed
+
+
+def _loss_above(task: MeasureTask, first: float) -> tuple[float | None, tuple[str, ...]]:
+    """Two standard deviations above the mean loss of several draws; None where a second draw is as the first."""
+    from fanin.measure.objective import objective
+
+    losses, left = [first], dict[str, None]()
+    for seed in range(task.seed + 1, task.seed + _DRAWS):
+        made, changed = _forward(task, seed, lambda out: objective(out, targets=task.targets, loss=task.loss))
+        losses.append(float(made.value))
+        left |= dict.fromkeys(changed)
+        if math.isclose(losses[1], first, rel_tol=_ROUNDING):
+            return None, tuple(left)
+    return statistics.fmean(losses) + 2.0 * statistics.stdev(losses), tuple(left)
+
+
+_DRAWS = 8  # of dropout
+_ROUNDING = 1e-5  # relative, of a loss that nothing random was drawn for
+
+
+def _forward(task: MeasureTask, seed: int, of: Callable[[Any], _T]) -> tuple[_T, tuple[str, ...]]:
+    """What is made of the outputs of one plain forward pass, and what it changed for good, in words."""
     import torch
 
-    from fanin.measure.objective import primary
     from fanin.model.calling import call
     from fanin.model.eager import eager, eager_module
     from fanin.model.settings import seed_generators
@@ -147,16 +197,12 @@ def _loss_of_random_labels(task: Any) -> tuple[float | None, tuple[str, ...]]:
 
     model = eager_module(task.model)
 
-    def outputs() -> torch.Tensor | None:
-        seed_generators(task.seed)
+    def outputs() -> _T:
+        seed_generators(seed)
         with eager(), torch.no_grad():
-            return primary(call(model, task.inputs))
+            return of(call(model, task.inputs))
 
-    z, changed = untouched(model, outputs, values=True, others=(task.inputs,))
-    if z is None or not z.is_floating_point() or z.dim() not in (2, 3) or z.shape[-1] < 2 or not z.numel():
-        return None, changed
-    z = z.double()
-    return float((z.logsumexp(-1) - z.mean(-1)).mean()), changed
+    return untouched(model, outputs, values=True, others=(task.inputs, task.targets, task.loss))
 
 
 def _is_finite(found: Measurements, loss: float | None) -> bool:

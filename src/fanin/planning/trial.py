@@ -87,9 +87,9 @@ class Trial:
         This is no worse start where the found network is dead: its loss is that of a constant.
         """
         found, planned = self.found, self.planned
-        if planned is None or found.loss is None or planned.loss is None or planned.loss_from != "targets":
+        if planned is None or found.loss is None or planned.most_loss is None or planned.loss_from != "targets":
             return False
-        return planned.loss > found.loss + LOSS_LIMIT
+        return planned.most_loss > found.loss + LOSS_LIMIT
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready: both starts, what is worse, where, and what could not be put back (where there is anything)."""
@@ -155,10 +155,10 @@ def trial(
     }
     with _versions(model):
         found = found or measure_start(model, inputs, targets, loss, seen=seen)
-        others = (inputs, targets, loss)
+        others, limit = (inputs, targets, loss), None if found.loss is None else found.loss + LOSS_LIMIT
         planned, left = untouched(
             model,
-            lambda: _planned_start(plan, model, lambda: measure_start(model, *others, seen=seen)),
+            lambda: _planned_start(plan, model, lambda: measure_start(model, *others, seen=seen, limit=limit)),
             values=True,
             others=others,
         )
@@ -237,7 +237,7 @@ def _worsenings(found: MeasuredStart, planned: MeasuredStart) -> Iterator[Worsen
         return
     if _is_worse_loss(found, planned):
         of = "" if found.loss_from == "targets" else " (labels drawn at random)"
-        text = f"the first loss{of} is {big(planned.loss)}, and was {big(found.loss)} as found (limit: + ln 2)"
+        text = f"the first loss{of} is {big(planned.most_loss)}, and was {big(found.loss)} as found (limit: + ln 2)"
         yield Worsening(kind="loss", text=text, sign=1)
     if _is_worse_chi(found, planned):
         text = (
@@ -264,7 +264,7 @@ def _cures(found: tuple[Finding, ...], planned: tuple[Finding, ...]) -> int:
 
 
 def _is_worse_loss(found: MeasuredStart, planned: MeasuredStart) -> bool:
-    if found.loss is None or planned.loss is None or planned.loss <= found.loss + LOSS_LIMIT:
+    if found.loss is None or planned.most_loss is None or planned.most_loss <= found.loss + LOSS_LIMIT:
         return False
     if _cures(found.findings, planned.findings) == _ERROR:
         return False  # a dead network's loss is that of a constant: no measure; L801 judges the planned one by itself

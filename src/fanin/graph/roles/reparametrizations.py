@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from fanin.graph.analysis.analysis import Analysis
 from fanin.graph.analysis.norms import is_weight_norm
 from fanin.graph.ir import Op
-from fanin.model.operations import ELEMENTWISE, JOINS, MATRIX_PRODUCTS, TURNS
+from fanin.model.operations import ELEMENTWISE, JOINS, MATRIX_PRODUCTS, SOFTMAX, TURNS
 
 __all__ = ["chain_names"]
 
@@ -40,6 +40,8 @@ def _name(analysis: Analysis, op: Op) -> str:
             return name
     if op.name in MATRIX_PRODUCTS:
         return "product"
+    if op.name in SOFTMAX:
+        return op.name
     if op.name in ELEMENTWISE:
         return _elementwise_name(analysis, op)
     return ""

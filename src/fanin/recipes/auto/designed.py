@@ -20,7 +20,16 @@ from fanin.tensors.shards import whole_here
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["before_constant", "constant_bias", "constant_map", "share", "sizeless", "with_sign"]
+__all__ = [
+    "before_constant",
+    "constant_bias",
+    "constant_map",
+    "functions",
+    "is_shaped",
+    "share",
+    "sizeless",
+    "with_sign",
+]
 
 _AFFINE = frozenset(
     ("transpose", "select", "join", "factor", "product", "add", "sub", "rsub", "neg", "weight_norm", "clone", "to")
@@ -41,7 +50,7 @@ def sizeless(network: Network, role: ParameterRole, options: AutoOptions) -> Dra
 
     No signal depends on that size. It sets how far a step of an optimizer turns the weight, and the module chose it.
     """
-    if not _is_reshaped(role) or not _asked(network, role, lambda f, w: _same(f(2.0 * w), f(w))):
+    if not is_shaped(role) or not _asked(network, role, lambda f, w: _same(f(2.0 * w), f(w))):
         return None
     own = network.own(role.name)
     found = 0.0 if own is None else float(np.sqrt(np.square(own, dtype=np.float64).mean()))
@@ -56,17 +65,18 @@ def with_sign(network: Network, role: ParameterRole, options: AutoOptions) -> Dr
 
     No law of mean zero has outputs of mean zero there. What the module drew was chosen for that function.
     """
-    if not _is_reshaped(role) or not _asked(network, role, lambda f, w: _mean_share(f(w)) > _MEAN_SHARE):
+    if not is_shaped(role) or not _asked(network, role, lambda f, w: _mean_share(f(w)) > _MEAN_SHARE):
         return None
-    return fixed(None, rule="designed", reason=reason("one sign", function=_functions(role)), action="keep")
+    return fixed(None, rule="designed", reason=reason("one sign", function=functions(role)), action="keep")
 
 
-def _is_reshaped(role: ParameterRole) -> bool:
-    """Whether more than views, factors and products lie between a map's parameter and its use."""
+def is_shaped(role: ParameterRole) -> bool:
+    """Whether more than views, factors and products lie between a parameter and its use."""
     return role.use is not None and bool(set(role.use.chain) - _AFFINE) and "weight_norm" not in role.use.chain
 
 
-def _functions(role: ParameterRole) -> str:
+def functions(role: ParameterRole) -> str:
+    """The names of what lies between them."""
     return " and ".join(n for n in role.use.chain if n not in _AFFINE) if role.use is not None else ""
 
 

@@ -26,6 +26,7 @@ from fanin.recipes.auto.sharp import sharp
 from fanin.recipes.auto.siren import siren
 from fanin.recipes.auto.small import SMALL, written_centres
 from fanin.recipes.auto.stacks import stack_drafts
+from fanin.recipes.auto.summed import summed
 from fanin.recipes.auto.tables import embedding
 from fanin.recipes.base import Chosen, Live, Recipe
 from fanin.recipes.engine.draft import Draft
@@ -57,6 +58,7 @@ _MAP_RULES: tuple[_MapRule, ...] = (
     residual,
     sharp,
     before_expansion,
+    summed,
     maps.entry,
     maps.forward,
 )

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from fanin.graph.ir import Op
 from fanin.graph.roles.data import ParameterRole
 from fanin.initializers import Constant, Normal, Zeros
+from fanin.recipes.auto.designed import functions, is_shaped
 from fanin.recipes.auto.evidence import TOKEN_STD
 from fanin.recipes.auto.options import AutoOptions
 from fanin.recipes.auto.tables import table_numbers, table_words
@@ -56,8 +57,16 @@ def _end_norm(network: Network, role: ParameterRole, offset: float) -> Draft:
 
 
 def position(network: Network, role: ParameterRole, options: AutoOptions) -> Draft:
-    """As large as the tokens or patches it is added to; zero where it is added to attention scores."""
-    if _are_centres(network, role):
+    """As large as the tokens or patches it is added to; zero where it is added to attention scores.
+
+    Kept where a function (a softmax) makes what is added, and where all units begin with one and the same centre.
+    """
+    if is_shaped(role):
+        return fixed(None, rule="designed", reason=reason("shaped table", function=functions(role)), action="keep")
+    each = _meets_each(network, role)
+    if each and _is_constant(network, role):
+        return fixed(None, rule="designed", reason=reason("alike centres"), action="keep")
+    if each or _are_centres(network, role):
         return draft("centres", _as_large)
     if not _is_position(network, role):
         return fixed(Zeros(), rule="attention bias", reason=reason("attention bias"))
@@ -84,6 +93,21 @@ def _are_centres(network: Network, role: ParameterRole) -> bool:
         return use is not None
     after = network.graph.consumers(network.graph.ops[use.op].output)
     return use.op_name == "sub" and bool(after) and all(op.name in _SIZES for op in after)
+
+
+def _meets_each(network: Network, role: ParameterRole) -> bool:
+    """Whether it is taken from a signal that is repeated along an axis of it: each unit has a centre of its own."""
+    op = network.graph.ops[role.use.op] if role.use is not None else None
+    read = None if op is None or op.name not in _DIFFERENCES else network.data_operand(op)
+    if op is None or read is None:
+        return False
+    before, after = (network.graph.values[v].shape[1:] for v in (read, op.output))
+    return len(before) == len(after) and any(a == 1 < b for a, b in zip(before, after, strict=True))
+
+
+def _is_constant(network: Network, role: ParameterRole) -> bool:
+    live = network.live(role.name)
+    return live is not None and live.size > 1 and bool((live == live.flat[0]).all())
 
 
 def written_centres(network: Network, role: ParameterRole, options: AutoOptions) -> Draft | None:
@@ -132,6 +156,7 @@ def _squares(op: Op) -> bool:
 
 _SUMS = frozenset({"add", "sub", "rsub"})
 _SIGNED = _SUMS | {"mul", "neg", "div"}
+_DIFFERENCES = frozenset({"sub", "rsub"})
 _DISTANCES = frozenset({"cdist", "pairwise_distance", "_euclidean_dist"})
 _SIZES = frozenset({"pow", "square", "abs", "norm", "linalg_vector_norm"})
 

@@ -245,6 +245,7 @@ LINES: Mapping[tuple[str, str], Line] = {
         "layers up to a power of 1.2",
         worked="sqrt({q})",
     ),
+    ("factor", "summed"): Line(quantity="factor", formula="positions that are summed: as if it read their mean"),
     ("factor", "exponent"): Line(
         quantity="factor", formula="1 / {count}: outputs of rms 1 / {count}", worked="1 / {count}"
     ),
@@ -411,6 +412,8 @@ REASONS: Mapping[str, str] = {
     "constant map": "map that its module starts at zero, so that its outputs start as its bias: kept",
     "before constant": "only maps that their module starts at zero read it, so no signal depends on it at step 0: kept",
     "constant bias": "what {map}, which its module starts at zero, gives at step 0: kept",
+    "summed": "it reads a sum over {count:.0f} positions, most of which all samples share: as large as if it read "
+    "their mean, because the output layer takes the size back and one step would turn off units of so small a map",
     "share": "the model uses it and 1 minus it, as the shares of a mixture: kept as its module set it",
     "looped": "applied to its own output {times} times; an orthogonal matrix keeps the state's length at every step",
     "adapter": "second factor of a low-rank adapter (LoRA), zero as its module sets it: at step 0 the output is that "
@@ -484,6 +487,8 @@ REASONS: Mapping[str, str] = {
     "bag": "table whose rows are summed, {bag} at a time on these inputs: std 1 / sqrt({bag}), so the sums have rms 1",
     "tied embedding": "table that is also the output layer: small enough for an initial loss near ln V, never std 1",
     "position": "position table with the std of what it is added to",
+    "alike centres": "centres that its module starts alike for all units: kept, and the maps behind them differ",
+    "shaped table": "made by {function} before it is added, so its own size is not what is added: kept",
     "centres": "centres that the signal is compared with: as large as the signal",
     "position beside": "position table with the std of the tokens it is added to ({table})",
     "attention bias": "added to attention scores: zero, so at step 0 no distance is preferred",

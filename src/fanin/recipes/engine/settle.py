@@ -13,6 +13,7 @@ from fanin.graph.ir import Graph, Op, Parameter
 from fanin.graph.roles.data import ParameterRole
 from fanin.initializers import PerPart
 from fanin.model.operations import RECURRENT
+from fanin.moments.moments import MOST_SE, JointMoments
 from fanin.moments.propagate import MomentMap, propagate
 from fanin.moments.weights import WeightMoments
 from fanin.recipes.base import Choice
@@ -71,7 +72,7 @@ class _Sweep:
     def _seen(self, name: str, op: Op, moments: Any) -> Read:
         role = self.network.roles.parameters[name]
         rms = self._stream_rms(role, self.drafts[name].stream)
-        if moments is None or not math.isfinite(moments.second_moment) or moments.second_moment <= 0.0:
+        if moments is None or not 0.0 < moments.second_moment < math.inf or _may_be_one(moments):
             return Read(stream_rms=rms)
         given = "the given input" if self.network.given else "a made input"
         how = given if role.feeds == ("input",) else "theory"
@@ -98,6 +99,12 @@ class _Sweep:
             values = made.law.sample(parameter.shape, key=stream_key(0, name), layout=role.layout)
             return WeightMoments(var=law.var, mean=law.mean, values=values)
         return WeightMoments(var=law.var, mean=law.mean)
+
+
+def _may_be_one(moments: JointMoments) -> bool:
+    """Whether theory does not know a size, and one of 1 is within two of its standard errors."""
+    error = moments.log_rms_se
+    return error > MOST_SE and abs(math.log(moments.rms)) < 2.0 * error
 
 
 def _snapped(moment: float) -> float:
