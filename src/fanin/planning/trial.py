@@ -237,7 +237,9 @@ def _worsenings(found: MeasuredStart, planned: MeasuredStart) -> Iterator[Worsen
         return
     if _is_worse_loss(found, planned):
         of = "" if found.loss_from == "targets" else " (labels drawn at random)"
-        text = f"the first loss{of} is {big(planned.most_loss)}, and was {big(found.loss)} as found (limit: + ln 2)"
+        by_chance = "" if planned.most_loss == planned.loss else f", {big(planned.most_loss)} by chance of dropout"
+        text = f"the first loss{of} is {big(planned.loss)}{by_chance}, and was {big(found.loss)} as found"
+        text += " (limit: + ln 2)"
         yield Worsening(kind="loss", text=text, sign=1)
     if _is_worse_chi(found, planned):
         text = (
