@@ -11,6 +11,7 @@ from torch import nn
 
 import fanin
 from fanin.measure import run
+from fanin.moments.frame import measured
 
 
 def he_net(width=256, depth=6):
@@ -172,3 +173,29 @@ def test_no_gradient_is_predicted_through_a_batch_norm_of_few_values(batch, expe
     assert (first.predicted_backward is not None) == expected
     assert last.predicted_backward is not None
     assert ("prediction of gradients" in report.measurements.missing) != expected
+
+
+class ReadTwice(nn.Module):
+    """Tokens of which the first is far smaller than the others; it is given out a second time."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.mix = nn.Parameter(0.05 * torch.randn(64)), nn.Linear(64, 64, bias=False)
+        self.norm = nn.LayerNorm(64)
+        nn.init.normal_(self.mix.weight, std=1 / 8)
+
+    def forward(self, x):
+        x = self.norm(self.mix(torch.cat([self.first.expand(len(x), 1, -1), x], 1)))
+        return x, x[:, 0]
+
+
+@pytest.mark.parametrize("by_place", [True, False])
+def test_the_gradient_of_a_token_that_is_read_twice_is_not_that_of_the_others(monkeypatch, by_place):
+    """The norm divides the first token by a small number, and the first token receives twice the energy."""
+    if not by_place:
+        monkeypatch.setattr("fanin.moments.frame.measured_by_place", measured)
+    torch.manual_seed(0)
+    report = fanin.check(ReadTwice(), torch.randn(32, 16, 64), predict=True, trial=False)
+    (site,) = report.measurements.weight_sites()
+    ratio = site.backward.rms / site.predicted_backward.rms
+    assert ratio == pytest.approx(1.0 if by_place else 1.37, abs=0.05)  # sqrt(2 * 17 / 18): nearly all is the first's

@@ -133,10 +133,10 @@ def _followed(
 ) -> MomentMap:
     """Moments of everything, forward from the inputs and backward from what the outputs received."""
     from fanin.moments import propagate, read_weights
-    from fanin.moments.frame import measured
+    from fanin.moments.frame import measured_by_place
 
     in_whole_last = sorted(ends, key=lambda e: not e.passed)  # a value may be an output and behind another one
-    received = {e.value: measured(e.gradient) for e in in_whole_last}
+    received = {e.value: measured_by_place(e.gradient) for e in in_whole_last}
     return propagate(
         graph,
         read_weights(model),

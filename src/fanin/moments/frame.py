@@ -17,6 +17,7 @@ from fanin.moments import kernel as kn
 from fanin.moments.kernel import Array
 from fanin.moments.members import Members, is_member
 from fanin.moments.moments import JointMoments
+from fanin.moments.places import made
 from fanin.moments.repeats import Repeats
 from fanin.moments.signal import Provenance, Signal, worst
 from fanin.moments.weights import WeightMoments
@@ -313,6 +314,25 @@ def measured(tensor: Any) -> JointMoments:
         step = min(rows - 1, math.ceil(array.numel() / _MEASURE_CAP))
         return JointMoments.measured(_wide(array[::step])).resized(0, rows)
     return JointMoments.measured(_wide(array))
+
+
+def measured_by_place(tensor: Any) -> JointMoments:
+    """The same with the mean square of each place along the middle dimension whose places differ most, beyond chance.
+
+    The gradient of a class token that is read twice, or of tokens whose labels do not count, is not that of the others.
+    """
+    moments = measured(tensor)
+    squares = tensor.detach().cpu().to_dense().double().square()
+    mean, found = float(squares.mean()) if squares.numel() else 0.0, []
+    for dim in range(1, squares.dim() - 1):
+        energies = squares.mean([d for d in range(squares.dim()) if d != dim])
+        chance = _SURE * float(squares.std()) / math.sqrt(squares.numel() / len(energies))
+        found.append((float((energies - mean).abs().max()) - chance, dim, energies))
+    excess, dim, energies = max(found, default=(0.0, 0, None), key=lambda f: f[0])
+    return moments if energies is None or excess <= 0.0 else moments.changed(places=made(dim, as_array(energies)))
+
+
+_SURE = 3.0  # standard errors; places that differ by chance alone do no harm
 
 
 def _wide(tensor: Any) -> Array:
