@@ -199,3 +199,31 @@ def test_the_gradient_of_a_token_that_is_read_twice_is_not_that_of_the_others(mo
     (site,) = report.measurements.weight_sites()
     ratio = site.backward.rms / site.predicted_backward.rms
     assert ratio == pytest.approx(1.0 if by_place else 1.37, abs=0.05)  # sqrt(2 * 17 / 18): nearly all is the first's
+
+
+class Centred(nn.Module):
+    """Attention over places that a batch norm centred: their mean, which even attention gives, is what is left over."""
+
+    def __init__(self):
+        super().__init__()
+        self.places, self.norm = nn.Parameter(0.1 * torch.randn(24, 32)), nn.BatchNorm1d(32)
+        self.maps = nn.Linear(32, 96, bias=False)
+        nn.init.normal_(self.maps.weight, std=0.02)
+
+    def forward(self, x):
+        x = self.norm((x + self.places).transpose(1, 2)).transpose(1, 2)
+        q, k, v = self.maps(x).chunk(3, -1)
+        return nn.functional.scaled_dot_product_attention(q, k, v)
+
+
+@pytest.mark.parametrize("widened", [True, False])
+def test_what_is_left_of_values_that_cancel_is_not_claimed_to_a_percent(monkeypatch, widened):
+    if not widened:
+        monkeypatch.setattr("fanin.moments.forward.attention._COVARIANCE_SE", 0.0)
+    far = []
+    for seed in range(6):
+        torch.manual_seed(seed)
+        report = fanin.check(Centred(), 0.03 * torch.randn(8, 24, 32), predict=True, trial=False)
+        (site,) = (s for s in report.measurements.sites if s.kind == "attention")
+        far.append(abs(site.predicted.z) > 3)
+    assert any(far) is not widened

@@ -114,7 +114,7 @@ def attended(
     weights = drawn_weights if dropped is None else dropped.applied(drawn_weights)
     out = contraction(f"{lead}qk,{lead}kd->{lead}qd", [weights, v], (*_lead(q, v), q.shape[-2], v.shape[-1]))
     drawn = _drawn_to(logits, weights, math.prod(k.shape[-1:]) * (k.shape[-3] if rank > 3 else 1))
-    width_var = v.width_var + v.own_var + math.log1p(drawn) ** 2
+    width_var = v.width_var + v.own_var + math.log1p(drawn) ** 2 + _of_cancelled(out, weights, v)
     return drawn_weights, out.scaled((1.0 + drawn) ** 0.5).changed(width_var=width_var)
 
 
@@ -125,6 +125,20 @@ def _drawn_to(logits: JointMoments, weights: JointMoments, features: int) -> flo
     squares = keys * weights.second_moment
     drawn = max(spread, 0.0) / (max(features, 1) * squares) if squares > 0.0 else 0.0
     return drawn if math.isfinite(drawn) else 0.0
+
+
+def _of_cancelled(out: JointMoments, weights: JointMoments, values: JointMoments) -> float:
+    """Variance of the log of the output's energy, where values cancel: tokens that a batch norm centred, say.
+
+    Then it is what is left of the energy that independent values would give, so that an error of the covariance counts
+    as often as that energy exceeds it.
+    """
+    alone = values.second_moment * weights.shape[-1] * weights.second_moment
+    left = out.second_moment / alone if alone > 0.0 else 1.0
+    return (_COVARIANCE_SE * (1.0 / left - 1.0)) ** 2 if 0.0 < left < 1.0 else 0.0
+
+
+_COVARIANCE_SE = 0.034  # of a covariance between tokens, over the energy of one: chance in about 1,000 numbers
 
 
 def _lead(a: JointMoments, b: JointMoments) -> tuple[int, ...]:
