@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 import fanin
-from zoo.health.verdict_cases import CASES, Case, checked, judged
+from zoo.health.verdict_cases import CASES, FAMILIES, Case, checked, judged
 
 # one of each kind that public reports showed, with its fixed twin
 SHOWN = (
@@ -54,6 +54,11 @@ def test_a_right_case_can_be_judged_wrong():
 
 def test_there_are_enough_of_them():
     assert len(CASES) >= 150
+
+
+def test_no_case_hides_another_of_its_name():
+    names = [name for family in FAMILIES for name, _ in family()]
+    assert len(names) == len(set(names)) == len(CASES)
 
 
 def test_the_prior_of_rare_labels_is_named_in_a_note():

@@ -349,7 +349,7 @@ HOSTS: dict[str, Callable[[], Arguments]] = {
     "shared keys": grouped,
     "bytes": pixels,
     "coupled": coupled,
-    "experts": lambda: labelled(Experts(), 64, 20, classes=7),
+    "bare experts": lambda: labelled(Experts(), 64, 20, classes=7),
 }
 
 
@@ -420,5 +420,5 @@ FAULTS: dict[str, Fault] = {
     "coupled, a net open": Fault(
         host="coupled", breaks=lambda m: m.nets[2][2].weight.mul_(60), codes=("P502",), path="nets.2.2"
     ),
-    "experts, up x60": Fault(host="experts", breaks=lambda m: m.up.mul_(60), codes=("P502",), path="up"),
+    "bare experts, up x60": Fault(host="bare experts", breaks=lambda m: m.up.mul_(60), codes=("P502",), path="up"),
 }

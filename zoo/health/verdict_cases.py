@@ -25,7 +25,7 @@ from zoo.health.later_hosts import HOSTS as LATER
 from zoo.health.newest_hosts import FAULTS as NEWEST_FAULTS
 from zoo.health.newest_hosts import HOSTS as NEWEST
 
-__all__ = ["CASES", "Case", "checked", "judged"]
+__all__ = ["CASES", "FAMILIES", "Case", "checked", "judged"]
 
 WIDTH, VOCAB, TOKENS = 64, 100, 16
 
@@ -669,22 +669,7 @@ def newest() -> Iterator[tuple[str, Case]]:
     yield from hosts_and_faults(NEWEST, NEWEST_FAULTS, "newest")
 
 
-CASES: dict[str, Case] = {
-    name: case
-    for family in (
-        scales,
-        swapped,
-        values,
-        forgotten,
-        rows,
-        buffers,
-        trained,
-        overflow,
-        silent,
-        unseen,
-        later,
-        fresh,
-        newest,
-    )
-    for name, case in family()
-}
+FAMILIES: tuple[Callable[[], Iterator[tuple[str, Case]]], ...] = (
+    scales, swapped, values, forgotten, rows, buffers, trained, overflow, silent, unseen, later, fresh, newest,
+)  # fmt: skip
+CASES: dict[str, Case] = {name: case for family in FAMILIES for name, case in family()}
