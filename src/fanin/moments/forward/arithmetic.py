@@ -159,13 +159,20 @@ def _in_step(frame: Frame, atoms: Mapping[AtomKey, Atom]) -> float:
 
 
 def _kept_apart(frame: Frame, op: Op, made: Signal) -> Signal:
-    """A sum with large known numbers in it (a spread-out bias): functions of it read its terms, not one Gaussian."""
+    """A sum with large known numbers in it (a spread-out bias): functions of it read its terms, not one Gaussian.
+
+    So do they where a number is added to a function of several tensors.
+    """
     known = [v for v in op.inputs if frame.signals[v].numbers is not None or frame.signals[v].constant is not None]
     weighs = any(frame.moments_at(v).entry_var > KNOWN_SHARE * made.known.entry_var for v in known)
     region = tuple(dict.fromkeys(itertools.chain.from_iterable(deep_region_of(frame, v) for v in op.inputs)))
     if len(region) > MAX_REGION or all(v in known for v in op.inputs):
         return made
-    if len(set(op.inputs) - set(known)) == 1 and len(region) == 1:
+    free = [v for v in dict.fromkeys(op.inputs) if v not in known]
+    if len(free) == 1 and not known and len(frame.signals[free[0]].region) > 1:
+        region = region_of(frame, free[0])
+        return replace(made, leaf=False, region=region, depth=1 + frame.signals[free[0]].depth)
+    if len(free) == 1 and len(region) == 1:
         return replace(made, leaf=False, region=region, depth=1 + max(frame.signals[v].depth for v in op.inputs))
     return replace(made, leaf=False, region=region, depth=1) if weighs else replace(made, deep=region)
 

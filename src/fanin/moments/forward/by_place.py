@@ -28,6 +28,7 @@ __all__ = [
     "contraction_gain",
     "doubt_of",
     "note_convolved",
+    "note_part",
     "place_gain",
     "product_gain",
     "sizes_of_places",
@@ -174,6 +175,22 @@ def beside_bias(frame: Frame, after: int, own: float) -> None:
     """Add a bias, which is alike everywhere, to what is noted; own: share of the mean square that is not the bias."""
     if frame.by_place is not None and after in frame.by_place:
         frame.by_place[after] = own * frame.by_place[after] + (1.0 - own)
+
+
+def note_part(frame: Frame, after: int, whole: int, owns: tuple[float, float]) -> None:
+    """Keep how some units of a map are divided over places, whose bias is another share of them than of all.
+
+    Args:
+        frame: the sweep.
+        after: these units.
+        whole: all of them.
+        owns: shares of the mean squares that are not the bias, of all units and of these.
+    """
+    energies = None if frame.by_place is None else _followed(frame, whole, _MOST_OPS)
+    if energies is None or frame.by_place is None or owns[0] <= 0.0:
+        return
+    read = np.maximum((energies - (1.0 - owns[0])) / owns[0], 0.0)
+    frame.by_place[after] = owns[1] * read + (1.0 - owns[1])
 
 
 def _noted(frame: Frame, after: int, energies: Array | None) -> float:

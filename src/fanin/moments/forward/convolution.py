@@ -28,6 +28,7 @@ __all__ = [
     "convolution_windows",
     "each",
     "living_taps",
+    "run_of_channels",
     "tap_counts",
     "window_sum",
 ]
@@ -239,6 +240,26 @@ def _convolution(frame: Frame, op: Op) -> Signal:
     if made.moments is not None and made.moments.second_moment > 0.0:
         note_convolved(frame, op, windows, min(out.second_moment / made.moments.second_moment, 1.0))
     return made
+
+
+def run_of_channels(frame: Frame, op: Op, run: slice) -> tuple[JointMoments, JointMoments] | None:
+    """Moments of a run of a convolution's channels, without and with its bias; None with groups, or transposed."""
+    if op.name not in RULES or "transpose" in op.name or int(op.arg(6, "groups", 1)) != 1:
+        return None
+    n, count, template = int(op.name[-2]), run.stop - run.start, op.arg(2, "bias")
+    x, weight, windows = frame.moments(op.arg(0, "input")), op.arg(1, "weight"), convolution_windows(frame, op)
+    numbers = numbers_of(frame, weight)
+    kernel = frame.moments(weight).resized(0, count) if numbers is None else JointMoments.measured(numbers[run])
+    batch, _, *places = _full(frame.graph.value(op.output).shape, n)
+    shape, full = (batch, count, *places), x.reshaped(_full(x.shape, n))
+    alone = window_sum(full, kernel, windows, groups=1, transposed=False, out_shape=shape)
+    gain = place_gain(frame, op.inputs[0], windows)
+    alone = alone.with_kernel(gain * alone.kernel, gain**0.5 * alone.mean)
+    if template is None:
+        return alone, alone
+    bias = numbers_of(frame, template)
+    own = frame.moments(template).part(-1, run.start, count) if bias is None else JointMoments.measured(bias[run])
+    return alone, summed_up(alone, own.reshaped((count, *(1,) * n)))
 
 
 def _padding(padding: Any, taps: Sequence[int], dilation: Sequence[int]) -> tuple[int, ...]:

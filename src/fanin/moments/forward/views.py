@@ -14,7 +14,9 @@ from fanin.graph.ir import Op, Ref
 from fanin.model.operations import BROADCASTS, RESHAPES, TURNS
 from fanin.moments.algebra import contraction, summed_up
 from fanin.moments.forward.borders import border_width
+from fanin.moments.forward.by_place import note_part
 from fanin.moments.forward.contractions import SPECS, numbers_of
+from fanin.moments.forward.convolution import run_of_channels
 from fanin.moments.frame import Frame, NoRuleError
 from fanin.moments.kernel import Array
 from fanin.moments.moments import JointMoments
@@ -93,12 +95,13 @@ def _pieces(frame: Frame, op: Op) -> list[Signal]:
         return frame.selection(op, [_own(frame, op, a) or b for a, b in zip(own, usual, strict=True)])
     dim = int(op.arg(2, "dim", 0)) % len(m.shape)
     starts = itertools.accumulate((s[dim] for s in shapes), initial=0)
-    return frame.selection(op, [_part(frame, op, dim, start, s[dim]) for start, s in zip(starts, shapes, strict=False)])
+    parts = zip(starts, shapes, strict=False)
+    return frame.selection(op, [_part(frame, op, dim, start, s[dim], n) for n, (start, s) in enumerate(parts)])
 
 
-def _part(frame: Frame, op: Op, dim: int, start: int, size: int) -> Signal:
+def _part(frame: Frame, op: Op, dim: int, start: int, size: int, slot: int = 0) -> Signal:
     """A run of entries along a dimension: of the same law as all, or of one of its own where it is known."""
-    own = _own(frame, op, _unlike_run(frame, op.inputs[0], dim, start, size))
+    own = _own(frame, op, _unlike_run(frame, op.inputs[0], dim, start, size, op.outputs[slot]))
     return own or _viewed(frame, op, _source(frame, op).part(dim, start, size))
 
 
@@ -197,7 +200,7 @@ def _shuffled(frame: Frame, op: Op) -> Signal:
 
 
 # ---------------------------------------------------------------------- runs of units that are unlike the others
-def _unlike_run(frame: Frame, value: int, dim: int, start: int, size: int) -> JointMoments | None:
+def _unlike_run(frame: Frame, value: int, dim: int, start: int, size: int, after: int) -> JointMoments | None:
     """Moments of a run of units of a map, or of a sum of maps, that are unlike its others; None where they are not.
 
     The gates of a cell, the factors of a product: maps side by side in one weight have one kernel for all their units.
@@ -209,11 +212,31 @@ def _unlike_run(frame: Frame, value: int, dim: int, start: int, size: int) -> Jo
         dim: the dimension that is cut.
         start: its first index that belongs to the run.
         size: how many.
+        after: the value of the run.
     """
-    whole = frame.moments_at(value)
-    if dim != len(whole.shape) - 1 or size == whole.shape[dim]:
+    whole, run = frame.moments_at(value), slice(start, start + size, 1)
+    if size == whole.shape[dim]:
         return None
-    return _unlike(frame, value, slice(start, start + size, 1))
+    last = dim == len(whole.shape) - 1
+    return _unlike(frame, value, run) if last else _unlike_channels(frame, value, dim, run, after)
+
+
+def _unlike_channels(frame: Frame, value: int, dim: int, run: slice, after: int) -> JointMoments | None:
+    """The same of a run of a convolution's channels; noted is how it is divided over places."""
+    op, whole = frame.graph.producer(value), frame.moments_at(value)
+    if op is None or not op.name.startswith("conv") or dim != len(whole.shape) - int(op.name[-2]) - 1:
+        return None
+    weight, bias = (None if t is None else numbers_of(frame, t) for t in (op.arg(1, "weight"), op.arg(2, "bias")))
+    rows = None if weight is None else weight.reshape(weight.shape[0], -1)
+    found = run_of_channels(frame, op, run) if _is_unlike(rows, bias, run, whole.rms) else None
+    if found is None:
+        return None
+    alone, part = found
+    if bias is not None:
+        owns = (1.0 - float(np.square(bias).mean()) / whole.second_moment, alone.second_moment / part.second_moment)
+        note_part(frame, after, value, (owns[0], min(owns[1], 1.0)))
+    part = part.reshaped((*whole.shape[:dim], run.stop - run.start, *whole.shape[dim + 1 :]))
+    return replace(part, width_var=whole.width_var, overlap=whole.overlap)
 
 
 def _unlike(frame: Frame, value: int, run: slice) -> JointMoments | None:
