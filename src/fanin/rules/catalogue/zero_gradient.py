@@ -16,6 +16,13 @@ from fanin.text.numbers import counted
 __all__ = ["ZeroGradient"]
 
 
+def _cancels(bias: ParameterRecord, parameters: Sequence[ParameterRecord]) -> bool:
+    """A bias whose own weight is trained: it is added on both sides of a difference, or taken off again."""
+    owner = bias.path.rpartition(".")[0]
+    others = [p for p in parameters if p.path.rpartition(".")[0] == owner and p.is_map]
+    return bias.role == "bias" and bool(others) and all(p.state == "nonzero" for p in others)
+
+
 def _multiplies(parameter: ParameterRecord) -> bool:
     """A vector that scales a signal: the gain of a norm, or a factor written out."""
     return parameter.role not in ("bias", "norm_shift", "shift") and (parameter.gate or parameter.op in SITE_NORMS)
@@ -36,6 +43,7 @@ class ZeroGradient(Rule):
 
     What is measured:
         Gradient exactly zero on all elements at step zero and after up to three virtual steps of 1 % taken on a copy.
+        A note for biases alone beside weights that are trained: what they add cancels (two towers that are compared).
         A warning for all-zero maps whose input comes through another all-zero map alone, which has no gradient yet.
         A note for recurrent weights of which only the first time step is used, where the state is zero.
 
@@ -88,8 +96,10 @@ class ZeroGradient(Rule):
         why = f"; {zeros[0]} is all zeros" + (f", and {len(zeros) - 1} more" if zeros[1:] else "") if zeros else ""
         total = sum(p.requires_grad for p in context.measurements.parameters)
         alone = not zeros and all(len(p.shape) < 2 for p in stuck)
+        cancelled = all(_cancels(p, context.measurements.parameters) for p in stuck)
+        why += ": what they add cancels before the loss" if cancelled else ""
         return self.finding(
-            "warning" if alone else "error",
+            "note" if cancelled else "warning" if alone else "error",
             dict.fromkeys([*zeros, *(p.path for p in stuck)]),
             f"{len(stuck)} of {counted(total, 'parameter')} {'has' if len(stuck) == 1 else 'have'} zero gradient, "
             f"still after up to three trial updates on a copy{why}.",
