@@ -229,6 +229,46 @@ def test_vectors_alone_without_a_gradient_are_a_warning(model, severity):
     assert [f.severity for f in found] == ([severity] if severity else [])
 
 
+class Compared(nn.Module):
+    """The distance of two outputs of one network, whose last bias cancels."""
+
+    def __init__(self, closed):
+        super().__init__()
+        self.tower = nn.Sequential(nn.Linear(32, 64), nn.ReLU(), nn.Linear(64, 10))
+        self.closed = closed
+        if closed:
+            nn.init.constant_(self.tower[0].bias, -1e3)
+
+    def forward(self, h):
+        return self.tower(h) - self.tower(h.flip(0))
+
+
+@pytest.mark.parametrize(("closed", "severity"), [(False, "note"), (True, "error")])
+def test_a_bias_that_cancels_is_a_note(closed, severity):
+    torch.manual_seed(0)
+    given = {**case(Compared(closed)), "targets": None, "loss": lambda z: z.square().mean()}
+    found = fanin.check(**given, select=["G402"], predict=False).findings
+    assert [f.severity for f in found] == [severity]
+    assert ("cancels" in found[0].message) is not closed
+
+
+# ---------------------------------------------------------------------- S206
+@pytest.mark.parametrize(("small", "flagged"), [(1.0, False), (1e-3, True)])
+@pytest.mark.parametrize("size", [1.0, 1e5])
+def test_a_small_change_is_one_of_what_the_weights_read(size, small, flagged):
+    class Divided(nn.Sequential):
+        def forward(self, x):
+            return super().forward(x / x.std())
+
+    torch.manual_seed(0)
+    model = Divided(nn.Linear(32, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10))
+    with torch.no_grad():
+        for layer in model[::2]:
+            layer.weight.mul_(small)
+    report = fanin.check(model, size * torch.randn(64, 32), select=["S206"], predict=False)
+    assert any(f.severity != "note" for f in report.findings) is flagged
+
+
 def test_matrices_without_a_gradient_are_an_error():
     torch.manual_seed(0)
     broken = edited(net(), lambda m: [p.zero_() for p in m.parameters()])

@@ -12,6 +12,7 @@ from fanin.rules.base import Context, Rule
 from fanin.rules.finding import Finding, Fix, Severity
 from fanin.rules.shared.biases import biased_maps
 from fanin.rules.shared.gains import INIT, gain_ratio, maps
+from fanin.rules.shared.inputs import chi_as_read
 from fanin.rules.shared.sizes import (
     STRAY,
     ElementwiseSize,
@@ -257,9 +258,9 @@ def _as_large(path: str, *, drawn: bool) -> Fix:
 
 def _accounts(measurements: Measurements, logs: list[float]) -> bool:
     """Whether the product of the ratios gives at least half of what the logits or the Jacobian are off by."""
-    total, jacobian, spread = sum(logs), measurements.jacobian, measurements.loss.logit_std
+    total, chi, spread = sum(logs), chi_as_read(measurements), measurements.loss.logit_std
     wanted = [math.log(spread)] if spread else []
-    wanted += [math.log(jacobian.chi) / 2] if jacobian is not None and jacobian.chi > 0 else []
+    wanted += [math.log(chi) / 2] if chi else []
     return any(abs(w) > math.log(2) and total * math.copysign(1.0, w) >= 0.5 * abs(w) for w in wanted)
 
 

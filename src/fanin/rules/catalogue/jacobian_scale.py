@@ -10,6 +10,7 @@ from fanin.measure.record import Measurements
 from fanin.rules.base import Context, Rule
 from fanin.rules.finding import Finding, Fix
 from fanin.rules.shared.gains import CLOSED_GATE, INIT
+from fanin.rules.shared.inputs import chi_as_read
 from fanin.rules.shared.places import places
 from fanin.rules.shared.sizes import map_sizes
 from fanin.theory.effects import batch_norm_growth
@@ -62,8 +63,9 @@ class JacobianScale(Rule):
     What is measured:
         chi over Gaussian v and two samples (more where a batch norm needs them). Note outside [0.001, 1000], warning
         outside [1e-8, 1e6]; healthy networks lie in 1e-4 to 1e4, those with almost closed gates (LayerScale) lower: a
-        note. A note too where no weight is larger than its activation needs and chi over (pi / (pi - 1))^n, the growth
-        of n batch norms at any scale of the weights, is at most 1e6. Needs a floating input.
+        note. An input that the model divides counts as it is divided. A note too where no weight is larger than its
+        activation needs and chi over (pi / (pi - 1))^n, the growth of n batch norms at any scale of the weights, is at
+        most 1e6. Needs a floating input.
 
     Example:
         >>> import torch, fanin
@@ -95,27 +97,25 @@ class JacobianScale(Rule):
 
     def check(self, context: Context) -> Iterator[Finding]:
         """At most one finding."""
-        jacobian = context.measurements.jacobian
-        if jacobian is None or jacobian.chi == 0:
+        chi = chi_as_read(context.measurements)
+        if not chi:
             return
         low, high = self.limit(context, "note_low"), self.limit(context, "note_high")
-        if low <= jacobian.chi <= high:
+        if low <= chi <= high:
             return
-        bad = not self.limit(context, "low") <= jacobian.chi <= self.limit(context, "high")
-        gated = jacobian.chi < 1 and any(
-            p.gate and p.weight.rms <= CLOSED_GATE for p in context.measurements.parameters
-        )
-        side = "high" if jacobian.chi > 1 else "low"
-        found = _largest_factors(context.measurements, growing=jacobian.chi > 1)
-        own = jacobian.chi if found else _without_batch_norms(jacobian.chi, context.measurements)
-        normed = bad and own < jacobian.chi > 1 and own <= self.limit(context, "high")
+        bad = not self.limit(context, "low") <= chi <= self.limit(context, "high")
+        gated = chi < 1 and any(p.gate and p.weight.rms <= CLOSED_GATE for p in context.measurements.parameters)
+        side = "high" if chi > 1 else "low"
+        found = _largest_factors(context.measurements, growing=chi > 1)
+        own = chi if found else _without_batch_norms(chi, context.measurements)
+        normed = bad and own < chi > 1 and own <= self.limit(context, "high")
         yield self.finding(
             "warning" if bad and not gated and not normed else "note",
             found or [""],
-            f"a small change of the input changes the output by a factor of {jacobian.chi**0.5:.2g} (chi = "
-            f"{jacobian.chi:.2g}).{_NORMED if normed else ''}",
+            f"a small change of the input changes the output by a factor of {chi**0.5:.2g} (chi = "
+            f"{chi:.2g}).{_NORMED if normed else ''}",
             _DRAW_AGAIN if found else _FEWER_NORMS if normed else _SEE_DRIFTS,
-            value=jacobian.chi,
+            value=chi,
             threshold=self.limit(context, side if bad else f"note_{side}"),
             unit="mean squared singular value",
             confidence="medium",
