@@ -15,6 +15,7 @@ import torch
 from torch.utils._python_dispatch import _disable_current_modes
 
 from fanin.graph.ir import Value, map_template, refs_in
+from fanin.graph.recording.known_shapes import known_result
 from fanin.graph.recording.recorder import Recorder, Tape
 from fanin.graph.recording.replay import run
 from fanin.model.trees import tensors_in
@@ -75,10 +76,10 @@ class Rescue:
                 return result
         raise error
 
-    def instead(self, name: str, args: tuple[Any, ...]) -> Any:
-        """The result of an operation whose fake kernel is known to be too strict; None for all others."""
+    def instead(self, func: Any, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """The result of an operation whose shapes are known, or whose fake kernel is too strict; None elsewhere."""
         if name not in ("_grouped_mm", "grouped_mm"):
-            return None
+            return known_result(self._fake_mode, func, args, kwargs)
         x, weight = args[0], args[1]
         shape = (*x.shape[:-1], weight.shape[-1]) if weight.ndim == 3 else (1, x.shape[0], weight.shape[-1])
         with self._fake_mode:

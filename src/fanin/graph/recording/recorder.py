@@ -35,7 +35,7 @@ _ASK_THE_ORIGINAL = frozenset({"requires_grad", "is_leaf", "grad", "grad_fn"})
 class Rescuer(Protocol):
     """What helps when operations do not run on fake tensors (see `fallbacks`)."""
 
-    def instead(self, name: str, args: tuple[Any, ...]) -> Any:
+    def instead(self, func: Any, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """The result to use without running the operation, or None."""
 
     def __call__(
@@ -115,7 +115,7 @@ class Recorder(TorchFunctionMode):
         Args:
             stand_in: gives, for a tensor of the outside world and its kind, the tensor that torch will work on.
             owned: kind and name of the model's tensors, by ``id``.
-            rescue: asked before an operation whose fake kernel is too strict, and after one that failed.
+            rescue: asked before an operation whose fake kernel is slow or too strict, and after one that failed.
             constants: runs for real what depends on constants alone, where the rest runs on fake tensors.
         """
         super().__init__()
@@ -360,7 +360,7 @@ class Recorder(TorchFunctionMode):
         if self._rescue is None:
             return func(*args, **kwargs)
         refuse_mixed_dtypes(canonical_name(func), args, kwargs)
-        instead = self._rescue.instead(canonical_name(func), args)
+        instead = self._rescue.instead(func, canonical_name(func), args, kwargs)
         if instead is not None:
             return instead
         try:
