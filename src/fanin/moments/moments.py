@@ -226,11 +226,14 @@ class JointMoments:
             object.__setattr__(new, name, fields.pop(name) if name in fields else getattr(self, name))
         if fields:
             raise TypeError(f"JointMoments has no field {', '.join(fields)}; it has {', '.join(_FIELDS)}")
-        new.__post_init__()
+        if new.kernel is not self.kernel or new.sizes is not self.sizes or new.shape is not self.shape:
+            new.__post_init__()
         return new
 
     def scaled(self, factor: float) -> JointMoments:
         """The tensor times a known number."""
+        if factor == 1.0:
+            return self
         return self.changed(mean=self.mean * factor, kernel=self.kernel * (factor * factor))
 
     def widened(self, width_var: float) -> JointMoments:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -144,7 +145,8 @@ def _has_std(tensor: torch.Tensor, std: float | None) -> bool:
     """Whether a tensor may follow a law of this std, seen at a fraction of the cost of drawing it."""
     if std is None or tensor.numel() < _SURE or is_sharded(tensor):
         return True
-    size = float(strided(tensor).double().square().mean().sqrt())
+    sample = strided(tensor).double()
+    size = float(sample.norm()) / math.sqrt(sample.numel())
     return abs(size - std) <= _FAR * std
 
 

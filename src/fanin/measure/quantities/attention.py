@@ -35,7 +35,7 @@ def attention_from_qk(
         rows = torch.linspace(0, q.shape[-2] - 1, min(_ROWS, q.shape[-2]), device=q.device).long()
         factor = 1.0 / math.sqrt(q.shape[-1]) if factor is None else factor
         logits = q[..., rows, :].double() @ k.double().transpose(-1, -2) * factor
-        visible = _visible(logits, rows, mask, causal, q.shape[-2])
+        visible = _visible(logits, rows, mask, causal, q.shape[-2]) if causal or mask is not None else None
     return _reduce(logits, visible, rows)
 
 
@@ -107,7 +107,12 @@ def _visible(
     return visible
 
 
-def _data_var(logits: torch.Tensor, visible: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+def _seen(values: torch.Tensor, visible: torch.Tensor | None) -> torch.Tensor:
+    """The values, zero where a key is hidden; None for `visible` hides none."""
+    return values if visible is None else torch.where(visible, values, 0.0)
+
+
+def _data_var(logits: torch.Tensor, visible: torch.Tensor | None, rows: torch.Tensor) -> torch.Tensor:
     """Row variance of the part of the logits that depends on the data.
 
     Half the variance of the difference of two samples; of a single sample (or of equal ones) what is left when the
@@ -115,15 +120,16 @@ def _data_var(logits: torch.Tensor, visible: torch.Tensor, rows: torch.Tensor) -
     """
     two = logits.shape[0] >= 2 and bool((logits[0] != logits[1]).any())
     if two:
-        both = visible[:1] & visible[1:2]
-        return _row_var(torch.where(both, logits[:1] - logits[1:2], 0.0), both).expand(logits.shape[:-1]) / 2
-    return _row_var(torch.where(visible, logits - _diagonal_mean(logits, visible, rows), 0.0), visible)
+        both = None if visible is None else visible[:1] & visible[1:2]
+        return _row_var(_seen(logits[:1] - logits[1:2], both), both).expand(logits.shape[:-1]) / 2
+    shown = torch.ones_like(logits, dtype=torch.bool) if visible is None else visible
+    return _row_var(_seen(logits - _diagonal_mean(logits, shown, rows), visible), visible)
 
 
-def _row_var(x: torch.Tensor, visible: torch.Tensor) -> torch.Tensor:
-    n = visible.sum(-1).clamp_min(1)
-    mean = torch.where(visible, x, 0.0).sum(-1) / n
-    return torch.where(visible, (x - mean[..., None]).square(), 0.0).sum(-1) / n
+def _row_var(x: torch.Tensor, visible: torch.Tensor | None) -> torch.Tensor:
+    n = x.shape[-1] if visible is None else visible.sum(-1).clamp_min(1)
+    mean = _seen(x, visible).sum(-1) / n
+    return _seen((x - mean[..., None]).square_(), visible).sum(-1) / n
 
 
 def _diagonal_mean(x: torch.Tensor, visible: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
@@ -139,24 +145,25 @@ def _diagonal_mean(x: torch.Tensor, visible: torch.Tensor, rows: torch.Tensor) -
     return (total / count.clamp_min(1)).gather(-1, index).view_as(x)
 
 
-def _entropy(logits: torch.Tensor, visible: torch.Tensor) -> torch.Tensor:
+def _entropy(logits: torch.Tensor, visible: torch.Tensor | None) -> torch.Tensor:
     """Entropy of the softmax of each row over its visible keys: ln Z - sum p x."""
-    above = torch.where(visible, logits, -torch.inf).amax(-1, keepdim=True).nan_to_num(neginf=0.0)
-    x = torch.where(visible, logits - above, 0.0)
-    e = x.exp() * visible
+    shown = logits if visible is None else torch.where(visible, logits, -torch.inf)
+    above = shown.amax(-1, keepdim=True).nan_to_num(neginf=0.0)
+    x = _seen(logits - above, visible)
+    e = _seen(x.exp(), visible)
     total = e.sum(-1)
     return total.log() - (e * x).sum(-1) / total
 
 
-def _reduce(logits: torch.Tensor, visible: torch.Tensor, rows: torch.Tensor) -> AttentionRecord | None:
-    keys = visible.sum(-1)
+def _reduce(logits: torch.Tensor, visible: torch.Tensor | None, rows: torch.Tensor) -> AttentionRecord | None:
+    """The record of these logits; None for `visible` hides no key."""
+    keys = logits.new_full(logits.shape[:-1], logits.shape[-1]).long() if visible is None else visible.sum(-1)
     long_enough = keys >= _MIN_KEYS
     if not bool(long_enough.any()):
         return None
     n = keys.clamp_min(1)
-    x = torch.where(visible, logits, 0.0)
-    mean = x.sum(-1) / n
-    var = torch.where(visible, (logits - mean[..., None]).square(), 0.0).sum(-1) / n
+    x = _seen(logits, visible)
+    var = _row_var(logits, visible)
     of_data = _data_var(logits, visible, rows)
     entropy = _entropy(x, visible)
     log_keys = n.double().log().clamp_min(1e-9)
