@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import gc
 import math
 import os
@@ -124,6 +125,7 @@ def as_array(tensor: Any) -> npt.NDArray[Any]:
     return np.asarray(_Memory(tensor, dtype))
 
 
+@functools.lru_cache(maxsize=64)
 def _dtype(name: str) -> np.dtype[Any]:
     try:
         dtype = np.dtype(name)

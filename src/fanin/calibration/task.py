@@ -24,7 +24,7 @@ from fanin.model.foreign import as_module, is_foreign
 from fanin.model.given import assert_numbers
 from fanin.model.nested import refuse_nested
 from fanin.model.parameters import Slot, slots_of
-from fanin.model.standing import standing_of
+from fanin.model.standing import what_stays
 from fanin.model.trees import map_tensors, named_tensors, tensors_in
 from fanin.model.untouched import kept_once
 from fanin.planning.apply import assert_fits
@@ -134,7 +134,7 @@ def task_of(
     group = group_of(model)
     plan = plan_of_first(with_predictions(plan, graph, found, slots), group)
     asked = named if by_target is None else by_target if named is None else named & by_target
-    standing = {**(_kept_by(plan) if own_plan else {}), **standing_of(model, slots).keep}
+    standing = {**(_kept_by(plan) if own_plan else {}), **what_stays(model, slots)}
     protected = {
         n: why for n, why in standing.items() if named is None or n not in named or not slots[n].tensor.requires_grad
     }

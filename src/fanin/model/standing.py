@@ -19,7 +19,7 @@ from fanin.text.reading import shown
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Frozen", "Missing", "Standing", "lost_buffers", "standing_of", "zero_rows"]
+__all__ = ["Frozen", "Missing", "Standing", "lost_buffers", "standing_of", "what_stays", "zero_rows"]
 
 Frozen = Literal["keep", "draw"]
 
@@ -91,6 +91,20 @@ def standing_of(
         held = {n: "it holds values already" for n in slots if n not in free}
         stays = {}
     return Standing(empty=empty, keep={**stays, **held}, frozen=tuple(stays), uninitialised=fresh)
+
+
+def what_stays(model: torch.nn.Module, slots: Mapping[str, Slot]) -> Mapping[str, str]:
+    """`Standing.keep` alone; the numbers of a model are read only where something in it may not be drawn.
+
+    Example:
+        >>> import torch
+        >>> from fanin.model.parameters import slots_of
+        >>> model = torch.nn.Linear(2, 2).requires_grad_(False)
+        >>> what_stays(model, slots_of(model))["weight"]
+        'it is frozen (requires_grad=False)'
+    """
+    free = not any(_not_drawn(s.tensor) for s in slots.values()) and next(_frozen(model, slots), None) is None
+    return {} if free else standing_of(model, slots).keep
 
 
 def _with_wholes(slots: Mapping[str, Slot], found: Mapping[str, str]) -> dict[str, str]:

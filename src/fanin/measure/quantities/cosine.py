@@ -39,16 +39,17 @@ def cosine(samples: torch.Tensor) -> Cosine | None:
     n = len(x)
     if n < 2:
         return None
-    between = x - x.mean(0)
     unit = x / np.sqrt(squares)[:, None]
-    apart = unit - unit.mean(0)
-    one_minus_mean = float(np.vdot(apart, apart)) / (n - 1)
+    matrix = np.round(unit @ unit.T, 5)
+    x -= x.mean(0)
+    unit -= unit.mean(0)
+    one_minus_mean = float(np.vdot(unit, unit)) / (n - 1)
     return Cosine(
         num_samples=n,
         mean=1.0 - one_minus_mean,
         one_minus_mean=one_minus_mean,
-        between_share=float(np.vdot(between, between) / squares.sum()) * n / (n - 1),
-        matrix=tuple(map(tuple, np.round(unit @ unit.T, 5).tolist())),
+        between_share=float(np.vdot(x, x) / squares.sum()) * n / (n - 1),
+        matrix=tuple(map(tuple, matrix.tolist())),
     )
 
 
