@@ -10,6 +10,7 @@ from torch import nn
 import fanin
 from fanin.errors import ArgumentError, CoverageError, PlanError, UnknownNameError
 from fanin.initializers import Normal, TruncatedNormal, Zeros
+from fanin.planning.build import plan_and_live, with_overrides
 from fanin.planning.overrides import match_all
 from fanin.planning.plan import Plan
 
@@ -183,3 +184,38 @@ def test_a_lazy_module_is_refused():
         model = nn.LazyLinear(3)
     with pytest.raises(PlanError, match="no shape yet"):
         fanin.plan(model, recipe="torch")
+
+
+class Tied(nn.Module):
+    """A table that is also the output layer, with padding; a gate, a norm, a weight that is computed."""
+
+    def __init__(self):
+        super().__init__()
+        self.table, self.norm = nn.Embedding(12, 16, padding_idx=0), nn.LayerNorm(16)
+        self.up, self.down = nn.Linear(16, 64), nn.utils.parametrizations.weight_norm(nn.Linear(32, 16))
+
+    def forward(self, ids):
+        h = self.table(ids)
+        a, b = self.up(self.norm(h)).chunk(2, -1)
+        return (h + self.down(torch.sigmoid(a) * b)) @ self.table.weight.t()
+
+
+@pytest.mark.parametrize(
+    ("build", "x", "globs"),
+    [
+        (small, torch.randn(32, 8), ("0.*", "3.weight", "1.bias")),
+        (Tied, torch.randint(0, 12, (8, 5)), ("table.weight", "up.*", "down.bias", "down.weight", "norm.*")),
+    ],
+)
+def test_overrides_of_a_plan_that_is_made_give_the_plan_that_is_made_with_them(build, x, globs):
+    torch.manual_seed(0)
+    model = build()
+    made, live = plan_and_live(model, x, recipe="auto", seed=3)
+    laws = (None, Normal(std=0.3), Zeros())
+    for overrides in ({g: law} for g in globs for law in laws):
+        other = with_overrides(made, live, overrides)
+        assert other == fanin.plan(model, x, seed=3, overrides=overrides)
+        assert other != made
+    before, live = plan_and_live(model, x, recipe="auto", seed=3, overrides={globs[0]: None})
+    both = {globs[1]: Normal(std=0.3), globs[0]: None}
+    assert with_overrides(before, live, both) == fanin.plan(model, x, seed=3, overrides=both)

@@ -40,7 +40,7 @@ from fanin.text.reading import shown
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["plan", "plan_and_live"]
+__all__ = ["plan", "plan_and_live", "with_overrides"]
 
 _Override = Initializer | str | None
 
@@ -167,6 +167,26 @@ def plan_and_live(
     empty = empty_warnings(whole, standing.empty, on_meta)
     unowned = unregistered_warnings(live.graph.unregistered if "graph" in vars(live) else ())
     return replace(whole, warnings=(*first, *empty, *unowned, *answer.warnings, *plan_warnings(whole), *traces)), live
+
+
+def with_overrides(made: Plan, live: Live, overrides: Mapping[str, _Override]) -> Plan:
+    """The plan that `plan` makes with these overrides of what it draws; no recipe sees them, so it is not asked again.
+
+    Args:
+        made: the plan; what was overridden there is overridden here too.
+        live: the model as it was read for it.
+        overrides: as in `plan`.
+    """
+    slots = live.reading.slots
+    _refuse_parts(slots, overrides)
+    assignments = dict(made.assignments)
+    for name, wanted in match_all(_matched_names(slots), overrides).items():
+        a, shape = made.assignments[name], tuple(live.tensors[name].shape)
+        seen = Seen(role=a.role, layout=a.layout, source=a.role_from)
+        choice = _overridden(wanted, live.tensors[name], seen, a.zero_rows)
+        rows = _zero_rows(live, name, choice)
+        assignments[name] = replace(_assignment(slots[name], choice, seen, shape, rows), key=a.key)
+    return replace(made, assignments=assignments)
 
 
 def _traces(live: Live) -> tuple[str, ...]:

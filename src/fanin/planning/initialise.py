@@ -10,7 +10,7 @@ from fanin.errors import ArgumentError, CaptureError, WorseStartError
 from fanin.memory import ran_out
 from fanin.model.foreign import as_module, given_or_made_up, loss_of, targets_of
 from fanin.model.given import assert_loss
-from fanin.planning.build import plan
+from fanin.planning.build import plan_and_live, with_overrides
 from fanin.planning.calmer import smaller_alike, smaller_outputs
 from fanin.planning.plan import Plan
 from fanin.text.given import assert_switch
@@ -45,9 +45,9 @@ def init_(
     where several maps of one rule give more than predicted, these are; else, or where that is no cure, the found values
     stay where the two part, and the rest is planned and tried. The plan says so in `warnings`, and all numbers are in
     ``extras["trial"]``. Without inputs, or on the meta device, there is nothing to measure, and ``extras["trial"]``
-    says that no trial ran. The trial costs two checks, one of either start; each repair that is tried costs one more,
-    and at most five are. What a repair left as it was is listed under "kept" there, what it drew smaller under
-    "smaller".
+    says that no trial ran. The trial measures either start once, without predictions; each repair that is tried costs
+    one more such measurement and plans nothing anew, and at most five are. What a repair left as it was is listed under
+    "kept" there, what it drew smaller under "smaller".
 
     Args:
         model: the model; its parameters are overwritten in place.
@@ -120,7 +120,7 @@ def tried_plan(
     assert_switch("trial", trial)
     assert_loss(loss)
     with part("plan"):
-        made = plan(model, inputs, overrides=overrides, **arguments)
+        made, live = plan_and_live(model, inputs, overrides=overrides, **{"recipe": "auto", "seed": 0, **arguments})
     if why := _no_trial(made, model, inputs, trial):
         return _untried(made, why)
     try:
@@ -143,7 +143,7 @@ def tried_plan(
         from fanin.planning.trial import trial as try_beside
 
         with part("plan"):
-            other = plan(model, inputs, overrides=given, **arguments)
+            other = with_overrides(made, live, given)
         with part("trial"):
             done = try_beside(other, model, inputs, targets, loss, found=before.found)
             return other, _also_changed(done, before)
