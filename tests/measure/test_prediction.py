@@ -227,3 +227,24 @@ def test_what_is_left_of_values_that_cancel_is_not_claimed_to_a_percent(monkeypa
         (site,) = (s for s in report.measurements.sites if s.kind == "attention")
         far.append(abs(site.predicted.z) > 3)
     assert any(far) is not widened
+
+
+class Decays(nn.Module):
+    """What is left of each place at the end: exp of the last of a running sum less each of them (Mamba-2)."""
+
+    def __init__(self):
+        super().__init__()
+        self.steps, self.out = nn.Linear(32, 32), nn.Linear(32, 32, bias=False)
+
+    def forward(self, x):
+        sums = (-nn.functional.softplus(self.steps(x)) / 4).cumsum(1)
+        return self.out((sums[:, -1:] - sums).exp() * x)
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_a_running_sum_and_its_last_place_are_drawn_together(monkeypatch, together):
+    if not together:
+        monkeypatch.setattr("fanin.moments.forward.arithmetic._part_of_running_sum", lambda frame, values: False)
+    torch.manual_seed(0)
+    site = fanin.check(Decays(), torch.randn(16, 12, 32), predict=True, trial=False).measurements.weight_sites()[-1]
+    assert (abs(math.log(site.forward.rms / site.predicted.rms)) < 0.3) is together

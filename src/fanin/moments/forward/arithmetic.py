@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from fanin.graph.ir import Op, Ref
-from fanin.model.operations import SAME_NUMBERS
+from fanin.model.operations import SAME_NUMBERS, VIEWS
 from fanin.moments import kernel as kn
 from fanin.moments.algebra import mixed_overlap, mixed_width_var, product, summed_up
 from fanin.moments.forward.by_place import doubt_of, product_gain
@@ -214,6 +214,8 @@ def _sum_of(frame: Frame, op: Op, terms: Sequence[tuple[Any, float]]) -> Signal:
     templates = [t for t, _ in terms]
     if _rejoined(frame, [t.index for t in templates if isinstance(t, Ref)]):
         raise NoRuleError("some entries of a summand are those of another one: they are drawn together")
+    if _part_of_running_sum(frame, [t.index for t in templates if isinstance(t, Ref)]):
+        raise NoRuleError("a running sum less one of its own places: a kernel knows the places on average alone")
     if not _entangled(frame, templates):
         return combined(frame, op, terms)
     try:
@@ -223,6 +225,24 @@ def _sum_of(frame: Frame, op: Op, terms: Sequence[tuple[Any, float]]) -> Signal:
             return _with_steps(frame, terms, combined(frame, op, terms))
         frame.in_common[op.index] = _in_common([frame.moments(t).second_moment * w * w for t, w in terms])
         raise
+
+
+def _part_of_running_sum(frame: Frame, values: Sequence[int]) -> bool:
+    """Whether one summand is part of a running sum of which the other one is the whole."""
+    found = [running for value in values if (running := _running_sum(frame, value)) is not None]
+    return len(found) == 2 and found[0][0] == found[1][0] and found[0][1] != found[1][1]
+
+
+def _running_sum(frame: Frame, value: int) -> tuple[int, bool] | None:
+    """The running sum that a tensor is a view of, and whether the view leaves some of it out."""
+    size = math.prod(frame.graph.value(value).shape)
+    while (op := frame.graph.producer(value)) is not None and op.inputs:
+        if op.name == "cumsum":
+            return op.output, size < math.prod(frame.graph.value(op.output).shape)
+        if op.name not in VIEWS or len(op.inputs) != 1:
+            return None
+        value = op.inputs[0]
+    return None
 
 
 def _in_common(energies: Sequence[float]) -> float:

@@ -128,7 +128,8 @@ def _cumsum(frame: Frame, op: Op) -> Signal:
     smaller, both = (n + 1) / 3, (n + 1) * (3 * n + 2) / 12  # E min(i, j) and E i j over different places
     differ = smaller * k[1] + (both - smaller) * k[0]
     kernel = np.stack((differ, agree), axis)
-    return frame.made(op, replace(x, kernel=kernel, mean=x.mean * (n + 1) / 2, spread=None))
+    # Its places differ, which a field of one law does not: what is sampled behind it is run from what it sums.
+    return frame.made(op, replace(x, kernel=kernel, mean=x.mean * (n + 1) / 2, spread=None), leaf=False)
 
 
 RULES = {
