@@ -55,7 +55,7 @@ def test_every_rule_catches_its_breach(graph, rule):
 
 
 def test_a_broken_graph_is_refused_with_the_rule(graph):
-    with pytest.raises(CaptureError, match="breaks its grammar in 1 places: references: op 1"):
+    with pytest.raises(CaptureError, match="breaks its grammar in 1 place: references: op 1"):
         verify(BROKEN["references"](graph))
 
 
