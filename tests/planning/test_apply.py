@@ -276,7 +276,7 @@ def test_verify_has_power():
     with torch.no_grad():
         model.weight.div_(1.03).add_(0.003)
     assert [m.quantity for m in plan.verify(model).mismatches] == ["mean"]
-    with pytest.raises(PlanError, match="departures"):
+    with pytest.raises(PlanError, match="1 departure from"):
         plan.verify(model).raise_for_mismatches()
 
 
