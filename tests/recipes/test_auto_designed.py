@@ -191,6 +191,15 @@ def test_of_two_factors_a_gate_of_zeros_is_kept_beside_one_that_varies():
     assert fanin.plan(model, X)["b.weight"].action == "draw"
 
 
+def test_rows_of_an_identity_matrix_vary_as_the_integers_that_choose_them_do():
+    class OfIntegers(Gated):
+        def forward(self, x):
+            return super().forward(F.one_hot(x, 16).float())
+
+    plan = fanin.plan(OfIntegers(), torch.arange(64) % 16)
+    assert plan["gate.weight"].action == "keep"
+
+
 # ---------------------------------------------------------------------- shares
 class Shifted(nn.Module):
     """A mixture of a normed signal and its neighbour."""

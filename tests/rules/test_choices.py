@@ -250,6 +250,7 @@ def test_a_bias_that_cancels_is_a_note(closed, severity):
     found = fanin.check(**given, select=["G402"], predict=False).findings
     assert [f.severity for f in found] == [severity]
     assert ("cancels" in found[0].message) is not closed
+    assert found[0].fix.recommends_start is closed
 
 
 # ---------------------------------------------------------------------- S206

@@ -164,7 +164,8 @@ def _steers(network: Network, role: ParameterRole) -> bool:
 
     A product of sums with one number everywhere leaves all units alike, so that is no meeting.
     """
-    without = _BESIDE | _SUMS if _is_one_number(network, role) else _BESIDE
+    alike = not role.bias or network.is_one_number(role.bias)  # without a bias the constant is 0
+    without = _BESIDE | _SUMS if alike else _BESIDE
     todo, seen = [network.graph.ops[u.op].output for u in role.uses], set[int]()
     while todo:
         for op in network.graph.consumers(todo.pop()):
@@ -221,13 +222,9 @@ def _chosen_bias(network: Network, role: ParameterRole) -> bool:
     live = network.live(role.bias) if role.bias else None
     if live is None or not live.size or not np.isfinite(live).all() or not live.any():
         return False
-    return _is_one_number(network, role) or float(np.abs(live).max()) > _BEYOND / math.sqrt(float(role.fan_in or 1.0))
-
-
-def _is_one_number(network: Network, role: ParameterRole) -> bool:
-    """Whether all entries of a map's bias are one number; so are those of no bias."""
-    live = network.live(role.bias) if role.bias else None
-    return live is None or (live.size > 1 and bool((live == live.flat[0]).all()))
+    return network.is_one_number(role.bias) or float(np.abs(live).max()) > _BEYOND / math.sqrt(
+        float(role.fan_in or 1.0)
+    )
 
 
 _BEYOND = 1.01  # of the bound of torch's biases, 1 / sqrt(fan_in)

@@ -64,7 +64,7 @@ def position(network: Network, role: ParameterRole, options: AutoOptions) -> Dra
     if is_shaped(role):
         return fixed(None, rule="designed", reason=reason("shaped table", function=functions(role)), action="keep")
     each = _meets_each(network, role)
-    if each and _is_constant(network, role):
+    if each and network.is_one_number(role.name):
         return fixed(None, rule="designed", reason=reason("alike centres"), action="keep")
     if each or _are_centres(network, role):
         return draft("centres", _as_large)
@@ -103,11 +103,6 @@ def _meets_each(network: Network, role: ParameterRole) -> bool:
         return False
     before, after = (network.graph.values[v].shape[1:] for v in (read, op.output))
     return len(before) == len(after) and any(a == 1 < b for a, b in zip(before, after, strict=True))
-
-
-def _is_constant(network: Network, role: ParameterRole) -> bool:
-    live = network.live(role.name)
-    return live is not None and live.size > 1 and bool((live == live.flat[0]).all())
 
 
 def written_centres(network: Network, role: ParameterRole, options: AutoOptions) -> Draft | None:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["BranchInfo", "Network", "network_of", "tap_share"]
 
 _MAPS = ("weight", "rnn_ih", "rnn_hh")
+_MADE = FACTORIES - VIEWS - {"one_hot"}  # of a shape, where those hold the numbers that they are given
 _PRODUCTS = LEFT_PRODUCTS | {"mul", "einsum"}  # by nothing but their operands: zero where one of them is zero
 
 
@@ -209,7 +210,7 @@ class Network:
         found = {v.index for v in self.graph.values if v.kind == "input"}
         zeros = {p.value for name, p in self.graph.parameters.items() if self.is_zero(name)}
         for op in self.graph.ops:
-            reads = op.inputs[:1] if op.name in SHAPED_BY else () if op.name in FACTORIES else op.inputs
+            reads = op.inputs[:1] if op.name in SHAPED_BY else () if op.name in _MADE else op.inputs
             weight = self.weight_of_op.get(op.index)
             by_zero = weight is not None and op.name in CONTRACTIONS and self.is_zero(weight)
             if by_zero or (op.name in _PRODUCTS and zeros.intersection(reads)):
@@ -224,6 +225,11 @@ class Network:
         """Whether a parameter holds zeros alone; False where its numbers cannot be read."""
         live = self.live(name)
         return live is not None and not live.any()
+
+    def is_one_number(self, name: str) -> bool:
+        """Whether several entries of a parameter are one number; False where its numbers cannot be read."""
+        live = self.live(name)
+        return live is not None and live.size > 1 and bool((live == live.flat[0]).all())
 
     def data_operand(self, op: Op) -> int | None:
         """Value index of what an op applies its weight to; None for a lookup or an op on weights alone."""

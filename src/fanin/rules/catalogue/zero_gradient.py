@@ -16,6 +16,12 @@ from fanin.text.numbers import counted
 __all__ = ["ZeroGradient"]
 
 
+_START = Fix(text="give the weights a random start; look upstream for dead units", code=INIT, recommends_start=True)
+_NO_BIAS = Fix(
+    text="none needed; without these biases the model computes the same", code="torch.nn.Linear(n, m, bias=False)"
+)
+
+
 def _cancels(bias: ParameterRecord, parameters: Sequence[ParameterRecord]) -> bool:
     """A bias whose own weight is trained: it is added on both sides of a difference, or taken off again."""
     owner = bias.path.rpartition(".")[0]
@@ -103,11 +109,7 @@ class ZeroGradient(Rule):
             dict.fromkeys([*zeros, *(p.path for p in stuck)]),
             f"{len(stuck)} of {counted(total, 'parameter')} {'has' if len(stuck) == 1 else 'have'} zero gradient, "
             f"still after up to three trial updates on a copy{why}.",
-            Fix(
-                text="give the weights a random start; look upstream for dead units",
-                code=INIT,
-                recommends_start=True,
-            ),
+            _NO_BIAS if cancelled else _START,
             value=len(stuck) / max(total, 1),
             unit="share of parameters",
         )
