@@ -57,6 +57,30 @@ def test_large_inputs_get_one_probe_a_sample():
     assert record.num_probes == 2
 
 
+class Standardised(nn.Module):
+    """A model that standardises its inputs by itself, over an axis of them."""
+
+    def __init__(self, axis) -> None:
+        super().__init__()
+        self.axis, (self.net, _) = axis, net()
+
+    def forward(self, x):
+        return self.net((x - x.mean(self.axis, keepdim=True)) / (x.std(self.axis, keepdim=True) + 1e-6))
+
+
+@pytest.mark.parametrize("scale", [1.0, 200.0])
+def test_statistics_that_the_model_takes_over_the_batch_are_of_enough_samples(scale):
+    _, x = net()
+    alone, over_batch = (probed(Standardised(axis), scale * x).chi for axis in (1, 0))
+    assert over_batch == pytest.approx(alone, rel=0.5)
+    assert probed(Standardised(0), scale * x[:FEW]).chi < 1e-6 * alone  # two samples are -1 and 1
+
+
+def test_a_gain_that_is_far_off_is_still_that_of_two_samples():
+    model, x = net(1e-3)
+    assert probed(model, x).num_probes == 8
+
+
 def test_the_relative_error_is_of_the_right_size():
     model, x = net()
     assert 0.005 < probed(model, x).relative_error < 0.4

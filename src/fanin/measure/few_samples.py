@@ -15,10 +15,10 @@ import torch
 from fanin.measure.record import NormRecord
 from fanin.model.trees import map_tensors, tensors_in
 
-__all__ = ["FEW", "enough_samples", "first_samples", "fresh"]
+__all__ = ["FEW", "VALUES", "enough_samples", "first_samples", "fresh"]
 
 FEW = 2  # samples of the Jacobian; the virtual step takes one
-_VALUES = 16  # of a statistic over the batch; with fewer, single samples decide the normalised signal
+VALUES = 16  # of a statistic over the batch; with fewer, single samples decide the normalised signal
 
 
 def fresh(inputs: Any, need_grad: bool) -> tuple[list[torch.Tensor], Any]:
@@ -51,4 +51,4 @@ def enough_samples(norms: Iterable[NormRecord | None], batch: int | None, *, lea
     shared = [n.values_per_statistic for n in norms if n is not None and n.training and n.kind == "batch_norm"]
     if not shared or not batch:
         return least
-    return max(least, math.ceil(_VALUES * batch / max(min(shared), 1)))
+    return max(least, math.ceil(VALUES * batch / max(min(shared), 1)))

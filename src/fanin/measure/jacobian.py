@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from fanin.measure.few_samples import enough_samples, first_samples, fresh
+from fanin.measure.few_samples import VALUES, enough_samples, first_samples, fresh
 from fanin.measure.objective import primary
 from fanin.measure.record import JacobianRecord, Site
 from fanin.model.calling import call
@@ -17,6 +17,8 @@ __all__ = ["probed_jacobian"]
 
 _PROBES = 4  # of small inputs; through large ones, where each costs a backward that can be felt, one a sample
 _SMALL = 1 << 16
+_USUAL = 1e3  # chi of networks that train lies within this factor of 1
+_APART = 10.0  # factor between two values of chi that no chance explains
 
 
 def probed_jacobian(
@@ -25,13 +27,26 @@ def probed_jacobian(
     """The mean squared gain chi from the first floating input to the output, by random vector-Jacobian products.
 
     Gaussian probes v, one to four of them, through the first two samples (more where a norm takes its statistics over
-    the batch); with the batch on axis 0 of inputs and output every sample has a probe of its own. The relative error is
-    read off the scatter of |J^T v|^2 / |v|^2.
+    the batch, or where chi is not of ordinary size and more samples give another one); with the batch on axis 0 of
+    inputs and output every sample has a probe of its own. The relative error is read off the scatter of
+    |J^T v|^2 / |v|^2.
 
     Returns:
         The record, and "" or the reason why there is none.
     """
     few = enough_samples((s.norm for s in sites), batch)
+    found, why = _probed(model, inputs, batch, few, seed)
+    if found is None or few >= min(batch or 0, VALUES) or 1.0 / _USUAL <= found.chi <= _USUAL:
+        return found, why
+    more, _ = _probed(model, inputs, batch, VALUES, seed)
+    # A model may standardise over the batch by itself, and two samples are then -1 and 1 whatever they hold.
+    by_few = more is not None and not 1.0 / _APART <= more.chi / max(found.chi, 1e-300) <= _APART
+    return (more if by_few else found), why
+
+
+def _probed(
+    model: torch.nn.Module, inputs: Any, batch: int | None, few: int, seed: int
+) -> tuple[JacobianRecord | None, str]:
     leaves, inputs = fresh(first_samples(inputs, batch, few) if batch and few < batch else inputs, True)
     if not leaves:
         return None, "no floating input"
