@@ -12,6 +12,7 @@ from torch.nn.utils import parametrizations, parametrize, prune
 import fanin
 from fanin.errors import CoverageError, FillError, PlanError
 from fanin.initializers import Constant, Normal, Zeros
+from fanin.model import parametrized
 from fanin.model.parametrized import Kept, parametrized_tensors
 
 X = torch.randn(8, 6, generator=torch.Generator().manual_seed(0))
@@ -135,6 +136,15 @@ def test_what_was_written_through_is_verified_and_nothing_else_is(way, training,
     assert plan.verify(model).ok
     other = fanin.plan(model, recipe="torch", on_unknown="keep", seed=seed + 1)
     assert {plan["0.weight"].name, plan["2.weight"].name} <= {m.name for m in other.verify(model).mismatches}
+
+
+@pytest.mark.parametrize(("rounds", "settled"), [(parametrized._ROUNDS, True), (1, False)])
+def test_vectors_of_spectral_norm_settle_where_the_largest_singular_values_are_close(monkeypatch, rounds, settled):
+    monkeypatch.setattr(parametrized, "_ROUNDS", rounds)
+    torch.manual_seed(142)
+    model = two_layers("old spectral norm", "old spectral norm", training=True)
+    plan = fanin.init_(model, recipe="torch", on_unknown="keep", seed=142)
+    assert plan.verify(model, bits=True).ok is settled
 
 
 @pytest.mark.parametrize("way", [w for w in WAYS if w not in ("orthogonal", "orthogonal, householder")])

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
@@ -26,7 +27,9 @@ if TYPE_CHECKING:
 __all__ = ["Kept", "Parametrized", "computed", "fill_parameter_", "parametrized_tensors"]
 
 _SAME = 1e-2  # relative; half precision rounds by less, and what does not follow a factor of 2 is far off
-_POWER_ITERATIONS = 30  # until spectral norm's vectors belong to a new weight
+_POWER_ITERATIONS = 30  # in a round; spectral norm's vectors belong to a new weight when a round leaves its size alone
+_ROUNDS = 40  # at most; the two largest singular values may be close
+_STILL = 1e-5  # relative, what a round may change
 
 
 class _Way(Protocol):
@@ -373,8 +376,7 @@ class _Chain:
         flags = [m.training for m in self.chain.modules()]
         try:
             self.chain.train()
-            for _ in range(_POWER_ITERATIONS):
-                self.chain()
+            _until_still(self.chain)
         finally:
             for m, flag in zip(self.chain.modules(), flags, strict=True):
                 m.training = flag
@@ -478,9 +480,20 @@ def _norm_parts(hook: Any, attribute: str, value: Any) -> dict[str, Any]:
     return _any_direction_of_zero({size: norm_except_dim(value, 2, hook.dim), direction: value}, size, direction)
 
 
+def _until_still(iterate: Callable[[], torch.Tensor]) -> None:
+    """Iterate in rounds until one of them changes the tensor no more than rounding does."""
+    before = math.nan
+    for _ in range(_ROUNDS):
+        for _ in range(_POWER_ITERATIONS):
+            made = iterate()
+        size = float(made.detach().norm())
+        if abs(size - before) <= _STILL * size or not math.isfinite(size):
+            return
+        before = size
+
+
 def _iterate(hook: Any, module: Any) -> None:
-    for _ in range(_POWER_ITERATIONS):
-        hook.compute_weight(module, do_power_iteration=True)
+    _until_still(lambda: hook.compute_weight(module, do_power_iteration=True))
 
 
 def _original(hook: Any, attribute: str, value: Any) -> dict[str, Any]:
