@@ -104,7 +104,11 @@ def test_a_bias_that_is_multiplied_too_is_seen(monkeypatch):
 
 def test_a_factor_from_the_output_with_its_bias_is_seen(monkeypatch):
     assert not missed_in("order")
-    monkeypatch.setattr(operand, "_without_bias", lambda call, *_: call)
+
+    def with_bias(name, dims, place, func, args, kwargs, known):
+        return {"product": lambda: func(*args, **kwargs)}
+
+    monkeypatch.setattr(operand, "_without_bias", with_bias)
     assert len(missed_in("order")) == 3
 
 
@@ -126,7 +130,7 @@ def test_hooks_on_modules_in_place_of_operations_are_seen(monkeypatch, name):
 
     def by_module(self, found):
         hooked = isinstance(self.frames.current.module, nn.Linear | nn.Conv2d)
-        return right(self, found) if hooked else (None, "no module has it")
+        return right(self, found) if hooked else (None, (), "no module has it")
 
     monkeypatch.setattr(forward.CalibratingPass, "_subject", by_module)
     trap = TRAPS[name]

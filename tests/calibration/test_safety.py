@@ -13,6 +13,7 @@ from torch import nn
 import fanin
 from fanin.calibration import run
 from fanin.errors import CalibrationError, CaptureError, FillError
+from fanin.memory import as_array
 from tests.calibration.helpers import batch, mlp, same_state, state
 
 
@@ -146,3 +147,28 @@ def test_strict_refuses_before_a_byte_changes():
     with pytest.raises(CalibrationError, match=r"0\.weight in 0: linear: frozen"):
         fanin.calibrate(model, x, strict=True)
     assert same_state(model, before)
+
+
+def sharing():
+    """A network that also holds the memory of its first map in other ways, and that map's weight before."""
+    model = mlp(depth=4)
+    weight = model[0].weight.detach()
+    model.flat, model.array = weight.view(-1), as_array(weight)
+    return model, weight.clone()
+
+
+def test_whatever_shares_memory_with_a_weight_has_its_new_numbers():
+    model, before = sharing()
+    found = fanin.calibrate(model, batch(64, 64))
+    after = before * found.rows[0].factor
+    assert not torch.equal(after, before)
+    assert torch.equal(model[0].weight, after)
+    assert torch.equal(model.flat, after.view(-1))
+    assert np.array_equal(model.array, after.numpy())
+
+
+def test_that_test_sees_numbers_that_are_put_back_as_they_were_before_the_writes(monkeypatch):
+    model, before = sharing()
+    monkeypatch.setattr(run, "renew_kept", lambda: None)
+    fanin.calibrate(model, batch(64, 64))
+    assert torch.equal(model[0].weight, before)

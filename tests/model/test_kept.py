@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from types import ModuleType
 
 import pytest
+import torch
 
 from fanin.model.code_names import CodeNames, looked_up
 from fanin.model.kept_objects import _keep_memory
+from fanin.model.untouched import untouched
 
 
 @pytest.mark.parametrize("now", [b"\x01\x01", b"\xff\xff", b"\x05\x05"])
@@ -40,3 +43,15 @@ def test_modules_that_a_function_imports_are_looked_up_from_its_package_outwards
         monkeypatch.setitem(sys.modules, full, ModuleType(full))
     code = CodeNames(names={name}, imports=True, stores=False, stores_any_name=False)
     assert [m.__name__ for m in looked_up({"__package__": package}, code)] == found
+
+
+def test_a_module_that_code_enters_without_naming_the_table_is_taken_out():
+    model = torch.nn.Identity()
+    model.enter = partial(sys.modules.__setitem__, "entered_by_hand")
+
+    def forward():
+        model.enter(ModuleType("entered_by_hand"))
+        assert "entered_by_hand" in sys.modules
+
+    untouched(model, forward, values=True)
+    assert "entered_by_hand" not in sys.modules

@@ -95,6 +95,28 @@ class Judge(Protocol):
         """A bias that now takes the mean of each channel off."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """What the name of an operation says of it.
+
+    Attributes:
+        name: whichever of two operands comes first.
+        is_fact: it reads a property or an attribute of a tensor.
+        writes: it overwrites its first argument.
+        attends: it may be a softmax over scores.
+    """
+
+    name: str
+    is_fact: bool
+    writes: bool
+    attends: bool
+
+
+def _kind_of(func: Callable[..., Any]) -> _Kind:
+    name = unordered_name(func)
+    return _Kind(name, name in FACTS or is_attribute(func), is_inplace(func), KINDS.get(name) == "attention")
+
+
 class CalibratingPass(TorchFunctionMode):
     """Finds the weighted operations of a forward pass and asks a judge for the factor of each.
 
@@ -124,6 +146,7 @@ class CalibratingPass(TorchFunctionMode):
         self._judge, self._batch, self._statistic = judge, batch, statistic
         self._known: Living[Made] = Living(Made())
         self._seen: Counter[tuple[str, str, str]] = Counter()
+        self._kinds: dict[Callable[..., Any], _Kind] = {}
         self._subjects = subjects
         self._tensors = {name: s.slot.tensor for name, s in subjects.items()}
         self._holders = {part: s for s in subjects.values() if s.slot.behind for part in s.slot.behind.parts}
@@ -160,11 +183,16 @@ class CalibratingPass(TorchFunctionMode):
     ) -> Any:
         """Run the operation; of one that applies a weight, multiply its product."""
         given = dict(kwargs or {})
-        name = unordered_name(func)
-        if name in FACTS or is_attribute(func):
+        kind = self._kinds.get(func)
+        if kind is None:
+            kind = self._kinds[func] = _kind_of(func)
+        name = kind.name
+        if kind.is_fact:
             return self._view(func(*args, **given), args)
-        self._written.before(func, args, given)
-        self._look_at_scores(name, args, given)
+        if kind.writes or "out" in given:
+            self._written.before(args[:1] if kind.writes else (), given)
+        if kind.attends:
+            self._look_at_scores(name, args, given)
         found = weighted_call(func, name, args, given, self._known)
         if found is None:
             output = func(*args, **given)
@@ -183,7 +211,7 @@ class CalibratingPass(TorchFunctionMode):
 
     def _look_at_scores(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Tell the judge of a softmax over scores, or of an attention that torch computes at once."""
-        first = next(tensors_in((args, kwargs), 2), None) if name in KINDS and KINDS[name] == "attention" else None
+        first = next(tensors_in((args, kwargs), 2), None)
         if first is None or not args or not is_signal(first) or (name == "softmax" and not self._known[first].scores):
             return
         try:
@@ -203,15 +231,15 @@ class CalibratingPass(TorchFunctionMode):
     # ------------------------------------------------------------------ one weighted operation
     def _applied(self, found: WeightedCall) -> Any:
         """The result of an operation, its product multiplied."""
-        subject, why = self._subject(found)
+        subject, box, why = self._subject(found)
         result = found.product()
         product = next(tensors_in(result, 2), None)  # a bag of embeddings comes with its counts
         if subject is None or product is None or not is_signal(product):
             for name in sorted({self._holder(p) for p in found.made.parameters}):
                 self._judge.passed_over(name, self.frames.current.path, found.op, why or _why_odd(product))
             return result if product is None or result is not product else found.finished(product)
-        with torch.no_grad():
-            place, factor = self._multiply(found, subject, product)
+        with torch.no_grad() if torch.is_grad_enabled() else _AS_IT_IS:
+            place, factor = self._multiply(found, subject, box, product)
             if self._center and factor != 1.0:
                 product.mul_(factor)
                 factor = 1.0
@@ -233,7 +261,9 @@ class CalibratingPass(TorchFunctionMode):
         self._judge.centred(made)
         return replace(found, added=made.values.to(found.added.dtype).reshape(found.added.shape))
 
-    def _multiply(self, found: WeightedCall, subject: Subject, product: torch.Tensor) -> tuple[int | None, float]:
+    def _multiply(
+        self, found: WeightedCall, subject: Subject, box: Box, product: torch.Tensor
+    ) -> tuple[int | None, float]:
         """Multiply each part of the product: which use of the captured pass it is, and the factor that is left to do.
 
         That of the whole product is left to whoever adds the bias.
@@ -241,10 +271,10 @@ class CalibratingPass(TorchFunctionMode):
         if subject.assignment.role == "attn_bias":  # scores are left alone
             return None, 1.0
         path = self.frames.current.path
-        place = subject.place(path, found.op, self._seen[subject.name, path, found.op])
-        self._seen[subject.name, path, found.op] += 1
-        box = self._box(found, subject)
-        for part, own, view in _pieces(subject, box or (), product, found.channel):
+        use = (subject.name, path, found.op)
+        place = subject.place(path, found.op, self._seen[use])
+        self._seen[use] += 1
+        for part, own, view in _pieces(subject, box, product, found.channel):
             own_size = size_of(view, batch=self._batch, channel=found.channel, statistic=self._statistic)
             size = agreed_size(own_size, self._group, view.device)
             factor = self._judge(
@@ -272,24 +302,23 @@ class CalibratingPass(TorchFunctionMode):
     def _holder(self, parameter: str) -> str:
         return self._holders[parameter].name if parameter in self._holders else parameter
 
-    def _subject(self, found: WeightedCall) -> tuple[Subject | None, str]:
-        """The weight whose factor multiplies the product; or why there is none."""
+    def _subject(self, found: WeightedCall) -> tuple[Subject | None, Box, str]:
+        """The weight whose factor multiplies the product, and which part of it; or why there is none."""
         if found.why_not:
-            return None, found.why_not
+            return None, (), found.why_not
         names = {self._holder(p) for p in found.made.parameters}
         if len(names) > 1:
-            return None, f"the weight there is made of several parameters ({', '.join(sorted(names)[:3])})"
+            return None, (), f"the weight there is made of several parameters ({', '.join(sorted(names)[:3])})"
         subject = self._subjects.get(next(iter(names)))
         if subject is None:
-            return None, "it is no parameter of the plan"
+            return None, (), "it is no parameter of the plan"
         if subject.slot.behind is None and not found.made.linear:
-            return None, "what the model makes of it is no multiple of it"
-        return (subject, "") if self._box(found, subject) is not None else (None, _CUT)
-
-    def _box(self, found: WeightedCall, subject: Subject) -> Box | None:
-        return box_of(found.weight, self._tensors[subject.name])
+            return None, (), "what the model makes of it is no multiple of it"
+        box = box_of(found.weight, self._tensors[subject.name])
+        return (None, (), _CUT) if box is None else (subject, box, "")
 
 
+_AS_IT_IS = contextlib.nullcontext()
 _TINY = 1e-9  # outputs above it are not compared with what the operation reads
 _CUT = "a part of it is used that is no range along its axes"
 
@@ -327,9 +356,8 @@ class _Written:
                 self._of.setdefault(p.untyped_storage()._cdata, []).append(p)
         self._copies: list[tuple[torch.Tensor, torch.Tensor]] = []
 
-    def before(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
-        """An operation is about to run."""
-        targets = [args[0]] if args and is_inplace(func) else []
+    def before(self, targets: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        """An operation is about to run that writes into these."""
         for tensor in (*targets, *tensors_in(kwargs.get("out"))):
             if isinstance(tensor, torch.Tensor) and tensor.layout is torch.strided:
                 for p in self._of.pop(tensor.untyped_storage()._cdata, ()):

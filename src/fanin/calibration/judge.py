@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass
 from statistics import NormalDist
@@ -67,15 +68,20 @@ class Rules:
             >>> [round(Rules(tolerance=3.0, uses=n).most_z, 2) for n in (1, 12, 100)]
             [3.0, 3.69, 4.2]
         """
-        if not 0.0 < self.tolerance < _FAR or self.uses < 2:
-            return self.tolerance
-        chance = 2.0 * _NORMAL.cdf(-self.tolerance)
-        return -_NORMAL.inv_cdf(-math.expm1(math.log1p(-chance) / self.uses) / 2.0)
+        return _most_z(self.tolerance, self.uses)
 
     @property
     def bits(self) -> int:
         """Significant bits of a factor."""
         return _BITS if self.tolerance > 0.0 else _FINE_BITS
+
+
+@functools.lru_cache(maxsize=8)
+def _most_z(tolerance: float, uses: int) -> float:
+    if not 0.0 < tolerance < _FAR or uses < 2:
+        return tolerance
+    chance = 2.0 * _NORMAL.cdf(-tolerance)
+    return -_NORMAL.inv_cdf(-math.expm1(math.log1p(-chance) / uses) / 2.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,8 +6,8 @@ A weight is followed from its parameter through views, casts and factors, and th
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, TypedDict
 
 import torch
 
@@ -160,20 +160,17 @@ def weighted_call(
     if not weights or not (name in STARTS or any(known[t].data for t in operands)):
         return None
     weight, why_not = weights[-1], _why_not(name, form, weights)
-    every = frozenset[str]().union(*(known[w].parameters for w in weights))
-    call = WeightedCall(
-        op=name,
-        weight=weight,
-        made=Made(parameters=every) if why_not else known[weight],
-        data=tuple(t for t in operands if t is not weight),
-        product=lambda: func(*args, **kwargs),
-        why_not=why_not,
-    )
-    if call.why_not:
-        return call
+    data = tuple(t for t in operands if t is not weight)
+    if why_not:
+        made = Made(parameters=frozenset[str]().union(*(known[w].parameters for w in weights)))
+        return WeightedCall(
+            op=name, weight=weight, made=made, data=data, product=lambda: func(*args, **kwargs), why_not=why_not
+        )
     if form is not None and form.addend is not None:
-        return _without_addend(call, form.addend, func, args, kwargs, known)
-    return _without_bias(call, None if form is None else form.bias, func, args, kwargs, known)
+        apart = _without_addend(name, form.addend, func, args, kwargs, known)
+    else:
+        apart = _without_bias(name, weight.dim(), None if form is None else form.bias, func, args, kwargs, known)
+    return WeightedCall(op=name, weight=weight, made=known[weight], data=data, **apart)
 
 
 def _operands(name: str, form: _Form | None, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[torch.Tensor]:
@@ -197,48 +194,57 @@ def _why_not(name: str, form: _Form | None, weights: Sequence[torch.Tensor]) -> 
     return ""
 
 
+class _Apart(TypedDict, total=False):
+    """What of a `WeightedCall` says how the product runs without what is added to it."""
+
+    product: Callable[[], Any]
+    added: torch.Tensor | None
+    bias: frozenset[str]
+    target: torch.Tensor | None
+    channel: int
+
+
 def _without_bias(
-    call: WeightedCall,
+    name: str,
+    dims: int,
     place: tuple[int, str] | None,
     func: Callable[..., Any],
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
     known: Living[Made],
-) -> WeightedCall:
-    """The call without what it adds on the channel axis, and without a place of its own for the result."""
-    spatial = call.weight.dim() - 2 if call.op in CONVOLUTIONS else 0
+) -> _Apart:
+    """A call without what it adds on the channel axis, and without a place of its own for the result."""
+    spatial = dims - 2 if name in CONVOLUTIONS else 0
     bias = None if place is None else _at(args, kwargs, place)
     rest = {k: v for k, v in kwargs.items() if k != "out" and (place is None or k != place[1])}
     given = tuple(None if place is not None and i == place[0] else a for i, a in enumerate(args))
-    return replace(
-        call,
-        product=lambda: func(*given, **rest),
-        added=None if bias is None else bias.reshape(-1, *(1,) * spatial),
-        bias=frozenset() if bias is None else known[bias].parameters,
-        target=kwargs.get("out"),
-        channel=-1 - spatial,
-    )
+    return {
+        "product": lambda: func(*given, **rest),
+        "added": None if bias is None else bias.reshape(-1, *(1,) * spatial) if spatial or bias.dim() != 1 else bias,
+        "bias": frozenset() if bias is None else known[bias].parameters,
+        "target": kwargs.get("out"),
+        "channel": -1 - spatial,
+    }
 
 
 def _without_addend(
-    call: WeightedCall,
+    name: str,
     place: tuple[int, str],
     func: Callable[..., Any],
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
     known: Living[Made],
-) -> WeightedCall:
-    """The call of beta * input + product without its first term."""
+) -> _Apart:
+    """A call of beta * input + product without its first term."""
     addend, beta = _at(args, kwargs, place), kwargs.get("beta", 1)
     rest = {k: v for k, v in kwargs.items() if k not in ("out", "beta")}
-    fresh = getattr(torch, call.op)  # func itself may overwrite what it adds to
-    return replace(
-        call,
-        product=lambda: fresh(*args, beta=0, **rest),
-        added=None if beta == 0 else addend * beta if beta != 1 else addend,
-        bias=known[addend].parameters,
-        target=args[0] if is_inplace(func) else kwargs.get("out"),
-    )
+    fresh = getattr(torch, name)  # func itself may overwrite what it adds to
+    return {
+        "product": lambda: fresh(*args, beta=0, **rest),
+        "added": None if beta == 0 else addend * beta if beta != 1 else addend,
+        "bias": known[addend].parameters,
+        "target": args[0] if is_inplace(func) else kwargs.get("out"),
+    }
 
 
 # ---------------------------------------------------------------------- which part of a parameter

@@ -22,7 +22,7 @@ from fanin.model.eager import eager
 from fanin.model.first_step import MORE_VALUES, set_first_step
 from fanin.model.foreign import give_back
 from fanin.model.settings import seed_generators
-from fanin.model.untouched import untouched
+from fanin.model.untouched import renew_kept, untouched
 from fanin.model.wrappers import unwrap_children
 from fanin.planning.apply import write_all
 from fanin.text.numbers import big, counted
@@ -39,15 +39,17 @@ def run(task: Task, *, verify: bool, dry_run: bool, strict: bool, progress: bool
     held = Held(task.plan, task.slots)
     with _bar(task, progress) as told:
         (done, forwards), left = _on_the_model(task, lambda: _decided(task, held, told))
-        task.kept.close()
         _refuse_unreached(task, done, strict)
         factors = {j.key: j.verdict.factor for j in done.found}
         names = {name for (name, _), factor in factors.items() if factor != 1.0}
         plan = plan_with_biases(calibrated_plan(held.plan_of(names), done.found), done.biases)
         if not dry_run:
+            if not task.are_plain(names | done.biases.keys()):
+                task.kept.close()
             biases = writes_of_biases(plan, task.subjects, done.biases)
             write_all([*writes_of_factors(plan, task.subjects, factors), *biases])
             give_back(task.module)
+            renew_kept()
         names |= set(done.biases)
         after: Sequence[tuple[Key, Size]] = ()
         if verify and names:

@@ -11,7 +11,6 @@ import numpy as np
 import torch
 
 from fanin.measure.sampling import as_samples
-from fanin.memory import as_array
 from fanin.tensors.values import wide_enough
 
 __all__ = ["Size", "Statistic", "rms_of", "size_of"]
@@ -26,6 +25,7 @@ _MOST_TIMES = 4.0  # the median: what the mean square of one sample counts for a
 _SIGMAS = 8.0  # or so many standard deviations of the mean square of few Gaussian numbers, where that is more
 _HEAVY = 0.2  # relative difference between the two statistics that is told
 _NOTHING = 1e-24  # energy of a channel, relative to the mean over channels, that counts as none
+_ALIVE = np.ones(1)  # energies of channels of which few are zero: no one asks for more
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,14 +143,14 @@ def _fast_energies(x: torch.Tensor, channel: int) -> tuple[Array, Array] | None:
         return _numbers(table.sum(1)), _numbers(table.sum(0))
     rows = np.square(_numbers(_joined([_norms(p, [1]) for p in pieces])), dtype=np.float64)
     if _most_live(own):
-        return rows, np.ones(1)
+        return rows, _ALIVE
     return rows, sum(np.square(_numbers(_norms(p, [0])), dtype=np.float64) for p in pieces)
 
 
 def _most_live(x: torch.Tensor) -> bool:
     """Whether more than half of the columns hold a number other than zero, seen on the first row, or a few rows."""
     most = x.shape[1] / 2
-    if x.dtype is torch.float32 and x.device.type == "cpu" and np.count_nonzero(as_array(x[0])) > most:
+    if x.device.type == "cpu" and int(torch.count_nonzero(x[0])) > most:
         return True
     return int(torch.count_nonzero((x[:_PROBED] != 0).any(0))) > most
 
@@ -164,7 +164,8 @@ def _joined(pieces: Sequence[torch.Tensor]) -> torch.Tensor:
 
 
 def _numbers(x: torch.Tensor) -> Any:
-    return as_array(x.cpu())
+    """What was computed here as an array; nobody else has it, so that its storage need not stay resizable."""
+    return x.cpu().numpy()
 
 
 def _exact_energies(x: torch.Tensor, channel: int) -> tuple[Array, Array]:

@@ -20,7 +20,7 @@ from fanin.graph.recording.capture import capture
 from fanin.graph.roles.label import roles
 from fanin.model.calling import binds
 from fanin.model.eager import eager_module
-from fanin.model.foreign import as_module, is_foreign
+from fanin.model.foreign import as_module, is_foreign, is_view
 from fanin.model.given import assert_numbers
 from fanin.model.nested import refuse_nested
 from fanin.model.parameters import Slot, slots_of
@@ -33,6 +33,7 @@ from fanin.planning.data import assert_plan
 from fanin.planning.names import under_names_of
 from fanin.planning.plan import Plan
 from fanin.planning.predicted import with_predictions
+from fanin.tensors.writable import is_plain
 from fanin.text.reading import shown
 
 __all__ = ["Task", "one_batch", "task_of"]
@@ -55,7 +56,7 @@ class Task:
         center: put minus the mean of each channel into biases.
         traces: what reading the model changed for good, in words.
         group: the processes that must get the same factors; None for one process.
-        kept: closed before the first write: until then the model is as it was when it was read.
+        kept: closed before a write that runs code of the model: until then it is as it was when it was read.
     """
 
     module: torch.nn.Module
@@ -76,6 +77,12 @@ class Task:
     def spare(self) -> tuple[torch.Tensor, ...]:
         """Tensors of which a pass keeps no copy: it multiplies outputs, and looks after weights that are written."""
         return spare_of(self.module)
+
+    def are_plain(self, names: Iterable[str]) -> bool:
+        """Whether writing these parameters runs no code of the model and changes numbers alone."""
+        slots = [self.slots[name] for name in names]
+        plain = all(s.behind is None and is_plain(s.tensor) for s in slots)
+        return plain and bool(self.spare) and not is_view(self.module)
 
 
 def spare_of(module: torch.nn.Module) -> tuple[torch.Tensor, ...]:

@@ -15,7 +15,7 @@ from fanin.model.roles import Seen
 from fanin.planning.apply import Write, bytes_here, kept_numbers, scale_, wide_like, write_
 from fanin.planning.assignment import Assignment, PartFactor
 from fanin.planning.plan import Plan
-from fanin.planning.undo import Copied, packed
+from fanin.planning.undo import Copied, Multiplied, packed
 from fanin.recipes.catalogue.keep import kept
 from fanin.recipes.step import Step
 from fanin.text.numbers import big
@@ -123,6 +123,9 @@ def writes_of_factors(plan: Plan, subjects: Mapping[str, Subject], factors: Mapp
 def _write_of_factor(a: Assignment, tensor: torch.Tensor, change: Assignment) -> Write:
     """A multiplication of a plain tensor; what is kept for the case that a later write fails is small."""
     own = tensor.detach()
+    if not change.part_factors and Multiplied.fits(own):
+        done = Multiplied(own, change.factor, lambda piece: scale_(piece, change))
+        return Write(assignment=a, keep=lambda: done, run=done.run, num_bytes=bytes_here(tensor) // 4)
     return Write(
         assignment=a,
         keep=lambda: Copied(own, own.clone()),

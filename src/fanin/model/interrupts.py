@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import signal
 import sys
 import threading
@@ -141,10 +140,12 @@ class _Gate:
         if self._hook is not None:
             sys.unraisablehook = self._hook
         for number, handler in {**self._before, **self._all}.items():
-            with contextlib.suppress(ValueError, OSError):
+            try:
                 now = _handler_of(number)
                 if now == self._arrived or (number in self._all and now is not handler):
                     signal.signal(number, handler)
+            except (ValueError, OSError):
+                continue
 
     def _let_through(self, numbers: list[int]) -> None:
         if numbers:

@@ -65,6 +65,11 @@ def _keep_dict(live: dict[Any, Any]) -> PutBack | None:
     def put_back() -> bool:
         if _same(kind, live, saved):
             return True
+        if len(live) == len(saved) and all(map(is_, kind.keys(live), saved)):  # other values alone
+            moved = [(k, v) for (k, v), now in zip(saved.items(), kind.values(live), strict=True) if v is not now]
+            if all(_alive(v) for _, v in moved):
+                kind.update(live, moved)
+                return True
         kind.clear(live)
         kind.update(live, {k: v for k, v in saved.items() if _alive(k) and _alive(v)})
         return True

@@ -45,7 +45,7 @@ from fanin.model.reachable import MOST_OBJECTS, Reachable
 from fanin.model.settings import kept_generators, kept_settings
 from fanin.model.whereabouts import whereabouts
 
-__all__ = ["kept_once", "not_put_back", "untouched", "working"]
+__all__ = ["kept_once", "not_put_back", "renew_kept", "untouched", "working"]
 
 T = TypeVar("T")
 _TOO_MANY = (
@@ -101,13 +101,21 @@ def kept_once(
 ) -> Iterator[None]:
     """Inside, `untouched` on the same things puts back what is kept now, in place of keeping all of it again.
 
-    Between its calls nothing may change in the model or the process. The arguments are those of `untouched`.
+    Between its calls nothing may change in the model or the process, unless `renew_kept` is told. The arguments are
+    those of `untouched`.
     """
     token = _ONCE.set(_State(model, tuple(others), values, frozenset(map(id, spare))))
     try:
         yield
     finally:
         _ONCE.reset(token)
+
+
+def renew_kept() -> None:
+    """Inside `kept_once`: from now on everything is put back as it is now. Numbers may have changed, and no more."""
+    state = _ONCE.get()
+    if state is not None:
+        state.keep()
 
 
 def working() -> bool:
@@ -138,17 +146,20 @@ class _State:
         roots = (*_hooks_of_torch(), *_of_the_context(), threading.current_thread())
         with uncollected():
             self._reachable = Reachable([model, *others, *roots])
-        self._kept: list[tuple[Any, PutBack]] = []
-        self._unseen: list[Any] = []
-        with uncollected():
-            self._keep(values, spare)
+        self.keep()
         self._exit_calls = ExitCalls()
         at_exit = ("what Python calls at the end of the program (atexit)", self._exit_calls.put_back)
         started = ("the threads that run (it starts one)", _no_new_threads())
-        self._process = [*kept_settings(), *kept_generators(), at_exit, started]
+        self._process = [*kept_settings(self._reachable.may_name), *kept_generators(), at_exit, started]
 
-    def _keep(self, values: bool, spare: frozenset[int]) -> None:
-        """What puts back each thing that can be reached."""
+    def keep(self) -> None:
+        """Keep each thing that can be reached as it is now."""
+        self._kept: list[tuple[Any, PutBack]] = []
+        self._unseen: list[Any] = []
+        with uncollected():
+            self._keep()
+
+    def _keep(self) -> None:
         by_class: dict[type, tuple[Keeper, ...]] = {}
         bare: list[Any] = []
         for thing in self._reachable.things:
@@ -158,8 +169,8 @@ class _State:
             try:
                 keepers = by_class.get(type(thing))
                 if keepers is None:
-                    keepers = by_class[type(thing)] = tuple(_keepers(thing, values, self._reachable))
-                for keeper in (_SPARED,) if id(thing) in spare else keepers:
+                    keepers = by_class[type(thing)] = tuple(_keepers(thing, self._values, self._reachable))
+                for keeper in (_SPARED,) if id(thing) in self._spare else keepers:
                     put_back = keeper(thing)
                     if put_back is not None:
                         self._kept.append((thing, put_back))

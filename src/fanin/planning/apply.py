@@ -413,9 +413,11 @@ def wide_like(tensor: torch.Tensor) -> torch.Tensor:
 def scale_(tensor: torch.Tensor, a: Assignment, part: Part | None = None) -> None:
     """Multiply a tensor, or the part of it that is here, by the factors of an assignment, in place."""
     memory: Any = local_part(tensor)
-    where = part or holdings(tensor)
     if a.factor != 1.0:
         memory.mul_(a.factor)
+    if not a.part_factors:
+        return
+    where = part or holdings(tensor)
     for one in a.part_factors:
         for here in where.inside(one.box):
             memory[here].mul_(one.factor)

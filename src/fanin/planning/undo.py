@@ -1,22 +1,29 @@
-"""What a tensor held before a write, kept until all writes are done: as a copy, or as what dividing by a factor misses.
+"""What a tensor held before a write, kept until all writes are done: as a copy, or as what the way back does not tell.
 
-A number times a factor, rounded, and divided by the factor again, is off by a few units in the last place. So a quarter
-of the memory of float32 numbers, one byte each, is enough to have all bits back.
+Two neighbours at most have the same product with a factor, once it is rounded: a third would be two units in the last
+place away, and their products more than one. So one bit a number says which of them it was. Numbers that are too small
+for full precision, or whose products are, may share one with many, and those of 16 bits often are: a byte says by how
+much the division is off.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import torch
 
+from fanin.memory import as_array
 from fanin.tensors.writable import is_plain
 
-__all__ = ["Copied", "Divided", "packed"]
+__all__ = ["Copied", "Divided", "Multiplied", "packed"]
 
 _PIECE = 1 << 16  # numbers that are divided at a time
+_WRITTEN = 1 << 17  # numbers that are multiplied at a time
 _WORDS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
+_FURTHEST = 2  # units in the last place that product / factor may be off
 
 
 @dataclass(slots=True)
@@ -34,6 +41,94 @@ class Copied:
     def __call__(self) -> None:
         """Put them back."""
         self.own.copy_(self.numbers)
+
+
+class Multiplied:
+    """A multiplication of a tensor, piece by piece, and the way back; called, it puts the old numbers back.
+
+    It may be called when the multiplication ended early, and again. It keeps one bit a number; of the piece that is
+    being written, and of those with numbers that a bit does not bring back, a copy.
+
+    Args:
+        own: the tensor; see `fits`.
+        factor: what its numbers are multiplied by.
+        multiply: does that with a tensor that has no other dtype.
+
+    Example:
+        >>> weight = torch.tensor([0.1, -0.7, 0.0])
+        >>> undo = Multiplied(weight, 0.3, lambda piece: piece.mul_(0.3))
+        >>> undo.run()
+        >>> weight
+        tensor([ 0.0300, -0.2100,  0.0000])
+        >>> undo()
+        >>> weight
+        tensor([ 0.1000, -0.7000,  0.0000])
+    """
+
+    def __init__(self, own: torch.Tensor, factor: float, multiply: Callable[[torch.Tensor], Any]) -> None:
+        self._own, self._factor, self._multiply = own, factor, multiply
+        self._kept: list[torch.Tensor | np.ndarray[Any, Any]] = []  # of each piece a copy, or its bits
+
+    @staticmethod
+    def fits(own: torch.Tensor) -> bool:
+        """Whether a tensor can be multiplied so: floats of 32 bits or more in memory of their own, without gaps."""
+        floats = own.is_floating_point() and own.dtype.itemsize >= 4
+        return floats and own.device.type == "cpu" and is_plain(own) and own.is_contiguous()
+
+    @property
+    def nbytes(self) -> int:
+        """Memory that is kept."""
+        return sum(kept.nbytes for kept in self._kept)
+
+    def run(self) -> None:
+        """Multiply."""
+        scratch = torch.empty_like(self._own.view(-1)[:_WRITTEN])
+        for piece in self._pieces():
+            before = piece.clone()
+            self._kept.append(before)
+            self._multiply(piece)
+            if self._is_ordinary(before, scratch[: len(piece)]):
+                self._kept[-1] = self._bits(before, piece, scratch[: len(piece)])
+
+    def __call__(self) -> None:
+        """Put the old numbers back."""
+        for at, (piece, kept) in enumerate(zip(self._pieces(), self._kept, strict=False)):
+            before = kept if isinstance(kept, torch.Tensor) else self._before(piece, kept)
+            self._kept[at] = before  # the bits belong to the products, which are gone once this is written
+            piece.copy_(before)
+
+    def _pieces(self) -> list[torch.Tensor]:
+        flat = self._own.view(-1)
+        return [flat[first : first + _WRITTEN] for first in range(0, len(flat), _WRITTEN)]
+
+    def _is_ordinary(self, before: torch.Tensor, scratch: torch.Tensor) -> bool:
+        """Whether neither a number nor its product has less than full precision, but for zeros."""
+        kind, size = torch.finfo(before.dtype), torch.abs(before, out=scratch)
+        least, most = 2.0 * kind.smallest_normal / min(self._factor, 1.0), 0.5 * kind.max / max(self._factor, 1.0)
+        smallest, largest = (float(end) for end in size.aminmax())
+        if smallest <= least:
+            size[size == 0.0] = largest
+            smallest = float(size.min())
+        return (least < smallest and largest < most) or largest == 0.0
+
+    def _bits(self, before: torch.Tensor, product: torch.Tensor, scratch: torch.Tensor) -> np.ndarray[Any, Any]:
+        """Of each number whether the neighbour that is nearer to zero has the same product."""
+        words = _WORDS[before.dtype.itemsize]
+        torch.sub(before.view(words), 1, out=scratch.view(words))
+        self._multiply(scratch)
+        return np.packbits(as_array(scratch) == as_array(product))
+
+    def _before(self, product: torch.Tensor, bits: np.ndarray[Any, Any]) -> torch.Tensor:
+        """The numbers with such products: the one that is nearest to zero, or its neighbour."""
+        words = (product / self._factor).view(_WORDS[product.dtype.itemsize])
+        nearest = words.clone()
+        for step in range(_FURTHEST, -_FURTHEST - 1, -1):
+            near = (words + step).view(product.dtype)
+            again = near.clone()
+            self._multiply(again)
+            nearest = torch.where(again == product, near.view(words.dtype), nearest)
+        higher = torch.from_numpy(np.unpackbits(bits, count=len(words)))
+        return torch.where(product == 0.0, product, (nearest + higher).view(product.dtype))
 
 
 @dataclass(slots=True)

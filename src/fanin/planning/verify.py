@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from fanin.errors import FillError, PlanError
-from fanin.measure.sampling import strided
+from fanin.measure.sampling import rms, strided
 from fanin.model.foreign import as_module
 from fanin.model.parameters import Rename, Slot, renamed, slots_in_parts
 from fanin.model.parametrized import Parametrized
@@ -34,6 +34,8 @@ __all__ = ["Mismatch", "Verification", "is_as_drawn", "unscaled", "verify"]
 
 _BITS_LIMIT = 1 << 26  # elements; a larger tensor is drawn again only where the bits are asked for
 _SURE, _FAR = 4096, 0.2  # elements from which a std that is so far off (relative) cannot be chance
+_READ_WHOLE = 1 << 20  # elements that are read in order in less time than a sample of them
+_NORMAL = 1e-12  # sizes from it to one over it have squares in float32
 _CLOSE = 0.01  # of a computed tensor's norm: spectral norm's vectors move with every forward pass in training
 
 
@@ -145,8 +147,10 @@ def _has_std(tensor: torch.Tensor, std: float | None) -> bool:
     """Whether a tensor may follow a law of this std, seen at a fraction of the cost of drawing it."""
     if std is None or tensor.numel() < _SURE or is_sharded(tensor):
         return True
-    sample = strided(tensor).double()
-    size = float(sample.norm()) / math.sqrt(sample.numel())
+    size = rms(tensor) if tensor.dtype.itemsize <= 4 and tensor.numel() <= _READ_WHOLE else 0.0
+    if not _NORMAL < size < 1.0 / _NORMAL:  # squares that float32 does not hold, or too many
+        sample = strided(tensor).double()
+        size = float(sample.norm()) / math.sqrt(sample.numel())
     return abs(size - std) <= _FAR * std
 
 

@@ -146,12 +146,13 @@ def _region_ops(graph: Graph, value: int, base: int, root: Mapping[int, int]) ->
 def _signature(graph: Graph, ops: list[Op], base: int) -> Any:
     local = {base: -1}
     parts = []
+
+    def known(ref: Ref) -> tuple[str, float | str]:
+        return "ref", local[ref.index] if ref.index in local else _number_of(graph, ref.index)
+
     for n, op in enumerate(ops):
         local.update(dict.fromkeys(op.outputs, n))
-        template = map_template(
-            (op.args, dict(op.kwargs)), lambda r: ("ref", local.get(r.index, _number_of(graph, r.index)))
-        )
-        parts.append((op.name, repr(template)))
+        parts.append((op.name, repr(map_template((op.args, dict(op.kwargs)), known))))
     return tuple(parts)
 
 

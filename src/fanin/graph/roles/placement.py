@@ -68,10 +68,12 @@ def with_owners(analysis: Analysis, found: Mapping[str, ParameterRole]) -> dict[
     """The roles with the names that belong to them: the bias of each weight, the factor of each branch."""
     biases = {r.owner: n for n, r in found.items() if r.role == "bias" and r.owner}
     scales = _layer_scales(analysis, found)
-    return {
-        n: replace(r, bias=biases.get(n, ""), uses=tuple(_with_scale(u, scales) for u in r.uses))
-        for n, r in found.items()
-    }
+    return {n: _with_names(r, biases.get(n, ""), scales) for n, r in found.items()}
+
+
+def _with_names(r: ParameterRole, bias: str, scales: Mapping[tuple[int, int], str]) -> ParameterRole:
+    uses = tuple(_with_scale(u, scales) for u in r.uses) if scales else r.uses
+    return r if (bias, uses) == (r.bias, r.uses) else replace(r, bias=bias, uses=uses)
 
 
 def _layer_scales(analysis: Analysis, found: Mapping[str, ParameterRole]) -> dict[tuple[int, int], str]:
