@@ -101,6 +101,14 @@ def apart(noise):
     return case(nn.Sequential(nn.Linear(32, 64, bias=False), nn.Linear(64, 10, bias=False)), inputs)
 
 
+def statistics(factor):
+    """A norm in eval mode whose running statistics make its output larger by a factor."""
+    model = nn.Sequential(nn.Linear(32, 32, bias=False), nn.BatchNorm1d(32), nn.Linear(32, 10)).eval()
+    nn.init.orthogonal_(model[0].weight)
+    model[1].running_var.fill_(factor**-2)
+    return case(model)
+
+
 def scaled(factor):
     """A linear map that multiplies its input by `factor`."""
     model = nn.Sequential(nn.Linear(32, 32, bias=False))

@@ -90,6 +90,28 @@ def test_the_growth_of_a_signal_leads_its_overflow():
     assert [(f.code, f.because_of) for f in rest] == [("S207", ("S202",))]
 
 
+def regression(scale, hidden):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(20, 64), nn.ReLU(), nn.Linear(64, 8), nn.ReLU(), nn.Linear(8, 1))
+    for layer in model[::2]:
+        nn.init.kaiming_normal_(layer.weight)
+        nn.init.zeros_(layer.bias)
+    with torch.no_grad():
+        model[2].weight.mul_(hidden)
+    return {"model": model, "inputs": torch.randn(64, 20), "targets": scale * torch.randn(64, 1)}
+
+
+@pytest.mark.parametrize(
+    ("scale", "hidden", "roots"),
+    [(2.0, 1.0, set()), (2.0, 1e-3, {"P502"}), (2000.0, 1.0, {"D104"}), (2000.0, 1e-3, {"D104", "P502"})],
+)
+def test_small_predictions_are_not_laid_to_targets_of_ordinary_size(scale, hidden, roots):
+    report = fanin.check(**regression(scale, hidden), predict=False, trial=False)
+    assert {f.code for f in report.findings if f.severity != "note"} == roots
+    told = {f.code for f in (*report.findings, *report.consequences)}
+    assert ("D104" in told) == bool(roots)
+
+
 def exploding(depth, block):
     torch.manual_seed(0)
     layers = [block() for _ in range(depth)]

@@ -100,6 +100,42 @@ def test_buffers_are_named_for_what_is_done_with_them(angles, added, named):
     assert [p for f in report.findings if f.code == BufferValues.code for p in f.paths] == named
 
 
+@pytest.mark.parametrize(
+    ("variance", "scale", "named"),
+    [
+        (1.0, 1.0, []),
+        (1.0, 1e-3, []),  # a fresh norm in eval mode passes on what it reads, however small
+        (1.0, 1e3, []),
+        (1e-6, 1.0, ["1.running_var"]),
+        (1e6, 1.0, ["1.running_var"]),
+        (1e-6, 1e-3, []),  # they belong to this input
+        ([1e-6, *[1.0] * 15], 1.0, []),  # one channel that was dead where they were estimated
+    ],
+)
+def test_running_statistics_of_other_data_are_named(variance, scale, named):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(16, 16), nn.BatchNorm1d(16, eps=1e-9), nn.ReLU(), nn.Linear(16, 10)).eval()
+    nn.init.orthogonal_(model[0].weight, scale)
+    nn.init.zeros_(model[0].bias)
+    model[1].running_var.copy_(torch.as_tensor(variance).expand(16))
+    report = fanin.check(**case(model, torch.randn(32, 16)), predict=False)
+    found = [p for f in report.findings if f.code == BufferValues.code for p in f.paths]
+    assert found == named
+    model.train()
+    report = fanin.check(**case(model, torch.randn(32, 16)), predict=False)
+    assert not [f for f in report.findings if f.code == BufferValues.code]
+
+
+@pytest.mark.parametrize(("seen", "cancelled"), [(1.0, False), (100.0, True)])
+def test_a_norm_in_eval_mode_cancels_the_scale_of_an_input_that_it_knows(seen, cancelled):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(16, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, 10))
+    for _ in range(60):
+        model(seen * torch.randn(64, 16))
+    report = fanin.check(**case(model.eval(), 100 * torch.randn(32, 16)), predict=False)
+    assert [f.severity == "note" for f in report.findings if f.code == "D101"] == [cancelled]
+
+
 # ---------------------------------------------------------------------- drifts
 class Gated(nn.Module):
     def __init__(self):

@@ -460,11 +460,13 @@ def closed(place, act):
 def test_zeros_in_the_middle_of_a_chain_are_named(act, bias):
     model = closed(4, act)
     nn.init.constant_(model[4].bias, bias)
-    (found,) = (f for f in fanin.check(**case(model)).findings if f.severity != "note")
-    assert found.code == "S205"
-    assert found.paths == ("4", "8")
-    assert "from 4 on; 4.weight is all zeros" in found.message
+    report = fanin.check(**case(model))
+    (found,) = (f for f in report.findings if f.severity != "note")
+    assert (found.code, found.paths) == ("G402", ("4.weight",))
     assert "at random" in found.fix.text
+    (equal,) = (f for f in report.consequences if f.code == "S205")
+    assert equal.paths == ("4", "8")
+    assert "from 4 on; 4.weight is all zeros" in equal.message
 
 
 def test_a_zero_head_is_no_collapse():

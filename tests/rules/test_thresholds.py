@@ -51,6 +51,7 @@ CASES = {
     ("P507", "subnormal"): (close.subnormal, 130, 83),
     ("P508", "ratio"): (tokens, 6.4, 4.1),
     ("P509", "zero"): (lambda k: case(Angles(k)), 8e-31, 1.25e-30),
+    ("P509", "statistics"): (close.statistics, 12.5, 8.4),
     ("P509", "angle"): (lambda k: case(close.Positions(k)), 1.25e6, 8.4e5),
     ("P510", "share"): (close.frozen_maps, 4, 7),
     ("P506", "std-warning"): (close.read_large, 12.0, 9.0),
@@ -121,9 +122,9 @@ CASES = {
 }
 # Signals that grow or shrink with depth; gradients do the opposite towards the input, and one map more counts.
 for code, sign, warning, error, turns in (
-    ("S201", -1, (125.0, 84.0), (12500.0, 8400.0), (9, 17)),
+    ("S201", -1, (186.0, 125.0), (12500.0, 8400.0), (9, 17)),
     ("S202", 1, (125.0, 84.0), (12500.0, 8400.0), (9, 17)),
-    ("S203", -1, (66.0, 48.0), (3800.0, 2600.0), (9, 18)),
+    ("S203", -1, (95.0, 69.0), (3800.0, 2600.0), (9, 18)),
     ("S204", 1, (66.0, 48.0), (3800.0, 2600.0), (8, 17)),
 ):
     CASES[code, "warning"] = (lambda k, e=sign: close.trend(k**e), *warning)

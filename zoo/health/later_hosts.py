@@ -12,7 +12,7 @@ from torch import nn
 
 from zoo.health.held_hosts import Arguments, he, labelled, valued
 
-__all__ = ["FAULTS", "HOSTS", "Fault"]
+__all__ = ["FAULTS", "HOSTS", "Arguments", "Fault", "garbage", "he", "labelled", "only_head", "tie", "valued"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +25,7 @@ class Fault:
         codes: codes of which the first finding must have one.
         path: what a path of that finding must hold.
         note: the right answer is a note among the findings.
+        feeds: changes what the model is fed, or trained with; None where that is as it should be.
     """
 
     host: str
@@ -32,6 +33,7 @@ class Fault:
     codes: tuple[str, ...]
     path: str
     note: bool = False
+    feeds: Callable[[Arguments], Arguments] | None = None
 
 
 class Reversible(nn.Module):

@@ -19,6 +19,8 @@ from torch import nn
 
 from zoo.health.fresh_hosts import FAULTS as FRESH_FAULTS
 from zoo.health.fresh_hosts import HOSTS as FRESH
+from zoo.health.further_hosts import FAULTS as FURTHER_FAULTS
+from zoo.health.further_hosts import HOSTS as FURTHER
 from zoo.health.held_hosts import HELD, Held
 from zoo.health.later_hosts import FAULTS, Fault
 from zoo.health.later_hosts import HOSTS as LATER
@@ -652,7 +654,7 @@ def hosts_and_faults(
             case = hosts[fault.host]()
             with torch.no_grad():
                 fault.breaks(case["model"])
-            return case
+            return fault.feeds(case) if fault.feeds else case
 
         yield name, Case(kind=kind, make=broken, codes=fault.codes, path=fault.path, note=fault.note)
 
@@ -669,7 +671,12 @@ def newest() -> Iterator[tuple[str, Case]]:
     yield from hosts_and_faults(NEWEST, NEWEST_FAULTS, "newest")
 
 
+def further() -> Iterator[tuple[str, Case]]:
+    yield from hosts_and_faults(FURTHER, FURTHER_FAULTS, "further")
+
+
 FAMILIES: tuple[Callable[[], Iterator[tuple[str, Case]]], ...] = (
     scales, swapped, values, forgotten, rows, buffers, trained, overflow, silent, unseen, later, fresh, newest,
+    further,
 )  # fmt: skip
 CASES: dict[str, Case] = {name: case for family in FAMILIES for name, case in family()}

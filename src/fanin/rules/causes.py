@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import replace
 
 from fanin.rules.finding import SEVERITIES, Finding, Severity
@@ -17,12 +17,14 @@ _LEADS_NOT_FINITE = frozenset(
 _SIGNAL = frozenset(("S201", "S202"))
 _VALUES = frozenset(("P507", "P508", "P509"))
 _START = frozenset(("D101", "D102", "P501", "P502", "P503", "P506")) | _VALUES
+# what makes predictions small beside targets of ordinary size
+_SMALL_PREDICTIONS = frozenset(("D101", "P502", "P503", "P509", "N602", "S201", "A301", "G402"))
 
 # effect -> the codes that explain it where both are found. Everything measured behind a NaN is explained by it
 # (`_NOT_FINITE`).
 CAUSES: dict[str, frozenset[str]] = {
     "D102": frozenset(("D101",)),
-    "D104": frozenset(("L804",)),
+    "D104": frozenset(("L804",)) | _SMALL_PREDICTIONS,
     "P501": _VALUES,
     "P502": _VALUES,
     "P503": _VALUES,
@@ -39,9 +41,9 @@ CAUSES: dict[str, frozenset[str]] = {
     "S206": _START | _SIGNAL | {"S203", "S204", "S205", "A301", "A302", "G402", "N601", "N602", "L801", "T701"},
     "G402": frozenset(("P501", "P502", "P503", "P509", "A301", "N601")) | _VALUES,
     "G404": _START | _SIGNAL | {"S203", "S204", "S205", "A301", "A302", "G402", "T701", "N602"},
-    "N602": _START,
+    "N602": _START | {"G402"},
     "T701": frozenset(("D101", "P502", "S202")) | _VALUES,
-    "T702": frozenset(("D102", "S201", "S205", "T701", "P501", "P502")) | _VALUES,
+    "T702": frozenset(("D102", "S201", "S205", "T701", "P501", "P502", "G402")) | _VALUES,
     "L801": _START | {"S202", "A302"},
     "O901": frozenset(("S202", "S204", "D101", "D104", "P502")) | _VALUES,
     "O902": frozenset(("S202", "S204", "S201", "S203", "D101", "P502")) | _VALUES,
@@ -56,6 +58,8 @@ CAUSES: dict[str, frozenset[str]] = {
     "W906": frozenset(("O901", "W901", "W905", "W907", "W909", "A301")),
     "S207": frozenset(("D103", "P504", "D101", "S202", "P502", "P506")) | _VALUES,
 }
+# effect -> (key of its evidence, causes): these explain it only where its evidence says so.
+_ONLY_WHERE = {"D104": ("of_predictions", _SMALL_PREDICTIONS)}
 # What is not finite before any operation runs is the whole reason why a signal is not: a large scale beside it is not.
 _CERTAIN = frozenset(("D103", "P504"))
 # Two that go together (chi_1 < 1 shows in both; a norm that divides by eps lets the signal vanish, and a vanished
@@ -72,13 +76,15 @@ def split_consequences(findings: Iterable[Finding]) -> tuple[tuple[Finding, ...]
     as the worst finding, whatever the findings are: `explained_by` has no cycle.
     """
     found = list(findings)
-    explained = explained_by(_causes_among(found), {f.code for f in found})
+    explained = explained_by(_causes_among(found), {f.code for f in found}, _apart(found))
     roots = [f for f in found if f.code not in explained]
     rest = [replace(f, because_of=explained[f.code]) for f in found if f.code in explained]
     return _sorted(_raised(f, rest, explained) for f in roots), _sorted(rest)
 
 
-def explained_by(causes: Mapping[str, Severity], found: Iterable[str]) -> dict[str, tuple[str, ...]]:
+def explained_by(
+    causes: Mapping[str, Severity], found: Iterable[str], apart: Container[tuple[str, str]] = ()
+) -> dict[str, tuple[str, ...]]:
     """Code -> the codes that explain it, for those that any does; never in a circle.
 
     Edges are taken from the worst cause on, and one that would close a circle is left out: the worst finding of a
@@ -87,6 +93,7 @@ def explained_by(causes: Mapping[str, Severity], found: Iterable[str]) -> dict[s
     Args:
         causes: code -> its worst severity, of findings above a note.
         found: codes of all findings.
+        apart: (cause, effect) that have nothing to do with each other here.
 
     Example:
         >>> explained_by({"S202": "error", "S207": "error"}, ["S202", "S207"])
@@ -96,9 +103,15 @@ def explained_by(causes: Mapping[str, Severity], found: Iterable[str]) -> dict[s
     effects = sorted(found, key=_ORDER.__getitem__)
     for cause in sorted(causes, key=lambda c: (-_rank(causes[c]), _ORDER[c])):
         for effect in effects:
-            if _explains(cause, effect, causes) and effect not in _all_causes(cause, explained):
+            linked = (cause, effect) not in apart and _explains(cause, effect, causes)
+            if linked and effect not in _all_causes(cause, explained):
                 explained[effect] = (*explained.get(effect, ()), cause)
     return {effect: tuple(sorted(_certain(because), key=_ORDER.__getitem__)) for effect, because in explained.items()}
+
+
+def _apart(found: list[Finding]) -> set[tuple[str, str]]:
+    limited = [(f, *_ONLY_WHERE[f.code]) for f in found if f.code in _ONLY_WHERE]
+    return {(cause, f.code) for f, key, causes in limited if not f.evidence.get(key) for cause in causes}
 
 
 def _certain(causes: tuple[str, ...]) -> tuple[str, ...]:

@@ -2,29 +2,48 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import ClassVar
 
+from fanin.measure.record import Measurements, Site
 from fanin.rules.base import Context, Rule
 from fanin.rules.finding import Finding, Fix
+from fanin.rules.shared.statistics import given_over_asked
 
 __all__ = ["BufferValues"]
 
 
+def _passed_on(site: Site, measurements: Measurements) -> float | None:
+    """What a batch norm in eval mode gives over what its gain and shift ask for; None for other operations.
+
+    Up to 1 where the largest running variance fits, so that single channels do not count.
+    """
+    ratio = given_over_asked(site, measurements)
+    variance = next((b for b in measurements.buffers if b.path == f"{site.path}.running_var"), None)
+    if ratio is None or variance is None or site.norm is None:
+        return None
+    return min(ratio, max(math.sqrt(site.norm.input_var / (variance.largest + site.norm.eps)), 1.0))
+
+
 class BufferValues(Rule):
-    """Buffers that hold only zeros where the signal is multiplied by them, or angles out of range.
+    """Buffers that hold only zeros where the signal is multiplied by them, angles out of range, or false statistics.
 
     What it does:
-        Looks at the floating buffers whose sine or cosine is taken, and at those that multiply the signal.
+        Looks at the floating buffers whose sine or cosine is taken, at those that multiply the signal, and at the
+        running statistics that batch norms divide by in eval mode.
 
     Why:
         Buffers that a constructor computes (rotary frequencies, fixed filters, normalisation constants) are not in
         every checkpoint. A model that is built on the meta device and allocated later has zeros or old bytes there:
-        positions are lost, or the signal is.
+        positions are lost, or the signal is. Running statistics of other data, or of none, make each batch norm in
+        eval mode an amplifier.
 
     What is measured:
         A largest element below 1e-30, of buffers of two or more elements that are used as angles or factors; above
-        1e6, of angles. Buffers that are added (running means, masks) may be zero.
+        1e6, of angles. Buffers that are added (running means, masks) may be zero. Of a batch norm in eval mode whose
+        input has rms between 0.1 and 10: an output of 10 times the rms that its gain and shift give, where even the
+        largest running variance is that far below the batch's, or of a tenth.
 
     Example:
         >>> import torch, fanin
@@ -50,16 +69,18 @@ class BufferValues(Rule):
 
     code: ClassVar[str] = "P509"
     name: ClassVar[str] = "buffer-values"
-    thresholds: ClassVar[dict[str, float]] = {"zero": 1e-30, "angle": 1e6}
+    thresholds: ClassVar[dict[str, float]] = {"zero": 1e-30, "angle": 1e6, "statistics": 10.0}
     source: ClassVar[str] = "Su et al. 2021, arXiv 2104.09864"
 
     def cannot_run(self, context: Context) -> str | None:
         """Needs a floating buffer that the signal meets."""
         used = any(b.as_angle or b.as_factor for b in context.measurements.buffers)
-        return None if used else "no floating buffer is used as an angle or a factor"
+        used = used or any(_passed_on(s, context.measurements) is not None for s in context.measurements.sites)
+        return None if used else "no floating buffer is used as an angle, a factor or a statistic"
 
     def check(self, context: Context) -> Iterator[Finding]:
-        """One finding about zeros, one about angles out of range."""
+        """One finding about zeros, one about angles out of range, one about statistics of other data."""
+        yield from self._statistics(context)
         finite = [
             b
             for b in context.measurements.buffers
@@ -90,7 +111,31 @@ class BufferValues(Rule):
                 unit="largest element",
             )
 
+    def _statistics(self, context: Context) -> Iterator[Finding]:
+        limit = self.limit(context, "statistics")
+        ordinary = [s for s in context.measurements.sites if s.norm and limit**-2 <= s.norm.input_var <= limit**2]
+        rated = [(s, ratio) for s in ordinary if (ratio := _passed_on(s, context.measurements)) is not None]
+        far = [(s, ratio) for s, ratio in rated if not 1 / limit <= ratio <= limit]
+        if far:
+            site, ratio = far[0]
+            variance = 0.0 if site.norm is None else site.norm.input_var
+            yield self.finding(
+                "warning",
+                dict.fromkeys(f"{s.path}.running_var" for s, _ in far),
+                f"{site.path} is in eval mode and gives {ratio:.3g} times the rms that its gain and shift ask for: its "
+                f"running statistics are not those of this input, whose variance is {variance:.3g}.",
+                _ESTIMATE,
+                value=ratio,
+                threshold=limit if ratio > limit else 1 / limit,
+                unit="rms / rms of gain and shift",
+            )
 
+
+_ESTIMATE = Fix(
+    text="run the model in train mode over some batches, which estimates them anew, or load those that belong to the "
+    "weights",
+    code="model.train()",
+)
 _AGAIN = Fix(
     text="compute the buffer again: build this module on the CPU, or plan.materialize(buffers=...)",
     code="plan.materialize(model, buffers=...)",

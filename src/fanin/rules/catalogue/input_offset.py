@@ -8,6 +8,7 @@ from typing import ClassVar
 from fanin.measure.record import InputRecord
 from fanin.rules.base import Context, Rule
 from fanin.rules.finding import Finding, Fix
+from fanin.rules.shared.statistics import cancels_scale
 
 __all__ = ["InputOffset"]
 
@@ -82,7 +83,7 @@ class InputOffset(Rule):
         ):
             if value > self.limit(context, name):
                 yield self.finding(
-                    "note" if record.normalised_first and name == "offset" else "warning",
+                    "note" if name == "offset" and cancels_scale(record, context.measurements) else "warning",
                     [record.name],
                     f"{record.name} has {words.format(value)}: samples start out alike.",
                     Fix(text="centre and scale each feature", code="x = (x - x.mean(0)) / x.std(0).clamp_min(1e-6)"),

@@ -9,6 +9,7 @@ from typing import ClassVar
 from fanin.measure.record import InputRecord
 from fanin.rules.base import Context, Rule
 from fanin.rules.finding import Finding, Fix, Severity
+from fanin.rules.shared.statistics import cancels_scale
 
 __all__ = ["InputScale"]
 
@@ -33,10 +34,10 @@ class InputScale(Rule):
     What is measured:
         rms of the input as the first weights read it, so after a division in the model (by 255, by its own norm or std,
         by a noise level) or a normalisation; warning outside [0.05, 5], error for raw bytes. Where the first weighted
-        operation is followed by a normalisation the scale cancels: raw bytes become a warning (they also have an
-        offset), other scales a note. Sparse inputs are judged by their non-zero values; small side inputs (an adjacency
-        matrix) are a note. An input that only sin, cos, log, a comparison or a lookup reads (time steps, noise levels)
-        has no scale here.
+        operation is followed by a normalisation (in eval mode: by statistics that fit) the scale cancels: raw bytes
+        become a warning (they also have an offset), other scales a note. Sparse inputs are judged by their non-zero
+        values; small side inputs (an adjacency matrix) are a note. An input that only sin, cos, log, a comparison or a
+        lookup reads (time steps, noise levels) has no scale here.
 
     Example:
         >>> import torch, fanin
@@ -82,9 +83,10 @@ class InputScale(Rule):
         text = "divide by 255 and standardise per channel" if raw else "standardise the input per feature"
         divided = not math.isclose(s.rms, record.stats.rms, rel_tol=0.01)
         left = f", of which the first layer reads {s.rms:.3g}" if divided else ""
-        tail = "; a normalisation behind the first layer cancels the scale" if record.normalised_first else ""
+        normalised = cancels_scale(record, context.measurements)
+        tail = "; a normalisation behind the first layer cancels the scale" if normalised else ""
         yield self.finding(
-            _severity(raw=raw, normalised=record.normalised_first, side_input=record is not first and s.rms < low),
+            _severity(raw=raw, normalised=normalised, side_input=record is not first and s.rms < low),
             [record.name],
             f"{record.name} has rms {record.stats.rms:.3g}{left}"
             + (f" and looks like raw bytes (0..{s.max:.0f})" if raw else "")

@@ -26,7 +26,7 @@ class TargetScale(Rule):
 
     What is measured:
         rms of the targets outside [0.01, 100], or more than 100 times the rms of the predictions (where those are not
-        zero).
+        zero). Where the predictions alone are small, what makes them small is the cause.
 
     Example:
         >>> import torch, fanin
@@ -71,4 +71,5 @@ class TargetScale(Rule):
             value=rms,
             threshold=high if rms > high or far else low,
             unit="rms",
+            evidence={"of_predictions": low <= rms <= high},
         )

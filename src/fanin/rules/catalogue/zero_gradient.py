@@ -10,7 +10,7 @@ from fanin.measure.record import ParameterRecord
 from fanin.rules.base import Context, Rule
 from fanin.rules.finding import Finding, Fix
 from fanin.rules.shared.gains import INIT
-from fanin.rules.shared.locked import Locked, locked_maps
+from fanin.rules.shared.locked import Locked, Shut, locked_maps, shut_maps
 from fanin.text.numbers import counted
 
 __all__ = ["ZeroGradient"]
@@ -38,8 +38,8 @@ class ZeroGradient(Rule):
     """Gradients that are zero and stay zero.
 
     What it does:
-        Lists parameters whose gradient is exactly zero at step zero and still zero after virtual steps, and pairs of
-        all-zero maps on one path.
+        Lists parameters whose gradient is exactly zero at step zero and still zero after virtual steps, pairs of
+        all-zero maps on one path, and all-zero maps that are the only way to others behind them.
 
     Why:
         A gate that is closed by design opens after one step; a network whose units are dead, or whose weights are zero
@@ -50,7 +50,10 @@ class ZeroGradient(Rule):
     What is measured:
         Gradient exactly zero on all elements at step zero and after up to three virtual steps of 1 % taken on a copy.
         A note for biases alone beside weights that are trained: what they add cancels (two towers that are compared).
-        A warning for all-zero maps whose input comes through another all-zero map alone, which has no gradient yet.
+        A warning for all-zero maps whose input comes through another all-zero map alone, which has no gradient yet, and
+        for an all-zero map or table through which alone a trained map sees the inputs: until it has moved, that map
+        reads the same numbers for every sample. What is added to a signal, multiplied with it, or an output may be
+        zero: the last map of a residual branch, LoRA's second factor, ControlNet's convolutions, a gate, a head.
         A note for recurrent weights of which only the first time step is used, where the state is zero.
 
     Example:
@@ -82,7 +85,7 @@ class ZeroGradient(Rule):
         return context.measurements.missing.get("gradients")
 
     def check(self, context: Context) -> Iterator[Finding]:
-        """At most one finding."""
+        """At most one finding of a kind."""
         stuck = [
             p for p in context.measurements.parameters if p.state == "zero" and p.state_after_step in ("zero", None)
         ]
@@ -96,9 +99,15 @@ class ZeroGradient(Rule):
         locked = [pair for pair in locked_maps(context.measurements) if pair.first not in named]
         if locked:
             yield self._locked(locked)
+        named |= {name for pair in locked for name in (pair.first, pair.second)}
+        shut = [s for s in shut_maps(context.measurements) if s.zero not in named]
+        if shut:
+            yield self._shut(shut)
 
     def _stuck(self, context: Context, stuck: list[ParameterRecord]) -> Finding:
         zeros = [p.path for p in stuck if p.weight.rms == 0 and (len(p.shape) >= 2 or _multiplies(p))]
+        shut = {s.zero for s in shut_maps(context.measurements)}
+        zeros.sort(key=lambda name: name not in shut)
         why = f"; {zeros[0]} is all zeros" + (f", and {len(zeros) - 1} more" if zeros[1:] else "") if zeros else ""
         total = sum(p.requires_grad for p in context.measurements.parameters)
         alone = not zeros and all(len(p.shape) < 2 for p in stuck)
@@ -115,7 +124,7 @@ class ZeroGradient(Rule):
         )
 
     def _locked(self, locked: Sequence[Locked]) -> Finding:
-        names = sorted({name for pair in locked for name in (pair.first, pair.second)})
+        names = dict.fromkeys([*sorted(pair.first for pair in locked), *(pair.second for pair in locked)])
         first, second = locked[0].first, locked[0].second
         return self.finding(
             "warning",
@@ -128,6 +137,19 @@ class ZeroGradient(Rule):
                 recommends_start=True,
             ),
             value=float(len(names)),
+            unit="maps",
+        )
+
+    def _shut(self, shut: Sequence[Shut]) -> Finding:
+        first = shut[0]
+        more = f" and {len(first.readers) - 1} more" if first.readers[1:] else ""
+        return self.finding(
+            "warning",
+            dict.fromkeys(s.zero for s in shut),
+            f"{first.zero} is all zeros, and {first.readers[0]}{more} behind it "
+            f"{'read' if more else 'reads'} nothing else: the same numbers for every sample until it has moved.",
+            Fix(text=f"draw {first.zero} at random", code=INIT, recommends_start=True),
+            value=float(len(shut)),
             unit="maps",
         )
 

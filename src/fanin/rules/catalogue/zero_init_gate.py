@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from fanin.rules.base import Context, Rule
 from fanin.rules.finding import Finding, Fix
-from fanin.rules.shared.locked import locked_maps
+from fanin.rules.shared.locked import locked_maps, shut_maps
 from fanin.text.numbers import counted
 
 __all__ = ["ZeroInitGate"]
@@ -25,7 +25,7 @@ class ZeroInitGate(Rule):
 
     What is measured:
         Gradient exactly zero on all elements at step zero, not after up to three virtual steps of 1 % taken on a copy.
-        Without those that two all-zero maps in a row hold back, which G402 names.
+        Without those that an all-zero map before others, or two in a row, hold back, which G402 names.
 
     Example:
         >>> import torch, fanin
@@ -57,6 +57,7 @@ class ZeroInitGate(Rule):
     def check(self, context: Context) -> Iterator[Finding]:
         """At most one finding."""
         held = {name for pair in locked_maps(context.measurements) for name in pair.held}  # G402 names what holds them
+        held |= {name for shut in shut_maps(context.measurements) for name in shut.held}
         gated = [
             p
             for p in context.measurements.parameters

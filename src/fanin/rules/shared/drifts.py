@@ -37,6 +37,9 @@ def judge(
 ) -> Iterator[Finding]:
     """The finding of one direction, if the trend is steep, steady and wider than finite width explains.
 
+    What shrinks has to pass its limit by one standard deviation of what finite width does: the default of torch shrinks
+    gradients by sqrt(6) a ReLU layer, 88 in six, and draws of it scatter around that.
+
     Args:
         rule: whose thresholds count.
         sites: in the order along which `values` are compared.
@@ -45,12 +48,14 @@ def judge(
         capped: at most a warning, from the limit "normalised" on.
     """
     trend = drift(values)
-    band = rule.limit(context, "bands") * finite_width_std([_width(s) for s in sites])
+    by_width = finite_width_std([_width(s) for s in sites])
+    band = rule.limit(context, "bands") * by_width
     size = trend.log_factor if growing else -trend.log_factor
     if len(values) < _FEW_SITES:  # the median slope of so few can exceed what was measured from end to end
         size = min(size, math.log(max(values) / min(values)))
     least = rule.limit(context, "normalised" if capped else "warning")
-    if size <= max(math.log(least), band) or abs(trend.tau) <= rule.limit(context, "tau"):
+    sure = size if growing else size - by_width
+    if sure <= math.log(least) or size <= band or abs(trend.tau) <= rule.limit(context, "tau"):
         return
     severe = size > math.log(rule.limit(context, "error")) and not capped
     severity: Severity = "error" if severe else "warning"

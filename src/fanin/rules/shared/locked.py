@@ -1,14 +1,18 @@
-"""All-zero maps in a row: the later one gives the earlier no gradient, and is given nothing but biases to read."""
+"""All-zero maps that shut what is behind them, and those in a row, of which the later gives the earlier no gradient."""
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
 from fanin.measure.record import Measurements, Site
+from fanin.model.operations import LOOKUPS, SUMS
 
-__all__ = ["Locked", "locked_maps"]
+__all__ = ["Locked", "Shut", "locked_maps", "shut_maps"]
+
+_SAME = 1e-6  # 1 - cosine of outputs that are the same for all samples, to float32's rounding
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +30,52 @@ class Locked:
     held: frozenset[str]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shut:
+    """An all-zero map behind which others read the same numbers for all samples.
+
+    Attributes:
+        zero: path of the map.
+        readers: paths of the trained maps behind it, in execution order.
+        held: parameters before and behind it whose gradient is zero.
+    """
+
+    zero: str
+    readers: tuple[str, ...]
+    held: frozenset[str]
+
+
+def shut_maps(measurements: Measurements) -> tuple[Shut, ...]:
+    """All-zero maps and tables that are the only way from the inputs to a trained map behind them.
+
+    What a zero map adds to a signal, multiplies it by, or gives as the output shuts nothing: the last map of a residual
+    branch, a gate, either factor of LoRA, the convolutions of ControlNet, a head. A map that is called several times is
+    shut where all calls are; one that gives other numbers for other samples reads noise, and is not.
+    """
+    paths = _Paths(measurements)
+    if not paths.tables:
+        return ()
+    trained = {p.path: p.weight.rms > 0 for p in measurements.parameters if p.is_map and p.requires_grad}
+    walls: dict[str, list[frozenset[int]]] = defaultdict(list)
+    for site in measurements.weight_sites():
+        open_ = _differs(site) or paths.is_second_factor(site)
+        for name in site.parameters:
+            walls[name].append(frozenset() if open_ else paths.walls(site.index, paths.tables))
+    readers: dict[int, list[str]] = defaultdict(list)
+    for name, found in walls.items():
+        if trained.get(name) and all(found):
+            for wall in frozenset().union(*found):
+                readers[wall].append(name)
+    return tuple(
+        Shut(zero=paths.tables[i], readers=tuple(readers[i]), held=paths.held(i) | paths.held_behind(i))
+        for i in sorted(readers)
+    )
+
+
+def _differs(site: Site) -> bool:
+    return site.sample_cosine is not None and site.sample_cosine.one_minus_mean > _SAME
+
+
 def locked_maps(measurements: Measurements) -> tuple[Locked, ...]:
     """Pairs of all-zero maps that keep each other from learning anything about the inputs.
 
@@ -36,8 +86,7 @@ def locked_maps(measurements: Measurements) -> tuple[Locked, ...]:
     paths = _Paths(measurements)
     found = []
     for second in paths.zeros:
-        walls = paths.walls(second)
-        for first in sorted(walls or ()):
+        for first in sorted(paths.walls(second, paths.zeros)):
             name = paths.zeros[first]
             if paths.states.get(name) == "zero":
                 found.append(Locked(first=name, second=paths.zeros[second], held=paths.held(first)))
@@ -65,22 +114,44 @@ class _Paths:
         own = {s.index: [n for n in s.parameters if n in maps] for s in self.measurements.weight_sites()}
         return {i: names[0] for i, names in own.items() if names and all(maps[n] for n in names)}
 
-    def walls(self, site: int) -> frozenset[int] | None:
-        """The zero maps that every way from the inputs to a site leads through first; None where a way avoids them."""
+    @cached_property
+    def tables(self) -> Mapping[int, str]:
+        """The same with lookup tables."""
+        rms = {
+            p.path: p.weight.rms for p in self.measurements.parameters if len(p.shape) > 1 and p.op in SUMS | LOOKUPS
+        }
+        own = {s.index: [n for n in s.parameters if n in rms] for s in self.measurements.weight_sites()}
+        return {i: names[0] for i, names in own.items() if names and not any(rms[n] for n in names)}
+
+    def walls(self, site: int, zeros: Mapping[int, str]) -> frozenset[int]:
+        """The zero maps that every way from the inputs to a site leads through first; none where a way avoids them."""
         seen: set[int] = set()
         walls: set[int] = set()
         todo = list(self._inputs(site))
         while todo:
             index = todo.pop()
-            if index in self.zeros:
+            if index in zeros:
                 walls.add(index)
             elif index not in seen:
                 seen.add(index)
                 before = self._inputs(index)
                 if not before:
-                    return None  # the model's input, or a start that is learned
+                    return frozenset()  # the model's input, or a start that is learned
                 todo.extend(before)
         return frozenset(walls)
+
+    def is_second_factor(self, site: Site) -> bool:
+        """A map right behind an all-zero one, whose output is added to a signal: the product of both starts at zero."""
+        return site.follower == "add" and len(site.inputs) == 1 and site.inputs[0] in self.tables
+
+    def held_behind(self, site: int) -> frozenset[str]:
+        """Parameters without a gradient that read nothing but what comes of a zero map."""
+        shut = {site}
+        for s in self.measurements.sites:
+            if s.inputs and shut.issuperset(s.inputs):
+                shut.add(s.index)
+        names = {n for i in shut for n in self.sites[i].parameters}
+        return frozenset(n for n in names if self.states.get(n) == "zero")
 
     def held(self, site: int) -> frozenset[str]:
         """Parameters without a gradient at a site and before it."""

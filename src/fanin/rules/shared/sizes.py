@@ -178,8 +178,14 @@ def _is_rated(site: Site, reader: Site) -> bool:
 def _amplification(site: Site, by_index: dict[int, Site], measurements: Measurements) -> float | None:
     sizes = [by_index[i].forward.rms for i in site.inputs if i in by_index]
     sizes += [i.as_read.rms for i in measurements.inputs if i.floating and -1 in site.inputs]
+    if not site.inputs:  # a learned code, of which a map makes the weights of another
+        sizes += [p.weight.rms for p in measurements.parameters if p.path in site.parameters and not _is_own(p)]
     largest = max(sizes, default=0.0)
     return site.forward.rms / largest if largest > 0 else None
+
+
+def _is_own(parameter: ParameterRecord) -> bool:
+    return parameter.is_map or parameter.role == "bias"
 
 
 def far_off(sizes: Sequence[MapSize]) -> tuple[list[MapSize], bool]:
