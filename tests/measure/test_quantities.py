@@ -16,7 +16,7 @@ from fanin.measure.quantities.attention import attention_from_logits, attention_
 from fanin.measure.quantities.constancy import constant_share
 from fanin.measure.quantities.cosine import cosine, token_cosine
 from fanin.measure.quantities.inputs import input_record
-from fanin.measure.quantities.moments import pack, unpack
+from fanin.measure.quantities.moments import pack, pack_signal, unpack
 from fanin.measure.quantities.norm import norm_record
 from fanin.measure.quantities.saturation import saturation
 from fanin.measure.quantities.symmetry import identical_rows
@@ -38,19 +38,48 @@ def test_moments_of_a_small_tensor_are_exact(seed):
         assert getattr(got, name) == pytest.approx(value, rel=1e-5, abs=1e-9), name
 
 
+@pytest.mark.parametrize("reduce", [pack, pack_signal])
 @pytest.mark.parametrize("seed", SEEDS)
-def test_moments_of_a_large_tensor_are_within_five_standard_errors(seed):
+def test_moments_of_a_large_tensor_are_within_five_standard_errors(seed, reduce):
     x = normal(64, 48, 40, 40, seed=seed)
-    got = unpack(pack(x))
+    got = unpack(reduce(x))
     assert got.rms == pytest.approx(slow.moments(x.numpy())["rms"], rel=5e-4)  # all elements, summed in float32
     assert got.sampled <= SAMPLE
     assert abs(got.std**2 - 1) < 5 * math.sqrt(2 / got.sampled)
     assert abs(got.mean) < 5 / math.sqrt(got.sampled)
 
 
-def test_the_statistical_check_sees_a_wrong_std():
-    got = unpack(pack(1.06 * normal(64, 48, 40, 40)))
+@pytest.mark.parametrize(("reduce", "wrong"), [(pack, 1.06), (pack_signal, 1.12)])
+def test_the_statistical_check_sees_a_wrong_std(reduce, wrong):
+    got = unpack(reduce(wrong * normal(64, 48, 40, 40)))
     assert abs(got.std**2 - 1) > 5 * math.sqrt(2 / got.sampled)
+
+
+def test_a_signal_is_sampled_less_only_where_it_is_large_and_wide():
+    large, small = torch.zeros(1 << 19), torch.zeros(1 << 18)
+    sampled = [unpack(pack_signal(x)).sampled for x in (large, large.half(), small)]
+    assert sampled[0] <= SAMPLE // 4
+    assert min(sampled[1:]) > SAMPLE // 2
+
+
+def test_the_std_of_a_large_gradient_that_few_entries_hold_is_that_of_all_of_them():
+    x = torch.zeros(64, 97, 101)
+    x[:, 0] = 3 * normal(64, 101)
+    x[5, 6, 7] = 1e4  # in no sample: it moves the std alone
+    got, want = unpack(pack_signal(x)), float(x.double().std(unbiased=False))
+    assert got.std == pytest.approx(want, rel=1e-3)
+    assert got.max < 1e3
+
+
+def test_the_std_about_a_large_mean_is_that_of_the_sample():
+    x = 1000 + normal(64, 97, 101)
+    assert unpack(pack_signal(x)).std == pytest.approx(1.0, abs=5 * math.sqrt(0.5 / (SAMPLE // 4)))
+
+
+def test_a_signal_that_is_not_finite_in_one_place_is_seen_as_such():
+    x = torch.zeros(1 << 19)
+    x[12345] = math.nan
+    assert unpack(pack_signal(x)).any_nonfinite
 
 
 def test_tiny_values_do_not_vanish_in_their_squares():

@@ -41,8 +41,8 @@ def measured(model):
 
 def test_what_a_sum_hands_on_is_read_once(monkeypatch):
     torch.manual_seed(0)
-    reduced, pack = [], sites_module.pack
-    monkeypatch.setattr(sites_module, "pack", lambda x: reduced.append(x.shape) or pack(x))
+    reduced, pack = [], sites_module.pack_signal
+    monkeypatch.setattr(sites_module, "pack_signal", lambda x: reduced.append(x.shape) or pack(x))
     found = measured(Block())
     assert found["second", "linear"] == found["", "add"]
     assert found["first", "linear"] != found["", "add"]

@@ -12,13 +12,13 @@ import torch
 
 from fanin.measure.frames import ModuleFrame
 from fanin.measure.origins import Origin
-from fanin.measure.quantities.moments import Packed, pack, unpack
+from fanin.measure.quantities.moments import Packed, pack_signal, unpack
 from fanin.measure.record import OperationOutput, Site, SiteKind, TensorStats
 from fanin.measure.sampling import is_signal, strided
 
 __all__ = ["OpenSite", "Sites"]
 
-_LOOK = 1024  # elements that are compared
+_LOOK = 256  # elements that are compared
 
 
 @dataclass(slots=True)
@@ -86,7 +86,7 @@ class Sites:
 
     def add(self, op: str, kind: SiteKind, tensor: torch.Tensor, origin: Origin, frame: ModuleFrame) -> OpenSite | None:
         """Reduce an output and watch for its gradient; None for an empty tensor."""
-        packed = pack(tensor)
+        packed = pack_signal(tensor)
         if packed is None:
             return None
         self._followed(origin, op)
@@ -147,10 +147,10 @@ class _Gradients:
     def packed(self, gradient: torch.Tensor) -> Packed | TensorStats | None:
         """The numbers of a gradient: those of the last one where it is that one, and holds what it held."""
         if gradient.is_cuda:  # to compare would make it wait
-            return pack(gradient)
+            return pack_signal(gradient)
         look = strided(gradient, _LOOK)
         same = self._last is not None and self._last() is gradient and self._version == gradient._version
         if not same or not torch.equal(look, self._look):  # a kernel of somebody else's may write and not count it
-            self._packed = pack(gradient)
+            self._packed = pack_signal(gradient)
             self._last, self._version, self._look = weakref.ref(gradient), gradient._version, look.clone()
         return self._packed

@@ -29,6 +29,7 @@ class Histogram:
 class TensorStats:
     """Moments and histograms of one tensor, from `sampled` of its `numel` elements (a strided sample).
 
+    `rms` is over all elements, and the `std` of a large tensor follows from it where the mean is small.
     `num_nonfinite` counts NaN and infinities in the sample; the moments are over the finite rest. `any_nonfinite`
     says whether the whole tensor holds any (it is tested on all elements, not on the sample).
     """

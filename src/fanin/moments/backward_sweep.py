@@ -53,6 +53,7 @@ class _Received:
         self.kinds: dict[int, Provenance] = {}
         self.doubtful: set[int] = set()
         self.densities: dict[int, list[tuple[float, Array]]] = {}
+        self._sums: dict[int, _Share | None] = {}
         self._serial = 0
         self._whole: frozenset[int] = frozenset()
         for value, g in whole.items():
@@ -75,6 +76,7 @@ class _Received:
         self._serial += 1
         part = _Share((-1, self._serial) if origin is None else origin, factor, g, roots or frozenset({self._serial}))
         self.parts.setdefault(value, []).append(part)
+        self._sums.pop(value, None)
         self.kinds[value] = worst(kind, self.kinds.get(value, "theory"))
 
     def depend(self, value: int, energy: float, density: Array | None) -> None:
@@ -120,6 +122,11 @@ class _Received:
 
     def whole(self, value: int) -> _Share | None:
         """What entered as one part: still a multiple of its origin if all of it is."""
+        if value not in self._sums:
+            self._sums[value] = self._summed(value)
+        return self._sums[value]
+
+    def _summed(self, value: int) -> _Share | None:
         by_origin: dict[tuple[int, int], _Share] = {}
         for p in self.parts.get(value, []):
             old = by_origin.get(p.origin)

@@ -24,6 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 _LARGE = 1 << 16  # entries from which a float32 array is not copied to float64 first
+_NOTHING = 1e-9  # share of the largest part below which a part of a drawn array is left out
 _SHORT = 64  # an axis that is summed slice by slice where many runs of it are side by side
 
 __all__ = [
@@ -254,15 +255,23 @@ def root_eigenvalues(kernel: Array, sizes: Sequence[float]) -> Array:
 
 
 def coloured(noise: Array, roots: Array) -> Array:
-    """White noise multiplied by `root_eigenvalues` along its last axes."""
-    return np.array(np.broadcast_to(_coloured(noise, roots), noise.shape), dtype=np.float64)
+    """White noise multiplied by `root_eigenvalues` along its last axes.
+
+    What varies along an axis is what is there less its mean, so this is a sum of multiples of means of the noise.
+    """
+    for axis in range(roots.ndim):
+        alike, varying = _halves(roots, axis)
+        roots = _joined(alike - varying, varying, axis)
+    shares = np.where(np.abs(roots) < _NOTHING * np.abs(roots).max(), 0.0, roots)
+    return _with_means(noise, shares)
 
 
-def _coloured(noise: Array, roots: Array) -> Array:
-    if roots.ndim == 0:
-        return np.asarray(noise * float(roots))
-    axis = noise.ndim - roots.ndim
-    if (roots[0] == roots[1]).all():  # what is constant along the axis is no case of its own
-        return _coloured(noise, roots[0])
-    flat = noise.mean(axis=axis, keepdims=True)
-    return np.asarray(_coloured(flat, roots[0]) + _coloured(noise - flat, roots[1]))
+def _with_means(noise: Array, shares: Array) -> Array:
+    """Sum of the noise's means over each set of its last axes, times their shares (axes of a mean have index 0)."""
+    if shares.ndim == 0:
+        return np.asarray(noise * float(shares))
+    mean, rest = _halves(shares, 0)
+    found = _with_means(noise, rest)
+    if mean.any():
+        found += _with_means(axis_mean(noise, noise.ndim - shares.ndim), mean)
+    return found

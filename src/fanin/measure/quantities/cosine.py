@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -16,6 +14,7 @@ from fanin.memory import as_array
 __all__ = ["cosine", "sample_cosine", "token_cosine", "token_cosine_of"]
 
 _SAMPLES, _FEATURES, _TOKENS = 16, 2048, 64
+_LEAST, _MOST = 1e-200, 1e200  # of a sum of squares, within which nothing is lost
 _FEWEST = 8  # tokens, and features of a token, below which a cosine of tokens tells little
 
 
@@ -27,13 +26,11 @@ def cosine(samples: torch.Tensor) -> Cosine | None:
     """
     x = _wide(thinned(samples[:_SAMPLES], _SAMPLES * _FEATURES))
     x = x.reshape(len(x), -1)
-    # A common factor changes no cosine, and keeps squares of tiny signals from vanishing.
-    largest = max(float(x.max(initial=0.0)), -float(x.min(initial=0.0)))
-    if not math.isfinite(largest):
-        x = x[np.isfinite(x).all(axis=1)]
-        largest = float(np.abs(x).max(initial=0.0))
-    x *= 1.0 / max(largest, 1e-300)
-    squares = np.einsum("ij,ij->i", x, x)
+    with np.errstate(all="ignore"):
+        squares = np.einsum("ij,ij->i", x, x)
+    if not ((squares > _LEAST) & (squares < _MOST)).all():
+        x = _of_size_one(x)
+        squares = np.einsum("ij,ij->i", x, x)
     if not squares.all():
         x, squares = x[squares > 0], squares[squares > 0]
     n = len(x)
@@ -51,6 +48,12 @@ def cosine(samples: torch.Tensor) -> Cosine | None:
         between_share=float(np.vdot(x, x) / squares.sum()) * n / (n - 1),
         matrix=tuple(map(tuple, matrix.tolist())),
     )
+
+
+def _of_size_one(x: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """The finite rows over the largest of their numbers: no cosine changes, and no square of a tiny number is zero."""
+    x = x[np.isfinite(x).all(axis=1)]
+    return np.asarray(x * (1.0 / max(float(np.abs(x).max(initial=0.0)), 1e-300)))
 
 
 def token_cosine(tokens: torch.Tensor) -> float | None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
+from fanin.memory import as_array
 from fanin.tensors.values import wide_enough
 
 __all__ = ["identical_rows"]
@@ -34,7 +37,7 @@ def identical_rows(weight: torch.Tensor, units: tuple[int, ...] = (0,)) -> float
         moved = moved.flatten(0, len(units) - 1)[:_ROWS] if len(units) > 1 else moved[:_ROWS]
         if len(moved) < 4 or moved[0].numel() < 2:
             return None
-        if _all_differ(moved[:, :_FEW].flatten(1)[:, :_FEW]):
+        if _all_differ(as_array(moved[:, :_FEW].flatten(1)[:, :_FEW].double().cpu())):
             return 0.0
         rows = moved.flatten(1)
         rows = rows[:, :: -(-rows.shape[1] // _COLUMNS)]
@@ -52,8 +55,9 @@ def _keys(rows: torch.Tensor) -> torch.Tensor:
     return (rows.double() * probe).sum(1)
 
 
-def _all_differ(columns: torch.Tensor) -> bool:
+def _all_differ(columns: npt.NDArray[np.float64]) -> bool:
     """Whether a few columns tell all rows apart, none of which is zero there."""
-    keys = _keys(columns)
-    apart = torch.unique(keys[torch.isfinite(keys) & (columns != 0).any(dim=1)])
-    return int(apart.numel()) == columns.shape[0]
+    with np.errstate(all="ignore"):
+        keys = (columns * np.cos(np.arange(columns.shape[1]))).sum(axis=1)
+    keys = keys[np.isfinite(keys) & (columns != 0.0).any(axis=1)]
+    return len(keys) == len(columns) and bool(np.diff(np.sort(keys)).all())

@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from fanin.measure.record import BufferRecord, RowsApart, Values
@@ -41,21 +42,29 @@ def extremes(x: torch.Tensor) -> Values | None:
     if not math.isfinite(largest):
         return None
     sample = np.abs(as_array(strided(x, _SAMPLE).double().cpu()))
-    alive = sample[sample > 0]
+    alive = sample if np.minimum.reduce(sample) > 0.0 else sample[sample > 0.0]
     if not alive.size:
         return Values(largest=largest) if largest <= HUGE else _far_out(x, largest, 0.0, 0.0)
-    middle = float(np.median(alive))
-    low = float((alive < _SMALLEST_NORMAL).mean()) if x.dtype is not torch.float16 else 0.0
-    rest = float(np.sqrt(np.square(sample[sample <= _NEAR * middle]).mean()))
+    middle = _median(alive)
+    low = np.count_nonzero(alive < _SMALLEST_NORMAL) / alive.size if x.dtype is not torch.float16 else 0.0
+    near = sample[sample <= _NEAR * middle]
+    rest = math.sqrt(float(near.dot(near)) / near.size)
     if largest <= HUGE and (largest <= BEYOND * rest or x.numel() < 8):
         return Values(largest=largest, rest_rms=rest, subnormal_share=low)
     return _far_out(x, largest, _NEAR * middle, low)
 
 
+def _median(x: npt.NDArray[np.float64]) -> float:
+    """The median of finite numbers: `np.median` in a third of its time."""
+    upper = x.size // 2
+    ordered = np.partition(x, (upper - 1, upper) if x.size > 1 else 0)
+    return float(ordered[upper] if x.size % 2 else 0.5 * (ordered[upper - 1] + ordered[upper]))
+
+
 def _largest(x: torch.Tensor) -> float:
     """Largest absolute value; NaN where there is any."""
     low, high = torch.aminmax(x)
-    return float(torch.maximum(low.abs(), high.abs()))
+    return abs(max(-float(low), float(high)))
 
 
 def _far_out(x: torch.Tensor, largest: float, near: float, subnormal_share: float) -> Values:
