@@ -20,8 +20,7 @@ from fanin.tensors.writable import is_plain
 
 __all__ = ["Copied", "Divided", "Multiplied", "packed"]
 
-_PIECE = 1 << 16  # numbers that are divided at a time
-_WRITTEN = 1 << 17  # numbers that are multiplied at a time
+_PIECE = 1 << 16  # numbers that are multiplied, or divided, at a time
 _WORDS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
 _FURTHEST = 2  # units in the last place that product / factor may be off
 
@@ -82,7 +81,7 @@ class Multiplied:
 
     def run(self) -> None:
         """Multiply."""
-        scratch = torch.empty_like(self._own.view(-1)[:_WRITTEN])
+        scratch = torch.empty_like(self._own.view(-1)[:_PIECE])
         for piece in self._pieces():
             before = piece.clone()
             self._kept.append(before)
@@ -99,7 +98,7 @@ class Multiplied:
 
     def _pieces(self) -> list[torch.Tensor]:
         flat = self._own.view(-1)
-        return [flat[first : first + _WRITTEN] for first in range(0, len(flat), _WRITTEN)]
+        return [flat[first : first + _PIECE] for first in range(0, len(flat), _PIECE)]
 
     def _is_ordinary(self, before: torch.Tensor, scratch: torch.Tensor) -> bool:
         """Whether neither a number nor its product has less than full precision, but for zeros."""
