@@ -18,6 +18,8 @@ SHOWN = (
     "equilibrium of 12 steps", "alibi 64 tokens, 8 samples", "alibi 64 tokens, 1 samples",
     "alibi and large queries, 8 samples", "time steps from 0.001", "softplus at -6", "siren 5", "prior of 0.01",
     "no prior for 0.01", "queries 0.01 apart", "policy False", "relu of one sample", "field 8",
+    "next blocks, far of zeros", "healthy next blocks", "healthy controlled", "residual, statistics of other data",
+    "generated kernels, make x30", "healthy generated kernels", "healthy stock field", "narrow, maps.1 / 300",
 )  # fmt: skip
 
 
