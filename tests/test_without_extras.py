@@ -15,6 +15,11 @@ for name in ("torch", "numba", "matplotlib", "jax", "keras"):
 COMMAND = BLOCKED + "from fanin.commands.app import main\nsys.argv[0] = 'fanin'\nmain()\n"
 
 
+def slow(*cases):
+    """Cases like those beside them, each in a Python of its own."""
+    return [pytest.param(*case, marks=pytest.mark.slow) for case in cases]
+
+
 def run(program: str, *words: str, cwd=None) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-c", program, *words], capture_output=True, text=True, check=False, cwd=cwd)
 
@@ -22,13 +27,15 @@ def run(program: str, *words: str, cwd=None) -> subprocess.CompletedProcess[str]
 @pytest.mark.parametrize(
     "words",
     [
-        ("gain", "gelu"),
         ("theory", "--phi", "tanh", "--depth", "5"),
-        ("theory", "--phi", "relu", "--phase-diagram"),
         ("explain", "S203"),
-        ("explain", "he_normal"),
-        ("explain", "auto"),
-        ("lab", "list"),
+        *slow(
+            (("gain", "gelu"),),
+            (("theory", "--phi", "relu", "--phase-diagram"),),
+            (("explain", "he_normal"),),
+            (("explain", "auto"),),
+            (("lab", "list"),),
+        ),
     ],
 )
 def test_commands_of_theory_and_words_need_no_extra(words):
@@ -41,12 +48,14 @@ def test_commands_of_theory_and_words_need_no_extra(words):
     ("words", "extra"),
     [
         (("check", "model.py:build"), "torch"),
-        (("plan", "model.py:build"), "torch"),
-        (("init", "model.py:build", "--out", "w.safetensors"), "torch"),
-        (("graph", "model.py:build"), "torch"),
         (("demo",), "lab"),
         (("theory", "--phi", "tanh", "--plot", "t.png"), "plots"),
-        (("lab", "one-third"), "lab"),
+        *slow(
+            (("plan", "model.py:build"), "torch"),
+            (("init", "model.py:build", "--out", "w.safetensors"), "torch"),
+            (("graph", "model.py:build"), "torch"),
+            (("lab", "one-third"), "lab"),
+        ),
     ],
 )
 def test_a_command_names_the_extra_that_it_needs(words, extra, tmp_path):
@@ -67,7 +76,9 @@ def test_a_missing_module_of_nobody_stays_as_it_is():
     assert "fanin[torch]" in str(MissingDependencyError.instead_of(named, needed_for="this"))
 
 
-@pytest.mark.parametrize("verb", ["plan", "init_", "check", "calibrate", "watch", "compare"])
+@pytest.mark.parametrize(
+    "verb", ["check", *slow(*((verb,) for verb in ("plan", "init_", "calibrate", "watch", "compare")))]
+)
 def test_a_verb_that_is_called_says_the_extra(verb):
     program = (
         f"import fanin\ntry:\n    fanin.{verb}(object(), object())\nexcept ImportError as error:\n    print(error)\n"

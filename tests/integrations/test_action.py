@@ -76,12 +76,14 @@ def test_a_right_start_passes(tmp_path):
     assert json.loads(Path(outputs["sarif"]).read_text())["runs"][0]["results"] == []
 
 
+@pytest.mark.slow
 def test_inputs_reach_the_command(tmp_path):
     outputs, _, _ = step(tmp_path, "nets.py:shapeless", FANIN_INPUT="16,32", FANIN_ARGUMENTS="--no-trial --seed 3")
     assert outputs["status"] in "01"
     assert "sarif" in outputs
 
 
+@pytest.mark.slow
 def test_a_check_that_cannot_run_has_status_two_and_no_sarif(tmp_path):
     outputs, _, summary = step(tmp_path, "nets.py:absent")
     assert outputs == {"status": "2"}

@@ -125,6 +125,7 @@ def test_the_twin_equals_jax_and_its_plan_applies(name):
         np.testing.assert_allclose(twin(torch.as_tensor(x)).numpy(), fn(made, x), atol=2e-4)
 
 
+@pytest.mark.slow
 def test_a_plan_starts_a_training_in_jax():
     fn, params, x = flax(Remat(), ROWS)
     labels = jnp.arange(5) % 3

@@ -70,6 +70,7 @@ def paths_of(tree):
     return [fj.leaf_name(path) for path, _ in jax.tree_util.tree_leaves_with_path(tree)]
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_a_pytorch_and_a_flax_gpt_from_one_plan_are_the_same_function():
     fn, params, x = gpt()
@@ -88,7 +89,7 @@ def test_a_pytorch_and_a_flax_gpt_from_one_plan_are_the_same_function():
     assert np.abs(fn(turned, x) - wanted).max() > 1e-2
 
 
-@pytest.mark.parametrize("groups", [1, 2, 8])
+@pytest.mark.parametrize("groups", [2, *(pytest.param(n, marks=pytest.mark.slow) for n in (1, 8))])
 def test_a_stream_fills_linear_and_convolution_of_both_alike(groups):
     linen = pytest.importorskip("flax.linen")
     images = np.random.default_rng(0).standard_normal((2, 9, 9, 8)).astype("float32")

@@ -125,6 +125,7 @@ def test_a_watch_without_a_check_says_so(tmp_path):
     assert "check of the first batch" in watched.watched.report.measurements.missing
 
 
+@pytest.mark.slow
 def test_init_starts_the_layers_that_configure_model_makes(tmp_path):
     """As `init_` does on layers of another size; no step is made."""
     one, other = Net(scale=0.5), Net(scale=2.0)

@@ -101,6 +101,7 @@ def test_training_ends_with_the_same_bits_and_the_report_names_the_batch(tmp_pat
     assert check.first.report.result.header.batch_hash == batch_hash(seen.batch)
 
 
+@pytest.mark.slow
 def test_a_resumed_run_ends_with_the_same_bits_and_is_left_alone(tmp_path):
     whole = gpt2()
     trainer(tmp_path, whole, [CheckCallback(), WatchCallback()], save_strategy="steps", save_steps=3).train()

@@ -230,6 +230,7 @@ def _runs(path):
     return {k: line["result"]["losses"] for k, line in zip(keys, lines, strict=True)}
 
 
+@pytest.mark.slow
 def test_a_killed_comparison_ends_as_if_it_had_never_been_killed(tmp_path):
     (tmp_path / "killed").mkdir()
     (tmp_path / "whole").mkdir()

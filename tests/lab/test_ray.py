@@ -35,6 +35,7 @@ def small():
 OPTIONS = {"inits": {"default": None}, "seeds": 4, "lrs": [1e-2], "steps": 5, "progress": False}
 
 
+@pytest.mark.slow
 def test_ray_gives_the_same_losses(cluster):
     here = compare(small, load("digits"), **OPTIONS)
     there = compare(small, load("digits"), on="ray", **OPTIONS)

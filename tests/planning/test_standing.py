@@ -31,7 +31,7 @@ NAMES = [n for n, _ in mlp().named_parameters()]
 RECIPES = st.sampled_from(["auto", "torch", "classic", "orthogonal"])
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(recipe=RECIPES, frozen=st.sets(st.sampled_from(NAMES), min_size=1), loaded=st.sets(st.sampled_from(NAMES)))
 def test_frozen_and_loaded_parameters_keep_their_bits_and_are_counted_once(recipe, frozen, loaded):
     model = mlp()
@@ -303,7 +303,7 @@ def spoiled(names, value):
 SAFE, UNSAFE = {"shift", "scale"}, {"gate", "mix"}
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(
     safe=st.sets(st.sampled_from(sorted(SAFE))),
     unsafe=st.sets(st.sampled_from(sorted(UNSAFE))),

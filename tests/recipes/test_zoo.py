@@ -78,7 +78,9 @@ def test_what_was_planned_is_what_happens(name):
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("name", ["hf_gpt2", "timm_resnet50", "hf_xlstm"])
+@pytest.mark.parametrize(
+    "name", ["hf_gpt2", *(pytest.param(n, marks=pytest.mark.slow) for n in ("timm_resnet50", "hf_xlstm"))]
+)
 def test_two_plans_of_a_model_are_the_same_bytes(name):
     one, two = (fanin.plan(*build(name)).to_json() for _ in range(2))
     assert one == two
