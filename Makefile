@@ -54,6 +54,7 @@ bench-all: $(VENV)/.dev
 	$(BENCH).speed.fill
 	$(BENCH).speed.check_cost
 	$(BENCH).speed.calibrate_cost
+	$(BENCH).speed.trial_cost
 	$(BENCH).speed.jax_shapes
 	$(BENCH).speed.watching
 	$(BENCH).accuracy.calibrated_zoo
