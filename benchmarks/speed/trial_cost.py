@@ -3,12 +3,14 @@
 Run from the repository's root: ``OMP_NUM_THREADS=1 python -m benchmarks.speed.trial_cost``. The networks that are in no
 zoo, 64 digits each. A trial measures the model as found and as planned; each repair that is tried adds a measurement.
 CPU seconds of one thread, the second of two turns of each network, so that no import and no compilation counts.
+All garbage is collected before each.
 """
 
 from __future__ import annotations
 
 import argparse
 import copy
+import gc
 import statistics
 import time
 from pathlib import Path
@@ -29,6 +31,7 @@ def seconds(name: str, x: torch.Tensor, y: torch.Tensor) -> tuple[float, list[fl
     """CPU seconds of one check, and of each trial that `init_` runs."""
     torch.manual_seed(0)
     model = MODELS[name]()
+    gc.collect()
     begun = time.process_time()
     fanin.check(copy.deepcopy(model), x, targets=y, trial=False)
     check = time.process_time() - begun
@@ -36,6 +39,7 @@ def seconds(name: str, x: torch.Tensor, y: torch.Tensor) -> tuple[float, list[fl
     once = trials.trial
 
     def timed(*given: Any, **named: Any) -> Any:
+        gc.collect()
         start = time.process_time()
         done = once(*given, **named)
         each.append(time.process_time() - start)
