@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from functools import partial
 from types import ModuleType
@@ -55,3 +56,23 @@ def test_a_module_that_code_enters_without_naming_the_table_is_taken_out():
 
     untouched(model, forward, values=True)
     assert "entered_by_hand" not in sys.modules
+
+
+def modules_by_a_computed_name():
+    getattr(sys, "".join(reversed("seludom")))["replaced_by_hand"] = ModuleType("another")
+
+
+def umask_by_a_computed_name():
+    getattr(os, "".join(reversed("ksamu")))(0o77)
+
+
+def test_a_setting_that_code_reaches_by_a_computed_name_is_put_back(monkeypatch):
+    mine = ModuleType("replaced_by_hand")
+    monkeypatch.setitem(sys.modules, "replaced_by_hand", mine)
+    os.umask(before := os.umask(0))
+    for change in (modules_by_a_computed_name, umask_by_a_computed_name):
+        model = torch.nn.Identity()
+        model.change = change
+        untouched(model, change, values=True)
+    assert sys.modules["replaced_by_hand"] is mine
+    assert os.umask(before) == before

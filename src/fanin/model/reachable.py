@@ -198,10 +198,6 @@ class Reachable:
             elif type(member) not in ATOMS and not key.startswith("__"):
                 self._waiting.setdefault(key, []).append((member, self._at))
 
-    def may_name(self, name: str) -> bool:
-        """Whether a name may occur in code that runs: in what was reached, or in text that it runs as code."""
-        return self.ended_early or self.stores_any_name or not self._used.isdisjoint((name, "eval"))
-
     @property
     def used(self) -> set[str]:
         """Every name that occurs in code that was reached."""

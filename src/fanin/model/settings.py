@@ -37,17 +37,12 @@ class Setting:
     write: Callable[[Any], Any]
 
 
-def kept_settings(named: Callable[[str], bool] = bool) -> Iterator[tuple[str, Callable[[], None]]]:
-    """Name of each setting of the process, and what puts it back as it is now (without effect where it is).
-
-    Args:
-        named: whether code that may run has a name in it, for settings that take long to read and that nobody sets
-            without it; by default yes.
-    """
+def kept_settings() -> Iterator[tuple[str, Callable[[], None]]]:
+    """Name of each setting of the process, and what puts it back as it is now (without effect where it is)."""
     device = Setting("default device", _default_device, torch.set_default_device)
     yield device.name, _putter(device, _default_device())  # itself a mode, so before the others
     yield "torch's mode stacks", _kept_modes()
-    for setting in (*_settings(), *_autocast(), *_composites(), *_of_python(named), *_of_numpy()):
+    for setting in (*_settings(), *_autocast(), *_composites(), *_of_python(), *_of_numpy()):
         try:
             value = setting.read()
         except Exception:  # a mix of torch's old and new switches refuses to be read; it refuses to be set, too
@@ -141,7 +136,7 @@ def _composites() -> Iterator[Setting]:
         )
 
 
-def _of_python(named: Callable[[str], bool]) -> Iterator[Setting]:
+def _of_python() -> Iterator[Setting]:
     yield Setting("garbage collection", gc.isenabled, lambda on: gc.enable() if on else gc.disable())
     yield Setting("thresholds of garbage collection", gc.get_threshold, lambda value: gc.set_threshold(*value))
     yield Setting("sys.settrace", sys.gettrace, sys.settrace)
@@ -150,7 +145,7 @@ def _of_python(named: Callable[[str], bool]) -> Iterator[Setting]:
     yield Setting("flushing of denormal numbers", _flushes, torch.set_flush_denormal)
     yield Setting("thread switch interval", sys.getswitchinterval, sys.setswitchinterval)
     yield Setting("locale", partial(locale.setlocale, locale.LC_ALL), partial(locale.setlocale, locale.LC_ALL))
-    if named("umask") and _UMASK.exists():  # asking the system sets it for a moment, while other threads make files
+    if _UMASK.exists():  # asking the system sets it for a moment, in which other threads may make files
         yield Setting("umask", _umask, os.umask)
     if (sockets := sys.modules.get("socket")) is not None:
         yield Setting("socket timeout", sockets.getdefaulttimeout, sockets.setdefaulttimeout)
@@ -161,10 +156,7 @@ def _of_python(named: Callable[[str], bool]) -> Iterator[Setting]:
     yield Setting("working folder", os.getcwd, os.chdir)
     for name in ("stdin", "stdout", "stderr", "excepthook", "displayhook"):
         yield Setting(f"sys.{name}", partial(getattr, sys, name), partial(setattr, sys, name))
-    if named("modules"):
-        yield Setting("sys.modules", lambda: dict(sys.modules), _forget_made_modules)
-    else:
-        yield Setting("sys.modules", _last_module, _forget_late_modules)
+    yield Setting("sys.modules", lambda: dict(sys.modules), _forget_made_modules)
     yield Setting("sys.path", lambda: list(sys.path), lambda value: sys.path.__setitem__(slice(None), value))
     yield Setting("warning filters", lambda: list(warnings.filters), _set_filters)
 
@@ -200,26 +192,12 @@ def _umask() -> int:
 def _forget_made_modules(value: dict[str, Any]) -> None:
     """Modules that were imported meanwhile stay; those that code made and entered by hand go."""
     for name, module in list(sys.modules.items()):
-        if value.get(name) is not module and _is_made(name, module):
+        made = value.get(name) is not module and getattr(module, "__spec__", None) is None and not is_library(name)
+        if made:
             if name in value:
                 sys.modules[name] = value[name]
             else:
                 del sys.modules[name]
-
-
-def _is_made(name: str, module: Any) -> bool:
-    return getattr(module, "__spec__", None) is None and not is_library(name)
-
-
-def _last_module() -> tuple[int, str]:
-    """How many modules there are, and the newest: enough to see new ones, without a look at thousands."""
-    return len(sys.modules), next(reversed(sys.modules))
-
-
-def _forget_late_modules(value: tuple[int, str]) -> None:
-    for name, module in list(sys.modules.items())[value[0] :]:
-        if _is_made(name, module):
-            del sys.modules[name]
 
 
 def _set_environment(value: dict[str, str]) -> None:

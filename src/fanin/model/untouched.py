@@ -150,7 +150,7 @@ class _State:
         self._exit_calls = ExitCalls()
         at_exit = ("what Python calls at the end of the program (atexit)", self._exit_calls.put_back)
         started = ("the threads that run (it starts one)", _no_new_threads())
-        self._process = [*kept_settings(self._reachable.may_name), *kept_generators(), at_exit, started]
+        self._process = [*kept_settings(), *kept_generators(), at_exit, started]
 
     def keep(self) -> None:
         """Keep each thing that can be reached as it is now."""
