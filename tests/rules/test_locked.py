@@ -240,6 +240,19 @@ class Worded(nn.Module):
         return self.head(x + (self.table(ids) + self.b(self.a(ids)) * 2).relu())
 
 
+class Queried(nn.Module):
+    """Attention whose queries are a table of learned codes that start at zero, looked up at every place."""
+
+    def __init__(self):
+        super().__init__()
+        self.codes, self.q, self.k, self.head = nn.Embedding(3, 4), nn.Linear(4, 4), nn.Linear(4, 4), nn.Linear(12, 4)
+        zeroed(self, "codes.weight")
+
+    def forward(self, x):
+        x = x.view(-1, 4, 4)
+        return self.head(((self.q(self.codes(torch.arange(3))) @ self.k(x).mT).softmax(-1) @ x).flatten(1))
+
+
 class Sampled(nn.Module):
     """A variational autoencoder whose posterior starts at the prior."""
 
@@ -255,7 +268,9 @@ class Sampled(nn.Module):
         return self.head(self.back(code).relu())
 
 
-@pytest.mark.parametrize("make", [Asked, Reads, Moved, Worded, Sampled, lambda: zeroed(Sided(), "head.weight")])
+@pytest.mark.parametrize(
+    "make", [Asked, Reads, Moved, Worded, Queried, Sampled, lambda: zeroed(Sided(), "head.weight")]
+)
 def test_zero_maps_that_mix_move_or_end_are_no_fault(make):
     torch.manual_seed(1)
     assert "G402" not in found(make())

@@ -50,7 +50,8 @@ def shut_maps(measurements: Measurements) -> tuple[Shut, ...]:
 
     What a zero map adds to a signal, multiplies it by, or gives as the output shuts nothing: the last map of a residual
     branch, a gate, either factor of LoRA, the convolutions of ControlNet, a head. A map that is called several times is
-    shut where all calls are; one that gives other numbers for other samples reads noise, and is not.
+    shut where all calls are; one that gives other numbers for other samples reads noise, and is not. Nor is one behind
+    a table of learned codes: it never reads the inputs.
     """
     paths = _Paths(measurements)
     if not paths.tables:
@@ -64,7 +65,7 @@ def shut_maps(measurements: Measurements) -> tuple[Shut, ...]:
     readers: dict[int, list[str]] = defaultdict(list)
     for name, found in walls.items():
         if trained.get(name) and all(found):
-            for wall in frozenset().union(*found):
+            for wall in filter(paths.reads_inputs, frozenset().union(*found)):
                 readers[wall].append(name)
     return tuple(
         Shut(zero=paths.tables[i], readers=tuple(readers[i]), held=paths.held(i) | paths.held_behind(i))
@@ -139,6 +140,10 @@ class _Paths:
                     return frozenset()  # the model's input, or a start that is learned
                 todo.extend(before)
         return frozenset(walls)
+
+    def reads_inputs(self, site: int) -> bool:
+        """Whether what a site reads comes from the model's inputs."""
+        return any(-1 in self._inputs(i) for i in (site, *self._before(site)))
 
     def is_second_factor(self, site: Site) -> bool:
         """A map right behind an all-zero one, whose output is added to a signal: the product of both starts at zero."""
