@@ -44,9 +44,10 @@ def test_there_are_programs():
     assert {"benchmarks.speed.fill", "benchmarks.speed.check_cost", "benchmarks.accuracy.graph_zoo"} <= set(PROGRAMS)
 
 
-def test_every_program_prints_its_help():
-    done = started("-c", HELP_OF_ALL, *PROGRAMS)
-    assert done.stdout.splitlines() == [f"{name} 0 True False" for name in PROGRAMS], done.stderr[-2000:]
+@pytest.mark.parametrize("names", [PROGRAMS[::9], pytest.param(PROGRAMS, marks=pytest.mark.slow)], ids=["some", "all"])
+def test_every_program_prints_its_help(names):
+    done = started("-c", HELP_OF_ALL, *names)
+    assert done.stdout.splitlines() == [f"{name} 0 True False" for name in names], done.stderr[-2000:]
 
 
 @pytest.mark.slow
@@ -56,6 +57,7 @@ def test_a_program_prints_its_help_in_a_process_of_its_own(name):
     assert (done.returncode, "usage:" in done.stdout) == (0, True), done.stderr[-2000:]
 
 
+@pytest.mark.slow
 def test_a_program_that_does_not_start_is_found():
     done = started("-c", HELP_OF_ALL, "benchmarks.no_such_program")
     assert "No module named" in done.stderr

@@ -102,6 +102,7 @@ class OutOfSight:
         self.kept = []
 
 
+@pytest.mark.slow
 def test_what_only_the_trial_could_not_put_back_is_named():
     hidden = OutOfSight()
     case = stack(nn.ReLU, std=0.01)

@@ -12,6 +12,7 @@ from torch import nn
 
 import fanin
 from fanin.planning.rows import law_words
+from tests.selection import few
 from zoo.health.broken_held_out import BROKEN_HELD_OUT
 from zoo.health.healthy_held_out import HEALTHY_HELD_OUT
 from zoo.health.public import BROKEN, HEALTHY
@@ -54,7 +55,7 @@ ROOTS = {
     "plain BN-MLP depth50": {"S204"},
 }
 QUICK = ("mlp3 relu He", "LSTM", "nn.TransformerEncoder preLN", "HF gpt2", "DCGAN G", "regression mlp")
-QUICK_BROKEN = [n for n in BROKEN if n.startswith(("mlp", "TransformerEncoder"))]
+QUICK_BROKEN = [n for n in BROKEN if n.startswith("mlp")]
 
 
 def report_of(case):
@@ -89,9 +90,7 @@ def test_small_broken_models_are_caught(name):
     assert_caught(name, BROKEN[name])
 
 
-@pytest.mark.parametrize(
-    "name", [n if i % 4 == 0 else pytest.param(n, marks=pytest.mark.slow) for i, n in enumerate(BROKEN_HELD_OUT)]
-)
+@pytest.mark.parametrize("name", few(BROKEN_HELD_OUT, every=5))
 def test_held_out_faults_are_caught(name):
     torch.manual_seed(0)
     make, roots = BROKEN_HELD_OUT[name]

@@ -132,6 +132,7 @@ def test_a_usage_error_is_status_2():
     assert run(app, ["nonsense"]).exit_code == 2
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
 def test_ctrl_c_is_no_finding(tmp_path):
     path = tmp_path / "slow.py"

@@ -50,9 +50,7 @@ def no_network(monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
 
 
-@pytest.fixture(
-    params=["bert with a head", *(pytest.param(n, marks=pytest.mark.slow) for n in CONFIGS if n != "bert with a head")]
-)
+@pytest.fixture(params=[pytest.param(n, marks=pytest.mark.slow) for n in CONFIGS])
 def config(request, tmp_path):
     CONFIGS[request.param]().save_pretrained(tmp_path)
     return tmp_path / "config.json"

@@ -22,6 +22,7 @@ from fanin.lab.experiments.base import Outcome
 from fanin.report import ENDINGS, save
 from fanin.text import files
 from fanin.text.files import write_figure
+from tests.selection import few
 
 OLD = "what was there"
 
@@ -168,7 +169,7 @@ def command(name, target, out, cwd):
     return subprocess.run([sys.executable, "-m", "fanin", *words], cwd=cwd, env=env, capture_output=True, text=True)
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("name", few(COMMANDS, "check", "theory"))
 def test_a_command_says_so_before_the_model_is_built(tmp_path, name):
     (tmp_path / "net.py").write_text(TARGET)
     (tmp_path / "file").write_text(OLD)
@@ -220,6 +221,7 @@ def test_a_killed_init_leaves_the_old_weights_or_the_new(tmp_path):
             assert len(list(found.keys())) == 4
 
 
+@pytest.mark.slow
 def test_a_full_disk_behind_standard_output_is_one_sentence(tmp_path):
     """Only on a node of the test's own."""
     (tmp_path / "net.py").write_text(TARGET)

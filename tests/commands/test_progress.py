@@ -39,7 +39,7 @@ LINES = {
     "calibrate": ([*FANIN, "calibrate", "net.py:build"], ["measuring outputs"]),
 }
 SLOW = {"lab": ([*FANIN, "lab", "one-third", "--out", "figures"], ["one-third"])}
-QUICK = ("check",)
+QUICK = ("calibrate",)
 CASES = [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in (*LINES, *SLOW)]
 
 

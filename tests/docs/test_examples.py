@@ -49,10 +49,13 @@ PAGES = {
 }
 
 
-# Trainers take long to import, and some of them warn.
+# What trains or starts processes takes long; some trainers warn.
 _MARKS = {
     "docs/guide/trainer.md": [pytest.mark.slow, pytest.mark.filterwarnings("ignore")],
-    "docs/tutorials/a-figure.md": [pytest.mark.slow],  # trains, and draws a figure
+    "docs/tutorials/a-figure.md": [pytest.mark.slow],
+    "docs/tutorials/fifty-layers.md": [pytest.mark.slow],
+    "docs/guide/learning-rates.md": [pytest.mark.slow],
+    "docs/guide/same-weights.md": [pytest.mark.slow],
 }
 
 

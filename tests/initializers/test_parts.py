@@ -31,6 +31,7 @@ from fanin.layout import Layout
 from fanin.tensors import cells
 from fanin.tensors.fill import fill_
 from fanin.tensors.holdings import Holding, Range
+from tests.selection import few
 
 NORMAL = Normal(std=0.5)
 WHOLE = (MirroredOrthogonal(side="both"), PerPart((Orthogonal(), NORMAL)))
@@ -139,7 +140,9 @@ def random_part(rng, whole):
 
 
 @pytest.mark.parametrize("together", [30, 1 << 20])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64], ids=str)
+@pytest.mark.parametrize(
+    "dtype", few([torch.float32, torch.bfloat16, torch.float64], torch.float32, torch.bfloat16), ids=str
+)
 def test_what_a_process_holds_has_the_bits_of_the_whole_tensor(monkeypatch, together, dtype):
     monkeypatch.setattr(cells, "_TOGETHER", together)
     rng = random.Random(together)

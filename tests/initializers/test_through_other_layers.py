@@ -12,8 +12,10 @@ import fanin
 from fanin.initializers import Initializer, Normal, Orthogonal, PerPart, Scaled, VarianceScaling, Zeros
 from fanin.layout import Layout, fans
 from tests.initializers.statistics import WRONG, assert_power, assert_ratio
+from tests.selection import few
 
 LAWS = ("normal", "uniform", "truncated_normal", "orthogonal")
+QUICK = ("normal", "orthogonal")
 
 
 def fan_in_law(name: str) -> Initializer:
@@ -280,7 +282,7 @@ GRADIENTS = {
 }
 
 
-@pytest.mark.parametrize("name", LAWS)
+@pytest.mark.parametrize("name", few(LAWS, *QUICK))
 @pytest.mark.parametrize("layer", GRADIENTS)
 def test_a_fan_out_law_keeps_the_second_moment_of_the_gradient(layer, name):
     shape, parts, gradient = GRADIENTS[layer]
@@ -297,10 +299,7 @@ def test_a_fan_out_law_keeps_the_second_moment_of_the_gradient(layer, name):
 
 
 # one law of independent entries and one of dependent ones where sums take seconds; linear maps above see all
-QUICK = ("normal", "orthogonal")
-
-
-@pytest.mark.parametrize("name", QUICK)
+@pytest.mark.parametrize("name", few(QUICK, "normal"))
 @pytest.mark.parametrize("bag", [1, 8])
 def test_a_fan_out_law_keeps_the_gradient_of_what_a_table_is_weighed_with(bag, name):
     """The input of a table is a choice of rows; its gradient is that of EmbeddingBag's `per_sample_weights`."""
@@ -325,9 +324,10 @@ def test_a_fan_out_law_keeps_the_gradient_of_what_a_table_is_weighed_with(bag, n
     must_see(check, law)
 
 
-FORMS = [((24, 32), "normal"), *(pytest.param((28, 28), name, marks=pytest.mark.slow) for name in LAWS)]
+FORMS = [((24, 32), "normal"), *(((28, 28), name) for name in LAWS)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("inputs", "name"), FORMS)
 def test_a_fan_out_law_keeps_the_gradients_of_a_bilinear_form(inputs, name):
     """Of both inputs where they are alike; where not, the product of the two second moments."""

@@ -68,6 +68,7 @@ def test_findings_become_annotations_a_summary_and_sarif(tmp_path):
     assert found["runs"][0]["results"]
 
 
+@pytest.mark.slow
 def test_a_right_start_passes(tmp_path):
     outputs, log, summary = step(tmp_path, "nets.py:right", FANIN_FAIL_ON="warning")
     assert outputs["status"] == "0"

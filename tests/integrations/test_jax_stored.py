@@ -150,6 +150,7 @@ def test_what_does_not_fit_is_named():
         as_torch((4, 4, 2, 3), Layout.channels_last(4, transposed=True))
 
 
+@pytest.mark.slow
 def test_equinox_stores_as_torch_does():
     eqx = pytest.importorskip("equinox")
     key = jax.random.key(0)

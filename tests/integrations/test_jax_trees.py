@@ -62,6 +62,7 @@ def test_a_leaf_without_a_law_is_named():
     assert kept["dense"][0]["bias"] is SHAPES["dense"][0]["bias"]
 
 
+@pytest.mark.slow
 def test_laws_need_no_torch_and_plans_name_the_extra():
     code = (
         "import sys; sys.modules['torch'] = None\n"

@@ -126,6 +126,7 @@ def test_a_factory_of_a_keras_model_is_checked(keras, small):
     assert [p.path for p in report.result.measurements.parameters][:2] == ["fc/kernel", "fc/bias"]
 
 
+@pytest.mark.slow
 def test_a_model_with_the_initializer_is_loaded_in_another_process(keras, tmp_path):
     from fanin.integrations.keras import initializer
 
@@ -245,6 +246,7 @@ def test_weights_that_are_off_are_calibrated(keras):
         fanin.calibrate(model, iter([X, X]))
 
 
+@pytest.mark.slow
 def test_verbs_that_train_in_torch_take_its_backend_and_say_so_on_others(keras):
     model, base = unnamed(keras), unnamed(keras, 8)
     plan = fanin.plan(model, X)

@@ -121,6 +121,7 @@ def test_weights_times_eight_stop_before_the_first_step(tmp_path):
     assert (tmp_path / "r.html").exists()
 
 
+@pytest.mark.slow
 def test_init_starts_a_new_model_and_refuses_a_trained_one(tmp_path):
     model, other = gpt2(), gpt2(seed=5)
     trainer(tmp_path, model, [InitCallback(seed=2)])

@@ -12,6 +12,7 @@ import pytest
 
 from fanin.errors import UnknownNameError
 from fanin.lab.experiments import EXPERIMENTS, Settings, load, run
+from tests.selection import few
 
 COMMITTED = Path(__file__).parents[2] / "docs" / "lab"
 
@@ -183,7 +184,7 @@ def test_a_claim_can_fail():
         claim_one_third(broken)
 
 
-@pytest.mark.parametrize("name", ["one-third", "symmetry"])
+@pytest.mark.parametrize("name", few(["one-third", "symmetry"], "symmetry"))
 def test_a_fresh_run_shows_the_claim(name, tmp_path):
     outcome = run(name, Settings(seed=1, workers=1))
     CLAIMS[name](outcome.numbers)
@@ -234,6 +235,7 @@ def test_the_figure_of_gradients_over_weights_shows_every_point():
         assert max(shown) <= high
 
 
+@pytest.mark.slow
 def test_matplotlib_is_imported_to_draw_and_not_before():
     code = (
         "import sys\nfrom fanin.lab.experiments import EXPERIMENTS, load\n"

@@ -42,6 +42,7 @@ def test_ray_gives_the_same_losses(cluster):
     assert {s: r.losses for s, r in here.runs.items()} == {s: r.losses for s, r in there.runs.items()}
 
 
+@pytest.mark.slow
 def test_a_killed_worker_loses_nothing_and_repeats_nothing(cluster, tmp_path):
     mark = tmp_path / "killed-once"
 

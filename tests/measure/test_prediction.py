@@ -135,6 +135,7 @@ def encoder():
     )
 
 
+@pytest.mark.slow
 def test_layers_that_are_copies_of_one_draw_have_wider_errors():
     torch.manual_seed(0)
     copied, fresh = encoder(), encoder()

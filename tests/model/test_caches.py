@@ -134,6 +134,7 @@ def test_a_generator_that_waits_at_the_same_yield_is_put_back():
     assert next(model.turns) == 2.0
 
 
+@pytest.mark.slow
 def test_a_generator_keeps_no_tensor_of_a_capture():
     def echo():
         h = yield 0

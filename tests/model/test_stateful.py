@@ -82,7 +82,7 @@ def assert_no_trace(space, model, x=X, warm=False):
 
 
 FAST = [
-    (place, value) for i, (place, value) in enumerate(CASES) if i % 20 == 0 or (place, value) == ("lru_cache", "table")
+    (place, value) for i, (place, value) in enumerate(CASES) if i % 40 == 0 or (place, value) == ("lru_cache", "table")
 ]
 
 
@@ -109,7 +109,7 @@ def libraries_as_before():
 
 
 @pytest.mark.usefixtures("libraries_as_before")
-@pytest.mark.parametrize("place", [p for i, p in enumerate(LIBRARY_PLACES) if i % 8 == 0])
+@pytest.mark.parametrize("place", [p for i, p in enumerate(LIBRARY_PLACES) if i % 16 == 0])
 def test_what_a_forward_keeps_in_a_library_is_as_before(place):
     assert_no_trace(*library_case(place, "signal"))
 
@@ -143,7 +143,7 @@ ALWAYS = (
 )
 
 
-@pytest.mark.parametrize("name", [n for i, n in enumerate(CHANGES) if i % 16 == 0 or n in ALWAYS])
+@pytest.mark.parametrize("name", [n for i, n in enumerate(CHANGES) if i % 40 == 0 or n in ALWAYS])
 def test_what_a_forward_changes_is_as_before(name):
     assert_no_trace(*changing(name))
 

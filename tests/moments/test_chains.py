@@ -133,6 +133,7 @@ def test_a_plan_reads_a_guarded_function_as_it_is():
     assert plan["2.weight"].std == pytest.approx(right, rel=0.02)
 
 
+@pytest.mark.slow
 def test_a_wide_guarded_network_has_the_predicted_rms():
     torch.manual_seed(0)
     x = torch.randn(512, 64)

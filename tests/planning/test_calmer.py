@@ -158,6 +158,7 @@ def near_its_limit(model, x, y):
     raise AssertionError("no plan is near the limit")
 
 
+@pytest.mark.slow
 def test_a_first_loss_near_its_limit_is_that_of_several_draws_of_dropout():
     torch.manual_seed(0)
     x, y = torch.randn(64, 32), torch.randint(0, 10, (64,))

@@ -18,6 +18,7 @@ import fanin
 from fanin.commands.app import main
 from fanin.errors import FaninError
 from fanin.initializers import Normal, Orthogonal
+from tests.selection import few
 
 X = torch.randn(8, 16, generator=torch.Generator().manual_seed(0))
 ERRORS = (MemoryError, OSError, KeyboardInterrupt, SystemExit)
@@ -128,7 +129,7 @@ def test_forty_faults_in_init():
     assert met >= 20
 
 
-@pytest.mark.parametrize("error", ERRORS)
+@pytest.mark.parametrize("error", few(ERRORS, every=2))
 def test_a_fault_in_init_leaves_the_model_as_before_or_complete(error):
     complete = build()
     fanin.init_(complete, X, recipe="torch")

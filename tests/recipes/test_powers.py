@@ -14,6 +14,7 @@ from fanin.graph.analysis.activations import LIBRARY, FoundActivation
 from fanin.recipes.auto.shaped import is_power
 from fanin.recipes.engine.activation_facts import moments_of
 from fanin.theory import gaussian_moments
+from tests.selection import few
 
 
 class Do(nn.Module):
@@ -57,7 +58,7 @@ def spread_of_sizes(model, x):
 
 
 @pytest.mark.parametrize("depth", [2, 4])
-@pytest.mark.parametrize("name", POWERS)
+@pytest.mark.parametrize("name", few(POWERS, every=3))
 def test_a_power_keeps_the_sizes_of_samples_apart_by_what_they_were(name, depth):
     model, (x, y) = stack(POWERS[name], depth), batch()
     plan = fanin.init_(model, x, targets=y)

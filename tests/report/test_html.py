@@ -145,6 +145,7 @@ def test_a_page_that_would_be_too_long_says_what_it_leaves_out():
     assert data_of(page)["findings"]
 
 
+@pytest.mark.slow
 def test_no_name_and_no_message_makes_the_page_long():
     result, long = mlp(200, factor=0.98), "x" * 5_000
     sites = tuple(dataclasses.replace(s, path=f"{s.path}.{long}", op=long) for s in result.measurements.sites)

@@ -16,6 +16,7 @@ from fanin.rules import causes
 from fanin.rules.causes import CAUSES, split_consequences
 from fanin.rules.finding import SEVERITIES, Finding, Fix
 from fanin.rules.table import RULES, get_rule
+from tests.selection import few
 
 CODES = [r.code for r in RULES]
 
@@ -142,7 +143,7 @@ class Residual(Plain):
         return x + self.back(self.map(x).relu())
 
 
-@pytest.mark.parametrize(("depth", "block"), [(30, Plain), (60, Plain), (40, Residual)])
+@pytest.mark.parametrize(("depth", "block"), few([(30, Plain), (60, Plain), (40, Residual)], every=2))
 def test_a_network_that_overflows_or_is_about_to_is_never_healthy(depth, block):
     report = fanin.check(**exploding(depth, block), predict=False)
     assert not report.ok
@@ -166,6 +167,7 @@ def test_no_rule_run_is_no_verdict():
         report.raise_for_findings()
 
 
+@pytest.mark.slow
 def test_what_a_known_finding_explains_is_known_as_well(tmp_path):
     case = exploding(30, Plain)
     path = fanin.check(**case, predict=False).save(tmp_path / "known.json")

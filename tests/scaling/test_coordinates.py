@@ -21,6 +21,7 @@ from fanin.scaling.outputs import Place, map_outputs
 from fanin.scaling.slopes import fitted
 from fanin.scaling.spectral import spectral_facts, spectral_norm
 from fanin.theory.transfer import Growth, Multipliers
+from tests.selection import few
 
 GENERATOR = torch.Generator().manual_seed(0)
 ROWS, LABELS = torch.randn(64, 64, generator=GENERATOR), torch.randint(0, 10, (64,), generator=GENERATOR)
@@ -61,7 +62,7 @@ def test_so_do_the_laws_of_auto(optimizer, lr):
     )  # its output starts smaller in a wider model: see below
 
 
-@pytest.mark.parametrize("recipe", ["auto", "mup"])
+@pytest.mark.parametrize("recipe", few(["auto", "mup"], "mup"))
 def test_under_sgd_a_fixed_direction_moves_alike(recipe):
     check = fanin.coordinate_check(build_mlp, WIDTHS, ROWS, optimizer="sgd", lr=0.01, recipe=recipe)
     assert worst(check) <= 0.15
@@ -73,6 +74,7 @@ def test_outputs_that_start_smaller_in_wider_models_are_told():
     assert any("outputs start with rms" in n for n in check.notes)
 
 
+@pytest.mark.slow
 def test_muon_in_narrow_models():
     check = fanin.coordinate_check(build_mlp, (64, 128, 256), ROWS, LABELS, optimizer="muon", lr=0.01, recipe="mup")
     assert worst(check) <= 0.15
@@ -98,9 +100,9 @@ def test_a_scaled_readout_under_sgd():
 
 @pytest.mark.parametrize(
     ("name", "wrong"),
-    [("sgd", lambda g: Multipliers(lr=g.outputs * g.inputs if g.kind == "readout" else g.outputs / g.inputs)),
+    few([("sgd", lambda g: Multipliers(lr=g.outputs * g.inputs if g.kind == "readout" else g.outputs / g.inputs)),
      ("sgd", lambda g: Multipliers(lr=1.0)),
-     ("adamw", lambda g: Multipliers(lr=1.0))],
+     ("adamw", lambda g: Multipliers(lr=1.0))], every=2),
 )  # fmt: skip
 def test_wrong_multipliers_fail(monkeypatch, name, wrong):
     monkeypatch.setattr(groups_module, "multipliers", lambda optimizer, growth: wrong(growth))
@@ -108,6 +110,7 @@ def test_wrong_multipliers_fail(monkeypatch, name, wrong):
     assert not fanin.coordinate_check(build_mlp, (64, 256, 1024), ROWS, LABELS, optimizer=name, lr=lr).ok
 
 
+@pytest.mark.slow
 def test_a_cnn():
     def build(channels):
         return plain_cnn(4, channels=channels)

@@ -16,7 +16,7 @@ from fanin.errors import ArgumentError, CoverageError, PlanError, UnknownNameErr
 from zoo import zoo
 
 ZOO = zoo()
-QUICK = ("mlp_relu", "lstm_lm", "weight_normed", "mha_module", "hf_llama", "unet", "shared_twice")
+QUICK = ("mlp_relu", "lstm_lm", "weight_normed", "mha_module", "unet", "shared_twice")
 MANY = [pytest.param(n, marks=() if n in QUICK else pytest.mark.slow) for n in ZOO]
 X = torch.randn(16, 6, generator=torch.Generator().manual_seed(0))
 

@@ -16,6 +16,7 @@ from torch import nn
 from torch.nn import functional
 
 import fanin
+from tests.selection import few
 
 ENDLESS = """
 import signal
@@ -56,7 +57,7 @@ except KeyboardInterrupt:
 
 
 @pytest.mark.skipif(os.name == "nt", reason="there Ctrl-C goes to a whole group of processes")
-@pytest.mark.parametrize(("check", "after"), [(True, "first"), (False, "training")])
+@pytest.mark.parametrize(("check", "after"), few([(True, "first"), (False, "training")], every=2))
 def test_a_real_ctrl_c_leaves_no_hook(check, after):
     """While the first batch is checked, and in the middle of training."""
     program = textwrap.dedent(ENDLESS).replace("CHECK", str(check))
