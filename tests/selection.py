@@ -27,4 +27,6 @@ def few(cases: Collection[Any], *kept: Any, every: int | None = None) -> list[An
 
 
 def _slow(case: Any) -> Any:
+    if hasattr(case, "marks"):  # a pytest.param
+        return pytest.param(*case.values, marks=[*case.marks, pytest.mark.slow], id=case.id)
     return pytest.param(*(case if type(case) is tuple else (case,)), marks=pytest.mark.slow)

@@ -12,9 +12,10 @@ import fanin
 from fanin.calibration.statistic import size_of
 from tests.calibration.helpers import batch
 from tests.calibration.kinds import EXPECTED, KINDS
+from tests.selection import few
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", few(KINDS, every=2))
 @pytest.mark.filterwarnings("ignore")
 def test_a_kind_of_model_is_calibrated_and_what_cannot_be_is_named(kind):
     torch.manual_seed(0)

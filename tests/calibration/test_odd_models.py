@@ -14,6 +14,7 @@ from torch.nn.utils import prune
 import fanin
 from fanin.errors import FaninError
 from tests.calibration.helpers import batch
+from tests.selection import few
 
 X = batch(32, 16)
 
@@ -200,7 +201,7 @@ def same(one, two):
     return one[:2] == two[:2] and all(torch.equal(one[2][n], two[2][n]) for n in one[2]) and torch.equal(one[3], two[3])
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", few(MODELS, every=2))
 def test_what_is_reached_is_at_its_target_and_the_rest_is_named(name):
     make, named = MODELS[name]
     torch.manual_seed(0)

@@ -12,6 +12,7 @@ from fanin.commands.app import app
 from fanin.commands.libraries import LIBRARIES
 from fanin.commands.targets import load_target
 from fanin.errors import TargetError
+from tests.selection import few
 from zoo import make_torchvision_importable
 
 make_torchvision_importable()
@@ -92,7 +93,7 @@ def timm():
     return pytest.importorskip("timm")
 
 
-@pytest.mark.parametrize("name", ["test_resnet", "test_vit"])
+@pytest.mark.parametrize("name", few(["test_resnet", "test_vit"], every=2))
 def test_a_model_of_timm_is_a_target(timm, name):
     assert load_target(f"timm:{name}").inputs is not None
     checked = run("check", f"timm:{name}", "--input", "2,3,160,160", "--no-trial", "--no-predict", "-q")

@@ -90,7 +90,7 @@ def test_on_a_full_disk_the_old_file_stands(made, tmp_path, name):
         assert sorted(p.name for p in disk.iterdir()) == sorted(["filler", name])
 
 
-@pytest.mark.parametrize("name", WRITERS)
+@pytest.mark.parametrize("name", few(WRITERS, every=2))
 @pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "full"), KeyboardInterrupt(), MemoryError()], ids=repr)
 def test_an_error_while_writing_leaves_the_old_file(made, tmp_path, monkeypatch, name, error):
     (tmp_path / name).write_text(OLD)

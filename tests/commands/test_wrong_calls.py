@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, TensorDataset
 import fanin
 from fanin.errors import FaninError
 from fanin.lab.compare import compare
+from tests.selection import few
 
 
 class Ids(nn.Module):
@@ -279,7 +280,7 @@ def test_what_is_no_model_is_named(name, function):
     refused(lambda: FUNCTIONS[function](given, X), cure)
 
 
-@pytest.mark.parametrize("function", FUNCTIONS)
+@pytest.mark.parametrize("function", few(FUNCTIONS, every=2))
 @pytest.mark.parametrize("name", INPUTS)
 def test_what_are_no_inputs_is_named_and_the_model_stays(name, function):
     make, given, cure = INPUTS[name]
@@ -291,7 +292,7 @@ def test_what_are_no_inputs_is_named_and_the_model_stays(name, function):
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
 
 
-@pytest.mark.parametrize("name", CALLS)
+@pytest.mark.parametrize("name", few(CALLS, every=2))
 def test_every_other_wrong_call_names_its_cure_and_writes_nothing(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     refused(*CALLS[name])

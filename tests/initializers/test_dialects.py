@@ -14,6 +14,7 @@ from fanin.initializers import differences, from_dict, get, names
 from fanin.initializers.dialects import FRAMEWORKS, dialect_entry
 from fanin.initializers.dialects.torch import calculate_gain
 from tests.initializers.statistics import WRONG, assert_same_law, assert_variance
+from tests.selection import few
 
 SHAPE = (1000, 1000)
 RECTANGLE = (400, 2500)
@@ -54,7 +55,7 @@ TORCH = [
 ]
 
 
-@pytest.mark.parametrize(("name", "arguments"), TORCH)
+@pytest.mark.parametrize(("name", "arguments"), few(TORCH, every=2))
 def test_torch(name, arguments):
     law = get(name, like="torch", **arguments)
     theirs = torch_sample(dialect_entry(name, "torch").spelling, RECTANGLE, **arguments)
@@ -112,13 +113,14 @@ def briefly(cases):
     return [pytest.param(*c, marks=pytest.mark.slow if c[0] in SLOW else ()) for c in cases]
 
 
-@pytest.mark.parametrize(("name", "spelling", "arguments"), briefly(KERAS))
+@pytest.mark.parametrize(("name", "spelling", "arguments"), few(briefly(KERAS), every=2))
 def test_keras(keras, name, spelling, arguments):
     theirs = np.asarray(getattr(keras.initializers, spelling)(seed=3, **arguments)(RECTANGLE))
     assert_same_as_peer(get(name, like="keras", **arguments), theirs, few_beyond=40)
     assert dialect_entry(name, "keras").spelling == spelling
 
 
+@pytest.mark.slow
 def test_keras_reads_a_depthwise_kernel_with_its_own_fans(keras):
     shape = (5, 5, 20_000, 2)
     theirs = np.asarray(keras.initializers.HeNormal(seed=3)(shape))
@@ -127,6 +129,7 @@ def test_keras_reads_a_depthwise_kernel_with_its_own_fans(keras):
     assert right / get("he_normal", like="keras").std_for(shape) == pytest.approx(math.sqrt(20_000))
 
 
+@pytest.mark.slow
 def test_keras_orthogonal(keras):
     theirs = np.asarray(keras.initializers.Orthogonal(gain=2.0, seed=0)((300, 200)))
     law = get("orthogonal", like="keras", gain=2.0)
@@ -149,7 +152,7 @@ JAX = [
 ]
 
 
-@pytest.mark.parametrize(("name", "arguments"), briefly(JAX))
+@pytest.mark.parametrize(("name", "arguments"), few(briefly(JAX), every=2))
 def test_jax_and_flax(name, arguments):
     jax = pytest.importorskip("jax")
     make = getattr(jax.nn.initializers, name)
@@ -166,6 +169,7 @@ def test_flax_re_exports_jax():
         assert getattr(flax, name) is getattr(jax.nn.initializers, name)
 
 
+@pytest.mark.slow
 def test_jax_orthogonal_and_delta_orthogonal():
     jax = pytest.importorskip("jax")
     key = jax.random.key(0)
@@ -178,6 +182,7 @@ def test_jax_orthogonal_and_delta_orthogonal():
         assert [bool(t.any()) for t in theirs] == [bool(t.any()) for t in ours]
 
 
+@pytest.mark.slow
 def test_complex_he_of_jax_has_the_variance_of_the_law():
     jax = pytest.importorskip("jax")
     theirs = np.asarray(jax.nn.initializers.he_normal()(jax.random.key(0), (500, 400), np.complex64))

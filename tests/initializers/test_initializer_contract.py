@@ -38,6 +38,7 @@ from fanin.initializers import (
 from fanin.initializers.catalogue.from_array import from_array
 from fanin.initializers.registry import ALIASES, LAWS, NAMES
 from fanin.layout import Layout
+from tests.selection import few
 
 
 @dataclass(frozen=True)
@@ -202,7 +203,7 @@ def test_aliases_lead_to_names():
     assert not set(ALIASES) & set(NAMES)
 
 
-@pytest.mark.parametrize(("name", "case"), ALL)
+@pytest.mark.parametrize(("name", "case"), few(ALL, every=2))
 @pytest.mark.parametrize(
     "dtype", ["float64", "float32", "bfloat16", "float16", "complex64", "complex128", np.float32, "torch.float32"]
 )

@@ -103,7 +103,7 @@ def wrong_boxes(law, dtype, seed=0):
     return wrong, local
 
 
-@pytest.mark.parametrize("law", LAWS, ids=str)
+@pytest.mark.parametrize("law", few(LAWS, every=2), ids=str)
 def test_a_box_has_the_bits_of_the_whole(law):
     for dtype in ("float32", "float64", "bfloat16", "complex64"):
         wrong, local = wrong_boxes(law, dtype)

@@ -7,6 +7,8 @@ import sys
 
 import pytest
 
+from tests.selection import few
+
 PROGRAM = """
 import sys
 class Broken:
@@ -23,7 +25,8 @@ except ImportError as error:
 
 
 @pytest.mark.parametrize(
-    ("module", "library"), [("transformers", "transformers"), ("lightning", "pytorch_lightning"), ("keras", "keras")]
+    ("module", "library"),
+    few([("transformers", "transformers"), ("lightning", "pytorch_lightning"), ("keras", "keras")], every=2),
 )
 def test_an_integration_imports_without_its_library_and_gives_the_reason(module, library):
     ran = subprocess.run(

@@ -140,6 +140,7 @@ def test_a_plan_starts_a_training_in_jax():
     assert loss(made) < 0.5 * first
 
 
+@pytest.mark.slow
 def test_shapes_alone_are_planned():
     module = Remat()
     shapes = jax.eval_shape(module.init, jax.random.key(0), ROWS)
@@ -195,6 +196,7 @@ def test_nothing_in_the_arrays_changes_and_misfits_are_named():
         fj.apply_tree(plan, {"params": {"Dense_0": params["params"]["Dense_0"]}})
 
 
+@pytest.mark.slow
 def test_a_start_of_zeros_is_found_and_that_of_flax_is_not():
     """The check follows the weights that JAX holds."""
     fn, params, x = flax(Remat(), ROWS)

@@ -137,6 +137,7 @@ def test_a_plan_in_jax_can_be_drawn_as_torch_stores_it():
     np.testing.assert_array_equal(made["w"].T, Orthogonal().sample((6, 4), key=fanin.key(0, "w")))
 
 
+@pytest.mark.slow
 def test_what_does_not_fit_is_named():
     plan = fanin.plan(nn.Linear(3, 2), recipe="torch")
     shapes = {"kernel": jax.ShapeDtypeStruct((3, 4), "float32"), "bias": jax.ShapeDtypeStruct((2,), "float32")}

@@ -55,6 +55,7 @@ def test_it_is_traced_and_placed_where_it_is_asked():
     np.testing.assert_array_equal(made["w"], Normal(std=0.02).sample((8, 4), key=fanin.key(5, "w")))
 
 
+@pytest.mark.slow
 def test_a_leaf_without_a_law_is_named():
     with pytest.raises(PlanError, match=r"no pattern matches dense\.0\.bias"):
         init(SHAPES, {"*.kernel": he_normal()})

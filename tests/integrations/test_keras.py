@@ -276,6 +276,7 @@ def test_verbs_that_train_in_torch_take_its_backend_and_say_so_on_others(keras):
         fanin.watch(model, keras.optimizers.SGD(0.1))
 
 
+@pytest.mark.slow
 def test_a_loss_of_keras_is_called_as_keras_calls_it(keras):
     import torch
 
@@ -315,6 +316,7 @@ def test_without_targets_the_compiled_loss_is_not_used(keras):
         fanin.check(model, X, loss="mse")
 
 
+@pytest.mark.slow
 def test_what_is_put_back_after_a_pass_of_a_twin_is_not_looked_for_in_keras(keras):
     """Twin: the Keras model itself leads to all of Keras and to what that imports."""
     from fanin.model.foreign import as_module

@@ -68,6 +68,7 @@ def test_a_module_without_an_active_run_is_refused():
         log(REPORT, to=fake)
 
 
+@pytest.mark.slow
 def test_nothing_of_a_logger_is_imported():
     code = "import sys, fanin.integrations.loggers\nprint({'wandb', 'mlflow', 'tensorboard'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)

@@ -60,6 +60,7 @@ def outcome(result):
     }
 
 
+@pytest.mark.slow
 def test_findings_fail_the_test_and_name_their_rules(project):
     result = run(project, "--fanin-html", "pages")
     assert outcome(result) == {"test_broken", "test_the_call_wins"}

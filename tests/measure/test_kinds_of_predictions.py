@@ -9,6 +9,7 @@ from torch import nn
 
 import fanin
 from fanin.measure import seen
+from tests.selection import few
 from zoo.again import again
 
 
@@ -24,7 +25,7 @@ def far(sites):
     return forward, [s for s in sites if s.predicted_backward and abs(s.predicted_backward.z) > 5]
 
 
-@pytest.mark.parametrize("name", list(again()))
+@pytest.mark.parametrize("name", few(list(again()), every=2))
 def test_weights_met_again_and_dependent_laws_are_right_or_silent(name):
     sites = checked(again()[name])
     forward, backward = far(sites)
@@ -82,13 +83,16 @@ class Pooled(nn.Module):
 
 @pytest.mark.parametrize(
     "pool",
-    [
-        nn.MaxPool2d(2),
-        nn.AvgPool2d(2),
-        nn.AvgPool2d(3, 1, 1),
-        nn.AvgPool2d(3, 1, 1, count_include_pad=False),
-        nn.AvgPool2d(3, 2, 1, count_include_pad=False),
-    ],
+    few(
+        [
+            nn.MaxPool2d(2),
+            nn.AvgPool2d(2),
+            nn.AvgPool2d(3, 1, 1),
+            nn.AvgPool2d(3, 1, 1, count_include_pad=False),
+            nn.AvgPool2d(3, 2, 1, count_include_pad=False),
+        ],
+        every=2,
+    ),
     ids=str,
 )
 def test_pooling_is_predicted_with_its_borders(pool):

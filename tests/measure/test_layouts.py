@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 
 import fanin
+from tests.selection import few
 
 N = 8
 # name -> (shape of the parameter, what it makes of x (N, 8))
@@ -52,7 +53,7 @@ def weight_of(name: str, *, predict: bool | None):
     return record
 
 
-@pytest.mark.parametrize("name", READERS)
+@pytest.mark.parametrize("name", few(READERS, every=2))
 def test_the_call_tells_the_fans_that_the_graph_tells(name):
     graph, call = weight_of(name, predict=None), weight_of(name, predict=False)
     assert (graph.role_from, call.role_from) == ("graph", "call")

@@ -14,6 +14,7 @@ from fanin.lab.models import mlp
 from fanin.moments import weights
 from fanin.moments.halves import halved_axes
 from fanin.moments.hermite import gaussian_image
+from tests.selection import few
 
 
 def deep(act, width=64):
@@ -54,7 +55,7 @@ def started(name):
     return [s for s in report.measurements.sites if s.kind in ("weight", "activation")]
 
 
-@pytest.mark.parametrize("name", NETS)
+@pytest.mark.parametrize("name", few(NETS, every=2))
 def test_mirrored_layers_lie_where_theory_says(name):
     found = started(name)
     for site in found:
@@ -64,7 +65,7 @@ def test_mirrored_layers_lie_where_theory_says(name):
         assert site.predicted.rms == pytest.approx(site.forward.rms, rel=0.1)
 
 
-@pytest.mark.parametrize("name", ["demo", "odd relu", "odd gelu"])
+@pytest.mark.parametrize("name", few(["demo", "odd relu", "odd gelu"], every=2))
 def test_halves_taken_as_independent_are_noticed(monkeypatch, name):
     monkeypatch.setattr(weights, "halved_axes", lambda array: {})
     assert max(abs(site.predicted.z) for site in started(name)) > 10

@@ -358,6 +358,7 @@ def test_what_an_import_registers_for_the_end_of_the_program_stays(tmp_path, mon
     assert not [w for w in plan.warnings if "forward" in w]
 
 
+@pytest.mark.slow
 def test_a_result_that_stays_where_fanin_does_not_look_is_named():
     said = fanin.check(KeepsOutOfSight(), torch.randn(4, 6), predict=False).measurements.missing["untouched"]
     held = len(HIDDEN.kept)

@@ -18,6 +18,7 @@ from fanin.errors import FaninError
 from fanin.graph.recording.capture import capture
 from fanin.graph.roles.label import roles
 from fanin.model.trees import named_tensors
+from tests.selection import few
 from zoo import FAST, zoo
 
 QUICK = ("mlp_relu", "lstm_lm", "unet", "functional_raw_params", "weight_normed", "shared_twice", "einsum_attention",
@@ -58,7 +59,7 @@ def built(name):
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("name", QUICK)
+@pytest.mark.parametrize("name", few(QUICK, every=2))
 def test_plan_and_check_agree_on_the_zoo(name):
     agree(*built(name))
 

@@ -14,6 +14,7 @@ from fanin.errors import CoverageError, FillError, PlanError
 from fanin.initializers import Constant, Normal, Zeros
 from fanin.model import parametrized
 from fanin.model.parametrized import Kept, parametrized_tensors
+from tests.selection import few
 
 X = torch.randn(8, 6, generator=torch.Generator().manual_seed(0))
 
@@ -316,7 +317,7 @@ def test_names_that_are_only_spelled_like_parts_are_parameters_of_their_own():
 
 
 @pytest.mark.parametrize("recipe", ["auto", "orthogonal"])
-@pytest.mark.parametrize("way", ["weight norm", "old weight norm", "orthogonal"])
+@pytest.mark.parametrize("way", few(["weight norm", "old weight norm", "orthogonal"], every=2))
 def test_a_recurrent_weight_behind_a_parametrization_is_seen_as_its_module_has_it(way, recipe):
     class Net(nn.Module):
         def __init__(self, wrap):

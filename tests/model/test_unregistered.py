@@ -8,6 +8,7 @@ from torch import nn
 
 import fanin
 from fanin.graph.recording.capture import capture
+from tests.selection import few
 
 GLOBAL = [nn.Linear(8, 8)]
 
@@ -107,7 +108,7 @@ def of_check(model, **given):
 
 
 @pytest.mark.parametrize("found", [of_graph, of_check])
-@pytest.mark.parametrize("kind", LOUD)
+@pytest.mark.parametrize("kind", few(LOUD, every=2))
 def test_weights_that_no_optimizer_gets_are_named(kind, found):
     make, words = LOUD[kind]
     assert [u.words for u in found(make())] == [words]

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from fanin.moments import JointMoments
 from tests.moments import ensembles
+from tests.selection import few
 
 
 class Fn(nn.Module):
@@ -169,7 +170,7 @@ FORWARD = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", FORWARD)
+@pytest.mark.parametrize("name", few(FORWARD, every=2))
 def test_forward(name):
     model, example, given, bias = FORWARD[name]
     predicted, provenance, measured = ensembles.forward_case(model, example, given)
@@ -233,7 +234,7 @@ BACKWARD = {
 }
 
 
-@pytest.mark.parametrize("name", BACKWARD)
+@pytest.mark.parametrize("name", few(BACKWARD, every=2))
 def test_backward(name):
     model, example, given, _ = FORWARD[name]
     predicted, provenance, measured = ensembles.backward_case(model, example, given)

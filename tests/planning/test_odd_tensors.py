@@ -8,6 +8,7 @@ from torch import nn
 
 import fanin
 from fanin.errors import FaninError
+from tests.selection import few
 
 X = torch.randn(6, 8, generator=torch.Generator().manual_seed(0))
 IDS = torch.arange(30).reshape(6, 5) % 10
@@ -128,7 +129,7 @@ def test_an_error_of_another_family_is_seen():
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.mark.parametrize("recipe", ["auto", "torch", "keep"])
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", few(MODELS, every=2))
 def test_everything_works_or_says_why_not(name, recipe):
     build, inputs = MODELS[name]
     with warnings.catch_warnings():

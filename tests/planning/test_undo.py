@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fanin.planning.undo import Copied, Divided, Multiplied, packed
+from tests.selection import few
 
 KINDS = [torch.float32, torch.float64, torch.bfloat16, torch.float16]
 
@@ -87,7 +88,7 @@ def test_one_bit_a_number_brings_all_bits_back_as_often_as_it_is_called(dtype, f
         assert torch.equal(bits(own), bits(before))
 
 
-@pytest.mark.parametrize("factor", [0.50390625, 0.84765625, 1.0078125, 1.9921875, 1.99998])
+@pytest.mark.parametrize("factor", few([0.50390625, 0.84765625, 1.0078125, 1.9921875, 1.99998], every=2))
 def test_every_number_between_two_powers_of_two_comes_back(factor):
     own = (torch.arange(1 << 23, dtype=torch.int32) + 0x3F800000).view(torch.float32).clone()
     before, undo = own.clone(), reversible(own, factor)

@@ -22,6 +22,7 @@ from fanin.initializers import (
     SirenFirst,
     Zeros,
 )
+from tests.selection import few
 
 
 def mlp(widths, activation, bias=True):
@@ -50,7 +51,7 @@ class Residual(nn.Module):
 
 # ---------------------------------------------------------------------- plain stacks
 @pytest.mark.parametrize(
-    "activation", [nn.ReLU, nn.GELU, nn.SiLU, nn.Softplus, nn.Hardswish, lambda: nn.LeakyReLU(0.2)]
+    "activation", few([nn.ReLU, nn.GELU, nn.SiLU, nn.Softplus, nn.Hardswish, lambda: nn.LeakyReLU(0.2)], every=2)
 )
 def test_a_deep_plain_stack_starts_as_a_linear_isometry(activation):
     model = mlp([64, *[64] * 20, 10], activation).double()
@@ -221,7 +222,7 @@ def test_stacks_that_were_better_otherwise_or_cannot_be_shaped_are_not():
     assert rule(nn.Sigmoid, bias=False) == "centred"
 
 
-@pytest.mark.parametrize(("head", "size"), [("unit", 1.0), ("calm", 0.1), ("zero", 0.0)])
+@pytest.mark.parametrize(("head", "size"), few([("unit", 1.0), ("calm", 0.1), ("zero", 0.0)], every=2))
 def test_a_shaped_stack_has_the_outputs_that_are_asked_for(head, size):
     model, x = mlp([64, *[64] * 15, 64], nn.Sigmoid), normal(64, 64)
     fanin.init_(model, x, head=head)
@@ -296,7 +297,9 @@ def test_balance_takes_the_gradient_into_account():
 
 
 # ---------------------------------------------------------------------- heads and losses
-@pytest.mark.parametrize(("head", "low", "high"), [("unit", 0.2, 1.0), ("calm", -0.01, 0.03), ("zero", -1e-6, 1e-6)])
+@pytest.mark.parametrize(
+    ("head", "low", "high"), few([("unit", 0.2, 1.0), ("calm", -0.01, 0.03), ("zero", -1e-6, 1e-6)], every=2)
+)
 @pytest.mark.parametrize("activation", [nn.ReLU, nn.Sigmoid, nn.Tanh])
 @pytest.mark.parametrize("depth", [2, 8])
 def test_the_initial_loss(head, low, high, activation, depth):
@@ -324,7 +327,7 @@ def test_branches_without_norm_share_the_depth_factor():
     assert last.std * 8 == pytest.approx(math.sqrt(2) * 20**-0.5, rel=1e-6)
 
 
-@pytest.mark.parametrize("norm", [False, True])
+@pytest.mark.parametrize("norm", few([False, True], every=2))
 def test_the_stream_grows_by_less_than_two(norm):
     model = blocks(20, norm=norm)
     x = normal(64, 32)
@@ -342,6 +345,7 @@ def test_the_last_map_of_a_normed_branch_is_relative_to_the_stream():
     assert zero["2.body.3.weight"].initializer == Zeros()
 
 
+@pytest.mark.slow
 def test_identical_clones_are_drawn_apart_and_said():
     layer = nn.TransformerEncoderLayer(32, 4, 64, dropout=0.0, batch_first=True)
     model = nn.TransformerEncoder(layer, 3, enable_nested_tensor=False)

@@ -208,6 +208,7 @@ def test_a_stream_that_attends_to_another_is_a_decoder():
     assert not network(mlp(16), normal(4, 16)).is_decoder(0)
 
 
+@pytest.mark.slow
 def test_encoders_and_decoders_are_scaled_by_their_own_depths():
     n, m, glorot = 4, 2, math.sqrt(2 / 32)
     plan = fanin.plan(Translator(n, m), (IDS, OUT), recipe="deepnorm")

@@ -7,10 +7,11 @@ import torch
 
 import fanin
 from fanin.model.wrappers import named_parameters
+from tests.selection import few
 from zoo.odd_models import ODD
 
 
-@pytest.mark.parametrize("name", sorted(ODD))
+@pytest.mark.parametrize("name", few(sorted(ODD), every=2))
 def test_auto_places_every_parameter_and_says_why(name):
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "`torch.jit", DeprecationWarning)

@@ -13,6 +13,7 @@ import fanin
 from fanin.graph.recording.capture import capture
 from fanin.graph.roles.label import roles
 from fanin.initializers import ForgetBias, Ones, Orthogonal, PerInput, PerPart, VarianceScaling, Zeros
+from tests.selection import few
 
 WIDE, GIVEN = 8, 4
 GLOROT = VarianceScaling(gain=1.0, mode="fan_avg", law="normal")
@@ -236,24 +237,27 @@ def gates(model, name):
 # ---------------------------------------------------------------------- gates, read off what they do
 @pytest.mark.parametrize(
     ("cell", "weight", "order"),
-    [
-        (Lstm, "wh.weight", "ifgo"),
-        (OtherOrder, "wh.weight", "ogfi"),
-        (Sliced, "wx.weight", "ifog"),
-        (Packed, "w.weight", "ifgo"),
-        (Peephole, "wh.weight", "ifgo"),
-        (Normed, "wx.weight", "ifgo"),
-        (Keras, "recurrent", "ifgo"),
-        (Added, "wh.weight", "ifgo"),
-        (Coupled, "wh.weight", "eig"),
-        (Gru, "wh.weight", "rzn"),
-        (GruByLerp, "wx.weight", "rzn"),
-        (GruTheOtherWay, "wh.weight", "run"),
-        (ConvLstm, "conv.weight", "ifog"),
-        (Tanh, "wh.weight", "h"),
-        (Leaky, "wh.weight", "h"),
-        (Equilibrium, "wh.weight", "h"),
-    ],
+    few(
+        [
+            (Lstm, "wh.weight", "ifgo"),
+            (OtherOrder, "wh.weight", "ogfi"),
+            (Sliced, "wx.weight", "ifog"),
+            (Packed, "w.weight", "ifgo"),
+            (Peephole, "wh.weight", "ifgo"),
+            (Normed, "wx.weight", "ifgo"),
+            (Keras, "recurrent", "ifgo"),
+            (Added, "wh.weight", "ifgo"),
+            (Coupled, "wh.weight", "eig"),
+            (Gru, "wh.weight", "rzn"),
+            (GruByLerp, "wx.weight", "rzn"),
+            (GruTheOtherWay, "wh.weight", "run"),
+            (ConvLstm, "conv.weight", "ifog"),
+            (Tanh, "wh.weight", "h"),
+            (Leaky, "wh.weight", "h"),
+            (Equilibrium, "wh.weight", "h"),
+        ],
+        every=2,
+    ),
 )
 def test_gates_are_known_by_what_they_do(cell, weight, order):
     assert gates(cell(), weight) == order
@@ -313,25 +317,28 @@ def test_a_cell_written_out_has_the_laws_of_torchs_own(cell, kind, bias):
 
 @pytest.mark.parametrize(
     ("cell", "name", "law"),
-    [
-        (OtherOrder, "wx.bias", ForgetBias(order="ogfi")),
-        (Sliced, "wx.bias", ForgetBias(order="ifog")),
-        (Keras, "bias", ForgetBias()),
-        (Keras, "kernel", GLOROT),
-        (Keras, "recurrent", Orthogonal()),
-        (Packed, "w.weight", PerInput((GLOROT, Orthogonal()), (GIVEN, WIDE))),
-        (Packed, "w.bias", ForgetBias()),
-        (GruResetBefore, "n.weight", PerInput((Orthogonal(), GLOROT), (WIDE, GIVEN))),
-        (GruResetBefore, "z.bias", Zeros()),
-        (Apart, "xs.f.bias", Ones()),
-        (Apart, "xs.i.bias", Zeros()),
-        (Normed, "nx.bias", ForgetBias()),
-        (Normed, "nh.bias", Zeros()),
-        (Normed, "wx.bias", Zeros()),
-        (Added, "wx.bias", Zeros()),
-        (ConvLstm, "conv.bias", ForgetBias(order="ifog")),
-        (Leaky, "wh.weight", Orthogonal()),
-    ],
+    few(
+        [
+            (OtherOrder, "wx.bias", ForgetBias(order="ogfi")),
+            (Sliced, "wx.bias", ForgetBias(order="ifog")),
+            (Keras, "bias", ForgetBias()),
+            (Keras, "kernel", GLOROT),
+            (Keras, "recurrent", Orthogonal()),
+            (Packed, "w.weight", PerInput((GLOROT, Orthogonal()), (GIVEN, WIDE))),
+            (Packed, "w.bias", ForgetBias()),
+            (GruResetBefore, "n.weight", PerInput((Orthogonal(), GLOROT), (WIDE, GIVEN))),
+            (GruResetBefore, "z.bias", Zeros()),
+            (Apart, "xs.f.bias", Ones()),
+            (Apart, "xs.i.bias", Zeros()),
+            (Normed, "nx.bias", ForgetBias()),
+            (Normed, "nh.bias", Zeros()),
+            (Normed, "wx.bias", Zeros()),
+            (Added, "wx.bias", Zeros()),
+            (ConvLstm, "conv.bias", ForgetBias(order="ifog")),
+            (Leaky, "wh.weight", Orthogonal()),
+        ],
+        every=2,
+    ),
 )
 def test_laws_of_other_forms(cell, name, law):
     assert planned(cell())[name].initializer == law

@@ -113,6 +113,7 @@ def signals(total_slope=1.5, depth=10, width=512):
     return (q, cosine, distance), errors
 
 
+@pytest.mark.slow
 def test_a_wide_stack_keeps_q_and_uncorrelated_inputs_and_has_the_slope_asked_for():
     found, errors = signals()
     for value, want, error in zip(found, (1.0, 0.0, 1.5), errors, strict=True):
@@ -125,7 +126,7 @@ def test_another_slope_would_be_noticed():
     assert distance == pytest.approx(8.0, abs=5.0 * error)
 
 
-@pytest.mark.parametrize("recipe", SHAPES)
+@pytest.mark.parametrize("recipe", few(SHAPES, every=2))
 def test_predictions_follow_biases_that_were_made_from_their_weights(recipe, monkeypatch):
     model, x = stack(nn.Sigmoid), normal(64, 64)
 
@@ -151,6 +152,7 @@ def test_a_large_input_is_divided_out():
     assert float(z.detach().square().mean()) == pytest.approx(1.0, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_a_plan_is_json_and_back_and_starts_the_same_on_meta():
     plan = fanin.plan(convolutions(nn.SiLU), normal(2, 1, 8, 8), recipe="tat")
     assert fanin.Plan.from_dict(json.loads(plan.to_json())) == plan

@@ -10,6 +10,7 @@ from torch import nn
 
 import fanin
 from fanin.lab.compare import compare
+from tests.selection import few
 
 
 class Parts(HTMLParser):
@@ -67,7 +68,7 @@ NAMES = (
 )
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", few(NAMES, every=2))
 def test_a_value_is_one_line_and_a_table(shown, name):
     assert "\n" not in repr(shown[name])
     assert len(repr(shown[name])) < 400

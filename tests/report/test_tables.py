@@ -22,19 +22,20 @@ from fanin.text.names import clean
 from fanin.text.numbers import figures
 from tests.report.architectures import ARCHITECTURES, plan_of, result_of
 from tests.report.test_terminal import assert_snapshot
+from tests.selection import few
 
 WIDTHS = (60, 80, 100, 120)
 VIEWS = {"plan": lambda name: PlanView(plan_of(name)), "check": lambda name: TerminalReport(result_of(name))}
 
 
-@pytest.mark.parametrize("view", VIEWS)
+@pytest.mark.parametrize("view", few(VIEWS, every=2))
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_snapshots_at_four_widths(name, view):
     texts = [f"{width} columns\n\n{plain_text(VIEWS[view](name), width=width)}\n" for width in WIDTHS]
     assert_snapshot(f"tables-{view}-{name}.txt", "\n".join(texts))
 
 
-@pytest.mark.parametrize("view", VIEWS)
+@pytest.mark.parametrize("view", few(VIEWS, every=2))
 @pytest.mark.parametrize("name", ARCHITECTURES)
 @pytest.mark.parametrize("width", WIDTHS)
 def test_colour_changes_no_character_and_no_line_is_too_wide(name, view, width):
@@ -56,7 +57,7 @@ def test_each_row_keeps_its_std_and_the_end_of_its_name(name, width):
         assert row.pattern.rsplit(".", 2)[-1] in shown
 
 
-@pytest.mark.parametrize("name", ARCHITECTURES)
+@pytest.mark.parametrize("name", few(ARCHITECTURES, every=2))
 @pytest.mark.parametrize("width", WIDTHS)
 def test_each_layer_keeps_its_two_sizes_and_all_codes(name, width):
     result = result_of(name)

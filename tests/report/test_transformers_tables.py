@@ -18,6 +18,7 @@ from fanin.report.terminal import TerminalReport
 from fanin.text.console import plain_text
 from fanin.text.folding import Line, under_headings
 from fanin.text.numbers import count, figures
+from tests.selection import few
 from zoo import make_torchvision_importable
 
 make_torchvision_importable()
@@ -76,7 +77,7 @@ def test_the_plan_keeps_every_name_and_every_std(drawn, width):
     assert any(re.sub(r"\s", "", shown) in letters for shown in as_shown(names))
 
 
-@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("width", few(WIDTHS, every=2))
 def test_the_tree_keeps_every_number(drawn, width):
     plan, _ = drawn
     text = lines_of(PlanView(plan, tree=True), width)
@@ -85,7 +86,7 @@ def test_the_tree_keeps_every_number(drawn, width):
         assert (total.pattern or plan.model).split(".")[-1] in column_of_names(text)
 
 
-@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("width", few(WIDTHS, every=2))
 def test_the_check_keeps_every_layer_with_its_sizes(drawn, width):
     _, result = drawn
     text = lines_of(TerminalReport(result, max_layers=None), width)

@@ -21,6 +21,7 @@ from fanin.rules.shared.biases import _share_beyond
 from fanin.rules.shared.depth import Drift
 from fanin.rules.shared.drifts import _between_layers
 from tests.rules.test_each_rule import case, edited, init, net, x
+from tests.selection import few
 
 
 def codes(given):
@@ -102,15 +103,18 @@ def test_buffers_are_named_for_what_is_done_with_them(angles, added, named):
 
 @pytest.mark.parametrize(
     ("variance", "scale", "named"),
-    [
-        (1.0, 1.0, []),
-        (1.0, 1e-3, []),  # a fresh norm in eval mode passes on what it reads, however small
-        (1.0, 1e3, []),
-        (1e-6, 1.0, ["1.running_var"]),
-        (1e6, 1.0, ["1.running_var"]),
-        (1e-6, 1e-3, []),  # they belong to this input
-        ([1e-6, *[1.0] * 15], 1.0, []),  # one channel that was dead where they were estimated
-    ],
+    few(
+        [
+            (1.0, 1.0, []),
+            (1.0, 1e-3, []),  # a fresh norm in eval mode passes on what it reads, however small
+            (1.0, 1e3, []),
+            (1e-6, 1.0, ["1.running_var"]),
+            (1e6, 1.0, ["1.running_var"]),
+            (1e-6, 1e-3, []),  # they belong to this input
+            ([1e-6, *[1.0] * 15], 1.0, []),  # one channel that was dead where they were estimated
+        ],
+        every=2,
+    ),
 )
 def test_running_statistics_of_other_data_are_named(variance, scale, named):
     torch.manual_seed(0)
@@ -352,15 +356,18 @@ class Timed(nn.Module):
 
 @pytest.mark.parametrize(
     ("of", "flagged"),
-    [
-        (lambda m, t: t.sin(), False),
-        (lambda m, t: torch.log1p(t) / 4, False),
-        (lambda m, t: m.rows(t[:, 0].long()), False),
-        (lambda m, t: (t > 5).float(), False),
-        (lambda m, t: t, True),
-        (lambda m, t: t.sin() + t, True),
-        (lambda m, t: t * t.cos(), True),
-    ],
+    few(
+        [
+            (lambda m, t: t.sin(), False),
+            (lambda m, t: torch.log1p(t) / 4, False),
+            (lambda m, t: m.rows(t[:, 0].long()), False),
+            (lambda m, t: (t > 5).float(), False),
+            (lambda m, t: t, True),
+            (lambda m, t: t.sin() + t, True),
+            (lambda m, t: t * t.cos(), True),
+        ],
+        every=2,
+    ),
     ids=["sine", "logarithm", "rows", "comparison", "itself", "sine and itself", "itself times its cosine"],
 )
 def test_a_time_that_gives_angles_or_rows_alone_has_no_scale(of, flagged):
@@ -645,11 +652,14 @@ def gated_blocks(change=None):
 
 @pytest.mark.parametrize(
     ("change", "named"),
-    [
-        (None, []),
-        (lambda m: m[2][1].weight.mul_(60), ["2.1.weight"]),
-        (lambda m: m[3][3].weight.normal_(std=0.25), ["3.3.weight"]),
-    ],
+    few(
+        [
+            (None, []),
+            (lambda m: m[2][1].weight.mul_(60), ["2.1.weight"]),
+            (lambda m: m[3][3].weight.normal_(std=0.25), ["3.3.weight"]),
+        ],
+        every=2,
+    ),
 )
 def test_what_is_small_by_one_factor_in_every_block_is_meant(change, named):
     torch.manual_seed(0)

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 import fanin
+from tests.selection import few
 
 
 def zeroed(model, *names):
@@ -93,15 +94,18 @@ def found(model):
 
 @pytest.mark.parametrize(
     ("make", "names"),
-    [
-        (lambda: chain(0, 2, 4), {"0.weight", "2.weight", "4.weight"}),
-        (lambda: chain(2, 4), {"2.weight", "4.weight"}),
-        (lambda: chain(0, 2), {"0.weight", "2.weight"}),
-        (lambda: chain(0, 4), {"0.weight", "4.weight"}),
-        (lambda: convolutions(2, 5), {"1.weight", "2.weight"}),
-        (lambda: zeroed(Branch(), "one.weight", "two.weight"), {"one.weight", "two.weight"}),
-        (lambda: Adapted(both=True), {"down.weight", "up.weight"}),
-    ],
+    few(
+        [
+            (lambda: chain(0, 2, 4), {"0.weight", "2.weight", "4.weight"}),
+            (lambda: chain(2, 4), {"2.weight", "4.weight"}),
+            (lambda: chain(0, 2), {"0.weight", "2.weight"}),
+            (lambda: chain(0, 4), {"0.weight", "4.weight"}),
+            (lambda: convolutions(2, 5), {"1.weight", "2.weight"}),
+            (lambda: zeroed(Branch(), "one.weight", "two.weight"), {"one.weight", "two.weight"}),
+            (lambda: Adapted(both=True), {"down.weight", "up.weight"}),
+        ],
+        every=2,
+    ),
 )
 def test_two_zero_maps_in_a_row_are_a_warning(make, names):
     torch.manual_seed(1)
@@ -156,18 +160,21 @@ class Told(nn.Module):
 
 @pytest.mark.parametrize(
     ("make", "name"),
-    [
-        (lambda: chain(0), "0.weight"),
-        (lambda: chain(2), "2.weight"),
-        (lambda: zeroed(Branch(beside=False), "one.weight"), "one.weight"),
-        (lambda: zeroed(Branch(), "one.weight"), "one.weight"),
-        (lambda: zeroed(Sided(), "deep.0.weight"), "deep.0.weight"),
-        (lambda: zeroed(Sided(bias=False), "deep.0.weight"), "deep.0.weight"),
-        (lambda: zeroed(Sided(nn.ReLU), "deep.0.weight"), "deep.0.weight"),
-        (lambda: zeroed(Told(), "map.weight"), "map.weight"),
-        (lambda: zeroed(Told(), "table.weight"), "table.weight"),
-        (lambda: zeroed(Told(), "map.weight", "map.bias"), "map.weight"),
-    ],
+    few(
+        [
+            (lambda: chain(0), "0.weight"),
+            (lambda: chain(2), "2.weight"),
+            (lambda: zeroed(Branch(beside=False), "one.weight"), "one.weight"),
+            (lambda: zeroed(Branch(), "one.weight"), "one.weight"),
+            (lambda: zeroed(Sided(), "deep.0.weight"), "deep.0.weight"),
+            (lambda: zeroed(Sided(bias=False), "deep.0.weight"), "deep.0.weight"),
+            (lambda: zeroed(Sided(nn.ReLU), "deep.0.weight"), "deep.0.weight"),
+            (lambda: zeroed(Told(), "map.weight"), "map.weight"),
+            (lambda: zeroed(Told(), "table.weight"), "table.weight"),
+            (lambda: zeroed(Told(), "map.weight", "map.bias"), "map.weight"),
+        ],
+        every=2,
+    ),
 )
 def test_a_zero_map_that_is_the_only_way_to_others_is_named(make, name):
     torch.manual_seed(1)

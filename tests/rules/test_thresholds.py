@@ -15,6 +15,7 @@ from fanin.rules.table import RULES
 from tests.rules import close_cases as close
 from tests.rules.test_each_rule import Angles, adam, attention, case, init, net, recurrence, tokens, x
 from tests.rules.watched_cases import written
+from tests.selection import few
 
 FACTOR = 1.5
 BY_CODE = {rule.code: rule for rule in RULES}
@@ -157,7 +158,7 @@ def test_every_threshold_has_a_pair_of_models():
     assert sorted(CASES) == sorted((rule.code, name) for rule in RULES for name in rule.thresholds)
 
 
-@pytest.mark.parametrize(("code", "name"), sorted(CASES))
+@pytest.mark.parametrize(("code", "name"), few(sorted(CASES), every=2))
 def test_a_threshold_that_moves_is_noticed(code, name):
     model, beyond, before = CASES[code, name]
     far, near = measured(lambda: model(beyond)), measured(lambda: model(before))
@@ -174,7 +175,9 @@ def test_a_threshold_that_moves_is_noticed(code, name):
 SIDES = {("D101", "low"), ("D101", "high"), ("D104", "low"), ("D104", "high"), ("S206", "low"), ("S206", "high")}
 
 
-@pytest.mark.parametrize(("code", "name"), sorted({k for k in CASES if k[1] in ("warning", "error")} | SIDES))
+@pytest.mark.parametrize(
+    ("code", "name"), few(sorted({k for k in CASES if k[1] in ("warning", "error")} | SIDES), every=2)
+)
 def test_a_finding_names_the_threshold_that_it_passed(code, name):
     model, beyond, _ = CASES[code, name]
     seen, limit = measured(lambda: model(beyond)), BY_CODE[code].thresholds[name]

@@ -46,14 +46,14 @@ def worst(check):
 
 
 # ---------------------------------------------------------------------- slopes of real networks
-@pytest.mark.parametrize(("optimizer", "lr"), RATES)
+@pytest.mark.parametrize(("optimizer", "lr"), few(RATES, every=2))
 def test_one_rate_moves_every_width_of_an_mlp_alike(optimizer, lr):
     check = fanin.coordinate_check(build_mlp, WIDTHS, ROWS, LABELS, optimizer=optimizer, lr=lr, recipe="mup")
     assert check.ok
     assert worst(check) <= 0.15
 
 
-@pytest.mark.parametrize(("optimizer", "lr"), RATES)
+@pytest.mark.parametrize(("optimizer", "lr"), few(RATES, every=2))
 def test_so_do_the_laws_of_auto(optimizer, lr):
     check = fanin.coordinate_check(build_mlp, WIDTHS, ROWS, LABELS, optimizer=optimizer, lr=lr)
     assert check.ok
@@ -178,6 +178,7 @@ def test_every_way_to_apply_a_weight_is_seen():
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_models_of_unusual_forms_are_checked():
     check = fanin.coordinate_check(Unusual, (8, 16, 32), ROWS[:, :16], LABELS % 3, seeds=1)
     assert [row.name for row in check.rows][3:5] == ["shared.weight (use 1)", "shared.weight (use 2)"]

@@ -71,6 +71,7 @@ def test_the_folded_factor_is_the_factor_of_the_forward_pass(name, made, lr, dec
     assert abs(ours[0] - ours[-1]) > 0.1
 
 
+@pytest.mark.slow
 def test_without_scaled_eps_or_rate_the_runs_differ():
     model, multiplied = Net(16), Net(16, 0.25)
     plan = fanin.plan(model, X)

@@ -215,6 +215,7 @@ def test_the_reference_takes_over_with_the_same_bits(package_without_cache):
     assert broken[2:] == unwritable[2:] == ["FaninWarning"]
 
 
+@pytest.mark.slow
 def test_a_large_fill_without_numba_says_once_what_would_be_faster():
     program = """
 import warnings

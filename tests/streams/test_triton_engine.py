@@ -79,6 +79,7 @@ def test_interpreted_kernels_give_the_bits_of_the_reference():
     assert ran.stdout.strip() == "interpreted", ran.stderr[-2000:]
 
 
+@pytest.mark.slow
 def test_compiled_kernels_fuse_nothing(tmp_path):
     """Contracted products would change a tenth of all normal numbers; no GPU is needed to see that none are."""
     ran = run(COMPILED, TRITON_CACHE_DIR=str(tmp_path), TRITON_INTERPRET="0")

@@ -141,7 +141,7 @@ def test_the_phase_diagram_knows_death_and_growth():
     np.testing.assert_allclose(diagram.chi_1, [[0.5, 1.0, 1.5]] * 2, rtol=1e-12)
 
 
-@pytest.mark.parametrize("name", activation_names())
+@pytest.mark.parametrize("name", few(activation_names(), every=2))
 def test_every_activation_has_a_critical_point_or_a_reason(name):
     try:
         point = critical_point(name, sigma_b2=0.05)
