@@ -10,7 +10,8 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c const
 # Two workers on two cores; one thread each, so that they do not fight over them.
 BENCH := OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks
 RESULTS := benchmarks/results
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(or $(JOBS),2) --dist worksteal
+# Compiled modules are kept also where the environment says otherwise: tests start some hundred processes.
+PYTEST := PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(or $(JOBS),2) --dist worksteal
 
 .PHONY: demo test test-all check lint types contracts bench bench-all mutants docs clean
 
