@@ -45,6 +45,22 @@ def test_a_weight_divided_by_its_own_size_is_drawn_at_the_size_found(make, size)
     assert plan["raw"].std == pytest.approx(size, rel=0.2)
 
 
+class Imaginary(Made):
+    """The same of a complex weight, all of whose real parts are zero."""
+
+    def forward(self, x):
+        weight = self.make(self.raw)
+        turned = torch.complex(torch.zeros_like(weight), weight)
+        return self.head(torch.relu((x.to(turned.dtype) @ turned.t()).imag))
+
+
+@pytest.mark.parametrize(
+    ("make", "rule"), [(F.normalize, "sizeless"), (torch.exp, "designed"), (torch.tanh, "first layer")]
+)
+def test_of_a_complex_weight_both_parts_are_looked_at(make, rule):
+    assert fanin.plan(Imaginary(make, drawn(0.5)), X)["raw"].rule == rule
+
+
 @pytest.mark.parametrize(
     "make",
     [lambda w: w, lambda w: w * 0.5, lambda w: w.tanh(), lambda w: w * w.abs()],

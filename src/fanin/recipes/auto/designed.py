@@ -104,15 +104,20 @@ def _operand(network: Network, role: ParameterRole) -> int | None:
 def _made(network: Network, role: ParameterRole, value: int, numbers: torch.Tensor) -> torch.Tensor:
     """What the model makes of these numbers in the place of a parameter, at a value made of parameters alone.
 
+    A complex value comes as its real and imaginary parts, on one axis more.
+
     Raises:
         LookupError: a number on the way is not known, or there are too many operations.
     """
+    import torch
+
     graph = network.graph
     known: dict[int, Any] = {**graph.data, graph.parameters[role.name].value: numbers}
     for index in sorted(_before(network, value, set(known))):
         op = graph.ops[index]
         known.update(zip(op.outputs, run(op, lambda v: _number(network, known, v)), strict=False))
-    return known[value].double()  # type: ignore[no-any-return]
+    made: torch.Tensor = known[value]
+    return (torch.view_as_real(made.resolve_conj()) if made.is_complex() else made).double()
 
 
 def _number(network: Network, known: dict[int, Any], value: int) -> Any:
