@@ -61,6 +61,88 @@ def test_of_a_complex_weight_both_parts_are_looked_at(make, rule):
     assert fanin.plan(Imaginary(make, drawn(0.5)), X)["raw"].rule == rule
 
 
+class Padded(nn.Module):
+    """A weight that is joined with numbers made on the spot, as the kernels of state-space models are."""
+
+    def __init__(self, rows, dtype) -> None:
+        super().__init__()
+        self.raw, self.rows, self.dtype, self.head = nn.Parameter(drawn()), rows, dtype, nn.Linear(16 + rows, 4)
+
+    def forward(self, x):
+        weight = torch.cat([self.raw.to(self.dtype), torch.zeros(self.rows, 16, dtype=self.dtype)])
+        return self.head(torch.relu((x.to(self.dtype) @ weight.t()).real.float()))
+
+
+@pytest.mark.parametrize("rows", [0, 3])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.complex64])
+def test_numbers_that_pad_a_weight_are_none_of_its_units(dtype, rows):
+    model = Padded(rows, dtype)
+    plan = fanin.plan(model, X)
+    assert (plan["raw"].action, plan["raw"].std) == ("draw", pytest.approx(0.25))
+    assert not fanin.check(model, X).measurements.missing.get("prediction", "").startswith("theory could not follow")
+
+
+class Kernel(nn.Module):
+    """The start of a kernel that is joined with no more rows of it."""
+
+    def __init__(self, dtype) -> None:
+        super().__init__()
+        self.rates, self.dtype, self.out = nn.Parameter(torch.rand(16)), dtype, nn.Linear(16, 4)
+
+    def forward(self, x):
+        kernel = torch.cat([self.rates.to(self.dtype)[None], torch.zeros(0, 16, dtype=self.dtype)])
+        return self.out(torch.einsum("tn,bn->bn", kernel, x.to(self.dtype)).real.float())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.complex64])
+def test_a_kernel_that_is_joined_with_nothing_is_read(dtype):
+    targets = torch.zeros(64, dtype=torch.long)
+    assert fanin.plan(Kernel(dtype), X)["out.weight"].action == "draw"
+    assert fanin.check(Kernel(dtype), X, targets=targets).result is not None
+    fanin.init_(Kernel(dtype), X, targets=targets)
+
+
+@pytest.mark.parametrize("factor", [0.5, 6.0])
+def test_a_constant_times_a_weight_is_no_square_of_it(factor):
+    class Scaled(Made):
+        def forward(self, x):
+            return self.head(torch.relu(x @ (self.raw * factor).t() + 0.1))
+
+    assert fanin.plan(Scaled(None, drawn()), X)["raw"].rule == "first layer"
+
+
+# ---------------------------------------------------------------------- fields of coordinates
+class Field(nn.Module):
+    """A map whose weight is a field over a grid; `reads` feeds the first map the input instead."""
+
+    def __init__(self, omega, deep=False, reads=False) -> None:
+        super().__init__()
+        grid = torch.linspace(-1, 1, 4)
+        self.register_buffer("places", torch.stack(torch.meshgrid(grid, grid, indexing="ij"), -1).view(16, 2))
+        self.omega, self.reads = omega, reads
+        self.first, self.last, self.out = nn.Linear(2, 32), nn.Linear(32, 8), nn.Linear(8, 4)
+        self.inner = nn.Linear(32, 32) if deep else None
+
+    def forward(self, x):
+        h = torch.sin(self.omega * self.first(x[:, :2] if self.reads else self.places))
+        h = h if self.inner is None else torch.sin(self.omega * self.inner(h))
+        made = self.last(h)
+        return self.out(torch.relu(made if self.reads else x @ made / 4))
+
+
+@pytest.mark.parametrize(("omega", "deep"), [(3.0, False), (8.0, False), (3.0, True)])
+def test_maps_of_a_field_that_no_input_reaches_keep_their_bandwidth(omega, deep):
+    plan = fanin.plan(Field(omega, deep), X)
+    kept = {n for n, a in plan.items() if a.action == "keep"}
+    assert kept == {"first.weight", *(["inner.weight"] if deep else [])}
+    assert "bandwidth" in plan["first.weight"].reason
+
+
+@pytest.mark.parametrize("model", [Field(1.0), Field(3.0, reads=True)], ids=["smooth", "of the input"])
+def test_where_the_input_passes_or_the_function_is_smooth_the_map_is_drawn(model):
+    assert all(a.action == "draw" for a in fanin.plan(model, X).values())
+
+
 @pytest.mark.parametrize(
     "make",
     [lambda w: w, lambda w: w * 0.5, lambda w: w.tanh(), lambda w: w * w.abs()],

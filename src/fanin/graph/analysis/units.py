@@ -207,7 +207,9 @@ def _view(graph: Graph, op: Op, env: dict[int, Any]) -> None:
         known, maker = graph.data.get(value), graph.producer(value)
         if known is None and maker is not None and not maker.inputs:  # made on the spot, such as an arange
             known = run(maker, env.__getitem__)[graph.values[value].slot]
-        return torch.full(graph.values[value].shape, -1) if known is None else known
+        if known is None or known.is_floating_point() or known.is_complex():  # numbers, such as padding, are no units
+            return torch.full(graph.values[value].shape, -1)
+        return known
 
     try:
         results = run(op, number_of)

@@ -17,8 +17,9 @@ from fanin.graph.roles.data import ParameterRole
 from fanin.recipes.auto.evidence import NEAR_ZERO, POWER, SHARP_CHI, SIZE_GROWTH
 from fanin.recipes.auto.maps import as_orthogonal, forward
 from fanin.recipes.auto.options import AutoOptions
+from fanin.recipes.auto.wording import reason
 from fanin.recipes.engine.activation_facts import moments_of, size_slope
-from fanin.recipes.engine.draft import Draft
+from fanin.recipes.engine.draft import Draft, fixed
 from fanin.recipes.engine.network import Network
 
 __all__ = ["SMOOTH_CHI", "calm_scale", "calm_variance", "chi_1", "grows", "is_sharp", "sharp"]
@@ -83,6 +84,8 @@ def sharp(network: Network, role: ParameterRole, options: AutoOptions) -> Draft 
         return _growing(network, role, use.activation, options)
     if not is_sharp(use.activation):
         return None
+    if _reads_constants(network, role):
+        return fixed(None, rule="designed", reason=reason("bandwidth", function=use.activation.label), action="keep")
     depth = _depth(network, use.activation)
     q = calm_variance(use.activation, depth)
     return forward(
@@ -100,6 +103,18 @@ def sharp(network: Network, role: ParameterRole, options: AutoOptions) -> Draft 
         chi=chi_1(use.activation) or 1.0,
         **(as_orthogonal(role) if _is_inner(role) else {}),
     )
+
+
+def _reads_constants(network: Network, role: ParameterRole) -> bool:
+    """Whether no input of the network reaches it, as in a field of coordinates that makes weights.
+
+    There chaos has no price. What the module drew is the bandwidth of the field, which the numbers of others replace by
+    one of their own: w f1(xy) with w = 3 and 15 and torch's start trained to .594 and .146, with pre-activations of
+    variance .2 to .717 and .248 (digits, AdamW, 150 steps).
+    """
+    op = network.graph.ops[role.uses[0].op]
+    weight = network.graph.parameters[role.name].value
+    return set(role.feeds) == {"const"} or all(v in network.weight_only or v == weight for v in op.inputs)
 
 
 def _growing(network: Network, role: ParameterRole, activation: FoundActivation, options: AutoOptions) -> Draft:

@@ -146,7 +146,7 @@ def _adds_its_size(network: Network, role: ParameterRole) -> bool:
 
 
 def _squares(op: Op) -> bool:
-    return op.name in ("pow", "square") or (op.name == "mul" and len(set(op.inputs)) == 1)
+    return op.name in ("pow", "square") or (op.name == "mul" and len(op.inputs) == 2 and len(set(op.inputs)) == 1)
 
 
 _SUMS = frozenset({"add", "sub", "rsub"})

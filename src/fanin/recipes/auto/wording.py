@@ -409,6 +409,8 @@ REASONS: Mapping[str, str] = {
     "sets only how far a step of an optimizer turns it",
     "one sign": "{function} makes the weight of it, which has one sign then: kept, because no law around zero has "
     "outputs around zero there",
+    "bandwidth": "before {function} it reads no input of the network, only constants: kept, because its size is the "
+    "bandwidth of the field that it starts",
     "constant map": "map that its module starts at zero, so that its outputs start as its bias: kept",
     "before constant": "only maps that their module starts at zero read it, so no signal depends on it at step 0: kept",
     "constant bias": "what {map}, which its module starts at zero, gives at step 0: kept",
