@@ -44,7 +44,7 @@ def test_there_are_programs():
     assert {"benchmarks.speed.fill", "benchmarks.speed.check_cost", "benchmarks.accuracy.graph_zoo"} <= set(PROGRAMS)
 
 
-@pytest.mark.parametrize("names", [PROGRAMS[::9], pytest.param(PROGRAMS, marks=pytest.mark.slow)], ids=["some", "all"])
+@pytest.mark.parametrize("names", [PROGRAMS[::24], pytest.param(PROGRAMS, marks=pytest.mark.slow)], ids=["some", "all"])
 def test_every_program_prints_its_help(names):
     done = started("-c", HELP_OF_ALL, *names)
     assert done.stdout.splitlines() == [f"{name} 0 True False" for name in names], done.stderr[-2000:]

@@ -300,7 +300,7 @@ def test_a_fan_out_law_keeps_the_second_moment_of_the_gradient(layer, name):
 
 # one law of independent entries and one of dependent ones where sums take seconds; linear maps above see all
 @pytest.mark.parametrize("name", few(QUICK, "normal"))
-@pytest.mark.parametrize("bag", [1, 8])
+@pytest.mark.parametrize("bag", few([1, 8], 8))
 def test_a_fan_out_law_keeps_the_gradient_of_what_a_table_is_weighed_with(bag, name):
     """The input of a table is a choice of rows; its gradient is that of EmbeddingBag's `per_sample_weights`."""
     shape, layout = (128, 512), Layout.embedding(bag=bag)

@@ -240,6 +240,7 @@ def test_scans_of_any_length_are_followed(length, reverse):
     assert_followed(fn, {"w": jnp.asarray(ROWS[:3, :3])}, SERIES[:3, :2])
 
 
+@pytest.mark.slow
 def test_a_table_that_is_read_and_multiplied_is_one_parameter():
     def fn(p, ids):
         x = p["table"][ids]

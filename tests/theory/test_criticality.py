@@ -269,7 +269,7 @@ def test_curves_end_and_take_little_memory(name, depth):
     )
 
 
-@pytest.mark.parametrize("name", few(["gelu", "silu", "elu", "hardtanh"], "gelu", "silu"))
+@pytest.mark.parametrize("name", few(["gelu", "silu", "elu", "hardtanh"], "gelu"))
 def test_deep_curves_of_common_activations_end(name):
     _assert_it_ends(f"law_curves({name!r}, depth=1000, width=1024, {LAWS})")
 
