@@ -115,8 +115,9 @@ def test_a_constant_times_a_weight_is_no_square_of_it(factor):
 class Field(nn.Module):
     """A map whose weight is a field over a grid; `reads` feeds the first map the input instead."""
 
-    def __init__(self, omega, deep=False, reads=False) -> None:
+    def __init__(self, omega, deep=False, reads=False, residual=False) -> None:
         super().__init__()
+        self.residual = residual
         grid = torch.linspace(-1, 1, 4)
         self.register_buffer("places", torch.stack(torch.meshgrid(grid, grid, indexing="ij"), -1).view(16, 2))
         self.omega, self.reads = omega, reads
@@ -125,20 +126,30 @@ class Field(nn.Module):
 
     def forward(self, x):
         h = torch.sin(self.omega * self.first(x[:, :2] if self.reads else self.places))
-        h = h if self.inner is None else torch.sin(self.omega * self.inner(h))
+        if self.inner is not None:
+            inside = torch.sin(self.omega * self.inner(h))
+            h = h + inside if self.residual else inside
         made = self.last(h)
         return self.out(torch.relu(made if self.reads else x @ made / 4))
 
 
-@pytest.mark.parametrize(("omega", "deep"), [(3.0, False), (8.0, False), (3.0, True)])
-def test_maps_of_a_field_that_no_input_reaches_keep_their_bandwidth(omega, deep):
-    plan = fanin.plan(Field(omega, deep), X)
+@pytest.mark.parametrize(
+    ("omega", "deep", "residual"), [(3.0, False, False), (8.0, False, False), (3.0, True, False), (3.0, True, True)]
+)
+def test_maps_of_a_field_that_no_input_reaches_keep_their_bandwidth(omega, deep, residual):
+    plan = fanin.plan(Field(omega, deep, residual=residual), X)
     kept = {n for n, a in plan.items() if a.action == "keep"}
-    assert kept == {"first.weight", *(["inner.weight"] if deep else [])}
+    maps = ("first", "inner") if deep else ("first",)
+    assert kept == {f"{m}.{part}" for m in maps for part in ("weight", "bias")}
     assert "bandwidth" in plan["first.weight"].reason
+    assert "phases of the field that first.weight starts" in plan["first.bias"].reason
 
 
-@pytest.mark.parametrize("model", [Field(1.0), Field(3.0, reads=True)], ids=["smooth", "of the input"])
+@pytest.mark.parametrize(
+    "model",
+    [Field(1.0), Field(3.0, reads=True), Field(3.0, deep=True, reads=True, residual=True)],
+    ids=["smooth", "of the input", "branch"],
+)
 def test_where_the_input_passes_or_the_function_is_smooth_the_map_is_drawn(model):
     assert all(a.action == "draw" for a in fanin.plan(model, X).values())
 

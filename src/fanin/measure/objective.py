@@ -9,8 +9,8 @@ from typing import Any, Literal
 import torch
 
 from fanin.errors import ArgumentError
-from fanin.measure.sampling import as_real
 from fanin.model.trees import tensors_in
+from fanin.tensors.values import as_real
 
 __all__ = ["Objective", "objective", "primary"]
 

@@ -12,19 +12,9 @@ import math
 
 import torch
 
-__all__ = ["SAMPLE", "as_real", "as_samples", "is_signal", "rms", "strided", "thinned"]
+__all__ = ["SAMPLE", "as_samples", "is_signal", "rms", "strided", "thinned"]
 
 SAMPLE = 16_384
-
-
-def as_real(x: torch.Tensor) -> torch.Tensor:
-    """A complex tensor as its real and imaginary parts, on one axis more; any other as it is.
-
-    Example:
-        >>> as_real(torch.tensor([1 + 2j])).tolist()
-        [[1.0, 2.0]]
-    """
-    return torch.view_as_real(x.resolve_conj()) if x.is_complex() else x
 
 
 def is_signal(x: torch.Tensor) -> bool:

@@ -11,7 +11,7 @@ from fanin.tensors.writable import is_plain
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["finite", "readable", "why_empty", "wide_enough", "zero_rows_"]
+__all__ = ["as_real", "finite", "readable", "why_empty", "wide_enough", "zero_rows_"]
 
 _PIECE = 1 << 22  # elements looked at before the whole tensor is
 
@@ -35,6 +35,19 @@ def readable(tensor: torch.Tensor) -> bool:
     """Whether the numbers of a tensor can be read and compared: it is dense, and keeps them as torch does."""
     dense = tensor.layout is not None and str(tensor.layout) == "torch.strided" and not tensor.is_nested
     return dense and not tensor.is_quantized and (is_plain(tensor) or is_sharded(tensor))
+
+
+def as_real(x: torch.Tensor) -> torch.Tensor:
+    """A complex tensor as its real and imaginary parts, on one axis more; any other as it is.
+
+    Example:
+        >>> import torch
+        >>> as_real(torch.tensor([1 + 2j])).tolist()
+        [[1.0, 2.0]]
+    """
+    import torch
+
+    return torch.view_as_real(x.resolve_conj()) if x.is_complex() else x
 
 
 def wide_enough(tensor: torch.Tensor) -> torch.Tensor:

@@ -8,7 +8,8 @@ import torch
 
 from fanin.measure.quantities.moments import pack, unpack
 from fanin.measure.record import InputRecord, TensorStats
-from fanin.measure.sampling import as_real, strided, thinned
+from fanin.measure.sampling import strided, thinned
+from fanin.tensors.values import as_real
 
 __all__ = ["input_record"]
 

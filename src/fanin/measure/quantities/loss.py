@@ -13,7 +13,7 @@ from fanin.measure.calls import Call
 from fanin.measure.kinds import REGRESSION
 from fanin.measure.quantities.moments import pack, unpack
 from fanin.measure.record import LossRecord, TensorStats
-from fanin.measure.sampling import as_real
+from fanin.tensors.values import as_real
 
 __all__ = ["LossCall", "loss_call", "loss_record", "with_value"]
 

@@ -16,6 +16,7 @@ from fanin.recipes.auto.wording import Number, draft, reason
 from fanin.recipes.engine.draft import Draft, fixed
 from fanin.recipes.engine.network import Network
 from fanin.tensors.shards import whole_here
+from fanin.tensors.values import as_real
 
 if TYPE_CHECKING:
     import torch
@@ -109,15 +110,12 @@ def _made(network: Network, role: ParameterRole, value: int, numbers: torch.Tens
     Raises:
         LookupError: a number on the way is not known, or there are too many operations.
     """
-    import torch
-
     graph = network.graph
     known: dict[int, Any] = {**graph.data, graph.parameters[role.name].value: numbers}
     for index in sorted(_before(network, value, set(known))):
         op = graph.ops[index]
         known.update(zip(op.outputs, run(op, lambda v: _number(network, known, v)), strict=False))
-    made: torch.Tensor = known[value]
-    return (torch.view_as_real(made.resolve_conj()) if made.is_complex() else made).double()
+    return as_real(known[value]).double()
 
 
 def _number(network: Network, known: dict[int, Any], value: int) -> Any:

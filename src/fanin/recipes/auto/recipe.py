@@ -22,7 +22,7 @@ from fanin.recipes.auto.inputs import input_warnings
 from fanin.recipes.auto.made import made_weight
 from fanin.recipes.auto.options import AutoOptions
 from fanin.recipes.auto.products import open_bias, open_factor
-from fanin.recipes.auto.sharp import sharp
+from fanin.recipes.auto.sharp import field, field_bias, sharp
 from fanin.recipes.auto.siren import siren
 from fanin.recipes.auto.small import SMALL, written_centres
 from fanin.recipes.auto.stacks import stack_drafts
@@ -55,6 +55,7 @@ _MAP_RULES: tuple[_MapRule, ...] = (
     made_weight,
     beside_map,
     head,
+    field,
     residual,
     sharp,
     before_expansion,
@@ -66,7 +67,11 @@ _RULES: Mapping[str, _MapRule] = {
     **SMALL,
     "embedding": lambda n, r, o: modulating(n, r, o) or embedding(n, r, o),
     "bias": lambda n, r, o: (
-        modulating_bias(n, r, o) or open_bias(n, r, o) or designed.constant_bias(n, r, o) or SMALL["bias"](n, r, o)
+        modulating_bias(n, r, o)
+        or open_bias(n, r, o)
+        or designed.constant_bias(n, r, o)
+        or field_bias(n, r, o)
+        or SMALL["bias"](n, r, o)
     ),
     "norm_scale": lambda n, r, o: designed.share(n, r, o) or SMALL["norm_scale"](n, r, o),
     "rnn_ih": recurrent.input_weight,

@@ -22,7 +22,7 @@ from fanin.recipes.engine.activation_facts import moments_of, size_slope
 from fanin.recipes.engine.draft import Draft, fixed
 from fanin.recipes.engine.network import Network
 
-__all__ = ["SMOOTH_CHI", "calm_scale", "calm_variance", "chi_1", "grows", "is_sharp", "sharp"]
+__all__ = ["SMOOTH_CHI", "calm_scale", "calm_variance", "chi_1", "field", "field_bias", "grows", "is_sharp", "sharp"]
 
 SMOOTH_CHI = 1.5  # chi_1 at q = 1 up to which an activation is left to the forward rule; 1.3 for tanh and the sine
 _LEAST = 1e-3  # variance of pre-activations below which none is looked for
@@ -73,6 +73,35 @@ def calm_scale(chi: Callable[[float], float | None], depth: int, limit: float = 
     return min(known, default=(1.0, 1.0))[1]
 
 
+def field(network: Network, role: ParameterRole, options: AutoOptions) -> Draft | None:
+    """A map before such a function that no input of the network reaches, in a field of coordinates that makes weights.
+
+    There chaos has no price, and what the module drew is the bandwidth of the field: w f(xy) with w = 3 and 15 and
+    torch's start trained to .594 and .146, with pre-activations of variance .2 to .717 and .248 (digits, AdamW, 150
+    steps). Its bias stays too: without phases a field of sines is odd.
+    """
+    function = _function_of_field(network, role)
+    if function is None:
+        return None
+    return fixed(None, rule="designed", reason=reason("bandwidth", function=function.label), action="keep")
+
+
+def field_bias(network: Network, role: ParameterRole, options: AutoOptions) -> Draft | None:
+    """The bias of such a map."""
+    owner = network.roles.parameters.get(role.owner)
+    if owner is None or _function_of_field(network, owner) is None:
+        return None
+    return fixed(None, rule="designed", reason=reason("phases", map=owner.name), action="keep")
+
+
+def _function_of_field(network: Network, role: ParameterRole) -> FoundActivation | None:
+    use = role.use
+    if use is None or use.activation is None or use.norm_after or len(role.uses) > 1:
+        return None
+    alone = network.graph.ops[use.op].output in network.weight_only
+    return use.activation if alone and (is_sharp(use.activation) or grows(use.activation)) else None
+
+
 def sharp(network: Network, role: ParameterRole, options: AutoOptions) -> Draft | None:
     """A map before an activation that is chaotic at variance 1: pre-activations of the variance that is not."""
     use = role.use
@@ -84,8 +113,6 @@ def sharp(network: Network, role: ParameterRole, options: AutoOptions) -> Draft 
         return _growing(network, role, use.activation, options)
     if not is_sharp(use.activation):
         return None
-    if _reads_constants(network, role):
-        return fixed(None, rule="designed", reason=reason("bandwidth", function=use.activation.label), action="keep")
     depth = _depth(network, use.activation)
     q = calm_variance(use.activation, depth)
     return forward(
@@ -103,18 +130,6 @@ def sharp(network: Network, role: ParameterRole, options: AutoOptions) -> Draft 
         chi=chi_1(use.activation) or 1.0,
         **(as_orthogonal(role) if _is_inner(role) else {}),
     )
-
-
-def _reads_constants(network: Network, role: ParameterRole) -> bool:
-    """Whether no input of the network reaches it, as in a field of coordinates that makes weights.
-
-    There chaos has no price. What the module drew is the bandwidth of the field, which the numbers of others replace by
-    one of their own: w f1(xy) with w = 3 and 15 and torch's start trained to .594 and .146, with pre-activations of
-    variance .2 to .717 and .248 (digits, AdamW, 150 steps).
-    """
-    op = network.graph.ops[role.uses[0].op]
-    weight = network.graph.parameters[role.name].value
-    return set(role.feeds) == {"const"} or all(v in network.weight_only or v == weight for v in op.inputs)
 
 
 def _growing(network: Network, role: ParameterRole, activation: FoundActivation, options: AutoOptions) -> Draft:

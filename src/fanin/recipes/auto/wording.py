@@ -411,6 +411,7 @@ REASONS: Mapping[str, str] = {
     "outputs around zero there",
     "bandwidth": "before {function} it reads no input of the network, only constants: kept, because its size is the "
     "bandwidth of the field that it starts",
+    "phases": "the phases of the field that {map} starts: kept with it",
     "constant map": "map that its module starts at zero, so that its outputs start as its bias: kept",
     "before constant": "only maps that their module starts at zero read it, so no signal depends on it at step 0: kept",
     "constant bias": "what {map}, which its module starts at zero, gives at step 0: kept",
