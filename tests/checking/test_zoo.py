@@ -90,11 +90,7 @@ def test_small_broken_models_are_caught(name):
     assert_caught(name, BROKEN[name])
 
 
-# 30 layers whose signal shrinks by 1/110 in the mean, near the limit of 1/100: of six draws three are named.
-BY_DRAW = "samples all equal after a mean"
-
-
-@pytest.mark.parametrize("name", few([n for n in BROKEN_HELD_OUT if n != BY_DRAW], every=5))
+@pytest.mark.parametrize("name", few(BROKEN_HELD_OUT, every=5))
 def test_held_out_faults_are_caught(name):
     torch.manual_seed(0)
     make, roots = BROKEN_HELD_OUT[name]
@@ -104,18 +100,6 @@ def test_held_out_faults_are_caught(name):
     assert report.findings[0].code in roots, str(report)
     if any(f.fix.starts for f in (*report.findings, *report.consequences)):
         assert contradictions(report, fanin.init_(case["model"], case.get("inputs"))) == []
-
-
-@pytest.mark.slow
-def test_a_drift_near_its_limit_is_named_in_some_draws_and_noted_in_all():
-    found = set()
-    for seed in range(6):
-        torch.manual_seed(seed)
-        make, roots = BROKEN_HELD_OUT[BY_DRAW]
-        report = fanin.check(**make(), trial=False)
-        found.add(report.findings[0].code)
-        assert report.findings[0].code in roots or [f.name for f in report.findings] == ["jacobian-scale"]
-    assert found & roots
 
 
 def contradictions(report, plan):

@@ -26,8 +26,8 @@ class BackwardVanishing(Rule):
 
     What is measured:
         Norm of the gradient at the outputs of operations that read a weight, from the last to the first. Same trend
-        test as for the forward signal: warning beyond a factor of 1/100 by one standard deviation of
-        what finite width does, error beyond 1e-4.
+        test as for the forward signal: warning beyond a factor of 1/100, of six operations or fewer by
+        one standard deviation of what finite width does; error beyond 1e-4.
 
     Example:
         >>> import torch, fanin

@@ -25,9 +25,9 @@ class ForwardVanishing(Rule):
 
     What is measured:
         rms of the outputs of operations that read a weight, in execution order. Theil-Sen slope of its logarithm times
-        the number of steps: warning beyond a factor of 1/100 by one standard deviation of what finite width gives,
-        sqrt(5 sum 1/n) / 2 in ln rms, error beyond 1e-4, where Kendall's |tau| > 0.6 and the drift is wider than three
-        of those standard deviations.
+        the number of steps: warning beyond a factor of 1/100, error beyond 1e-4, where Kendall's |tau| > 0.6 and the
+        drift is wider than three standard deviations of what finite width gives, sqrt(5 sum 1/n) / 2 in ln rms. Six
+        operations or fewer have to pass 1/100 by one of these.
 
     Example:
         >>> import torch, fanin
