@@ -13,6 +13,8 @@ __all__ = ["few"]
 def few(cases: Collection[Any], *kept: Any, every: int | None = None) -> list[Any]:
     """The cases for `parametrize`: those in `kept`, or the first of each `every`, stay; the others are slow.
 
+    A tuple holds the values of several names.
+
     Example:
         >>> [len(getattr(case, "marks", ())) for case in few(["tanh", "gelu", "elu"], "gelu")]
         [1, 0, 1]

@@ -11,6 +11,7 @@ import threading
 import pytest
 
 from fanin.timing import following, part
+from tests.selection import few
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="terminals of Unix")
 SOURCE = """
@@ -40,7 +41,7 @@ LINES = {
 }
 SLOW = {"lab": ([*FANIN, "lab", "one-third", "--out", "figures"], ["one-third"])}
 QUICK = ("calibrate",)
-CASES = [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in (*LINES, *SLOW)]
+CASES = few((*LINES, *SLOW), *QUICK)
 
 
 @pytest.fixture
@@ -83,7 +84,7 @@ def in_terminal(line, folder):
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_a_terminal_shows_what_is_done(name, folder):
+def test_a_terminal_shows_what_is_done_and_a_pipe_gets_none_of_it(name, folder):
     line, words = {**LINES, **SLOW}[name]
     done, told = in_terminal(line, folder)
     assert done.returncode in (0, 1), told
@@ -91,15 +92,10 @@ def test_a_terminal_shows_what_is_done(name, folder):
         assert word in told, told
     assert "\x1b[2K" in told  # the line is wiped when the work is done
 
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", [*LINES, *SLOW])
-def test_a_pipe_gets_none_of_it(name, folder):
-    line, words = {**LINES, **SLOW}[name]
     piped = subprocess.run(
         [sys.executable, *line], cwd=folder, env=environment(), capture_output=True, text=True, timeout=280, check=False
     )
-    assert piped.returncode in (0, 1), piped.stderr
+    assert piped.returncode == done.returncode
     for word in words:
         assert word not in piped.stderr
     assert "\x1b" not in piped.stderr + piped.stdout

@@ -15,6 +15,7 @@ nnx = pytest.importorskip("flax.nnx")
 jnp = jax.numpy
 
 from fanin.integrations import jax as fj  # noqa: E402
+from tests.selection import few  # noqa: E402
 
 IMAGES = np.random.default_rng(0).standard_normal((4, 8, 8, 3)).astype("float32")
 ROWS = np.random.default_rng(1).standard_normal((5, 4)).astype("float32")
@@ -106,7 +107,7 @@ MODELS = {
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow) if n in _LONG else n for n in MODELS])
+@pytest.mark.parametrize("name", few(MODELS, *(MODELS.keys() - _LONG)))
 def test_the_twin_equals_jax_and_its_plan_applies(name):
     fn, params, x = MODELS[name]()
     twin = fj.model(fn, params, x)

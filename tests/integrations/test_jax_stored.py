@@ -18,6 +18,7 @@ nnx = pytest.importorskip("flax.nnx")
 from fanin.integrations import jax as fj  # noqa: E402
 from fanin.integrations.jax.stored import as_torch, moved  # noqa: E402
 from tests.integrations.test_jax_models import gpt  # noqa: E402
+from tests.selection import few  # noqa: E402
 
 
 class TorchBlock(nn.Module):
@@ -89,7 +90,7 @@ def test_a_pytorch_and_a_flax_gpt_from_one_plan_are_the_same_function():
     assert np.abs(fn(turned, x) - wanted).max() > 1e-2
 
 
-@pytest.mark.parametrize("groups", [2, *(pytest.param(n, marks=pytest.mark.slow) for n in (1, 8))])
+@pytest.mark.parametrize("groups", few([1, 2, 8], 2))
 def test_a_stream_fills_linear_and_convolution_of_both_alike(groups):
     linen = pytest.importorskip("flax.linen")
     images = np.random.default_rng(0).standard_normal((2, 9, 9, 8)).astype("float32")

@@ -14,6 +14,7 @@ make_torchvision_importable()
 transformers = pytest.importorskip("transformers")
 
 from fanin.integrations.transformers import CheckCallback, InitCallback, WatchCallback  # noqa: E402
+from tests.selection import few  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -83,9 +84,7 @@ def same(a, b):
 MORE = {"float32": {}, "bf16": {"bf16": True}, "ckpt": {"gradient_checkpointing": True}}
 
 
-@pytest.mark.parametrize(
-    "more", [v if n == "float32" else pytest.param(v, marks=pytest.mark.slow) for n, v in MORE.items()], ids=MORE
-)
+@pytest.mark.parametrize("more", few(MORE.values(), MORE["float32"]), ids=MORE)
 def test_training_ends_with_the_same_bits_and_the_report_names_the_batch(tmp_path, more):
     bare, model = gpt2(), gpt2()
     trainer(tmp_path, bare, [], **more).train()

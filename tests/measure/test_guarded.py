@@ -99,7 +99,7 @@ def guarded(r: random.Random) -> Fn:
     return r.choice(guards)
 
 
-@pytest.mark.parametrize("seed", [s if s < 6 else pytest.param(s, marks=pytest.mark.slow) for s in range(200)])
+@pytest.mark.parametrize("seed", few(range(200), *range(6)))
 def test_random_guarded_functions_raise_nothing_of_ours(seed):
     r = random.Random(seed)
     torch.manual_seed(seed)

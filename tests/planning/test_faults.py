@@ -142,7 +142,7 @@ def test_a_fault_in_init_leaves_the_model_as_before_or_complete(error):
 
 
 @pytest.mark.parametrize("error", ERRORS)
-@pytest.mark.parametrize("count", [6, pytest.param(10, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", few([6, 10], 6))
 def test_a_fault_in_materialize_leaves_the_model_on_meta_or_complete(error, count):
     def on_meta():
         with torch.device("meta"):
@@ -181,7 +181,7 @@ def command(folder):
     return 0
 
 
-@pytest.mark.parametrize("count", [4, pytest.param(40, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", few([4, 40], 4))
 def test_a_fault_in_the_command_leaves_the_old_file_or_the_new_one_and_no_other(tmp_path, count, capsys):
     (tmp_path / "net.py").write_text(SMALL)
     out = tmp_path / "w.safetensors"

@@ -17,6 +17,7 @@ from fanin.initializers import Normal
 from fanin.planning.initialise import tried_plan
 from fanin.planning.parting import Parting
 from fanin.planning.trial_table import trial_text
+from tests.selection import few
 
 
 class Do(nn.Module):
@@ -229,7 +230,7 @@ PLACES = [
 
 
 SHOWN = {("relu", "4.weight", 30.0), ("relu", "12.weight", 1 / 30), ("tanh", "6.weight", 1 / 30)}
-CASES = [p if p in SHOWN else pytest.param(*p, marks=pytest.mark.slow) for p in PLACES]
+CASES = few(PLACES, *SHOWN)
 
 
 @pytest.mark.parametrize(("model", "name", "factor"), CASES)

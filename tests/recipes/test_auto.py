@@ -138,7 +138,7 @@ def deviation(width, activation=nn.GELU):
     return max(float((a[:, : b.shape[1]] - b).norm() / b.norm()) for a, b in pairs)
 
 
-@pytest.mark.parametrize("width", [3, 17, 63, pytest.param(129, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("width", few([3, 17, 63, 129], 3, 17, 63))
 def test_an_odd_width_starts_as_the_even_one_below_it(width):
     assert deviation(width) < 1e-6
 

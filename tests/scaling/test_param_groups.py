@@ -13,11 +13,12 @@ from torch import nn
 
 import fanin
 from fanin.errors import ArgumentError, CoverageError, PlanError, UnknownNameError
+from tests.selection import few
 from zoo import zoo
 
 ZOO = zoo()
 QUICK = ("mlp_relu", "lstm_lm", "weight_normed", "mha_module", "unet", "shared_twice")
-MANY = [pytest.param(n, marks=() if n in QUICK else pytest.mark.slow) for n in ZOO]
+MANY = few(ZOO, *QUICK)
 X = torch.randn(16, 6, generator=torch.Generator().manual_seed(0))
 
 

@@ -10,6 +10,7 @@ from torch.distributed.tensor import Shard
 from torch.distributed.tensor.placement_types import _StridedShard
 
 from fanin.tensors.holdings import Cut, Holding, Range, held_runs
+from tests.selection import few
 
 CASES = 10_500
 MESHES = [(1,), (2,), (3,), (4,), (5,), (8,), (2, 2), (2, 3), (3, 2), (4, 2), (2, 2, 2), (2, 3, 2)]
@@ -70,7 +71,7 @@ uneven = pytest.mark.skipif(
 
 
 @uneven
-@pytest.mark.parametrize("count", [3000, pytest.param(CASES, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", few([3000, CASES], 3000))
 def test_our_runs_are_torchs_own_cut_of_a_tensor_of_indices(count):
     assert disagreements(0, count) == 0
 

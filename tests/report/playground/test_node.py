@@ -16,6 +16,7 @@ from fanin.report.playground import page
 from fanin.streams.reference import normal, uniform, words
 from fanin.theory import correlation_spread, propagate, spread
 from tests.report.playground import points
+from tests.selection import few
 
 HERE = Path(__file__).parent
 SOURCE = Path(page.__file__).parent / "source"
@@ -158,7 +159,7 @@ def test_every_law_of_the_page_is_compared(answers):
     assert {w["law"] for w in WEIGHTS} == set(answers["laws"])
 
 
-@pytest.mark.parametrize("which", [0, *(pytest.param(i, marks=pytest.mark.slow) for i in range(1, len(CURVES)))])
+@pytest.mark.parametrize("which", few(range(len(CURVES)), 0))
 def test_curves_and_bands_are_those_of_the_theory(answers, which):
     """The band of the first layer's own draw is in both; the page's sums stop at a Hermite degree of 90."""
     settings, found = CURVES[which][0], answers["curves"][which]
