@@ -1,12 +1,13 @@
 """R and U of a check: spectral norms of weights and of the first update, beside exact ones of torch."""
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 import fanin
 from fanin.layout import Layout
-from fanin.measure.quantities.spectral import spectral_ratio
+from fanin.measure.quantities.spectral import spectral_norm, spectral_ratio
 
 
 def net():
@@ -95,6 +96,23 @@ def test_hooks_on_all_optimizers_do_not_see_it():
         assert len(calls) == 1
     finally:
         handle.remove()
+
+
+@pytest.mark.parametrize("size", [1e-36, 1e-20, 1e-8, 1e8, 1e20, 3e36])
+def test_a_spectral_norm_is_in_proportion_to_its_matrix_at_any_size(size):
+    matrix = np.random.default_rng(0).standard_normal((24, 16)).astype(np.float32)
+    wanted = size * spectral_norm(matrix.astype(np.float64))
+    assert spectral_norm(np.float32(size) * matrix) == pytest.approx(wanted, rel=1e-4, abs=0.0)
+
+
+@pytest.mark.parametrize("size", [1e-30, 3e30])
+def test_a_weight_of_any_size_is_measured_without_a_warning(size):
+    model = nn.Sequential(nn.Linear(8, 8, bias=False), nn.ReLU(), nn.Linear(8, 3))
+    nn.init.normal_(model[0].weight, std=size)
+    report = fanin.check(model, torch.randn(16, 8), targets=torch.randint(0, 3, (16,)), trial=False)
+    (found,) = (p for p in report.measurements.parameters if p.path == "0.weight")
+    exact = float(torch.linalg.matrix_norm(model[0].weight.detach().double(), 2))
+    assert found.spectral == pytest.approx(exact, rel=0.1, abs=0.0)
 
 
 def test_packed_maps_count_by_their_largest_part():

@@ -17,6 +17,7 @@ from fanin.tensors.values import finite, readable
 __all__ = ["matrices", "spectral_norm", "spectral_ratio", "step_ratio"]
 
 _ROUNDS = 8
+_SMALL = 1e-12  # below it and above its inverse squares of float32 may leave their range
 _BLOCK = 1 << 18  # elements of a matrix that stay in a core's own memory between two products
 _LARGEST = 1 << 22  # elements of a weight that is looked at: 25 ms of one core
 _MOST_MATRICES = 64  # experts or groups of a weight; one a channel says nothing of a matrix
@@ -33,6 +34,15 @@ def spectral_norm(matrix: npt.NDArray[Any], rounds: int = _ROUNDS) -> float:
         >>> round(spectral_norm(np.diag([3.0, 1.0])), 3)
         3.0
     """
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        size = _iterated(matrix, rounds)
+        if _SMALL < size < 1.0 / _SMALL:
+            return size
+        largest = float(np.abs(matrix).max(initial=0.0))  # squares left the range of the numbers
+        return largest * _iterated(matrix / largest, rounds) if 0.0 < largest < math.inf else largest
+
+
+def _iterated(matrix: npt.NDArray[Any], rounds: int) -> float:
     vector: npt.NDArray[Any] = np.asarray(np.random.default_rng(0).standard_normal(matrix.shape[1]), dtype=matrix.dtype)
     size = 0.0
     for _ in range(rounds):
