@@ -123,9 +123,9 @@ CASES = {
 }
 # Signals that grow or shrink with depth; gradients do the opposite towards the input, and one map more counts.
 for code, sign, warning, error, turns in (
-    ("S201", -1, (186.0, 125.0), (12500.0, 8400.0), (9, 17)),
+    ("S201", -1, (125.0, 84.0), (12500.0, 8400.0), (9, 17)),
     ("S202", 1, (125.0, 84.0), (12500.0, 8400.0), (9, 17)),
-    ("S203", -1, (95.0, 69.0), (3800.0, 2600.0), (9, 18)),
+    ("S203", -1, (66.0, 48.0), (3800.0, 2600.0), (9, 18)),
     ("S204", 1, (66.0, 48.0), (3800.0, 2600.0), (8, 17)),
 ):
     CASES[code, "warning"] = (lambda k, e=sign: close.trend(k**e), *warning)
