@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+import fanin
 from fanin.graph.recording.capture import capture
 from fanin.moments import propagate, read_weights
 
@@ -117,3 +118,26 @@ def test_steps_that_read_rows_of_no_correlation_do_not():
 
 def test_steps_of_one_branch_point_the_same_way():
     assert abs(error(Shared, rows(), by_place=True)) < 0.2 < abs(error(Shared, rows(), by_place=False))
+
+
+@pytest.mark.parametrize(
+    "length",
+    [lambda v: v @ v, lambda v: v.dot(v), lambda v: torch.einsum("i,i->", v, v), lambda v: (v * v).sum()],
+    ids=["product", "dot", "einsum", "sum"],
+)
+def test_a_tensor_that_meets_itself_gives_a_sum_of_squares(length):
+    """Householder reflections by vectors of any length keep the length of what they turn (Householder 1958)."""
+
+    class Turned(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.v, self.out = torch.nn.Parameter(torch.randn(4, 64)), torch.nn.Linear(64, 10)
+
+        def forward(self, x):
+            for v in self.v:
+                x = x - 2 * (x @ v)[:, None] * v / length(v)
+            return self.out(x)
+
+    plan = fanin.plan(Turned(), torch.randn(128, 64, generator=torch.Generator().manual_seed(0)))
+    # each predicted to add at most its own size: (1 + 4 / 64)^4 = 1.27 of the square; independent operands gave 1e9
+    assert 0.8 / 8 < plan["out.weight"].std < 1.02 / 8

@@ -66,7 +66,7 @@ def test_weights_that_stand_out_are_reported_by_themselves():
 # ---------------------------------------------------------------------- P506
 def test_a_state_that_vanishes_at_once_has_a_finite_growth():
     """A float64 weight of 1e-200 has a square below the smallest number."""
-    weight = SimpleNamespace(weight=SimpleNamespace(rms=1e-200), fan_in=4.0)
+    weight = SimpleNamespace(rms_read=1e-200, fan_in=4.0)
     growth = _Loop(weight, None, steps=2, reads=1.0).log_growth
     assert math.isfinite(growth)
     assert growth < math.log(1e-200)

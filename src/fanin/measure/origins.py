@@ -30,9 +30,12 @@ class Origin:
         scores: a product of data with data since the last site: attention logits in the making.
         op: operation that made it, views aside.
         factor: product of the plain numbers that multiplied it since the last site.
+        bent: other operations than products, sums and views lie between the last site and it, so that what multiplies
+            it now is no factor of that site's output.
         factors: of what is made of several tensors, the same for the sites of each.
         buffers: names of the buffers that reach it through operations on parameters, buffers and constants alone.
         inputs: names of the model's inputs whose scale reaches it, with no weight between.
+        changed: more than views lie between the parameters and it.
         apart: those of them that met other inputs or a parameter, as they were before.
     """
 
@@ -47,6 +50,8 @@ class Origin:
     axis: int | None = None
     scores: bool = False
     op: str = ""
+    changed: bool = False
+    bent: bool = False
 
 
 CONSTANT = Origin()
@@ -66,6 +71,8 @@ def join(origins: Iterable[Origin]) -> Origin:
         axis=axis,
         scores=any(o.scores for o in data),
         op=data[0].op if data else "",
+        changed=any(o.changed for o in found if not o.data),
+        bent=any(o.bent for o in data),
         factor=data[0].factor if len(data) == 1 else 1.0,
         factors={s: o.factor for o in reversed(data) for s in o.sites} if len(data) > 1 else {},
         buffers=frozenset[str]().union(*(o.buffers for o in found if not o.data)),

@@ -102,6 +102,7 @@ def parameter_records(
                 first_step=moved.spectral if sized else None,
                 update=moved.update,
                 update_at_peak=moved.at_peak,
+                effective=recorder.effective.get(name),
             )
         )
     return tuple(found)

@@ -51,7 +51,7 @@ class Products:
             self.factors.update(*(o.buffers for o in _operands(call.op, origins) if not o.parameters))
         if call.op == "exp" or (call.op in _PRODUCTS and len(origins) > 1):
             self.multiplied.update(s for o in origins for s in o.sites if s >= 0)
-        number = _plain_number(call) if len(origins) == 1 and len(joined.sites) <= 1 else None
+        number = _plain_number(call) if len(origins) == 1 and len(joined.sites) <= 1 and not joined.bent else None
         return replace(joined, factor=joined.factor * number) if number is not None else joined
 
     def _note_scale(self, call: Call, origins: Sequence[Origin]) -> None:

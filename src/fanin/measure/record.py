@@ -309,6 +309,8 @@ class ParameterRecord:
         used: an operation of this forward read it.
         weight: statistics of the values.
         gradient: statistics of the gradient, None where there is none.
+        effective: root mean square of the weight that its operation read, where the model makes that of this parameter
+            alone (a multiple, a mask, the parameter over its own size); None where the operation read it as it is.
         state: what the gradient is at step zero.
         state_after_step: the same after a virtual step of 1 % on a copy; None where the step was not needed.
         grad_over_weight: rms(gradient) / rms(weight), None where undefined.
@@ -371,6 +373,12 @@ class ParameterRecord:
     first_step: float | None = None
     update: float | None = None
     update_at_peak: float | None = None
+    effective: float | None = None
+
+    @property
+    def rms_read(self) -> float:
+        """Root mean square of the weight that its operation read: its own, or that of what the model makes of it."""
+        return self.weight.rms if self.effective is None else self.effective
 
     @property
     def is_map(self) -> bool:

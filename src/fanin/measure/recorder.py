@@ -13,7 +13,7 @@ from __future__ import annotations
 import contextlib
 import re
 import weakref
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -31,7 +31,7 @@ from fanin.measure.origins import Origin, Origins, join
 from fanin.measure.products import Products
 from fanin.measure.quantities.table import of_module, of_pass, of_site, read_before
 from fanin.measure.record import SiteKind
-from fanin.measure.sampling import is_signal
+from fanin.measure.sampling import is_signal, rms
 from fanin.measure.sites import OpenSite, Sites
 from fanin.model.eager import open_functions
 from fanin.model.nested import refuse_nested
@@ -51,6 +51,7 @@ __all__ = ["PassRecorder"]
 
 _NORM_CLASS = re.compile(r"norm", re.IGNORECASE)
 _PASSES = VIEWS | DROPOUT
+_IN_PROPORTION = _PASSES | {"mul", "div", "neg", "add", "sub", "rsub", "sum", "mean"}
 
 
 class PassRecorder(TorchFunctionMode):
@@ -67,6 +68,7 @@ class PassRecorder(TorchFunctionMode):
         products: which buffers and sites multiply what.
         elementwise: which parameters multiply a signal number by number.
         input_readers: what reads the model's inputs first.
+        effective: root mean square of what a weighted operation read in the place of a parameter that it is made of.
         seen: role and layout of parameters, as the operations that read them tell.
         escaped: sites whose values left torch.
         first_nonfinite: module and operation of the first NaN or infinity that no site shows.
@@ -87,6 +89,7 @@ class PassRecorder(TorchFunctionMode):
         self.products: Products = Products()
         self.elementwise: ElementwiseUses = ElementwiseUses()
         self.input_readers: InputReaders = InputReaders()
+        self.effective: dict[str, float] = {}
         self.seen: dict[str, Seen] = {}
         self._parameters = dict(model.named_parameters())
         self.escaped: set[int] = set()
@@ -206,6 +209,7 @@ class PassRecorder(TorchFunctionMode):
             self.elementwise.note(call, given, origins, output)
         if kind == "weight":
             note_layouts(call, self.origins, self._parameters, self.seen)
+            self._note_effective(call, given, origins)
         if kind == "weight" and not joined.data:
             joined = Origin(parameters=joined.parameters, data=True)
         if joined.parameters and joined.data:
@@ -235,13 +239,23 @@ class PassRecorder(TorchFunctionMode):
                 scores=scores,
                 op=op,
                 factor=factor,
+                bent=site is None and (joined.bent or name not in _IN_PROPORTION),
                 inputs=inputs,
                 apart={} if reads else joined.apart,
             )
-            constant = Origin(parameters=joined.parameters, buffers=joined.buffers, op=name)
+            changed = joined.changed or name not in _PASSES
+            constant = Origin(parameters=joined.parameters, buffers=joined.buffers, op=name, changed=changed)
             self.origins[tensor] = own if joined.data else constant
         if name == "setitem" and call.args and isinstance(call.args[0], torch.Tensor):
             self.origins[call.args[0]] = replace(joined, scores=False, op="")
+
+    def _note_effective(self, call: Call, given: list[torch.Tensor], origins: Sequence[Origin]) -> None:
+        """The size of weights that are made of one parameter each by more than a view."""
+        for tensor, origin in zip(given, origins, strict=False):
+            made = not origin.data and len(origin.parameters) == 1 and origin.changed
+            name = next(iter(origin.parameters), "")
+            if made and name not in self.effective and is_signal(tensor):
+                self.effective[name] = rms(tensor)
 
     def _reduced(self, call: Call, tensor: torch.Tensor, origin: Origin, *, grad_enabled: bool) -> OpenSite | None:
         """The site of an output, None where the operation makes none."""

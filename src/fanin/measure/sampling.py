@@ -34,13 +34,14 @@ def is_signal(x: torch.Tensor) -> bool:
 
 
 def rms(x: torch.Tensor) -> float:
-    """Root mean square of a floating tensor, summed in float32; 0 of an empty one.
+    """Root mean square of a floating tensor, summed in float32 or wider; 0 of an empty one.
 
     Example:
-        >>> rms(torch.tensor([3.0, 4.0, 0.0, 0.0]))
-        2.5
+        >>> rms(torch.tensor([3.0, 4.0, 0.0, 0.0])), rms(torch.tensor([1e200], dtype=torch.float64))
+        (2.5, 1e+200)
     """
-    return float(torch.linalg.vector_norm(x.detach(), dtype=torch.float32)) / math.sqrt(x.numel() or 1)
+    wide = torch.promote_types(x.dtype, torch.float32)
+    return float(torch.linalg.vector_norm(x.detach(), dtype=wide)) / math.sqrt(x.numel() or 1)
 
 
 @functools.lru_cache(maxsize=4096)

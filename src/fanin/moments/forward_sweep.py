@@ -96,7 +96,7 @@ def _weight_signal(frame: Frame, value: int, reader: Op, reads: JointMoments | N
 
     leaf = frame.graph.value(value)
     law = frame.resolve(leaf, reader, reads)
-    numbers = None if law.values is None else torch.as_tensor(law.values)
+    numbers = None if law.values is None else torch.as_tensor(law.values, device="cpu")
     return Signal(
         moments=law.to_moments(leaf.shape),
         numbers=numbers,

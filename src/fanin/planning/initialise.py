@@ -46,7 +46,7 @@ def init_(
     stay where the two part, and the rest is planned and tried. The plan says so in `warnings`, and all numbers are in
     ``extras["trial"]``. Without inputs, or on the meta device, there is nothing to measure, and ``extras["trial"]``
     says that no trial ran. The trial measures either start once, without predictions; each repair that is tried costs
-    one more such measurement and plans nothing anew, and at most five are. What a repair left as it was is listed under
+    one more such measurement and plans nothing anew, and at most six are. What a repair left as it was is listed under
     "kept" there, what it drew smaller under "smaller".
 
     Args:
@@ -198,22 +198,40 @@ def _with_found_values(
 ) -> tuple[Plan | None, Trial | None, tuple[str, ...]]:
     """The plan that keeps the found values where the two starts part, its trial, and what it keeps; None: still worse.
 
-    Where nothing but the size of the outputs is worse then, they are drawn smaller besides.
+    Where nothing but the size of the outputs is worse then, they are drawn smaller besides. Where that is no cure, all
+    behind that place keeps its values too.
     """
-    region = {} if first.where is None else dict.fromkeys(_known(made, first.where.parameters))
-    if not region:
+    names = () if first.where is None else _known(made, first.where.parameters)
+    if not names:
         return None, None, ()
-    names, told = tuple(region), _repaired(first, tuple(region))
+    region = dict.fromkeys(names)
     repaired, second = again({**region, **_others(made, region, overrides)}, first)
     if second.ok:
-        return _with_trial(repaired, second, (told,), kept=names), second, names
+        return _with_trial(repaired, second, (_repaired(first, names),), kept=names), second, names
     smaller, factor = smaller_outputs(repaired, second)
     if smaller:
         calmer, third = again({**region, **_others(made, region, {**overrides, **smaller})}, second)
         if third.ok:
-            both = (told, _taken_back(second, tuple(smaller), factor))
+            both = (_repaired(first, names), _taken_back(second, tuple(smaller), factor))
             return _with_trial(calmer, third, both, kept=names, smaller=tuple(smaller)), third, names
+    beyond = _known(made, (*names, *_behind(made, first, names)))
+    left = (a for a in made.values() if a.action == "draw" and a.name not in beyond)
+    if len(beyond) > len(names) and any(a.fan_in is not None for a in left):
+        region = dict.fromkeys(beyond)
+        wider, last = again({**region, **_others(made, region, overrides)}, second)
+        if last.ok:
+            return _with_trial(wider, last, (_repaired(first, beyond),), kept=beyond), last, beyond
     return None, second, names
+
+
+def _behind(made: Plan, first: Trial, names: tuple[str, ...]) -> tuple[str, ...]:
+    """The drawn parameters but those that are read before the first of these: what they were matched to stays."""
+    before = set[str]()
+    for site in first.found.sites:
+        if not set(names).isdisjoint(site.parameters):
+            break
+        before.update(site.parameters)
+    return tuple(a.name for a in made.values() if a.action == "draw" and a.name not in before)
 
 
 def _no_trial(made: Plan, model: torch.nn.Module, inputs: Any, trial: bool) -> str:

@@ -183,6 +183,8 @@ def _data_of(frame: Frame, template: Any) -> int | None:
 
 def _contracted(frame: Frame, op: Op) -> Signal:
     spec = SPECS[op.name](frame, op)
+    if _squares(spec):
+        raise NoRuleError("a sum of squares: its operands are one tensor")
     if frame.signal(spec.bias if spec.bias is not None else 0.0).moments is None:
         frame.moments(spec.bias)
     shape = frame.graph.value(op.output).shape
@@ -209,6 +211,13 @@ def _contracted(frame: Frame, op: Op) -> Signal:
         if _is_spread_out(frame, spec.bias, bias, out):
             return replace(finished(frame, op, out), leaf=False)  # what follows reads the numbers, not one Gaussian
     return finished(frame, op, out)
+
+
+def _squares(spec: EinsumCall) -> bool:
+    """Whether a tensor meets itself, entry by entry (v @ v, an einsum "bi,bi->b" of x and x)."""
+    read = zip(spec.equation.partition("->")[0].split(","), spec.operands, strict=True)
+    met = [(letters, t.index) for letters, t in read if isinstance(t, Ref)]
+    return len(set(met)) < len(met)
 
 
 def _is_spread_out(frame: Frame, template: Any, bias: JointMoments, out: JointMoments) -> bool:

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fanin.graph.recording.replay import run
 from fanin.graph.roles.data import ParameterRole
 from fanin.model.operations import CONTRACTIONS, JOINS
 from fanin.recipes.auto.options import AutoOptions
 from fanin.recipes.auto.wording import Number, draft, reason
 from fanin.recipes.engine.draft import Draft, fixed
+from fanin.recipes.engine.effective import effective, functions, is_shaped, operands
 from fanin.recipes.engine.network import Network
 from fanin.tensors.shards import whole_here
 from fanin.tensors.values import as_real
@@ -25,18 +25,13 @@ __all__ = [
     "before_constant",
     "constant_bias",
     "constant_map",
-    "functions",
-    "is_shaped",
     "share",
     "sizeless",
     "with_sign",
 ]
 
-_AFFINE = frozenset(
-    ("transpose", "select", "join", "factor", "product", "add", "sub", "rsub", "neg", "weight_norm", "clone", "to")
-)
 _MOST_NUMBERS = 1 << 24  # of a weight that is asked
-_MOST_OPS = 64  # between a parameter and the operation that uses it; what is longer is not asked
+_MOST_OPS = 64  # on the ways from a map; what is longer is not followed
 _ALIKE = 1e-4  # relative difference of two weights that are the same but for rounding
 _MEAN_SHARE = 0.1  # of the second moment of the weight that is made, from which the weight has one sign
 _SEED = 0
@@ -71,69 +66,19 @@ def with_sign(network: Network, role: ParameterRole, options: AutoOptions) -> Dr
     return fixed(None, rule="designed", reason=reason("one sign", function=functions(role)), action="keep")
 
 
-def is_shaped(role: ParameterRole) -> bool:
-    """Whether more than views, factors and products lie between a parameter and its use."""
-    return role.use is not None and bool(set(role.use.chain) - _AFFINE) and "weight_norm" not in role.use.chain
-
-
-def functions(role: ParameterRole) -> str:
-    """The names of what lies between them."""
-    return " and ".join(n for n in role.use.chain if n not in _AFFINE) if role.use is not None else ""
-
-
 def _asked(network: Network, role: ParameterRole, holds: Callable[[Any, torch.Tensor], bool]) -> bool:
     """Whether something holds of the weight that the model makes of normal numbers in the place of a parameter."""
     import torch
 
-    live, operand = whole_here(network.tensors.get(role.name)), _operand(network, role)
+    live, operand = whole_here(network.tensors.get(role.name)), next(iter(operands(network, role)), None)
     if live is None or operand is None or not live.is_floating_point() or not 1 < live.numel() < _MOST_NUMBERS:
         return False
     drawn = torch.randn(tuple(live.shape), generator=torch.Generator().manual_seed(_SEED)).to(live.device, live.dtype)
     try:
         with torch.no_grad():
-            return holds(lambda w: _made(network, role, operand, w), drawn)
+            return holds(lambda w: as_real(effective(network, role, operand, w)).double(), drawn)
     except Exception:  # an operation that does not run alone says nothing of the weight
         return False
-
-
-def _operand(network: Network, role: ParameterRole) -> int | None:
-    """The value made of parameters alone that the first use of a parameter multiplies by."""
-    op = network.graph.ops[role.uses[0].op]
-    return next((v for v in op.inputs if v in network.weight_only and len(network.graph.value(v).shape) > 0), None)
-
-
-def _made(network: Network, role: ParameterRole, value: int, numbers: torch.Tensor) -> torch.Tensor:
-    """What the model makes of these numbers in the place of a parameter, at a value made of parameters alone.
-
-    A complex value comes as its real and imaginary parts, on one axis more.
-
-    Raises:
-        LookupError: a number on the way is not known, or there are too many operations.
-    """
-    graph = network.graph
-    known: dict[int, Any] = {**graph.data, graph.parameters[role.name].value: numbers}
-    for index in sorted(_before(network, value, set(known))):
-        op = graph.ops[index]
-        known.update(zip(op.outputs, run(op, lambda v: _number(network, known, v)), strict=False))
-    return as_real(known[value]).double()
-
-
-def _number(network: Network, known: dict[int, Any], value: int) -> Any:
-    return known[value] if value in known else network.tensors[network.graph.value(value).name]
-
-
-def _before(network: Network, value: int, known: set[int]) -> set[int]:
-    """The operations that a value is made by, as far back as values that are known."""
-    found, todo = set[int](), [value]
-    while todo:
-        one = todo.pop()
-        op = None if one in known else network.graph.producer(one)
-        if op is not None and op.index not in found:
-            found.add(op.index)
-            todo += op.inputs
-        if len(found) > _MOST_OPS:
-            raise LookupError("too many operations")
-    return found
 
 
 def _same(one: torch.Tensor, two: torch.Tensor) -> bool:

@@ -2,22 +2,53 @@
 
 from __future__ import annotations
 
+import functools
 import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from fanin.graph.ir import Op
 from fanin.graph.roles.data import ParameterRole
-from fanin.model.operations import CONVOLUTIONS, DROPOUT, SOFTMAX, VIEWS
+from fanin.model.operations import CONVOLUTIONS, DROPOUT, ELEMENTWISE, SOFTMAX, VIEWS
 from fanin.recipes.auto.inputs import second_moment
 from fanin.recipes.auto.maps import forward
 from fanin.recipes.auto.options import AutoOptions
 from fanin.recipes.engine.draft import Draft
+from fanin.recipes.engine.effective import Made, own_size
+from fanin.recipes.engine.followed import after, numbered, varies
 from fanin.recipes.engine.network import Network
 from fanin.theory.activations import activation_names
 from fanin.theory.moments import gaussian_moments
 
-__all__ = ["made_weight", "terms_of"]
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["made_weight"]
 
 _PRODUCTS = frozenset({"matmul", "bmm", "baddbmm", "einsum", "linear"})
+_FUNCTIONS = ELEMENTWISE | {"cumsum"}
+_MATRIX = 2  # axes of a matrix
+
+
+@dataclass(frozen=True, slots=True)
+class _Term:
+    """One product in which the outputs of a map are the matrix.
+
+    Attributes:
+        value: the matrix, made of the map's output.
+        terms: numbers that are summed into one.
+        second: E x² of what the matrix multiplies.
+    """
+
+    value: int
+    terms: int
+    second: float
+
+    @property
+    def std(self) -> float:
+        """Root mean square that such a matrix needs to keep the signal."""
+        return 1.0 / math.sqrt(self.terms * self.second)
 
 
 def made_weight(network: Network, role: ParameterRole, options: AutoOptions) -> Draft | None:
@@ -25,63 +56,104 @@ def made_weight(network: Network, role: ParameterRole, options: AutoOptions) -> 
     use = role.use
     if use is None or role.layout.tap_axes or role.layout.lookup:
         return None
-    found = [pair for u in role.uses for pair in terms_of(network, network.graph.ops[u.op])]
+    outputs = [network.graph.ops[u.op].output for u in role.uses]
+    found = [(output, term) for output in outputs for term in _terms(network, output)]
     if not found:
         return None
     # a generator that several layers share takes the geometric mean, so that all of them together keep the signal
-    terms = math.exp(sum(math.log(n * e) for n, e in found) / len(found))
+    wanted = _geometric_mean(term.std for _, term in found)
+    own = _geometric_mean(_before_functions(network, output, term) for output, term in found)
+    bends = not math.isclose(own, wanted)
     return forward(
         network,
         role,
         options,
-        factor=1.0 / math.sqrt(terms),
-        how="made",
-        adds=("made weight",),
+        factor=own,
+        how="made" if not bends else "made through",
+        adds=("made weight", *(("made through",) if bends else ())),
         rule="made weight",
         evidence="",
-        terms=terms,
+        terms=1.0 / wanted**2,
+        wanted=wanted,
     )
 
 
-def terms_of(network: Network, op: Op) -> list[tuple[int, float]]:
-    """(terms summed, E x² of what they multiply) of every product in which the outputs of a map are the matrix.
+def _geometric_mean(numbers: Iterable[float]) -> float:
+    logs = [math.log(n) for n in numbers]
+    return math.exp(sum(logs) / len(logs))
 
-    The outputs are the matrix where views split their feature axis in two or more before the product: one of those
-    axes is summed over.
+
+def _before_functions(network: Network, output: int, term: _Term) -> float:
+    """Root mean square of a map's output at which the matrix that is made of it has the one it needs."""
+    own = own_size(functools.partial(Made(network, output, term.value).size, None), term.std)
+    return term.std if own is None else own.std
+
+
+def _terms(network: Network, output: int) -> list[_Term]:
+    """Every product in which the outputs of a map are the matrix.
+
+    They are where views split their features so that the axis which is summed over and one that is not are both of
+    features. Between the map and the product they may be multiplied by a constant, summed along an axis or bent.
     """
-    found: list[tuple[int, float]] = []
-    features = network.graph.value(op.output).shape[-1]
-    todo = [(op.output, features)]
-    seen = set[int]()
+    graph, found = network.graph, list[_Term]()
+    shape = graph.value(output).shape
+    todo, seen = [(output, numbered(shape, -1) if shape else None)], set[int]()
     while todo:
-        value, size = todo.pop()
-        if value in seen:
+        value, features = todo.pop()
+        if value in seen or features is None:
             continue
         seen.add(value)
-        for reader in network.graph.consumers(value):
-            if reader.name in VIEWS:
-                todo += [(out, size) for out in reader.outputs]
+        for reader in graph.consumers(value):
+            if reader.name in VIEWS or _is_function(network, reader, value):
+                todo += [(out, after(network, reader, features, out)) for out in reader.outputs]
             elif reader.name in CONVOLUTIONS and len(reader.inputs) > 1 and reader.inputs[1] == value:
-                found.append((math.prod(network.graph.value(value).shape[1:]), 1.0))
-            elif reader.name in _PRODUCTS and network.graph.value(value).shape[-1] != size:
-                found += _product(network, reader, value, size)
+                found.append(_Term(value, math.prod(graph.value(value).shape[1:]), 1.0))
+            elif reader.name in _PRODUCTS:
+                found += _product(network, reader, value, features)
     return found
 
 
-def _product(network: Network, op: Op, made: int, features: int) -> list[tuple[int, float]]:
-    """The terms of one product, where the matrix has more rows than one and its own feature axes make it up."""
-    shape = network.graph.value(made).shape
+def _is_function(network: Network, op: Op, value: int) -> bool:
+    """Whether an operation makes numbers of this value and constants alone, as many as there were."""
+    graph = network.graph
+    others = [v for v in op.inputs if v != value]
+    alone = all(v in graph.data and graph.value(v).kind != "input" for v in others)
+    return alone and op.name in _FUNCTIONS and graph.value(op.output).shape == graph.value(value).shape
+
+
+def _product(network: Network, op: Op, made: int, features: torch.Tensor) -> list[_Term]:
+    """The product, where the axis that is summed over and one that is not are both of the map's features."""
     other = next((v for v in op.inputs if v != made), None)
-    if other is not None and _is_share(network, other):
+    if other is None or _is_share(network, other):
         return []  # a mean by attention: what is averaged is no weight
-    if other is None or len(shape) < 2 or shape[-1] * shape[-2] > features:
-        return []
-    theirs = network.graph.value(other).shape
-    left = op.inputs[0] == made
-    terms = shape[-1] if left or op.name == "linear" else shape[-2]
+    axes = _axes(network, op, made, other)
+    shape = network.graph.value(made).shape
+    summed, free = (tuple(a for a in one if varies(features, a)) for one in axes)
+    terms = math.prod(shape[a] for a in summed)
+    return [_Term(made, terms, _read_moment(network, other))] if summed and free and terms > 1 else []
+
+
+def _axes(network: Network, op: Op, made: int, other: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The axes of the matrix that a product sums over, and those that only the matrix has."""
     if op.name == "einsum":
-        terms = next((n for n in shape[-2:] if n in theirs[-2:]), terms)
-    return [(terms, _read_moment(network, other))] if terms > 1 else []
+        return _einsum_axes(op, made, other, len(network.graph.value(made).shape))
+    if len(network.graph.value(made).shape) < _MATRIX:
+        return (), ()
+    return ((-1,), (-2,)) if op.inputs[0] == made or op.name == "linear" else ((-2,), (-1,))
+
+
+def _einsum_axes(op: Op, made: int, other: int, dims: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    equation = next((a for a in op.args if isinstance(a, str)), "").replace(" ", "")
+    left, arrow, right = equation.partition("->")
+    letters = left.split(",")
+    if not arrow or len(letters) != len(op.inputs):
+        return (), ()
+    mine, theirs = letters[op.inputs.index(made)], letters[op.inputs.index(other)]
+    axes = {letter: n for n, letter in enumerate(mine.partition("...")[0])}
+    behind = mine.partition("...")[2]
+    axes |= {letter: dims - len(behind) + n for n, letter in enumerate(behind)}
+    summed = tuple(n for letter, n in axes.items() if letter in theirs and letter not in right)
+    return summed, tuple(n for letter, n in axes.items() if letter not in theirs and letter in right)
 
 
 def _read_moment(network: Network, value: int) -> float:

@@ -13,6 +13,7 @@ from fanin.graph.roles.data import ParameterRole
 from fanin.recipes.auto import designed, maps, recurrent
 from fanin.recipes.auto.branches import residual
 from fanin.recipes.auto.buffers import factor, flat_buffer
+from fanin.recipes.auto.distances import before_distances, written_centres
 from fanin.recipes.auto.evidence import EVIDENCE, sentence
 from fanin.recipes.auto.expanded import before_expansion, beside_map
 from fanin.recipes.auto.exponents import exponent
@@ -24,10 +25,11 @@ from fanin.recipes.auto.options import AutoOptions
 from fanin.recipes.auto.products import open_bias, open_factor
 from fanin.recipes.auto.sharp import field, field_bias, sharp
 from fanin.recipes.auto.siren import siren
-from fanin.recipes.auto.small import SMALL, written_centres
+from fanin.recipes.auto.small import SMALL
 from fanin.recipes.auto.stacks import stack_drafts
 from fanin.recipes.auto.summed import summed
 from fanin.recipes.auto.tables import embedding
+from fanin.recipes.auto.used import as_used
 from fanin.recipes.base import Chosen, Live, Recipe
 from fanin.recipes.engine.draft import Draft
 from fanin.recipes.engine.network import Network, network_of
@@ -54,6 +56,7 @@ _MAP_RULES: tuple[_MapRule, ...] = (
     open_factor,
     made_weight,
     beside_map,
+    before_distances,
     head,
     field,
     residual,
@@ -88,7 +91,7 @@ def choose(live: Live, options: AutoOptions) -> Chosen:
     return place(
         live,
         network,
-        lambda role: stacked.get(role.name) or _draft(network, role, options),
+        lambda role: as_used(network, role, stacked.get(role.name) or _draft(network, role, options)),
         evidence={code: sentence(rows) for code, rows in EVIDENCE.items()},
         notes=(*notes, *input_warnings(network)),
     )

@@ -5,26 +5,27 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 
-from fanin.graph.ir import Op
 from fanin.graph.roles.data import ParameterRole
 from fanin.initializers import Constant, Normal, Zeros
-from fanin.recipes.auto.designed import functions, is_shaped
+from fanin.recipes.auto.distances import centres
 from fanin.recipes.auto.evidence import TOKEN_STD
 from fanin.recipes.auto.options import AutoOptions
 from fanin.recipes.auto.tables import table_numbers, table_words
 from fanin.recipes.auto.wording import Number, draft, reason
 from fanin.recipes.engine import small
+from fanin.recipes.engine.distances import are_centres
 from fanin.recipes.engine.draft import Draft, Read, fixed
+from fanin.recipes.engine.effective import functions, is_shaped
 from fanin.recipes.engine.network import Network
 
-__all__ = ["SMALL", "written_centres"]
+__all__ = ["SMALL"]
 
 _Rule = Callable[[Network, ParameterRole, AutoOptions], Draft]
 
 
 def norm_scale(network: Network, role: ParameterRole, options: AutoOptions) -> Draft:
     """One; the depth factor where the norm ends a residual branch."""
-    if role.name in network.end_norms:
+    if role.name in network.end_norms and not small.is_chosen(network, role):
         return _end_norm(network, role, network.starts_from(role))
     evidence = "batch-norm" if role.norm == "batch_norm" else ""
     return small.norm_scale(network, role, options, evidence=evidence)
@@ -66,8 +67,8 @@ def position(network: Network, role: ParameterRole, options: AutoOptions) -> Dra
     each = _meets_each(network, role)
     if each and network.is_one_number(role.name):
         return fixed(None, rule="designed", reason=reason("alike centres"), action="keep")
-    if each or _are_centres(network, role):
-        return draft("centres", _as_large)
+    if each or are_centres(network.graph, role):
+        return centres(network, role, options)
     if not _is_position(network, role):
         return fixed(Zeros(), rule="attention bias", reason=reason("attention bias"))
     if network.starts_stream(role):
@@ -86,15 +87,6 @@ def position(network: Network, role: ParameterRole, options: AutoOptions) -> Dra
     )
 
 
-def _are_centres(network: Network, role: ParameterRole) -> bool:
-    """Whether the signal's distance from it is measured, by one operation or as the square of a difference."""
-    use = role.use
-    if use is None or use.op_name in _DISTANCES:
-        return use is not None
-    after = network.graph.consumers(network.graph.ops[use.op].output)
-    return use.op_name == "sub" and bool(after) and all(op.name in _SIZES for op in after)
-
-
 def _meets_each(network: Network, role: ParameterRole) -> bool:
     """Whether it is taken from a signal that is repeated along an axis of it: each unit has a centre of its own."""
     op = network.graph.ops[role.use.op] if role.use is not None else None
@@ -105,55 +97,7 @@ def _meets_each(network: Network, role: ParameterRole) -> bool:
     return len(before) == len(after) and any(a == 1 < b for a, b in zip(before, after, strict=True))
 
 
-def written_centres(network: Network, role: ParameterRole, options: AutoOptions) -> Draft | None:
-    """The points of squared distances |x|² - 2 x c + |c|², written with one product: as large as what they read."""
-    use = role.use
-    if use is None or len(role.shape) != 2 or not _adds_its_size(network, role):
-        return None
-    factor = _factor_read(network, network.data_operand(network.graph.ops[use.op]))
-
-    def numbers(read: Read) -> tuple[Number, ...]:
-        second = read.second_moment / factor**2
-        return Number("second", second), Number("std", math.sqrt(second), "position")
-
-    return draft("centres", numbers)
-
-
-def _factor_read(network: Network, value: int | None) -> float:
-    """The constant by which the signal was multiplied just before it was read (the 2 of 2 x c); else 1."""
-    op = None if value is None else network.graph.producer(value)
-    if op is None or op.name != "mul":
-        return 1.0
-    return next((abs(float(a)) for a in op.args if isinstance(a, (int, float)) and a), 1.0)
-
-
-def _adds_its_size(network: Network, role: ParameterRole) -> bool:
-    """Whether squares of a weight, summed, are added to what the weight makes of the signal."""
-    graph = network.graph
-    value = graph.parameters[role.name].value
-    squares = {op.index for op in graph.consumers(value) if _squares(op)}
-    if not squares:  # most weights: no walk over the graph
-        return False
-    squared, made = set[int](), {graph.ops[u.op].output for u in role.uses}
-    for op in graph.live_ops():
-        if made & set(op.inputs) and op.name in _SIGNED:
-            if squared & set(op.inputs) and op.name in _SUMS:
-                return True
-            made.update(op.outputs)
-        elif squared & set(op.inputs) or op.index in squares:
-            squared.update(op.outputs)
-    return False
-
-
-def _squares(op: Op) -> bool:
-    return op.name in ("pow", "square") or (op.name == "mul" and len(op.inputs) == 2 and len(set(op.inputs)) == 1)
-
-
-_SUMS = frozenset({"add", "sub", "rsub"})
-_SIGNED = _SUMS | {"mul", "neg", "div"}
 _DIFFERENCES = frozenset({"sub", "rsub"})
-_DISTANCES = frozenset({"cdist", "pairwise_distance", "_euclidean_dist"})
-_SIZES = frozenset({"pow", "square", "abs", "norm", "linalg_vector_norm"})
 
 
 def _is_position(network: Network, role: ParameterRole) -> bool:

@@ -272,6 +272,15 @@ LINES: Mapping[tuple[str, str], Line] = {
         source=_CHANG,
         worked="1 / sqrt({terms} × {second})",
     ),
+    ("factor", "distances"): Line(
+        quantity="factor",
+        formula="the std of signal and centres at which the distances of one sample have the std of outputs",
+    ),
+    ("factor", "made through"): Line(
+        quantity="factor",
+        formula="at which the weight that is made of it has std {wanted:.4g} = 1 / sqrt({terms:g} E x²)",
+        source=_CHANG,
+    ),
     ("branches", ""): Line(quantity="branches", formula="branches that are added to this residual stream"),
     ("stream", "post-norm"): Line(quantity="stream rms", formula="1 after a norm"),
     ("stream", "predicted"): Line(quantity="stream rms", formula="predicted where the stream starts"),
@@ -363,8 +372,18 @@ LINES: Mapping[tuple[str, str], Line] = {
         quantity="std", formula="1 / sqrt(fan_in), its own size has no effect", worked="1 / sqrt({fan_in})"
     ),
     ("std", "sizeless found"): Line(quantity="std", formula="rms of the values found, its own size has no effect"),
+    ("as used", ""): Line(
+        quantity="as used", formula="× std: the weight that the model makes of this one has the std above"
+    ),
     ("std", "adapter"): Line(quantity="std", formula="zero", source=_LORA),
     ("std", "position"): Line(quantity="std", formula="sqrt(E x²)", worked="sqrt({second})"),
+    ("mean", ""): Line(quantity="mean", formula="that of the signal"),
+    ("std", "spread"): Line(quantity="std", formula="sqrt(E x² - mean²)", worked="sqrt({second} - {mean}²)"),
+    ("factor", "bumps"): Line(quantity="factor", formula="points before bumps lie further apart than the signal"),
+    ("std", "bumps"): Line(quantity="std", formula="that of the signal × factor"),
+    ("std", "distances"): Line(
+        quantity="std", formula="at which the distances of one sample from all centres have the std of outputs"
+    ),
     ("std", "rows"): Line(quantity="std", formula="rows of rms 1"),
     ("std", "bag"): Line(
         quantity="std", formula="1 / sqrt({bag}), because {bag} rows are summed", worked="1 / sqrt({bag})"
@@ -407,6 +426,7 @@ REASONS: Mapping[str, str] = {
     "layer scale": "{scale} scales the branch already, so no depth factor",
     "sizeless": "the model divides it by its own size: drawn at random so that units differ, at the size found, which "
     "sets only how far a step of an optimizer turns it",
+    "as used": "the model makes the weight that it uses of it, and that one has the std chosen here",
     "one sign": "{function} makes the weight of it, which has one sign then: kept, because no law around zero has "
     "outputs around zero there",
     "bandwidth": "before {function} it reads no input of the network, only constants: kept, because its size is the "
@@ -443,6 +463,7 @@ REASONS: Mapping[str, str] = {
     "open part bias": "1 for the factor of a product that starts at 1, 0 for the other outputs of this map",
     "made weight": "its outputs are used as a weight that sums {terms:g} terms: they get the rms that such a weight "
     "needs, 1 / sqrt(terms E x²)",
+    "made through": "sized for what the model does to them before",
     "even": "factor of what is summed, {number:g} everywhere as its module set it: kept",
     "designed head": "output layer that its module starts at {times:.2g} times the usual size by design: kept",
     "flat buffer": "flat parameter with weights one after the other ({weights} in all): each has the std of its own "
@@ -492,7 +513,12 @@ REASONS: Mapping[str, str] = {
     "position": "position table with the std of what it is added to",
     "alike centres": "centres that its module starts alike for all units: kept, and the maps behind them differ",
     "shaped table": "made by {function} before it is added, so its own size is not what is added: kept",
-    "centres": "centres that the signal is compared with: as large as the signal",
+    "centres": "centres that the signal is compared with: of its mean and size",
+    "bumps": "centres of bumps: around the mean of the signal, with {spread:g} times its std, so that the bumps differ "
+    "from sample to sample",
+    "distances": "centres from which the outputs are distances: of the size at which these have the std of outputs",
+    "before distances": "the outputs of the network are distances of its own from {centres}, which grow with their "
+    "dimension: as large as gives distances with the std of outputs",
     "position beside": "position table with the std of the tokens it is added to ({table})",
     "attention bias": "added to attention scores: zero, so at step 0 no distance is preferred",
     "code": "learned code that maps turn into weights: std 1, so the maps read an input of rms 1",

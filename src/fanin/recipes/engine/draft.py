@@ -56,12 +56,14 @@ class Made:
         var: variance of an entry to predict what follows with, where the law's own would predict it wrongly: a
             mirrored map keeps exactly the size of what it reads, which independent entries would not.
         mean: likewise its mean.
+        drawn: what follows is predicted from numbers of the law, because the model uses a function of the weight.
     """
 
     law: Initializer | None
     steps: tuple[Step, ...] = ()
     var: float | None = None
     mean: float | None = None
+    drawn: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fanin.graph.ir import Op
 from fanin.graph.recording.replay import run
@@ -11,7 +11,10 @@ from fanin.graph.roles.data import ParameterRole
 from fanin.model.operations import LEFT_PRODUCTS, POOLS, VIEWS
 from fanin.recipes.engine.network import Network
 
-__all__ = ["in_order", "units_of"]
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["after", "in_order", "numbered", "units_of", "varies"]
 
 _MOVES = VIEWS | POOLS | {"mean"}
 _MOST = 1 << 24  # entries of a tensor of numbers
@@ -26,13 +29,13 @@ def in_order(network: Network, role: ParameterRole, reader: ParameterRole) -> bo
     first, last = (network.graph.ops[r.uses[0].op] for r in (role, reader))
     if any(op.name in LEFT_PRODUCTS and _weight_is_left(network, op) for op in (first, last)):
         return False
-    numbers = {first.output: _numbered(network.graph.values[first.output].shape, _axis(role))}
+    numbers = {first.output: numbered(network.graph.values[first.output].shape, _axis(role))}
     if numbers[first.output] is None:
         return False
     for op in network.graph.ops[first.index + 1 : last.index]:
         known = next((numbers[i] for i in op.inputs if i in numbers), None)
         if known is not None:
-            numbers[op.output] = _after(network, op, known)
+            numbers[op.output] = after(network, op, known, op.output)
     arrived = next((numbers[i] for i in last.inputs if i in numbers), None)
     return arrived is not None and _is_ordered(arrived, _axis(reader), units_of(role))
 
@@ -51,7 +54,8 @@ def _weight_is_left(network: Network, op: Op) -> bool:
     return bool(op.inputs) and op.inputs[0] in network.weight_only and op.name not in ("addmm", "baddbmm")
 
 
-def _numbered(shape: tuple[int, ...], axis: int) -> Any | None:
+def numbered(shape: tuple[int, ...], axis: int) -> torch.Tensor | None:
+    """A tensor of the numbers 0, 1, 2, ... along one axis; None where it is too large."""
     import torch
 
     size = torch.Size(shape)
@@ -59,18 +63,28 @@ def _numbered(shape: tuple[int, ...], axis: int) -> Any | None:
         return None
     along = [1] * len(shape)
     along[axis] = shape[axis]
-    return torch.arange(shape[axis], dtype=torch.float32).reshape(along).expand(size)
+    return torch.arange(shape[axis], dtype=torch.float32, device="cpu").reshape(along).expand(size)
 
 
-def _after(network: Network, op: Op, numbers: Any) -> Any | None:
-    """The numbers behind one operation; None where it mixes entries."""
-    shape = network.graph.values[op.output].shape
-    if op.name in _MOVES and len(op.outputs) == 1:
+def after(network: Network, op: Op, numbers: torch.Tensor, output: int) -> torch.Tensor | None:
+    """The numbers behind one operation, at one of its outputs; None where it mixes entries."""
+    shape = network.graph.values[output].shape
+    if op.name in _MOVES:
         try:
-            return run(op, lambda index: numbers)[0]
-        except Exception:  # an operation that cannot be run again on numbers
+            moved: torch.Tensor = run(op, lambda index: numbers)[op.outputs.index(output)]
+        except Exception:  # an operation that cannot be run again on numbers, or that moves them by an index
             return None
+        return moved
     return numbers if tuple(numbers.shape) == shape else None
+
+
+def varies(numbers: torch.Tensor, axis: int) -> bool:
+    """Whether numbers that grow along the axes they follow do so along this one."""
+    if not numbers.numel():
+        return False
+    last = [0] * numbers.dim()
+    last[axis] = -1
+    return bool(numbers[tuple(last)] != numbers[(0,) * numbers.dim()])
 
 
 def _is_ordered(numbers: Any, axis: int, units: int) -> bool:

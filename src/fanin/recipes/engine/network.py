@@ -26,6 +26,8 @@ from fanin.tensors.values import readable
 if TYPE_CHECKING:
     import torch
 
+    from fanin.recipes.engine.distances import Distances
+
 __all__ = ["BranchInfo", "Network", "network_of", "tap_share"]
 
 _MAPS = ("weight", "rnn_ih", "rnn_hh")
@@ -136,6 +138,13 @@ class Network:
         """Weights that combine several functions of each number that they read, by name."""
         return expansions(self.graph, self.roles.parameters)
 
+    @cached_property
+    def distances(self) -> tuple[Distances, ...]:
+        """Distances of a signal from learned points that are outputs, or that bumps are made of."""
+        from fanin.recipes.engine.distances import distances_of  # which asks the network in turn
+
+        return distances_of(self)
+
     def branch_of(self, use: Use | None) -> BranchInfo | None:
         """The branch that a use of a weight is in."""
         if use is None or use.branch is None:
@@ -244,10 +253,10 @@ class Network:
         if data is not None:
             return data
         own = {self.graph.parameters[n].value for n in (role.name, role.bias) if n in self.graph.parameters}
-        others = (i for i in op.inputs if self.graph.values[i].is_float and not own & self._leaves(i))
+        others = (i for i in op.inputs if self.graph.values[i].is_float and not own & self.leaves_of(i))
         return next(others, None)
 
-    def _leaves(self, value: int) -> set[int]:
+    def leaves_of(self, value: int) -> set[int]:
         """The values without a producer that a value is made of."""
         found, todo, seen = set[int](), [value], set[int]()
         while todo:

@@ -94,7 +94,7 @@ class _Sweep:
         role = self.network.roles.parameters[name]
         law = made.law.moments(parameter.shape, role.layout)
         parts = role.role == "bias" or isinstance(made.law, PerPart)
-        apart = role.role == "rnn_bias" or (parts and role.parts) or role.pieces
+        apart = role.role == "rnn_bias" or (parts and role.parts) or role.pieces or made.drawn
         if apart and parameter.numel <= _MOST:  # its parts differ, so one mean and variance for all would be wrong
             values = made.law.sample(parameter.shape, key=stream_key(0, name), layout=role.layout)
             return WeightMoments(var=law.var, mean=law.mean, values=values)

@@ -9,13 +9,15 @@ from typing import Any
 from fanin.graph.roles.data import ParameterRole
 from fanin.initializers import Constant, Initializer, Normal, Ones, Zeros
 from fanin.recipes.engine.draft import Draft, fixed
+from fanin.recipes.engine.effective import functions, is_shaped
 from fanin.recipes.engine.network import Network
 from fanin.recipes.step import Step
 from fanin.text.roles import role_words
 
-__all__ = ["SMALL", "kept_draft", "norm_scale"]
+__all__ = ["SMALL", "is_chosen", "kept_draft", "norm_scale"]
 
 _Rule = Callable[[Network, ParameterRole, Any], Draft]
+_BY_LENGTH = frozenset({"rms_norm", "statistic"})  # norms that may divide by a length, not by a std
 _TIME_STEPS = -1.0  # mean of a bias before a softplus below which it holds spaced time steps (softplus(-1) = 0.31)
 
 
@@ -25,12 +27,35 @@ def kept_draft(why: str, *, rule: str = "constructor") -> Draft:
 
 
 def norm_scale(network: Network, role: ParameterRole, options: Any, *, evidence: str = "") -> Draft:
-    """Scale of a norm: one, less the constant that the model adds to it (1 in Gemma's ``x * (1 + w)``)."""
+    """Scale of a norm: one, less the constant that the model adds to it (1 in Gemma's ``x * (1 + w)``).
+
+    A scale that the module chose (see `is_chosen`) keeps its value.
+    """
+    if is_chosen(network, role):
+        how = f"made by {functions(role)} of it" if is_shaped(role) else f"of the output of {role.norm}"
+        return kept_draft(f"scale {how}: keeps the value that its module chose")
     offset = network.starts_from(role)
     law: Initializer = Ones() if offset == 0.0 else Zeros() if offset == 1.0 else Constant(1.0 - offset)
     plus = f" (the model adds {offset:g} to this parameter, so it starts at {1.0 - offset:g})" if offset else ""
     reason = f"norm scale of 1: the output of the norm starts as the normalized values{plus}"
     return fixed(law, rule="norm scale", reason=reason, evidence=evidence)
+
+
+def is_chosen(network: Network, role: ParameterRole) -> bool:
+    """Whether the value of a norm's scale is its module's choice.
+
+    So is one that a function makes the scale of (exp, softplus), one number for all units other than one (a
+    temperature), and one number other than zero and one in every unit behind a division by a root of squares: where
+    that makes rows of length 1, they have no natural size (Nguyen and Salazar 2019, arXiv 1910.05895, section 2.2,
+    start at sqrt(d)).
+    """
+    if is_shaped(role):
+        return True
+    live = network.live(role.name)
+    if live is None or not live.size or not bool((live == live.flat[0]).all()):
+        return False
+    usual = math.isclose(float(live.flat[0]), 1.0, rel_tol=1e-6) or (live.size > 1 and not live.any())
+    return not usual and (live.size == 1 or role.norm in _BY_LENGTH)
 
 
 def zero(network: Network, role: ParameterRole, options: Any) -> Draft:

@@ -43,7 +43,7 @@ def _large_gains(attention: Site, measurements: Measurements) -> list[ParameterR
 
 
 def _size(site: Site, measurements: Measurements) -> float:
-    return max((w.weight.rms * math.sqrt(w.fan_in or 1.0) for w in weights_of(site, measurements)), default=0.0)
+    return max((w.rms_read * math.sqrt(w.fan_in or 1.0) for w in weights_of(site, measurements)), default=0.0)
 
 
 def _how_many(entropy: float) -> str:

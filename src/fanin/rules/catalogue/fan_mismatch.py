@@ -61,7 +61,8 @@ class FanMismatch(Rule):
         networks, so they are reported only together with S201 to S206 or L801.
 
     What is measured:
-        r = rms(W) sqrt(fan_in) / gain, and the rms of the output over that of the input. A warning for weights with r
+        r = rms(W) sqrt(fan_in) / gain, where W is what the operation reads (the parameter, or what the model makes of
+        it), and the rms of the output over that of the input. A warning for weights with r
         >= 10, or r >= 5 (2.5 at the end of a residual branch) and at least 4 times all others, or r <= 0.1 and at most
         1/8 of all others, where the measured signal changes with them (not the first map before a smooth activation,
         where the outputs are of ordinary size all the same); for a table of rms above 5 that no normalisation reads

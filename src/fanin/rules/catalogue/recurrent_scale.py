@@ -32,7 +32,7 @@ class _Loop:
     @property
     def ratio(self) -> float:
         """rms(W) sqrt(fan_in): of a random square matrix, the spectral radius."""
-        return self.weight.weight.rms * math.sqrt(self.weight.fan_in or 1.0)
+        return self.weight.rms_read * math.sqrt(self.weight.fan_in or 1.0)
 
     @property
     def is_bounded(self) -> bool:

@@ -139,7 +139,7 @@ def _without_bias(measurements: Measurements, site: Site, seen: Cosine) -> float
     read = [s.forward.rms for s in measurements.sites if s.index in site.inputs]
     if weight is None or not read or len(site.parameters) < 2:
         return 0.0
-    energy = (max(read) * weight.weight.rms) ** 2 * (weight.fan_in or 1.0)
+    energy = (max(read) * weight.rms_read) ** 2 * (weight.fan_in or 1.0)
     total = site.forward.rms**2
     return min(seen.between_share * total / energy, 1.0) if 0 < energy < 0.1 * total else 0.0
 

@@ -55,7 +55,7 @@ class BiasedMap:
     def reach(self) -> float:
         """The std of W x as measured, or rms(W) sqrt(fan_in) where that is larger."""
         spread = math.sqrt(max(self.site.forward.rms**2 - self.bias.weight.rms**2, 0.0))
-        return max(spread, self.weight.weight.rms * math.sqrt(self.weight.fan_in or 1.0))
+        return max(spread, self.weight.rms_read * math.sqrt(self.weight.fan_in or 1.0))
 
     @property
     def has_small_weights(self) -> bool:

@@ -49,9 +49,11 @@ def maps(measurements: Measurements) -> list[ParameterRecord]:
 def gain_ratio(parameter: ParameterRecord) -> float:
     """rms(W) sqrt(fan_in) over the gain that keeps the second moment through the activation behind it.
 
+    W is what the operation read: the parameter, or what the model makes of it.
+
     1 is He's std for ReLU; torch's default nn.Linear is sqrt(1/6) = 0.41.
     """
-    return parameter.weight.rms * math.sqrt(parameter.fan_in or 1.0) / gain_of(parameter.follower)
+    return parameter.rms_read * math.sqrt(parameter.fan_in or 1.0) / gain_of(parameter.follower)
 
 
 def weight_words(measurements: Measurements) -> str:

@@ -151,7 +151,7 @@ def map_sizes(measurements: Measurements) -> list[MapSize]:
         reader = readers.get(site.index)
         if weight is None or reader is None or not _is_rated(site, reader):
             continue
-        size = weight.weight.rms * math.sqrt(weight.fan_in or 1.0) * _read_times(site)
+        size = weight.rms_read * math.sqrt(weight.fan_in or 1.0) * _read_times(site)
         wanted = gain_of(reader.op) if reader.op in RATED else 1.0
         seen = _amplification(site, by_index, measurements)
         if size > 0:
@@ -231,12 +231,12 @@ def strays(measurements: Measurements) -> list[Stray]:
 
 
 def _strays_of(group: list[ParameterRecord]) -> list[Stray]:
-    middle = median(p.weight.rms for p in group)
-    far = [p for p in group if not 1 / STRAY < p.weight.rms / middle < STRAY]
-    rest = {p.path: p.weight.rms for p in group if p not in far}
+    middle = median(p.rms_read for p in group)
+    far = [p for p in group if not 1 / STRAY < p.rms_read / middle < STRAY]
+    rest = {p.path: p.rms_read for p in group if p not in far}
     if len(rest) < _FEWEST_ALIKE or max(rest.values()) > _ALIKE * min(rest.values()):
         return []
-    ratios = {p.path: p.weight.rms / middle for p in far}
+    ratios = {p.path: p.rms_read / middle for p in far}
     meant = _of_every_block(ratios, (p.path for p in group))
     return [Stray(p, ratios[p.path], frozenset(rest)) for p in far if p.path not in meant]
 

@@ -1,0 +1,137 @@
+"""Outputs that are distances from learned points: calm from the start, whatever way they are written in."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+import fanin
+
+X = torch.randn(256, 64, generator=torch.Generator().manual_seed(0))
+Y = torch.randint(0, 10, (256,), generator=torch.Generator().manual_seed(1))
+
+WAYS = {
+    "one product": lambda h, m: 2 * h @ m.t() - h.pow(2).sum(-1, keepdim=True) - m.pow(2).sum(-1),
+    "squared cdist": lambda h, m: -(torch.cdist(h, m) ** 2),
+    "differences": lambda h, m: -((h[:, None] - m) ** 2).sum(-1),
+    "differences, scaled": lambda h, m: -((h[:, None] - m) ** 2).sum(-1) / m.shape[1] ** 0.5,
+    "its own factor": lambda h, m: -((h[:, None] - m) * (h[:, None] - m)).sum(-1),
+    "a factor between": lambda h, m: -(2 * (h[:, None] - m)).square().sum(-1),
+    "absolute": lambda h, m: -(h[:, None] - m).abs().sum(-1),
+    "log of 1 + d": lambda h, m: -torch.log1p(((h[:, None] - m) ** 2).sum(-1)),
+    "log softmax": lambda h, m: (-((h[:, None] - m) ** 2).sum(-1)).log_softmax(-1),
+}
+
+
+class Compared(nn.Module):
+    """A network whose outputs are distances."""
+
+    def __init__(self, way, size=1.0, features=32, norm=False) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.way = way
+        self.body = nn.Sequential(nn.Linear(64, 48), nn.ReLU(), nn.Linear(48, features))
+        self.norm = nn.LayerNorm(features) if norm else nn.Identity()
+        self.m = nn.Parameter(size * torch.randn(10, features))
+
+    def forward(self, x):
+        return self.way(self.norm(self.body(x)), self.m)
+
+
+def spread(model):
+    with torch.no_grad():
+        return float(model(X).var(1).mean().sqrt())
+
+
+@pytest.mark.parametrize("name", WAYS)
+@pytest.mark.parametrize("features", [16, 256])
+def test_the_distances_of_a_sample_have_at_most_the_std_of_outputs(name, features):
+    model = Compared(WAYS[name], features=features)
+    plan = fanin.plan(model, X)
+    plan.apply_(model)
+    large = Compared(WAYS[name], features=features)
+    with torch.no_grad():  # as they were drawn before: signal and centres of rms 1
+        plan.apply_(large)
+        large.body[2].weight.div_(plan["body.2.weight"].std * math.sqrt(48 * 0.5))
+        large.m.div_(plan["m"].std)
+    assert spread(model) < 1.6
+    if name != "log of 1 + d":
+        assert plan["body.2.weight"].rule == "before distances"
+        assert spread(large) > 2.0 * spread(model)  # so that the bound above tells them apart
+
+
+@pytest.mark.parametrize("name", WAYS)
+@pytest.mark.parametrize("size", [0.1, 0.3, 1.0])
+def test_a_start_is_found_for_points_of_any_size(name, size):
+    model = Compared(WAYS[name], size)
+    loss = nn.functional.nll_loss if name == "log softmax" else None
+    plan = fanin.init_(model, X, targets=Y, loss=loss)
+    assert plan["m"].initializer is not None
+
+
+def test_behind_a_norm_only_the_points_are_calm():
+    plan = fanin.plan(Compared(WAYS["differences"], norm=True), X)
+    assert plan["body.2.weight"].rule != "before distances"
+    assert plan["m"].std < 0.2
+
+
+@pytest.mark.parametrize("form", range(5))
+def test_distances_with_learned_scales_are_distances(form):
+    class Scaled(Compared):
+        def __init__(self) -> None:
+            super().__init__(None)
+            self.log = nn.Parameter(torch.zeros(10, 32))
+
+        def forward(self, x):
+            d, g = self.body(x)[:, None] - self.m, self.log.exp()
+            return -(d * d * g, d**2 * g, (d * g) ** 2, (d / g) ** 2, d * g * d)[form].sum(-1)
+
+    plan = fanin.plan(Scaled(), X)
+    assert plan["body.2.weight"].rule == "before distances"
+    assert plan["m"].std < 0.5
+    assert plan["log"].action == "keep"
+
+
+def test_points_lie_around_the_mean_of_the_signal():
+    plan = fanin.plan(Compared(lambda h, m: -torch.cdist(torch.sigmoid(h), m)), X)
+    law = plan["m"].initializer
+    assert law.mean == pytest.approx(0.5, rel=0.02)
+    assert law.std == pytest.approx(0.208, rel=0.05)  # of a logistic function of N(0, 1)
+    assert fanin.plan(Compared(lambda h, m: -torch.cdist(h, m)), X)["m"].initializer.mean == 0.0
+
+
+class Behind(Compared):
+    """A map reads a function of the distances."""
+
+    def __init__(self, function) -> None:
+        super().__init__(lambda h, m: function(-((h[:, None] - m) ** 2).mean(-1)))
+        self.out = nn.Linear(10, 3)
+
+    def forward(self, x):
+        return self.out(super().forward(x))
+
+
+@pytest.mark.parametrize(
+    ("function", "times"),
+    [(torch.exp, 1.5), (torch.tanh, 1.0), (lambda d: d.softmax(-1), 1.0)],
+    ids=["a", "b", "c"],
+)
+def test_the_points_of_bumps_lie_further_apart_than_the_signal(function, times):
+    plan = fanin.plan(Behind(function), X)
+    assert (plan["m"].rule, plan["m"].std) == ("centres", pytest.approx(times, rel=0.05))
+    assert plan["body.2.weight"].rule != "before distances"
+
+
+def test_pairs_of_features_are_no_points():
+    """The square of a sum less the sum of squares counts pairs (Rendle 2010, factorization machines, eq. 5)."""
+
+    class Pairs(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.factor, self.head = nn.Parameter(torch.randn(64, 8)), nn.Linear(8, 10)
+
+        def forward(self, x):
+            return self.head(0.5 * ((x @ self.factor) ** 2 - (x**2) @ (self.factor**2)))
+
+    assert fanin.plan(Pairs(), X)["factor"].rule != "centres"
