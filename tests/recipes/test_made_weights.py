@@ -209,11 +209,30 @@ class Scores(nn.Module):
         return self.out(mixed.transpose(1, 2).flatten(2).mean(1))
 
 
-@pytest.mark.parametrize("where", ["scores", "query", "einsum", "linear"])
-@pytest.mark.parametrize("positions", [2, 4, 8])
+ATTENTION = [(w, n) for w in ("scores", "query", "einsum", "linear") for n in (1, 2, 4, 8) if (w, n) != ("linear", 1)]
+
+
+@pytest.mark.parametrize(("where", "positions"), ATTENTION)
 def test_queries_and_keys_are_no_made_weights_however_few_the_positions(where, positions):
     plan = fanin.plan(Scores(where), torch.randn(16, positions, 32))
     assert {plan[f"{n}.weight"].rule for n in "qkv"} == {"first layer"}
+
+
+class Readout(nn.Module):
+    """A state that is read by a vector which a map makes of each sample, as in selective state-space layers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.state, self.reads, self.head = nn.Linear(64, 24 * 8), nn.Linear(64, 8), nn.Linear(24, 10)
+
+    def forward(self, x):
+        return self.head((self.state(x).view(-1, 24, 8) @ self.reads(x)[:, :, None])[..., 0])
+
+
+def test_a_made_vector_counts_the_terms_that_it_sums():
+    plan = fanin.plan(Readout(), X)
+    assert plan["reads.weight"].rule == "made weight"
+    assert plan["reads.weight"].std == pytest.approx(1 / math.sqrt(8 * 64), rel=0.01)
 
 
 # ---------------------------------------------------------------------- the solver

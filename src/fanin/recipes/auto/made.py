@@ -29,6 +29,7 @@ __all__ = ["made_weight"]
 _PRODUCTS = frozenset({"matmul", "bmm", "baddbmm", "einsum", "linear"})
 _FUNCTIONS = ELEMENTWISE | {"cumsum"}
 _MATRIX = 2  # axes of a matrix
+_ATTENDS = frozenset({"attn_q", "attn_k", "attn_v"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +57,8 @@ def made_weight(network: Network, role: ParameterRole, options: AutoOptions) -> 
     use = role.use
     if use is None or role.layout.tap_axes or role.layout.lookup:
         return None
-    outputs = [network.graph.ops[u.op].output for u in role.uses]
-    found = [(output, term) for output in outputs for term in _terms(network, output)]
+    outputs = [(network.graph.ops[u.op].output, not _ATTENDS & set(u.tags)) for u in role.uses]
+    found = [(output, term) for output, vectors in outputs for term in _terms(network, output, vectors=vectors)]
     if not found:
         return None
     # a generator that several layers share takes the geometric mean, so that all of them together keep the signal
@@ -89,11 +90,12 @@ def _before_functions(network: Network, output: int, term: _Term) -> float:
     return term.std if own is None else own.std
 
 
-def _terms(network: Network, output: int) -> list[_Term]:
-    """Every product in which the outputs of a map are the matrix.
+def _terms(network: Network, output: int, *, vectors: bool) -> list[_Term]:
+    """Every product in which the outputs of a map are the matrix, or with `vectors` its one row.
 
     They are where views split their features so that the axis which is summed over and one that is not are both of
-    features. Between the map and the product they may be multiplied by a constant, summed along an axis or bent.
+    features; or where there is no other axis (what reads the state of a state-space layer). Between the map and the
+    product they may be multiplied by a constant, summed along an axis or bent.
     """
     graph, found = network.graph, list[_Term]()
     shape = graph.value(output).shape
@@ -109,7 +111,7 @@ def _terms(network: Network, output: int) -> list[_Term]:
             elif reader.name in CONVOLUTIONS and len(reader.inputs) > 1 and reader.inputs[1] == value:
                 found.append(_Term(value, math.prod(graph.value(value).shape[1:]), 1.0))
             elif reader.name in _PRODUCTS:
-                found += _product(network, reader, value, features)
+                found += _product(network, reader, value, features, vectors=vectors)
     return found
 
 
@@ -121,7 +123,7 @@ def _is_function(network: Network, op: Op, value: int) -> bool:
     return alone and op.name in _FUNCTIONS and graph.value(op.output).shape == graph.value(value).shape
 
 
-def _product(network: Network, op: Op, made: int, features: torch.Tensor) -> list[_Term]:
+def _product(network: Network, op: Op, made: int, features: torch.Tensor, *, vectors: bool) -> list[_Term]:
     """The product, where the axis that is summed over and one that is not are both of the map's features."""
     other = next((v for v in op.inputs if v != made), None)
     if other is None or _is_share(network, other):
@@ -129,8 +131,10 @@ def _product(network: Network, op: Op, made: int, features: torch.Tensor) -> lis
     axes = _axes(network, op, made, other)
     shape = network.graph.value(made).shape
     summed, free = (tuple(a for a in one if varies(features, a)) for one in axes)
+    one_row = vectors and bool(axes[1]) and math.prod(shape[a] for a in axes[1]) == 1
     terms = math.prod(shape[a] for a in summed)
-    return [_Term(made, terms, _read_moment(network, other))] if summed and free and terms > 1 else []
+    is_matrix = bool(summed) and (bool(free) or one_row) and terms > 1
+    return [_Term(made, terms, _read_moment(network, other))] if is_matrix else []
 
 
 def _axes(network: Network, op: Op, made: int, other: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
