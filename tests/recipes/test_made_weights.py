@@ -125,6 +125,49 @@ def test_a_bounded_function_is_not_driven_into_its_bounds(bound):
     assert share < 0.15  # of N(0, 1.14²), the std at which tanh follows by .4, 0.11 are beyond 1.83
 
 
+# ---------------------------------------------------------------------- a factor behind the product
+class Behind(nn.Module):
+    """Maps whose outputs are multiplied by a number."""
+
+    def __init__(self, factor, after=torch.relu, residual=False) -> None:
+        super().__init__()
+        self.factor, self.after, self.residual = factor, after, residual
+        self.one, self.two, self.head = (nn.Parameter(torch.randn(n, 64)) for n in (64, 64, 10))
+
+    def layers(self, x):
+        one = x @ self.one.t() * self.factor
+        inner = self.after(one) @ self.two.t() * self.factor
+        return one, one + inner if self.residual else inner
+
+    def forward(self, x):
+        return self.after(self.layers(x)[1]) @ self.head.t() / 8
+
+
+@pytest.mark.parametrize("factor", [1 / 8, 2**0.5 / 8, torch.tensor(0.125)])
+def test_a_factor_that_is_one_over_the_root_of_fan_in_is_part_of_the_map(factor):
+    model = Behind(factor)
+    planned(model)
+    with torch.no_grad():
+        sizes = [float(h.square().mean().sqrt()) for h in (*model.layers(X), model(X))]
+    assert sizes == pytest.approx([1.0] * 3, rel=0.35)  # the last of ten outputs
+    assert sizes[:2] == pytest.approx([1.0] * 2, rel=0.12)
+
+
+OTHERS = {
+    "frequency": (3.0, torch.sin, False),
+    "small": (0.01, torch.relu, False),
+    "branch": (1 / 8, torch.relu, True),
+    "soft cap": (1 / 15, torch.tanh, False),
+    "exponent": (1 / 8, torch.exp, False),
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_other_factors_are_a_function_s_or_a_branch_s(name):
+    plan = fanin.plan(Behind(*OTHERS[name]), X)
+    assert "as used" not in {s.quantity for s in plan["two"].steps}
+
+
 # ---------------------------------------------------------------------- of several parameters
 class Product(nn.Module):
     """A weight that is the product of two, changed on its way."""

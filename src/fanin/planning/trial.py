@@ -64,6 +64,7 @@ class Trial:
     Example:
         >>> import fanin, torch
         >>> from torch import nn
+        >>> _ = torch.manual_seed(0)
         >>> model, x = nn.Sequential(nn.Linear(16, 64), nn.ReLU(), nn.Linear(64, 4)), torch.randn(32, 16)
         >>> fanin.plan(model, x).trial(model, x, targets=torch.randint(0, 4, (32,))).ok
         True

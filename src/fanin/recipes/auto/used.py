@@ -7,8 +7,10 @@ import math
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from fanin.graph.ir import Op
 from fanin.graph.roles.data import ParameterRole
 from fanin.initializers import Initializer, Normal, Scaled
+from fanin.model.operations import CONTRACTIONS, VIEWS
 from fanin.recipes.auto.wording import Number, reason, steps
 from fanin.recipes.engine.draft import Draft, Made, Read
 from fanin.recipes.engine.effective import Stretch, is_near, operands, own_size, stretches
@@ -21,6 +23,18 @@ if TYPE_CHECKING:
 __all__ = ["as_used"]
 
 _ROLES = frozenset({"weight", "embedding"})
+_FEWEST = 8  # inputs from which 1 / sqrt(fan_in) is told from other factors
+_GAIN = 2.0  # the gains of activations lie within this factor of 1
+_RECTIFIERS = frozenset(
+    (
+        *("relu", "relu6", "leaky_relu", "prelu", "rrelu", "elu", "selu", "celu"),
+        *("gelu", "silu", "mish", "softplus", "hardswish"),
+    )
+)
+_SIGMOIDS = frozenset({"tanh", "erf", "sigmoid", "softsign"})  # of which another factor is a choice of their range
+_DESIGNS = frozenset(
+    ("residual", "stream_in", "attn_q", "attn_k", "attn_v", "gate", "act+gate", "datamul", "softmax", "router")
+)
 
 
 def as_used(network: Network, role: ParameterRole, draft: Draft | None) -> Draft | None:
@@ -29,6 +43,9 @@ def as_used(network: Network, role: ParameterRole, draft: Draft | None) -> Draft
     A rule chooses the std that the weight has where it meets the signal. The parameter takes the std at which the
     model makes a weight of that root mean square of it: std / c for ``c * w`` (an equalised learning rate), less for
     sums of entries, more behind a mask. Of a product of k weights each takes the k-th root of what is asked of it.
+
+    So it does where the factor stands behind the product and is 1 / sqrt(fan_in) but for an activation's gain
+    (Jacot et al. 2018, arXiv 1806.07572, section 3: the NTK parametrisation).
 
     Where no std does that, because the model divides the weight by its own size or its function is bounded below it,
     the draft stays as it is.
@@ -40,8 +57,8 @@ def as_used(network: Network, role: ParameterRole, draft: Draft | None) -> Draft
     """
     if draft is None or draft.action != "draw" or role.role not in _ROLES or role.pieces:
         return draft
-    ways = _ways(network, role)
-    if not ways or all(_is_same(s, _usual(role)) for way in ways for s in way):
+    ways, behind = _ways(network, role), _behind(network, role)
+    if behind == 1.0 and (not ways or all(_is_same(s, _usual(role)) for way in ways for s in way)):
         return draft
 
     def make(read: Read) -> Made:
@@ -50,7 +67,7 @@ def as_used(network: Network, role: ParameterRole, draft: Draft | None) -> Draft
         if made.law is None or not wanted > 0.0:
             return made
         found = [_factor(network, role, way, made.law, wanted) for way in ways]
-        factor = math.exp(sum(math.log(f) for f, _ in found) / len(found))  # of several uses: their geometric mean
+        factor = math.exp(sum(math.log(f) for f, _ in found) / max(len(found), 1)) / behind  # geometric mean of uses
         return made if is_near(factor, 1.0) else _times(made, made.law, factor, bends=any(b for _, b in found))
 
     return replace(draft, make=make, reason=f"{draft.reason}; {reason('as used')}")
@@ -64,6 +81,48 @@ def _ways(network: Network, role: ParameterRole) -> list[tuple[Stretch, ...]]:
         return []
     kept = [tuple(s for s in way if not s.made.is_view) for way in known]
     return kept if any(kept) else []
+
+
+def _behind(network: Network, role: ParameterRole) -> float:
+    """The number that a map's output is multiplied by, where it makes up for a std of about 1; else 1.
+
+    Not before a sum or a score: there such a number is the design of a branch, or of attention.
+    """
+    if len(role.uses) != 1 or role.fan_in is None or role.fan_in < _FEWEST or _DESIGNS & set(role.tags):
+        return 1.0
+    factor, value = 1.0, network.graph.ops[role.uses[0].op].output
+    while len(readers := network.graph.consumers(value)) == 1 and len(set(readers[0].inputs) - {value}) <= 1:
+        op = readers[0]
+        number = _number(network, op, value)
+        if op.name not in VIEWS and number is None:
+            break
+        factor *= 1.0 if number is None else number
+        value = op.output
+    gain = factor * math.sqrt(role.fan_in)
+    read_by = {op.name for op in _behind_bias(network, value)}
+    as_gain = 1.0 / _GAIN <= gain <= _GAIN and read_by <= _RECTIFIERS | CONTRACTIONS
+    return factor if as_gain or (is_near(gain, 1.0) and read_by <= _RECTIFIERS | CONTRACTIONS | _SIGMOIDS) else 1.0
+
+
+def _behind_bias(network: Network, value: int) -> tuple[Op, ...]:
+    """What reads a value, or the sum of it and a bias."""
+    readers = network.graph.consumers(value)
+    if len(readers) != 1 or readers[0].name != "add" or len(set(readers[0].inputs) - network.weight_only) != 1:
+        return tuple(readers)
+    return tuple(network.graph.consumers(readers[0].output))
+
+
+def _number(network: Network, op: Op, value: int) -> float | None:
+    """The constant that an operation multiplies a value by; None where it does something else."""
+    if op.name not in ("mul", "div") or not op.args or (op.name == "div" and op.inputs[0] != value):
+        return None
+    others = [v for v in op.inputs if v != value]
+    known = [network.graph.data.get(v) for v in others if network.graph.value(v).kind != "input"]
+    numbers = [a for a in op.args if isinstance(a, int | float) and not isinstance(a, bool)]
+    numbers += [float(x) for x in known if x is not None and x.numel() == 1 and x.device.type != "meta"]
+    if len(numbers) != 1 or not numbers[0] > 0.0:
+        return None
+    return float(numbers[0]) if op.name == "mul" else 1.0 / float(numbers[0])
 
 
 def _usual(role: ParameterRole) -> float:
