@@ -69,9 +69,9 @@ class SoftmaxBeforeLoss(Rule):
 def _words(op: str, already: str, lacks: str) -> str:
     if lacks:
         return f"{op} is called without {lacks}: what it computes has no least value."
-    twice = f"{already} comes before {op}, which applies its own"
+    twice = f"the outputs are what a {already} gives, and {op} applies its own"
     if already == "log_softmax":
-        return f"{twice} (harmless: it changes nothing)."
+        return f"{twice} (harmless: of log-probabilities it changes nothing)."
     return f"{twice}: gradients shrink and the loss cannot reach zero."
 
 
