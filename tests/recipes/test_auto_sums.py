@@ -127,3 +127,50 @@ def test_a_size_that_theory_does_not_know_is_assumed_to_be_one_and_the_plan_says
     assert any("assumed" in s.formula for s in plan["out.weight"].steps)
     y = torch.randint(0, 32, (32,))
     assert fanin.init_(model, x, targets=y)["out.weight"].action == "draw"
+
+
+class Calibrated(nn.Module):
+    """Each feature goes through a line between keypoints, whose values are learned (Gupta et al. 2016, JMLR 17, 3)."""
+
+    def __init__(self, values) -> None:
+        super().__init__()
+        self.values, self.out = nn.Parameter(values), nn.Linear(8, 4)
+
+    def forward(self, x):
+        near = torch.relu(1 - (x[..., None] - torch.linspace(-2, 2, 6)).abs() / 0.8)
+        return self.out((near * self.values).sum(-1))
+
+
+@pytest.mark.parametrize(
+    ("values", "action"),
+    [
+        (torch.linspace(0, 1, 6).repeat(8, 1), "keep"),
+        (torch.linspace(0, 1, 6).flip(0) * torch.rand(8, 1) + 1, "keep"),
+        (torch.rand(8, 6, generator=torch.Generator().manual_seed(0)), "draw"),
+    ],
+    ids=["rising", "falling", "random"],
+)
+def test_the_ramps_of_calibrators_stay(values, action):
+    a = fanin.plan(Calibrated(values), torch.randn(64, 8))["values"]
+    assert a.action == action
+    assert ("ramp" in a.reason) == (action == "keep")
+
+
+class Memory(nn.Module):
+    """A linear memory whose state also drives it, by a factor that starts at zero (Voelker et al. 2019, LMU)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reads, self.state, self.out = nn.Linear(4, 1), nn.Parameter(torch.zeros(6)), nn.Linear(6, 3)
+        self.register_buffer("keeps", 0.9 * torch.linalg.qr(torch.randn(6, 6))[0])
+
+    def forward(self, x):
+        m = x.new_zeros(len(x), 6)
+        for step in x.unbind(1):
+            u = self.reads(step) + (m * self.state).sum(-1, keepdim=True)
+            m = m @ self.keeps.T + u
+        return self.out(m)
+
+
+def test_zeros_that_a_recurrence_applies_to_its_state_stay():
+    assert fanin.plan(Memory(), torch.randn(32, 8, 4))["state"].action == "keep"

@@ -62,3 +62,21 @@ def test_a_usual_scale_starts_at_one(name):
     model = Scaled(run, found)
     fanin.init_(model, X, trial=False)
     assert torch.equal(model.t.detach(), torch.full((16,), wanted))
+
+
+class Divided(nn.Module):
+    """x / sqrt(b² + c² * x²), whose constant is a bias by its place (Balle et al. 2016, arXiv 1511.06281, eq. 3)."""
+
+    def __init__(self, bias=lambda b: b**2) -> None:
+        super().__init__()
+        self.a, self.out, self.bias = nn.Linear(32, 16), nn.Linear(16, 4), bias
+        self.c, self.b = nn.Parameter(0.1 * torch.eye(16)), nn.Parameter(torch.ones(16))
+
+    def forward(self, x):
+        h = self.a(x)
+        return self.out(h / torch.sqrt(F.linear(h**2, self.c**2 + 1e-6, self.bias(self.b)) + 1e-6))
+
+
+def test_what_a_function_makes_a_bias_of_stays():
+    assert fanin.plan(Divided(), X)["b"].action == "keep"
+    assert fanin.plan(Divided(bias=lambda b: 2 * b), X)["b"].action == "draw"

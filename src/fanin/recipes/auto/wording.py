@@ -464,6 +464,7 @@ REASONS: Mapping[str, str] = {
     "made weight": "its outputs are used as a weight that sums {terms:g} terms: they get the rms that such a weight "
     "needs, 1 / sqrt(terms E x²)",
     "made through": "sized for what the model does to them before",
+    "ramp": "factor of what is summed, a ramp in every row as its module set it: kept",
     "even": "factor of what is summed, {number:g} everywhere as its module set it: kept",
     "designed head": "output layer that its module starts at {times:.2g} times the usual size by design: kept",
     "flat buffer": "flat parameter with weights one after the other ({weights} in all): each has the std of its own "

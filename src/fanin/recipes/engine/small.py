@@ -64,12 +64,14 @@ def zero(network: Network, role: ParameterRole, options: Any) -> Draft:
 
 
 def bias(network: Network, role: ParameterRole, options: Any) -> Draft:
-    """Zero; the time steps of a state-space layer stay as its module computed them."""
+    """Zero; time steps of a state-space layer, and what a function makes the bias of, stay as the module has them."""
     owner = network.roles.parameters.get(role.owner)
     activation = owner.activation if owner is not None else None
     live = network.live(role.name)
     if activation is not None and activation.name == "softplus" and live is not None and live.mean() < _TIME_STEPS:
         return kept_draft("bias before a softplus that computes time steps: kept as its module spaced them")
+    if is_shaped(role):
+        return kept_draft(f"bias made by {functions(role)} of it: keeps the value that its module chose")
     return fixed(Zeros(), rule="bias", reason="biases start at zero; random weights already make units differ")
 
 
