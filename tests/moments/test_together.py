@@ -122,8 +122,14 @@ def test_steps_of_one_branch_point_the_same_way():
 
 @pytest.mark.parametrize(
     "length",
-    [lambda v: v @ v, lambda v: v.dot(v), lambda v: torch.einsum("i,i->", v, v), lambda v: (v * v).sum()],
-    ids=["product", "dot", "einsum", "sum"],
+    [
+        lambda v: v @ v,
+        lambda v: v.dot(v),
+        lambda v: torch.einsum("i,i->", v, v),
+        lambda v: (v * v).sum(),
+        lambda v: (v[None] @ v)[0],
+    ],
+    ids=["product", "dot", "einsum", "sum", "row and vector"],
 )
 def test_a_tensor_that_meets_itself_gives_a_sum_of_squares(length):
     """Householder reflections by vectors of any length keep the length of what they turn (Householder 1958)."""

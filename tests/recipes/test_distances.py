@@ -123,6 +123,20 @@ def test_the_points_of_bumps_lie_further_apart_than_the_signal(function, times):
     assert plan["body.2.weight"].rule != "before distances"
 
 
+@pytest.mark.parametrize("factor", [2.0, -2.0])
+def test_points_of_a_written_product_lie_where_the_signal_lies(factor):
+    """|h|² - 2 h m + |m|² with the factor on the signal, whichever its sign."""
+    sign = -1 if factor > 0 else 1
+    way = lambda h, m: -(sign * (factor * h) @ m.t() + m.pow(2).sum(-1) + h.pow(2).sum(-1, keepdim=True))  # noqa: E731
+    plan = fanin.plan(Compared(lambda h, m: way(torch.relu(h), m)), X)
+    assert plan["m"].initializer.mean == pytest.approx(0.4, rel=0.05)  # of max(0, z), z normal: 1 / sqrt(2 pi)
+
+
+def test_points_of_a_signal_that_never_varies_are_not_one_point():
+    plan = fanin.plan(Compared(lambda h, m: -torch.cdist(1.0 + 0.0 * h, m)), X)
+    assert plan["m"].initializer is None or plan["m"].std > 0.0
+
+
 def test_pairs_of_features_are_no_points():
     """The square of a sum less the sum of squares counts pairs (Rendle 2010, factorization machines, eq. 5)."""
 

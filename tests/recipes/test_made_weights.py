@@ -47,8 +47,8 @@ class Made(nn.Module):
         return self.head(torch.relu(self.layers(x)[1]))
 
 
-def planned(model):
-    plan = fanin.plan(model, X)
+def planned(model, x=X):
+    plan = fanin.plan(model, x)
     plan.apply_(model)
     return plan
 
@@ -99,14 +99,8 @@ def test_a_model_that_is_built_on_meta_gets_the_same_laws(name):
 def test_float64_and_half_weights_are_made_and_checked():
     for dtype in (torch.float64, torch.bfloat16):
         model = Made(FUNCTIONS["times 6"]).to(dtype)
-        assert planned_in(model, dtype)["one"].std == pytest.approx(1 / 48, rel=0.01)
+        assert planned(model, X.to(dtype))["one"].std == pytest.approx(1 / 48, rel=0.01)
         assert fanin.check(model, X.to(dtype)).ok
-
-
-def planned_in(model, dtype):
-    plan = fanin.plan(model, X.to(dtype))
-    plan.apply_(model)
-    return plan
 
 
 @pytest.mark.parametrize("make", [F.normalize, torch.sign], ids=["own size", "sign"])
@@ -114,6 +108,7 @@ def test_where_no_std_gives_the_size_the_rule_stays(make):
     plan = fanin.plan(Made(make), X)
     assert plan["one"].action == "draw"
     assert math.isfinite(plan["one"].std)
+    assert "makes the weight that it uses" not in plan["one"].reason  # nothing was sized for it
     assert "as used" not in {s.quantity for s in plan["one"].steps}
 
 
@@ -259,6 +254,19 @@ ATTENTION = [(w, n) for w in ("scores", "query", "einsum", "linear") for n in (1
 def test_queries_and_keys_are_no_made_weights_however_few_the_positions(where, positions):
     plan = fanin.plan(Scores(where), torch.randn(16, positions, 32))
     assert {plan[f"{n}.weight"].rule for n in "qkv"} == {"first layer"}
+
+
+@pytest.mark.parametrize("apply", [lambda h, w: F.linear(h, w), lambda h, w: h @ w.t()], ids=["linear", "product"])
+def test_slots_of_a_signal_that_a_map_reads_are_no_made_weight(apply):
+    class Slots(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.each, self.head = nn.Linear(64, 32), nn.Parameter(torch.randn(6, 8)), nn.Linear(24, 10)
+
+        def forward(self, x):
+            return self.head(apply(torch.relu(self.first(x)).view(-1, 4, 8), self.each).flatten(1))
+
+    assert fanin.plan(Slots(), X)["first.weight"].rule == "first layer"
 
 
 class Readout(nn.Module):

@@ -16,7 +16,7 @@ from fanin.graph.ir import Graph, Op, Ref
 from fanin.layout import Layout
 from fanin.model.operations import VIEWS
 
-__all__ = ["Axes", "Axis", "Contraction", "contractions", "layout_of", "linear_axes"]
+__all__ = ["Axes", "Axis", "Contraction", "contractions", "einsum_axis", "layout_of", "linear_axes", "right_axes"]
 
 Axis = Literal["out", "in", "tap", "batch"]
 Axes = tuple["Axis | None", ...]
@@ -137,9 +137,7 @@ def _product(left: int, right: int, bias: int | None = None) -> Reader:
         added = None if bias is None else op.ref(bias)
         latent = op.index in dependence.latent_products
         if dependence.is_weight(b) and (not dependence.is_weight(a) or latent) and _carries(dependence, op):
-            yield Contraction(
-                op=op.index, weight=b, data=(a,), bias=added, axes=_right_axes(len(graph.values[b].shape))
-            )
+            yield Contraction(op=op.index, weight=b, data=(a,), bias=added, axes=right_axes(len(graph.values[b].shape)))
         elif dependence.is_weight(a) and not dependence.is_weight(b) and _carries(dependence, op):
             yield Contraction(
                 op=op.index, weight=a, data=(b,), bias=added, axes=linear_axes(len(graph.values[a].shape))
@@ -152,7 +150,8 @@ def _carries(dependence: Dependence, op: Op) -> bool:
     return dependence.is_signal(op.output)
 
 
-def _right_axes(rank: int) -> Axes:
+def right_axes(rank: int) -> Axes:
+    """What the axes of a (*batch, in, out) matrix are."""
     return ("in",) if rank == 1 else (*_BATCH * (rank - 2), "in", "out")
 
 
@@ -177,14 +176,15 @@ def _einsum(graph: Graph, op: Op, dependence: Dependence) -> Iterator[Contractio
         if not dependence.is_weight(v) or (not data and i == 0):
             continue
         others = set("".join(t for j, t in enumerate(letters) if j != i))
-        axes: Axes = tuple(_einsum_axis(c, out, others) for c in letters[i])
+        axes: Axes = tuple(einsum_axis(c, out, others) for c in letters[i])
         summed = {c for c, axis in zip(letters[i], axes, strict=True) if axis == "in"}
         read = [summed & set(letters[j]) for j, u in enumerate(operands) if u in data]
         apart = len(read) > 1 and all(len(r) == 1 for r in read) and len(set().union(*read)) == len(read)
         yield Contraction(op=op.index, weight=v, data=data or (operands[0],), axes=axes, multiplied=apart)
 
 
-def _einsum_axis(letter: str, out: str, others: set[str]) -> Axis:
+def einsum_axis(letter: str, out: str, others: set[str]) -> Axis:
+    """What an axis of one operand of an einsum is, by the letters of its output and of the other operands."""
     if letter not in out:
         return "in"
     return "batch" if letter in others else "out"

@@ -11,6 +11,7 @@ import numpy as np
 
 from fanin.graph.ir import Op, Ref
 from fanin.memory import as_array
+from fanin.model.operations import VIEWS
 from fanin.moments.algebra import contraction, summed_up
 from fanin.moments.answers import MeanMapped
 from fanin.moments.forward.by_place import beside_bias, contraction_gain, doubt_of
@@ -183,7 +184,7 @@ def _data_of(frame: Frame, template: Any) -> int | None:
 
 def _contracted(frame: Frame, op: Op) -> Signal:
     spec = SPECS[op.name](frame, op)
-    if _squares(spec):
+    if _squares(frame, op, spec):
         raise NoRuleError("a sum of squares: its operands are one tensor")
     if frame.signal(spec.bias if spec.bias is not None else 0.0).moments is None:
         frame.moments(spec.bias)
@@ -213,11 +214,21 @@ def _contracted(frame: Frame, op: Op) -> Signal:
     return finished(frame, op, out)
 
 
-def _squares(spec: EinsumCall) -> bool:
-    """Whether a tensor meets itself, entry by entry (v @ v, an einsum "bi,bi->b" of x and x)."""
+def _squares(frame: Frame, op: Op, spec: EinsumCall) -> bool:
+    """Whether a tensor meets itself: entry by entry (an einsum "bi,bi->b" of x and x), or in one number (v @ v)."""
     read = zip(spec.equation.partition("->")[0].split(","), spec.operands, strict=True)
     met = [(letters, t.index) for letters, t in read if isinstance(t, Ref)]
-    return len(set(met)) < len(met)
+    alone = frame.graph.value(op.output).numel == 1 and len({_root(frame, v) for _, v in met}) < len(met)
+    return alone or len(set(met)) < len(met)
+
+
+def _root(frame: Frame, value: int) -> int:
+    """The value of which another is a view."""
+    producer = frame.graph.producer(value)
+    while producer is not None and producer.name in VIEWS and len(producer.inputs) == 1:
+        value = producer.inputs[0]
+        producer = frame.graph.producer(value)
+    return value
 
 
 def _is_spread_out(frame: Frame, template: Any, bias: JointMoments, out: JointMoments) -> bool:

@@ -7,6 +7,7 @@ import math
 
 from fanin.graph.roles.data import ParameterRole
 from fanin.initializers import Normal
+from fanin.model.operations import VIEWS
 from fanin.recipes.auto.evidence import BUMPS_SPREAD
 from fanin.recipes.auto.heads import output_rms
 from fanin.recipes.auto.maps import forward
@@ -14,10 +15,11 @@ from fanin.recipes.auto.options import AutoOptions
 from fanin.recipes.auto.wording import Number, draft
 from fanin.recipes.engine.distances import Distances, adds_its_size
 from fanin.recipes.engine.draft import Draft, Read
-from fanin.recipes.engine.effective import own_size
+from fanin.recipes.engine.effective import multiplied_by, own_size
 from fanin.recipes.engine.network import Network
 
 _MEAN_SHARE = 0.1  # of the second moment of a signal, from which points around zero would all be far from it
+_LEAST_SPREAD = 1e-3  # of it that is variance; with less, points around the mean would be one point
 
 __all__ = ["before_distances", "centres", "written_centres"]
 
@@ -38,8 +40,9 @@ def centres(network: Network, role: ParameterRole, options: AutoOptions, *, fact
 
     def numbers(read: Read) -> tuple[Number, ...]:
         second, mean = read.second_moment / factor**2, read.mean / factor
-        apart = mean**2 > _MEAN_SHARE * second
-        size = math.sqrt(second - mean**2 if apart else second)
+        around = second - mean**2
+        apart = mean**2 > _MEAN_SHARE * second and around > _LEAST_SPREAD * second
+        size = math.sqrt(around if apart else second)
         signal = (
             Number("second", second),
             *((Number("mean", mean),) if apart else ()),
@@ -105,8 +108,12 @@ def written_centres(network: Network, role: ParameterRole, options: AutoOptions)
 
 
 def _factor_read(network: Network, value: int | None) -> float:
-    """The constant by which the signal was multiplied just before it was read (the 2 of 2 x c); else 1."""
-    op = None if value is None else network.graph.producer(value)
-    if op is None or op.name != "mul":
-        return 1.0
-    return next((abs(float(a)) for a in op.args if isinstance(a, (int, float)) and a), 1.0)
+    """The constant by which the signal was multiplied just before it was read (the -2 of -2 x c); else 1."""
+    factor = 1.0
+    while (op := None if value is None else network.graph.producer(value)) is not None:
+        value = next((v for v in op.inputs if v not in network.graph.data), None)
+        number = None if value is None else multiplied_by(network, op, value)
+        if number is None and op.name not in VIEWS:
+            break
+        factor *= 1.0 if number is None else number
+    return factor

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from fanin.graph.analysis.contraction import Axes, einsum_axis, linear_axes, right_axes
 from fanin.graph.ir import Op
 from fanin.graph.roles.data import ParameterRole
 from fanin.model.operations import CONVOLUTIONS, DROPOUT, ELEMENTWISE, SOFTMAX, VIEWS
@@ -15,7 +16,7 @@ from fanin.recipes.auto.inputs import second_moment
 from fanin.recipes.auto.maps import forward
 from fanin.recipes.auto.options import AutoOptions
 from fanin.recipes.engine.draft import Draft
-from fanin.recipes.engine.effective import Made, own_size
+from fanin.recipes.engine.effective import Function, own_size
 from fanin.recipes.engine.followed import after, numbered, varies
 from fanin.recipes.engine.network import Network
 from fanin.theory.activations import activation_names
@@ -28,7 +29,7 @@ __all__ = ["made_weight"]
 
 _PRODUCTS = frozenset({"matmul", "bmm", "baddbmm", "einsum", "linear"})
 _FUNCTIONS = ELEMENTWISE | {"cumsum"}
-_MATRIX = 2  # axes of a matrix
+_BATCH: Axes = ("batch",)
 _ATTENDS = frozenset({"attn_q", "attn_k", "attn_v"})
 
 
@@ -64,14 +65,14 @@ def made_weight(network: Network, role: ParameterRole, options: AutoOptions) -> 
     # a generator that several layers share takes the geometric mean, so that all of them together keep the signal
     wanted = _geometric_mean(term.std for _, term in found)
     own = _geometric_mean(_before_functions(network, output, term) for output, term in found)
-    bends = not math.isclose(own, wanted)
+    changed = not math.isclose(own, wanted)
     return forward(
         network,
         role,
         options,
         factor=own,
-        how="made" if not bends else "made through",
-        adds=("made weight", *(("made through",) if bends else ())),
+        how="made through" if changed else "made",
+        adds=("made weight", *(("made through",) if changed else ())),
         rule="made weight",
         evidence="",
         terms=1.0 / wanted**2,
@@ -86,7 +87,8 @@ def _geometric_mean(numbers: Iterable[float]) -> float:
 
 def _before_functions(network: Network, output: int, term: _Term) -> float:
     """Root mean square of a map's output at which the matrix that is made of it has the one it needs."""
-    own = own_size(functools.partial(Made(network, output, term.value).size, None), term.std)
+    function = Function(network, output, term.value)
+    own = None if function.is_view else own_size(functools.partial(function.size, None), term.std)
     return term.std if own is None else own.std
 
 
@@ -128,36 +130,37 @@ def _product(network: Network, op: Op, made: int, features: torch.Tensor, *, vec
     other = next((v for v in op.inputs if v != made), None)
     if other is None or _is_share(network, other):
         return []  # a mean by attention: what is averaged is no weight
-    axes = _axes(network, op, made, other)
-    shape = network.graph.value(made).shape
-    summed, free = (tuple(a for a in one if varies(features, a)) for one in axes)
-    one_row = vectors and bool(axes[1]) and math.prod(shape[a] for a in axes[1]) == 1
+    if other in network.weight_only and made not in network.weight_only:
+        return []  # a map of the signal, slot by slot
+    shape, axes = network.graph.value(made).shape, _axes(network, op, made)
+    summed = [a for a, axis in enumerate(axes) if axis == "in" and varies(features, a)]
+    rows = [a for a, axis in enumerate(axes) if axis == "out"]
+    one_row = vectors and bool(rows) and math.prod(shape[a] for a in rows) == 1
     terms = math.prod(shape[a] for a in summed)
-    is_matrix = bool(summed) and (bool(free) or one_row) and terms > 1
+    is_matrix = bool(summed) and (one_row or any(varies(features, a) for a in rows)) and terms > 1
     return [_Term(made, terms, _read_moment(network, other))] if is_matrix else []
 
 
-def _axes(network: Network, op: Op, made: int, other: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """The axes of the matrix that a product sums over, and those that only the matrix has."""
+def _axes(network: Network, op: Op, made: int) -> Axes:
+    """What each axis of the matrix is in a product."""
+    rank = len(network.graph.value(made).shape)
     if op.name == "einsum":
-        return _einsum_axes(op, made, other, len(network.graph.value(made).shape))
-    if len(network.graph.value(made).shape) < _MATRIX:
-        return (), ()
-    return ((-1,), (-2,)) if op.inputs[0] == made or op.name == "linear" else ((-2,), (-1,))
+        return _einsum_axes(op, made, rank)
+    return right_axes(rank) if op.inputs[-1] == made and op.name != "linear" else linear_axes(rank)
 
 
-def _einsum_axes(op: Op, made: int, other: int, dims: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+def _einsum_axes(op: Op, made: int, rank: int) -> Axes:
     equation = next((a for a in op.args if isinstance(a, str)), "").replace(" ", "")
-    left, arrow, right = equation.partition("->")
+    left, arrow, out = equation.partition("->")
     letters = left.split(",")
     if not arrow or len(letters) != len(op.inputs):
-        return (), ()
-    mine, theirs = letters[op.inputs.index(made)], letters[op.inputs.index(other)]
-    axes = {letter: n for n, letter in enumerate(mine.partition("...")[0])}
-    behind = mine.partition("...")[2]
-    axes |= {letter: dims - len(behind) + n for n, letter in enumerate(behind)}
-    summed = tuple(n for letter, n in axes.items() if letter in theirs and letter not in right)
-    return summed, tuple(n for letter, n in axes.items() if letter not in theirs and letter in right)
+        return ()
+    at = op.inputs.index(made)
+    others = set("".join(t for n, t in enumerate(letters) if n != at))
+    first, _, last = letters[at].partition("...")
+    batch = _BATCH * (rank - len(first) - len(last))
+    one, two = (tuple(einsum_axis(c, out, others) for c in part) for part in (first, last))
+    return (*one, *batch, *two)
 
 
 def _read_moment(network: Network, value: int) -> float:

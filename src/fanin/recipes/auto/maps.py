@@ -197,8 +197,8 @@ def looped(network: Network, role: ParameterRole, options: AutoOptions) -> Draft
 def even(network: Network, role: ParameterRole, options: AutoOptions) -> Draft | None:
     """A factor that is summed over and that its module starts at one number everywhere: a plain sum or mean.
 
-    Likewise one that starts as the same ramp in every row (the values of a calibrator at its keypoints), and zeros that
-    are applied step after step: without them a recurrence starts as the rest of it says.
+    Likewise one whose rows all start as ramps (the values of a calibrator at its keypoints), and zeros that are applied
+    step after step: without them a recurrence starts as the rest of it says.
     """
     live = network.live(role.name)
     if role.use is None or role.use.op_name != "sum" or live is None or live.size < _FEWEST:

@@ -13,7 +13,7 @@ from fanin.initializers import Initializer, Normal, Scaled
 from fanin.model.operations import CONTRACTIONS, VIEWS
 from fanin.recipes.auto.wording import Number, reason, steps
 from fanin.recipes.engine.draft import Draft, Made, Read
-from fanin.recipes.engine.effective import Stretch, is_near, operands, own_size, stretches
+from fanin.recipes.engine.effective import Stretch, is_near, multiplied_by, operands, own_size, stretches
 from fanin.recipes.engine.network import Network
 from fanin.streams import key as stream_key
 
@@ -58,19 +58,21 @@ def as_used(network: Network, role: ParameterRole, draft: Draft | None) -> Draft
     if draft is None or draft.action != "draw" or role.role not in _ROLES or role.pieces:
         return draft
     ways, behind = _ways(network, role), _behind(network, role)
-    if behind == 1.0 and (not ways or all(_is_same(s, _usual(role)) for way in ways for s in way)):
-        return draft
+    usual = (Normal(std=std) for std in (1.0, 1.0 / math.sqrt(float(role.fan_in or 1.0))))
+    if behind == 1.0 and all(is_near(_factors(network, role, ways, law, law.std)[0], 1.0) for law in usual):
+        return draft  # a sign, say, or a weight over its own size
 
     def make(read: Read) -> Made:
         made = draft.make(read)
         wanted = 0.0 if made.law is None else made.law.std_for(role.shape, role.layout)
         if made.law is None or not wanted > 0.0:
             return made
-        found = [_factor(network, role, way, made.law, wanted) for way in ways]
-        factor = math.exp(sum(math.log(f) for f, _ in found) / max(len(found), 1)) / behind  # geometric mean of uses
-        return made if is_near(factor, 1.0) else _times(made, made.law, factor, bends=any(b for _, b in found))
+        factor, bends = _factors(network, role, ways, made.law, wanted)
+        factor /= behind
+        return made if is_near(factor, 1.0) else _times(made, made.law, factor, bends=bends)
 
-    return replace(draft, make=make, reason=f"{draft.reason}; {reason('as used')}")
+    why = reason("as used" if behind == 1.0 else "behind", factor=behind)
+    return replace(draft, make=make, reason=f"{draft.reason}; {why}")
 
 
 def _ways(network: Network, role: ParameterRole) -> list[tuple[Stretch, ...]]:
@@ -93,8 +95,8 @@ def _behind(network: Network, role: ParameterRole) -> float:
     factor, value = 1.0, network.graph.ops[role.uses[0].op].output
     while len(readers := network.graph.consumers(value)) == 1 and len(set(readers[0].inputs) - {value}) <= 1:
         op = readers[0]
-        number = _number(network, op, value)
-        if op.name not in VIEWS and number is None:
+        number = multiplied_by(network, op, value)
+        if op.name not in VIEWS and (number is None or number < 0.0):
             break
         factor *= 1.0 if number is None else number
         value = op.output
@@ -112,32 +114,19 @@ def _behind_bias(network: Network, value: int) -> tuple[Op, ...]:
     return tuple(network.graph.consumers(readers[0].output))
 
 
-def _number(network: Network, op: Op, value: int) -> float | None:
-    """The constant that an operation multiplies a value by; None where it does something else."""
-    if op.name not in ("mul", "div") or not op.args or (op.name == "div" and op.inputs[0] != value):
-        return None
-    others = [v for v in op.inputs if v != value]
-    known = [network.graph.data.get(v) for v in others if network.graph.value(v).kind != "input"]
-    numbers = [a for a in op.args if isinstance(a, int | float) and not isinstance(a, bool)]
-    numbers += [float(x) for x in known if x is not None and x.numel() == 1 and x.device.type != "meta"]
-    if len(numbers) != 1 or not numbers[0] > 0.0:
-        return None
-    return float(numbers[0]) if op.name == "mul" else 1.0 / float(numbers[0])
-
-
-def _usual(role: ParameterRole) -> float:
-    return 1.0 / math.sqrt(float(role.fan_in or 1.0))
-
-
-def _is_same(stretch: Stretch, usual: float) -> bool:
-    """Whether a function leaves sizes as they are: a sign, say."""
-    return all(is_near(stretch.made.size(None, std), std) for std in (1.0, usual))
+def _factors(
+    network: Network, role: ParameterRole, ways: list[tuple[Stretch, ...]], law: Initializer, wanted: float
+) -> tuple[float, bool]:
+    """What a parameter's std is multiplied by, and whether a function on the way bends; of uses the geometric mean."""
+    found = [_factor(network, role, way, law, wanted) for way in ways]
+    mean = math.exp(sum(math.log(f) for f, _ in found) / max(len(found), 1))
+    return mean, any(bends for _, bends in found)
 
 
 def _factor(
     network: Network, role: ParameterRole, way: tuple[Stretch, ...], law: Initializer, wanted: float
 ) -> tuple[float, bool]:
-    """What a parameter's std is multiplied by for one use, and whether a function on the way bends."""
+    """The same for one use."""
     own = network.graph.parameters[role.name].value
     factor, bends = 1.0, False
     for stretch in way:

@@ -373,7 +373,7 @@ LINES: Mapping[tuple[str, str], Line] = {
     ),
     ("std", "sizeless found"): Line(quantity="std", formula="rms of the values found, its own size has no effect"),
     ("as used", ""): Line(
-        quantity="as used", formula="× std: the weight that the model makes of this one has the std above"
+        quantity="as used", formula="× std: what the model makes of it, or of its outputs, has the size above"
     ),
     ("std", "adapter"): Line(quantity="std", formula="zero", source=_LORA),
     ("std", "position"): Line(quantity="std", formula="sqrt(E x²)", worked="sqrt({second})"),
@@ -427,6 +427,7 @@ REASONS: Mapping[str, str] = {
     "sizeless": "the model divides it by its own size: drawn at random so that units differ, at the size found, which "
     "sets only how far a step of an optimizer turns it",
     "as used": "the model makes the weight that it uses of it, and that one has the std chosen here",
+    "behind": "the model multiplies its outputs by {factor:.3g}, and with that they have the size chosen here",
     "one sign": "{function} makes the weight of it, which has one sign then: kept, because no law around zero has "
     "outputs around zero there",
     "bandwidth": "before {function} it reads no input of the network, only constants: kept, because its size is the "

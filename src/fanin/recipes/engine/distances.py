@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from fanin.graph.ir import Graph, Op
-from fanin.graph.recording.replay import run
 from fanin.graph.roles.data import ParameterRole
 from fanin.model.operations import LEFT_PRODUCTS, SOFTMAX, VIEWS
+from fanin.recipes.engine.effective import held, replayed
 
 if TYPE_CHECKING:
     import torch
@@ -48,7 +48,6 @@ class Distances:
         network: the captured model.
         centres: name of the points.
         signal: value index of the signal.
-        ops: the operations from the two to the distances, in order.
         end: value index of the distances: the output of the model, what a softmax makes it of, or what is bent.
         alone: whether nothing else reads the signal.
         are_outputs: whether they are the outputs of the model; else a hidden layer makes bumps of them, exp(-d^2).
@@ -57,7 +56,6 @@ class Distances:
     network: Network
     centres: str
     signal: int
-    ops: tuple[Op, ...]
     end: int
     alone: bool
     are_outputs: bool
@@ -70,24 +68,17 @@ class Distances:
         import torch
 
         graph = self.network.graph
-        random = torch.Generator("cpu").manual_seed(_SEED)
-        points = graph.parameters[self.centres].value
+        random, starts = torch.Generator("cpu").manual_seed(_SEED), dict[int, torch.Tensor]()
         try:
             with torch.no_grad(), torch.random.fork_rng(devices=[]):
                 torch.manual_seed(_SEED)
-                known: dict[int, Any] = {v: x for v, x in graph.data.items() if graph.value(v).kind != "input"}
-                for value, std in ((self.signal, signal), (points, centres)):
+                for value, std in ((self.signal, signal), (graph.parameters[self.centres].value, centres)):
                     dtype: Any = getattr(torch, graph.value(value).dtype)
                     shape = graph.value(value).shape
-                    known[value] = std * torch.randn(shape, generator=random, dtype=dtype, device="cpu")
-                for op in self.ops:
-                    known.update(zip(op.outputs, run(op, lambda v: self._number(known, v)), strict=False))
-            return _spread(known[self.end])
+                    starts[value] = std * torch.randn(shape, generator=random, dtype=dtype, device="cpu")
+                return _spread(replayed(self.network, starts, self.end, held(self.network)))
         except Exception:  # an operation that does not run alone says nothing of the spread
             return None
-
-    def _number(self, known: dict[int, Any], value: int) -> Any:
-        return known[value] if value in known else self.network.tensors[self.network.graph.value(value).name]
 
 
 def _spread(distances: torch.Tensor) -> float | None:
@@ -118,7 +109,7 @@ def _distances(network: Network, name: str) -> Distances | None:
     fixed = {v for v in graph.data if graph.value(v).kind != "input"}
     fixed |= {v for v in network.weight_only if v != points and points not in network.leaves_of(v)}
     mine: dict[int, frozenset[int]] = {signal: frozenset({signal}), points: frozenset({points})}
-    ops, stops, alone = list[Op](), list[Op](), True
+    stops, summed, alone = list[Op](), False, True  # not summed: each feature has a bump of its own (wavelets)
     outputs = {o.value for o in graph.outputs}
     for op in graph.live_ops():
         of = frozenset[int]().union(*(mine.get(v, frozenset()) for v in op.inputs))
@@ -126,7 +117,7 @@ def _distances(network: Network, name: str) -> Distances | None:
             continue
         inside = op.name in _ON_THE_WAY and all(v in mine or v in fixed for v in op.inputs)
         if inside:
-            ops.append(op)
+            summed = summed or op.name in _SUMMED
             mine.update(dict.fromkeys(op.outputs, of))
         elif len(of) > 1:
             stops.append(op)
@@ -134,24 +125,11 @@ def _distances(network: Network, name: str) -> Distances | None:
             alone = alone and signal not in of
     ends = [v for v, of in mine.items() if len(of) > 1 and v in outputs]
     ends += [op.inputs[0] for op in stops if op.name in SOFTMAX and op.output in outputs]
-    summed = any(op.name in _SUMMED for op in ops)  # else each feature has a bump of its own (wavelets)
     bumps = [op.inputs[0] for op in stops if op.name in _BUMPS and summed]
     are_outputs = bool(ends) and all(op.name in SOFTMAX and op.output in outputs for op in stops)
     if not (are_outputs or bumps) or max(graph.value(v).numel for v in mine) > _MOST_NUMBERS:
         return None  # a choice of the nearest, a map
-    made, end = _made_of(graph, fixed, ops), ends[0] if are_outputs else bumps[0]
-    return Distances(network, name, signal, made, end, alone, are_outputs)
-
-
-def _made_of(graph: Graph, fixed: set[int], ops: list[Op]) -> tuple[Op, ...]:
-    """The operations, and those that make what they read beside, in order."""
-    found, todo = {op.index for op in ops}, [v for op in ops for v in op.inputs if v in fixed and v not in graph.data]
-    while todo:
-        producer = graph.producer(todo.pop())
-        if producer is not None and producer.index not in found:
-            found.add(producer.index)
-            todo += [v for v in producer.inputs if v not in graph.data]
-    return tuple(graph.ops[i] for i in sorted(found))
+    return Distances(network, name, signal, ends[0] if are_outputs else bumps[0], alone, are_outputs)
 
 
 def _base(network: Network, value: int | None) -> int | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -18,15 +18,18 @@ if TYPE_CHECKING:
     import torch
 
 __all__ = [
-    "Made",
+    "Function",
     "OwnSize",
     "Stretch",
     "effective",
     "functions",
+    "held",
     "is_near",
     "is_shaped",
+    "multiplied_by",
     "operands",
     "own_size",
+    "replayed",
     "stretches",
 ]
 
@@ -84,29 +87,28 @@ def effective(network: Network, role: ParameterRole, value: int, numbers: torch.
     Raises:
         LookupError: a number on the way is not known, or there are too many operations.
     """
-    graph = network.graph
-    return _replayed(network, graph.parameters[role.name].value, value, numbers, _Held(network))
+    return replayed(network, {network.graph.parameters[role.name].value: numbers}, value, held(network))
 
 
-@dataclass(frozen=True, slots=True)
-class _Held:
+def held(network: Network) -> Callable[[int], Any]:
     """The numbers that the model holds, by value index."""
-
-    network: Network
-
-    def __call__(self, value: int) -> Any:
-        return self.network.tensors[self.network.graph.value(value).name]
+    return lambda value: network.tensors[network.graph.value(value).name]
 
 
 def _unknown(value: int) -> Any:
     raise LookupError(f"value {value} is not known")
 
 
-def _replayed(
-    network: Network, start: int, end: int, numbers: torch.Tensor, other: Callable[[int], Any]
+def replayed(
+    network: Network, starts: Mapping[int, torch.Tensor], end: int, other: Callable[[int], Any] = _unknown
 ) -> torch.Tensor:
+    """A value that is made of these numbers and of constants; `other` gives the numbers of any other leaf.
+
+    Raises:
+        LookupError: a number on the way is not known, or there are too many operations.
+    """
     graph = network.graph
-    known: dict[int, Any] = {v: x for v, x in graph.data.items() if graph.value(v).kind != "input"} | {start: numbers}
+    known: dict[int, Any] = {v: x for v, x in graph.data.items() if graph.value(v).kind != "input"} | {**starts}
     for op in _before(network, end, set(known)):
         known.update(zip(op.outputs, run(op, lambda v: known[v] if v in known else other(v)), strict=False))
     made: torch.Tensor = known[end]
@@ -127,9 +129,24 @@ def _before(network: Network, value: int, known: set[int]) -> tuple[Op, ...]:
     return tuple(network.graph.ops[index] for index in sorted(found))
 
 
+def multiplied_by(network: Network, op: Op, value: int) -> float | None:
+    """The constant that an operation multiplies a value by; None where it does something else."""
+    if op.name == "neg":
+        return -1.0
+    if op.name not in ("mul", "div") or (op.name == "div" and op.inputs[0] != value):
+        return None
+    others = [v for v in op.inputs if v != value]
+    known = [network.graph.data.get(v) for v in others if network.graph.value(v).kind != "input"]
+    numbers = [float(a) for a in op.args if isinstance(a, int | float) and not isinstance(a, bool)]
+    numbers += [float(x) for x in known if x is not None and x.numel() == 1 and x.device.type != "meta"]
+    if len(numbers) != 1 or not numbers[0]:
+        return None
+    return numbers[0] if op.name == "mul" else 1.0 / numbers[0]
+
+
 # ---------------------------------------------------------------------- the size of one function of one value
 @dataclass(frozen=True)
-class Made:
+class Function:
     """What the model makes of one value, and of constants, on the way to another.
 
     Attributes:
@@ -196,7 +213,7 @@ class Made:
             with torch.no_grad(), torch.random.fork_rng(devices=[]):
                 torch.manual_seed(_SEED)
                 for drawn in self._drawn(draw):
-                    made = _replayed(self.network, self.start, self.end, drawn * std, _unknown)
+                    made = replayed(self.network, {self.start: drawn * std}, self.end)
                     before, after = before + _second(drawn), after + _second(made)
         except Exception:  # an operation that does not run alone says nothing of the size
             return None
@@ -303,7 +320,7 @@ class Stretch:
         factors: weights whose product its value is; 1 for the parameter itself.
     """
 
-    made: Made
+    made: Function
     factors: int
 
 
@@ -323,7 +340,7 @@ def stretches(network: Network, role: ParameterRole, value: int) -> tuple[Stretc
             if len(ends) > 1 or len(meetings) > 1:
                 return None
             end = ends.pop()
-            found.append(Stretch(Made(network, start, end), factors))
+            found.append(Stretch(Function(network, start, end), factors))
             start = meetings[0].output if meetings else end
             factors = _factors(network, start)
     except LookupError:

@@ -52,7 +52,7 @@ def is_chosen(network: Network, role: ParameterRole) -> bool:
     if is_shaped(role):
         return True
     live = network.live(role.name)
-    if live is None or not live.size or not bool((live == live.flat[0]).all()):
+    if live is None or not (live.size == 1 or network.is_one_number(role.name)):
         return False
     usual = math.isclose(float(live.flat[0]), 1.0, rel_tol=1e-6) or (live.size > 1 and not live.any())
     return not usual and (live.size == 1 or role.norm in _BY_LENGTH)
