@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 import fanin
+import fanin.planning.trial  # tests below change it
 from fanin.errors import CaptureError, CoverageError, FaninWarning, PlanError, WorseStartError
 from fanin.initializers import Normal
 from fanin.planning.initialise import tried_plan
@@ -335,3 +336,28 @@ def test_a_new_finding_is_mended_at_the_place_it_names():
     assert set(plan.extras["trial"]["kept"]) == {"qkv.weight", "qkv.bias"}
     assert torch.equal(model.qkv.weight, before)
     assert plan["out.weight"].action == "draw"
+
+
+class Bound(nn.Module):
+    """Products of spectra, which no formula follows, before a bounded function that no module names."""
+
+    def __init__(self):
+        super().__init__()
+        self.keys, self.ask = nn.Parameter(0.04 * torch.randn(8, 64)), nn.Parameter(torch.randn(4, 64) / 2)
+        self.values, self.head = nn.Linear(8, 64), nn.Linear(256, 10)
+
+    def forward(self, x):
+        bound = (torch.fft.rfft(self.values(x.view(-1, 8, 8))) * torch.fft.rfft(self.keys)).sum(1)
+        read = torch.fft.irfft(bound[:, None] * torch.fft.rfft(self.ask).conj(), n=64)
+        return self.head(torch.tanh(read).flatten(1))
+
+
+def test_what_is_found_at_an_operation_is_mended_in_the_maps_before_it():
+    torch.manual_seed(0)
+    model, x = Bound(), torch.randn(64, 64)
+    done = fanin.plan(model, x).trial(model, x, torch.arange(64) % 10)
+    assert [w.kind for w in done.worse] == ["finding"]
+    assert set(done.where.parameters) == {"values.weight", "values.bias"}
+    plan = fanin.init_(model, x, targets=torch.arange(64) % 10)
+    assert set(plan.extras["trial"]["kept"]) == {"values.weight", "values.bias"}
+    assert plan["head.weight"].action == "draw"

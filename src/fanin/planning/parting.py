@@ -73,8 +73,10 @@ def named_by(
         planned: sites under the planned ones.
         drawn: parameters that the plan draws.
     """
+    findings = tuple(findings)
     paths = dict.fromkeys(path for f in findings for path in f.paths if path)
     names = tuple(n for path in paths for n in sorted(drawn) if n == path or n.startswith(f"{path}."))
+    names = names or _before(findings, planned, drawn)
     places = [(a, b) for a, b in zip(found, planned, strict=False) if set(names) & set(b.parameters)]
     if not places or len(set(names)) == len(drawn):
         return None
@@ -84,6 +86,13 @@ def named_by(
     beside = tuple(n for n in sorted(drawn) if n.rpartition(".")[0] in modules)
     factor = 1.0 if ratio is None else math.exp(max(-50.0, min(50.0, ratio)))
     return Parting(operation=other.name, parameters=tuple(dict.fromkeys((*names, *beside))), factor=factor)
+
+
+def _before(findings: Iterable[Finding], sites: Sequence[Site], drawn: frozenset[str]) -> tuple[str, ...]:
+    """The drawn parameters that decide the size of the operations at which findings were measured."""
+    by_index = {s.index: s for s in sites}
+    measured = [i for f in findings for i in f.evidence.get("sites", ())]
+    return tuple(dict.fromkeys(n for i in measured for n in deciding(by_index, i, drawn, kept=True)))
 
 
 def _ratio(found: float, planned: float) -> float | None:
@@ -148,8 +157,15 @@ def _side(value: float) -> int:
     return 1 if value > 0.0 else -1
 
 
-def deciding(sites: Mapping[int, Site], index: int, drawn: frozenset[str]) -> tuple[str, ...]:
-    """The parameters that decide the size of an operation's output: its own, else those of the nearest maps before."""
+def deciding(sites: Mapping[int, Site], index: int, drawn: frozenset[str], *, kept: bool = False) -> tuple[str, ...]:
+    """The parameters that decide the size of an operation's output: its own, else those of the nearest maps before.
+
+    Args:
+        sites: all operations, by index.
+        index: the operation.
+        drawn: parameters that can be named.
+        kept: look behind operations whose own parameters are not among these.
+    """
     todo, seen = [index], set[int]()
     found: dict[str, None] = {}
     while todo:
@@ -159,7 +175,7 @@ def deciding(sites: Mapping[int, Site], index: int, drawn: frozenset[str]) -> tu
         seen.add(site.index)
         own = [p for p in site.parameters if p in drawn]
         found.update(dict.fromkeys(own))
-        if not site.parameters:
+        if not (own if kept else site.parameters):
             todo += site.inputs
     return tuple(found)
 

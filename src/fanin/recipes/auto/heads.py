@@ -8,12 +8,14 @@ import numpy as np
 
 from fanin.graph.roles.data import ParameterRole
 from fanin.recipes.auto.evidence import CALM_RMS, FAINTEST
+from fanin.recipes.auto.maps import forward
 from fanin.recipes.auto.options import AutoOptions
 from fanin.recipes.auto.wording import Number, draft, reason, zero
 from fanin.recipes.engine.draft import Draft, Read, fixed
 from fanin.recipes.engine.network import Network
+from fanin.recipes.engine.outputs import outputs_factor
 
-__all__ = ["head", "output_rms"]
+__all__ = ["before_outputs", "head", "output_rms"]
 
 DESIGNED_GAIN = 0.05  # std sqrt(fan_in) up to which a head is small by design; torch's default has 0.58
 _FEWEST = 8  # numbers by which that can be told
@@ -44,17 +46,44 @@ def head(network: Network, role: ParameterRole, options: AutoOptions) -> Draft |
     least = 1.0 if faint else FAINTEST  # a recurrent state is small, and scaling up for it costs
     size = 1.0 if options.head == "unit" else min(CALM_RMS, 1.0 / math.sqrt(fan_in))
 
+    factor = outputs_factor(network, role, size)
+    bent = factor != 1.0
+
     def numbers(read: Read) -> tuple[Number, ...]:
         taken = max(least, read.second_moment)
         return (
             Number("second", read.second_moment),
             Number("taken", taken, "head"),
-            Number("size", size, options.head),
-            Number("std", size / math.sqrt(fan_in * taken), "head"),
+            *((Number("factor", factor, "outputs"),) if bent else ()),
+            Number("size", size * factor, "outputs" if bent else options.head),
+            Number("std", size * factor / math.sqrt(fan_in * taken), "head"),
         )
 
-    reasons = ("calm head",) if options.head == "calm" else ("head",)
+    reasons = ("calm head" if options.head == "calm" else "head", *(("before outputs",) if bent else ()))
     return draft("head", numbers, reasons=reasons, evidence="head", least=least, calm=CALM_RMS)
+
+
+def before_outputs(network: Network, role: ParameterRole, options: AutoOptions) -> Draft | None:
+    """Another map of whose outputs a function makes those of the network: these get no larger than usual.
+
+    Where the function has bounds (lengths of squashed capsules), it is not driven into them.
+    """
+    use, size = role.use, output_rms(options)
+    if use is None or use.branch is not None:
+        return None
+    factor = outputs_factor(network, role, size)
+    if factor == 1.0:
+        return None
+    return forward(
+        network,
+        role,
+        options,
+        factor=factor * size,
+        how="outputs",
+        adds=("before outputs",),
+        rule="before outputs",
+        evidence="",
+    )
 
 
 def _reads_kept_factors(network: Network, role: ParameterRole) -> bool:

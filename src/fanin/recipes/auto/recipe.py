@@ -18,7 +18,7 @@ from fanin.recipes.auto.evidence import EVIDENCE, sentence
 from fanin.recipes.auto.expanded import before_expansion, beside_map
 from fanin.recipes.auto.exponents import exponent
 from fanin.recipes.auto.film import modulating, modulating_bias
-from fanin.recipes.auto.heads import head
+from fanin.recipes.auto.heads import before_outputs, head
 from fanin.recipes.auto.inputs import input_warnings
 from fanin.recipes.auto.made import made_weight
 from fanin.recipes.auto.options import AutoOptions
@@ -58,6 +58,7 @@ _MAP_RULES: tuple[_MapRule, ...] = (
     beside_map,
     before_distances,
     head,
+    before_outputs,
     field,
     residual,
     sharp,

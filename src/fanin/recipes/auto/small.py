@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 
 from fanin.graph.roles.data import ParameterRole
 from fanin.initializers import Constant, Normal, Zeros
+from fanin.model.operations import DROPOUT, VIEWS
 from fanin.recipes.auto.distances import centres
 from fanin.recipes.auto.evidence import TOKEN_STD
 from fanin.recipes.auto.options import AutoOptions
@@ -60,10 +61,13 @@ def _end_norm(network: Network, role: ParameterRole, offset: float) -> Draft:
 def position(network: Network, role: ParameterRole, options: AutoOptions) -> Draft:
     """As large as the tokens or patches it is added to; zero where it is added to attention scores.
 
-    Kept where a function (a softmax) makes what is added, and where all units begin with one and the same centre.
+    Kept where a function (a softmax) makes what is added, where the largest or least of the sums is taken (structuring
+    elements of a dilation, max-plus maps), and where all units begin with one and the same centre.
     """
     if is_shaped(role):
         return fixed(None, rule="designed", reason=reason("shaped table", function=functions(role)), action="keep")
+    if _is_picked(network, role):
+        return fixed(None, rule="designed", reason=reason("picked"), action="keep")
     each = _meets_each(network, role)
     if each and network.is_one_number(role.name):
         return fixed(None, rule="designed", reason=reason("alike centres"), action="keep")
@@ -98,6 +102,31 @@ def _meets_each(network: Network, role: ParameterRole) -> bool:
 
 
 _DIFFERENCES = frozenset({"sub", "rsub"})
+_BOUNDS = frozenset({"maximum", "minimum"})
+_EXTREMES = frozenset({"amax", "amin", "max", "min", "logsumexp", "topk", "sort", "kthvalue", "median"})
+_STEPS = 8  # between a sum and where the largest is taken
+
+
+def _is_picked(network: Network, role: ParameterRole) -> bool:
+    """Whether only the largest or the least of the sums of it and the signal goes on, or of it and the signal.
+
+    It then decides which entry of the signal is read; drawn as large as that, it would decide alone.
+    """
+    graph, values = network.graph, list[int]()
+    for use in role.uses:
+        if use.op_name not in _BOUNDS:
+            values.append(graph.ops[use.op].output)
+    for _ in range(_STEPS):
+        after = [op for v in values for op in graph.consumers(v) if op.name not in _EXTREMES]
+        if not after:
+            return bool(role.uses) and all(graph.consumers(v) for v in values)
+        if any(op.name not in _KEEPS_ORDER or len(set(op.inputs) - network.graph.data.keys()) != 1 for op in after):
+            return False
+        values = [v for op in after for v in op.outputs]
+    return False
+
+
+_KEEPS_ORDER = VIEWS | DROPOUT | {"neg", "mul", "div", "relu"}
 
 
 def _is_position(network: Network, role: ParameterRole) -> bool:

@@ -276,6 +276,10 @@ LINES: Mapping[tuple[str, str], Line] = {
         quantity="factor",
         formula="the std of signal and centres at which the distances of one sample have the std of outputs",
     ),
+    ("factor", "outputs"): Line(
+        quantity="factor",
+        formula="the std of what the map makes at which the outputs of one sample have the std of outputs",
+    ),
     ("factor", "made through"): Line(
         quantity="factor",
         formula="at which the weight that is made of it has std {wanted:.4g} = 1 / sqrt({terms:g} E x²)",
@@ -295,6 +299,7 @@ LINES: Mapping[tuple[str, str], Line] = {
     # outputs and gains
     ("size", "unit"): Line(quantity="output rms", formula="unit logits"),
     ("size", "calm"): Line(quantity="output rms", formula="calm: min({calm:g}, 1 / sqrt(fan_in))"),
+    ("size", "outputs"): Line(quantity="rms", formula="of what the map makes"),
     ("size", "centred"): Line(quantity="rms", formula="of the output"),
     ("bend", ""): Line(
         quantity="rms z",
@@ -515,12 +520,16 @@ REASONS: Mapping[str, str] = {
     "position": "position table with the std of what it is added to",
     "alike centres": "centres that its module starts alike for all units: kept, and the maps behind them differ",
     "shaped table": "made by {function} before it is added, so its own size is not what is added: kept",
+    "picked": "added to the signal before the largest (or least) is taken: it decides which entry is read, so it keeps "
+    "the size that its module chose",
     "centres": "centres that the signal is compared with: of its mean and size",
     "bumps": "centres of bumps: around the mean of the signal, with {spread:g} times its std, so that the bumps differ "
     "from sample to sample",
     "distances": "centres from which the outputs are distances: of the size at which these have the std of outputs",
     "before distances": "the outputs of the network are distances of its own from {centres}, which grow with their "
     "dimension: as large as gives distances with the std of outputs",
+    "before outputs": "the outputs of the network are a function of what this map makes: no larger than gives them the "
+    "size of outputs, and not far into the bounds of that function",
     "position beside": "position table with the std of the tokens it is added to ({table})",
     "attention bias": "added to attention scores: zero, so at step 0 no distance is preferred",
     "code": "learned code that maps turn into weights: std 1, so the maps read an input of rms 1",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
     from fanin.recipes.engine.network import Network
 
-__all__ = ["DISTANCES", "Distances", "adds_its_size", "are_centres", "distances_of"]
+__all__ = ["DISTANCES", "Distances", "adds_its_size", "are_centres", "distances_of", "spread"]
 
 DISTANCES = frozenset({"cdist", "pairwise_distance", "_euclidean_dist"})
 _SIZES = frozenset({"pow", "square", "abs", "norm", "linalg_vector_norm"})
@@ -65,20 +66,28 @@ class Distances:
 
         None where an operation does not run alone, or where there is only one distance a sample that never varies.
         """
-        import torch
+        points = self.network.graph.parameters[self.centres].value
+        return spread(self.network, {self.signal: signal, points: centres}, self.end)
 
-        graph = self.network.graph
-        random, starts = torch.Generator("cpu").manual_seed(_SEED), dict[int, torch.Tensor]()
-        try:
-            with torch.no_grad(), torch.random.fork_rng(devices=[]):
-                torch.manual_seed(_SEED)
-                for value, std in ((self.signal, signal), (graph.parameters[self.centres].value, centres)):
-                    dtype: Any = getattr(torch, graph.value(value).dtype)
-                    shape = graph.value(value).shape
-                    starts[value] = std * torch.randn(shape, generator=random, dtype=dtype, device="cpu")
-                return _spread(replayed(self.network, starts, self.end, held(self.network)))
-        except Exception:  # an operation that does not run alone says nothing of the spread
-            return None
+
+def spread(network: Network, stds: Mapping[int, float], end: int) -> float | None:
+    """Std over the numbers of one sample of a value that is made of normal numbers of these stds.
+
+    None where an operation does not run alone, or where there is only one number a sample that never varies.
+    """
+    import torch
+
+    random, starts = torch.Generator("cpu").manual_seed(_SEED), dict[int, torch.Tensor]()
+    try:
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            torch.manual_seed(_SEED)
+            for value, std in stds.items():
+                dtype: Any = getattr(torch, network.graph.value(value).dtype)
+                shape = network.graph.value(value).shape
+                starts[value] = std * torch.randn(shape, generator=random, dtype=dtype, device="cpu")
+            return _spread(replayed(network, starts, end, held(network)))
+    except Exception:  # an operation that does not run alone says nothing of the spread
+        return None
 
 
 def _spread(distances: torch.Tensor) -> float | None:

@@ -293,7 +293,9 @@ def own_size(size_at: Callable[[float], float | None], wanted: float) -> OwnSize
     def follows(log_std: float) -> float:
         return (missing(log_std + _STEP) - missing(log_std)) / _STEP - _FOLLOWS
 
-    low, high = math.log(wanted) - _RANGE, math.log(wanted) + _RANGE
+    low, high = (math.log(wanted) + sign * _RANGE for sign in (-1.0, 1.0))
+    while high > math.log(wanted) and size_at(math.exp(high + _STEP)) is None:  # exp overflows there
+        high -= 1.0
     try:
         if not (follows(low) > 0.0 and missing(low) < 0.0):
             return None
