@@ -6,7 +6,9 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c constraints.txt
+# pip compiles what it installs on one core, compileall on all of them; a package may ship files of another Python.
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --no-compile -c constraints.txt
+COMPILE := $(BIN)/python -W ignore -m compileall -q -j 0 $(VENV)/lib > /dev/null || true
 # Two workers on two cores; one thread each, so that they do not fight over them.
 BENCH := OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks
 RESULTS := benchmarks/results
@@ -20,10 +22,12 @@ $(VENV)/bin/python:
 
 $(VENV)/.lab: pyproject.toml constraints.txt | $(VENV)/bin/python
 	$(PIP) -e '.[lab]'
+	@$(COMPILE)
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/bin/python
 	$(PIP) -e '.[dev]'
+	@$(COMPILE)
 	@touch $@ $(VENV)/.lab
 
 demo: $(VENV)/.lab

@@ -670,3 +670,27 @@ def test_units_that_change_places_keep_a_stack_from_being_mirrored():
     plan = fanin.plan(ChannelsLast(shuffle), normal(8, 4, 4, 2))
     assert "mirrored" not in {a.rule for a in plan.values()}
     assert any("does not read the units of convs.0.weight in their order" in w for w in plan.warnings)
+
+
+class Gate(nn.Module):
+    """A spatial gate that starts as its bias of ones (Liu et al. 2021, arXiv 2105.08050, section 2.1)."""
+
+    def __init__(self, size):
+        super().__init__()
+        self.inner, self.gate, self.out = nn.Linear(16, 32), nn.Linear(16, 16), nn.Linear(16, 4)
+        nn.init.normal_(self.gate.weight, std=size / 4)
+        nn.init.ones_(self.gate.bias)
+
+    def forward(self, x):
+        u, v = self.inner(x).chunk(2, -1)
+        return self.out(u * self.gate(v))
+
+
+def test_a_map_that_starts_nearly_at_zero_and_is_drawn_is_named():
+    x = torch.randn(8, 16)
+    drawn = fanin.plan(Gate(1e-3), x)["gate.weight"]
+    assert drawn.action == "draw"
+    assert "as found it starts at 0.00" in drawn.warnings[0]
+    assert fanin.plan(Gate(1.0), x)["gate.weight"].warnings == ()
+    kept = fanin.plan(Gate(1e-3), x, overrides={"gate.weight": None})["gate.weight"]
+    assert (kept.action, kept.warnings) == ("keep", ())

@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from fanin.graph.analysis.padding import padding_rows
 from fanin.graph.roles.data import ParameterRole
 from fanin.recipes.base import Choice, Chosen, Live
@@ -19,6 +21,9 @@ from fanin.recipes.engine.transfer_facts import transfer_facts
 from fanin.recipes.step import EVIDENCE, Step
 
 __all__ = ["place"]
+
+_FAINT = 0.01  # of the size that keeps a signal; no usual law is so small
+_FEWEST = 8  # numbers by which that can be told
 
 
 def place(
@@ -58,7 +63,7 @@ def place(
     settled = settle(network, drafts)
     placed = [n for n in live.tensors if n in drafts and n not in unknown]
     return Chosen(
-        choices={n: _evident(settled.choices[n], drafts[n], evidence or {}) for n in placed},
+        choices={n: _departing(network, n, _evident(settled.choices[n], drafts[n], evidence or {})) for n in placed},
         unknown=unknown,
         seen={name: role.seen for name, role in network.roles.parameters.items()},
         zero_rows=padding_rows(network.graph),
@@ -100,3 +105,29 @@ def _evident(choice: Choice, draft: Draft, evidence: Mapping[str, str]) -> Choic
         return choice
     line = Step(quantity=EVIDENCE, value=draft.evidence, formula=evidence[draft.evidence], source="docs/recipes.md")
     return replace(choice, steps=(*choice.steps, line))
+
+
+def _departing(network: Network, name: str, choice: Choice) -> Choice:
+    """The choice with a warning, where a map is drawn that its module starts nearly at zero, as a design has it."""
+    size = _faint(network, name) if choice.role == "weight" and choice.action == "draw" else None
+    if size is None:
+        return choice
+    said = (
+        f"as found it starts at {size:.2g} times the usual size, which looks designed (a gate of ones); "
+        f"here it is drawn, and overrides={{{name!r}: None}} keeps what was found"
+    )
+    return replace(choice, warnings=(*choice.warnings, said))
+
+
+def _faint(network: Network, name: str) -> float | None:
+    """The rms times sqrt(fan_in) of a map as found, where no usual law gives so little; None elsewhere.
+
+    At the end of a residual branch a recipe has a factor of its own.
+    """
+    role, live = network.roles.parameters[name], network.live(name)
+    if live is None or live.size < _FEWEST or not live.any() or not role.fan_in:
+        return None
+    if any(u.branch is not None and u.branch.writes for u in role.uses):
+        return None
+    size = float(np.sqrt(np.square(live, dtype=np.float64).mean())) * math.sqrt(role.fan_in)
+    return size if size <= _FAINT else None
