@@ -227,6 +227,17 @@ def _pull_dropped(dim: Callable[[Op], Any]) -> Callable[[Op, Sequence[int], Sequ
     return pull
 
 
+def _pull_reduced(op: Op, before: Sequence[int], after: Sequence[int], axes: Axes) -> Axes | None:
+    """Entries along an axis become one: of a sum of maps, each is a map of its own."""
+    dim = op.arg(1, "dim")
+    dims = [dim] if isinstance(dim, int) else list(dim) if isinstance(dim, tuple | list) else []
+    gone = {d % len(before) for d in dims if isinstance(d, int)}
+    if not gone or len(axes) != len(after):
+        return None
+    rest = iter(axes) if len(after) < len(before) else iter(a for i, a in enumerate(axes) if i not in gone)
+    return tuple("batch" if i in gone else next(rest) for i in range(len(before)))
+
+
 def _pull_stacked(op: Op, before: Sequence[int], after: Sequence[int], axes: Axes) -> Axes | None:
     at = op.arg(1, "dim", 0) % len(after)
     return (*axes[:at], *axes[at + 1 :])
@@ -291,6 +302,7 @@ _PULLERS: Mapping[str, Puller] = {
     "cat": _pull_same,
     "stack": _pull_stacked,
     "getitem": _pull_getitem,
+    **dict.fromkeys(("sum", "nansum", "mean", "amax", "amin", "max", "min", "median", "prod"), _pull_reduced),
     "matmul": _pull_product,
     "mm": _pull_product,
     "linear": lambda op, before, after, axes: linear_axes(len(before)),

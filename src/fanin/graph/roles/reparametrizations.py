@@ -17,6 +17,10 @@ _PICKS = frozenset(
 _ORTHOGONAL = frozenset(
     {"linalg_householder_product", "linalg_matrix_exp", "matrix_exp", "linalg_solve", "householder_product", "orgqr"}
 )
+# Along an axis, other than sums and means: not linear in the entries.
+_BENT_SUMS = frozenset(
+    {"logsumexp", "amax", "amin", "max", "min", "aminmax", "norm", "linalg_vector_norm", "prod", "std", "var"}
+)
 
 
 def chain_names(analysis: Analysis, ops: Sequence[int]) -> tuple[str, ...]:
@@ -40,7 +44,7 @@ def _name(analysis: Analysis, op: Op) -> str:
             return name
     if op.name in MATRIX_PRODUCTS:
         return "product"
-    if op.name in SOFTMAX:
+    if op.name in SOFTMAX | _BENT_SUMS:
         return op.name
     if op.name in ELEMENTWISE:
         return _elementwise_name(analysis, op)

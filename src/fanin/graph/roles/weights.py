@@ -12,6 +12,7 @@ from fanin.graph.analysis.bounded import NEAR, reach
 from fanin.graph.analysis.contraction import Contraction, layout_of
 from fanin.graph.analysis.entries import entry_layout, entry_pieces
 from fanin.graph.analysis.feeding import cut_of
+from fanin.graph.analysis.probed import probed_layout
 from fanin.graph.analysis.walks import downstream, sources
 from fanin.graph.ir import Op, Parameter
 from fanin.graph.roles.data import ParameterRole, Piece, Product, Use
@@ -62,7 +63,7 @@ def weight_role(analysis: Analysis, p: Parameter, seen: Sequence[Sighting]) -> P
 
 
 def _layout(analysis: Analysis, seen: Sequence[Sighting], p: Parameter) -> tuple[Layout, bool]:
-    """The layout by following axes back; by following entries where its fan_in is not that of the operation."""
+    """The layout by following axes back; by entries, or by changing them, where fan_in is not the operation's."""
     use = seen[0].use
     layout, known = weight_layout(use, seen[0].link, p)
     if use.lookup or (known and not seen[0].link.ops):
@@ -70,7 +71,9 @@ def _layout(analysis: Analysis, seen: Sequence[Sighting], p: Parameter) -> tuple
     if known and layout.in_axes and fans(p.shape, layout).fan_in == _fan_in_there(analysis, use):
         return layout, known
     found = entry_layout(analysis, seen, p)
-    return (layout, known) if found is None else (found, True)
+    if found is None and not known:
+        found = probed_layout(analysis, seen[0], p)
+    return (layout, known) if found is None or not fits(found, p) else (found, True)
 
 
 def _product(analysis: Analysis, main: Sighting) -> Product | None:
