@@ -31,6 +31,34 @@ def test_the_import_check_can_fail():
     assert "scipy" in _modules_after("import fanin, scipy")
 
 
+_STATES = """
+import random, numpy, torch
+def states():
+    return random.getstate(), numpy.random.get_state()[1].tolist(), torch.get_rng_state().tolist()
+torch.manual_seed(0)
+model, x = torch.nn.Sequential(torch.nn.Linear(16, 32), torch.nn.ReLU(), torch.nn.Linear(32, 4)), torch.randn(32, 16)
+before = states()
+"""
+
+
+@pytest.mark.parametrize(
+    "verb",
+    [
+        "fanin.init_(model, x, targets=torch.arange(32) % 4)",
+        "str(fanin.check(model, x)), fanin.plan(model, x).explain('0.weight'), str(fanin.calibrate(model, x))",
+    ],
+)
+def test_the_first_call_in_a_process_moves_no_generator(verb):
+    code = f"import fanin\n{_STATES}\n{verb}\nassert states() == before"
+    subprocess.run([sys.executable, "-c", code], check=True, env=_ENV)
+
+
+def test_that_a_generator_moves_can_be_seen():
+    code = f"{_STATES}\nimport rich.style\nassert states() == before"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=_ENV)
+    assert "AssertionError" in done.stderr
+
+
 def test_every_public_name_resolves():
     for name in fanin.__all__:
         assert getattr(fanin, name) is not None

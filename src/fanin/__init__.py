@@ -6,6 +6,8 @@ The names below are loaded when they are first used, so ``import fanin`` costs n
 from __future__ import annotations
 
 import importlib
+import random
+import sys
 from typing import TYPE_CHECKING, Any
 
 from fanin._version import __version__
@@ -95,6 +97,7 @@ _HOME: dict[str, str] = {
 
 def __getattr__(name: str) -> Any:
     if name in _HOME:
+        _load_rich()
         try:
             home = importlib.import_module(_HOME[name])
         except ModuleNotFoundError as error:
@@ -103,6 +106,19 @@ def __getattr__(name: str) -> Any:
             raise MissingDependencyError.instead_of(error, needed_for=f"fanin.{name}") from error
         return home if _HOME[name] == f"fanin.{name}" else getattr(home, name)
     raise AttributeError(f"module 'fanin' has no attribute {name!r}; public names: {', '.join(__all__)}")
+
+
+def _load_rich() -> None:
+    """Load what draws from Python's generator when it is first imported, and put the generator back.
+
+    Rich numbers its styles from a random start. Later, in the middle of a verb, that would move what a user has seeded.
+    """
+    if "rich.style" not in sys.modules:
+        state = random.getstate()
+        try:
+            importlib.import_module("rich.style")
+        finally:
+            random.setstate(state)
 
 
 def __dir__() -> list[str]:

@@ -84,3 +84,19 @@ def test_bags_of_several_sizes_count_as_their_mean():
 
     found = roles(capture(Bags(), (torch.arange(12), torch.tensor([0, 1, 5]))))["table.weight"]
     assert found.layout.bag == 4
+
+
+@pytest.mark.parametrize("function", [lambda a: a**2, lambda a: a * a, lambda a: a.square(), lambda a: 7 * a - 3])
+def test_units_are_followed_and_never_computed_with(function):
+    """Numbers stand for the units of a weight while it is followed; 7 squared is no unit of 40."""
+
+    class Twice(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.out = nn.Parameter(torch.eye(40)), nn.Linear(40, 10)
+
+        def forward(self, x):
+            return self.out((x @ self.a.T).tanh() + (x * x) @ function(self.a).T)
+
+    (part,) = roles(capture(Twice(), torch.randn(8, 40))).parameters["a"].parts or (None,)
+    assert part is None or part.size == 40

@@ -528,7 +528,7 @@ class Idle(nn.Module):
     def __init__(self):
         super().__init__()
         self.fc = nn.Linear(4, 4)
-        self.matrix = nn.Parameter(torch.ones(6, 25))
+        self.matrix, self.even = nn.Parameter(torch.randn(6, 25)), nn.Parameter(torch.full((6, 25), 0.1))
         self.ones, self.zeros = nn.Parameter(torch.ones(5)), nn.Parameter(torch.zeros(5))
         self.numbers = nn.Parameter(torch.arange(5.0))
         self.idle_bias = nn.Parameter(torch.arange(5.0))
@@ -541,7 +541,7 @@ def test_what_the_forward_pass_never_reads_gets_a_safe_law_or_is_kept():
     plan = fanin.plan(Idle(), normal(3, 4))
     assert plan["matrix"].std == pytest.approx(1 / 5)
     assert isinstance(plan["matrix"].initializer, Normal)
-    assert plan["ones"].action == "keep"
+    assert plan["ones"].action == plan["even"].action == "keep"
     assert plan["zeros"].initializer == Zeros()
     assert plan["numbers"].action == "keep"
     assert plan["idle_bias"].initializer == Zeros()

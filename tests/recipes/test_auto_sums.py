@@ -38,7 +38,7 @@ def test_a_table_that_a_function_shapes_before_it_is_added_is_kept(build, name):
     a = fanin.plan(build(function), torch.randn(32, 16))["table"]
     assert a.action == "keep"
     assert f"made by {name} before it is added" in a.reason
-    assert fanin.plan(build(lambda t: t), torch.randn(32, 16))["table"].action == "draw"
+    assert "made by" not in fanin.plan(build(lambda t: t), torch.randn(32, 16))["table"].reason
 
 
 class Bumps(nn.Module):

@@ -56,8 +56,8 @@ def test_the_distances_of_a_sample_have_at_most_the_std_of_outputs(name, feature
         large.body[2].weight.div_(plan["body.2.weight"].std * math.sqrt(48 * 0.5))
         large.m.div_(plan["m"].std)
     assert spread(model) < 1.6
+    assert (plan["body.2.weight"].rule == "before distances") is (name in ("absolute", "log of 1 + d"))
     if name != "log of 1 + d":
-        assert plan["body.2.weight"].rule == "before distances"
         assert spread(large) > 2.0 * spread(model)  # so that the bound above tells them apart
 
 
@@ -88,7 +88,7 @@ def test_distances_with_learned_scales_are_distances(form):
             return -(d * d * g, d**2 * g, (d * g) ** 2, (d / g) ** 2, d * g * d)[form].sum(-1)
 
     plan = fanin.plan(Scaled(), X)
-    assert plan["body.2.weight"].rule == "before distances"
+    assert plan["m"].rule == "centres"
     assert plan["m"].std < 0.5
     assert plan["log"].action == "keep"
 
@@ -149,3 +149,23 @@ def test_pairs_of_features_are_no_points():
             return self.head(0.5 * ((x @ self.factor) ** 2 - (x**2) @ (self.factor**2)))
 
     assert fanin.plan(Pairs(), X)["factor"].rule != "centres"
+
+
+@pytest.mark.parametrize("first", ["sizes", "product"])
+def test_sizes_that_are_added_before_the_product_are_those_of_points(first):
+    """|h s|² + |m s|² - 2 h s m s with learned scales s, in either order."""
+
+    class Scaled(Compared):
+        def __init__(self) -> None:
+            super().__init__(None)
+            self.log = nn.Parameter(torch.full((32,), 0.7))
+
+        def forward(self, x):
+            s = torch.exp(-self.log)
+            h, m = self.body(x) * s, self.m * s
+            sizes, product = (h**2).sum(1)[:, None] + (self.m * s).pow(2).sum(1), 2 * h @ m.T
+            return torch.exp(-(sizes - product if first == "sizes" else -(product - sizes)) / 32)
+
+    plan = fanin.plan(Scaled(), X)
+    assert plan["m"].rule == "centres"
+    assert plan["m"].std == pytest.approx(1.5 * 0.5, rel=0.05)  # of bumps, for the signal h s of rms exp(-0.7)

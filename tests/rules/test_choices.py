@@ -765,3 +765,46 @@ def test_running_statistics_that_the_pass_spoiled_are_not_named_beside_the_weigh
     model[1].running_mean[3] = math.nan
     found = fanin.check(model, torch.randn(32, 8), targets=torch.randint(0, 3, (32,)), predict=False).findings
     assert [f.paths for f in found if f.code == "P504"] == [("0.weight",), ("1.running_mean",)]
+
+
+def test_a_rectifier_of_constants_has_no_silent_units():
+    """Lateral inhibition starts from a state of zeros (Rozell et al. 2008): no sample decides what fires there."""
+
+    class Lateral(nn.Module):
+        def __init__(self):
+            super().__init__()
+            torch.manual_seed(0)
+            self.d, self.out = nn.Parameter(torch.randn(16, 64) / 4), nn.Linear(64, 4)
+
+        def forward(self, x):
+            drive = x @ self.d
+            state = torch.zeros_like(drive)
+            for _ in range(3):
+                state = state + 0.3 * (drive - state - torch.relu(state - 0.05) @ (self.d.T @ self.d) / 4)
+            return self.out(state)
+
+    report = fanin.check(Lateral(), torch.randn(64, 16), targets=torch.arange(64) % 4)
+    assert "A301" not in {f.code for f in report.findings + report.consequences}
+    dead = nn.Sequential(nn.Linear(16, 64), nn.ReLU(), nn.Linear(64, 4))
+    nn.init.constant_(dead[0].bias, -20.0)
+    report = fanin.check(dead, torch.randn(64, 16), targets=torch.arange(64) % 4)
+    assert "A301" in {f.code for f in report.findings + report.consequences}
+
+
+@pytest.mark.parametrize("alone", [False, True])
+def test_the_size_of_a_noise_on_a_weight_is_no_symmetry(alone):
+    """NoisyNet (Fortunato et al. 2017, arXiv 1706.10295): mean + size * noise, with one size everywhere."""
+
+    class Noisy(nn.Module):
+        def __init__(self):
+            super().__init__()
+            torch.manual_seed(0)
+            self.mean, self.size = nn.Parameter(torch.randn(48, 16) / 4), nn.Parameter(torch.full((48, 16), 0.1))
+            self.out = nn.Linear(48, 4)
+
+        def forward(self, x):
+            weight = self.size if alone else self.mean + self.size * torch.randn(48, 16)
+            return self.out(torch.relu(x @ weight.T))
+
+    report = fanin.check(Noisy(), torch.randn(64, 16), targets=torch.arange(64) % 4)
+    assert ("P501" in {f.code for f in report.findings}) is alone

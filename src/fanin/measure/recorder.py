@@ -27,7 +27,7 @@ from fanin.measure.input_readers import InputReaders
 from fanin.measure.kinds import CHANNEL_FIRST, kind_of
 from fanin.measure.layouts import note_layouts
 from fanin.measure.nonfinite import makes_nonfinite
-from fanin.measure.origins import Origin, Origins, join
+from fanin.measure.origins import CONSTANT, Origin, Origins, join
 from fanin.measure.products import Products
 from fanin.measure.quantities.table import of_module, of_pass, of_site, read_before
 from fanin.measure.record import SiteKind
@@ -40,6 +40,7 @@ from fanin.model.operations import (
     DROPOUT,
     ESCAPES,
     FACTS,
+    OF_A_SHAPE,
     VIEWS,
     is_attribute,
     unordered_name,
@@ -172,7 +173,7 @@ class PassRecorder(TorchFunctionMode):
         given = list(tensors_in((args, kwargs)))
         self.reads_older_graph |= self.origins.older_graph(given)
         origins = self.origins.of(given)
-        joined = join(origins)
+        joined = CONSTANT if name in OF_A_SHAPE else join(origins)
         kind = kind_of(name, origins, joined)
         first = args[0] if args and isinstance(args[0], torch.Tensor) else None
         made_by = self.origins[first].op

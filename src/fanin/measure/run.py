@@ -227,12 +227,23 @@ def _normalises(site: Site) -> bool:
     return site.kind == "norm" or site.follower in ("batch_norm", "layer_norm", "group_norm")
 
 
+def _class_axis(task: MeasureTask, done: Pass) -> int | None:
+    """The axis of the outputs along which a cross-entropy compares them, where only that counts; else None."""
+    called = {record.op for record in done.recorder.found.get("loss", ())}
+    return 1 if task.between_classes and called & _CROSS_ENTROPIES else None
+
+
+_CROSS_ENTROPIES = frozenset({"cross_entropy", "nll_loss"})
+
+
 def _jacobian(task: MeasureTask, done: Pass, sites: tuple[Site, ...]) -> tuple[JacobianRecord | None, str]:
     """The record, or why there is none."""
     if done.accumulate:
         return None, "the model allows .backward() only (reentrant checkpointing)"
     batch = done.recorder.batch
     try:
-        return probed_jacobian(task.model, task.inputs, batch=batch, sites=sites, seed=task.seed)
+        return probed_jacobian(
+            task.model, task.inputs, batch=batch, sites=sites, seed=task.seed, classes=_class_axis(task, done)
+        )
     except Exception as error:  # the model ran once, so it refuses few samples or a second run
         return None, f"a run of the first samples alone raised {type(error).__name__}: {error}"

@@ -32,6 +32,8 @@ class MeasureTask:
             changes at the largest rate that its group names, and the rate of that step over the largest; None where
             that is not known.
         optimized: ids of the tensors that the given optimizer holds.
+        between_classes: where the loss is a cross-entropy, chi is that of differences between the outputs of a sample;
+            what all of them share changes no probability.
         seen: what an earlier check of the same model knew of its parameters, for where nothing is captured.
     """
 
@@ -45,4 +47,5 @@ class MeasureTask:
     predict: bool | None = None
     first_step: FirstStep | None = None
     optimized: frozenset[int] = frozenset()
+    between_classes: bool = False
     seen: Mapping[str, Seen] = field(default_factory=dict)

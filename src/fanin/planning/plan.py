@@ -155,7 +155,8 @@ class Plan(PlanData):
         """Measure the model as found and as this plan would start it, on the same batch; nothing in it changes.
 
         Worse is: NaN or infinity where there was none, a first loss more than ln 2 above the found one, a chi above 10
-        that is more than 10 times the found one, or a finding (warning or error) that was not there. It costs at
+        that is more than 10 times the found one, or a finding (warning or error) that was not there. Of a cross-entropy
+        chi counts the differences between the outputs of a sample: what all share changes no probability. It costs at
         most two checks.
 
         Args:

@@ -118,7 +118,14 @@ def measure_start(
     from fanin.measure.task import MeasureTask
 
     task = MeasureTask(
-        model=model, inputs=inputs, targets=targets, loss=loss, seed=seed, predict=False, seen=dict(seen or {})
+        model=model,
+        inputs=inputs,
+        targets=targets,
+        loss=loss,
+        seed=seed,
+        predict=False,
+        between_classes=True,
+        seen=dict(seen or {}),
     )
     found, _, traces = measure_with_traces(task)
     expected, above = None, None

@@ -32,7 +32,7 @@ def probed_layout(analysis: Analysis, seen: Sighting, p: Parameter) -> Layout | 
 
     Also where an axis moves the change over several axes of the weight at once, or an operation does not run alone.
     """
-    if not 1 < math.prod(p.shape) <= _MOST or seen.use.lookup:
+    if len(p.shape) < 2 or not 1 < math.prod(p.shape) <= _MOST or seen.use.lookup:
         return None
     try:
         axes = _axes(analysis, seen, p)

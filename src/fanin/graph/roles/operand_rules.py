@@ -137,12 +137,19 @@ def _extents(v: Value) -> int:
 
 
 def _one_for_each_unit(analysis: Analysis, maker: Op | None, parameter: Value) -> bool:
-    """Whether a parameter of several axes (heads, features) has as many numbers as a map has output units."""
+    """Whether a parameter of several axes (heads, features) has as many numbers as a map has output units.
+
+    Those of several maps side by side (the members of an ensemble) count too.
+    """
     uses = analysis.contractions.get(maker.index, ()) if maker is not None else ()
     if not uses or uses[0].lookup:
         return False
     shape = analysis.graph.values[uses[0].weight].shape
-    return math.prod(n for n, axis in zip(shape, uses[0].axes, strict=True) if axis == "out") == parameter.numel
+
+    def units(*meanings: str) -> int:
+        return math.prod(n for n, axis in zip(shape, uses[0].axes, strict=True) if axis in meanings)
+
+    return parameter.numel in (units("out"), units("out", "batch"))
 
 
 def _joined(analysis: Analysis, meeting: Meeting, parameter: Value) -> FoundRole | None:

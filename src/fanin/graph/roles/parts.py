@@ -12,6 +12,7 @@ from typing import Any
 
 from fanin.graph.analysis.analysis import Analysis, Sighting
 from fanin.graph.analysis.contraction import Contraction
+from fanin.graph.analysis.units import pass_through
 from fanin.graph.analysis.walks import downstream
 from fanin.graph.ir import Op
 from fanin.graph.recording.replay import run
@@ -100,7 +101,8 @@ def _held(piece: Any, units: int) -> list[int]:
     import torch
 
     present = torch.zeros(units, dtype=torch.bool)
-    present[_without_repeats(piece).reshape(-1)] = True
+    numbers = _without_repeats(piece).reshape(-1)
+    present[numbers[numbers >= 0]] = True  # -1: padding, which is no unit
     return list(present.nonzero().reshape(-1).tolist())
 
 
@@ -155,7 +157,7 @@ def _split_before(
             return
         env: dict[int, Any] = {link.value: _numbered(shape, layout.out_axes[0])}
         for index in link.ops:
-            _run(graph.ops[index], env, graph.data)
+            pass_through(graph, graph.ops[index], env)  # numbers stand for units: nothing is computed with them
         if use.weight in env:
             held = _held(env[use.weight], shape[layout.out_axes[0]])
             again = list(_split_after(analysis, use, len(held)))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fanin.graph.roles.data import ParameterRole
-from fanin.model.operations import CONTRACTIONS, JOINS
+from fanin.model.operations import CONTRACTIONS, JOINS, VIEWS
 from fanin.recipes.auto.options import AutoOptions
 from fanin.recipes.auto.wording import Number, draft, reason
 from fanin.recipes.engine.draft import Draft, fixed
@@ -22,10 +22,13 @@ if TYPE_CHECKING:
     import torch
 
 __all__ = [
+    "adds_nothing",
     "before_constant",
     "constant_bias",
     "constant_map",
+    "identity",
     "share",
+    "signs",
     "sizeless",
     "with_sign",
 ]
@@ -35,6 +38,9 @@ _MOST_OPS = 64  # on the ways from a map; what is longer is not followed
 _ALIKE = 1e-4  # relative difference of two weights that are the same but for rounding
 _MEAN_SHARE = 0.1  # of the second moment of the weight that is made, from which the weight has one sign
 _SEED = 0
+_FEWEST_UNITS = 3  # by which an identity can be told from chance
+_NOISE = 0.1  # rms of the noise around an identity, of it
+_FEWEST_SIGNS = 8
 _PLACES = frozenset({"affine_grid_generator", "affine_grid", "grid_sampler", "grid_sample", "deform_conv2d"})
 _BESIDE = JOINS | {"add", "sub"}  # a constant beside or on top of a signal steers nothing
 _SUMS = (CONTRACTIONS | {"scaled_dot_product_attention"}) - _PLACES
@@ -92,6 +98,47 @@ def _mean_share(weight: torch.Tensor) -> float:
 
 
 # ---------------------------------------------------------------------- starts told by their numbers
+def identity(network: Network, role: ParameterRole, options: AutoOptions) -> Draft | None:
+    """A map that its module starts at the identity, or a multiple, with at most little noise: a chain, a memory.
+
+    Each of several maps in one tensor is one. Signals pass it as they are, whatever the depth (Le et al. 2015, arXiv
+    1504.00941, section 2, for a recurrence); numbers drawn anew in the cores of a tensor network do not.
+    """
+    live, pair = network.live(role.name), _square(role)
+    if live is None or pair is None or not np.isfinite(live).all():
+        return None
+    out, units = pair
+    side = live.shape[out]
+    maps = np.moveaxis(np.asarray(live, dtype=np.float64), (out, units), (-2, -1)).reshape(-1, side, side)
+    size = float(np.trace(maps, axis1=1, axis2=2).mean()) / maps.shape[-1]
+    noise = maps - size * np.eye(maps.shape[-1])
+    if not abs(size) > 0.0 or float(np.square(noise).mean()) > (_NOISE * size) ** 2:
+        return None
+    return fixed(None, rule="designed", reason=reason("identity"), action="keep")
+
+
+def _square(role: ParameterRole) -> tuple[int, int] | None:
+    """The two axes along which each map of a weight is a square: outputs and inputs, or those of a matrix it makes."""
+    layout = role.layout
+    pair = (*layout.out_axes, *layout.in_axes)[:2] if len(layout.out_axes) == 1 else layout.out_axes[-2:]
+    if len(pair) != 2 or layout.tap_axes or layout.view or layout.groups > 1:
+        return None
+    sizes = {role.shape[a] for a in pair}
+    return (pair[0], pair[1]) if len(sizes) == 1 and min(sizes) >= _FEWEST_UNITS else None
+
+
+def signs(network: Network, role: ParameterRole, options: AutoOptions) -> Draft | None:
+    """Numbers that are all plus or minus one size: random signs, as the members of an ensemble get them."""
+    live = network.live(role.name)
+    if live is None or live.size < _FEWEST_SIGNS:
+        return None
+    size = np.abs(live)
+    both = bool((live > 0.0).any()) and bool((live < 0.0).any())
+    if not both or not bool((size == size.flat[0]).all()):
+        return None
+    return fixed(None, rule="designed", reason=reason("signs"), action="keep")
+
+
 def constant_map(network: Network, role: ParameterRole, options: AutoOptions) -> Draft | None:
     """A map that its module starts at zero beside a bias of its own choice: it starts as a constant (an identity view).
 
@@ -124,6 +171,38 @@ def _steers(network: Network, role: ParameterRole) -> bool:
                 todo += op.outputs
             elif op.name not in without:
                 return True
+    return False
+
+
+def adds_nothing(network: Network, role: ParameterRole, options: AutoOptions) -> Draft | None:
+    """A map of zeros whose outputs are added to a signal that varies: a correction that starts at none.
+
+    So an adapter, or what experts add of their own, starts. A network of which it is the only way has no such signal,
+    and at the end of a residual branch `auto` has a factor of its own.
+    """
+    if (
+        not network.is_zero(role.name)
+        or not role.uses
+        or any(u.branch is not None and u.branch.writes for u in role.uses)
+    ):
+        return None
+    if not all(_meets_a_signal(network, network.graph.ops[u.op].output) for u in role.uses):
+        return None
+    return fixed(None, rule="designed", reason=reason("adds nothing"), action="keep")
+
+
+def _meets_a_signal(network: Network, value: int) -> bool:
+    """Whether views of a value are added to another one that varies, and nothing else reads it."""
+    for _ in range(_MOST_OPS):
+        readers = network.graph.consumers(value)
+        if len(readers) != 1:
+            return False
+        op = readers[0]
+        if op.name == "add":
+            return any(v != value and v in network.varying for v in op.inputs)
+        if op.name not in VIEWS:
+            return False
+        value = op.output
     return False
 
 

@@ -75,15 +75,17 @@ def _calm(head: Distances, signal: float, options: AutoOptions) -> float | None:
 def before_distances(network: Network, role: ParameterRole, options: AutoOptions) -> Draft | None:
     """The map whose outputs are compared with points, where the outputs are these distances: calm from the start.
 
-    The square of a distance in d dimensions between signals of rms 1 is 2 d, and its std over the points sqrt(6 d).
-    Signal and points are drawn at the one std at which the distances of a sample have that of outputs.
+    Signal and points are drawn at the one std at which the distances of a sample have that of outputs. With points much
+    smaller than the signal, all of them would lie on one side of it, and no gradient of |x - c| would reach the signal.
+    Of squared distances it does, as 2 (x - c): there the points alone are calm (see `centres`), and what all distances
+    share, |x|², changes no probability.
     """
     made = {network.graph.ops[u.op].output for u in role.uses}
     head = next((d for d in network.distances if d.are_outputs and d.signal in made and d.alone), None)
     if head is None or role.use is None or role.use.norm_after:
         return None
     own = own_size(lambda std: head.spread(std, std), output_rms(options))
-    if own is None or own.std >= 1.0:
+    if own is None or own.std >= 1.0 or _is_squared(head, own.std):
         return None
     return forward(
         network,
@@ -96,6 +98,15 @@ def before_distances(network: Network, role: ParameterRole, options: AutoOptions
         evidence="",
         centres=head.centres,
     )
+
+
+def _is_squared(head: Distances, std: float) -> bool:
+    """Whether twice the signal and the points make more than about twice the distances."""
+    once, twice = head.spread(std, std), head.spread(2.0 * std, 2.0 * std)
+    return once is not None and twice is not None and twice > _SQUARED * once
+
+
+_SQUARED = 2.0**1.5  # between a distance and its square
 
 
 def written_centres(network: Network, role: ParameterRole, options: AutoOptions) -> Draft | None:

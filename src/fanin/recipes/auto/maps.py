@@ -54,11 +54,12 @@ def forward(
         law: the initializer with all numbers; by default N(0, std²).
         words: what those reasons name.
     """
-    first = "first layer" if _is_first(role) else "forward"
-    shown = evidence if evidence is not None else "first-layer" if _is_first(role) else _evidence(role)
+    is_first = _is_first(network, role)
+    first = "first layer" if is_first else "forward"
+    shown = evidence if evidence is not None else "first-layer" if is_first else _evidence(role)
 
     def numbers(read: Read) -> tuple[Number, ...]:
-        found = _forward_numbers(role, options, read, factor, how)
+        found = _forward_numbers(role, options, read, factor, how, first=is_first)
         return (*found, *more(found[-1].value))
 
     return draft(
@@ -99,14 +100,16 @@ def _evidence(role: ParameterRole) -> str:
     return "projections" if {"attn_q", "attn_k", "attn_v"} & set(role.tags) else "widths"
 
 
-def _is_first(role: ParameterRole) -> bool:
-    return role.use is not None and set(role.use.feeds) == {"input"}
+def _is_first(network: Network, role: ParameterRole) -> bool:
+    """Whether a map reads the input; or rows of tables, where these keep the size that their module chose."""
+    feeds = set(role.use.feeds) if role.use is not None else set()
+    return feeds == {"input"} or (bool(feeds) and feeds <= {"input", "embed"} and not network.has_tokens)
 
 
 def _forward_numbers(
-    role: ParameterRole, options: AutoOptions, read: Read, factor: float, how_factor: str = ""
+    role: ParameterRole, options: AutoOptions, read: Read, factor: float, how_factor: str = "", *, first: bool = False
 ) -> tuple[Number, ...]:
-    first, share = _is_first(role), _share(role, role.use)
+    share = _share(role, role.use)
     taken = None if first else _taken(role.use, 1.0 if how_factor else factor, read)
     second = input_scale(read.second_moment) if first else read.second_moment if taken is None else taken.value
     var = 1.0 / (float(role.fan_in or 1.0) * share * float(second))

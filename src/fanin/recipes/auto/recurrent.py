@@ -7,10 +7,13 @@ from __future__ import annotations
 
 from fanin.graph.roles.data import ParameterRole
 from fanin.initializers import ChronoBias, Constant, ForgetBias, Initializer, Ones, Orthogonal, PerPart, Zeros
+from fanin.recipes.auto.designed import identity
 from fanin.recipes.auto.options import AutoOptions
 from fanin.recipes.auto.wording import reason
+from fanin.recipes.engine import small
 from fanin.recipes.engine.cells import GLOROT, state_law
 from fanin.recipes.engine.draft import Draft, fixed
+from fanin.recipes.engine.effective import is_shaped
 from fanin.recipes.engine.network import Network
 
 __all__ = ["hidden", "input_weight", "norm_shift", "recurrent_bias"]
@@ -26,7 +29,9 @@ def input_weight(network: Network, role: ParameterRole, options: AutoOptions) ->
 
 
 def hidden(network: Network, role: ParameterRole, options: AutoOptions) -> Draft:
-    """The map from state to state, which keeps the state's length at every step."""
+    """The map from state to state, which keeps the state's length at every step; an identity is one already."""
+    if (kept := identity(network, role, options)) is not None:
+        return kept
     apart = role.loop is not None and not role.loop.gates
     state = Orthogonal(scaled=apart)
     law = state_law(role, state)
@@ -37,6 +42,8 @@ def hidden(network: Network, role: ParameterRole, options: AutoOptions) -> Draft
 
 def recurrent_bias(network: Network, role: ParameterRole, options: AutoOptions) -> Draft:
     """Zero; the gate that keeps the state gets 1, or chrono's times when the memory is known."""
+    if is_shaped(role):
+        return small.bias(network, role, options)
     order = _order(role)
     if role.loop is not None and not order:
         return fixed(Zeros(), rule="recurrent bias", reason=reason("gates unknown"))

@@ -61,7 +61,8 @@ def _end_norm(network: Network, role: ParameterRole, offset: float) -> Draft:
 def position(network: Network, role: ParameterRole, options: AutoOptions) -> Draft:
     """As large as the tokens or patches it is added to; zero where it is added to attention scores.
 
-    Kept where a function (a softmax) makes what is added, where the largest or least of the sums is taken (structuring
+    Kept where no tokens meet each other (positions then are offsets, as biases are), where a function (a softmax) makes
+    what is added, where the largest or least of the sums is taken (structuring
     elements of a dilation, max-plus maps), and where all units begin with one and the same centre.
     """
     if is_shaped(role):
@@ -73,6 +74,8 @@ def position(network: Network, role: ParameterRole, options: AutoOptions) -> Dra
         return fixed(None, rule="designed", reason=reason("alike centres"), action="keep")
     if each or are_centres(network.graph, role):
         return centres(network, role, options)
+    if not network.has_tokens and network.live(role.name) is not None:
+        return fixed(None, rule="designed", reason=reason("offsets"), action="keep")
     if not _is_position(network, role):
         return fixed(Zeros(), rule="attention bias", reason=reason("attention bias"))
     if network.starts_stream(role):

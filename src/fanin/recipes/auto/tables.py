@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
+
 from fanin.graph.roles.data import ParameterRole
 from fanin.recipes.auto.evidence import CALM_RMS, TIED_SHARE
 from fanin.recipes.auto.options import AutoOptions
@@ -15,6 +17,22 @@ from fanin.recipes.engine.network import Network
 __all__ = ["embedding", "is_tied", "table_numbers", "table_words"]
 
 
+_USUAL = 0.9  # less than a table of std 1 has but for chance
+_SMALLEST = 0.01  # std of a table that its module drew small, and not as good as zero
+
+
+def _found_std(network: Network, role: ParameterRole) -> float | None:
+    """The std of a table below 1 that its module chose, where no tokens meet each other; None elsewhere.
+
+    The maps behind it take its size back at the start; what it changes is how far a step moves the rows.
+    """
+    live = None if _bag(role) > 1 or network.has_tokens else network.live(role.name)
+    if live is None or not np.isfinite(live).all():
+        return None
+    std = float(np.sqrt(np.square(live, dtype=np.float64).mean()))
+    return std if _SMALLEST <= std < _USUAL else None
+
+
 def is_tied(role: ParameterRole) -> bool:
     """Whether a table is also the map to the logits."""
     return "head" in role.tags
@@ -23,6 +41,8 @@ def is_tied(role: ParameterRole) -> bool:
 def embedding(network: Network, role: ParameterRole, options: AutoOptions) -> Draft:
     """Std 1 with an output layer of its own; where the table is the output layer, what keeps the logits small."""
     tied = is_tied(role)
+    if not tied and (found := _found_std(network, role)) is not None:
+        return draft("embedding", lambda read: (Number("std", found, "rows found"),), reasons=("found table",))
     return draft(
         "tied embedding" if tied else "embedding",
         lambda read: table_numbers(role, options, read),

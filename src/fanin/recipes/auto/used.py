@@ -32,6 +32,7 @@ _RECTIFIERS = frozenset(
     )
 )
 _SIGMOIDS = frozenset({"tanh", "erf", "sigmoid", "softsign"})  # of which another factor is a choice of their range
+_NORMED = frozenset({"weight_norm", "spectral_norm", "standardize"})  # formulas know these
 _DESIGNS = frozenset(
     ("residual", "stream_in", "attn_q", "attn_k", "attn_v", "gate", "act+gate", "datamul", "softmax", "router")
 )
@@ -60,7 +61,7 @@ def as_used(network: Network, role: ParameterRole, draft: Draft | None) -> Draft
     ways, behind = _ways(network, role), _behind(network, role)
     usual = (Normal(std=std) for std in (1.0, 1.0 / math.sqrt(float(role.fan_in or 1.0))))
     if behind == 1.0 and all(is_near(_factors(network, role, ways, law, law.std)[0], 1.0) for law in usual):
-        return draft  # a sign, say, or a weight over its own size
+        return _measured(draft) if ways and not _NORMED & set(role.use.chain if role.use else ()) else draft
 
     def make(read: Read) -> Made:
         made = draft.make(read)
@@ -73,6 +74,11 @@ def as_used(network: Network, role: ParameterRole, draft: Draft | None) -> Draft
 
     why = reason("as used" if behind == 1.0 else "behind", factor=behind)
     return replace(draft, make=make, reason=f"{draft.reason}; {why}")
+
+
+def _measured(draft: Draft) -> Draft:
+    """The draft, of which what follows is predicted from numbers of its law: no formula knows the function."""
+    return replace(draft, make=lambda read: replace(draft.make(read), drawn=True))
 
 
 def _ways(network: Network, role: ParameterRole) -> list[tuple[Stretch, ...]]:

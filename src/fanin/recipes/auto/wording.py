@@ -390,6 +390,7 @@ LINES: Mapping[tuple[str, str], Line] = {
         quantity="std", formula="at which the distances of one sample from all centres have the std of outputs"
     ),
     ("std", "rows"): Line(quantity="std", formula="rows of rms 1"),
+    ("std", "rows found"): Line(quantity="std", formula="that of the rows that its module made"),
     ("std", "bag"): Line(
         quantity="std", formula="1 / sqrt({bag}), because {bag} rows are summed", worked="1 / sqrt({bag})"
     ),
@@ -438,6 +439,10 @@ REASONS: Mapping[str, str] = {
     "bandwidth": "before {function} it reads no input of the network, only constants: kept, because its size is the "
     "bandwidth of the field that it starts",
     "phases": "the phases of the field that {map} starts: kept with it",
+    "identity": "map that its module starts as the identity, which a signal passes as it is: kept",
+    "adds nothing": "map that its module starts at zero, whose outputs are added to another signal: it adds nothing at "
+    "step 0: kept",
+    "signs": "its module starts it at random signs of one size: kept",
     "constant map": "map that its module starts at zero, so that its outputs start as its bias: kept",
     "before constant": "only maps that their module starts at zero read it, so no signal depends on it at step 0: kept",
     "constant bias": "what {map}, which its module starts at zero, gives at step 0: kept",
@@ -520,6 +525,9 @@ REASONS: Mapping[str, str] = {
     "position": "position table with the std of what it is added to",
     "alike centres": "centres that its module starts alike for all units: kept, and the maps behind them differ",
     "shaped table": "made by {function} before it is added, so its own size is not what is added: kept",
+    "offsets": "added to a signal of which no tokens meet each other: an offset that keeps the size its module chose",
+    "found table": "table as large as its module made it: no tokens meet each other, and what reads it takes its size "
+    "out",
     "picked": "added to the signal before the largest (or least) is taken: it decides which entry is read, so it keeps "
     "the size that its module chose",
     "centres": "centres that the signal is compared with: of its mean and size",

@@ -205,7 +205,7 @@ def adds_its_size(network: Network, role: ParameterRole) -> bool:
     """
     graph = network.graph
     value = graph.parameters[role.name].value
-    squares = {op.index for op in graph.consumers(value) if _squares(op)}
+    squares = {op.index for v in (value, *_multiples(network, value)) for op in graph.consumers(v) if _squares(op)}
     if not squares:  # most weights: no walk over the graph
         return False
     squared, made = set[int](), {graph.ops[u.op].output for u in role.uses}
@@ -214,9 +214,18 @@ def adds_its_size(network: Network, role: ParameterRole) -> bool:
             if squared & set(op.inputs) and op.name in _SUMS:
                 return True
             made.update(op.outputs)
-        elif op.output in network.weight_only and (squared & set(op.inputs) or op.index in squares):
+        elif op.output in network.weight_only:
+            if squared & set(op.inputs) or op.index in squares:
+                squared.update(op.outputs)
+        elif squared & set(op.inputs) and op.name in _SUMS:  # |x|² + |c|² before the product
             squared.update(op.outputs)
     return False
+
+
+def _multiples(network: Network, value: int) -> list[int]:
+    """Products of a parameter with other parameters or constants, entry by entry."""
+    made = [op.output for op in network.graph.consumers(value) if op.name in _SCALES and not _squares(op)]
+    return [v for v in made if v in network.weight_only]
 
 
 def _squares(op: Op) -> bool:

@@ -12,10 +12,11 @@ from fanin.graph.ir import Op
 from fanin.graph.recording.replay import run
 from fanin.graph.roles.data import ParameterRole
 from fanin.model.operations import ELEMENTWISE, JOINS, MATRIX_PRODUCTS, SAME_NUMBERS, VIEWS
-from fanin.recipes.engine.network import Network
 
 if TYPE_CHECKING:
     import torch
+
+    from fanin.recipes.engine.network import Network
 
 __all__ = [
     "Function",

@@ -14,7 +14,7 @@ from fanin.graph.roles.data import Branch, ParameterRole, Roles, Use
 from fanin.graph.roles.label import roles
 from fanin.layout import fans
 from fanin.memory import as_array
-from fanin.model.operations import CONTRACTIONS, FACTORIES, LEFT_PRODUCTS, SHAPED_BY, VIEWS
+from fanin.model.operations import CONTRACTIONS, LEFT_PRODUCTS, OF_A_SHAPE, SHAPED_BY, VIEWS
 from fanin.recipes.base import Live
 from fanin.recipes.engine.activation_facts import is_exponential
 from fanin.recipes.engine.expansions import Expansion, expansions
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 __all__ = ["BranchInfo", "Network", "network_of", "tap_share"]
 
 _MAPS = ("weight", "rnn_ih", "rnn_hh")
-_MADE = FACTORIES - VIEWS - {"one_hot"}  # of a shape, where those hold the numbers that they are given
 _PRODUCTS = LEFT_PRODUCTS | {"mul", "einsum"}  # by nothing but their operands: zero where one of them is zero
 
 
@@ -192,6 +191,12 @@ class Network:
         made = {out for index in seen for out in self.graph.ops[index].outputs}
         return not starts or bool(starts & made)
 
+    @cached_property
+    def has_tokens(self) -> bool:
+        """Whether tokens meet each other: in attention, or on a residual stream."""
+        attention = {"attn_q", "attn_k", "attn_v"}
+        return bool(self.roles.streams) or any(attention & set(r.tags) for r in self.roles.parameters.values())
+
     def is_decoder(self, stream: int) -> bool:
         """Whether a residual stream reads another one: its branches attend across."""
         if len(self.roles.streams) < 2:
@@ -219,7 +224,7 @@ class Network:
         found = {v.index for v in self.graph.values if v.kind == "input"}
         zeros = {p.value for name, p in self.graph.parameters.items() if self.is_zero(name)}
         for op in self.graph.ops:
-            reads = op.inputs[:1] if op.name in SHAPED_BY else () if op.name in _MADE else op.inputs
+            reads = op.inputs[:1] if op.name in SHAPED_BY else () if op.name in OF_A_SHAPE else op.inputs
             weight = self.weight_of_op.get(op.index)
             by_zero = weight is not None and op.name in CONTRACTIONS and self.is_zero(weight)
             if by_zero or (op.name in _PRODUCTS and zeros.intersection(reads)):

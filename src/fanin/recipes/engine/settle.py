@@ -53,9 +53,11 @@ class _Sweep:
     streams: Mapping[int, float]
     made: dict[str, Made] = field(default_factory=dict)
     read: dict[str, Read] = field(default_factory=dict)
+    met: dict[str, int] = field(default_factory=dict)  # the operation that asked for a parameter first
 
     def __call__(self, parameter: Parameter, op: Op, moments: Any) -> WeightMoments:
         name = parameter.name
+        self.met.setdefault(name, op.index)
         if name not in self.made:
             self._make(name, op, moments)
         return self._moments(name, parameter)
@@ -120,7 +122,7 @@ def settle(network: Network, drafts: Mapping[str, Draft]) -> Settled:
     """
     sweep = _Sweep(network, drafts, {}, {})
     found = _propagated(network, sweep)
-    reads, streams = _all_reads(network, found), _stream_sizes(network, found)
+    reads, streams = _all_reads(network, found, sweep.met), _stream_sizes(network, found)
     if reads or any(size != 1.0 for size in streams.values()):
         sweep = _Sweep(network, drafts, reads, streams)
         found = _propagated(network, sweep)
@@ -149,10 +151,11 @@ def _stream_sizes(network: Network, found: MomentMap) -> dict[int, float]:
     return sizes
 
 
-def _all_reads(network: Network, found: MomentMap) -> dict[str, Read]:
+def _all_reads(network: Network, found: MomentMap, met: Mapping[str, int]) -> dict[str, Read]:
     """What weights with several uses read, averaged over the uses; a table that is also the head, at the head.
 
-    Also what maps inside a generator of weights read: the sweep meets them where the made weight is applied.
+    Also what maps read that the sweep met first somewhere else: inside a generator of weights it meets them where the
+    made weight is applied, and points at the sum of their squares.
     """
     streams = _stream_sizes(network, found)
     reads = {}
@@ -161,7 +164,9 @@ def _all_reads(network: Network, found: MomentMap) -> dict[str, Read]:
             continue
         ops = [network.graph.ops[u.op] for u in role.uses if u.op_name != "embedding"]
         operands = [network.read_operand(op, role) for op in ops]
-        if len(role.uses) < 2 and not network.weight_only.intersection(operands):
+        elsewhere = met.get(name, ops[0].index) not in {op.index for op in ops} if ops else False
+        at_use = not (elsewhere and network.weight_only.intersection(ops[0].inputs))
+        if len(role.uses) < 2 and at_use and not network.weight_only.intersection(operands):
             continue
         known = [found.tensors[v].moments for v in operands if v is not None and v in found.tensors]
         seconds = [m.second_moment for m in known if m is not None and 0.0 < m.second_moment < math.inf]

@@ -82,8 +82,13 @@ def keep(network: Network, role: ParameterRole, options: Any) -> Draft:
 
 
 def unused(network: Network, role: ParameterRole, options: Any) -> Draft:
-    """A parameter that these inputs never reach: 1 / sqrt(fan_in) for the shape of a map, else zero or kept."""
+    """A parameter that these inputs never reach: 1 / sqrt(fan_in) for the shape of a map, else zero or kept.
+
+    One number everywhere (the size of a noise that is added in training alone) is no draw of a law, so it stays.
+    """
     why = "the forward pass never uses it on these inputs"
+    if len(role.shape) > 1 and network.is_one_number(role.name) and not network.is_zero(role.name):
+        return kept_draft(f"{why}; kept at the one number that its module set")
     if len(role.shape) < 2:
         live = network.live(role.name)
         constant = live is None or bool((live == live.flat[0]).all())

@@ -5,11 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import ClassVar
 
+from fanin.measure.record import ParameterRecord
 from fanin.rules.base import Context, Rule
 from fanin.rules.finding import Finding, Fix
 from fanin.rules.shared.gains import INIT
 
 __all__ = ["SymmetricWeights"]
+
+
+def _beside(context: Context, parameter: ParameterRecord) -> bool:
+    """Whether another parameter of its shape, whose units differ, makes the weight together with it.
+
+    The size of a noise that a model adds to a weight (Fortunato et al. 2017, arXiv 1706.10295) is one number for all.
+    """
+    measured = context.measurements
+    together = {n for s in measured.sites if parameter.path in s.parameters for n in s.parameters}
+    others = (p for p in measured.parameters if p.path in together and p.path != parameter.path)
+    return any(p.shape == parameter.shape and p.identical_rows == 0.0 for p in others)
 
 
 class SymmetricWeights(Rule):
@@ -54,7 +66,7 @@ class SymmetricWeights(Rule):
         rated = [
             (p.identical_rows, p.path)
             for p in context.measurements.parameters
-            if p.is_map and p.requires_grad and p.identical_rows is not None
+            if p.is_map and p.requires_grad and p.identical_rows is not None and not _beside(context, p)
         ]
         copies = sorted((r for r in rated if r[0] > self.limit(context, "warning")), key=lambda r: -r[0])
         if not copies:
