@@ -34,7 +34,7 @@ def check(model, batch=64):
     return fanin.check(model, torch.randn(batch, 32), targets=torch.randint(0, 10, (batch,)))
 
 
-@pytest.mark.parametrize("act", few(ACTIVATIONS, every=2))
+@pytest.mark.parametrize("act", few(ACTIVATIONS, every=4))
 def test_twelve_layers_from_init_pass(act):
     torch.manual_seed(1)
     model = stack(act)
@@ -57,7 +57,7 @@ def test_he_passes_at_any_width_and_batch(width, depth, batch):
     assert report.ok, str(report)
 
 
-@pytest.mark.parametrize("act", few([nn.ReLU, nn.GELU, nn.SiLU, nn.Tanh], nn.ReLU, nn.Tanh))
+@pytest.mark.parametrize("act", few([nn.ReLU, nn.GELU, nn.SiLU, nn.Tanh], nn.ReLU))
 @pytest.mark.parametrize(("gain", "codes"), [(0.3, TOO_SMALL), (6.0, TOO_LARGE)])
 def test_a_wrong_gain_is_caught_as_one(act, gain, codes):
     torch.manual_seed(4)

@@ -83,6 +83,7 @@ def in_terminal(line, folder):
     return done, told.decode()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_a_terminal_shows_what_is_done_and_a_pipe_gets_none_of_it(name, folder):
     line, words = {**LINES, **SLOW}[name]

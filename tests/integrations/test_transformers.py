@@ -111,6 +111,7 @@ def test_a_resumed_run_ends_with_the_same_bits_and_is_left_alone(tmp_path):
     assert check.first is None
 
 
+@pytest.mark.slow
 def test_weights_times_eight_stop_before_the_first_step(tmp_path):
     model = gpt2(scale=8.0)
     before = [p.detach().clone() for p in model.parameters()]
