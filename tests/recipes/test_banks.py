@@ -84,3 +84,35 @@ def test_a_weight_that_mixes_all_inputs_counts_them_all():
     plan = fanin.plan(Bank((32, 64), lambda a: torch.einsum("oi,ij->oj", a, basis)), X)
     assert plan["bank"].fan_in == 64.0
     assert plan["bank"].std == pytest.approx(1 / 8, rel=0.02)
+
+
+EYE = torch.eye(64)
+ORTHOGONAL = {
+    "Cayley": lambda w: torch.linalg.solve(EYE + w - w.T, EYE - w + w.T),
+    "inverse": lambda w: 2 * torch.linalg.inv(EYE + w - w.T) - EYE,
+    "exponential": lambda w: torch.matrix_exp(w - w.T),
+    "QR": lambda w: torch.linalg.qr(w)[0],
+}
+
+
+@pytest.mark.parametrize("name", ORTHOGONAL)
+def test_what_follows_a_weight_that_no_formula_knows_is_predicted_from_numbers(name):
+    """An orthogonal map keeps the size of what it reads, whatever the std of the parameter behind it."""
+
+    class Stack(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            torch.manual_seed(0)
+            self.w, self.out = (
+                nn.ParameterList(nn.Parameter(torch.randn(64, 64) / 8) for _ in range(3)),
+                nn.Linear(64, 10),
+            )
+
+        def forward(self, x):
+            for w in self.w:
+                x = torch.tanh(x @ ORTHOGONAL[name](w).T)
+            return self.out(x)
+
+    plan = fanin.plan(Stack(), X)
+    assert plan["w.0"].predicted_rms[0] == pytest.approx(1.0, rel=0.03)
+    assert plan["w.1"].predicted_rms[0] == pytest.approx(0.628, rel=0.03)  # of tanh(z), z normal

@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING
 from fanin.graph.ir import Op
 from fanin.graph.roles.data import ParameterRole
 from fanin.initializers import Initializer, Normal, Scaled
-from fanin.model.operations import CONTRACTIONS, VIEWS
+from fanin.model.operations import (
+    CONTRACTIONS,
+    ELEMENTWISE,
+    JOINS,
+    MATRIX_PRODUCTS,
+    REDUCTIONS,
+    SAME_NUMBERS,
+    SUMS,
+    VIEWS,
+)
 from fanin.recipes.auto.wording import Number, reason, steps
 from fanin.recipes.engine.draft import Draft, Made, Read
 from fanin.recipes.engine.effective import Stretch, is_near, multiplied_by, operands, own_size, stretches
@@ -32,7 +41,7 @@ _RECTIFIERS = frozenset(
     )
 )
 _SIGMOIDS = frozenset({"tanh", "erf", "sigmoid", "softsign"})  # of which another factor is a choice of their range
-_NORMED = frozenset({"weight_norm", "spectral_norm", "standardize"})  # formulas know these
+_KNOWN = ELEMENTWISE | SAME_NUMBERS | VIEWS | JOINS | MATRIX_PRODUCTS | SUMS | REDUCTIONS  # by formulas
 _DESIGNS = frozenset(
     ("residual", "stream_in", "attn_q", "attn_k", "attn_v", "gate", "act+gate", "datamul", "softmax", "router")
 )
@@ -61,7 +70,7 @@ def as_used(network: Network, role: ParameterRole, draft: Draft | None) -> Draft
     ways, behind = _ways(network, role), _behind(network, role)
     usual = (Normal(std=std) for std in (1.0, 1.0 / math.sqrt(float(role.fan_in or 1.0))))
     if behind == 1.0 and all(is_near(_factors(network, role, ways, law, law.std)[0], 1.0) for law in usual):
-        return _measured(draft) if ways and not _NORMED & set(role.use.chain if role.use else ()) else draft
+        return _measured(draft) if _is_solved(ways) else draft  # a sign, a weight over its own size, an orthogonal one
 
     def make(read: Read) -> Made:
         made = draft.make(read)
@@ -74,6 +83,11 @@ def as_used(network: Network, role: ParameterRole, draft: Draft | None) -> Draft
 
     why = reason("as used" if behind == 1.0 else "behind", factor=behind)
     return replace(draft, make=make, reason=f"{draft.reason}; {why}")
+
+
+def _is_solved(ways: list[tuple[Stretch, ...]]) -> bool:
+    """Whether a function on the way is one that no formula knows: an inverse, a matrix exponential, a QR."""
+    return any(op.name not in _KNOWN for way in ways for stretch in way for op in stretch.made.ops)
 
 
 def _measured(draft: Draft) -> Draft:
