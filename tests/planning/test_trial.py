@@ -361,3 +361,29 @@ def test_what_is_found_at_an_operation_is_mended_in_the_maps_before_it():
     plan = fanin.init_(model, x, targets=torch.arange(64) % 10)
     assert set(plan.extras["trial"]["kept"]) == {"values.weight", "values.bias"}
     assert plan["head.weight"].action == "draw"
+
+
+def test_weights_that_make_up_for_a_chain_are_a_worse_start():
+    """A chain of 30 maps at ten times their std, and a head of 1e-30: the sizes fit, and no step can train that."""
+
+    class Chain(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.maps = nn.ModuleList(nn.Linear(16, 16, bias=False) for _ in range(12))
+            self.head = nn.Linear(16, 4)
+
+        def forward(self, x):
+            for layer in self.maps:
+                x = layer(x)
+            return self.head(x)
+
+    torch.manual_seed(0)
+    model, x, y = Chain(), torch.randn(64, 16), torch.arange(64) % 4
+    for layer in model.maps:
+        nn.init.orthogonal_(layer.weight)
+    laws = {"maps.*.weight": Normal(std=2.5), "head.weight": Normal(std=1e-22)}
+    worse = fanin.plan(model, x, overrides=laws).trial(model, x, y).worse
+    assert any("hardly follow the input" in w.text for w in worse)
+    calm = fanin.plan(model, x, overrides={"head.weight": Normal(std=1e-3)}).trial(model, x, y)
+    zero = fanin.plan(model, x, head="zero").trial(model, x, y)
+    assert not any("hardly follow" in w.text for w in (*calm.worse, *zero.worse))

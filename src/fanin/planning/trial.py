@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["Trial", "Worsening", "cannot_try", "trial"]
 
 CHI_LIMIT = 10.0  # a chi above this, and this many times above the found one, is worse
+CHI_LOST = 1e-8  # times the found one: less is no calm start any more
 CHI_OF_A_CURE = 100.0  # the same, of a plan that cures an error: a dead network is no measure of sensitivity
 _NOISE = 0.25  # relative, of a loss that no labels were given for; two draws of one law differ so much
 _ERROR = SEVERITIES.index("error")
@@ -248,6 +249,12 @@ def _worsenings(found: MeasuredStart, planned: MeasuredStart) -> Iterator[Worsen
             f"{big(planned.chi)}), and did {big(math.sqrt(found.chi or 0.0))} times as found (chi = {big(found.chi)})"
         )
         yield Worsening(kind="chi", text=text, sign=1)
+    if _is_lost(found, planned):
+        text = (
+            f"the outputs hardly follow the input (chi = {big(planned.chi)}; as found {big(found.chi)}): weights far "
+            "too small make up for others far too large, and one step of an optimizer ends that"
+        )
+        yield Worsening(kind="chi", text=text, sign=-1)
     for finding in _new(found.findings, planned.findings):
         text = f"a new {finding.severity}, {finding.code} ({finding.name}): {finding.message}"
         yield Worsening(kind="finding", text=text)
@@ -258,6 +265,13 @@ def _is_worse_chi(found: MeasuredStart, planned: MeasuredStart) -> bool:
         return False
     limit = CHI_OF_A_CURE if _cures(found.findings, planned.findings) == _ERROR else CHI_LIMIT
     return planned.chi > limit * max(1.0, found.chi)
+
+
+def _is_lost(found: MeasuredStart, planned: MeasuredStart) -> bool:
+    """Whether the outputs follow the input by next to nothing; not where they do not at all, as behind zeros."""
+    if found.chi is None or planned.chi is None or planned.chi_from_batch:
+        return False
+    return 0.0 < planned.chi < CHI_LOST * min(1.0, found.chi)
 
 
 def _cures(found: tuple[Finding, ...], planned: tuple[Finding, ...]) -> int:
