@@ -8,6 +8,8 @@ from typing import Any
 
 from fanin.graph.roles.data import ParameterRole, Use
 from fanin.initializers import Initializer, Normal, Orthogonal, PerPart, Zeros
+from fanin.model.operations import VIEWS
+from fanin.recipes.auto.evidence import FAINTEST
 from fanin.recipes.auto.inputs import input_scale
 from fanin.recipes.auto.options import AutoOptions
 from fanin.recipes.auto.wording import Number, Values, draft, reason
@@ -21,6 +23,10 @@ _LEAST_SHARE = 1e-3  # of taps on data; bounds the std of a kernel that is almos
 _FEWEST = 2  # numbers that can be equal by design
 _STEPS = 3  # of a ramp
 _MANY = 12  # numbers of ramps: chance orders three rows of four once in 14,000
+_MEANS = frozenset({"mean", "avg_pool1d", "avg_pool2d", "avg_pool3d"}) | frozenset(
+    f"adaptive_avg_pool{n}d" for n in (1, 2, 3)
+)
+_NEAR = 4  # views between a mean and the map that reads it
 _LOOPS = 3  # uses of a map on its own output from which it is a recurrence
 
 
@@ -54,12 +60,12 @@ def forward(
         law: the initializer with all numbers; by default N(0, std²).
         words: what those reasons name.
     """
-    is_first = _is_first(network, role)
+    is_first, is_gate = _is_first(network, role), _opens_channels(network, role)
     first = "first layer" if is_first else "forward"
     shown = evidence if evidence is not None else "first-layer" if is_first else _evidence(role)
 
     def numbers(read: Read) -> tuple[Number, ...]:
-        found = _forward_numbers(role, options, read, factor, how, first=is_first)
+        found = _forward_numbers(role, options, read, factor, how, first=is_first, gate=is_gate)
         return (*found, *more(found[-1].value))
 
     return draft(
@@ -106,11 +112,42 @@ def _is_first(network: Network, role: ParameterRole) -> bool:
     return feeds == {"input"} or (bool(feeds) and feeds <= {"input", "embed"} and not network.has_tokens)
 
 
+def _opens_channels(network: Network, role: ParameterRole) -> bool:
+    """Whether a map is part of a channel gate: it reads the means over places, or gives the gate made of them."""
+    tags = set(role.use.tags) if role.use is not None else set()
+    return _reads_means(network, role) or (bool(tags) and tags <= {"gate", "act+gate"})
+
+
+def _reads_means(network: Network, role: ParameterRole) -> bool:
+    """Whether a map reads the means of channels over places: the squeeze of a channel gate.
+
+    Of a signal around zero these are small by chance alone at step 0 (Hu et al. 2018, arXiv 1709.01507, section 3.1).
+    """
+    value = network.data_operand(network.graph.ops[role.use.op]) if role.use is not None else None
+    for _ in range(_NEAR):
+        op = None if value is None else network.graph.producer(value)
+        if op is None or op.name in _MEANS:
+            return op is not None and network.graph.value(op.output).numel < network.graph.value(op.inputs[0]).numel
+        if op.name not in VIEWS:
+            return False
+        value = op.inputs[0]
+    return False
+
+
 def _forward_numbers(
-    role: ParameterRole, options: AutoOptions, read: Read, factor: float, how_factor: str = "", *, first: bool = False
+    role: ParameterRole,
+    options: AutoOptions,
+    read: Read,
+    factor: float,
+    how_factor: str = "",
+    *,
+    first: bool = False,
+    gate: bool = False,
 ) -> tuple[Number, ...]:
     share = _share(role, role.use)
     taken = None if first else _taken(role.use, 1.0 if how_factor else factor, read)
+    if gate and not first and taken is None and read.second_moment < FAINTEST:
+        taken = Number("taken", FAINTEST, "means")
     second = input_scale(read.second_moment) if first else read.second_moment if taken is None else taken.value
     var = 1.0 / (float(role.fan_in or 1.0) * share * float(second))
     taps = share != 1.0

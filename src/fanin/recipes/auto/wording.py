@@ -186,6 +186,10 @@ LINES: Mapping[tuple[str, str], Line] = {
     ("taken", "head"): Line(
         quantity="E x² taken", formula="at least {least:g}: the output layer is not scaled up for a weaker input"
     ),
+    ("taken", "means"): Line(
+        quantity="E x² taken",
+        formula="not scaled up further: means over places of a signal around zero are small by chance at step 0",
+    ),
     ("spread", ""): Line(quantity="Var x", formula="what remains of E x² when the rows sum to zero"),
     ("share", ""): Line(quantity="taps on data", formula="share of kernel taps that do not fall on zero padding"),
     ("padding", ""): Line(quantity="padding", formula="1 / sqrt(share of q that zero padding leaves here)"),
