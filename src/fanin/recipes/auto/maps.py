@@ -74,6 +74,7 @@ def forward(
         law,
         reasons=(first, *adds),
         evidence=shown,
+        faint=FAINTEST,
         **_words(role),
         **words,
     )
