@@ -114,9 +114,32 @@ def _is_first(network: Network, role: ParameterRole) -> bool:
 
 
 def _opens_channels(network: Network, role: ParameterRole) -> bool:
-    """Whether a map is part of a channel gate: it reads the means over places, or gives the gate made of them."""
-    tags = set(role.use.tags) if role.use is not None else set()
-    return _reads_means(network, role) or (bool(tags) and tags <= {"gate", "act+gate"})
+    """Whether a map is part of a channel gate: it gives the gate, or reads the means over places that it is made of."""
+    if role.use is None:
+        return False
+    if _is_gate(role):
+        return True
+    return _reads_means(network, role) and _is_gate(_next_map(network, network.graph.ops[role.use.op].output))
+
+
+_GATES = frozenset({"gate", "act+gate"})
+
+
+def _is_gate(role: ParameterRole | None) -> bool:
+    return role is not None and role.use is not None and bool(role.use.tags) and _GATES.issuperset(role.use.tags)
+
+
+def _next_map(network: Network, value: int) -> ParameterRole | None:
+    """The map that reads a value, or an activation of it; None where there are several or none."""
+    for _ in range(_NEAR):
+        readers = network.graph.consumers(value)
+        if len(readers) != 1:
+            return None
+        name = network.weight_of_op.get(readers[0].index)
+        if name is not None:
+            return network.roles.parameters[name]
+        value = readers[0].output
+    return None
 
 
 def _reads_means(network: Network, role: ParameterRole) -> bool:

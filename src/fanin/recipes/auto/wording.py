@@ -188,7 +188,7 @@ LINES: Mapping[tuple[str, str], Line] = {
     ),
     ("taken", "means"): Line(
         quantity="E x² taken",
-        formula="at least {faint:g}: means over places are small at step 0, and a gate made of them starts near its middle",
+        formula="at least {faint:g}: means over places are small at step 0, and a gate of them starts near its middle",
     ),
     ("spread", ""): Line(quantity="Var x", formula="what remains of E x² when the rows sum to zero"),
     ("share", ""): Line(quantity="taps on data", formula="share of kernel taps that do not fall on zero padding"),
