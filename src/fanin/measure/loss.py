@@ -37,6 +37,7 @@ class LossRecord:
         lacks: what the loss expects and was not applied ("log_softmax"), "" if nothing.
         turned: whether training makes the loss function's value larger.
         paired: whether predictions of shape (n, 1) are compared with targets of shape (n,), each with all of them.
+        sites: indices of the sites nearest before the predictions.
     """
 
     source: Literal["given", "model", "cross_entropy", "mse", "cotangent", "gradient"]
@@ -57,3 +58,4 @@ class LossRecord:
     lacks: str = ""
     turned: bool = False
     paired: bool = False
+    sites: tuple[int, ...] = ()

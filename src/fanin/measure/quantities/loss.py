@@ -43,6 +43,7 @@ class LossCall:
         value: mean of what it gave, None until it has run.
         turned: whether training makes it larger.
         paired: whether each prediction meets the targets of all samples; None where the shapes tell.
+        sites: indices of the sites nearest before its prediction.
     """
 
     op: str
@@ -55,6 +56,7 @@ class LossCall:
     value: torch.Tensor | None = None
     turned: bool = False
     paired: bool | None = None
+    sites: tuple[int, ...] = ()
 
 
 def loss_call(call: Call) -> LossCall | None:
@@ -153,6 +155,7 @@ def _of_call(value: float, source: Any, call: LossCall) -> LossRecord:
             lacks=_lacks(call, rows),
             turned=call.turned,
             paired=_is_paired(call) if call.paired is None else call.paired,
+            sites=call.sites,
         )
 
 

@@ -8,6 +8,7 @@ from typing import ClassVar
 
 from fanin.measure.kinds import REGRESSION
 from fanin.measure.loss import LossRecord
+from fanin.measure.record import Site
 from fanin.rules.base import Context, Rule
 from fanin.rules.finding import Finding, Fix, Severity
 from fanin.rules.shared.gains import INIT
@@ -35,8 +36,25 @@ _MOST_MARGIN = 64.0  # the largest scale of cosines that is in use (ArcFace, Den
 _LARGE_SIGNAL = 3.0  # rms at the input of the last layer
 
 
+def _last_sites(context: Context) -> tuple[Site, ...]:
+    """The last operations with weights before the predictions that the loss was called with."""
+    measured = context.measurements
+    by_index = {s.index: s for s in measured.sites}
+    todo, found, seen = list(measured.loss.sites), dict[int, Site](), set[int]()
+    while todo:
+        site = by_index.get(todo.pop())
+        if site is None or site.index in seen:
+            continue
+        seen.add(site.index)
+        if site.kind == "weight":
+            found[site.index] = site
+        else:
+            todo += site.inputs
+    return tuple(found[i] for i in sorted(found)) or measured.weight_sites()[-1:]
+
+
 def _last_paths(context: Context) -> list[str]:
-    return places(context.measurements.weight_sites()[-1:], context.measurements)
+    return places(_last_sites(context), context.measurements)
 
 
 def _with_margin(loss: LossRecord) -> float | None:
@@ -58,16 +76,15 @@ def _scale_at_fault(context: Context, spread: float | None) -> tuple[str, float]
 
 def _cure(context: Context) -> Fix:
     """Blame the last layer unless what it reads is too large already."""
-    sites = context.measurements.weight_sites()
     by_index = {s.index: s for s in context.measurements.sites}
-    read = [by_index[i].forward.rms for s in sites[-1:] for i in s.inputs if i in by_index]
+    read = [by_index[i].forward.rms for s in _last_sites(context) for i in s.inputs if i in by_index]
     return _STREAM if max(read, default=0.0) > _LARGE_SIGNAL else _SMALLER
 
 
 def _last_bias(context: Context) -> str:
     """Name of the bias of the last weighted operation, "" where it has none."""
     roles = {p.path: p.role for p in context.measurements.parameters}
-    read = [name for site in context.measurements.weight_sites()[-1:] for name in site.parameters]
+    read = [name for site in _last_sites(context) for name in site.parameters]
     return next((name for name in read if roles.get(name) == "bias"), "")
 
 

@@ -6,11 +6,18 @@ from collections.abc import Iterator
 from typing import ClassVar
 
 from fanin.measure.record import InputRecord
+from fanin.model.operations import LOOKUPS
 from fanin.rules.base import Context, Rule
 from fanin.rules.finding import Finding, Fix
 from fanin.rules.shared.statistics import cancels_scale
 
 __all__ = ["InputOffset"]
+
+
+def _each_feature_is_normalised(context: Context) -> bool:
+    """Whether a batch norm reads the inputs before any weight does, and so gives each feature the same spread."""
+    first = [s for s in context.measurements.sites if -1 in s.inputs and s.op not in LOOKUPS]
+    return bool(first) and all(s.norm is not None and s.norm.kind == "batch_norm" for s in first)
 
 
 class InputOffset(Rule):
@@ -76,7 +83,7 @@ class InputOffset(Rule):
             ),
             (
                 "ratio",
-                record.feature_std_ratio or 0.0,
+                0.0 if _each_feature_is_normalised(context) else record.feature_std_ratio or 0.0,
                 "largest / smallest std",
                 "features whose spreads differ by a factor of {:.3g}",
             ),
