@@ -808,3 +808,62 @@ def test_the_size_of_a_noise_on_a_weight_is_no_symmetry(alone):
 
     report = fanin.check(Noisy(), torch.randn(64, 16), targets=torch.arange(64) % 4)
     assert ("P501" in {f.code for f in report.findings}) is alone
+
+
+class TwoHeads(nn.Module):
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.trunk, self.a, self.z = nn.Sequential(nn.Linear(40, 64), nn.ReLU()), nn.Linear(64, 7), nn.Linear(64, 7)
+
+    def forward(self, x):
+        h = self.trunk(x)
+        return self.a(h), self.z(h)
+
+
+@pytest.mark.parametrize("name", ["a", "z"])
+@pytest.mark.parametrize("turn", [1, -1])
+def test_the_head_whose_loss_is_too_high_is_named(name, turn):
+    model, y = TwoHeads(), torch.arange(64) % 7
+    getattr(model, name).weight.data.mul_(30)
+    losses = lambda out: [nn.functional.cross_entropy(o, y) for o in out][::turn]  # noqa: E731
+    report = fanin.check(model, torch.randn(64, 40), loss=lambda out: sum(losses(out)))
+    assert [(f.code, f.paths) for f in report.findings] == [("L801", (name,))]
+
+
+@pytest.mark.parametrize(("first", "found"), [(nn.BatchNorm1d(9), False), (nn.Identity(), True)])
+def test_a_batch_norm_on_the_input_takes_the_spread_of_its_features_off(first, found):
+    x = torch.randn(64, 9)
+    x[:, 3] *= 2000
+    model = nn.Sequential(first, nn.Linear(9, 64), nn.ReLU(), nn.Linear(64, 4))
+    report = fanin.check(model, x, targets=torch.arange(64) % 4)
+    assert ("D102" in {f.code for f in report.findings + report.consequences}) is found
+
+
+class Words(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.table, self.out = nn.Embedding(50, 32), nn.Sequential(nn.Linear(32, 64), nn.ReLU(), nn.Linear(64, 10))
+
+    def forward(self, ids):
+        return self.out(self.table(ids).mean(1))
+
+
+class Pictures(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.maps = nn.Sequential(nn.Conv2d(3, 16, 3), nn.ReLU(), nn.Flatten(), nn.Linear(576, 10))
+
+    def forward(self, x):
+        return self.maps(x)
+
+
+@pytest.mark.parametrize("build", [Words, Pictures])
+def test_one_sample_that_is_repeated_is_the_cause(build):
+    torch.manual_seed(0)
+    x = torch.randint(0, 50, (32, 12)) if build is Words else torch.randn(32, 3, 8, 8)
+    model, y = build(), torch.arange(32) % 10
+    assert not fanin.check(model, x, targets=y).findings
+    report = fanin.check(model, x[:1].expand_as(x).clone(), targets=y)
+    assert report.findings[0].code == "D102"
+    assert "all 32 samples of the batch are the same one" in report.findings[0].message

@@ -401,6 +401,7 @@ class InputRecord:
         stats: over all elements (strided sample).
         feature_std_ratio: largest over smallest non-zero standard deviation across features; None below 2 features.
         constant_feature_share: share of features that never change over the batch.
+        same_samples: every entry along the first axis is the same as the first one, and there are several.
         integer_valued: floating values that are all whole numbers.
         as_read: of what the weights read of it, farthest from unit scale: what is left where the model divides it.
         normalised_first: every weighted operation that reads it first is followed by, or comes after, a normalisation.
@@ -416,6 +417,7 @@ class InputRecord:
     as_read: TensorStats
     feature_std_ratio: float | None = None
     constant_feature_share: float | None = None
+    same_samples: bool = False
     integer_valued: bool = False
     normalised_first: bool = False
     without_scale: bool = False

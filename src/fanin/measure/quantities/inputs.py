@@ -58,11 +58,18 @@ def input_record(
         as_read=as_read(stats),
         feature_std_ratio=ratio,
         constant_feature_share=constant,
+        same_samples=_are_the_same(x),
         integer_valued=floating and bool((s == s.round()).all()),
         normalised_first=normalised_first,
         without_scale=without_scale,
         gradient=None if gradient is None else unpack(pack(gradient)),
     )
+
+
+def _are_the_same(x: torch.Tensor) -> bool:
+    """Whether all samples are the first one; the second is looked at first, since it nearly always differs."""
+    with torch.no_grad():
+        return x.dim() > 0 and len(x) > 1 and torch.equal(x[1], x[0]) and bool((x[1:] == x[:1]).all())
 
 
 def _features(x: torch.Tensor) -> tuple[float | None, float | None]:

@@ -33,9 +33,9 @@ class InputOffset(Rule):
         what the first layer sees.
 
     What is measured:
-        |mean| / std > 3; largest over smallest feature std > 1000; share of constant features > 0.5. A normalisation
-        behind the first layer removes an offset, so it is then a note; what the model takes off before its first
-        weights does not count.
+        |mean| / std > 3; largest over smallest feature std > 1000; share of constant features > 0.5; all samples the
+        same in every input, ids too. A normalisation behind the first layer removes an offset, so it is then a note;
+        what the model takes off before its first weights does not count.
 
     Example:
         >>> import torch, fanin
@@ -58,14 +58,30 @@ class InputOffset(Rule):
 
     def cannot_run(self, context: Context) -> str | None:
         """Needs a floating input."""
-        return None if any(i.is_data for i in context.measurements.inputs) else "no floating input"
+        known = any(i.is_data or i.same_samples for i in context.measurements.inputs)
+        return None if known else "no floating input"
 
     def check(self, context: Context) -> Iterator[Finding]:
         """At most one finding an input, the clearest sign first."""
+        batched = [r for r in context.measurements.inputs if r.shape and r.shape[0] > 1]
+        if batched and all(r.same_samples for r in batched):
+            yield self._repeated(batched)
+            return
         for record in context.measurements.inputs:
             varies = record.stats.std > 0 and record.as_read.std > 0 and not record.stats.any_nonfinite
             if record.has_scale and varies and record.stats.numel > 16:
                 yield from self._one(context, record)
+
+    def _repeated(self, batched: list[InputRecord]) -> Finding:
+        return self.finding(
+            "warning",
+            [r.name for r in batched],
+            f"all {batched[0].shape[0]} samples of the batch are the same one: nothing tells them apart.",
+            Fix(text="check how the batch is put together (an expanded sample, one index for all)"),
+            value=1.0,
+            threshold=self.thresholds["constant"],
+            unit="share of features",
+        )
 
     def _one(self, context: Context, record: InputRecord) -> Iterator[Finding]:
         for name, value, unit, words in (
