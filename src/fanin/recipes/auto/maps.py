@@ -117,9 +117,11 @@ def _opens_channels(network: Network, role: ParameterRole) -> bool:
     """Whether a map is part of a channel gate: it gives the gate, or reads the means over places that it is made of."""
     if role.use is None:
         return False
+    op = network.graph.ops[role.use.op]
     if _is_gate(role):
-        return True
-    return _reads_means(network, role) and _is_gate(_next_map(network, network.graph.ops[role.use.op].output))
+        before = _map_before(network, network.data_operand(op))
+        return _reads_means(network, role) or (before is not None and _reads_means(network, before))
+    return _reads_means(network, role) and _is_gate(_next_map(network, op.output))
 
 
 _GATES = frozenset({"gate", "act+gate"})
@@ -139,6 +141,20 @@ def _next_map(network: Network, value: int) -> ParameterRole | None:
         if name is not None:
             return network.roles.parameters[name]
         value = readers[0].output
+    return None
+
+
+def _map_before(network: Network, value: int | None) -> ParameterRole | None:
+    """The map whose outputs, or an activation of them, a value is; None where there are several or none."""
+    for _ in range(_NEAR):
+        op = None if value is None else network.graph.producer(value)
+        if op is None:
+            return None
+        name = network.weight_of_op.get(op.index)
+        if name is not None:
+            return network.roles.parameters[name]
+        signals = [v for v in op.inputs if v not in network.weight_only and v not in network.graph.data]
+        value = signals[0] if len(signals) == 1 else None
     return None
 
 
