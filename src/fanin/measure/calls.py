@@ -26,6 +26,7 @@ class Call:
         batch: number of samples in the batch, None if unknown.
         unit_axis: axis of the input that counts units, None if unknown.
         made_by: the operation that made the first argument, views aside.
+        sites: indices of the sites nearest before its arguments; empty before it has run.
         output: what the operation gave; None before it has run.
         before: what quantities read of the arguments before the operation ran, by the name of the quantity.
     """
@@ -37,6 +38,7 @@ class Call:
     batch: int | None = None
     unit_axis: int | None = None
     made_by: str = ""
+    sites: tuple[int, ...] = ()
     output: torch.Tensor | None = None
     before: Mapping[str, Any] = field(default_factory=dict)
 

@@ -29,7 +29,6 @@ from fanin.measure.layouts import note_layouts
 from fanin.measure.nonfinite import makes_nonfinite
 from fanin.measure.origins import CONSTANT, Origin, Origins, join
 from fanin.measure.products import Products
-from fanin.measure.quantities.loss import LossCall
 from fanin.measure.quantities.table import of_module, of_pass, of_site, read_before
 from fanin.measure.record import SiteKind
 from fanin.measure.sampling import is_signal, rms
@@ -204,9 +203,8 @@ class PassRecorder(TorchFunctionMode):
         """Note what the operation gave, where that comes from, and what it read."""
         name, kind, origins = call.op, call.kind, self.origins.of(given)
         if isinstance(output, torch.Tensor):
-            for quantity, value in of_pass(replace(call, output=output)) if call.before else ():
-                located = replace(value, sites=joined.sites) if isinstance(value, LossCall) else value
-                self.found.setdefault(quantity, []).append(located)
+            for quantity, value in of_pass(replace(call, output=output, sites=joined.sites)) if call.before else ():
+                self.found.setdefault(quantity, []).append(value)
         joined = self.products.note(call, origins, joined)
         if joined.data and isinstance(output, torch.Tensor):
             self.elementwise.note(call, given, origins, output)

@@ -89,7 +89,7 @@ def _ignored(call: Call) -> int:
 def with_value(call: Call) -> LossCall | None:
     """The call of a loss function with what it gave."""
     before: LossCall | None = call.before.get("loss")
-    return None if before is None else replace(before, value=call.result.detach().mean())
+    return None if before is None else replace(before, value=call.result.detach().mean(), sites=call.sites)
 
 
 def loss_record(value: float, source: Any, calls: Sequence[LossCall]) -> LossRecord:
