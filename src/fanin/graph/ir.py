@@ -23,7 +23,7 @@ The module imports no torch: a graph is data.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Literal
@@ -284,6 +284,14 @@ class Graph:
         """The op that made a value; None for a leaf."""
         made_by = self.values[value].op
         return None if made_by is None else self.ops[made_by]
+
+    def behind(self, value: int, operations: Container[str]) -> int:
+        """The value that another is made of by nothing but operations of these names, each of one tensor."""
+        op = self.producer(value)
+        while op is not None and op.name in operations and len(op.inputs) == 1:
+            value = op.inputs[0]
+            op = self.producer(value)
+        return value
 
     def consumers(self, value: int) -> tuple[Op, ...]:
         """The ops that read a value, in order, each once."""

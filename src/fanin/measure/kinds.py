@@ -11,11 +11,12 @@ from fanin.measure.origins import Origin
 from fanin.measure.record import SiteKind
 from fanin.model.operations import CONTRACTIONS, CONVOLUTIONS, LOSSES, POOLS, STARTS
 
-__all__ = ["BOUNDED", "CHANNEL_FIRST", "KINDS", "RECTIFIERS", "REGRESSION", "SITE_NORMS", "kind_of"]
+__all__ = ["BOUNDED", "CHANNEL_FIRST", "CROSS_ENTROPIES", "KINDS", "RECTIFIERS", "REGRESSION", "SITE_NORMS", "kind_of"]
 
 SITE_NORMS = frozenset(("batch_norm", "layer_norm", "group_norm", "instance_norm", "rms_norm"))
 # Their unit axis is axis 1 of the output; of all others it is the last.
 CHANNEL_FIRST = CONVOLUTIONS | {"batch_norm", "group_norm", "instance_norm"}
+CROSS_ENTROPIES = frozenset(("cross_entropy", "nll_loss"))
 REGRESSION = frozenset(("mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss"))
 
 # Exactly zero, with zero slope, on part of the line: a unit can die.

@@ -14,6 +14,7 @@ import torch
 from fanin.graph.recording.survivors import named_survivors
 from fanin.measure.idle import never_called
 from fanin.measure.jacobian import probed_jacobian
+from fanin.measure.kinds import CROSS_ENTROPIES
 from fanin.measure.parameters import parameter_records
 from fanin.measure.passes import Pass, received, run_pass, states_after_virtual_steps
 from fanin.measure.quantities.cosine import cosine
@@ -230,10 +231,7 @@ def _normalises(site: Site) -> bool:
 def _class_axis(task: MeasureTask, done: Pass) -> int | None:
     """The axis of the outputs along which a cross-entropy compares them, where only that counts; else None."""
     called = {record.op for record in done.recorder.found.get("loss", ())}
-    return 1 if task.between_classes and called & _CROSS_ENTROPIES else None
-
-
-_CROSS_ENTROPIES = frozenset({"cross_entropy", "nll_loss"})
+    return 1 if task.between_classes and called & CROSS_ENTROPIES else None
 
 
 def _jacobian(task: MeasureTask, done: Pass, sites: tuple[Site, ...]) -> tuple[JacobianRecord | None, str]:

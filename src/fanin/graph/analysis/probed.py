@@ -13,14 +13,13 @@ from typing import Any
 
 from fanin.graph.analysis.analysis import Analysis, Sighting
 from fanin.graph.analysis.contraction import Axes, Axis, layout_of
-from fanin.graph.ir import Op, Parameter
-from fanin.graph.recording.replay import run
+from fanin.graph.ir import Parameter
+from fanin.graph.recording.replay import replayed
 from fanin.layout import Layout
 
 __all__ = ["probed_layout"]
 
 _MOST = 1 << 24  # entries of a parameter that is asked
-_MOST_OPS = 64  # on the way
 _CHANGE = 0.5  # of one entry, among normal numbers
 _SEED = 0
 
@@ -47,17 +46,20 @@ def probed_layout(analysis: Analysis, seen: Sighting, p: Parameter) -> Layout | 
 def _axes(analysis: Analysis, seen: Sighting, p: Parameter) -> Axes | None:
     import torch
 
-    meanings, ops = [m for m in seen.use.axes if m is not None], _ops(analysis, seen)
+    meanings = [m for m in seen.use.axes if m is not None]
     if len(meanings) < len(seen.use.axes):
         return None
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(_SEED)
         base = torch.randn(p.shape)
-        origin = _places(analysis, seen, ops, base, (0,) * base.dim())
+        weight = _made(analysis, seen, base)
+        if weight.dim() != len(meanings):
+            return None
+        origin = _places(analysis, seen, base, weight, (0,) * base.dim())
         moves: list[set[int]] = []
         for axis, size in enumerate(base.shape):
             ends = (tuple(i if a == axis else 0 for a in range(base.dim())) for i in (size - 1, min(1, size - 1)))
-            moved = next((m for i in ends if any(m := _places(analysis, seen, ops, base, i))), origin)
+            moved = next((m for i in ends if any(m := _places(analysis, seen, base, weight, i))), origin)
             moves.append({i for i, (one, other) in enumerate(zip(origin, moved, strict=True)) if one != other})
     if any(len({meanings[i] for i in along}) > 1 for along in moves):
         return None
@@ -76,40 +78,13 @@ def _filled(found: list[Axis | None], shape: Sequence[int], spanned: set[Axis]) 
     return tuple(axes)
 
 
-def _places(analysis: Analysis, seen: Sighting, ops: Sequence[Op], base: Any, index: tuple[int, ...]) -> Places:
+def _places(analysis: Analysis, seen: Sighting, base: Any, weight: Any, index: tuple[int, ...]) -> Places:
     """The coordinates, along each axis of the weight, of the entries that change with one of the parameter."""
     changed = base.clone()
     changed[index] += _CHANGE
-    before, after = (_made(analysis, seen, ops, numbers) for numbers in (base, changed))
-    if before.dim() != len(seen.use.axes):
-        raise LookupError("the weight has other axes than its operation says")
-    return tuple(frozenset(where.unique().tolist()) for where in (before != after).nonzero(as_tuple=True))
+    where = (_made(analysis, seen, changed) != weight).nonzero(as_tuple=True)
+    return tuple(frozenset(along.unique().tolist()) for along in where)
 
 
-def _made(analysis: Analysis, seen: Sighting, ops: Sequence[Op], numbers: Any) -> Any:
-    graph = analysis.graph
-    known: dict[int, Any] = {v: x for v, x in graph.data.items() if graph.values[v].kind != "input"}
-    known[seen.link.value] = numbers
-    for op in ops:
-        known.update(zip(op.outputs, run(op, known.__getitem__), strict=False))
-    return known[seen.use.weight]
-
-
-def _ops(analysis: Analysis, seen: Sighting) -> list[Op]:
-    """The operations between the parameter and the weight, in order.
-
-    Raises:
-        LookupError: they read another parameter or a signal, or are too many.
-    """
-    graph, found, todo = analysis.graph, dict[int, Op](), [seen.use.weight]
-    while todo:
-        value = todo.pop()
-        if value == seen.link.value or (value in graph.data and graph.values[value].kind != "input"):
-            continue
-        op = graph.producer(value)
-        if op is None or len(found) > _MOST_OPS:
-            raise LookupError("not made of the parameter alone")
-        if op.index not in found:
-            found[op.index] = op
-            todo += op.inputs
-    return [found[index] for index in sorted(found)]
+def _made(analysis: Analysis, seen: Sighting, numbers: Any) -> Any:
+    return replayed(analysis.graph, {seen.link.value: numbers}, seen.use.weight)

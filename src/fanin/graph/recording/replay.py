@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, MutableMapping
+from collections.abc import Callable, Container, Mapping, MutableMapping
 from typing import Any
 
 from fanin.graph.ir import Graph, Op, map_template
 from fanin.model.trees import tensors_in
 
-__all__ = ["run", "run_all"]
+__all__ = ["before", "replayed", "run", "run_all"]
+
+_MOST_OPS = 64  # between what is known and a value; what is longer is not asked
 
 
 def run(op: Op, tensor_of: Callable[[int], Any]) -> tuple[Any, ...]:
@@ -66,3 +68,37 @@ def run_all(graph: Graph, leaves: Mapping[int, Any], *, keep: MutableMapping[int
     for op in graph.ops:
         env.update(zip(op.outputs, run(op, env.__getitem__), strict=False))
     return {o.path: env[o.value] for o in graph.outputs}
+
+
+def before(graph: Graph, value: int, known: Container[int]) -> tuple[Op, ...]:
+    """The operations that a value is made by, in order, as far back as values that are known.
+
+    Raises:
+        LookupError: there are too many.
+    """
+    found, todo = set[int](), [value]
+    while todo:
+        one = todo.pop()
+        op = None if one in known else graph.producer(one)
+        if op is not None and op.index not in found:
+            found.add(op.index)
+            todo += op.inputs
+        if len(found) > _MOST_OPS:
+            raise LookupError("too many operations")
+    return tuple(graph.ops[index] for index in sorted(found))
+
+
+def _unknown(value: int) -> Any:
+    raise LookupError(f"value {value} is not known")
+
+
+def replayed(graph: Graph, starts: Mapping[int, Any], end: int, other: Callable[[int], Any] = _unknown) -> Any:
+    """A value that is made of these tensors and of constants; `other` gives the tensors of any other leaf.
+
+    Raises:
+        LookupError: a tensor on the way is not known, or there are too many operations.
+    """
+    known: dict[int, Any] = {v: x for v, x in graph.data.items() if graph.value(v).kind != "input"} | {**starts}
+    for op in before(graph, end, known):
+        known.update(zip(op.outputs, run(op, lambda v: known[v] if v in known else other(v)), strict=False))
+    return known[end]

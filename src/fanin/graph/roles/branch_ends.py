@@ -178,18 +178,9 @@ def _with_leaves(analysis: Analysis, op: Op, walk: _Walk, values: list[int]) -> 
     for value in values:
         if not analysis.graph.values[value].is_float:
             continue
-        parameter = analysis.graph.parameter_of(_leaf(analysis, value))
+        parameter = analysis.graph.parameter_of(analysis.graph.behind(value, _SHAPES))
         if parameter is None:
             why = f"a weight of {_place(analysis, op)} is no parameter itself but computed or fixed"
             return replace(walk, refused=walk.refused or why)
         walk = walk.joined(_Walk(found={parameter.name: {op.index}}))
     return walk
-
-
-def _leaf(analysis: Analysis, value: int) -> int:
-    """The value that a weight is a reshaped form of."""
-    op = analysis.graph.producer(value)
-    while op is not None and op.name in _SHAPES and len(op.inputs) == 1:
-        value = op.inputs[0]
-        op = analysis.graph.producer(value)
-    return value

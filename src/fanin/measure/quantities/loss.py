@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from fanin.measure.calls import Call
-from fanin.measure.kinds import REGRESSION
+from fanin.measure.kinds import CROSS_ENTROPIES, REGRESSION
 from fanin.measure.quantities.moments import pack, unpack
 from fanin.measure.record import LossRecord, TensorStats
 from fanin.tensors.values import as_real
@@ -80,7 +80,7 @@ def loss_call(call: Call) -> LossCall | None:
 
 def _ignored(call: Call) -> int:
     """The class that does not count: the fifth argument of both losses that have one."""
-    if call.op not in ("cross_entropy", "nll_loss"):
+    if call.op not in CROSS_ENTROPIES:
         return _IGNORE_INDEX
     given = call.kwargs.get("ignore_index", call.args[4] if len(call.args) > 4 else _IGNORE_INDEX)
     return given if isinstance(given, int) else _IGNORE_INDEX
@@ -135,7 +135,7 @@ def _excess(record: LossRecord) -> float:
 def _of_call(value: float, source: Any, call: LossCall) -> LossRecord:
     with torch.no_grad():
         prediction, targets = call.prediction, call.targets
-        rows = _class_rows(prediction) if call.op in ("cross_entropy", "nll_loss") else None
+        rows = _class_rows(prediction) if call.op in CROSS_ENTROPIES else None
         return LossRecord(
             source=source,
             value=value,

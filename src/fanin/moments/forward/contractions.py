@@ -218,17 +218,8 @@ def _squares(frame: Frame, op: Op, spec: EinsumCall) -> bool:
     """Whether a tensor meets itself: entry by entry (an einsum "bi,bi->b" of x and x), or in one number (v @ v)."""
     read = zip(spec.equation.partition("->")[0].split(","), spec.operands, strict=True)
     met = [(letters, t.index) for letters, t in read if isinstance(t, Ref)]
-    alone = frame.graph.value(op.output).numel == 1 and len({_root(frame, v) for _, v in met}) < len(met)
+    alone = frame.graph.value(op.output).numel == 1 and len({frame.graph.behind(v, VIEWS) for _, v in met}) < len(met)
     return alone or len(set(met)) < len(met)
-
-
-def _root(frame: Frame, value: int) -> int:
-    """The value of which another is a view."""
-    producer = frame.graph.producer(value)
-    while producer is not None and producer.name in VIEWS and len(producer.inputs) == 1:
-        value = producer.inputs[0]
-        producer = frame.graph.producer(value)
-    return value
 
 
 def _is_spread_out(frame: Frame, template: Any, bias: JointMoments, out: JointMoments) -> bool:

@@ -108,7 +108,9 @@ def identity(network: Network, role: ParameterRole, options: AutoOptions) -> Dra
     if live is None or pair is None or not np.isfinite(live).all():
         return None
     out, units = pair
-    side = live.shape[out]
+    side, diagonal = live.shape[out], np.diagonal(live, axis1=out, axis2=units)
+    if float(diagonal.var()) > side * (_NOISE * float(diagonal.mean())) ** 2:  # most weights: no copy is made
+        return None
     maps = np.moveaxis(np.asarray(live, dtype=np.float64), (out, units), (-2, -1)).reshape(-1, side, side)
     size = float(np.trace(maps, axis1=1, axis2=2).mean()) / maps.shape[-1]
     noise = maps - size * np.eye(maps.shape[-1])
@@ -132,9 +134,10 @@ def signs(network: Network, role: ParameterRole, options: AutoOptions) -> Draft 
     live = network.live(role.name)
     if live is None or live.size < _FEWEST_SIGNS:
         return None
-    size = np.abs(live)
-    both = bool((live > 0.0).any()) and bool((live < 0.0).any())
-    if not both or not bool((size == size.flat[0]).all()):
+    size = abs(live.flat[0])
+    if abs(live.flat[1]) != size or not bool((np.abs(live) == size).all()):  # most weights: nothing is read but two
+        return None
+    if not (bool((live > 0.0).any()) and bool((live < 0.0).any())):
         return None
     return fixed(None, rule="designed", reason=reason("signs"), action="keep")
 

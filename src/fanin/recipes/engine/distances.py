@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from fanin.graph.ir import Graph, Op
+from fanin.graph.recording.replay import replayed
 from fanin.graph.roles.data import ParameterRole
 from fanin.model.operations import LEFT_PRODUCTS, SOFTMAX, VIEWS
-from fanin.recipes.engine.effective import held, replayed
+from fanin.recipes.engine.effective import held
 
 if TYPE_CHECKING:
     import torch
@@ -85,7 +86,7 @@ def spread(network: Network, stds: Mapping[int, float], end: int) -> float | Non
                 dtype: Any = getattr(torch, network.graph.value(value).dtype)
                 shape = network.graph.value(value).shape
                 starts[value] = std * torch.randn(shape, generator=random, dtype=dtype, device="cpu")
-            return _spread(replayed(network, starts, end, held(network)))
+            return _spread(replayed(network.graph, starts, end, held(network)))
     except Exception:  # an operation that does not run alone says nothing of the spread
         return None
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from fanin.graph.ir import Op
-from fanin.graph.recording.replay import run
+from fanin.graph.recording.replay import before, replayed
 from fanin.graph.roles.data import ParameterRole
 from fanin.model.operations import ELEMENTWISE, JOINS, MATRIX_PRODUCTS, SAME_NUMBERS, VIEWS
 
@@ -30,11 +30,9 @@ __all__ = [
     "multiplied_by",
     "operands",
     "own_size",
-    "replayed",
     "stretches",
 ]
 
-_MOST_OPS = 64  # between a parameter and the operation that uses it; what is longer is not asked
 _PADS = frozenset(
     (
         *("pad", "constant_pad_nd", "reflection_pad1d", "reflection_pad2d", "reflection_pad3d"),
@@ -88,46 +86,14 @@ def effective(network: Network, role: ParameterRole, value: int, numbers: torch.
     Raises:
         LookupError: a number on the way is not known, or there are too many operations.
     """
-    return replayed(network, {network.graph.parameters[role.name].value: numbers}, value, held(network))
+    graph = network.graph
+    made: torch.Tensor = replayed(graph, {graph.parameters[role.name].value: numbers}, value, held(network))
+    return made
 
 
 def held(network: Network) -> Callable[[int], Any]:
     """The numbers that the model holds, by value index."""
     return lambda value: network.tensors[network.graph.value(value).name]
-
-
-def _unknown(value: int) -> Any:
-    raise LookupError(f"value {value} is not known")
-
-
-def replayed(
-    network: Network, starts: Mapping[int, torch.Tensor], end: int, other: Callable[[int], Any] = _unknown
-) -> torch.Tensor:
-    """A value that is made of these numbers and of constants; `other` gives the numbers of any other leaf.
-
-    Raises:
-        LookupError: a number on the way is not known, or there are too many operations.
-    """
-    graph = network.graph
-    known: dict[int, Any] = {v: x for v, x in graph.data.items() if graph.value(v).kind != "input"} | {**starts}
-    for op in _before(network, end, set(known)):
-        known.update(zip(op.outputs, run(op, lambda v: known[v] if v in known else other(v)), strict=False))
-    made: torch.Tensor = known[end]
-    return made
-
-
-def _before(network: Network, value: int, known: set[int]) -> tuple[Op, ...]:
-    """The operations that a value is made by, in order, as far back as values that are known."""
-    found, todo = set[int](), [value]
-    while todo:
-        one = todo.pop()
-        op = None if one in known else network.graph.producer(one)
-        if op is not None and op.index not in found:
-            found.add(op.index)
-            todo += op.inputs
-        if len(found) > _MOST_OPS:
-            raise LookupError("too many operations")
-    return tuple(network.graph.ops[index] for index in sorted(found))
 
 
 def multiplied_by(network: Network, op: Op, value: int) -> float | None:
@@ -163,7 +129,7 @@ class Function:
     @cached_property
     def ops(self) -> tuple[Op, ...]:
         """The operations between the two, in order."""
-        return _before(self.network, self.end, {self.start, *self.network.graph.data})
+        return before(self.network.graph, self.end, {self.start, *self.network.graph.data})
 
     @property
     def is_view(self) -> bool:
@@ -214,7 +180,7 @@ class Function:
             with torch.no_grad(), torch.random.fork_rng(devices=[]):
                 torch.manual_seed(_SEED)
                 for drawn in self._drawn(draw):
-                    made = replayed(self.network, {self.start: drawn * std}, self.end)
+                    made = replayed(self.network.graph, {self.start: drawn * std}, self.end)
                     before, after = before + _second(drawn), after + _second(made)
         except Exception:  # an operation that does not run alone says nothing of the size
             return None
@@ -337,7 +303,7 @@ def stretches(network: Network, role: ParameterRole, value: int) -> tuple[Stretc
     found, start, factors = list[Stretch](), own, 1
     try:
         while start != value:
-            ops = _before(network, value, {start} | constants)
+            ops = before(network.graph, value, {start} | constants)
             alone, meetings = _alone(ops, start, constants)
             ends = {v for op in meetings for v in op.inputs if v in alone} or {value}
             if len(ends) > 1 or len(meetings) > 1:
