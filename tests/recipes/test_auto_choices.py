@@ -694,3 +694,29 @@ def test_a_map_that_starts_nearly_at_zero_and_is_drawn_is_named():
     assert fanin.plan(Gate(1.0), x)["gate.weight"].warnings == ()
     kept = fanin.plan(Gate(1e-3), x, overrides={"gate.weight": None})["gate.weight"]
     assert (kept.action, kept.warnings) == ("keep", ())
+
+
+class Letters(nn.Module):
+    """A convolution over tokens, and no attention (Kim 2014, arXiv 1408.5882)."""
+
+    def __init__(self, std, seed=0, padding=None):
+        super().__init__()
+        torch.manual_seed(seed)
+        self.table = nn.Embedding(17, 16, padding_idx=padding)
+        with torch.no_grad():
+            self.table.weight.mul_(std)
+        self.maps, self.out = nn.Conv1d(16, 32, 3), nn.Linear(32, 4)
+
+    def forward(self, ids):
+        return self.out(torch.relu(self.maps(self.table(ids).transpose(1, 2))).amax(-1))
+
+
+def test_a_small_table_keeps_its_size_whatever_its_draw_and_padding():
+    ids = torch.randint(0, 17, (32, 12), generator=torch.Generator().manual_seed(0))
+    usual = [
+        fanin.plan(Letters(1.0, seed, padding), ids)["table.weight"].std for seed in range(8) for padding in (None, 3)
+    ]
+    assert usual == [1.0] * 16
+    small = [fanin.plan(Letters(0.15, seed, padding), ids) for seed in range(4) for padding in (None, 3)]
+    assert {p["table.weight"].std for p in small} == {2**-2.75}  # 0.149
+    assert {p["maps.weight"].rule for p in small} == {"first layer"}

@@ -216,7 +216,7 @@ FACTORIES = _words(
     "scalar_tensor tril_indices triu_indices one_hot hann_window"
 )
 # Of these the ones that hold none of the numbers that they are given: they read a shape.
-OF_A_SHAPE = FACTORIES - VIEWS - {"one_hot"}
+OF_A_SHAPE = FACTORIES - VIEWS - {"one_hot", "new_tensor"}
 LOSSES = _words(
     "cross_entropy nll_loss binary_cross_entropy binary_cross_entropy_with_logits mse_loss l1_loss smooth_l1_loss "
     "huber_loss kl_div ctc_loss poisson_nll_loss gaussian_nll_loss hinge_embedding_loss margin_ranking_loss "

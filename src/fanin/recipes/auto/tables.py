@@ -17,20 +17,26 @@ from fanin.recipes.engine.network import Network
 __all__ = ["embedding", "is_tied", "table_numbers", "table_words"]
 
 
-_USUAL = 0.9  # less than a table of std 1 has but for chance
+_USUAL = 0.9  # of a table of std 1, and less than chance gives one
+_BY_CHANCE = 5.0  # standard errors of a std
+_PER_OCTAVE = 4  # sizes that are told apart, so that two draws of one law by the module give one plan
 _SMALLEST = 0.01  # std of a table that its module drew small, and not as good as zero
 
 
 def _found_std(network: Network, role: ParameterRole) -> float | None:
     """The std of a table below 1 that its module chose, where no tokens meet each other; None elsewhere.
 
-    The maps behind it take its size back at the start; what it changes is how far a step moves the rows.
+    The maps behind it take its size back at the start; what it changes is how far a step moves the rows. It is known
+    to the nearest of four sizes an octave, and rows of zeros (padding) do not count.
     """
     live = None if _bag(role) > 1 or network.has_tokens else network.live(role.name)
-    if live is None or not np.isfinite(live).all():
+    rows = None if live is None else live[live.any(axis=tuple(range(1, live.ndim)))]  # padding has no size
+    if rows is None or not rows.size or not np.isfinite(rows).all():
         return None
-    std = float(np.sqrt(np.square(live, dtype=np.float64).mean()))
-    return std if _SMALLEST <= std < _USUAL else None
+    std = float(np.sqrt(np.square(rows, dtype=np.float64).mean()))
+    if not _SMALLEST <= std < min(_USUAL, 1.0 - _BY_CHANCE / math.sqrt(2.0 * rows.size)):
+        return None
+    return float(2.0 ** (round(_PER_OCTAVE * math.log2(std)) / _PER_OCTAVE))
 
 
 def is_tied(role: ParameterRole) -> bool:
