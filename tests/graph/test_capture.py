@@ -14,6 +14,14 @@ def names(graph):
     return [op.name for op in graph.ops]
 
 
+def replayed(model, x):
+    """The graph, and what it gives when it is run again."""
+    g = verify(capture(model, x))
+    held = dict(model.named_parameters())
+    (got,) = run_all(g, {p.value: held[p.name].detach() for p in g.parameters.values()}).values()
+    return g, got
+
+
 def test_ops_in_order_with_modules_and_shapes():
     model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
     g = verify(capture(model, torch.zeros(3, 4)))
@@ -58,21 +66,82 @@ def test_a_write_through_a_view_is_seen():
 
     torch.manual_seed(0)
     model, x = Writes(), torch.randn(2, 4)
-    g = verify(capture(model, x))
+    g, got = replayed(model, x)
     assert any(op.name == "linear" for op in g.live_ops())
-    (got,) = run_all(
-        g, {p.value: dict(model.named_parameters())[p.name].detach() for p in g.parameters.values()}
-    ).values()
     torch.testing.assert_close(got, model(x).detach())
+
+
+class Applied(nn.Module):
+    def __init__(self, function):
+        super().__init__()
+        self.f, self.function = nn.Linear(4, 4), function
+
+    def forward(self, x):
+        return self.function(self.f, x)
+
+
+def into_a_larger_one(f, x):
+    y = torch.zeros(3, 8)
+    torch.mm(x, f.weight, out=y[:, 2:6])
+    return 2 * y
+
+
+def into_none_of_its_size(f, x):
+    y = torch.empty(0)
+    torch.mm(x, f.weight, out=y)
+    return y.relu()
+
+
+def into_two(f, x):
+    y, places = torch.empty(3), torch.empty(3, dtype=torch.long)
+    torch.max(f(x), 1, out=(y, places))
+    return y + places
+
+
+def into_its_operand(f, x):
+    y = f(x)
+    seen = y.view(-1)
+    torch.clamp(y, min=0, out=y)
+    return 3 * seen
+
+
+def twice_into_one(f, x):
+    y = torch.empty(3, 4)
+    z = torch.mm(x, f.weight, out=y).relu()
+    torch.ops.aten.mm.out(z, f.weight, out=y)
+    return y + z
+
+
+def before_a_map(f, x):
+    y = torch.empty(3, 4)
+    torch.mul(x, 3, out=y)
+    return f(y)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        into_a_larger_one,
+        into_none_of_its_size,
+        into_two,
+        into_its_operand,
+        twice_into_one,
+        before_a_map,
+    ],
+)
+def test_results_that_are_put_into_tensors_of_the_caller_are_followed(function):
+    torch.manual_seed(0)
+    model, x = Applied(function).requires_grad_(False), torch.randn(3, 4)  # torch asks this of maps that do
+    g, got = replayed(model, x)
+    torch.testing.assert_close(got, model(x))
+    assert any(op.name in ("mm", "linear") for op in g.live_ops())
 
 
 def test_replay_gives_the_outputs():
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(4, 8), nn.GELU(), nn.LayerNorm(8), nn.Linear(8, 2))
     x = torch.randn(3, 4)
-    g = capture(model, x)
-    (got,) = run_all(g, {p.value: dict(model.named_parameters())[p.name] for p in g.parameters.values()}).values()
-    torch.testing.assert_close(got, model(x))
+    torch.testing.assert_close(replayed(model, x)[1], model(x).detach())
 
 
 def test_a_failing_forward_names_its_module():

@@ -370,6 +370,10 @@ class Recorder(TorchFunctionMode):
 
     def record(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> None:
         """Write one call down."""
+        targets = list(tensors_in(kwargs.get("out")))
+        if targets:
+            self._record_into(targets, func, args, {k: v for k, v in kwargs.items() if k != "out"})
+            return
         inplace = is_inplace(func) and bool(args) and isinstance(args[0], torch.Tensor)
         made = [args[0]] if inplace else list(tensors_in(result))
         given = {id(t) for t in tensors_in([args, list(kwargs.values())])}
@@ -379,6 +383,12 @@ class Recorder(TorchFunctionMode):
         self._emit(name, func, self.template(args), self.template(kwargs), made, inplace=inplace)
         if inplace:
             self._note_write(args[0])
+
+    def _record_into(self, targets: list[Any], func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Write down a call that puts its results into tensors of the caller: a call that makes them, and writes."""
+        self._emit(canonical_name(func), _making(func), self.template(args), self.template(kwargs), targets)
+        for target in targets:
+            self._note_write(target)
 
     def template(self, tree: Any) -> Any:
         """Arguments with tensors replaced by `Ref`."""
@@ -468,6 +478,11 @@ def module_scopes(recorder: Recorder, paths: Mapping[int, str]) -> Iterator[Any]
 
 
 # ---------------------------------------------------------------------- small facts about tensors
+def _making(func: Any) -> Any:
+    """The form of an operation that makes its results; the others of `torch.ops` take the place for them."""
+    return func.overloadpacket if isinstance(func, torch._ops.OpOverload) else func
+
+
 def _is_wrapped(tensor: Any) -> bool:
     return bool(torch._C._functorch.is_functorch_wrapped_tensor(tensor))
 
