@@ -178,6 +178,16 @@ def test_every_way_to_apply_a_weight_is_seen():
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("norm", [nn.utils.spectral_norm, nn.utils.parametrizations.spectral_norm])
+def test_what_makes_a_weight_is_no_use_of_it(norm):
+    model = nn.Sequential(norm(nn.Linear(4, 8)), nn.ReLU(), norm(nn.Conv1d(8, 3, 1)))
+    model[1] = nn.Sequential(nn.ReLU(), nn.Unflatten(1, (8, 1)))
+    for mode in (True, False):
+        found, _ = map_outputs(model.train(mode), ROWS[:, :4])
+        assert [place.use for place in found] == [0, 0, 0]
+        assert found[next(iter(found))].shape == (len(ROWS), 8)
+
+
 @pytest.mark.slow
 def test_models_of_unusual_forms_are_checked():
     check = fanin.coordinate_check(Unusual, (8, 16, 32), ROWS[:, :16], LABELS % 3, seeds=1)

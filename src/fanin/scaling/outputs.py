@@ -54,14 +54,12 @@ class _Recorder(TorchFunctionMode):
         inputs = [t for t in tensors_in(arguments) if t.is_floating_point()]
         owners = [self._names.get(_memory(t)) for t in inputs]
         made = [t for t in tensors_in(out) if t.is_floating_point()]
-        owner = next((name for name in owners if name), None)
-        if owner is None or not made:
-            return
-        if all(owners):  # made of parameters alone: still the weight
+        owner = next((name for name in owners if name), "")
+        if owners and None not in owners:  # made of what the model holds: still the weight
             for tensor in made:
                 self._names.setdefault(_memory(tensor), owner)
             self._made += made
-        elif unordered_name(func) in CONTRACTIONS:
+        elif owner and made and unordered_name(func) in CONTRACTIONS:
             self.found[Place(owner, self._uses[owner])] = made[0].detach().float().clone()
             self._uses[owner] += 1
 
@@ -79,9 +77,10 @@ def map_outputs(model: torch.nn.Module, inputs: Any) -> tuple[dict[Place, torch.
     """
     slots = slots_of(model)
     weights = sorted(slots.values(), key=lambda s: s.tensor.dim() < 2)  # a bias that shares memory comes second
-    names: dict[int, str] = {}
+    # a vector that the model holds helps to make a weight (a spectral norm); larger ones may be a signal (positions)
+    names = {_memory(b): "" for b in model.buffers() if b.dim() == 1 and b.is_floating_point()}
     for slot in weights:
-        names.setdefault(_memory(slot.tensor), slot.name)
+        names[_memory(slot.tensor)] = names.get(_memory(slot.tensor)) or slot.name
     recorder = _Recorder({memory: name for memory, name in names.items() if memory})
     with eager(), open_functions(), recorder:
         out = call(model, inputs)
