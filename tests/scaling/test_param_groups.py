@@ -94,6 +94,33 @@ def test_a_table_that_is_the_output_layer_takes_the_rate_of_an_output_layer():
     assert groups_of(Tied(16), ids, base=Tied(16)).notes == ()
 
 
+class BothWays(nn.Module):
+    def __init__(self, width, untied=False):
+        super().__init__()
+        self.code = nn.Parameter(torch.randn(6, width))
+        self.inner = nn.Linear(width, width)
+        self.back = nn.Parameter(torch.randn(6, width)) if untied else self.code
+
+    def forward(self, x):
+        return F.linear(torch.relu(self.inner(torch.relu(x @ self.code))), self.back)
+
+
+def test_a_map_that_is_also_its_transpose_takes_the_smaller_rate_and_is_named():
+    for optimizer, untied_rates in (("adamw", (1.0, 0.25)), ("sgd", (4.0, 0.25))):
+        tied = groups_of(BothWays(64), base=BothWays(16), optimizer=optimizer)
+        assert rates(tied)["code"] == 0.25
+        assert [n for n in tied.notes if "both ways" in n] == list(tied.notes) != []
+        untied = groups_of(BothWays(64, untied=True), base=BothWays(16, untied=True), optimizer=optimizer)
+        assert (rates(untied)["code"], rates(untied)["back"]) == untied_rates
+        assert untied.notes == ()
+    assert groups_of(BothWays(16), base=BothWays(16)).notes == ()
+    mup = fanin.plan(BothWays(64), X, recipe="mup", base_width=16).extras["scaling"]["growth"]
+    assert mup["code"] == {"inputs": 4.0, "outputs": 1.0}
+    assert mup["inner.weight"] == {"inputs": 4.0, "outputs": 4.0}  # 64 of 16: what reads the inputs is no width
+    single = groups_of(nn.Sequential(nn.Linear(6, 64)), base=nn.Sequential(nn.Linear(6, 16)))
+    assert rates(single)["0.weight"] == 1.0  # it reads the inputs and gives the outputs, one way
+
+
 def test_heads_of_fixed_width_need_no_note():
     class Attends(nn.Module):
         def __init__(self, width, heads):

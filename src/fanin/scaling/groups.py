@@ -16,7 +16,7 @@ from fanin.planning.data import PlanData, assert_plan
 from fanin.planning.names import under_names_of
 from fanin.planning.plan import Plan
 from fanin.scaling.depth import branch_factors
-from fanin.scaling.growth import MAP_ROLES, base_of, growth_of
+from fanin.scaling.growth import MAP_ROLES, Base, base_of, growth_of
 from fanin.scaling.param_groups import ParamGroups
 from fanin.text.names import clean
 from fanin.theory.transfer import OPTIMIZERS, Growth, Multipliers, folded, multipliers, muon_multipliers, tied_note
@@ -200,10 +200,13 @@ def _growth(plan: Plan, base: Any) -> tuple[dict[str, Growth], dict[str, str]]:
             )
         return {name: Growth(**stored["growth"][name]) for name in plan}, {}
     shapes = base_of(base, plan)
-    outputs = _outputs(plan)
-    found = {name: growth_of(plan[name], shapes, is_output=name in outputs) for name in plan}
+    found = {name: _growth_of(plan, name, shapes) for name in plan}
     unknown = {name: g for name, g in found.items() if isinstance(g, str)}
     return {name: g if isinstance(g, Growth) else Growth() for name, g in found.items()}, unknown
+
+
+def _growth_of(plan: PlanData, name: str, shapes: Base) -> Growth | str:
+    return growth_of(plan[name], shapes, is_output=name in _outputs(plan), both_ways=name in _both_ways(plan))
 
 
 def _unknown_message(unknown: Mapping[str, str]) -> str:
@@ -228,12 +231,16 @@ def _outputs(plan: PlanData) -> frozenset[str]:
     return frozenset(plan.extras.get("transfer", {}).get("outputs", ()))
 
 
+def _both_ways(plan: PlanData) -> frozenset[str]:
+    return frozenset(plan.extras.get("transfer", {}).get("both_ways", ()))
+
+
 def _inner(plan: Plan, growth: Mapping[str, Growth], wider: Any) -> frozenset[str]:
     """Matrices between two inner layers: both sides grow where that can be seen, else by what they read and give."""
     seen = dict(growth)
     if wider is not None:
         shapes = base_of(wider, plan)
-        found = {n: growth_of(plan[n], shapes, is_output=n in _outputs(plan)) for n in plan}
+        found = {n: _growth_of(plan, n, shapes) for n in plan}
         seen |= {n: g for n, g in found.items() if isinstance(g, Growth)}
     matrices = {n for n, a in plan.items() if a.role in MAP_ROLES and len(a.shape) == 2 and not a.through}
     if any(g.kind != "fixed" for g in seen.values()):
@@ -382,4 +389,10 @@ def _notes(plan: Plan, base: Any, growth: Mapping[str, Growth]) -> tuple[str, ..
         )
     tied = [n for n in plan if plan[n].role == "embedding" and n in _outputs(plan) and growth[n].kind == "readout"]
     notes += [tied_note(n, growth[n].inputs) for n in tied]
+    notes += [
+        f"{clean(n)} is applied both ways, as it is and transposed: it takes the smaller of the two rates, so what it "
+        "reads from the narrow side learns more slowly in a wider model. Untie the two to have both"
+        for n in plan
+        if n in _both_ways(plan) and growth[n].inputs != growth[n].outputs
+    ]
     return tuple(notes)

@@ -116,13 +116,14 @@ def base_of(base: torch.nn.Module | PlanData, plan: PlanData) -> Base:
     return Base(shapes, groups, type(base).__name__, own)
 
 
-def growth_of(a: Assignment, base: Base, *, is_output: bool) -> Growth | str:
+def growth_of(a: Assignment, base: Base, *, is_output: bool, both_ways: bool = False) -> Growth | str:
     """The growth of one parameter, or why it cannot be told, in words.
 
     Args:
         a: the parameter in the plan of the wide model.
         base: the shapes of the base model.
         is_output: whether the parameter gives the outputs of the network.
+        both_ways: whether it is a matrix that is applied as its transpose, too. It takes the smaller rate of the two.
 
     Raises:
         ArgumentError: the base has no such parameter.
@@ -139,7 +140,9 @@ def growth_of(a: Assignment, base: Base, *, is_output: bool) -> Growth | str:
     if a.role in MAP_ROLES or (layout is not None and layout.in_axes and a.role != "unknown"):
         if layout is None or not layout.in_axes or layout.view or layout.rank != len(shape):
             return "which of its axes are summed is not known"
-        return _map(a, shape, layout, base.groups(name, layout.groups))
+        found = _map(a, shape, layout, base.groups(name, layout.groups))
+        ends = sorted((found.inputs, found.outputs))
+        return Growth(inputs=ends[1], outputs=ends[0]) if both_ways else found
     if a.role == "unknown" and len(shape) > 1:
         return "which of its axes are summed is not known"
     return Growth(outputs=_ratio(a.shape, shape, range(len(shape))))

@@ -264,6 +264,11 @@ class ParameterRole:
         return fed[0] if fed else self.uses[0].feeds if self.uses else ()
 
     @property
+    def reads_inputs(self) -> bool:
+        """Whether it reads nothing but the inputs of the model."""
+        return "input" in self.feeds and set(self.feeds) <= {"input", "const"}
+
+    @property
     def activation(self) -> FoundActivation | None:
         """The first activation downstream of the first use."""
         return self.uses[0].activation if self.uses else None

@@ -19,7 +19,7 @@ from fanin.initializers import Normal, Zeros
 from fanin.recipes.engine.draft import Draft, fixed
 from fanin.recipes.engine.network import Network
 from fanin.recipes.engine.table_recipe import is_head, law, table_recipe
-from fanin.recipes.engine.transfer_facts import reads_input
+from fanin.recipes.engine.transfer_facts import is_applied_both_ways
 from fanin.theory.transfer import Growth, Kind, multipliers, tied_note
 
 __all__ = ["MUP", "MupOptions"]
@@ -116,13 +116,18 @@ def _kind(role: ParameterRole) -> str:
 def _sides(role: ParameterRole) -> Kind:
     if is_head(role) or (role.role == "embedding" and "head" in role.tags):
         return "readout"
-    return "input" if reads_input(role.feeds) else "hidden"
+    return "input" if role.reads_inputs else "hidden"
 
 
 def _growth(network: Network, role: ParameterRole, options: MupOptions) -> Growth:
-    """The growth of a parameter whose inner sizes all grow with the width; a table that is the output is a readout."""
+    """The growth of a parameter whose inner sizes all grow with the width; a table that is the output is a readout.
+
+    So is a map that is applied both ways.
+    """
     wide = network.width / options.base_width
     tied = role.role == "embedding" and "head" in role.tags
+    if role.role in _MAPS and is_applied_both_ways(role):
+        return Growth(inputs=wide)
     if role.role in _MAPS or tied:
         kind = _sides(role)
         return Growth(inputs=1.0 if kind == "input" else wide, outputs=1.0 if kind == "readout" else wide)

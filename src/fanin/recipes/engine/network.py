@@ -152,10 +152,14 @@ class Network:
 
     @cached_property
     def width(self) -> int:
-        """Width of the model: features of its residual streams, or the most common fan_in where there are none."""
+        """Width of the model: features of its residual streams, or the most common fan_in where there are none.
+
+        What reads the inputs has as many of them at every width, so it is not counted where anything else is.
+        """
         starts = [self.graph.value(s.start) for s in self.roles.streams if s.num_branches > 1]
         sizes = [v.shape[1] if len(v.shape) == 4 else v.shape[-1] for v in starts if len(v.shape) > 1]
-        fans = [int(r.fan_in) for r in self.roles.parameters.values() if r.role == "weight" and r.fan_in]
+        maps = [r for r in self.roles.parameters.values() if r.role == "weight" and r.fan_in]
+        fans = [int(r.fan_in or 1) for r in [r for r in maps if not r.reads_inputs] or maps]
         return max(sizes) if sizes else statistics.mode(fans) if fans else 1
 
     @cached_property
