@@ -39,6 +39,13 @@ def test_every_law_is_named_with_its_numbers(law, key):
     assert got.law.moments((160, 120)).mean == pytest.approx(want.mean, abs=0.05 * want.std + 1e-9)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_large_values_overflow_nowhere(dtype):
+    values = sampled(laws.Uniform(bound=1.0), (64, 32), KEYS[0]).astype(dtype) * dtype(1e30)
+    with np.errstate(all="raise"):
+        assert isinstance(recognise(values).law, laws.Uniform)
+
+
 def test_a_law_that_is_none_of_them_is_not_named():
     rng = np.random.default_rng(0)
     assert recognise(rng.standard_t(2, size=(99, 99))).law is None

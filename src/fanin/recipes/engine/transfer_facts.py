@@ -42,7 +42,7 @@ def is_applied_both_ways(role: ParameterRole) -> bool:
     Told by sizes: where both sides are of one size, or the batch has those sizes too, it is not.
     """
     layout = role.layout
-    if len(role.shape) != 2 or len(layout.in_axes) != 1 or len(layout.out_axes) != 1:
+    if layout.view or len(role.shape) != 2 or (len(layout.in_axes), len(layout.out_axes)) != (1, 1):
         return False
     there, back = role.shape[layout.in_axes[0]], role.shape[layout.out_axes[0]]
 

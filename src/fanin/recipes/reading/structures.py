@@ -57,7 +57,7 @@ def _common_gain(values: Array, layout: Layout) -> float | None:
 
 
 def _gain(matrix: Array) -> float | None:
-    q = (matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T)[:_ROWS]
+    q = (matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T)[:_ROWS].astype(np.float64)  # squares may be large
     if len(q) < 2:
         return None
     lengths = np.linalg.norm(q, axis=1)
