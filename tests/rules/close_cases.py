@@ -162,6 +162,14 @@ def read_large(factor):
     return {**given, "inputs": factor * given["inputs"]}
 
 
+def gated(gate, bias, std=0.1):
+    """An LSTM with a large recurrent matrix, one gate of which has a bias."""
+    given = recurrence(nn.LSTM, std)
+    with torch.no_grad():
+        given["model"][0].bias_hh_l0[64 * gate : 64 * (gate + 1)] = bias
+    return given
+
+
 def grows(factor):
     """A ReLU state that grows by `factor` over 25 steps."""
     given = recurrence(nn.RNN, 1.0, nonlinearity="relu")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from itertools import accumulate
 
 import torch
 
@@ -13,11 +14,12 @@ from fanin.measure.quantities.moments import pack, unpack
 from fanin.measure.quantities.spectral import spectral_ratio, step_ratio
 from fanin.measure.quantities.symmetry import identical_rows
 from fanin.measure.quantities.values import extremes, rows_apart
-from fanin.measure.record import GradientState, ParameterRecord, Site, TensorStats
+from fanin.measure.record import GradientState, ParameterRecord, RowsApart, Site, TensorStats
 from fanin.measure.recorder import PassRecorder
 from fanin.measure.sampling import rms
 from fanin.measure.task import FirstStep
 from fanin.measure.virtual_step import gradient_state
+from fanin.model.operations import GATES
 from fanin.model.reading import Reading
 from fanin.model.roles import TOKENS, Seen, fans_or_none
 from fanin.tensors.values import readable
@@ -97,7 +99,8 @@ def parameter_records(
                 same_as=_first_equal(earlier, name, weight, slot.shape),
                 reader=None if reader is None else reader.index,
                 values=extremes(slot.tensor),
-                rows_apart=rows_apart(slot.tensor) if is_map or added or known.role in TOKENS else None,
+                rows_apart=_rows_apart(slot.tensor, layout) if is_map or added or known.role in TOKENS else None,
+                gate_means=_gate_means(slot.tensor, reader) if known.role == "rnn_bias" else (),
                 spectral=spectral_ratio(slot.tensor, layout),
                 first_step=moved.spectral if sized else None,
                 update=moved.update,
@@ -106,6 +109,25 @@ def parameter_records(
             )
         )
     return tuple(found)
+
+
+def _rows_apart(weight: torch.Tensor, layout: Layout | None) -> RowsApart | None:
+    """Rows unlike the others of their own part: query, key and value that lie in one weight may differ in scale."""
+    sizes = layout.part_sizes(weight.shape) if layout is not None and layout.out_axes == (0,) else ()
+    if len(sizes) < 2 or sum(sizes) != len(weight):
+        return rows_apart(weight)
+    starts = [0, *accumulate(sizes)]
+    parts = [(start, rows_apart(part)) for start, part in zip(starts, torch.split(weight, list(sizes)), strict=False)]
+    found = [replace(r, first=r.first + start, last=r.last + start) for start, r in parts if r is not None]
+    return max(found, key=lambda r: abs(math.log(r.ratio)), default=None)
+
+
+def _gate_means(bias: torch.Tensor, reader: Site | None) -> tuple[float, ...]:
+    """The mean over each gate of a recurrent bias, in the order in which torch keeps them."""
+    gates = GATES.get(reader.op, 0) if reader is not None else 0
+    if not gates or bias.dim() != 1 or bias.numel() % gates or not bias.is_floating_point():
+        return ()
+    return tuple(float(x) for x in bias.detach().double().reshape(gates, -1).mean(1))
 
 
 def _state(parameter: torch.Tensor, gradient: torch.Tensor | None, stats: TensorStats | None) -> GradientState:

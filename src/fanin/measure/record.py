@@ -332,7 +332,9 @@ class ParameterRecord:
         same_as: an earlier parameter of equal shape and values that is not tied to it, "" if none.
         reader: index of the first weighted operation or norm that reads it, None if there is none.
         values: its largest element beside the others; None for an empty or non-finite parameter.
-        rows_apart: rows at another scale than the others, of maps and of tables (looked up, or added to a signal).
+        rows_apart: rows at another scale than the others of their part, of maps and of tables (looked up, or added to a
+            signal).
+        gate_means: of a recurrent bias, the mean over each gate, in the order in which torch keeps them.
         spectral: R = |W|_2 / sqrt(out / in) of a map, the largest over its parts: a fact of its shape, no verdict. None
             above 4 million elements.
         first_step: U = |dW|_2 / |W|_2 of the first step of the optimizer that was given; None without one or a loss.
@@ -369,6 +371,7 @@ class ParameterRecord:
     reader: int | None = None
     values: Values | None = None
     rows_apart: RowsApart | None = None
+    gate_means: tuple[float, ...] = ()
     spectral: float | None = None
     first_step: float | None = None
     update: float | None = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from statistics import median
 from typing import ClassVar
 
 from fanin.measure.record import Measurements, ParameterRecord
@@ -23,6 +24,7 @@ from fanin.rules.shared.sizes import (
     elementwise_sizes,
     far_off,
     is_made_up_for,
+    large_scales,
     large_tables,
     map_sizes,
     strays,
@@ -32,9 +34,19 @@ from fanin.rules.shared.sizes import (
 __all__ = ["FanMismatch"]
 
 _STDS = 3.0
+_OUTWEIGHS = 2.0  # of a table over the signal that it joins: most of the sum is the same for every sample
+_EACH, _TOGETHER = math.log(1.25), math.log(4.0)  # what weights that are all off to one side are off by
 _OUTWEIGHED = " Its units see little but their biases."
 _DRIFTS = frozenset(("S201", "S202", "S203", "S204", "S205", "A302"))
 _SYMPTOMS = frozenset(("S206", "L801"))
+_NOT_OF_WEIGHTS = frozenset(("D102", "D103", "P504"))  # they explain a trend by themselves
+# A finding that is harmless by itself -> what shows that it is not (samples that are alike, a signal that is too
+# large), and what explains that by itself.
+_BESIDE = {
+    "alike": (frozenset(("S205",)), _NOT_OF_WEIGHTS | {"G402", "A301", "P501", "P503", "S201", "N602"}),
+    "large": (frozenset(("L801", "S202", "A302")), _NOT_OF_WEIGHTS),
+}
+_MANY, _MOST = 4, 0.75  # weights, and the share of all, from which on they are off together
 _SWAPPED_FROM = 1.5  # fan_in over fan_out, or the other way round, from which the two can be distinguished
 
 
@@ -108,10 +120,16 @@ class FanMismatch(Rule):
 
     def beside(self, finding: Finding, others: Mapping[str, Severity]) -> Finding | None:
         """Weights that are all off explain a trend, which has its own rule; without a trend they are no fault."""
+        if finding.evidence.get("only_beside"):
+            shows, explained = _BESIDE[finding.evidence["only_beside"]]
+            needed = others.keys() & shows and all(others.get(code, "note") == "note" for code in explained)
+            return replace(finding, severity="warning") if needed else None
         if not finding.evidence.get("systematic"):
             return finding
-        if others.keys() & _DRIFTS:
-            return replace(finding, severity="note")
+        if others.keys() & _NOT_OF_WEIGHTS and finding.severity == "note":
+            return None
+        if others.keys() & _DRIFTS:  # which say themselves how far all weights are off
+            return None if finding.evidence.get("compound") else replace(finding, severity="note")
         if finding.evidence["accounts"] and any(others.get(code, "note") != "note" for code in _SYMPTOMS):
             return replace(finding, severity="warning")
         return None if finding.severity == "note" else finding
@@ -122,6 +140,9 @@ class FanMismatch(Rule):
         if tables:
             yield self._table(context, tables)
         yield from self._beside(context, {t.parameter.path for t in tables})
+        scales = large_scales(context.measurements, self.limit(context, "table"))
+        if scales:
+            yield self._scales(context, scales)
         factors = elementwise_sizes(context.measurements, self.limit(context, "beside"))
         if factors:
             yield self._factors(context, factors)
@@ -180,21 +201,35 @@ class FanMismatch(Rule):
 
     def _beside(self, context: Context, named: set[str]) -> Iterator[Finding]:
         limit = self.limit(context, "beside")
-        found = [t for t in tables_beside_signals(context.measurements) if t.ratio > limit]
-        found = [t for t in found if t.path not in named]
+        every = [t for t in tables_beside_signals(context.measurements) if t.path not in named]
+        found = [t for t in every if t.ratio > limit] or [t for t in every if t.ratio > _OUTWEIGHS]
         if not found:
             return
         worst: TableBeside = max(found, key=lambda t: t.ratio)
-        path = worst.path
+        path, alone = worst.path, worst.ratio > limit
         yield self.finding(
-            "warning",
+            "warning" if alone else "note",
             dict.fromkeys(t.path for t in found),
             f"{path} has rms {worst.rms:.3g}, {worst.ratio:.3g} times that of the signal that it joins "
             f"({worst.signal:.3g}). It is the same for every sample, so samples differ little behind it.",
             _as_large(path, drawn=path in {p.path for p in context.measurements.parameters}),
             value=worst.ratio,
-            threshold=limit,
+            threshold=limit if alone else _OUTWEIGHS,
             unit="rms over that of the signal",
+            evidence={} if alone else {"only_beside": "alike"},
+        )
+
+    def _scales(self, context: Context, found: list[ParameterRecord]) -> Finding:
+        worst, limit = found[0], self.limit(context, "table")
+        return self.finding(
+            "note",
+            [p.path for p in found],
+            f"{worst.path} multiplies a normalised signal by {worst.weight.rms:.3g}, where 1 is usual.",
+            Fix(text=f"start {worst.path} at one", code=INIT, recommends_start=True, recommends_scale=True),
+            value=worst.weight.rms,
+            threshold=limit,
+            unit="rms of the scale",
+            evidence={"only_beside": "large"},
         )
 
     def _outliers(self, context: Context, off: list[MapSize]) -> Finding:
@@ -220,18 +255,23 @@ class FanMismatch(Rule):
         rated = [(r, p) for r, p in rated if p.path in ratios]
         swapped = [p for _, p in rated if _is_swapped(p)]
         swapped = swapped if len(swapped) > 1 else []
-        off = [(r, p) for r, p in rated if not low <= r <= high or p in swapped]
+        normed = {s.index for s in context.measurements.sites if s.kind == "norm"}
+        behind = {n for s in context.measurements.weight_sites() if normed.intersection(s.inputs) for n in s.parameters}
+        outweighed = self._outweighed(context)
+        # A small map that reads a norm makes its branch small, and nothing fall from layer to layer.
+        small = [p for r, p in rated if r < low and (p.path not in behind or p.path in outweighed)]
+        off = [(r, p) for r, p in rated if r > high or p in small or p in swapped]
         off += [(s.ratio**2, s.parameter) for s in large if s.parameter not in [p for _, p in off]]
         index = {p.path: p.reader or 0 for _, p in off}
         off.sort(key=lambda r: (-round(abs(math.log(r[0])) / math.log(2.0)), index[r[1].path]))
         if not off:
+            yield from self._compound(context)
             return
-        outweighed = self._outweighed(context)
         ratio, worst = next((r for r in off if r[1].path in outweighed), off[0])
         yield self.finding(
             "warning" if outweighed or large else "note",
             outweighed or [p.path for _, p in off],
-            f"{worst.path} has Var(W) fan_in / gain^2 = {ratio:.2g}"
+            f"{worst.path} has {math.sqrt(ratio):.3g} times the std that keeps the signal"
             + ("; it fits fan_out instead of fan_in." if worst in swapped else ".")
             + (_OUTWEIGHED if outweighed else ""),
             _fix(worst),
@@ -240,7 +280,37 @@ class FanMismatch(Rule):
             unit="Var(W) fan_in / gain^2",
             evidence={
                 "systematic": not outweighed and not (large and len(off) == 1),
+                "compound": False,
                 "accounts": _accounts(context.measurements, [math.log(r) / 2 for r, _ in off]),
+            },
+        )
+
+    def _compound(self, context: Context) -> Iterator[Finding]:
+        """Weights that are each a little off to the same side, which multiplies with depth."""
+        found = {p.path: p for p in maps(context.measurements)}
+        logs = {
+            s.parameter.path: math.log(s.ratio) for s in map_sizes(context.measurements) if s.parameter.path in found
+        }
+        total = sum(logs.values())
+        side = {n: x for n, x in logs.items() if abs(x) >= _EACH and x * total > 0}
+        if len(side) < _MANY or len(side) < _MOST * len(logs) or abs(sum(side.values())) < _TOGETHER:
+            return
+        middle, worst = math.exp(median(side.values())), found[max(side, key=lambda n: abs(side[n]))]
+        followers = [found[n].follower for n in side]
+        name = max(set(followers), key=followers.count)
+        yield self.finding(
+            "note",
+            list(side),
+            f"{len(side)} weights before {name} have {middle:.3g} times the std that keeps the signal (median): "
+            f"all together make x{math.exp(sum(side.values())):.3g}.",
+            _fix(worst),
+            value=middle**2,
+            threshold=math.exp(2 * math.copysign(_EACH, total)),
+            unit="Var(W) fan_in / gain^2",
+            evidence={
+                "systematic": True,
+                "compound": True,
+                "accounts": _accounts(context.measurements, list(side.values())),
             },
         )
 
@@ -266,6 +336,8 @@ def _accounts(measurements: Measurements, logs: list[float]) -> bool:
 
 
 def _fix(parameter: ParameterRecord) -> Fix:
+    if parameter.fan_in is None:
+        return Fix(text=f"draw {parameter.path} as its like in the other blocks", code=INIT, recommends_start=True)
     fan_in = f"{parameter.fan_in:.0f}"
     text = f"draw {parameter.path} with the std that its fan_in of {fan_in} and what it reads call for"
     return Fix(text=text, code=INIT, recommends_start=True)

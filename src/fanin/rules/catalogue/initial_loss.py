@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import ClassVar
+from dataclasses import replace
+from typing import Any, ClassVar
 
 from fanin.measure.kinds import REGRESSION
 from fanin.measure.loss import LossRecord
-from fanin.measure.record import Site
+from fanin.measure.record import ParameterRecord, Site
 from fanin.rules.base import Context, Rule
 from fanin.rules.finding import Finding, Fix, Severity
 from fanin.rules.shared.gains import INIT
 from fanin.rules.shared.losses import loss_of
-from fanin.rules.shared.places import places
+from fanin.rules.shared.places import place, places
+from fanin.rules.shared.upstream import steepest
 
 __all__ = ["InitialLoss"]
 
@@ -33,6 +35,7 @@ _FEW = 3.0  # standard errors of a mean over few labels
 _RARE = 0.1  # share of positive labels
 _LARGE_SCALE = 30.0  # of cosines: twice what CLIP starts with (1 / 0.07, Radford et al. 2021, section 2.5)
 _MOST_MARGIN = 64.0  # the largest scale of cosines that is in use (ArcFace, Deng et al. 2019, section 3.1)
+_NEARLY_ALL = 0.8  # of the spread of the logits
 _LARGE_SIGNAL = 3.0  # rms at the input of the last layer
 
 
@@ -74,11 +77,55 @@ def _scale_at_fault(context: Context, spread: float | None) -> tuple[str, float]
     return (path, scale) if math.log(scale) >= 0.5 * math.log(spread) else None
 
 
-def _cure(context: Context) -> Fix:
-    """Blame the last layer unless what it reads is too large already."""
+def _blamed(context: Context) -> tuple[list[str], Fix]:
+    """The last layer, unless what it reads is too large already; then the one operation that makes it so, if any."""
     by_index = {s.index: s for s in context.measurements.sites}
-    read = [by_index[i].forward.rms for s in _last_sites(context) for i in s.inputs if i in by_index]
-    return _STREAM if max(read, default=0.0) > _LARGE_SIGNAL else _SMALLER
+    read = [i for s in _last_sites(context) for i in s.inputs if i in by_index]
+    own = _last_paths(context)
+    if max((by_index[i].forward.rms for i in read), default=0.0) <= _LARGE_SIGNAL:
+        return own, _SMALLER
+    found = steepest(read, context.measurements)
+    if found is None:
+        return own, _STREAM
+    site, factor = found
+    where = place(site, context.measurements)
+    return [where, *own], replace(
+        _STREAM, text=f"{where} makes the signal {factor:.3g} times as large: lower its weights"
+    )
+
+
+def _smaller(path: str) -> Fix:
+    return Fix(text=f"start {path} smaller", recommends_scale=True)
+
+
+def _informed_or_zero(path: str) -> Fix:
+    return Fix(
+        text=f"start {path} at zero, or at the logarithm of the share of each class",
+        code=f"torch.nn.init.zeros_(model.get_parameter({path!r}))",
+        recommends_edit=True,
+    )
+
+
+def _bias_at_fault(context: Context, spread: float | None) -> ParameterRecord | None:
+    """The bias of the last layer whose own numbers make up nearly all of the spread of the logits."""
+    if spread is None or spread <= 1.0:
+        return None
+    read = {n for s in _last_sites(context) for n in s.parameters}
+    biases = [p for p in context.measurements.parameters if p.path in read and p.role == "bias"]
+    worst = max(biases, key=lambda p: p.weight.std, default=None)
+    return worst if worst is not None and worst.weight.std >= _NEARLY_ALL * spread else None
+
+
+def _of_spread(loss: LossRecord) -> float:
+    """The loss that random labels would have at this spread of the logits over classes, whichever labels were drawn.
+
+    ln K + s^2 / 2 of Gaussian logits up to s^2 = 2 ln K, and s sqrt(2 ln K) beyond (random energy model).
+    """
+    spread, classes = loss.logit_std, loss.num_classes
+    if spread is None or not classes or classes < 2:
+        return 0.0
+    entropy = math.log(classes)
+    return entropy + spread**2 / 2 if spread**2 <= 2 * entropy else spread * math.sqrt(2 * entropy)
 
 
 def _last_bias(context: Context) -> str:
@@ -124,10 +171,11 @@ class InitialLoss(Rule):
         the logit at the label). A softmax over Gaussian logits of std s has L0 = ln K + s^2 / 2 and puts
         nearly all its weight on one class at s^2 = 2 ln K, where L0 = 2 H0. Warning above 2.5 H0 (past that point in
         every draw), error above 4 H0, note above 1.5 H0 + 0.5; of the loss of few labels, what is left after three
-        standard errors counts. A note below half of the entropy of the label frequencies of the batch, which a constant
-        prediction can reach, and for binary labels of which at most a tenth are positive where the loss is 2.5 times
-        that entropy. Squared, absolute and Huber losses: warning where the rms of the predictions is above 10 and
-        above 10 times that of the targets.
+        standard errors counts, or what the spread of the logits gives whichever labels were drawn. A note below
+        half of the entropy of the label frequencies of the batch, which a constant prediction can reach, and
+        for binary labels of which at most a tenth are positive where the loss is 2.5 times that entropy.
+        Squared, absolute and Huber losses: warning where the rms of the predictions is above 10 and above 10
+        times that of the targets.
 
     Example:
         >>> import torch, fanin
@@ -195,22 +243,31 @@ class InitialLoss(Rule):
         if own is None or not baseline or not math.isfinite(own):
             return
         ratio = own / baseline
-        unit = {"value": ratio, "unit": "loss / loss of a constant prediction"}
-        sure = own - self._doubt(context, own)
+        unit: dict[str, Any] = {"value": ratio, "unit": "loss / loss of a constant prediction"}
         slack = 0.5 * baseline / _scale(loss.num_classes)
+        doubt = self._doubt(context, own)
+        by_spread = _of_spread(loss) if doubt and own > self.limit(context, "note") * baseline + slack else 0.0
+        sure = max(own - doubt, by_spread)
         level = next(
             (name for name in _LEVELS if sure > self.limit(context, name) * baseline + slack * (name == "note")), None
         )
         if level is not None:
             spread = f"; logits have std {loss.logit_std:.2g} over classes" if loss.logit_std is not None else ""
+            if own <= self.limit(context, level) * baseline:  # few labels, by chance the right ones
+                spread += f", which makes {by_spread:.3g} of labels that are not known"
+                unit["value"] = by_spread / baseline
             scale = _scale_at_fault(context, loss.logit_std)
+            bias = None if scale else _bias_at_fault(context, loss.logit_std)
             factor = f" {scale[0]} multiplies them by {scale[1]:.3g}." if scale else ""
+            factor += f" The numbers in {bias.path} alone have std {bias.weight.std:.3g}." if bias else ""
+            blamed, cure = _blamed(context)
+            named = [scale[0], *_last_paths(context)] if scale else [bias.path] if bias else blamed
             yield self.finding(
                 level,
-                [scale[0], *_last_paths(context)] if scale else _last_paths(context),
+                named,
                 f"the first loss is {own:.3g}, {ratio:.2g} times that of a constant prediction ({baseline:.3g})"
                 f"{spread}.{factor}",
-                Fix(text=f"start {scale[0]} smaller", recommends_scale=True) if scale else _cure(context),
+                _smaller(scale[0]) if scale else _informed_or_zero(bias.path) if bias else cure,
                 threshold=self.limit(context, level),
                 **unit,
             )

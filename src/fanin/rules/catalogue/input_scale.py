@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import ClassVar
 
 from fanin.measure.record import InputRecord
@@ -18,6 +18,13 @@ def _severity(*, raw: bool, normalised: bool, side_input: bool) -> Severity:
     if raw:
         return "warning" if normalised else "error"
     return "note" if normalised or side_input else "warning"
+
+
+def _multiplied(record: InputRecord, records: Sequence[InputRecord]) -> list[InputRecord]:
+    """The inputs whose product with this one the first weights read, itself included: all are read at one scale."""
+    same = [r for r in records if math.isclose(r.as_read.rms, record.as_read.rms, rel_tol=1e-3)]
+    scaled = [r for r in same if not math.isclose(r.stats.rms, r.as_read.rms, rel_tol=0.01)]
+    return scaled if record in scaled else [record]
 
 
 class InputScale(Rule):
@@ -64,11 +71,16 @@ class InputScale(Rule):
 
     def check(self, context: Context) -> Iterator[Finding]:
         """One finding an input."""
-        for record in context.measurements.inputs:
-            if record.has_scale and record.as_read.rms > 0 and not record.stats.any_nonfinite:
-                yield from self._one(context, record)
+        records = [
+            r for r in context.measurements.inputs if r.has_scale and r.as_read.rms > 0 and not r.stats.any_nonfinite
+        ]
+        for record in records:
+            factors = _multiplied(record, records)
+            sign = 1.0 if record.as_read.rms > self.limit(context, "high") else -1.0
+            if record is max(factors, key=lambda r: sign * math.log(r.stats.rms)):  # the one that makes it so
+                yield from self._one(context, record, [r.name for r in factors if r is not record])
 
-    def _one(self, context: Context, record: InputRecord) -> Iterator[Finding]:
+    def _one(self, context: Context, record: InputRecord, beside: Sequence[str]) -> Iterator[Finding]:
         s = record.as_read
         raw = s.min >= 0 and self.limit(context, "bytes") < s.max <= 255 and s.rms > self.limit(context, "high")
         low, high = self.limit(context, "low"), self.limit(context, "high")
@@ -82,7 +94,8 @@ class InputScale(Rule):
         code = f"{record.name} = {record.name} / 255" if raw else f"x = (x - x.mean()) / x.std()  # x: {record.name}"
         text = "divide by 255 and standardise per channel" if raw else "standardise the input per feature"
         divided = not math.isclose(s.rms, record.stats.rms, rel_tol=0.01)
-        left = f", of which the first layer reads {s.rms:.3g}" if divided else ""
+        product = f"multiplied with {', '.join(beside)}, the first layer reads {s.rms:.3g}"
+        left = f"; {product}" if beside else f", of which the first layer reads {s.rms:.3g}" if divided else ""
         normalised = cancels_scale(record, context.measurements)
         tail = "; a normalisation behind the first layer cancels the scale" if normalised else ""
         yield self.finding(

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import ClassVar
 
+from fanin.measure.record import ParameterRecord
 from fanin.rules.base import Context, Rule
-from fanin.rules.finding import Finding, Fix
-from fanin.rules.shared.biases import biased_maps, overwhelmed_maps
+from fanin.rules.finding import Finding, Fix, Severity
+from fanin.rules.shared.biases import biased_maps, outweighed_maps, overwhelmed_maps
 from fanin.rules.shared.gains import INIT
 
 __all__ = ["LargeBias"]
+
+_SYMPTOMS = frozenset(("S205", "L801"))
 
 
 class LargeBias(Rule):
@@ -31,7 +34,8 @@ class LargeBias(Rule):
         on. Gates and outputs are left out, so are biases before a softplus whose output multiplies a signal or is
         exponentiated (the time steps of a state-space model start at softplus^-1 of 0.001 to 0.1), and biases of
         ordinary size beside weights that are far too small (see P502). Of any map between two others, biases whose
-        rms is above 10 and above ten times what the weights give. Error where all units are concerned.
+        rms is above 10 and above ten times what the weights give. Beside alike samples (S205) and a first loss that is
+        too high (L801), biases of either sign before any activation. Error where all units are concerned.
 
     Example:
         >>> import torch, fanin
@@ -57,27 +61,45 @@ class LargeBias(Rule):
 
     def cannot_run(self, context: Context) -> str | None:
         """Needs a biased map before an activation."""
-        found = biased_maps(context.measurements) or overwhelmed_maps(context.measurements)
+        found = biased_maps(context.measurements) or outweighed_maps(context.measurements)
         return None if found else "no biased map meets a known activation directly"
 
     def check(self, context: Context) -> Iterator[Finding]:
-        """At most one finding."""
+        """One finding about biases that decide their units, one about those that may outweigh the signal."""
         stds = self.limit(context, "stds")
         maps = [m for m in biased_maps(context.measurements) if not m.has_small_weights]
         rated = [(m.share_beyond(stds), m.bias) for m in maps]
         rated += [(m.share_outweighing(stds), m.bias) for m in overwhelmed_maps(context.measurements)]
-        large = sorted((r for r in rated if r[0] > self.limit(context, "share")), key=lambda r: -r[0])
-        if not large:
+        large = self._large(context, rated)
+        if large:
+            yield self._finding(context, large, harmful=True)
             return
+        outweighed = self._large(
+            context, [(m.share_outweighing(stds), m.bias) for m in outweighed_maps(context.measurements)]
+        )
+        if outweighed:
+            yield self._finding(context, outweighed, harmful=False)
+
+    def beside(self, finding: Finding, others: Mapping[str, Severity]) -> Finding | None:
+        """Biases that keep units on are a fault only where samples are alike or the first loss is too high."""
+        return finding if finding.evidence["harmful"] or others.keys() & _SYMPTOMS else None
+
+    def _large(
+        self, context: Context, rated: Sequence[tuple[float, ParameterRecord]]
+    ) -> list[tuple[float, ParameterRecord]]:
+        return sorted((r for r in rated if r[0] > self.limit(context, "share")), key=lambda r: -r[0])
+
+    def _finding(self, context: Context, large: list[tuple[float, ParameterRecord]], *, harmful: bool) -> Finding:
         share, worst = large[0]
-        severe = share > self.limit(context, "all")
-        yield self.finding(
+        severe = harmful and share > self.limit(context, "all")
+        return self.finding(
             "error" if severe else "warning",
             dict.fromkeys(bias.path for _, bias in large),
-            f"{share * worst.weight.numel:.0f} of the {worst.weight.numel} biases in {worst.path} are beyond {stds:g} "
-            "standard deviations of what the weights give.",
+            f"{share * worst.weight.numel:.0f} of the {worst.weight.numel} biases in {worst.path} are beyond "
+            f"{self.limit(context, 'stds'):g} standard deviations of what the weights give.",
             Fix(text="start biases at zero", code=INIT, recommends_start=True),
             value=share,
             threshold=self.limit(context, "all" if severe else "share"),
             unit="share of units",
+            evidence={"harmful": harmful},
         )

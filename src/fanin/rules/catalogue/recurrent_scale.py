@@ -17,6 +17,8 @@ from fanin.text.numbers import counted
 __all__ = ["RecurrentScale"]
 
 _USUAL = 2.0  # of rms(W) sqrt(fan_in); torch's default has 0.58, an orthogonal start 1
+_FAR = 5.0  # of a recurrent matrix: ten times torch's default, five times orthogonal
+_KEEPS = {"lstm": 1, "lstm_cell": 1, "gru": 1, "gru_cell": 1}  # the gate that multiplies the state before
 _RELU = frozenset(("rnn_relu", "rnn_relu_cell"))
 
 
@@ -112,8 +114,10 @@ class RecurrentScale(Rule):
         ReLU: the factor (r^2 / 2)^(steps / 2) of the state's rms; warning above 100, error above 1e4, as for depth
         (S202). Others: the std of what the state or the input adds to a pre-activation, r rms(h) or r rms(x); warning
         above 3, where half of the outputs of a tanh are on its flat part, error above 8, where four in five are. For a
-        recurrent matrix with r above 2 the warning starts at 2: gradients meet that matrix at every step too.
-        torch's default gives r = 0.58, an orthogonal start r = 1.
+        recurrent matrix with r above 2 the warning starts at 2, and with r above 5 at 1: gradients meet that matrix at
+        every step too. torch's default gives r = 0.58, an orthogonal start r = 1. The bias of the gate that keeps the
+        state (the forget gate of an LSTM, the update gate of a GRU): warning where its mean is below -3, so that less
+        than a twentieth of the state is left after each step.
 
     Example:
         >>> import torch, fanin
@@ -141,7 +145,9 @@ class RecurrentScale(Rule):
         "growth-error": 1e4,
         "std-warning": 3.0,
         "state-warning": 2.0,
+        "loop-warning": 1.0,
         "std-error": 8.0,
+        "keep": 3.0,
     }
     source: ClassVar[str] = "Pascanu et al. 2013, arXiv 1211.5063"
 
@@ -150,10 +156,11 @@ class RecurrentScale(Rule):
         return None if _loops(context.measurements) else "no recurrent layer ran"
 
     def check(self, context: Context) -> Iterator[Finding]:
-        """One finding for states that grow, one for states that saturate."""
+        """One finding for states that grow, one for states that saturate, one for states that are forgotten."""
         loops = _loops(context.measurements)
         yield from self._growing(context, [x for x in loops if not x.is_bounded and x.is_recurrent])
         yield from self._saturated(context, [x for x in loops if x.is_bounded])
+        yield from self._forgotten(context)
 
     def _growing(self, context: Context, loops: list[_Loop]) -> Iterator[Finding]:
         warning, error = self.limit(context, "growth-warning"), self.limit(context, "growth-error")
@@ -178,7 +185,7 @@ class RecurrentScale(Rule):
         )
 
     def _saturated(self, context: Context, loops: list[_Loop]) -> Iterator[Finding]:
-        limits = {x: self.limit(context, "state-warning" if x.is_large_loop else "std-warning") for x in loops}
+        limits = {x: self._limit(context, x) for x in loops}
         error = self.limit(context, "std-error")
         off = sorted((x for x in loops if x.added_std > limits[x]), key=lambda x: -x.added_std)
         if not off:
@@ -188,8 +195,7 @@ class RecurrentScale(Rule):
         yield self.finding(
             _severity(severe),
             [x.weight.path for x in off],
-            f"the {'state' if worst.is_recurrent else 'input'} adds a std of {worst.added_std:.3g} to pre-activations "
-            f"through {worst.weight.path}: units and gates are saturated.",
+            _words(worst, saturated=worst.added_std > self.limit(context, "state-warning")),
             Fix(
                 text="start recurrent weights orthogonal, gate by gate, and input weights by Glorot",
                 code=INIT,
@@ -201,10 +207,64 @@ class RecurrentScale(Rule):
             evidence={"signal": all(x.ratio <= _USUAL for x in off)},
         )
 
+    def _limit(self, context: Context, loop: _Loop) -> float:
+        if loop.is_recurrent and loop.ratio >= _FAR:
+            return self.limit(context, "loop-warning")
+        return self.limit(context, "state-warning" if loop.is_large_loop else "std-warning")
+
+    def _forgotten(self, context: Context) -> Iterator[Finding]:
+        """States of which next to nothing is left after a step."""
+        gates = [
+            (mean, bias) for mean, bias in _keeping_gates(context.measurements) if mean < -self.limit(context, "keep")
+        ]
+        if not gates:
+            return
+        mean, worst = min(gates, key=lambda g: g[0])
+        left = 1.0 / (1.0 + math.exp(-max(mean, -700.0)))
+        yield self.finding(
+            "warning",
+            list(dict.fromkeys(bias.path for _, bias in gates)),
+            f"the gate that keeps the state has a bias of {mean:.3g} in {worst.path}: {left:.2g} of the state is left "
+            "after each step, and of its gradient.",
+            Fix(text="start this bias at 1 (a forget gate) or 0", code=INIT, recommends_start=True),
+            value=mean,
+            threshold=-self.limit(context, "keep"),
+            unit="mean bias of the gate",
+        )
+
     def beside(self, finding: Finding, others: Mapping[str, Severity]) -> Finding | None:
         """A note where the matrices are of usual size and another finding says why what they read is too large."""
         upstream = any(others.get(code, "note") != "note" for code in ("D101", "P502"))
         return replace(finding, severity="note") if finding.evidence.get("signal") and upstream else finding
+
+
+def _words(worst: _Loop, *, saturated: bool) -> str:
+    if not saturated:
+        return (
+            f"{worst.weight.path} has {worst.ratio:.3g} / sqrt(hidden) as its rms, where 1 is the most that is usual: "
+            "the gradient meets it at every step."
+        )
+    return (
+        f"the {'state' if worst.is_recurrent else 'input'} adds a std of {worst.added_std:.3g} to pre-activations "
+        f"through {worst.weight.path}: units and gates are saturated."
+    )
+
+
+def _keeping_gates(measurements: Measurements) -> list[tuple[float, ParameterRecord]]:
+    """Mean bias of the gate that keeps the state, of each layer and direction, and the bias that gives most of it.
+
+    Torch adds two biases, of input and state, which follow each other.
+    """
+    by_owner: dict[tuple[str, str], list[ParameterRecord]] = {}
+    for p in measurements.parameters:
+        if p.gate_means and p.op in _KEEPS:
+            by_owner.setdefault((p.path.rpartition(".")[0], p.op), []).append(p)
+    found = []
+    for (_, op), biases in by_owner.items():
+        for pair in zip(biases[::2], biases[1::2], strict=False):
+            means = [p.gate_means[_KEEPS[op]] for p in pair]
+            found.append((sum(means), pair[means.index(min(means))]))
+    return found
 
 
 def _severity(severe: bool) -> Severity:

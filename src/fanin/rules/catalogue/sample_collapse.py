@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import ClassVar
 
 from fanin.measure.kinds import CHANNEL_FIRST
 from fanin.measure.record import Cosine, Measurements, Site
 from fanin.rules.base import Context, Rule
 from fanin.rules.finding import Finding, Fix, Severity
+from fanin.rules.shared.alike import apart, narrowest
 from fanin.rules.shared.gains import CLOSED_GATE, INIT, weight_words
 from fanin.rules.shared.places import place, places
 
@@ -77,8 +78,8 @@ class SampleCollapse(Rule):
         found = _last(context.measurements)
         if found is None:
             return
-        site, apart, share = found
-        value = _before_pooling(context.measurements, site, max(apart, share))
+        site, one_minus, share = found
+        value = _before_pooling(context.measurements, site, max(one_minus, share))
         if value >= self.limit(context, "warning"):
             return
         gates = [p.path for p in context.measurements.parameters if p.gate and p.weight.rms <= CLOSED_GATE]
@@ -88,12 +89,12 @@ class SampleCollapse(Rule):
         zeros = _zeros_before(context.measurements, begins)
         if zeros and _all_move(context.measurements, zeros):
             severity = "warning"
-        why = f"{zeros[0]} is all zeros" if zeros else weight_words(context.measurements)
+        why = f"{zeros[0]} is all zeros" if zeros else _why(context.measurements, site)
         words = f"; {why}" if why and not gates else ""
         yield self.finding(
             "note" if gates else severity,
             places((begins, site), context.measurements),
-            f"outputs of different samples differ by 1 - cosine = {apart:.2g}: the network is "
+            f"outputs of different samples differ by 1 - cosine = {one_minus:.2g}: the network is "
             f"nearly a constant{since}" + (f" until its gates open ({gates[0]})." if gates else f"{words}."),
             _cure(context.measurements, zeros),
             value=value,
@@ -101,6 +102,15 @@ class SampleCollapse(Rule):
             unit="1 - cosine",
             evidence=_series(context.measurements),
         )
+
+
+def _why(measurements: Measurements, last: Site) -> str:
+    """The one operation that makes samples alike, or how far all weights are off."""
+    narrow = narrowest(measurements, last)
+    if narrow is None:
+        return weight_words(measurements, growing=False)
+    where = place(narrow.site, measurements)
+    return f"they differ by {narrow.before:.2g} before {where} and by {narrow.behind:.2g} behind it"
 
 
 def _cure(measurements: Measurements, zeros: list[str]) -> Fix:
@@ -154,12 +164,19 @@ def _zeros_before(measurements: Measurements, begins: Site) -> list[str]:
     Its own weights, the scale of a norm right before it, or the tables of a network that starts from nothing.
     """
     by_index = {s.index: s for s in measurements.sites}
-    norms = [s for i in begins.inputs if (s := by_index.get(i)) is not None and s.kind == "norm"]
+    norms = [s for s in _read_through_activations(begins, by_index) if s.kind == "norm"]
     starts = [s for s in measurements.weight_sites() if max(s.inputs, default=-1) < 0 and s.forward.rms == 0]
     maps = _zero_weights(measurements)
     scales = {p.path for p in measurements.parameters if p.weight.rms == 0 and p.role not in _SHIFTS}
     found = [(s, maps) for s in (begins, *starts)] + [(s, scales) for s in norms]
     return [name for site, zero in found for name in site.parameters if name in zero]
+
+
+def _read_through_activations(site: Site, by_index: Mapping[int, Site]) -> list[Site]:
+    """What an operation reads, and where that is an activation or a pooling, what these read."""
+    read = [s for i in site.inputs if (s := by_index.get(i)) is not None]
+    inner = [t for s in read if s.kind in ("activation", "pool") for t in _read_through_activations(s, by_index)]
+    return read + inner
 
 
 def _begins(measurements: Measurements, last: Site, limit: float) -> Site:
@@ -182,8 +199,8 @@ def _is_near(site: Site, last: Site, limit: float) -> bool | None:
         return True
     if site.forward.rms == 0:
         return True if last.forward.rms == 0 else None
-    seen = site.sample_cosine
-    return None if seen is None else max(seen.one_minus_mean, seen.between_share) < limit
+    value = apart(site)
+    return None if value is None else value < limit
 
 
 def _before_pooling(measurements: Measurements, head: Site, value: float) -> float:

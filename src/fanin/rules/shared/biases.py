@@ -9,11 +9,12 @@ from itertools import pairwise
 
 from fanin.measure.kinds import SITE_NORMS
 from fanin.measure.record import Measurements, ParameterRecord, Site, TensorStats
-from fanin.rules.shared.gains import RATED, gain_ratio
+from fanin.rules.shared.gains import RATED, gain_of
 from fanin.rules.shared.upstream import read_by_weights
 
-__all__ = ["BiasedMap", "biased_maps", "overwhelmed_maps"]
+__all__ = ["BiasedMap", "biased_maps", "outweighed_maps", "overwhelmed_maps"]
 
+_GATES = frozenset(("sigmoid", "hardsigmoid", "softplus", "softmax"))
 _POSITIVE = frozenset(("softplus",))
 # Pre-activation from which a smooth activation is flat or straight: nearer to zero no bias decides a unit.
 _CURVED = {"tanh": 2.0, "softsign": 2.0, "sigmoid": 4.0, "sin": 1.5, "erf": 1.5} | dict.fromkeys(
@@ -61,7 +62,8 @@ class BiasedMap:
     def has_small_weights(self) -> bool:
         """The weights are far below their gain, beside biases no larger than torch draws them by default."""
         reach = self.bias.weight.rms * math.sqrt(self.weight.fan_in or 1.0)
-        return gain_ratio(self.weight) < _SMALL and reach <= 1.0
+        wanted = gain_of(self.site.follower) if self.site.follower in RATED else 1.0
+        return self.weight.rms_read * math.sqrt(self.weight.fan_in or 1.0) < _SMALL * wanted and reach <= 1.0
 
 
 def biased_maps(measurements: Measurements) -> list[BiasedMap]:
@@ -75,9 +77,22 @@ def overwhelmed_maps(measurements: Measurements) -> list[BiasedMap]:
 
     Outputs of the model are left out (a bias may hold the mean of the targets), and what a normalisation reads.
     """
-    read = read_by_weights(measurements)
-    between = [m for m in _with_bias(measurements) if m.site.index in read and m.site.follower not in SITE_NORMS]
+    between = _between(measurements)
     return [m for m in between if m.bias.weight.rms > max(_OVERWHELMING * m.reach, _OVERWHELMING)]
+
+
+def outweighed_maps(measurements: Measurements) -> list[BiasedMap]:
+    """Maps between others, no gates, whose biases are no small ones of torch's beside weights that are too small.
+
+    Whether such biases do harm shows elsewhere: a rectifier that is always on passes its input on.
+    """
+    inner = [m for m in _between(measurements) if m.site.follower not in _GATES and not m.site.multiplied]
+    return [m for m in inner if not m.has_small_weights and not _sets_a_rate(m.site, measurements)]
+
+
+def _between(measurements: Measurements) -> list[BiasedMap]:
+    read = read_by_weights(measurements)
+    return [m for m in _with_bias(measurements) if m.site.index in read and m.site.follower not in SITE_NORMS]
 
 
 def _with_bias(measurements: Measurements) -> list[BiasedMap]:

@@ -92,7 +92,7 @@ def _message(trend: Drift, sites: list[Site], what: str, measurements: Measureme
     verb = "grows" if trend.log_factor > 0 else "shrinks"
     towards = "towards the input" if what == "gradient" else "with depth"
     factor = f"{trend.factor:.2g}" if trend.factor < 1e4 else f"{trend.factor:.0e}"
-    why = weight_words(measurements)
+    why = weight_words(measurements, growing=trend.log_factor > 0)
     return f"the {what} {verb} {towards} by x{step:.3g} per layer, x{factor} over {trend.num_sites} layers" + (
         f"; {why}." if why else "."
     )

@@ -56,13 +56,20 @@ def gain_ratio(parameter: ParameterRecord) -> float:
     return parameter.rms_read * math.sqrt(parameter.fan_in or 1.0) / gain_of(parameter.follower)
 
 
-def weight_words(measurements: Measurements) -> str:
-    """Half a sentence that names how far the weights are from their gain; "" where they are near it."""
+def weight_words(measurements: Measurements, *, growing: bool | None = None) -> str:
+    """Half a sentence that names how far the weights are from their gain.
+
+    "" where they are near it, where weights off to that side do not make a signal grow (or fall) as it does, and where
+    a normalisation before most of them makes up for it.
+    """
+    normed = {s.index for s in measurements.sites if s.kind == "norm"}
+    behind_norms = {n for s in measurements.weight_sites() if normed.intersection(s.inputs) for n in s.parameters}
     found = maps(measurements)
-    if not found:
+    if not found or sum(p.path in behind_norms for p in found) > len(found) / 2:
         return ""
-    ratio = median(gain_ratio(p) for p in found)
-    if 0.8 < ratio < 1.25:
+    factors = {s.index: abs(s.follower_factor) for s in measurements.sites}
+    ratio = median(gain_ratio(p) * factors.get(-1 if p.reader is None else p.reader, 1.0) for p in found)
+    if 0.8 < ratio < 1.25 or growing is (ratio < 1):
         return ""
     followers = [p.follower for p in found]
     name = max(set(followers), key=followers.count)

@@ -25,6 +25,7 @@ __all__ = [
     "far_off",
     "first_readers",
     "is_made_up_for",
+    "large_scales",
     "large_tables",
     "map_sizes",
     "strays",
@@ -42,6 +43,8 @@ _ADDED = frozenset(("add", "sub", "rsub"))
 _SAME = 1e-6  # 1 - cosine of an output that is the same for all samples, to float32's rounding
 _MOST_SPREAD = 1.5  # rms of the scale of a feature: 1 keeps its size
 STRAY, _ALIKE, _FEWEST_ALIKE = 10.0, 2.0, 3
+_LARGE = 3.0  # rms of outputs, from which on their scale is looked at: a smaller one does no harm
+_LEAST_SEEN = 1e-6  # of the energy of an output: what is left of it without its biases is known to that
 _REST = 1 / 3  # of the maps, at least, are right where the others are called outliers
 
 
@@ -58,6 +61,7 @@ class MapSize:
             several calls the largest: in a loop the first state is zero.
         ends_branch: its output is added to another signal.
         is_last: no other weight reads what comes of it.
+        is_output: nothing reads its output but a loss, or what the user does with the model's output.
     """
 
     parameter: ParameterRecord
@@ -67,6 +71,7 @@ class MapSize:
     seen: float | None
     ends_branch: bool = False
     is_last: bool = False
+    is_output: bool = False
 
     @property
     def witnessed(self) -> bool:
@@ -74,7 +79,7 @@ class MapSize:
         if self.seen is None or self.seen <= 0:
             return False
         if self.ratio < 1:
-            return self.seen < _WITNESS  # biases keep the output from falling as far as the weights
+            return self.seen < _WITNESS
         return math.log(self.seen) * math.copysign(1.0, math.log(self.ratio)) > _WITNESS * abs(math.log(self.ratio))
 
 
@@ -149,17 +154,25 @@ def map_sizes(measurements: Measurements) -> list[MapSize]:
     for site in measurements.weight_sites():
         weight = next((p for n in site.parameters if (p := by_path.get(n)) and p.is_map and p.weight.rms > 0), None)
         reader = readers.get(site.index)
-        if weight is None or reader is None or not _is_rated(site, reader):
+        is_output = reader is None or reader.op in LOSSES
+        if weight is None or not _is_rated(site, reader) or (is_output and _handed_on(site) < _LARGE):
             continue
         size = weight.rms_read * math.sqrt(weight.fan_in or 1.0) * _read_times(site)
-        wanted = gain_of(reader.op) if reader.op in RATED else 1.0
+        wanted = gain_of(reader.op) if reader is not None and reader.op in RATED else 1.0
         seen = _amplification(site, by_index, measurements)
         if size > 0:
             seen = None if seen is None else seen * _read_times(site) / wanted
             first = found.setdefault(
                 weight.path,
                 MapSize(
-                    weight, site, wanted, size / wanted, seen, reader.kind == "merge", site.index not in read_again
+                    weight,
+                    site,
+                    wanted,
+                    size / wanted,
+                    seen,
+                    ends_branch=reader is not None and reader.kind == "merge",
+                    is_last=site.index not in read_again,
+                    is_output=is_output,
                 ),
             )
             found[weight.path] = replace(
@@ -168,11 +181,13 @@ def map_sizes(measurements: Measurements) -> list[MapSize]:
     return list(found.values())
 
 
-def _is_rated(site: Site, reader: Site) -> bool:
+def _is_rated(site: Site, reader: Site | None) -> bool:
     if site.op in LOOKUPS | RECURRENT or (site.forward.any_nonfinite and site.forward.rms == 0):
         return False
+    if reader is None:
+        return True
     frequencies = reader.op in _PERIODIC and max(site.inputs, default=-1) < 0
-    return KINDS.get(reader.op) not in ("norm", "attention") and reader.op not in LOSSES and not frequencies
+    return KINDS.get(reader.op) not in ("norm", "attention") and not frequencies
 
 
 def _amplification(site: Site, by_index: dict[int, Site], measurements: Measurements) -> float | None:
@@ -181,7 +196,14 @@ def _amplification(site: Site, by_index: dict[int, Site], measurements: Measurem
     if not site.inputs:  # a learned code, of which a map makes the weights of another
         sizes += [p.weight.rms for p in measurements.parameters if p.path in site.parameters and not _is_own(p)]
     largest = max(sizes, default=0.0)
-    return site.forward.rms / largest if largest > 0 else None
+    return _without_biases(site, measurements) / largest if largest > 0 else None
+
+
+def _without_biases(site: Site, measurements: Measurements) -> float:
+    """Rms of what the weights give, where biases are the better part of the output: they keep it from falling."""
+    biases = [p.weight.rms for p in measurements.parameters if p.role == "bias" and p.path in site.parameters]
+    total, of_biases = site.forward.rms**2, max(biases, default=0.0) ** 2
+    return math.sqrt(max(total - of_biases, _LEAST_SEEN * total) if of_biases > total / 2 else total)
 
 
 def _is_own(parameter: ParameterRecord) -> bool:
@@ -195,28 +217,31 @@ def far_off(sizes: Sequence[MapSize]) -> tuple[list[MapSize], bool]:
     below it (a factor of 8 apart, a tenth or less, before an activation or another map); and any weight ten times too
     large. Only what the measured signal shows as well counts: a weight that is scaled down again on its way does no
     harm. A small last weight is no outlier: an output that starts near zero is drawn so on purpose (a policy, a step
-    size, an offset); nor is one that is as small in every block (the map of a gate that starts open).
+    size, an offset); nor is one that is as small in every block (the map of a gate that starts open). Outputs of the
+    model have no say in what the others are compared with.
     """
     ordered = sorted(sizes, key=lambda s: -s.ratio)
     high = _group([s.ratio for s in ordered], _GAP_HIGH)
     top = [s for s in ordered[:high] if s.ratio >= (_LEAST_HIGH_BRANCH if s.ends_branch else _LEAST_HIGH)]
     top += [s for s in ordered if s.ratio >= _ALWAYS_HIGH and s not in top]
-    low = _group([1.0 / s.ratio for s in reversed(ordered)], _GAP_LOW)
-    bottom = [s for s in ordered[len(ordered) - low :] if s.ratio <= _MOST_LOW and s.site.follower in RATED | SUMS]
+    inner = [s for s in ordered if not s.is_output]
+    low = _group([1.0 / s.ratio for s in reversed(inner)], _GAP_LOW)
+    bottom = [s for s in inner[len(inner) - low :] if s.ratio <= _MOST_LOW and s.site.follower in RATED | SUMS]
     bottom = [s for s in bottom if not s.is_last]
     meant = _of_every_block({s.parameter.path: s.ratio for s in bottom}, (s.parameter.path for s in sizes))
     bottom = [s for s in bottom if s.parameter.path not in meant]
     off = [s for s in (*top, *bottom) if s.witnessed]
     off.sort(key=lambda s: (-_steps(s.ratio), s.site.index))
-    rest = [s.ratio for s in sizes if s not in off]
-    apart = len(rest) >= _REST * len(sizes) and bool(rest) and 0.05 < median(rest) < _LEAST_HIGH
+    rest = [s.ratio for s in inner if s not in off]
+    apart = len(rest) >= _REST * len(inner) and bool(rest) and 0.05 < median(rest) < _LEAST_HIGH
     return off, apart
 
 
 def strays(measurements: Measurements) -> list[Stray]:
     """Maps whose std is ten times that of their like, or a tenth: same shape and role, read by the same operations.
 
-    At least three others have to lie within a factor of two. A normalisation behind the map, or a branch that starts
+    Other parameters of two axes or more (the matrices of a state space) are compared at one place of all blocks. At
+    least three others have to lie within a factor of two. A normalisation behind the map, or a branch that starts
     small, hides the difference in the first outputs; the rate at which the map learns differs all the same. Of one
     weight alone no such thing is known. First and last maps start at scales of their own, and zeros are a choice; so is
     what differs by one factor in every block.
@@ -227,6 +252,9 @@ def strays(measurements: Measurements) -> list[Stray]:
         if p.is_map and p.weight.rms > 0 and p.reader in read and -1 not in by_index[p.reader].inputs:
             site = by_index[p.reader]
             alike.setdefault((p.shape, p.role, p.layout, site.op, site.module_class, site.follower), []).append(p)
+        elif p.used and not p.is_map and len(p.shape) > 1 and p.weight.rms > 0 and p.op not in LOOKUPS:
+            for place in repeats_of(p.path):
+                alike.setdefault((place, p.shape, p.role), []).append(p)
     return [stray for group in alike.values() for stray in _strays_of(group)]
 
 
@@ -310,6 +338,13 @@ def large_tables(measurements: Measurements, limit: float) -> list[TableSize]:
         if rms > limit and not _only_normed(site.index, readers, lookups):
             found.setdefault(weight.path, TableSize(weight, site, rms))
     return list(found.values())
+
+
+def large_scales(measurements: Measurements, limit: float) -> list[ParameterRecord]:
+    """Scales of norms of a larger rms than `limit`, the largest first: they start at one."""
+    names = {n for s in measurements.sites if s.kind == "norm" for n in s.parameters}
+    found = [p for p in measurements.parameters if p.path in names and p.role == "norm_scale" and p.weight.rms > limit]
+    return sorted(found, key=lambda p: -p.weight.rms)
 
 
 def tables_beside_signals(measurements: Measurements) -> list[TableBeside]:

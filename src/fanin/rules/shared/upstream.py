@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
 from fanin.measure.record import Measurements, ParameterRecord, Site
 
-__all__ = ["ancestors", "maps_with_sites", "nearest_weights", "read_by_weights"]
+__all__ = ["ancestors", "maps_with_sites", "nearest_weights", "read_by_weights", "steepest"]
+
+_STEEP, _NEARLY = 5.0, 0.5
 
 
 def maps_with_sites(measurements: Measurements) -> list[tuple[ParameterRecord, Site]]:
@@ -32,6 +35,26 @@ def ancestors(indices: Iterable[int], measurements: Measurements) -> set[int]:
 def read_by_weights(measurements: Measurements) -> set[int]:
     """Indices of the sites that lead to the input of a weighted operation."""
     return ancestors((i for s in measurements.weight_sites() for i in s.inputs), measurements)
+
+
+def steepest(last: Iterable[int], measurements: Measurements) -> tuple[Site, float] | None:
+    """The operation on the way to these at which the rms rises most over what it reads, and the factor.
+
+    None where no operation alone makes a factor of 5 and half (in logarithms) of the rms that the last ones have.
+    """
+    by_index = {s.index: s for s in measurements.sites}
+    way = [by_index[i] for i in sorted(ancestors(last, measurements)) if i in by_index]
+    found = []
+    for site in way:
+        read = max((by_index[i].forward.rms for i in site.inputs if i in by_index), default=0.0)
+        if read > 0 and not site.forward.any_nonfinite:
+            found.append((site.forward.rms / read, site))
+    if not found:
+        return None
+    most = max(factor for factor, _ in found)
+    factor, worst = next(f for f in found if f[0] >= _NEARLY * most)  # the first of those that are nearly as steep
+    reached = max((by_index[i].forward.rms for i in last if i in by_index), default=0.0)
+    return (worst, factor) if factor >= max(_STEEP, math.sqrt(reached)) else None
 
 
 def nearest_weights(indices: Iterable[int], measurements: Measurements) -> list[Site]:

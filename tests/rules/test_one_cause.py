@@ -1,0 +1,355 @@
+"""One parameter or input at fault: the first finding names it, what follows from it is its consequence; twins pass."""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+import fanin
+
+
+def he(*widths):
+    """ReLU layers of these widths drawn by He, without biases, and no activation behind the last."""
+    layers = []
+    for n, m in pairwise(widths):
+        layers += [nn.Linear(n, m), nn.ReLU()]
+        nn.init.kaiming_normal_(layers[-2].weight)
+        nn.init.zeros_(layers[-2].bias)
+    nn.init.kaiming_normal_(layers[-2].weight, nonlinearity="linear")
+    return nn.Sequential(*layers[:-1])
+
+
+def coder():
+    """An autoencoder with a bottleneck of 8, as torch draws it."""
+    pairs = [(100, 64), (64, 32), (32, 8), (8, 32), (32, 64), (64, 100)]
+    layers = [m for n, k in pairs for m in (nn.Linear(n, k), nn.ReLU())]
+    del layers[5]  # behind the bottleneck
+    return nn.Sequential(*layers[:-1]), torch.randn(64, 10) @ torch.randn(10, 100) / math.sqrt(10)
+
+
+class Placed(nn.Module):
+    """Tokens with positions, one attention, and a head that reads the first token."""
+
+    def __init__(self):
+        super().__init__()
+        self.embed, self.norm, self.head = nn.Linear(12, 32), nn.LayerNorm(32), nn.Linear(32, 5)
+        self.first, self.pos = nn.Parameter(0.02 * torch.randn(1, 1, 32)), nn.Parameter(0.02 * torch.randn(1, 17, 32))
+        self.qkv, self.out = nn.Linear(32, 96, bias=False), nn.Linear(32, 32, bias=False)
+
+    def forward(self, x):
+        h = torch.cat([self.first.expand(len(x), -1, -1), self.embed(x)], 1) + self.pos
+        q, k, v = self.qkv(self.norm(h)).chunk(3, -1)
+        return self.head((h + self.out(F.scaled_dot_product_attention(q, k, v)))[:, 0])
+
+
+class Mixture(nn.Module):
+    """A mixture density network: its loss is a function of its own, which no rule knows."""
+
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Sequential(nn.Linear(6, 64), nn.Tanh(), nn.Linear(64, 64), nn.Tanh())
+        self.share, self.mean, self.size = (nn.Linear(64, 5) for _ in range(3))
+
+    def forward(self, x):
+        h = self.body(x)
+        return self.share(h), self.mean(h), self.size(h)
+
+
+def density(out, y):
+    share, mean, size = out
+    terms = F.log_softmax(share, -1) - 0.5 * ((y - mean) / size.exp()) ** 2 - size
+    return -torch.logsumexp(terms, -1).mean()
+
+
+class Graphs(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first, self.second, self.out = nn.Linear(16, 64), nn.Linear(64, 64), nn.Linear(64, 5)
+
+    def forward(self, x, a):
+        return self.out(F.relu(self.second(a @ F.relu(self.first(a @ x)))))
+
+
+class Recurrent(nn.Module):
+    def __init__(self, kind, **more):
+        super().__init__()
+        self.rnn = kind(8, 32, batch_first=True, **more)
+        self.head = nn.Linear(32 * (2 if more.get("bidirectional") else 1), 4)
+
+    def forward(self, x):
+        return self.head(self.rnn(x)[0][:, -1])
+
+
+class Cells(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.cell, self.head = nn.LSTMCell(8, 32), nn.Linear(32, 4)
+
+    def forward(self, x):
+        state = None
+        for step in x.unbind(1):
+            state = self.cell(step, state)
+        return self.head(state[0])
+
+
+class Block(nn.Module):
+    """A diagonal state space, as a causal convolution with a kernel of its decays."""
+
+    def __init__(self, width=32, states=8):
+        super().__init__()
+        self.rate = nn.Parameter(torch.log(torch.arange(1.0, states + 1)).repeat(width, 1))
+        self.read = nn.Parameter(torch.randn(width, states) / states)
+        self.norm, self.out = nn.LayerNorm(width), nn.Linear(width, width)
+
+    def forward(self, x):
+        n = x.shape[1]
+        kernel = (self.read[..., None] * torch.exp(-0.05 * self.rate.exp()[..., None] * torch.arange(n))).sum(1)
+        h = self.norm(x).transpose(1, 2)
+        y = torch.fft.irfft(torch.fft.rfft(h, 2 * n) * torch.fft.rfft(kernel, 2 * n), 2 * n)[..., :n]
+        return x + self.out(F.gelu(y.transpose(1, 2)))
+
+
+class States(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first, self.blocks, self.head = (
+            nn.Linear(3, 32),
+            nn.Sequential(*[Block() for _ in range(4)]),
+            nn.Linear(32, 5),
+        )
+
+    def forward(self, x):
+        return self.head(self.blocks(self.first(x)).mean(1))
+
+
+def labels(n, classes):
+    return torch.arange(n) % classes
+
+
+def bottleneck(k):
+    model, x = coder()
+    model[4].weight.data.div_(k)
+    return {"model": model, "inputs": x, "targets": x}
+
+
+def shifted(name):
+    def build(k):
+        model, x = coder()
+        if k > 1:
+            nn.init.constant_(model.get_parameter(name), k)
+        return {"model": model, "inputs": x, "targets": x}
+
+    return build
+
+
+def positions(k):
+    model = Placed()
+    model.pos.data.mul_(k)
+    return {"model": model, "inputs": torch.randn(32, 16, 12), "targets": labels(32, 5)}
+
+
+def output_map(name):
+    def build(k):
+        model, y = Mixture(), torch.randn(128, 1)
+        model.get_parameter(name).data.mul_(k)
+        return {"model": model, "inputs": torch.randn(128, 6), "loss": lambda out: density(out, y)}
+
+    return build
+
+
+def all_larger(k):
+    model = he(64, *[128] * 8, 10)
+    for p in model.parameters():
+        p.data.mul_(k)
+    return {"model": model, "inputs": torch.randn(64, 64), "targets": labels(64, 10)}
+
+
+def one_class(k):
+    model = he(64, 128, 10)
+    model[-1].bias.data[3] = k - 1
+    return {"model": model, "inputs": torch.randn(64, 64), "targets": labels(64, 10)}
+
+
+def always_on(k):
+    model = he(64, 128, 128, 128, 10)
+    nn.init.constant_(model[2].bias, k - 1)
+    return {"model": model, "inputs": torch.randn(64, 64), "targets": labels(64, 10)}
+
+
+def normed(k):
+    model = nn.Sequential(
+        nn.Linear(20, 64), nn.LayerNorm(64), nn.ReLU(), nn.Linear(64, 64), nn.Tanh(), nn.Linear(64, 7)
+    )
+    nn.init.constant_(model[1].weight, k)
+    return {"model": model, "inputs": torch.randn(64, 20), "targets": labels(64, 7)}
+
+
+def adjacency(k):
+    a = torch.eye(80) + (torch.rand(80, 80) < 0.06).float()
+    a = k * a / a.sum(1, keepdim=True)
+    return {"model": Graphs(), "inputs": (torch.randn(80, 16), a), "targets": labels(80, 5)}
+
+
+def feature(k):
+    given = adjacency(1.0)
+    given["inputs"][0][:, 3] *= k
+    return given
+
+
+def gate(model, names, rows):
+    def build(k):
+        built = model()
+        for name in names if k > 1 else ():
+            built.get_parameter(name).data[rows] = -k
+        return {"model": built, "inputs": torch.randn(32, 12, 8), "targets": labels(32, 4)}
+
+    return build
+
+
+def state_space(k):
+    model = States()
+    model.blocks[1].read.data.mul_(k)
+    return {"model": model, "inputs": torch.randn(32, 24, 3), "targets": labels(32, 5)}
+
+
+FORGET, UPDATE = slice(32, 64), slice(32, 64)
+CASES = {
+    "a bottleneck": (bottleneck, 30, "P502", ("4.weight",), "S205"),
+    "biases of a rectified layer": (shifted("2.bias"), 5, "P503", ("2.bias",), "S205"),
+    "biases of a linear layer": (shifted("4.bias"), 5, "P503", ("4.bias",), "S205"),
+    "units that are always on": (always_on, 8, "P503", ("2.bias",), "L801"),
+    "positions": (positions, 300, "P502", ("pos",), "S205"),
+    "spreads of a density": (output_map("size.weight"), 60, "P502", ("size.weight",), ""),
+    "means of a density": (output_map("mean.weight"), 60, "P502", ("mean.weight",), ""),
+    "shares of a density": (output_map("share.weight"), 60, "P502", ("share.weight",), ""),
+    "one matrix of a state space": (state_space, 100, "P502", ("blocks.1.read",), "L801"),
+    "one class": (one_class, 11, "L801", ("2.bias",), ""),
+    "an adjacency": (adjacency, 100, "D101", ("inputs[1]",), "L801"),
+    "one feature": (feature, 1e3, "D101", ("inputs[0]",), "L801"),
+    "a forget gate": (gate(lambda: Recurrent(nn.LSTM), ["rnn.bias_ih_l0"], FORGET), 5, "P506", ("rnn.bias_ih_l0",), ""),
+    "two biases that add up": (
+        gate(lambda: Recurrent(nn.LSTM), ["rnn.bias_ih_l0", "rnn.bias_hh_l0"], FORGET),
+        2.5,
+        "P506",
+        ("rnn.bias_ih_l0",),
+        "",
+    ),
+    "the way back": (
+        gate(lambda: Recurrent(nn.LSTM, bidirectional=True), ["rnn.bias_hh_l0_reverse"], FORGET),
+        5,
+        "P506",
+        ("rnn.bias_hh_l0_reverse",),
+        "",
+    ),
+    "an update gate": (
+        gate(lambda: Recurrent(nn.GRU, num_layers=2), ["rnn.bias_hh_l1"], UPDATE),
+        5,
+        "P506",
+        ("rnn.bias_hh_l1",),
+        "",
+    ),
+    "the gate of a cell": (gate(Cells, ["cell.bias_ih"], FORGET), 5, "P506", ("cell.bias_ih",), ""),
+}
+
+
+def checked(build, k):
+    torch.manual_seed(0)
+    return fanin.check(**build(k), trial=False)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_one_at_fault_is_named_first_and_the_twin_passes(name):
+    build, factor, code, paths, consequence = CASES[name]
+    report = checked(build, factor)
+    first = report.findings[0]
+    assert (first.code, first.paths[: len(paths)]) == (code, paths)
+    assert first.severity != "note"
+    assert not consequence or consequence in {f.code for f in report.consequences}
+    assert code not in {f.code for f in checked(build, 1).findings}
+
+
+def test_a_little_too_much_in_every_layer_is_named_with_what_it_makes_together():
+    report = checked(all_larger, 1.6)
+    first = report.findings[0]
+    assert first.code == "P502"
+    assert "8 weights before relu have 1.6 times" in first.message
+    assert len(first.paths) == 8
+    assert "L801" in {f.code for f in report.consequences}
+    assert checked(all_larger, 1.0).ok
+
+
+def test_a_scale_of_a_norm_is_named_where_the_loss_shows_it():
+    report = checked(normed, 50.0)
+    assert (report.findings[0].code, report.findings[0].paths) == ("P502", ("1.weight",))
+    assert checked(normed, 1.0).ok
+
+
+def test_a_loss_names_the_operation_at_which_the_signal_grows():
+    def all_read(k):
+        given = state_space(1.0)
+        for block in given["model"].blocks:
+            block.read.data.mul_(k)
+        return given
+
+    report = checked(all_read, 200.0)
+    (found,) = (f for f in report.findings if f.code == "L801")
+    where, head = found.paths
+    assert (where in {"blocks.0", "blocks.1"}, head) == (True, "head")
+    assert found.fix.text.startswith(f"{where} makes the signal")
+    assert checked(all_read, 1.0).ok
+
+
+def test_a_zero_scale_of_a_norm_is_named_through_the_activation_behind_it():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(40, 128), nn.LayerNorm(128), nn.GELU(), nn.Linear(128, 7))
+    nn.init.zeros_(model[1].weight)
+    report = fanin.check(model, torch.randn(64, 40), targets=labels(64, 7), trial=False)
+    (found,) = (f for f in report.findings if f.code == "S205")
+    assert "1.weight is all zeros" in found.message
+    assert found.fix.text.startswith("set 1.weight to ones")
+
+
+@pytest.mark.parametrize(("factor", "flagged"), [(1, False), (20, True)])
+def test_few_labels_do_not_hide_the_spread_of_logits(factor, flagged):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(32, 96), nn.LayerNorm(96), nn.Linear(96, 10))
+    nn.init.normal_(model[-1].weight, std=0.025 * factor)
+    for seed in range(5):
+        y = torch.randint(0, 10, (16,), generator=torch.Generator().manual_seed(seed))
+        report = fanin.check(model, torch.randn(16, 32), targets=y, trial=False)
+        severities = {f.severity for f in (*report.findings, *report.consequences) if f.code == "L801"}
+        assert bool(severities & {"warning", "error"}) is flagged
+
+
+def test_rows_of_packed_maps_are_compared_within_their_own_map():
+    torch.manual_seed(0)
+    layer = nn.TransformerEncoderLayer(64, 4, 128, dropout=0.0, batch_first=True)
+    layer.self_attn.in_proj_weight.data[:128].mul_(6)
+    report = fanin.check(layer, torch.randn(8, 16, 64), targets=torch.randn(8, 16, 64), trial=False)
+    assert "P508" not in {f.code for f in (*report.findings, *report.consequences)}
+    layer.self_attn.in_proj_weight.data[190].mul_(30)
+    report = fanin.check(layer, torch.randn(8, 16, 64), targets=torch.randn(8, 16, 64), trial=False)
+    (rows,) = (f for f in (*report.findings, *report.consequences) if f.code == "P508")
+    assert rows.message.startswith("row 190 of self_attn.in_proj_weight")
+
+
+def test_the_reason_for_a_growth_is_no_weight_that_makes_things_fall():
+    class Sine(nn.Module):
+        def __init__(self, n, m):
+            super().__init__()
+            self.map = nn.Linear(n, m)
+
+        def forward(self, x):
+            return torch.sin(30 * self.map(x))
+
+    torch.manual_seed(0)
+    model = nn.Sequential(Sine(2, 128), *[Sine(128, 128) for _ in range(3)], nn.Linear(128, 1))
+    x = 2 * torch.rand(512, 2) - 1
+    report = fanin.check(model, x, targets=torch.sin(5 * x[:, :1]), trial=False)
+    (found,) = (f for f in (*report.findings, *report.consequences) if f.code == "S204")
+    assert "weights before sin have 11" in found.message
