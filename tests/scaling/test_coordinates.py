@@ -31,6 +31,7 @@ WIDTHS = (64, 128, 256, 512, 1024)
 
 
 RATES = few([("adamw", 1e-3), ("sgd", 0.01), ("muon", 0.01)], ("adamw", 1e-3), ("sgd", 0.01))
+MINUTES = pytest.mark.timeout(1200)  # Muon multiplies many matrices of 1024 in bfloat16, which a CPU does slowly
 
 
 def build_mlp(width):
@@ -46,6 +47,7 @@ def worst(check):
 
 
 # ---------------------------------------------------------------------- slopes of real networks
+@MINUTES
 @pytest.mark.parametrize(("optimizer", "lr"), few(RATES, every=2))
 def test_one_rate_moves_every_width_of_an_mlp_alike(optimizer, lr):
     check = fanin.coordinate_check(build_mlp, WIDTHS, ROWS, LABELS, optimizer=optimizer, lr=lr, recipe="mup")
@@ -53,6 +55,7 @@ def test_one_rate_moves_every_width_of_an_mlp_alike(optimizer, lr):
     assert worst(check) <= 0.15
 
 
+@MINUTES
 @pytest.mark.parametrize(("optimizer", "lr"), few(RATES, every=2))
 def test_so_do_the_laws_of_auto(optimizer, lr):
     check = fanin.coordinate_check(build_mlp, WIDTHS, ROWS, LABELS, optimizer=optimizer, lr=lr)

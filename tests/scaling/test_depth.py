@@ -1,5 +1,7 @@
 """CompleteP's depth factor folded into weights: the same run as with the factor in the forward pass."""
 
+import math
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -80,6 +82,33 @@ def test_without_scaled_eps_or_rate_the_runs_differ():
     plan.apply_(multiplied)
     wrong = losses(model, adamw(model.parameters())) - losses(multiplied, adamw(multiplied.parameters()))
     assert wrong.abs().max() > 1e-3
+
+
+def moved_by_the_branches(depth, optimizer, lr, power):
+    """How far 4 steps of the branches alone move the output."""
+    torch.manual_seed(0)
+    model = Net(depth, width=64)
+    plan = fanin.plan(model, X)
+    groups = fanin.param_groups(
+        model, plan, lr, optimizer=optimizer, base=model, depth_base=4, depth_power=power, depth=depth
+    )
+    groups.plan.apply_(model)
+    for part in (model.first, model.last):
+        part.requires_grad_(False)
+    before = model(X).detach()
+    losses(model, optimizer_named(optimizer, groups, lr), steps=4)
+    return float((model(X).detach() - before).square().mean().sqrt()), groups.notes
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "lr", "power", "level"),
+    few([("adamw", 1e-3, 1.0, True), ("sgd", 0.05, 0.5, True), ("sgd", 0.05, 1.0, False)], every=2),
+)
+def test_all_branches_together_move_the_output_alike_at_every_depth(optimizer, lr, power, level):
+    (shallow, none), (deep, notes) = (moved_by_the_branches(depth, optimizer, lr, power) for depth in (4, 16))
+    assert (abs(math.log(deep / shallow)) < 0.35) is level
+    assert not none
+    assert any("depth_power=0.5" in n for n in notes) is not level
 
 
 def test_ends_of_branches_and_nothing_else_get_the_factor():

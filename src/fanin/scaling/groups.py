@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -28,6 +28,7 @@ __all__ = ["param_groups"]
 
 _VECTORS = ("bias", "norm_scale", "norm_shift", "rnn_bias", "gain", "scale", "shift", "layer_scale", "act_param")
 _MOST_NAMED = 8
+_LEVEL_UNDER_SGD = 0.5  # depth branches times the square of depth^-0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +97,9 @@ def param_groups(
             plan for it. None: what the plan says, as those of the recipe ``mup`` and ``groups.plan`` do.
         depth_base: number of blocks at which `lr` was tuned; each residual branch then counts depth_base / depth.
         depth: number of blocks of this model; counted in the names of its parameters by default.
-        depth_power: 1 (CompleteP) keeps the best rate over depths; 0.5 trains deep models slightly better when tuned.
+        depth_power: 1 (CompleteP) keeps the rate over depths under AdamW, Adam and Muon; under SGD 0.5 does, where a
+            branch with the factor f learns f^2 times as fast. With 0.5 the others train deep models slightly better
+            when tuned.
         wider: for Muon where `base` is of the model's own size: a wider model, which tells what grows.
         adamw_lr: for Muon: the rate of what AdamW trains; `lr` by default.
         eps: of Adam and AdamW at the base.
@@ -143,7 +146,11 @@ def param_groups(
         raise ArgumentError(f"{clean(plan.model)} has no trainable parameter (requires_grad=True)")
     scaled, changed = _scaled_plan(plan, growth, factors)
     groups = _grouped(scales, settings)
-    notes = (*_notes(plan, base, growth), *(f"{n}: {why}; it keeps the rate" for n, why in unknown.items()))
+    notes = (
+        *_notes(plan, base, growth),
+        *_depth_notes(optimizer, factors, depth_base, depth_power),
+        *(f"{n}: {why}; it keeps the rate" for n, why in unknown.items()),
+    )
     return ParamGroups(groups, plan=scaled, optimizer=optimizer, changed=changed, notes=notes)
 
 
@@ -369,6 +376,16 @@ def _law_factor(plan: Plan, name: str, growth: Growth) -> float:
     """
     is_output = name in _outputs(plan) if "transfer" in plan.extras else True
     return growth.inputs**-0.5 if plan[name].role in MAP_ROLES and growth.kind == "readout" and is_output else 1.0
+
+
+def _depth_notes(optimizer: str, factors: Mapping[str, float], depth_base: int | None, power: float) -> Iterator[str]:
+    """A note where a sum of branches that each have their factor moves less in a deeper model."""
+    factor = min(factors.values(), default=1.0)
+    if optimizer == "sgd" and depth_base is not None and power > _LEVEL_UNDER_SGD and factor < 1.0:
+        yield (
+            f"under SGD a branch with the factor {factor:.3g} learns {factor**2:.3g} times as fast, so all branches "
+            "together move the output less in a deeper model: depth_power=0.5 keeps that at every depth"
+        )
 
 
 def _notes(plan: Plan, base: Any, growth: Mapping[str, Growth]) -> tuple[str, ...]:
