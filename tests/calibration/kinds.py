@@ -527,6 +527,117 @@ def embedding_bag_mix():
     return N(), (torch.randint(0, 50, (32, 5)), torch.randint(0, 10, (32, 4)))
 
 
+class Fn(nn.Module):
+    """A forward as a function of the module and its inputs."""
+
+    def __init__(s, function, **parts):
+        super().__init__()
+        s.function = function
+        for name, part in parts.items():
+            setattr(s, name, part)
+
+    def forward(s, *args, **kwargs):
+        return s.function(s, *args, **kwargs)
+
+
+@case
+def grouped_query_packed():
+    def f(s, x):
+        b, t, _ = x.shape
+        q, k, v = (p.view(b, t, -1, 8).transpose(1, 2) for p in s.qkv(x).split([32, 8, 8], -1))
+        a = F.scaled_dot_product_attention(q, k.expand_as(q), v.expand_as(q))
+        return x + s.o(a.transpose(1, 2).reshape(b, t, 32))
+
+    return Fn(f, qkv=nn.Linear(32, 48), o=nn.Linear(32, 32)), X(8, 10, 32)
+
+
+@case
+def one_map_in_and_one_out():
+    def f(s, x):
+        q, k, v, a, b = s.i(s.n(x)).split([32, 32, 32, 64, 64], -1)
+        return x + s.o(torch.cat([F.scaled_dot_product_attention(q, k, v), F.silu(a) * b], -1))
+
+    return Fn(f, n=nn.LayerNorm(32), i=nn.Linear(32, 224), o=nn.Linear(96, 32)), X(8, 10, 32)
+
+
+@case
+def weight_norm_used_twice():
+    def f(s, x):
+        return s.o(s.w(torch.relu(s.w(x))))
+
+    return Fn(f, w=nn.utils.parametrizations.weight_norm(nn.Linear(32, 32)), o=nn.Linear(32, 4)), X(64, 32)
+
+
+@case
+def one_head_over_levels():
+    def f(s, x):
+        found = []
+        for _ in range(3):
+            found.append(s.h(F.relu(s.t(x))))
+            x = F.avg_pool2d(x, 2)
+        return found
+
+    return Fn(f, t=nn.Conv2d(8, 16, 3, padding=1), h=nn.Conv2d(16, 2, 1)), X(4, 8, 16, 16)
+
+
+@case
+def filters_from_the_input():
+    def f(s, x):
+        k = s.k(x.mean((2, 3))).view(-1, 1, 3, 3)
+        y = F.conv2d(x.reshape(1, -1, 8, 8), k, padding=1, groups=len(k)).view_as(x)
+        return s.o(F.relu(y).flatten(1))
+
+    return Fn(f, k=nn.Linear(8, 72), o=nn.Linear(512, 4)), X(16, 8, 8, 8)
+
+
+@case
+def straight_through():
+    def f(s, x):
+        size = s.w.abs().mean()
+        ternary = (s.w / size).round().clamp(-1, 1) * size
+        return s.o(F.relu(F.linear(x, s.w + (ternary - s.w).detach())))
+
+    return Fn(f, w=nn.Parameter(X(64, 32)), o=nn.Linear(64, 4)), X(64, 32)
+
+
+@case
+def gradient_as_output():
+    def f(s, x):
+        with torch.enable_grad():
+            x = x.detach().requires_grad_(True)
+            return torch.autograd.grad(s.o(torch.tanh(s.a(x))).sum(), x, create_graph=True)[0]
+
+    return Fn(f, a=nn.Linear(32, 64), o=nn.Linear(64, 1)), X(64, 32)
+
+
+@case
+def two_ranges_of_one_weight():
+    def f(s, x):
+        return s.w.narrow(0, 32, 4) @ F.relu(s.w[:32] @ x.T)
+
+    return Fn(f, w=nn.Parameter(X(36, 32))), X(64, 32)
+
+
+@case
+def patches_by_hand():
+    def f(s, x):
+        y = (s.w.view(8, -1) @ F.unfold(x, 3, padding=1)).view(-1, 8, 8, 8)
+        return s.o(F.relu(y).flatten(1))
+
+    return Fn(f, w=nn.Parameter(X(8, 3, 3, 3)), o=nn.Linear(512, 4)), X(16, 3, 8, 8)
+
+
+@case
+def memory_of_the_caller():
+    def f(s, x):
+        doubled, y = torch.empty_like(x), x.new_zeros(len(x), 64)
+        torch.mul(x, 2.0, out=doubled)
+        y.addmm_(doubled, s.w, beta=0.5, alpha=2.0)
+        return s.o(y.clamp_(min=0))
+
+    return Fn(f, w=nn.Parameter(X(32, 64)), o=nn.Linear(64, 4)), X(64, 32)
+
+
 KINDS = M
 FUSED = ("c.weight_hh", "c.weight_ih")
 # kind -> weight -> status, of those that are not corrected
@@ -537,6 +648,7 @@ EXPECTED = {
     "lora_merged": dict.fromkeys("abw", "not followed"),
     "cat_weights": dict.fromkeys("qkv", "not followed"),
     "vmapped": {"a.weight": "not followed"},
+    "straight_through": {"w": "not followed"},
     "scripted": {"0.weight": "not followed", "2.weight": "not followed"},
     "bilinear_tensordot": {"o": "not followed"},
     "batch_one_bn": {"0.weight": "norm behind"},
