@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 import os
 import signal
+from collections.abc import Generator
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -17,6 +19,9 @@ os.environ.setdefault("KERAS_BACKEND", "jax")  # Keras' own default may be absen
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+# Tests make many small objects that are gone soon: the collector looks at ten thousand at a time, not at 700.
+gc.set_threshold(10_000, 10, 10)
+
 # How long a machine takes says nothing about a property.
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("untimed")
@@ -26,3 +31,14 @@ settings.load_profile("untimed")
 def no_width_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
     """Some libraries set COLUMNS when they are imported or run, and text is as wide as COLUMNS says."""
     monkeypatch.delenv("COLUMNS", raising=False)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """A million objects of libraries and of tests are there for good: no collection looks at them again."""
+    gc.disable()
+    result = yield
+    gc.enable()
+    gc.collect()
+    gc.freeze()
+    return result

@@ -238,4 +238,9 @@ def fakes():
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         found = [weakref.ref(o) for o in gc.get_objects() if type(o) is FakeTensor]
-    return [r for r in found if gc.get_referrers(r())]
+    if not found:
+        return []
+    gc.unfreeze()  # what refers to them may be as old as the libraries
+    held = [r for r in found if gc.get_referrers(r())]
+    gc.freeze()
+    return held

@@ -268,9 +268,6 @@ class OutOfSight:
         self.kept = []
 
 
-HIDDEN = OutOfSight()
-
-
 class KeepsOutOfSight(torch.nn.Module):
     def __init__(self):
         super().__init__()
@@ -360,9 +357,8 @@ def test_what_an_import_registers_for_the_end_of_the_program_stays(tmp_path, mon
 
 @pytest.mark.slow
 def test_a_result_that_stays_where_fanin_does_not_look_is_named():
+    hidden = OutOfSight()
     said = fanin.check(KeepsOutOfSight(), torch.randn(4, 6), predict=False).measurements.missing["untouched"]
-    held = len(HIDDEN.kept)
-    HIDDEN.kept.clear()
-    assert held
+    assert hidden.kept
     assert "OutOfSight" in said or sys.version_info < (3, 11)  # there a list in the attributes is named as a list
     assert "could not put it back" in said
