@@ -23,12 +23,12 @@ def module_names(root: Path) -> dict[str, Path]:
 
 def running_nodes(node: ast.AST) -> Iterator[ast.AST]:
     """The nodes that can run: all but the bodies of `if TYPE_CHECKING:`."""
-    yield node
-    children: Iterable[ast.AST] = ast.iter_child_nodes(node)
-    if isinstance(node, ast.If) and ast.unparse(node.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING"):
-        children = node.orelse
-    for child in children:
-        yield from running_nodes(child)
+    waiting = [node]
+    while waiting:
+        node = waiting.pop()
+        yield node
+        typed = isinstance(node, ast.If) and ast.unparse(node.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING")
+        waiting += node.orelse if typed else ast.iter_child_nodes(node)
 
 
 def imported(tree: ast.AST, module: str, is_package: bool, known: Iterable[str]) -> Iterator[str]:

@@ -7,6 +7,8 @@ import sys
 
 import pytest
 
+import fanin
+
 BLOCKED = """
 import sys
 for name in ("torch", "numba", "matplotlib", "jax", "keras"):
@@ -105,5 +107,5 @@ print(fanin.initializers.he_normal().sample((4, 3), key=fanin.key(0, "w")).tobyt
     )
     without = run(program)
     assert without.returncode == 0, without.stderr
-    full = run(program.replace(BLOCKED, ""))
-    assert without.stdout == full.stdout
+    law = fanin.initializers.he_normal().sample((4, 3), key=fanin.key(0, "w"))  # in this process nothing is missing
+    assert without.stdout == f"{law.tobytes().hex()} {fanin.gain('gelu')}\n"

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.selection import few
+
 ROOT = Path(__file__).parents[2]
 FILES = {".".join(f.relative_to(ROOT).with_suffix("").parts): f for f in sorted((ROOT / "benchmarks").rglob("*.py"))}
 PROGRAMS = sorted(name for name, file in FILES.items() if '__name__ == "__main__"' in file.read_text(encoding="utf-8"))
@@ -44,7 +46,7 @@ def test_there_are_programs():
     assert {"benchmarks.speed.fill", "benchmarks.speed.check_cost", "benchmarks.accuracy.graph_zoo"} <= set(PROGRAMS)
 
 
-@pytest.mark.parametrize("names", [PROGRAMS[::24], pytest.param(PROGRAMS, marks=pytest.mark.slow)], ids=["some", "all"])
+@pytest.mark.parametrize("names", few([["benchmarks.speed.fill"], PROGRAMS], every=2), ids=["one", "all"])
 def test_every_program_prints_its_help(names):
     done = started("-c", HELP_OF_ALL, *names)
     assert done.stdout.splitlines() == [f"{name} 0 True False" for name in names], done.stderr[-2000:]
@@ -73,7 +75,8 @@ def imports_of(text: str) -> set[str]:
 
 @pytest.mark.parametrize("folder", ["benchmarks", "zoo", "tools", "src"])
 def test_only_tests_import_tests(folder):
-    wrong = [f for f in (ROOT / folder).rglob("*.py") if "tests" in imports_of(f.read_text(encoding="utf-8"))]
+    texts = {f: f.read_text(encoding="utf-8") for f in (ROOT / folder).rglob("*.py")}
+    wrong = [f for f, text in texts.items() if "tests" in text and "tests" in imports_of(text)]
     assert not wrong
 
 

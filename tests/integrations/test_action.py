@@ -60,7 +60,7 @@ def step(tmp_path: Path, target: str, **inputs: str) -> tuple[dict[str, str], st
 
 
 def test_findings_become_annotations_a_summary_and_sarif(tmp_path):
-    outputs, log, summary = step(tmp_path, "nets.py:broken")
+    outputs, log, summary = step(tmp_path, "nets.py:broken", FANIN_ARGUMENTS="--no-trial --no-predict")
     assert outputs["status"] == "1"
     assert "::error" in log or "::warning" in log
     assert summary

@@ -1,16 +1,20 @@
 """Real processes of torch.distributed, and one model spread over them in every way that torch and DeepSpeed have.
 
-``python -m tests.planning.spread RANK WORLD STORE CASE ...`` runs one process of a group; a test starts them all.
+``python -m tests.planning.spread WORLD STORE CASE ...`` runs a group of processes; a test starts it.
 What is expected comes from NumPy alone (`expected`), and is gathered by torch (`gathered`), never by fanin.
 """
 
+import contextlib
+import importlib
 import importlib.util
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
+import traceback
 import warnings
 from pathlib import Path
 
@@ -464,7 +468,35 @@ ASIDE = {"ZeRO-3": run_zero3}  # what needs a library that may be absent
 
 
 # ---------------------------------------------------------------------- processes
-def main(rank, world, store, *cases):
+def main(world, store, *cases):
+    """A group of processes: copies of this one, so that all that is large is imported once."""
+    for name in ("checkpoint.state_dict", "fsdp", "tensor.debug", "tensor.parallel"):
+        importlib.import_module(f"torch.distributed.{name}")
+    running = set()
+    for rank in range(world):
+        if pid := os.fork():
+            running.add(pid)
+            continue
+        status = 1
+        try:
+            one(rank, world, store, *cases)
+            status = 0
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(status)
+    while running:
+        pid, status = os.wait()
+        running.discard(pid)
+        if status:  # the others would wait for it
+            for other in running:
+                os.kill(other, signal.SIGKILL)
+            sys.exit(1)
+
+
+def one(rank, world, store, *cases):
     warnings.simplefilter("ignore")
     dist.init_process_group("gloo", rank=rank, world_size=world, store=dist.FileStore(store, world))
     found = {}
@@ -476,38 +508,32 @@ def main(rank, world, store, *cases):
             if not (from_meta and case in NOT_FROM_META):
                 found[f"{case}, from {'meta' if from_meta else 'memory'}"] = run_case(case, from_meta)
         dist.barrier()
-    print(json.dumps(found))
+    print(json.dumps([rank, found]), flush=True)
     dist.barrier()
     dist.destroy_process_group()
 
 
-def start(folder, world, cases, module="tests.planning.spread", timeout=280):
+def start(folder, world, cases, timeout=280):
     """Run the cases in `world` processes; what each process found."""
     paths = [str(Path(fanin.__file__).parents[1]), str(ROOT), os.environ.get("PYTHONPATH", "")]
     env = os.environ | {"PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1", "LOCAL_WORLD_SIZE": str(world)}
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-m", module, str(rank), str(world), str(folder / "store"), *cases],
-            env=env,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(world)
-    ]
+    group = subprocess.Popen(
+        [sys.executable, "-m", "tests.planning.spread", str(world), str(folder / "store"), *cases],
+        env=env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
     try:
-        ended = [p.communicate(timeout=timeout) for p in processes]
+        out, err = group.communicate(timeout=timeout)
     finally:
-        for p in processes:
-            p.kill()
-    failed = [
-        f"process {n}: {err[-2000:]}"
-        for n, (p, (_, err)) in enumerate(zip(processes, ended, strict=True))
-        if p.returncode
-    ]
-    assert not failed, "\n".join(failed)
-    return [json.loads(out.splitlines()[-1]) for out, _ in ended]
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(group.pid, signal.SIGKILL)
+    assert group.returncode == 0, err[-4000:]
+    found = dict(json.loads(line) for line in out.splitlines() if line.startswith("[") and line.endswith("}]"))
+    return [found[rank] for rank in range(world)]
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), int(sys.argv[2]), *sys.argv[3:])
+    main(int(sys.argv[1]), *sys.argv[2:])

@@ -28,7 +28,7 @@ def shown():
     torch.manual_seed(0)
     model = nn.Sequential()
     model.add_module("<script>alert(1)</script>", nn.Linear(16, 32))
-    for i in range(30):
+    for i in range(12):
         model.add_module(f"act{i}", nn.Tanh())
         model.add_module(f"fc{i}", nn.Linear(32, 32))
     x = torch.randn(16, 16)

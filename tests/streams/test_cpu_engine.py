@@ -201,9 +201,10 @@ def package_without_cache(tmp_path):
     return {"PYTHONPATH": str(tmp_path), **places}
 
 
-def test_the_reference_takes_over_with_the_same_bits(package_without_cache):
+def test_the_reference_takes_over_with_the_same_bits(package_without_cache, capsys):
     """Where numba is not installed, where its import fails, and where its cache cannot be written."""
-    compiled = run(PROGRAM)
+    exec(PROGRAM, {})  # in this process, which has the compiler
+    compiled = capsys.readouterr().out.split()
     without = run(BLOCKED + PROGRAM)
     broken = run(BROKEN + PROGRAM)
     unwritable = run(PROGRAM, **package_without_cache)
@@ -252,7 +253,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 
 
 @pytest.mark.parametrize("dtype", few(["float32", "bfloat16"], "float32"))
-@pytest.mark.parametrize("engine", ["numba", "numpy"])
+@pytest.mark.parametrize("engine", few(["numba", "numpy"], "numba"))
 def test_a_fill_takes_less_than_eight_mebibytes(dtype, engine):
     count = "1 << 24" if engine == "numba" else "1 << 21"
     program = f"import sys; sys.argv = ['', {dtype!r}]\n" + MEMORY.format(count=count)
