@@ -109,7 +109,15 @@ def test_case_underscores_and_endings_do_not_matter(name, ending, camel):
 
 @pytest.mark.parametrize(
     ("shape", "inputs", "outputs"),
-    [((64, 4, 16), (0,), (1, 2)), ((4, 16, 64), (0, 1), (2,)), ((3, 3, 8, 32), (-2,), (-1,)), ((8, 5, 32), (0,), (2,))],
+    few(
+        [
+            ((64, 4, 16), (0,), (1, 2)),
+            ((4, 16, 64), (0, 1), (2,)),
+            ((3, 3, 8, 32), (-2,), (-1,)),
+            ((8, 5, 32), (0,), (2,)),
+        ],
+        every=2,
+    ),
 )
 @pytest.mark.parametrize("name", few(["glorot_uniform", "he_normal", "lecun_normal"], "he_normal"))
 def test_the_axes_of_keras(keras, name, shape, inputs, outputs):
@@ -117,7 +125,7 @@ def test_the_axes_of_keras(keras, name, shape, inputs, outputs):
     law = get(name, like="keras", **arguments)
     many = (*shape[:1], *shape[1:])
     theirs = np.concatenate(
-        [np.asarray(getattr(keras.initializers, name)(seed=s, **arguments)(many)).ravel() for s in range(40)]
+        [np.asarray(getattr(keras.initializers, name)(seed=s, **arguments)(many)).ravel() for s in range(16)]
     )
     moments = law.moments(shape)
     assert_variance(theirs, mean=0.0, var=moments.var, kurtosis=moments.kurtosis)
@@ -128,12 +136,15 @@ def test_the_axes_of_keras(keras, name, shape, inputs, outputs):
 
 @pytest.mark.parametrize(
     ("shape", "axes"),
-    [
-        ((64, 4, 16), {"in_axis": 0, "out_axis": (1, 2)}),
-        ((4, 16, 64), {"in_axis": (0, 1), "out_axis": 2}),
-        ((6, 32, 48), {"in_axis": 1, "out_axis": 2, "batch_axis": 0}),
-        ((32, 48), {"in_axis": 1, "out_axis": 0}),
-    ],
+    few(
+        [
+            ((64, 4, 16), {"in_axis": 0, "out_axis": (1, 2)}),
+            ((4, 16, 64), {"in_axis": (0, 1), "out_axis": 2}),
+            ((6, 32, 48), {"in_axis": 1, "out_axis": 2, "batch_axis": 0}),
+            ((32, 48), {"in_axis": 1, "out_axis": 0}),
+        ],
+        every=2,
+    ),
 )
 @pytest.mark.parametrize("name", few(["glorot_uniform", "he_normal", "lecun_normal"], "he_normal"))
 def test_the_axes_of_jax(name, shape, axes):
@@ -141,7 +152,7 @@ def test_the_axes_of_jax(name, shape, axes):
 
     law = get(name, like="jax", **axes)
     make = getattr(jax.nn.initializers, name)(**axes)
-    theirs = np.concatenate([np.asarray(make(jax.random.key(s), shape)).ravel() for s in range(40)])
+    theirs = np.concatenate([np.asarray(make(jax.random.key(s), shape)).ravel() for s in range(16)])
     moments = law.moments(shape)
     assert_variance(theirs, mean=0.0, var=moments.var, kurtosis=moments.kurtosis)
 

@@ -15,7 +15,7 @@ from tests.selection import few
 from zoo import zoo
 from zoo.stock import stock
 
-SOON = ("gpt2", "lora")
+SOON = ("gpt2", "lora", "mha_module")
 # recurrences and state spaces, whose ops are sampled one at a time: most of their operations have no formula
 NO_FORMULA = {"mamba2", "xlnet", "longformer", "hf_rwkv", "hf_xlstm", "hf_mamba", "hf_fnet", "hf_resnet"}
 LATER = {
@@ -42,9 +42,9 @@ def holes(found):
     return missing, len(forward) / max(len(weights), 1)
 
 
-@pytest.mark.parametrize("name", few(SOON, every=2))
+@pytest.mark.parametrize("name", few(SOON, "mha_module"))
 def test_families_that_people_use_have_no_holes(name):
-    found = measured(stock()[name])
+    found = measured((stock() | zoo())[name])
     missing, forward = holes(found)
     assert missing == {}
     assert forward <= 0.1
@@ -153,7 +153,7 @@ class Recurrent(nn.Module):
 )
 @pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU, nn.RNN])
 def test_a_recurrent_layer_raises_no_error_of_our_own(kind, options):
-    found = fanin.check(Recurrent(kind, **options), torch.randn(16, 2, 8)).measurements
+    found = fanin.check(Recurrent(kind, **options), torch.randn(16, 2, 8), trial=False).measurements
     assert not any("prediction" in key for key in found.missing), found.missing
     assert [s.path for s in found.sites if s.predicted_backward][-1] == "head"
 

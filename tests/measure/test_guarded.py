@@ -61,7 +61,7 @@ class Guarded(nn.Module):
 
 def ours(model: nn.Module) -> dict[str, str]:
     """What the report says of errors of fanin's own."""
-    report = fanin.check(model, torch.randn(16, 32), predict=True)
+    report = fanin.check(model, torch.randn(16, 32), predict=True, trial=False)
     return {k: v for k, v in report.measurements.missing.items() if "an error in fanin" in v}
 
 
@@ -99,7 +99,7 @@ def guarded(r: random.Random) -> Fn:
     return r.choice(guards)
 
 
-@pytest.mark.parametrize("seed", few(range(200), *range(6)))
+@pytest.mark.parametrize("seed", few(range(200), *range(3)))
 def test_random_guarded_functions_raise_nothing_of_ours(seed):
     r = random.Random(seed)
     torch.manual_seed(seed)

@@ -49,9 +49,9 @@ def started(name):
     build, shape = NETS[name]
     torch.manual_seed(0)
     model, x = build(), torch.randn(shape)
-    fanin.init_(model, x)
+    fanin.init_(model, x, trial=False)
     assert any(halved_axes(p.detach().numpy()) for p in model.parameters())
-    report = fanin.check(model, x, targets=torch.randint(0, 10, shape[:1]))
+    report = fanin.check(model, x, targets=torch.randint(0, 10, shape[:1]), trial=False)
     return [s for s in report.measurements.sites if s.kind in ("weight", "activation")]
 
 
@@ -65,7 +65,7 @@ def test_mirrored_layers_lie_where_theory_says(name):
         assert site.predicted.rms == pytest.approx(site.forward.rms, rel=0.1)
 
 
-@pytest.mark.parametrize("name", few(["demo", "odd relu", "odd gelu"], every=2))
+@pytest.mark.parametrize("name", few(["demo", "odd relu", "odd gelu"], "odd gelu"))
 def test_halves_taken_as_independent_are_noticed(monkeypatch, name):
     monkeypatch.setattr(weights, "halved_axes", lambda array: {})
     assert max(abs(site.predicted.z) for site in started(name)) > 10

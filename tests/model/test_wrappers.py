@@ -32,7 +32,7 @@ def mlp():
     return nn.Sequential(nn.Linear(8, 16), nn.Sequential(nn.ReLU(), nn.Linear(16, 16)), nn.ReLU(), nn.Linear(16, 4))
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(outer=st.none() | wrap, inner=st.none() | wrap, first=st.none() | wrap)
 def test_the_same_model_behind_any_wrapper_gets_the_same_plan_and_the_same_bits(outer, inner, first):
     plain, wrapped = mlp(), mlp()

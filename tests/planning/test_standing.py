@@ -12,6 +12,7 @@ from torch import nn
 import fanin
 from fanin.errors import ArgumentError, CoverageError
 from fanin.initializers import Normal, Ones, Zeros, from_array
+from tests.selection import few
 
 X = torch.randn(16, 8, generator=torch.Generator().manual_seed(0))
 IDS = torch.arange(21).reshape(3, 7)
@@ -31,7 +32,7 @@ NAMES = [n for n, _ in mlp().named_parameters()]
 RECIPES = st.sampled_from(["auto", "torch", "classic", "orthogonal"])
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=6, deadline=None)
 @given(recipe=RECIPES, frozen=st.sets(st.sampled_from(NAMES), min_size=1), loaded=st.sets(st.sampled_from(NAMES)))
 def test_frozen_and_loaded_parameters_keep_their_bits_and_are_counted_once(recipe, frozen, loaded):
     model = mlp()
@@ -52,7 +53,7 @@ def test_frozen_and_loaded_parameters_keep_their_bits_and_are_counted_once(recip
     assert all("loaded" in plan[n].reason for n in loaded - frozen)
     assert plan.verify(model).ok
     # the twin: asked to, it draws them
-    assert not [w for w in fanin.init_(model, X, recipe=recipe, frozen="draw").warnings if "frozen" in w]
+    assert not [w for w in fanin.init_(model, X, recipe=recipe, frozen="draw", trial=False).warnings if "frozen" in w]
     assert not any(torch.equal(before[n], model.get_parameter(n)) for n in stay)
 
 
@@ -212,7 +213,7 @@ TABLES = {
 }
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(recipe=RECIPES, table=st.sampled_from(sorted(TABLES)), row=st.integers(-21, 20), override=st.booleans())
 def test_the_padding_row_is_zero_and_no_other_bit_differs(recipe, table, row, override):
     padded, plain = TABLES[table](padding_idx=row), TABLES[table]()
@@ -247,7 +248,7 @@ class Functional(nn.Module):
         return self.out(self.read(ids, self.table, padding_idx=self.row))
 
 
-@pytest.mark.parametrize("row", [0, 5, -1, None])
+@pytest.mark.parametrize("row", few([0, 5, -1, None], -1, None))
 @pytest.mark.parametrize("read", [nn.functional.embedding, nn.functional.embedding_bag])
 def test_the_padding_of_a_functional_lookup_is_seen(read, row):
     model = Functional(read, row)

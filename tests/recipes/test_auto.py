@@ -51,12 +51,12 @@ class Residual(nn.Module):
 
 # ---------------------------------------------------------------------- plain stacks
 @pytest.mark.parametrize(
-    "activation", few([nn.ReLU, nn.GELU, nn.SiLU, nn.Softplus, nn.Hardswish, lambda: nn.LeakyReLU(0.2)], every=2)
+    "activation", few([nn.ReLU, nn.GELU, nn.SiLU, nn.Softplus, nn.Hardswish, lambda: nn.LeakyReLU(0.2)], nn.ReLU)
 )
 def test_a_deep_plain_stack_starts_as_a_linear_isometry(activation):
     model = mlp([64, *[64] * 20, 10], activation).double()
     x = normal(32, 64).double()
-    plan = fanin.init_(model, x)
+    plan = fanin.init_(model, x, trial=False)
     assert {a.rule for a in plan.values() if a.role == "weight"} == {"mirrored"}
     before, after = model[0](x)[:, :32], model[:-2](x)[:, :32]
     want = (before @ before.T).detach()
@@ -66,7 +66,7 @@ def test_a_deep_plain_stack_starts_as_a_linear_isometry(activation):
 def test_the_promise_of_a_mirrored_network_has_power():
     model = mlp([64, *[64] * 20, 10], nn.ReLU)
     x = normal(32, 64)
-    fanin.init_(model, x)
+    fanin.init_(model, x, trial=False)
     exact = rms(model[:-2](x))
     with torch.no_grad():
         for layer in model[::2]:
@@ -80,7 +80,7 @@ def test_a_convolutional_stack_is_mirrored_and_keeps_its_signal_through_the_padd
         layers += [nn.Conv2d(16, 16, 3, padding=1), nn.ReLU()]
     model = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 10))
     x = normal(16, 1, 9, 9)
-    plan = fanin.init_(model, x)
+    plan = fanin.init_(model, x, trial=False)
     assert plan["38.weight"].rule == "mirrored"
     first, last = rms(model[0](x)), rms(model[:39](x))
     assert 0.5 < last / first < 2.0
@@ -138,7 +138,7 @@ def deviation(width, activation=nn.GELU):
     return max(float((a[:, : b.shape[1]] - b).norm() / b.norm()) for a, b in pairs)
 
 
-@pytest.mark.parametrize("width", few([3, 17, 63, 129], 3, 17, 63))
+@pytest.mark.parametrize("width", few([3, 17, 63, 129], 3, 17))
 def test_an_odd_width_starts_as_the_even_one_below_it(width):
     assert deviation(width) < 1e-6
 
@@ -159,7 +159,7 @@ def test_a_unit_left_over_that_is_read_would_be_noticed(monkeypatch):
 
 def test_a_unit_left_over_is_trained_from_the_second_step_on():
     model, x = deep_of(17), normal(8, 16).double()
-    fanin.init_(model, x)
+    fanin.init_(model, x, trial=False)
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
     incoming, outgoing = (model[i].weight.detach().clone() for i in (28, 30))
     assert not outgoing[:, 16].any()
@@ -222,7 +222,7 @@ def test_stacks_that_were_better_otherwise_or_cannot_be_shaped_are_not():
     assert rule(nn.Sigmoid, bias=False) == "centred"
 
 
-@pytest.mark.parametrize(("head", "size"), few([("unit", 1.0), ("calm", 0.1), ("zero", 0.0)], every=2))
+@pytest.mark.parametrize(("head", "size"), few([("unit", 1.0), ("calm", 0.1), ("zero", 0.0)], ("unit", 1.0)))
 def test_a_shaped_stack_has_the_outputs_that_are_asked_for(head, size):
     model, x = mlp([64, *[64] * 15, 64], nn.Sigmoid), normal(64, 64)
     fanin.init_(model, x, head=head)
@@ -231,7 +231,7 @@ def test_a_shaped_stack_has_the_outputs_that_are_asked_for(head, size):
 
 def test_logistic_stacks_are_centred():
     model = mlp([32, *[64] * 9, 10], nn.Sigmoid)
-    plan = fanin.init_(model, normal(64, 32))
+    plan = fanin.init_(model, normal(64, 32), trial=False)
     assert isinstance(plan["4.weight"].initializer, Centred)
     assert float(model[4].weight.detach().double().sum(1).abs().max()) < 1e-5
     assert plan["0.weight"].std * math.sqrt(32) == pytest.approx(2.0)
@@ -244,7 +244,7 @@ def test_logistic_stacks_are_centred():
 
 
 def fanin_start(model, x, seed):
-    fanin.init_(model, x, seed=seed)
+    fanin.init_(model, x, seed=seed, trial=False)
     return model(x).detach()
 
 
@@ -270,7 +270,7 @@ def test_tanh_by_depth():
 def test_unequal_widths_keep_the_signal():
     widths = [784, 1024, 64, 1024, 10]
     model = mlp(widths, nn.ReLU)
-    plan = fanin.init_(model, normal(64, 784))
+    plan = fanin.init_(model, normal(64, 784), trial=False)
     x = normal(64, 784)
     for layer in model[:-1]:
         x = layer(x)
@@ -301,7 +301,7 @@ def test_balance_takes_the_gradient_into_account():
     ("head", "low", "high"), few([("unit", 0.2, 1.0), ("calm", -0.01, 0.03), ("zero", -1e-6, 1e-6)], every=2)
 )
 @pytest.mark.parametrize("activation", [nn.ReLU, nn.Sigmoid, nn.Tanh])
-@pytest.mark.parametrize("depth", [2, 8])
+@pytest.mark.parametrize("depth", few([2, 8], 2))
 def test_the_initial_loss(head, low, high, activation, depth):
     model = mlp([64, *[128] * depth, 10], activation)
     fanin.init_(model, normal(256, 64), head=head)
@@ -331,7 +331,7 @@ def test_branches_without_norm_share_the_depth_factor():
 def test_the_stream_grows_by_less_than_two(norm):
     model = blocks(20, norm=norm)
     x = normal(64, 32)
-    fanin.init_(model, x)
+    fanin.init_(model, x, trial=False)
     start = rms(model[0](x))
     assert rms(model[:-1](x)) / start < 2.0
 
@@ -349,7 +349,7 @@ def test_the_last_map_of_a_normed_branch_is_relative_to_the_stream():
 def test_identical_clones_are_drawn_apart_and_said():
     layer = nn.TransformerEncoderLayer(32, 4, 64, dropout=0.0, batch_first=True)
     model = nn.TransformerEncoder(layer, 3, enable_nested_tensor=False)
-    plan = fanin.init_(model, normal(2, 5, 32))
+    plan = fanin.init_(model, normal(2, 5, 32), trial=False)
     assert any("copies of another" in w for w in plan.warnings)
     assert not torch.equal(model.layers[0].linear1.weight, model.layers[1].linear1.weight)
 
@@ -406,7 +406,7 @@ def test_sines():
             return torch.sin(30.0 * x)
 
     model = nn.Sequential(nn.Linear(2, 64), Sine(), nn.Linear(64, 64), Sine(), nn.Linear(64, 3))
-    plan = fanin.init_(model, torch.rand(512, 2) * 2 - 1)
+    plan = fanin.init_(model, torch.rand(512, 2) * 2 - 1, trial=False)
     assert plan["0.weight"].initializer == SirenFirst()
     assert 30 * rms(model[:3](torch.rand(512, 2) * 2 - 1)) == pytest.approx(1.0, rel=0.25)
     assert plan["4.weight"].rule == "siren last"
@@ -428,7 +428,7 @@ def test_every_law_carries_its_derivation():
 def test_predictions_hold():
     model = blocks(6, norm=True)
     x = normal(128, 32)
-    plan = fanin.init_(model, x)
+    plan = fanin.init_(model, x, trial=False)
     predicted = plan["0.weight"].predicted_rms[0]
     assert rms(model[0](x)) == pytest.approx(predicted, rel=0.1)
     assert rms(model(x)) == pytest.approx(plan["7.weight"].predicted_rms[0], rel=0.25)
@@ -483,7 +483,7 @@ class Shortcut(nn.Module):
 
 def test_a_shortcut_without_norm_is_orthogonal():
     model = nn.Sequential(nn.Conv2d(3, 16, 3, padding=1), nn.ReLU(), Shortcut(16, 32), Shortcut(32, 64))
-    plan = fanin.init_(model, normal(2, 3, 8, 8))
+    plan = fanin.init_(model, normal(2, 3, 8, 8), trial=False)
     for name, module in (("2", model[2]), ("3", model[3])):
         assert plan[f"{name}.shortcut.weight"].rule == "stream entry"
         flat = module.shortcut.weight.detach().double().flatten(1)
@@ -547,7 +547,7 @@ def test_scores_behind_a_mask_of_infinities_are_followed():
     (predicted,) = plans[0]["after.weight"].predicted_rms
     sizes = []
     for seed in range(6):
-        fanin.init_(model, x, seed=seed)
+        fanin.init_(model, x, seed=seed, trial=False)
         sizes.append(rms(model(x)))
     assert sum(sizes) / len(sizes) == pytest.approx(predicted, rel=0.25)
 
@@ -572,7 +572,7 @@ class Patches(nn.Module):
 
 def test_positions_are_as_large_as_the_patches_they_join():
     model, x = Patches(), normal(8, 1, 16, 16)
-    plan = fanin.init_(model, x)
+    plan = fanin.init_(model, x, trial=False)
     assert plan["position"].rule == "position"
     assert plan["position"].std == pytest.approx(rms(model.patch(x)), rel=0.1)
     assert plan["inner"].std == 0.0

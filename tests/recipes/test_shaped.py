@@ -19,6 +19,7 @@ from fanin.theory.moments import gaussian_moments
 from tests.selection import few
 
 SHAPES = {"dks": theory.dks, "tat": theory.tat}
+FOLDED = ("gelu", "sigmoid", "elu")
 ACTIVATIONS = {"gelu": nn.GELU, "tanh": nn.Tanh, "sigmoid": nn.Sigmoid, "elu": nn.ELU, "silu": nn.SiLU}
 
 
@@ -65,9 +66,14 @@ def _shapes(module):
     return isinstance(module, tuple(ACTIVATIONS.values()))
 
 
-@pytest.mark.parametrize("recipe", SHAPES)
-@pytest.mark.parametrize("name", few(["gelu", "sigmoid", "elu"], "elu"))
-@pytest.mark.parametrize("build", [stack, convolutions])
+CASES = [
+    (recipe, name, build) for recipe in SHAPES for name in ("gelu", "sigmoid", "elu") for build in (stack, convolutions)
+]
+
+
+@pytest.mark.parametrize(
+    ("recipe", "name", "build"), few(CASES, ("dks", "elu", stack), ("tat", "elu", stack), ("dks", "elu", convolutions))
+)
 def test_a_folded_start_computes_what_shaped_activations_do(recipe, name, build):
     model, x = build(ACTIVATIONS[name]), normal(16, 64) if build is stack else normal(4, 1, 8, 8)
     plan = fanin.init_(model, x, recipe=recipe, trial=False)
@@ -255,7 +261,7 @@ def test_a_small_first_map_that_the_output_layer_makes_up_for_is_no_finding(reci
     fanin.init_(model, x, recipe=recipe, trial=False)
 
     def codes():
-        return {f.code for f in fanin.check(model, x, targets=torch.arange(64) % 10).findings}
+        return {f.code for f in fanin.check(model, x, targets=torch.arange(64) % 10, trial=False).findings}
 
     assert "P502" not in codes()
     with torch.no_grad():

@@ -28,7 +28,7 @@ BATCH = {"inputs": torch.randn(64, 32), "targets": torch.randint(0, 10, (64,))}
 
 
 def found(**more):
-    report = fanin.check(broken(), **BATCH, **more)
+    report = fanin.check(broken(), **BATCH, trial=False, **more)
     return [f.code for f in report.findings], report
 
 
