@@ -33,6 +33,25 @@ def no_width_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("COLUMNS", raising=False)
 
 
+# Examples of docstrings that take seconds; other tests of the same names are quick.
+LONG_EXAMPLES = (
+    "rules.catalogue.recurrent_scale.RecurrentScale",
+    "rules.catalogue.backward_exploding.BackwardExploding",
+    "rules.catalogue.sample_collapse.SampleCollapse",
+    "integrations.jax.trees.apply_tree",
+    "scaling.coordinates.coordinate_check",
+    "theory.shaping.tat",
+)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the long ones before pytest chooses by marks."""
+    for item in items:
+        if item.name.removeprefix("fanin.") in LONG_EXAMPLES:
+            item.add_marker(pytest.mark.slow)
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Generator[None, object, object]:
     """A million objects of libraries and of tests are there for good: no collection looks at them again."""

@@ -24,7 +24,7 @@ def stack(act, depth=10, std=None):
     return {"model": model, "inputs": torch.randn(64, 64), "targets": torch.randint(0, 10, (64,)), "predict": False}
 
 
-@pytest.mark.parametrize("act", few([nn.Sigmoid, nn.ReLU, nn.Tanh], every=2))
+@pytest.mark.parametrize("act", few([nn.Sigmoid, nn.ReLU, nn.Tanh], nn.Tanh))
 def test_a_fix_says_that_it_was_tried_and_what_it_changed(act):
     case = stack(act, std=None if act is nn.Sigmoid else 0.01)
     before = [p.clone() for p in case["model"].parameters()]

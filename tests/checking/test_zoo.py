@@ -56,6 +56,15 @@ ROOTS = {
 }
 QUICK = ("mlp3 relu He", "LSTM", "nn.TransformerEncoder preLN", "HF gpt2", "DCGAN G", "regression mlp")
 QUICK_BROKEN = [n for n in BROKEN if n.startswith("mlp")]
+# one of each kind: scale, dead units, equal units, saturation, input, a path that is cut
+KINDS = (
+    "mlp10 relu N(0,.01)", "mlp6 relu bias -6", "mlp6 relu const", "mlp6 tanh N(0,1)", "mlp3 He input mean5 std.1",
+    "mlp detach",
+)  # fmt: skip
+HELD_OUT_KINDS = (
+    "tanh stack std 0.01", "conv dead by bias -5", "zero weights", "input offset 20", "nll without log_softmax",
+    "tiny signal into LayerNorm", "inf in the input", "targets x1e4",
+)  # fmt: skip
 
 
 def report_of(case):
@@ -80,17 +89,17 @@ def test_every_broken_model_has_a_root():
     assert sum(name in HEALTHY for name in ARGUED) <= 3
 
 
-@pytest.mark.parametrize("name", QUICK)
+@pytest.mark.parametrize("name", few(QUICK, *(n for n in QUICK if n != "HF gpt2")))
 def test_a_few_healthy_models_pass(name):
     assert_healthy(name, HEALTHY[name])
 
 
-@pytest.mark.parametrize("name", few(QUICK_BROKEN, every=2))
+@pytest.mark.parametrize("name", few(QUICK_BROKEN, *KINDS))
 def test_small_broken_models_are_caught(name):
     assert_caught(name, BROKEN[name])
 
 
-@pytest.mark.parametrize("name", few(BROKEN_HELD_OUT, every=5))
+@pytest.mark.parametrize("name", few(BROKEN_HELD_OUT, *HELD_OUT_KINDS))
 def test_held_out_faults_are_caught(name):
     torch.manual_seed(0)
     make, roots = BROKEN_HELD_OUT[name]

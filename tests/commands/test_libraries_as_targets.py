@@ -102,6 +102,7 @@ def test_a_model_of_timm_is_a_target(timm, name):
     assert run("plan", f"timm:{name}", "--meta").exit_code == 0
 
 
+@pytest.mark.slow
 def test_resnet50_is_planned_without_weights(timm):
     done = run("plan", "timm:resnet50", "--meta", "--tree")
     assert done.exit_code == 0, done.output

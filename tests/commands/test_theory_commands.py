@@ -126,7 +126,7 @@ def test_a_dead_signal_is_drawn_as_one():
     curves_figure(curves, title="relu")
 
 
-@pytest.mark.parametrize("name", few(["gelu", "silu", "mish", "hardswish"], every=2))
+@pytest.mark.parametrize("name", few(["gelu", "silu", "mish", "hardswish"], "gelu"))
 def test_theory_of_smooth_rectifiers_shows_the_gain_and_that_q_leaves(name):
     result = RUN.invoke(app, ["theory", "--phi", name, "--depth", "60"], env={"COLUMNS": "100"})
     assert result.exit_code == 0, result.output
@@ -134,7 +134,7 @@ def test_theory_of_smooth_rectifiers_shows_the_gain_and_that_q_leaves(name):
     assert "not stable" in result.output
 
 
-@pytest.mark.parametrize("name", ["softshrink", "star_relu"])
+@pytest.mark.parametrize("name", few(["softshrink", "star_relu"], "softshrink"))
 def test_theory_takes_the_gain_where_nothing_settles_at_the_critical_point(name):
     result = RUN.invoke(app, ["theory", "--phi", name, "--depth", "20"], env={"COLUMNS": "100"})
     assert result.exit_code == 0, result.output

@@ -194,7 +194,7 @@ def refused(line: str, cure: str, capsys, monkeypatch) -> None:
     assert "Traceback" not in said
 
 
-@pytest.mark.parametrize("line", few(LINES, every=2))
+@pytest.mark.parametrize("line", few(LINES, every=3))
 def test_a_wrong_line_ends_with_status_2_and_its_cure(line, files, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "dont_write_bytecode", True)

@@ -56,6 +56,7 @@ _MARKS = {
     "docs/tutorials/fifty-layers.md": [pytest.mark.slow],
     "docs/guide/learning-rates.md": [pytest.mark.slow],
     "docs/guide/same-weights.md": [pytest.mark.slow],
+    "README.md": [pytest.mark.slow],
 }
 
 
@@ -65,6 +66,13 @@ def test_the_examples_run(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
     assert run_page((ROOT / page).read_text(encoding="utf-8"), tmp_path) >= PAGES[page]
+
+
+def test_the_examples_of_the_readme_that_train_nothing_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    quick, heading, _ = (ROOT / "README.md").read_text(encoding="utf-8").partition("## Does it matter for my network?")
+    assert heading
+    assert run_page(quick, tmp_path) == PAGES["README.md"] - 1
 
 
 def test_every_page_of_the_guide_and_every_tutorial_is_executed():

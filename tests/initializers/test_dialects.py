@@ -113,7 +113,7 @@ def briefly(cases):
     return [pytest.param(*c, marks=pytest.mark.slow if c[0] in SLOW else ()) for c in cases]
 
 
-@pytest.mark.parametrize(("name", "spelling", "arguments"), few(briefly(KERAS), every=2))
+@pytest.mark.parametrize(("name", "spelling", "arguments"), few(briefly(KERAS), every=4))
 def test_keras(keras, name, spelling, arguments):
     theirs = np.asarray(getattr(keras.initializers, spelling)(seed=3, **arguments)(RECTANGLE))
     assert_same_as_peer(get(name, like="keras", **arguments), theirs, few_beyond=40)
@@ -152,7 +152,7 @@ JAX = [
 ]
 
 
-@pytest.mark.parametrize(("name", "arguments"), few(briefly(JAX), every=2))
+@pytest.mark.parametrize(("name", "arguments"), few(briefly(JAX), every=4))
 def test_jax_and_flax(name, arguments):
     jax = pytest.importorskip("jax")
     make = getattr(jax.nn.initializers, name)

@@ -139,9 +139,14 @@ def random_part(rng, whole):
     return Holding(shape, tuple(runs)), whole
 
 
-@pytest.mark.parametrize("together", [30, 1 << 20])
 @pytest.mark.parametrize(
-    "dtype", few([torch.float32, torch.bfloat16, torch.float64], torch.float32, torch.bfloat16), ids=str
+    ("together", "dtype"),
+    few(
+        [(n, dtype) for n in (30, 1 << 20) for dtype in (torch.float32, torch.bfloat16, torch.float64)],
+        (30, torch.float32),
+        (1 << 20, torch.bfloat16),
+    ),
+    ids=str,
 )
 def test_what_a_process_holds_has_the_bits_of_the_whole_tensor(monkeypatch, together, dtype):
     monkeypatch.setattr(cells, "_TOGETHER", together)

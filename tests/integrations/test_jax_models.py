@@ -20,7 +20,7 @@ from tests.selection import few  # noqa: E402
 IMAGES = np.random.default_rng(0).standard_normal((4, 8, 8, 3)).astype("float32")
 ROWS = np.random.default_rng(1).standard_normal((5, 4)).astype("float32")
 SERIES = np.random.default_rng(2).standard_normal((4, 5, 3)).astype("float32")
-_LONG = ("linen cnn", "linen lstm", "nnx gpt", "equinox mlp")  # JAX compiles each of their operations
+_LONG = ("linen cnn", "linen lstm", "nnx gpt", "equinox mlp", "haiku mlp")  # JAX compiles each of their operations
 TOKENS = np.arange(12).reshape(2, 6) % 11
 
 

@@ -59,7 +59,7 @@ def built(name):
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("name", few(QUICK, every=2))
+@pytest.mark.parametrize("name", few(QUICK, "mlp_relu", "gru_classifier", "weight_normed", "einsum_attention"))
 def test_plan_and_check_agree_on_the_zoo(name):
     agree(*built(name))
 
@@ -128,7 +128,10 @@ def test_fans_are_those_of_the_sum(name, predict):
 
 
 @pytest.mark.parametrize(
-    ("name", "role"), [("weight_ih_l0", "rnn_ih"), ("weight_hh_l0", "rnn_hh"), ("bias_hh_l0", "rnn_bias")]
+    ("name", "role"),
+    few(
+        [("weight_ih_l0", "rnn_ih"), ("weight_hh_l0", "rnn_hh"), ("bias_hh_l0", "rnn_bias")], ("weight_hh_l0", "rnn_hh")
+    ),
 )
 def test_a_recurrent_weight_has_one_role_string_everywhere(name, role):
     model, x, path = Recurrent(), torch.randn(5, 4, 8), f"cell.{name}"
@@ -285,7 +288,7 @@ def test_plan_and_check_call_the_model_alike(form):
     assert planned == checked
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", few(FORMS, every=4))
 def test_plan_and_check_agree_on_every_form_of_inputs(form):
     kind, build = FORMS[form]
     agree(kind(), build())

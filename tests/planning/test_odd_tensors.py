@@ -128,7 +128,7 @@ def test_an_error_of_another_family_is_seen():
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-@pytest.mark.parametrize("recipe", ["auto", "torch", "keep"])
+@pytest.mark.parametrize("recipe", few(["auto", "torch", "keep"], "auto"))
 @pytest.mark.parametrize("name", few(MODELS, every=2))
 def test_everything_works_or_says_why_not(name, recipe):
     build, inputs = MODELS[name]

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 import fanin
 from fanin.initializers import ForgetBias, Normal, Ones, Orthogonal, Zeros
+from tests.selection import few
 
 
 def normal(*shape):
@@ -136,7 +137,7 @@ def test_all_maps_of_a_branch_without_norm_share_the_factor_of_its_depth(maps, n
         (nn.Hardshrink, 16, 0.25),  # odd and not bounded
         (nn.Tanh, 16, 1.0),
         (nn.Tanh, 64, 0.75),
-        (Sine, 64, 0.75),
+        pytest.param(Sine, 64, 0.75, marks=pytest.mark.slow),
     ],
 )
 def test_the_only_map_of_a_branch_has_a_factor_of_its_own(act, n, factor):
@@ -404,7 +405,7 @@ MAXIMA = {
 }
 
 
-@pytest.mark.parametrize("name", MAXIMA)
+@pytest.mark.parametrize("name", few(MAXIMA, every=2))
 def test_what_breaks_pairs_of_units_keeps_a_stack_from_being_mirrored(name):
     between, n = MAXIMA[name]
     plan = fanin.plan(Between(between, n), normal(2, 4, *[4] * n))

@@ -14,6 +14,7 @@ import fanin
 from fanin.commands.app import app
 from fanin.recipes.auto.wording import LINES, Number, steps
 from fanin.recipes.engine.origin import variance_words
+from tests.selection import few
 
 FUNCTIONS = {"sqrt": math.sqrt, "max": max, "min": min, "__builtins__": {}}
 TOLERANCE = 2e-3  # six figures are shown, and a norm's eps counts as none
@@ -79,6 +80,8 @@ MODELS = {
     ),
     "bag": lambda: (nn.EmbeddingBag(20, 8, mode="sum"), torch.zeros(3, 4, dtype=torch.long)),
 }
+CHOSEN = [(recipe, case) for recipe in ("auto", "classic") for case in MODELS]
+LONG = (("classic", "transformer"), ("classic", "critical"))
 
 
 def computed(words):
@@ -92,8 +95,7 @@ def off(plan):
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
-@pytest.mark.parametrize("case", MODELS)
-@pytest.mark.parametrize("recipe", ["auto", "classic"])
+@pytest.mark.parametrize(("recipe", "case"), few(CHOSEN, *(one for one in CHOSEN if one not in LONG)))
 def test_the_numbers_of_every_line_give_its_value(case, recipe):
     torch.manual_seed(0)
     model, x = MODELS[case]()

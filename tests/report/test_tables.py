@@ -37,7 +37,7 @@ def test_snapshots_at_four_widths(name, view):
 
 @pytest.mark.parametrize("view", few(VIEWS, every=2))
 @pytest.mark.parametrize("name", ARCHITECTURES)
-@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("width", few(WIDTHS, every=2))
 def test_colour_changes_no_character_and_no_line_is_too_wide(name, view, width):
     file = io.StringIO()
     Console(file=file, width=width, force_terminal=True, color_system="truecolor", _environ={}).print(VIEWS[view](name))
@@ -48,7 +48,7 @@ def test_colour_changes_no_character_and_no_line_is_too_wide(name, view, width):
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
-@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("width", few(WIDTHS, every=2))
 def test_each_row_keeps_its_std_and_the_end_of_its_name(name, width):
     shown = plain_text(PlanView(plan_of(name)), width=width)
     assert "…" not in shown
@@ -58,7 +58,7 @@ def test_each_row_keeps_its_std_and_the_end_of_its_name(name, width):
 
 
 @pytest.mark.parametrize("name", few(ARCHITECTURES, every=2))
-@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("width", few(WIDTHS, every=2))
 def test_each_layer_keeps_its_two_sizes_and_all_codes(name, width):
     result = result_of(name)
     text = plain_text(TerminalReport(result, max_layers=None), width=width)

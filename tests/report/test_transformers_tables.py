@@ -36,7 +36,7 @@ def llama():
     return transformers.LlamaForCausalLM(transformers.LlamaConfig(**SMALL, num_key_value_heads=1))
 
 
-@pytest.fixture(scope="module", params=[bert, llama], ids=lambda make: make.__name__)
+@pytest.fixture(scope="module", params=few([bert, llama], llama), ids=lambda make: make.__name__)
 def drawn(request):
     """The plan and the check of a model."""
     torch.manual_seed(0)

@@ -225,7 +225,7 @@ def test_a_bounded_or_homogeneous_function_keeps_its_critical_point():
 
 
 @pytest.mark.parametrize(
-    ("name", "sigma_w2"), few([("tanh", 1.0), ("elu", 1.0), ("relu6", 2.0), ("gelu", 2.0), ("sin", 3.0)], every=2)
+    ("name", "sigma_w2"), few([("tanh", 1.0), ("elu", 1.0), ("relu6", 2.0), ("gelu", 2.0), ("sin", 3.0)], ("tanh", 1.0))
 )
 def test_interpolated_layers_are_those_computed_one_by_one(name, sigma_w2):
     many = propagate(name, depth=160, sigma_w2=sigma_w2, c0=0.5)

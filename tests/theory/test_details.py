@@ -52,7 +52,7 @@ def test_two_functions_of_one_variable_have_the_moment_of_their_product():
 
 
 # ---------------------------------------------------------------------- softmax
-@pytest.mark.parametrize("std", few([0.5, 3.0, 7.0, 10.0], every=2))
+@pytest.mark.parametrize("std", few([0.5, 3.0, 7.0, 10.0], 0.5))
 def test_two_logits_are_one_logistic_function_of_their_difference(std):
     def kept(d):
         p = 1.0 / (1.0 + np.exp(-d))
@@ -68,7 +68,7 @@ def test_two_logits_are_one_logistic_function_of_their_difference(std):
 
 
 # ---------------------------------------------------------------------- fixed points
-@pytest.mark.parametrize("slope", few([0.0, 0.407, 0.543, 0.679, 0.95], 0.407, 0.95))
+@pytest.mark.parametrize("slope", few([0.0, 0.407, 0.543, 0.679, 0.95], 0.407))
 def test_a_critical_rectifier_keeps_whatever_signal_it_is_given(slope):
     """Rounding is no drift: every q is a fixed point."""
     found = phase_diagram(

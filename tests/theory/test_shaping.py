@@ -39,7 +39,7 @@ SLOPES = {
 }
 
 
-@pytest.mark.parametrize(("name", "depth"), PUBLISHED)
+@pytest.mark.parametrize(("name", "depth"), few(PUBLISHED, ("tanh", 100), ("softplus", 100)))
 def test_the_published_constants(name, depth):
     found = dks(name, depth=depth)
     constants = (found.input_scale, found.input_shift, found.output_shift, found.output_scale)
@@ -76,7 +76,7 @@ def conditions(name, c):
     ]
 
 
-@pytest.mark.parametrize("name", few(SLOPES, "tanh", "elu"))
+@pytest.mark.parametrize("name", few(SLOPES, "tanh"))
 def test_the_conditions_of_dks_hold(name):
     found = dks(name, depth=30)
     q, q_slope, at_zero, slope, curvature = conditions(name, found)
@@ -148,7 +148,7 @@ def of_cube(b):
     return 9 * (b**4 + 6 * b**2 + 3) / (b**6 + 15 * b**4 + 45 * b**2 + 15 - (b**3 + 3 * b) ** 2)
 
 
-@pytest.mark.parametrize("depth", [1, 3, 12])
+@pytest.mark.parametrize("depth", few([1, 3, 12], 1, 3))
 @pytest.mark.parametrize(("phi", "slope"), [("square", of_square), (lambda x: x**3, of_cube)])
 def test_a_shift_meets_the_closed_forms(phi, slope, depth):
     found = shifted(phi, depth=depth)
