@@ -213,7 +213,7 @@ TABLES = {
 }
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(recipe=RECIPES, table=st.sampled_from(sorted(TABLES)), row=st.integers(-21, 20), override=st.booleans())
 def test_the_padding_row_is_zero_and_no_other_bit_differs(recipe, table, row, override):
     padded, plain = TABLES[table](padding_idx=row), TABLES[table]()
@@ -320,7 +320,8 @@ def test_nothing_non_finite_survives_in_silence(safe, unsafe, value, only):
         assert all(name in str(error.value) for name in unsafe)
         assert "overrides={" in str(error.value)
         assert all(torch.equal(before[n], p) for n, p in model.named_parameters() if n not in safe | unsafe)
-    plan = fanin.init_(model, X, only_uninitialised=only, overrides=dict.fromkeys(sorted(unsafe), Ones()))
+    overrides = dict.fromkeys(sorted(unsafe), Ones())
+    plan = fanin.init_(model, X, only_uninitialised=only, overrides=overrides, trial=False)
     assert plan.verify(model).ok
     assert all(p.isfinite().all() for p in model.parameters())
     wanted = {"shift": Zeros(), "scale": Ones()}
