@@ -349,3 +349,150 @@ def test_a_head_is_not_scaled_up_for_what_kept_factors_make_faint():
     assert plan["filter"].action == "keep"
     assert plan["head.weight"].std == pytest.approx(1 / 4)
     assert fanin.plan(Filters(between=True), X)["head.weight"].std > 0.3
+
+
+# ---------------------------------------------------------------------- sizes that only set how far a step goes
+class Compared(nn.Module):
+    """A map whose outputs are, or are not, divided by their length before they meet the classes."""
+
+    def __init__(self, size, *, divided=True) -> None:
+        super().__init__()
+        self.first, self.map, self.divided = nn.Linear(16, 32), nn.Linear(32, 32), divided
+        nn.init.normal_(self.map.weight, std=size)
+        self.classes = nn.Parameter(torch.randn(4, 32))
+
+    def forward(self, x):
+        h = self.map(torch.relu(self.first(x)))
+        h = F.normalize(h, dim=1) if self.divided else torch.tanh(h)
+        return 8 * h @ F.normalize(self.classes, dim=1).t()
+
+
+@pytest.mark.parametrize(("size", "kept"), [(0.6, True), (0.9, True), (0.1, False), (5.0, False)])
+def test_a_map_before_a_division_by_the_length_is_drawn_no_smaller_than_found(size, kept):
+    torch.manual_seed(0)
+    std = fanin.plan(Compared(size), X)["map.weight"].std
+    assert (abs(std / size - 1) < 0.1) is kept
+    assert abs(fanin.plan(Compared(size, divided=False), X)["map.weight"].std / size - 1) > 0.1
+
+
+def test_two_draws_of_such_a_map_by_its_module_give_one_plan():
+    torch.manual_seed(0)
+    assert len({fanin.plan(Compared(0.6), X)["map.weight"].std for _ in range(8)}) == 1
+
+
+class Polynomial(nn.Module):
+    """Coefficients of a polynomial of normalised numbers, one a unit and power."""
+
+    def __init__(self, coefficients) -> None:
+        super().__init__()
+        self.map, self.head = nn.Linear(16, 24), nn.Linear(24, 4)
+        self.coefficients = nn.Parameter(torch.tensor(coefficients).repeat(24, 1) + 0.02 * torch.randn(24, 3))
+
+    def forward(self, x):
+        z, c = F.layer_norm(self.map(x), (24,)), self.coefficients
+        return self.head(c[:, 0] + z * (c[:, 1] + z * c[:, 2]))
+
+
+def test_coefficients_of_a_polynomial_are_no_scale_of_a_norm():
+    torch.manual_seed(0)
+    assert fanin.plan(Polynomial([0.0, 1.0, 0.1]), X)["coefficients"].action == "keep"
+
+
+def test_a_scale_that_was_drawn_around_one_is_a_scale():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(16, 24), nn.LayerNorm(24), nn.ReLU(), nn.Linear(24, 4))
+    nn.init.normal_(model[1].weight, 1.0, 0.02)
+    assert fanin.plan(model, X)["1.weight"].action == "draw"
+
+
+class Factors(nn.Module):
+    """A head behind factors of the signal alone, which their module drew."""
+
+    def __init__(self, spread) -> None:
+        super().__init__()
+        self.factors, self.head = nn.Parameter(0.5 + spread * torch.randn(3, 16)), nn.Linear(16, 4)
+
+    def forward(self, x):
+        for factor in self.factors:
+            x = torch.relu(x * factor).flip(1)
+        return self.head(x)
+
+
+def test_a_head_behind_factors_of_one_sign_is_not_scaled_up_either():
+    torch.manual_seed(0)
+    plan = fanin.plan(Factors(0.05), X)
+    assert plan["factors"].action == "keep"
+    assert plan["head.weight"].std <= 1 / 4 + 1e-9
+
+
+class Turning(nn.Module):
+    """A recurrence of phases, from a first state that it learns."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.phases = nn.Parameter(3 * (2 * torch.rand(12) - 1))
+        self.start, self.read, self.head = nn.Parameter(0.2 * torch.randn(12)), nn.Linear(2, 12), nn.Linear(24, 4)
+
+    def forward(self, x):
+        h = self.start.expand(len(x), -1).to(torch.complex64)
+        for step in x.view(len(x), 8, 2).unbind(1):
+            h = h * torch.polar(torch.ones_like(self.phases), self.phases) + self.read(step)
+        return self.head(torch.cat([h.real, h.imag], 1))
+
+
+def test_angles_and_a_first_state_are_no_code(recwarn):
+    torch.manual_seed(0)
+    plan = fanin.plan(Turning(), X)
+    assert (plan["phases"].action, plan["start"].action) == ("keep", "keep")
+    assert not [w for w in recwarn if "complex" in str(w.message)]
+
+
+class Coded(nn.Module):
+    """A map that makes a weight of a learned code."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.code, self.maker, self.head = nn.Parameter(0.2 * torch.randn(8)), nn.Linear(8, 16 * 16), nn.Linear(16, 4)
+
+    def forward(self, x):
+        return self.head(torch.relu(x @ self.maker(self.code).view(16, 16)))
+
+
+def test_a_code_that_a_map_reads_is_one():
+    assert fanin.plan(Coded(), X)["code"].std == 1.0
+
+
+class Linear(nn.Module):
+    """A factorisation machine: first-order rows that are summed into the outputs, beside a network."""
+
+    def __init__(self, start) -> None:
+        super().__init__()
+        self.rows, self.embed, self.head = nn.Embedding(40, 4), nn.Embedding(40, 8), nn.Linear(8, 4)
+        start(self.rows.weight)
+
+    def forward(self, ids):
+        return self.rows(ids).sum(1) + self.head(torch.relu(self.embed(ids).sum(1)))
+
+
+def test_rows_of_zeros_that_are_summed_into_the_outputs_stay():
+    torch.manual_seed(0)
+    ids = torch.randint(0, 40, (64, 5))
+    assert fanin.plan(Linear(nn.init.zeros_), ids)["rows.weight"].action == "keep"
+    assert fanin.plan(Linear(nn.init.normal_), ids)["rows.weight"].action == "draw"
+
+
+def test_copies_that_are_kept_are_not_said_to_be_drawn():
+    class Identities(nn.Module):
+        def __init__(self, start):
+            super().__init__()
+            self.maps = nn.ParameterList([nn.Parameter(start.clone()) for _ in range(3)])
+            self.head = nn.Linear(16, 4)
+
+        def forward(self, x):
+            for weight in self.maps:
+                x = torch.relu(x @ weight)
+            return self.head(x)
+
+    torch.manual_seed(0)
+    assert not any("copies" in w for w in fanin.plan(Identities(torch.eye(16)), X).warnings)
+    assert any("copies" in w for w in fanin.plan(Identities(torch.randn(16, 16) / 4), X).warnings)

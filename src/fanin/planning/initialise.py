@@ -220,7 +220,9 @@ def _with_found_values(
         region = dict.fromkeys(beyond)
         wider, last = again({**region, **_others(made, region, overrides)}, second)
         if last.ok:
-            return _with_trial(wider, last, (_repaired(first, beyond),), kept=beyond), last, beyond
+            whole = not any(a.action == "draw" for a in made.values() if a.name not in beyond)
+            said = _repaired(first, beyond, all_drawn=whole)
+            return _with_trial(wider, last, (said,), kept=beyond), last, beyond
     return None, second, names
 
 
@@ -298,11 +300,11 @@ def _worse(trial: Trial) -> str:
     return "; ".join(w.text.rstrip(".") for w in trial.worse)
 
 
-def _repaired(first: Trial, kept: tuple[str, ...]) -> str:
+def _repaired(first: Trial, kept: tuple[str, ...], *, all_drawn: bool = False) -> str:
+    rest = ", which are all that would be drawn" if all_drawn else ", and the rest is as planned"
     return (
         f"the planned start was worse than the one the model has: {_worse(first)}. They part {first.where}. So the "
-        f"values found in {_names(kept)} stay, and the rest is as planned; this start was tried and is not "
-        "worse. trial=False draws all"
+        f"values found in {_names(kept)} stay{rest}; this start was tried and is not worse. trial=False draws all"
     )
 
 

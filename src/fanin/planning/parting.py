@@ -17,6 +17,7 @@ from fanin.rules.finding import Finding
 
 __all__ = ["Parting", "deciding", "named_by", "parting"]
 
+_NEXT_TO_NOTHING = 0.05  # an excess that tells of no size
 _OUTLIER = math.log(4.0)  # an excess so far from the median of all is one operation's own
 
 
@@ -42,6 +43,8 @@ class Parting:
         what = "the gradient" if self.backward else "the signal"
         shown = ", ".join(self.parameters[:5]) + (" ..." if len(self.parameters) > 5 else "")
         than = "the plan predicts" if self.predicted else "the found ones do"
+        if abs(self.factor - 1.0) < _NEXT_TO_NOTHING:
+            return f"at {self.operation}, which reads the planned weights {shown}"
         return f"at {self.operation}: the planned weights ({shown}) scale {what} {self.factor:.3g} times what {than}"
 
 

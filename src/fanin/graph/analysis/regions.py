@@ -222,7 +222,10 @@ def _replayer(graph: Graph, ops: list[Op], value: int, base: int) -> Callable[[A
         with torch.no_grad():
             for op in ops:
                 env[op.output] = _run(graph, op, env)
-        return np.asarray(env[value].double().numpy().reshape(flat.shape))
+        made = env[value]
+        if made.is_complex():  # no activation: it has no place on the real line
+            return np.full(flat.shape, np.nan)
+        return np.asarray(made.double().numpy().reshape(flat.shape))
 
     return fn
 

@@ -113,9 +113,9 @@ _MOST_OPS = 64
 
 
 def _is_drawn(network: Network, name: str) -> bool:
-    """Whether a tensor holds numbers of both signs, as a law around zero draws them."""
+    """Whether a tensor holds numbers that differ, as a law draws them."""
     live = network.live(name)
-    return live is not None and bool((live > 0.0).any()) and bool((live < 0.0).any())
+    return live is not None and live.size > 1 and not network.is_one_number(name)
 
 
 def _designed(network: Network, role: ParameterRole) -> Draft | None:

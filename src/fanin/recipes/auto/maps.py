@@ -10,6 +10,7 @@ from fanin.graph.roles.data import ParameterRole, Use
 from fanin.initializers import Initializer, Normal, Orthogonal, PerPart, Zeros
 from fanin.model.operations import VIEWS
 from fanin.recipes.auto.evidence import FAINTEST
+from fanin.recipes.auto.found import found_size
 from fanin.recipes.auto.inputs import input_scale
 from fanin.recipes.auto.options import AutoOptions
 from fanin.recipes.auto.wording import Number, Values, draft, reason
@@ -19,6 +20,7 @@ from fanin.recipes.engine.network import Network, tap_share
 
 __all__ = ["adapter", "as_orthogonal", "entry", "even", "forward", "looped", "maps_apart"]
 
+_CLEARLY, _AT_MOST = 1.25, 4.0  # times the std of the rule, between which the size found is a choice
 _LEAST_SHARE = 1e-3  # of taps on data; bounds the std of a kernel that is almost wholly on padding
 _FEWEST = 2  # numbers that can be equal by design
 _STEPS = 3  # of a ramp
@@ -61,11 +63,14 @@ def forward(
         words: what those reasons name.
     """
     is_first, is_gate = _is_first(network, role), _opens_channels(network, role)
+    chosen = _scale_free(network, role)
     first = "first layer" if is_first else "forward"
     shown = evidence if evidence is not None else "first-layer" if is_first else _evidence(role)
 
     def numbers(read: Read) -> tuple[Number, ...]:
         found = _forward_numbers(role, options, read, factor, how, first=is_first, gate=is_gate)
+        if _CLEARLY * found[-1].value < chosen <= _AT_MOST * found[-1].value:
+            found = (*found, Number("std", chosen, "scale free"))
         return (*found, *more(found[-1].value))
 
     return draft(
@@ -78,6 +83,18 @@ def forward(
         **_words(role),
         **words,
     )
+
+
+def _scale_free(network: Network, role: ParameterRole) -> float:
+    """The rms that a map was found at whose outputs a norm divides by their size, else 0.
+
+    The function of the network does not depend on that size. The larger it is, the less a step of an optimizer turns
+    the map (van Laarhoven 2017, arXiv 1706.05350, section 3), and the user's rate goes with the size found.
+    """
+    live = network.live(role.name)
+    if live is None or role.use is None or not role.use.norm_after or len(role.uses) > 1 or role.branch is not None:
+        return 0.0
+    return found_size(live)
 
 
 def as_orthogonal(role: ParameterRole) -> dict[str, Any]:

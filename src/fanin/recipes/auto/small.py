@@ -149,9 +149,36 @@ def token(network: Network, role: ParameterRole, options: AutoOptions) -> Draft:
     """A learned token: small beside its position; of rms 1 where a stream starts from it (queries, latents)."""
     if network.starts_stream(role):
         return _query()
-    if role.uses and all(network.graph.ops[u.op].output in network.weight_only for u in role.uses):
+    made_alone = role.uses and all(network.graph.ops[u.op].output in network.weight_only for u in role.uses)
+    if made_alone and not _meets_map(network, role) and network.live(role.name) is not None:
+        return fixed(None, rule="designed", reason=reason("no map"), action="keep")
+    if made_alone:
         return fixed(Normal(std=1.0), rule="code", reason=reason("code"))
     return fixed(Normal(std=TOKEN_STD), rule="token", reason=reason("token", std=TOKEN_STD))
+
+
+def _meets_map(network: Network, role: ParameterRole) -> bool:
+    """Whether a map reads what the model makes of a parameter, and reads no signal elsewhere.
+
+    The maps of a recurrence read a first state in the first step, and signals in all others.
+    """
+    todo, seen = [u.op for u in role.uses], set[int]()
+    while todo:
+        index = todo.pop()
+        op = network.graph.ops[index]
+        if index in seen or op.output not in network.weight_only:
+            continue
+        seen.add(index)
+        name = network.weight_of_op.get(index)
+        if name is not None and _reads_no_signal(network, name):
+            return True
+        todo += [reader.index for v in op.outputs for reader in network.graph.consumers(v)]
+    return False
+
+
+def _reads_no_signal(network: Network, name: str) -> bool:
+    uses = network.roles.parameters[name].uses
+    return all(network.data_operand(network.graph.ops[u.op]) in (None, *network.weight_only) for u in uses)
 
 
 def _query() -> Draft:

@@ -9,9 +9,10 @@ import numpy as np
 
 from fanin.graph.roles.data import ParameterRole
 from fanin.recipes.auto.evidence import CALM_RMS, TIED_SHARE
+from fanin.recipes.auto.found import found_size
 from fanin.recipes.auto.options import AutoOptions
-from fanin.recipes.auto.wording import Number, draft
-from fanin.recipes.engine.draft import Draft, Read
+from fanin.recipes.auto.wording import Number, draft, reason
+from fanin.recipes.engine.draft import Draft, Read, fixed
 from fanin.recipes.engine.network import Network
 
 __all__ = ["embedding", "is_tied", "table_numbers", "table_words"]
@@ -19,7 +20,6 @@ __all__ = ["embedding", "is_tied", "table_numbers", "table_words"]
 
 _USUAL = 0.9  # of a table of std 1, and less than chance gives one
 _BY_CHANCE = 5.0  # standard errors of a std
-_PER_OCTAVE = 4  # sizes that are told apart, so that two draws of one law by the module give one plan
 _SMALLEST = 0.01  # std of a table that its module drew small, and not as good as zero
 
 
@@ -36,7 +36,7 @@ def _found_std(network: Network, role: ParameterRole) -> float | None:
     std = float(np.sqrt(np.square(rows, dtype=np.float64).mean()))
     if not _SMALLEST <= std < min(_USUAL, 1.0 - _BY_CHANCE / math.sqrt(2.0 * rows.size)):
         return None
-    return float(2.0 ** (round(_PER_OCTAVE * math.log2(std)) / _PER_OCTAVE))
+    return found_size(rows)
 
 
 def is_tied(role: ParameterRole) -> bool:
@@ -47,6 +47,8 @@ def is_tied(role: ParameterRole) -> bool:
 def embedding(network: Network, role: ParameterRole, options: AutoOptions) -> Draft:
     """Std 1 with an output layer of its own; where the table is the output layer, what keeps the logits small."""
     tied = is_tied(role)
+    if tied and len(role.uses) == 1 and network.is_zero(role.name):
+        return fixed(None, rule="designed", reason=reason("zero table"), action="keep")
     if not tied and (found := _found_std(network, role)) is not None:
         return draft("embedding", lambda read: (Number("std", found, "rows found"),), reasons=("found table",))
     return draft(

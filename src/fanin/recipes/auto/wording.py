@@ -380,6 +380,11 @@ LINES: Mapping[tuple[str, str], Line] = {
     ("std", "sizeless"): Line(
         quantity="std", formula="1 / sqrt(fan_in), its own size has no effect", worked="1 / sqrt({fan_in})"
     ),
+    ("std", "scale free"): Line(
+        quantity="std",
+        formula="rms of the values found: a norm divides the outputs by their size, which sets only how far a step "
+        "turns the map",
+    ),
     ("std", "sizeless found"): Line(quantity="std", formula="rms of the values found, its own size has no effect"),
     ("as used", ""): Line(
         quantity="as used", formula="× std: what the model makes of it, or of its outputs, has the size above"
@@ -525,6 +530,7 @@ REASONS: Mapping[str, str] = {
     # tables, tokens, positions
     "embedding": "table with an output layer of its own: std 1, so its rows have rms 1",
     "bag": "table whose rows are summed, {bag} at a time on these inputs: std 1 / sqrt({bag}), so the sums have rms 1",
+    "zero table": "table of zeros summed into the outputs: kept as its module started it, equal outputs at step 0",
     "tied embedding": "table that is also the output layer: small enough for an initial loss near ln V, never std 1",
     "position": "position table with the std of what it is added to",
     "alike centres": "centres that its module starts alike for all units: kept, and the maps behind them differ",
@@ -544,6 +550,8 @@ REASONS: Mapping[str, str] = {
     "size of outputs, and not far into the bounds of that function",
     "position beside": "position table with the std of the tokens it is added to ({table})",
     "attention bias": "added to attention scores: zero, so at step 0 no distance is preferred",
+    "no map": "numbers of which the model makes others (angles, a first state) and that no map reads: kept as their "
+    "module chose them",
     "code": "learned code that maps turn into weights: std 1, so the maps read an input of rms 1",
     "query": "learned queries or latents that a residual stream starts from: std 1, so the stream starts at rms 1",
     "token": "learned token: N(0, {std:g}²); most of its size comes from the position added to it",
@@ -554,7 +562,7 @@ REASONS: Mapping[str, str] = {
     # recurrent cells
     "recurrent input": "input map of a recurrent cell: Glorot's law for each gate by itself",
     "recurrent": "map from state to state: orthogonal for each gate, which keeps the state's length at every step",
-    "recurrent apart": "map from state to state whose gates do not lie side by side: one orthogonal matrix for all, "
+    "recurrent apart": "map from state to state that holds no gates side by side: one orthogonal matrix for all, "
     "with the std that one for each gate has",
     "recurrent joined": "the columns that read the input: Glorot's law for each gate by itself",
     "recurrent bias": "zero: the cell's other bias sets where the gates start",

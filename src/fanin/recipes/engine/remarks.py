@@ -22,11 +22,11 @@ def remarks(network: Network, settled: Settled, *, predicted: bool = True) -> tu
         settled: the laws chosen, and what is predicted under them.
         predicted: whether the predictions mean anything.
     """
-    return (*_clones(network), *(_explosions(network, settled) if predicted else ()))
+    return (*_clones(network, settled), *(_explosions(network, settled) if predicted else ()))
 
 
-def _clones(network: Network) -> tuple[str, ...]:
-    """A warning that names weights which are equal now, as nn.TransformerEncoder makes them."""
+def _clones(network: Network, settled: Settled) -> tuple[str, ...]:
+    """A warning that names weights which are equal now and are drawn, as nn.TransformerEncoder makes them."""
     seen: dict[tuple[Any, ...], list[str]] = {}
     for name, found in network.tensors.items():
         role, tensor = network.roles.parameters.get(name), whole_here(found)
@@ -38,7 +38,7 @@ def _clones(network: Network) -> tuple[str, ...]:
             or tensor.numel() < 16
         ):
             continue
-        if name in network.kept:
+        if name in network.kept or settled.choices[name].action != "draw":
             continue
         head = tensor.detach().reshape(-1)[:16]
         head = (head.real if head.is_complex() else head).float().cpu()

@@ -18,6 +18,7 @@ __all__ = ["SMALL", "is_chosen", "kept_draft", "norm_scale"]
 
 _Rule = Callable[[Network, ParameterRole, Any], Draft]
 _BY_LENGTH = frozenset({"rms_norm", "statistic"})  # norms that may divide by a length, not by a std
+_DIFFER = 1.0  # std over mean, from which numbers are no scale around one
 _TIME_STEPS = -1.0  # mean of a bias before a softplus below which it holds spaced time steps (softplus(-1) = 0.31)
 
 
@@ -44,15 +45,20 @@ def norm_scale(network: Network, role: ParameterRole, options: Any, *, evidence:
 def is_chosen(network: Network, role: ParameterRole) -> bool:
     """Whether the value of a norm's scale is its module's choice.
 
-    So is one that a function makes the scale of (exp, softplus), one number for all units other than one (a
-    temperature), and one number other than zero and one in every unit behind a division by a root of squares: where
-    that makes rows of length 1, they have no natural size (Nguyen and Salazar 2019, arXiv 1910.05895, section 2.2,
-    start at sqrt(d)).
+    So is one that a function makes the scale of (exp, softplus), numbers that differ by more than half of their
+    mean (the coefficients of a polynomial behind a norm), one number for all units other than one (a temperature),
+    and one number other than zero and one in every unit behind a division by a root of squares: where that makes
+    rows of length 1, they have no natural size (Nguyen and Salazar 2019, arXiv 1910.05895, section 2.2, start at
+    sqrt(d)).
     """
     if is_shaped(role):
         return True
     live = network.live(role.name)
-    if live is None or not (live.size == 1 or network.is_one_number(role.name)):
+    if live is None:
+        return False
+    if live.size > 1 and float(live.std()) > _DIFFER * abs(float(live.mean())) > 0.0:
+        return True
+    if not (live.size == 1 or network.is_one_number(role.name)):
         return False
     usual = math.isclose(float(live.flat[0]), 1.0, rel_tol=1e-6) or (live.size > 1 and not live.any())
     return not usual and (live.size == 1 or role.norm in _BY_LENGTH)
