@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 from typer.testing import CliRunner
 
@@ -137,6 +138,7 @@ def test_a_cnn():
 def test_transformers(build, inputs, targets, recipe):
     check = fanin.coordinate_check(build, (64, 128, 256, 512), inputs, targets, recipe=recipe)
     assert check.ok
+    assert len(check.rows) >= 10  # every map of two blocks, what comes before and after them, and the output
     assert worst(check) <= 0.3
     assert not fanin.coordinate_check(build, (64, 128, 256, 512), inputs, targets, recipe=None).ok
 
@@ -179,6 +181,35 @@ def test_every_way_to_apply_a_weight_is_seen():
         "flat", "attention.in_proj_weight", "attention.out_proj.weight", "shared.weight", "shared.weight",
         "normed.parametrizations.weight.original1", "cell.weight_ih_l0", "last", "output",
     ]  # fmt: skip
+
+
+class Reads(nn.Module):
+    """Tokens with positions, and weights that are masked, scaled or merged from buffers before they are applied."""
+
+    def __init__(self):
+        super().__init__()
+        self.table, self.places = nn.Embedding(11, 8), nn.Embedding(5, 8)
+        self.masked, self.scaled = (nn.Parameter(torch.randn(8, 8)) for _ in range(2))
+        self.up, self.down = nn.Parameter(torch.randn(8, 2)), nn.Parameter(torch.randn(2, 8))
+        self.of_offsets, self.head = nn.Linear(2, 8), nn.Linear(8, 11, bias=False)
+        self.register_buffer("mask", torch.eye(8))
+        self.register_buffer("scale", torch.tensor(0.5))
+        self.register_buffer("frozen", torch.randn(8, 8))
+        self.register_buffer("offsets", torch.randn(5, 2))
+
+    def forward(self, ids):
+        h = self.table(ids) + self.places(torch.arange(5)) + self.of_offsets(self.offsets)
+        h = torch.relu(F.linear(h, self.masked * self.mask))
+        h = torch.relu(F.linear(h, self.scaled * self.scale))
+        return self.head(torch.relu(F.linear(h, self.frozen + self.up @ self.down)))
+
+
+def test_maps_behind_a_table_and_weights_made_with_buffers_are_seen():
+    found, _ = map_outputs(Reads(), torch.arange(10).reshape(2, 5))
+    assert [place.parameter for place in found] == [
+        "table.weight", "places.weight", "of_offsets.weight", "masked", "scaled", "up", "head.weight", "output",
+    ]  # fmt: skip
+    assert {p.parameter: tuple(v.shape) for p, v in found.items()}["up"] == (2, 5, 8)
 
 
 @pytest.mark.parametrize("norm", [nn.utils.spectral_norm, nn.utils.parametrizations.spectral_norm])

@@ -33,11 +33,16 @@ class Place(NamedTuple):
 
 
 class _Recorder(TorchFunctionMode):
-    """Keeps a copy of the output of every operation that applies a parameter."""
+    """Keeps a copy of the output of every operation that applies a parameter.
 
-    def __init__(self, names: Mapping[int, str]) -> None:
+    Args:
+        names: memory of each parameter -> its name; of what else the model holds and makes weights with -> "".
+        data: memory of those of the latter that are a signal to an operation that applies a weight.
+    """
+
+    def __init__(self, names: Mapping[int, str], data: frozenset[int]) -> None:
         super().__init__()
-        self._names = dict(names)
+        self._names, self._data = dict(names), data
         self._made: list[torch.Tensor] = []  # kept alive, so that no other tensor takes their place in memory
         self._uses: Counter[str] = Counter()
         self.found: dict[Place, torch.Tensor] = {}
@@ -51,17 +56,19 @@ class _Recorder(TorchFunctionMode):
         return out
 
     def _note(self, func: Any, arguments: Any, out: Any) -> None:
-        inputs = [t for t in tensors_in(arguments) if t.is_floating_point()]
-        owners = [self._names.get(_memory(t)) for t in inputs]
+        given = [_memory(t) for t in tensors_in(arguments)]
         made = [t for t in tensors_in(out) if t.is_floating_point()]
-        owner = next((name for name in owners if name), "")
-        if owners and None not in owners:  # made of what the model holds: still the weight
+        owner = next((name for memory in given if (name := self._names.get(memory))), "")
+        if not given or not made:
+            return
+        reads = any(memory not in self._names or memory in self._data for memory in given)  # rows of a table, too
+        if owner and reads and unordered_name(func) in CONTRACTIONS:
+            self.found[Place(owner, self._uses[owner])] = made[0].detach().float().clone()
+            self._uses[owner] += 1
+        elif all(memory in self._names for memory in given):  # made of what the model holds: still the weight
             for tensor in made:
                 self._names.setdefault(_memory(tensor), owner)
             self._made += made
-        elif owner and made and unordered_name(func) in CONTRACTIONS:
-            self.found[Place(owner, self._uses[owner])] = made[0].detach().float().clone()
-            self._uses[owner] += 1
 
 
 def _memory(tensor: torch.Tensor) -> int:
@@ -77,11 +84,13 @@ def map_outputs(model: torch.nn.Module, inputs: Any) -> tuple[dict[Place, torch.
     """
     slots = slots_of(model)
     weights = sorted(slots.values(), key=lambda s: s.tensor.dim() < 2)  # a bias that shares memory comes second
-    # a vector that the model holds helps to make a weight (a spectral norm); larger ones may be a signal (positions)
-    names = {_memory(b): "" for b in model.buffers() if b.dim() == 1 and b.is_floating_point()}
+    # what a model holds helps to make weights (a mask, the vectors of a spectral norm), or is read (positions)
+    held = [b for b in model.buffers() if b.is_floating_point()]
+    names = {_memory(b): "" for b in held}
+    data = frozenset(_memory(b) for b in held if b.dim() > 1)
     for slot in weights:
         names[_memory(slot.tensor)] = names.get(_memory(slot.tensor)) or slot.name
-    recorder = _Recorder({memory: name for memory, name in names.items() if memory})
+    recorder = _Recorder({memory: name for memory, name in names.items() if memory}, data)
     with eager(), open_functions(), recorder:
         out = call(model, inputs)
     return dict(_whole(recorder.found, out)), out
