@@ -353,3 +353,72 @@ def test_the_reason_for_a_growth_is_no_weight_that_makes_things_fall():
     report = fanin.check(model, x, targets=torch.sin(5 * x[:, :1]), trial=False)
     (found,) = (f for f in (*report.findings, *report.consequences) if f.code == "S204")
     assert "weights before sin have 11" in found.message
+
+
+class Codes(nn.Module):
+    """Two losses inside the model: one takes a codebook for targets, the other the data."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.last = nn.Linear(16, 8), nn.Linear(8, 16)
+        self.codes = nn.Parameter((2 * torch.rand(32, 8) - 1) / 128)
+
+    def forward(self, x):
+        z = self.first(x)
+        code = self.codes[torch.cdist(z, self.codes).argmin(1)]
+        return F.mse_loss(z, code.detach()) + F.mse_loss(self.last(z + (code - z).detach()), x)
+
+
+def test_a_codebook_is_no_data():
+    torch.manual_seed(0)
+    report = fanin.check(Codes(), torch.randn(64, 16), trial=False)
+    assert "D104" not in {f.code for f in (*report.findings, *report.consequences)}
+
+
+@pytest.mark.parametrize(("size", "flagged"), [(1.0, False), (5.0, True)])
+def test_small_predictions_are_no_fault_of_targets_of_unit_scale(size, flagged):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(16, 32), nn.ReLU(), nn.Linear(32, 1))
+    for p in model[2].parameters():
+        p.data.mul_(0.01)
+    report = fanin.check(model, torch.randn(64, 16), targets=size * torch.randn(64, 1), trial=False)
+    assert ("D104" in {f.code for f in (*report.findings, *report.consequences)}) is flagged
+
+
+def test_a_hinge_of_a_loss_is_no_layer_of_dead_units():
+    def hinge(out, y):
+        lengths = torch.sigmoid(out)
+        return (F.relu(lengths - 0.95) ** 2).mean() + (F.relu(0.05 - lengths) ** 2).mean() + F.cross_entropy(out, y)
+
+    class Margins(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.body = he(16, 32, 5)
+
+        def forward(self, x, y):
+            return hinge(self.body(x), y)
+
+    torch.manual_seed(0)
+    report = fanin.check(Margins(), (torch.randn(32, 16), labels(32, 5)), trial=False)
+    assert "A301" not in {f.code for f in (*report.findings, *report.consequences)}
+
+
+def test_a_bias_of_one_class_is_named_beside_weights_that_are_a_little_small():
+    torch.manual_seed(0)
+    layers = [m for _ in range(6) for m in (nn.Linear(64, 64), nn.ReLU())]
+    model = nn.Sequential(*layers, nn.Linear(64, 6))
+    model[-1].bias.data[2] = 15
+    first = fanin.check(model, torch.randn(64, 64), targets=labels(64, 6), trial=False).findings[0]
+    assert (first.code, first.paths) == ("L801", ("12.bias",))
+
+
+@pytest.mark.parametrize("k", [1, 1000])
+def test_a_signal_that_is_too_small_for_its_positions_is_named_itself(k):
+    torch.manual_seed(0)
+    model = Placed()
+    for p in model.embed.parameters():
+        p.data.div_(k)
+    report = fanin.check(model, torch.randn(32, 16, 12), targets=labels(32, 5), trial=False)
+    named = [f for f in report.findings if f.code == "P502"]
+    assert bool(named) is (k > 1)
+    assert k == 1 or named[0].paths[0] == "embed"

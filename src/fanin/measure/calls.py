@@ -27,6 +27,7 @@ class Call:
         unit_axis: axis of the input that counts units, None if unknown.
         made_by: the operation that made the first argument, views aside.
         sites: indices of the sites nearest before its arguments; empty before it has run.
+        of_model: weights of the model made its second tensor; False before it has run.
         output: what the operation gave; None before it has run.
         before: what quantities read of the arguments before the operation ran, by the name of the quantity.
     """
@@ -39,6 +40,7 @@ class Call:
     unit_axis: int | None = None
     made_by: str = ""
     sites: tuple[int, ...] = ()
+    of_model: bool = False
     output: torch.Tensor | None = None
     before: Mapping[str, Any] = field(default_factory=dict)
 

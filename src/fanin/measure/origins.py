@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Generic, TypeVar
 
@@ -113,6 +113,11 @@ class Origins(Living[Origin]):
 
     def __init__(self) -> None:
         super().__init__(CONSTANT)
+
+    def pass_on(self, outputs: Iterable[torch.Tensor], origins: Sequence[Origin]) -> None:
+        """Give outputs the origins of the inputs that they are, in their order."""
+        for output, origin in zip(outputs, origins, strict=False):
+            self[output] = origin
 
     def older_graph(self, values: Iterable[torch.Tensor]) -> bool:
         """Whether one of these was computed before: it has a graph, which belongs to somebody else."""

@@ -203,7 +203,9 @@ class PassRecorder(TorchFunctionMode):
         """Note what the operation gave, where that comes from, and what it read."""
         name, kind, origins = call.op, call.kind, self.origins.of(given)
         if isinstance(output, torch.Tensor):
-            for quantity, value in of_pass(replace(call, output=output, sites=joined.sites)) if call.before else ():
+            of_model = len(origins) > 1 and (bool(origins[1].parameters) or max(origins[1].sites, default=-1) >= 0)
+            done = replace(call, output=output, sites=joined.sites, of_model=of_model)
+            for quantity, value in of_pass(done) if call.before else ():
                 self.found.setdefault(quantity, []).append(value)
         joined = self.products.note(call, origins, joined)
         if joined.data and isinstance(output, torch.Tensor):
@@ -247,6 +249,8 @@ class PassRecorder(TorchFunctionMode):
             changed = joined.changed or name not in _PASSES
             constant = Origin(parameters=joined.parameters, buffers=joined.buffers, op=name, changed=changed)
             self.origins[tensor] = own if joined.data else constant
+        if name == "broadcast_tensors":  # each of its outputs is one of its inputs
+            self.origins.pass_on(tensors_in(output, 2), origins)
         if name == "setitem" and call.args and isinstance(call.args[0], torch.Tensor):
             self.origins[call.args[0]] = replace(joined, scores=False, op="")
 

@@ -44,6 +44,7 @@ class LossCall:
         turned: whether training makes it larger.
         paired: whether each prediction meets the targets of all samples; None where the shapes tell.
         sites: indices of the sites nearest before its prediction.
+        of_model: the model made what it takes for targets (a codebook, the other view): these tell nothing of the data.
     """
 
     op: str
@@ -57,6 +58,7 @@ class LossCall:
     turned: bool = False
     paired: bool | None = None
     sites: tuple[int, ...] = ()
+    of_model: bool = False
 
 
 def loss_call(call: Call) -> LossCall | None:
@@ -89,13 +91,16 @@ def _ignored(call: Call) -> int:
 def with_value(call: Call) -> LossCall | None:
     """The call of a loss function with what it gave."""
     before: LossCall | None = call.before.get("loss")
-    return None if before is None else replace(before, value=call.result.detach().mean(), sites=call.sites)
+    if before is None:
+        return None
+    return replace(before, value=call.result.detach().mean(), sites=call.sites, of_model=call.of_model)
 
 
 def loss_record(value: float, source: Any, calls: Sequence[LossCall]) -> LossRecord:
     """The record of a loss value and of the loss function that was called.
 
-    If several were called, the record is of the one whose loss is farthest above its baseline.
+    If several were called, the record is of the one whose loss is farthest above its baseline, of those with targets
+    that the model did not make where there are any.
 
     Args:
         value: the whole loss.
@@ -104,7 +109,7 @@ def loss_record(value: float, source: Any, calls: Sequence[LossCall]) -> LossRec
     """
     if len(calls) == 1 and _is_minus(value, calls[0]):
         calls = [replace(calls[0], turned=True)]
-    found = [_of_call(value, source, call) for call in calls]
+    found = [_of_call(value, source, call) for call in [c for c in calls if not c.of_model] or calls]
     wrong = [r for r in found if r.already or r.lacks]
     return max(wrong or found, key=_excess, default=LossRecord(source=source, value=value))
 
@@ -148,7 +153,7 @@ def _of_call(value: float, source: Any, call: LossCall) -> LossRecord:
             num_terms=_num_terms(call, rows),
             positive_share=_positive_share(call),
             prediction=_stats(prediction),
-            targets=_stats(targets),
+            targets=None if call.of_model else _stats(targets),
             logit_std=None if rows is None else _spread(rows),
             margin=_margin(call, rows),
             already=_already(call, rows),

@@ -10,6 +10,7 @@ from fanin.measure.record import Activity, Measurements, Site
 from fanin.rules.base import Context, Rule
 from fanin.rules.finding import Finding, Fix
 from fanin.rules.shared.gains import INIT
+from fanin.rules.shared.upstream import read_by_weights
 
 __all__ = ["DeadUnits"]
 
@@ -17,7 +18,15 @@ __all__ = ["DeadUnits"]
 def _fed(measurements: Measurements) -> list[Site]:
     """Sites whose input is not zero altogether: where no signal arrives, the units are not the cause."""
     rms = {s.index: s.forward.rms for s in measurements.sites}
-    return [s for s in measurements.sites if not s.inputs or any(rms.get(i, 1.0) > 0 for i in s.inputs)]
+    fed = [s for s in measurements.sites if not s.inputs or any(rms.get(i, 1.0) > 0 for i in s.inputs)]
+    read = read_by_weights(measurements)
+    return [s for s in fed if s.index in read or _follows_a_map(s, measurements)]
+
+
+def _follows_a_map(site: Site, measurements: Measurements) -> bool:
+    """Whether it is an activation of a map's outputs; a hinge of a loss is silent where its margin is kept."""
+    before = [s for s in measurements.sites if s.index in site.inputs]
+    return not before or any(s.kind in ("weight", "norm", "merge") and s.follower == site.op for s in before)
 
 
 def _excess(seen: Activity) -> float:

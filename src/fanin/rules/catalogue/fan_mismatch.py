@@ -14,6 +14,7 @@ from fanin.rules.finding import Finding, Fix, Severity
 from fanin.rules.shared.biases import biased_maps
 from fanin.rules.shared.gains import INIT, gain_ratio, maps
 from fanin.rules.shared.inputs import chi_as_read
+from fanin.rules.shared.places import places
 from fanin.rules.shared.sizes import (
     STRAY,
     ElementwiseSize,
@@ -30,12 +31,15 @@ from fanin.rules.shared.sizes import (
     strays,
     tables_beside_signals,
 )
+from fanin.rules.shared.upstream import nearest_weights
 
 __all__ = ["FanMismatch"]
 
 _STDS = 3.0
 _OUTWEIGHS = 2.0  # of a table over the signal that it joins: most of the sum is the same for every sample
-_EACH, _TOGETHER = math.log(1.25), math.log(4.0)  # what weights that are all off to one side are off by
+_USUAL_TABLE = 1.5  # rms: 1 is the most that is usual
+_SMALL_TABLE = 0.2  # rms below which a table is no large one
+_EACH, _TOGETHER = math.log(1.25), math.log(4.0)  # what weights that are all too large are off by
 _OUTWEIGHED = " Its units see little but their biases."
 _DRIFTS = frozenset(("S201", "S202", "S203", "S204", "S205", "A302"))
 _SYMPTOMS = frozenset(("S206", "L801"))
@@ -202,16 +206,22 @@ class FanMismatch(Rule):
     def _beside(self, context: Context, named: set[str]) -> Iterator[Finding]:
         limit = self.limit(context, "beside")
         every = [t for t in tables_beside_signals(context.measurements) if t.path not in named]
-        found = [t for t in every if t.ratio > limit] or [t for t in every if t.ratio > _OUTWEIGHS]
+        found = [t for t in every if t.ratio > limit]
+        found = found or [t for t in every if t.ratio > _OUTWEIGHS and t.rms > _USUAL_TABLE]
         if not found:
             return
         worst: TableBeside = max(found, key=lambda t: t.ratio)
         path, alone = worst.path, worst.ratio > limit
+        names = [t.path for t in found]
+        if worst.joined is not None and worst.rms < _SMALL_TABLE:  # then the signal is too small
+            where = places(nearest_weights([worst.joined.index], context.measurements), context.measurements)
+            names = [*where, *names]
         yield self.finding(
             "warning" if alone else "note",
-            dict.fromkeys(t.path for t in found),
+            dict.fromkeys(names),
             f"{path} has rms {worst.rms:.3g}, {worst.ratio:.3g} times that of the signal that it joins "
-            f"({worst.signal:.3g}). It is the same for every sample, so samples differ little behind it.",
+            f"({worst.signal:.3g}{_given_by(names, path)}). It is the same for every sample, so samples differ little "
+            "behind it.",
             _as_large(path, drawn=path in {p.path for p in context.measurements.parameters}),
             value=worst.ratio,
             threshold=limit if alone else _OUTWEIGHS,
@@ -286,14 +296,15 @@ class FanMismatch(Rule):
         )
 
     def _compound(self, context: Context) -> Iterator[Finding]:
-        """Weights that are each a little off to the same side, which multiplies with depth."""
+        """Weights that are each a little too large, which multiplies with depth."""
         found = {p.path: p for p in maps(context.measurements)}
         logs = {
             s.parameter.path: math.log(s.ratio) for s in map_sizes(context.measurements) if s.parameter.path in found
         }
         total = sum(logs.values())
-        side = {n: x for n, x in logs.items() if abs(x) >= _EACH and x * total > 0}
-        if len(side) < _MANY or len(side) < _MOST * len(logs) or abs(sum(side.values())) < _TOGETHER:
+        side = {n: x for n, x in logs.items() if x >= _EACH}
+        # what falls from layer to layer has rules of its own, which name the weights
+        if total < _TOGETHER or len(side) < _MANY or len(side) < _MOST * len(logs):
             return
         middle, worst = math.exp(median(side.values())), found[max(side, key=lambda n: abs(side[n]))]
         followers = [found[n].follower for n in side]
@@ -305,7 +316,7 @@ class FanMismatch(Rule):
             f"all together make x{math.exp(sum(side.values())):.3g}.",
             _fix(worst),
             value=middle**2,
-            threshold=math.exp(2 * math.copysign(_EACH, total)),
+            threshold=math.exp(2 * _EACH),
             unit="Var(W) fan_in / gain^2",
             evidence={
                 "systematic": True,
@@ -318,6 +329,11 @@ class FanMismatch(Rule):
         share = self.limit(context, "outweighed")
         small = [m for m in biased_maps(context.measurements) if m.has_small_weights]
         return [m.weight.path for m in small if m.share_beyond(_STDS, either_sign=True) > share]
+
+
+def _given_by(names: list[str], path: str) -> str:
+    """Who gives a signal that is too small, where that is named first."""
+    return "" if names[0] == path else f", given by {names[0]}: far too little"
 
 
 def _as_large(path: str, *, drawn: bool) -> Fix:

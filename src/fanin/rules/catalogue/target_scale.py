@@ -12,6 +12,8 @@ from fanin.rules.shared.losses import loss_of
 
 __all__ = ["TargetScale"]
 
+_LARGE = 2.0  # rms of targets beside small predictions; smaller ones are of unit scale
+
 
 class TargetScale(Rule):
     """Regression targets far from unit scale.
@@ -25,8 +27,9 @@ class TargetScale(Rule):
         learned.
 
     What is measured:
-        rms of the targets outside [0.01, 100], or more than 100 times the rms of the predictions (where those are not
-        zero). Where the predictions alone are small, what makes them small is the cause.
+        rms of the targets outside [0.01, 100], or above 2 and more than 100 times the rms of the predictions (where
+        those are not zero). Where the predictions alone are small, what makes them small is the cause. Targets that
+        the model itself makes (a codebook, another view) tell nothing of the data.
 
     Example:
         >>> import torch, fanin
@@ -59,7 +62,7 @@ class TargetScale(Rule):
             return
         rms, low, high = loss.targets.rms, self.limit(context, "low"), self.limit(context, "high")
         ratio = rms / loss.prediction.rms if loss.prediction.rms > 0 else 0.0
-        far = ratio > self.limit(context, "ratio") and rms > 1.0
+        far = ratio > self.limit(context, "ratio") and rms > _LARGE
         if low <= rms <= high and not far:
             return
         yield self.finding(

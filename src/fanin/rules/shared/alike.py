@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from fanin.measure.record import Measurements, Site
@@ -44,7 +44,7 @@ def narrowest(measurements: Measurements, last: Site) -> Narrowing | None:
     found = []
     for site in measurements.sites:
         behind = apart(site) if site.index in on_the_way else None
-        before = None if behind is None else _read(site.inputs, by_index)
+        before = None if behind is None else _read(site, by_index)
         if behind is not None and before is not None and before > 0 and site.forward.rms > 0:
             found.append(Narrowing(site, before, behind))
     worst = max(found, key=lambda n: n.size, default=None)
@@ -52,9 +52,12 @@ def narrowest(measurements: Measurements, last: Site) -> Narrowing | None:
     return worst if worst is not None and worst.size >= max(_LEAST, _MOST_OF * lost) else None
 
 
-def _read(inputs: Iterable[int], by_index: Mapping[int, Site]) -> float | None:
-    """How far samples are apart in what an operation reads, from the nearest operations where that was measured."""
-    known, todo, seen = [], list(inputs), set[int]()
+def _read(reader: Site, by_index: Mapping[int, Site]) -> float | None:
+    """How far samples are apart in what an operation reads, from the nearest operations where that was measured.
+
+    None where it reads one place of many, or a mean over them: in that one samples may be as alike as behind it.
+    """
+    known, todo, seen = [], list(reader.inputs), set[int]()
     while todo:
         site = by_index.get(todo.pop())
         if site is None or site.index in seen or site.kind == "attention":
@@ -63,6 +66,8 @@ def _read(inputs: Iterable[int], by_index: Mapping[int, Site]) -> float | None:
         value = apart(site)
         if value is None:
             todo += site.inputs
+        elif len(site.shape) != len(reader.shape):
+            return None
         else:
             known.append(value)
     return max(known, default=None)

@@ -113,11 +113,12 @@ class TableSize:
 
 @dataclass(frozen=True, slots=True)
 class TableBeside:
-    """A table that is the same for all samples, and the rms of the signal that it is added to."""
+    """A table that is the same for all samples, and the rms of the signal that it is added to, and who gives it."""
 
     path: str
     rms: float
     signal: float
+    joined: Site | None = None
 
     @property
     def ratio(self) -> float:
@@ -362,11 +363,8 @@ def tables_beside_signals(measurements: Measurements) -> list[TableBeside]:
     made = [(p.elementwise, q) for p in measurements.parameters if p.elementwise for q in p.elementwise.beside]
     spread = [(by_path[q], use.result) for use, q in made if use.summed == 1 and q in by_path]
     beside = [TableBeside(q.path, q.weight.rms, size) for q, size in spread if q.weight.rms > _MOST_SPREAD and size > 0]
-    return beside + [
-        TableBeside(path, rms, largest)
-        for path, rms, signals in pairs
-        if (largest := max((_handed_on(s) for s in signals), default=0.0)) > 0
-    ]
+    largest = [(path, rms, max(signals, key=_handed_on)) for path, rms, signals in pairs if signals]
+    return beside + [TableBeside(n, rms, _handed_on(s), s) for n, rms, s in largest if _handed_on(s) > 0]
 
 
 def _opens_a_gate(parameter: ParameterRecord, signals: Sequence[Site]) -> bool:
