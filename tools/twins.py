@@ -69,7 +69,7 @@ TWINS: Mapping[str, Twin] = {
     "T701": Twin("mul_(10)", "mul_(1)"),
     "T702": Twin("x = torch.softmax", "x = x + torch.softmax"),
     "L802": Twin(", nn.Softmax(-1)", ""),
-    "L801": Twin("std=3.0", "std=0.1"),
+    "L801": Twin("std=0.5", "std=0.02"),
     "O901": Twin("lr=0.5", "lr=1e-3"),
     "O902": Twin("std=1e4", "std=0.1"),
     "W905": Twin("lr=1e30", "lr=0.3"),

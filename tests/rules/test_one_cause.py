@@ -422,3 +422,32 @@ def test_a_signal_that_is_too_small_for_its_positions_is_named_itself(k):
     named = [f for f in report.findings if f.code == "P502"]
     assert bool(named) is (k > 1)
     assert k == 1 or named[0].paths[0] == "embed"
+
+
+def quantiles(out, y):
+    """The pinball loss of three quantiles, which no rule knows."""
+    away = y - out
+    return sum((torch.maximum(q * e, (q - 1) * e)).mean() for q, e in zip((0.1, 0.5, 0.9), away.unbind(1), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("bias", "targets", "named"), [(200, 0, True), (200, 200, False), (0, 0, False), (0, 200, False)]
+)
+def test_a_bias_of_the_outputs_is_named_under_a_loss_of_ones_own(bias, targets, named):
+    torch.manual_seed(0)
+    model, y = he(16, 64, 3), targets + torch.randn(64, 1)
+    model[-1].bias.data += bias
+    report = fanin.check(model, torch.randn(64, 16), loss=lambda out: quantiles(out, y), trial=False)
+    found = [f for f in report.findings if f.code == "P503"]
+    assert bool(found) is named
+    assert not found or (report.findings[0].code, found[0].paths) == ("P503", ("2.bias",))
+
+
+@pytest.mark.parametrize(("k", "named"), [(1.0, False), (2.2, True)])
+def test_weights_that_are_all_too_large_are_named_without_a_loss_that_is_known(k, named):
+    torch.manual_seed(0)
+    model, y = he(16, *[64] * 5, 3), torch.randn(64, 1)
+    for p in model.parameters():
+        p.data.mul_(k)
+    report = fanin.check(model, torch.randn(64, 16), loss=lambda out: quantiles(out, y), trial=False)
+    assert (bool(report.findings) and report.findings[0].code == "P502") is named

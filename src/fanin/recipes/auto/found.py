@@ -17,7 +17,7 @@ def found_size(numbers: npt.NDArray[np.floating]) -> float:
 
     Example:
         >>> found_size(np.array([0.3, -0.3])), found_size(np.zeros(3))
-        (0.2973017787506803, 0.0)
+        (0.29730177875068026, 0.0)
     """
     size = float(np.sqrt(np.square(numbers, dtype=np.float64).mean())) if numbers.size else 0.0
     if not 0.0 < size < math.inf:

@@ -39,6 +39,7 @@ _STDS = 3.0
 _OUTWEIGHS = 2.0  # of a table over the signal that it joins: most of the sum is the same for every sample
 _USUAL_TABLE = 1.5  # rms: 1 is the most that is usual
 _SMALL_TABLE = 0.2  # rms below which a table is no large one
+_FAR_OUT = 10.0  # rms of the last outputs, at which no loss is needed to see that they are too large
 _EACH, _TOGETHER = math.log(1.25), math.log(4.0)  # what weights that are all too large are off by
 _OUTWEIGHED = " Its units see little but their biases."
 _DRIFTS = frozenset(("S201", "S202", "S203", "S204", "S205", "A302"))
@@ -306,11 +307,13 @@ class FanMismatch(Rule):
         # what falls from layer to layer has rules of its own, which name the weights
         if total < _TOGETHER or len(side) < _MANY or len(side) < _MOST * len(logs):
             return
+        reached = context.measurements.weight_sites()[-1].forward.rms
+        far_out = reached >= _FAR_OUT and total >= 0.5 * math.log(reached)
         middle, worst = math.exp(median(side.values())), found[max(side, key=lambda n: abs(side[n]))]
         followers = [found[n].follower for n in side]
         name = max(set(followers), key=followers.count)
         yield self.finding(
-            "note",
+            "warning" if far_out else "note",
             list(side),
             f"{len(side)} weights before {name} have {middle:.3g} times the std that keeps the signal (median): "
             f"all together make x{math.exp(sum(side.values())):.3g}.",
@@ -319,7 +322,7 @@ class FanMismatch(Rule):
             threshold=math.exp(2 * _EACH),
             unit="Var(W) fan_in / gain^2",
             evidence={
-                "systematic": True,
+                "systematic": not far_out,
                 "compound": True,
                 "accounts": _accounts(context.measurements, list(side.values())),
             },

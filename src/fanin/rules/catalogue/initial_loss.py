@@ -180,8 +180,8 @@ class InitialLoss(Rule):
     Example:
         >>> import torch, fanin
         >>> from torch import nn
-        >>> model = nn.Sequential(nn.Linear(32, 64), nn.ReLU(), nn.Linear(64, 10))
-        >>> _ = nn.init.normal_(model[2].weight, std=3.0)
+        >>> model = nn.Sequential(nn.Linear(32, 64), nn.LayerNorm(64), nn.Linear(64, 10))
+        >>> _ = nn.init.normal_(model[2].weight, std=0.5)
         >>> x, y = torch.randn(64, 32), torch.randint(0, 10, (64,))
         >>> fanin.check(model, x, targets=y).findings[0].name
         'initial-loss-too-high'

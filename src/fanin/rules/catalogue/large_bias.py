@@ -8,7 +8,7 @@ from typing import ClassVar
 from fanin.measure.record import ParameterRecord
 from fanin.rules.base import Context, Rule
 from fanin.rules.finding import Finding, Fix, Severity
-from fanin.rules.shared.biases import biased_maps, outweighed_maps, overwhelmed_maps
+from fanin.rules.shared.biases import biased_maps, outweighed_maps, overwhelmed_maps, pushed_outputs
 from fanin.rules.shared.gains import INIT
 
 __all__ = ["LargeBias"]
@@ -27,15 +27,18 @@ class LargeBias(Rule):
         it is dead.
 
     What is measured:
-        |b| above three times the std of W x, for more than a quarter of the units, where the bias is also above three
-        times rms(W) sqrt(fan_in) (so that a signal that has vanished upstream is not taken for a fault of the biases).
-        Of smooth activations only biases beyond their curved part count (2 for tanh, GELU and SiLU); of activations
-        that are straight above zero (ReLU, GELU) only negative ones, since a unit that is always on passes its input
-        on. Gates and outputs are left out, so are biases before a softplus whose output multiplies a signal or is
-        exponentiated (the time steps of a state-space model start at softplus^-1 of 0.001 to 0.1), and biases of
-        ordinary size beside weights that are far too small (see P502). Of any map between two others, biases whose
-        rms is above 10 and above ten times what the weights give. Beside alike samples (S205) and a first loss that is
-        too high (L801), biases of either sign before any activation. Error where all units are concerned.
+        |b| above three times the std of W x, for more than a quarter of the units, where the bias is also above
+        three times rms(W) sqrt(fan_in) (so that a signal that has vanished upstream is not taken for a fault of
+        the biases). Of smooth activations only biases beyond their curved part count (2 for tanh, GELU and
+        SiLU); of activations that are straight above zero (ReLU, GELU) only negative ones, since a unit that is
+        always on passes its input on. Gates and outputs are left out, so are biases before a softplus whose
+        output multiplies a signal or is exponentiated (the time steps of a state-space model start at
+        softplus^-1 of 0.001 to 0.1), and biases of ordinary size beside weights that are far too small (see
+        P502). Of any map between two others, biases whose rms is above 10 and above ten times what the weights
+        give; of an output layer too, where the gradients of nearly all samples point one way (a bias that holds
+        the mean of the targets is left out by that). Beside alike samples (S205) and a first loss that is too
+        high (L801), biases of either sign and of rms above 2 before any activation. Error where all units are
+        concerned.
 
     Example:
         >>> import torch, fanin
@@ -61,15 +64,17 @@ class LargeBias(Rule):
 
     def cannot_run(self, context: Context) -> str | None:
         """Needs a biased map before an activation."""
-        found = biased_maps(context.measurements) or outweighed_maps(context.measurements)
-        return None if found else "no biased map meets a known activation directly"
+        seen = context.measurements
+        known = (biased_maps, overwhelmed_maps, outweighed_maps, pushed_outputs)
+        return None if any(maps(seen) for maps in known) else "no biased map meets a known activation directly"
 
     def check(self, context: Context) -> Iterator[Finding]:
         """One finding about biases that decide their units, one about those that may outweigh the signal."""
         stds = self.limit(context, "stds")
         maps = [m for m in biased_maps(context.measurements) if not m.has_small_weights]
         rated = [(m.share_beyond(stds), m.bias) for m in maps]
-        rated += [(m.share_outweighing(stds), m.bias) for m in overwhelmed_maps(context.measurements)]
+        outright = overwhelmed_maps(context.measurements) + pushed_outputs(context.measurements)
+        rated += [(m.share_outweighing(stds), m.bias) for m in outright]
         large = self._large(context, rated)
         if large:
             yield self._finding(context, large, harmful=True)

@@ -12,7 +12,7 @@ from fanin.measure.record import Measurements, ParameterRecord, Site, TensorStat
 from fanin.rules.shared.gains import RATED, gain_of
 from fanin.rules.shared.upstream import read_by_weights
 
-__all__ = ["BiasedMap", "biased_maps", "outweighed_maps", "overwhelmed_maps"]
+__all__ = ["BiasedMap", "biased_maps", "outweighed_maps", "overwhelmed_maps", "pushed_outputs"]
 
 _GATES = frozenset(("sigmoid", "hardsigmoid", "softplus", "softmax"))
 _POSITIVE = frozenset(("softplus",))
@@ -25,6 +25,8 @@ _STRAIGHT = frozenset((
     "relu", "leaky_relu", "prelu", "rrelu", "elu", "selu", "celu", "gelu", "silu", "mish", "softplus", "hardswish",
 ))  # fmt: skip
 _SMALL = 0.1  # of the std that the activation needs
+_LARGE = 2.0  # rms of biases, beyond what any start draws
+_ONE_WAY = 0.8  # |mean| over rms of a gradient, from which nearly all of it points one way
 _OVERWHELMING = 10.0  # times what the weights give, and by itself
 
 
@@ -81,13 +83,26 @@ def overwhelmed_maps(measurements: Measurements) -> list[BiasedMap]:
     return [m for m in between if m.bias.weight.rms > max(_OVERWHELMING * m.reach, _OVERWHELMING)]
 
 
-def outweighed_maps(measurements: Measurements) -> list[BiasedMap]:
-    """Maps between others, no gates, whose biases are no small ones of torch's beside weights that are too small.
+def pushed_outputs(measurements: Measurements) -> list[BiasedMap]:
+    """Outputs of the model that a large bias sets, and that the loss of nearly every sample pulls back the same way.
 
+    A bias that holds the mean of the targets is as large and does not show here: samples pull to both sides.
+    """
+    read = read_by_weights(measurements)
+    last = [m for m in _with_bias(measurements) if m.site.index not in read and m.site.backward is not None]
+    large = [m for m in last if m.bias.weight.rms > max(_OVERWHELMING * m.reach, _OVERWHELMING)]
+    return [m for m in large if (back := m.site.backward) is not None and abs(back.mean) >= _ONE_WAY * back.rms > 0]
+
+
+def outweighed_maps(measurements: Measurements) -> list[BiasedMap]:
+    """Maps between others, no gates, whose biases are large, and not beside weights that are too small.
+
+    Shaped starts have biases of unit scale by design (DKS, Martens et al. 2021, arXiv 2110.01765).
     Whether such biases do harm shows elsewhere: a rectifier that is always on passes its input on.
     """
     inner = [m for m in _between(measurements) if m.site.follower not in _GATES and not m.site.multiplied]
-    return [m for m in inner if not m.has_small_weights and not _sets_a_rate(m.site, measurements)]
+    large = [m for m in inner if m.bias.weight.rms > _LARGE and not m.has_small_weights]
+    return [m for m in large if not _sets_a_rate(m.site, measurements)]
 
 
 def _between(measurements: Measurements) -> list[BiasedMap]:
