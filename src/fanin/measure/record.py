@@ -62,6 +62,7 @@ class Activity:
         dead_share: share of units with no active position at all.
         expected_dead_share: share that theory expects from N and the sample cosine, or None where it gives no answer.
         active: quantiles (0, 1/32, ..., 1) over units of the share of positions at which the unit is active.
+        reads: the operation that made what the activation reads, views aside.
     """
 
     num_units: int
@@ -70,6 +71,7 @@ class Activity:
     dead_share: float
     expected_dead_share: float | None
     active: tuple[float, ...]
+    reads: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -101,4 +102,6 @@ def activity_of(call: Call) -> Activity | None:
     axis = call.unit_axis if call.unit_axis is not None else (1 if y.dim() >= 4 else -1)
     likeness = before.mean if isinstance(before, Cosine) else None
     rows = y.numel() // max(y.shape[axis], 1) if y.dim() else 1  # fewer than the batch where data are routed
-    return activity(y, axis=axis, num_samples=min(call.batch or y.shape[0], rows) if y.dim() else 1, cosine=likeness)
+    samples = min(call.batch or y.shape[0], rows) if y.dim() else 1
+    found = activity(y, axis=axis, num_samples=samples, cosine=likeness)
+    return None if found is None else replace(found, reads=call.made_by)

@@ -20,13 +20,11 @@ def _fed(measurements: Measurements) -> list[Site]:
     rms = {s.index: s.forward.rms for s in measurements.sites}
     fed = [s for s in measurements.sites if not s.inputs or any(rms.get(i, 1.0) > 0 for i in s.inputs)]
     read = read_by_weights(measurements)
-    return [s for s in fed if s.index in read or _follows_a_map(s, measurements)]
+    return [s for s in fed if s.index in read or s.activity is None or s.activity.reads not in _HINGES]
 
 
-def _follows_a_map(site: Site, measurements: Measurements) -> bool:
-    """Whether it is an activation of a map's outputs; a hinge of a loss is silent where its margin is kept."""
-    before = [s for s in measurements.sites if s.index in site.inputs]
-    return not before or any(s.kind in ("weight", "norm", "merge") and s.follower == site.op for s in before)
+# What a hinge of a loss reads, max(0, x - margin): it is silent where the margin is kept.
+_HINGES = frozenset(("sub", "rsub"))
 
 
 def _excess(seen: Activity) -> float:
