@@ -78,19 +78,25 @@ class FanMismatch(Rule):
         networks, so they are reported only together with S201 to S206 or L801.
 
     What is measured:
-        r = rms(W) sqrt(fan_in) / gain, where W is what the operation reads (the parameter, or what the model makes of
-        it), and the rms of the output over that of the input. A warning for weights with r
-        >= 10, or r >= 5 (2.5 at the end of a residual branch) and at least 4 times all others, or r <= 0.1 and at most
-        1/8 of all others, where the measured signal changes with them (not the first map before a smooth activation,
-        where the outputs are of ordinary size all the same); for a table of rms above 5 that no normalisation reads
-        first, and for a table that is the same for all samples and has 20 times the rms of what it joins; for weights
-        of ten times the std of at least three others of their shape and place, or of a tenth of it (not for what is
-        small, or unlike its like, by one factor in every block); for a vector of ten times 1 / sqrt(n) whose n products
-        with a signal are summed, and for the scale of features that spreads each along an axis, of rms above 1.5 and 20
-        times that of what joins it; and where r^2 < 0.01 and biases of rms up to 1 / sqrt(fan_in) are beyond three
-        standard deviations of W x in more than half of the units. A note beside S201 to S205 and A302 for r^2 outside
-        [0.15, 6.7] (torch's default nn.Linear and nn.Conv2d give 1/6 for ReLU) and for weights that fit fan_out; a
-        warning beside L801 and S206, where the product of all r gives at least half of the excess (in logarithms).
+        r = rms(W) sqrt(fan_in) / gain, where W is what the operation reads (the parameter, or what the model
+        makes of it), and the rms of the output over that of the input. A warning for weights with r >= 10, or r
+        >= 5 (2.5 at the end of a residual branch) and at least 4 times all others, or r <= 0.1 and at most 1/8
+        of all others, where the measured signal changes with them (not the first map before a smooth
+        activation, where the outputs are of ordinary size all the same); for a table of rms above 5 that no
+        normalisation reads first, and for a table that is the same for all samples and has 20 times the rms of
+        what it joins; for weights of ten times the std of at least three others of their shape and place, or of
+        a tenth of it (not for what is small, or unlike its like, by one factor in every block); for a vector of
+        ten times 1 / sqrt(n) whose n products with a signal are summed, and for the scale of features that
+        spreads each along an axis, of rms above 1.5 and 20 times that of what joins it; and where r^2 < 0.01
+        and biases of rms up to 1 / sqrt(fan_in) are beyond three standard deviations of W x in more than half
+        of the units. A note beside S201 to S205 and A302 for r^2 outside [0.15, 6.7] (torch's default nn.Linear
+        and nn.Conv2d give 1/6 for ReLU) and for weights that fit fan_out; a warning beside L801 and S206, where
+        the product of all r gives at least half of the excess (in logarithms). Outputs of the model count where
+        their rms is 3 or more. At least four weights, three quarters of those before activations, each at r >=
+        1.25 and together at 4 or more: a warning beside L801 and S206, and by itself where the last outputs
+        have rms 10. Beside S205, a table of rms above 1.5 and twice that of what it joins; beside L801, S202
+        and A302, the scale of a norm above 5. Of a table of rms below 0.2 the signal that it joins is named,
+        which is too small.
 
     Example:
         >>> import torch, fanin

@@ -41,7 +41,8 @@ class SampleCollapse(Rule):
         error below 1e-5. Where the head reads an average over P positions, which can hide differences, the value is
         multiplied by P, at most up to its value before the average. A zero output (a head closed by design) is left
         out. A warning where a zero map or a zero scale of a norm alone makes the outputs equal and has a gradient: the
-        first step repairs it. Where a multiplicative gate almost closes the branches (LayerScale), the network opens as
+        first step repairs it. The message names the one operation that takes off most of what differs, where there is
+        one. Where a multiplicative gate almost closes the branches (LayerScale), the network opens as
         the gates grow: a note.
 
     Example:
