@@ -50,6 +50,7 @@ _NOT_OF_WEIGHTS = frozenset(("D102", "D103", "P504"))  # they explain a trend by
 _BESIDE = {
     "alike": (frozenset(("S205",)), _NOT_OF_WEIGHTS | {"G402", "A301", "P501", "P503", "S201", "N602"}),
     "large": (frozenset(("L801", "S202", "A302")), _NOT_OF_WEIGHTS),
+    "loss": (frozenset(("L801",)), _NOT_OF_WEIGHTS),
 }
 _MANY, _MOST = 4, 0.75  # weights, and the share of all, from which on they are off together
 _SWAPPED_FROM = 1.5  # fan_in over fan_out, or the other way round, from which the two can be distinguished
@@ -133,7 +134,10 @@ class FanMismatch(Rule):
         """Weights that are all off explain a trend, which has its own rule; without a trend they are no fault."""
         if finding.evidence.get("only_beside"):
             shows, explained = _BESIDE[finding.evidence["only_beside"]]
-            needed = others.keys() & shows and all(others.get(code, "note") == "note" for code in explained)
+            shown = [code for code in shows if code in others]
+            if finding.evidence["only_beside"] == "loss":
+                shown = [code for code in shown if others[code] != "note"]
+            needed = shown and all(others.get(code, "note") == "note" for code in explained)
             return replace(finding, severity="warning") if needed else None
         if not finding.evidence.get("systematic"):
             return finding
@@ -160,9 +164,10 @@ class FanMismatch(Rule):
         sizes = [s for s in map_sizes(context.measurements) if not is_made_up_for(s, context.measurements)]
         off, apart = far_off(sizes)
         if off and apart:
-            yield self._outliers(context, off)
+            yield _where_the_loss_shows_it(self._outliers(context, off), off, context.measurements)
         else:
-            yield from self._systematic(context, off)
+            for finding in self._systematic(context, off):
+                yield _where_the_loss_shows_it(finding, off, context.measurements)
         named = {s.parameter.path for s in off}  # where the others are off, the one unlike them is right
         yield from self._unlike([s for s in strays(context.measurements) if not named & {s.parameter.path, *s.others}])
 
@@ -338,6 +343,13 @@ class FanMismatch(Rule):
         share = self.limit(context, "outweighed")
         small = [m for m in biased_maps(context.measurements) if m.has_small_weights]
         return [m.weight.path for m in small if m.share_beyond(_STDS, either_sign=True) > share]
+
+
+def _where_the_loss_shows_it(finding: Finding, off: list[MapSize], measurements: Measurements) -> Finding:
+    """The finding, for outputs alone under a loss with a baseline: that tells whether they are too large."""
+    if not off or not all(s.is_output for s in off) or measurements.loss.baseline is None:
+        return finding
+    return replace(finding, severity="note", evidence={**finding.evidence, "only_beside": "loss"})
 
 
 def _given_by(names: list[str], path: str) -> str:

@@ -32,6 +32,7 @@ _STREAM = Fix(
 )
 _MANY = 64  # labels, from which on the mean is taken as it is
 _FEW = 3.0  # standard errors of a mean over few labels
+_CLEARLY = 3.5  # times the baseline, from which on the spread of the logits tells by itself
 _RARE = 0.1  # share of positive labels
 _LARGE_SCALE = 30.0  # of cosines: twice what CLIP starts with (1 / 0.07, Radford et al. 2021, section 2.5)
 _MOST_MARGIN = 64.0  # the largest scale of cosines that is in use (ArcFace, Deng et al. 2019, section 3.1)
@@ -247,10 +248,12 @@ class InitialLoss(Rule):
         slack = 0.5 * baseline / _scale(loss.num_classes)
         doubt = self._doubt(context, own)
         by_spread = _of_spread(loss) if doubt and own > self.limit(context, "note") * baseline + slack else 0.0
-        sure = max(own - doubt, by_spread)
+        sure = own - doubt
         level = next(
             (name for name in _LEVELS if sure > self.limit(context, name) * baseline + slack * (name == "note")), None
         )
+        if level in (None, "note") and by_spread > _CLEARLY * baseline:
+            level = "warning"
         if level is not None:
             spread = f"; logits have std {loss.logit_std:.2g} over classes" if loss.logit_std is not None else ""
             if own <= self.limit(context, level) * baseline:  # few labels, by chance the right ones
