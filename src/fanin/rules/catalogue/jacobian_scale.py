@@ -36,9 +36,12 @@ _DRAW_AGAIN = Fix(
 
 
 def _largest_factors(measurements: Measurements, *, growing: bool) -> list[str]:
-    """Where the signal grows (or shrinks) most beside what the activation behind needs, the worst first."""
+    """Where the signal grows (or shrinks) most beside what the activation behind needs, the worst first.
+
+    Output layers are left out: their scale is the loss's matter.
+    """
     sign = 1.0 if growing else -1.0
-    rated = [(sign * math.log(s.seen), s.site) for s in map_sizes(measurements) if s.seen]
+    rated = [(sign * math.log(s.seen), s.site) for s in map_sizes(measurements) if s.seen and not s.is_output]
     worst = sorted((r for r in rated if r[0] > math.log(_FACTOR)), key=lambda r: (-r[0], r[1].index))
     return places((site for _, site in worst[:_MOST_PLACES]), measurements)
 
