@@ -291,7 +291,7 @@ class FanMismatch(Rule):
             return
         ratio, worst = next((r for r in off if r[1].path in outweighed), off[0])
         yield self.finding(
-            "warning" if outweighed or large else "note",
+            "warning" if outweighed or any(not s.is_output for s in large) else "note",
             outweighed or [p.path for _, p in off],
             f"{worst.path} has {math.sqrt(ratio):.3g} times the std that keeps the signal"
             + ("; it fits fan_out instead of fan_in." if worst in swapped else ".")
@@ -347,7 +347,8 @@ class FanMismatch(Rule):
 
 def _where_the_loss_shows_it(finding: Finding, off: list[MapSize], measurements: Measurements) -> Finding:
     """The finding, for outputs alone under a loss with a baseline: that tells whether they are too large."""
-    if not off or not all(s.is_output for s in off) or measurements.loss.baseline is None:
+    alone = bool(off) and all(s.is_output for s in off) and not finding.evidence.get("systematic")
+    if not alone or measurements.loss.baseline is None:
         return finding
     return replace(finding, severity="note", evidence={**finding.evidence, "only_beside": "loss"})
 
