@@ -79,3 +79,16 @@ def mlp(depth: int = 12, width: int = 64, inputs: int = 64, outputs: int = 10, s
 
 def close(a: float, b: float, relative: float = 1e-4) -> bool:
     return math.isclose(a, b, rel_tol=relative)
+
+
+class Fn(nn.Module):
+    """A forward as a function of the module and its inputs."""
+
+    def __init__(self, function, **parts):
+        super().__init__()
+        self.function = function
+        for name, part in parts.items():
+            setattr(self, name, part)
+
+    def forward(self, *args, **kwargs):
+        return self.function(self, *args, **kwargs)

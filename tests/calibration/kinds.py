@@ -12,6 +12,8 @@ import torch.nn.functional as F
 import torch.nn.utils.prune
 from torch import nn
 
+from tests.calibration.helpers import Fn
+
 M = {}
 
 
@@ -525,19 +527,6 @@ def embedding_bag_mix():
             return s.o(torch.tanh(s.e(a) + s.t(b).mean(1)))
 
     return N(), (torch.randint(0, 50, (32, 5)), torch.randint(0, 10, (32, 4)))
-
-
-class Fn(nn.Module):
-    """A forward as a function of the module and its inputs."""
-
-    def __init__(s, function, **parts):
-        super().__init__()
-        s.function = function
-        for name, part in parts.items():
-            setattr(s, name, part)
-
-    def forward(s, *args, **kwargs):
-        return s.function(s, *args, **kwargs)
 
 
 @case

@@ -13,23 +13,10 @@ from torch.nn.utils import prune
 
 import fanin
 from fanin.errors import FaninError
-from tests.calibration.helpers import batch
+from tests.calibration.helpers import Fn, batch
 from tests.selection import few
 
 X = batch(32, 16)
-
-
-class Fn(nn.Module):
-    """A forward as a function of the module and its inputs."""
-
-    def __init__(self, function, **parts):
-        super().__init__()
-        self.function = function
-        for name, part in parts.items():
-            setattr(self, name, part)
-
-    def forward(self, *args, **kwargs):
-        return self.function(self, *args, **kwargs)
 
 
 @dataclass
