@@ -202,10 +202,9 @@ class PassRecorder(TorchFunctionMode):
     def _after(self, call: Call, given: list[torch.Tensor], joined: Origin, output: Any, *, grad_enabled: bool) -> None:
         """Note what the operation gave, where that comes from, and what it read."""
         name, kind, origins = call.op, call.kind, self.origins.of(given)
-        if isinstance(output, torch.Tensor):
+        if call.before and isinstance(output, torch.Tensor):
             of_model = len(origins) > 1 and (bool(origins[1].parameters) or max(origins[1].sites, default=-1) >= 0)
-            done = replace(call, output=output, sites=joined.sites, of_model=of_model)
-            for quantity, value in of_pass(done) if call.before else ():
+            for quantity, value in of_pass(replace(call, output=output, sites=joined.sites, of_model=of_model)):
                 self.found.setdefault(quantity, []).append(value)
         joined = self.products.note(call, origins, joined)
         if joined.data and isinstance(output, torch.Tensor):

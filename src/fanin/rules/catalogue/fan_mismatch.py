@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from statistics import median
 from typing import ClassVar
 
@@ -31,7 +31,7 @@ from fanin.rules.shared.sizes import (
     strays,
     tables_beside_signals,
 )
-from fanin.rules.shared.upstream import nearest_weights
+from fanin.rules.shared.upstream import behind_norms, nearest_weights
 
 __all__ = ["FanMismatch"]
 
@@ -45,12 +45,27 @@ _OUTWEIGHED = " Its units see little but their biases."
 _DRIFTS = frozenset(("S201", "S202", "S203", "S204", "S205", "A302"))
 _SYMPTOMS = frozenset(("S206", "L801"))
 _NOT_OF_WEIGHTS = frozenset(("D102", "D103", "P504"))  # they explain a trend by themselves
-# A finding that is harmless by itself -> what shows that it is not (samples that are alike, a signal that is too
-# large), and what explains that by itself.
+
+
+@dataclass(frozen=True, slots=True)
+class _Shown:
+    """What shows that a finding does harm that is harmless by itself, and what explains that without it."""
+
+    by: frozenset[str]
+    explained_by: frozenset[str] = _NOT_OF_WEIGHTS
+    even_by_a_note: bool = True
+
+    def beside(self, others: Mapping[str, Severity]) -> bool:
+        """Whether one of these is found, and none that explains it."""
+        worse = {code for code, severity in others.items() if severity != "note"}
+        return bool(self.by & (others.keys() if self.even_by_a_note else worse)) and not self.explained_by & worse
+
+
+# samples that are alike, a signal that is too large, a loss that is too high
 _BESIDE = {
-    "alike": (frozenset(("S205",)), _NOT_OF_WEIGHTS | {"G402", "A301", "P501", "P503", "S201", "N602"}),
-    "large": (frozenset(("L801", "S202", "A302")), _NOT_OF_WEIGHTS),
-    "loss": (frozenset(("L801",)), _NOT_OF_WEIGHTS),
+    "alike": _Shown(frozenset(("S205",)), _NOT_OF_WEIGHTS | {"G402", "A301", "P501", "P503", "S201", "N602"}),
+    "large": _Shown(frozenset(("L801", "S202", "A302"))),
+    "loss": _Shown(frozenset(("L801",)), even_by_a_note=False),
 }
 _MANY, _MOST = 4, 0.75  # weights, and the share of all, from which on they are off together
 _SWAPPED_FROM = 1.5  # fan_in over fan_out, or the other way round, from which the two can be distinguished
@@ -132,13 +147,8 @@ class FanMismatch(Rule):
 
     def beside(self, finding: Finding, others: Mapping[str, Severity]) -> Finding | None:
         """Weights that are all off explain a trend, which has its own rule; without a trend they are no fault."""
-        if finding.evidence.get("only_beside"):
-            shows, explained = _BESIDE[finding.evidence["only_beside"]]
-            shown = [code for code in shows if code in others]
-            if finding.evidence["only_beside"] == "loss":
-                shown = [code for code in shown if others[code] != "note"]
-            needed = shown and all(others.get(code, "note") == "note" for code in explained)
-            return replace(finding, severity="warning") if needed else None
+        if only := finding.evidence.get("only_beside"):
+            return replace(finding, severity="warning") if _BESIDE[only].beside(others) else None
         if not finding.evidence.get("systematic"):
             return finding
         if others.keys() & _NOT_OF_WEIGHTS and finding.severity == "note":
@@ -234,7 +244,9 @@ class FanMismatch(Rule):
             f"{path} has rms {worst.rms:.3g}, {worst.ratio:.3g} times that of the signal that it joins "
             f"({worst.signal:.3g}{_given_by(names, path)}). It is the same for every sample, so samples differ little "
             "behind it.",
-            _as_large(path, drawn=path in {p.path for p in context.measurements.parameters}),
+            _as_large(path, drawn=path in {p.path for p in context.measurements.parameters})
+            if names[0] == path
+            else _larger(names[0]),
             value=worst.ratio,
             threshold=limit if alone else _OUTWEIGHS,
             unit="rms over that of the signal",
@@ -277,17 +289,15 @@ class FanMismatch(Rule):
         rated = [(r, p) for r, p in rated if p.path in ratios]
         swapped = [p for _, p in rated if _is_swapped(p)]
         swapped = swapped if len(swapped) > 1 else []
-        normed = {s.index for s in context.measurements.sites if s.kind == "norm"}
-        behind = {n for s in context.measurements.weight_sites() if normed.intersection(s.inputs) for n in s.parameters}
-        outweighed = self._outweighed(context)
+        normed, outweighed = behind_norms(context.measurements), self._outweighed(context)
         # A small map that reads a norm makes its branch small, and nothing fall from layer to layer.
-        small = [p for r, p in rated if r < low and (p.path not in behind or p.path in outweighed)]
+        small = [p for r, p in rated if r < low and (p.path not in normed or p.path in outweighed)]
         off = [(r, p) for r, p in rated if r > high or p in small or p in swapped]
         off += [(s.ratio**2, s.parameter) for s in large if s.parameter not in [p for _, p in off]]
         index = {p.path: p.reader or 0 for _, p in off}
         off.sort(key=lambda r: (-round(abs(math.log(r[0])) / math.log(2.0)), index[r[1].path]))
         if not off:
-            yield from self._compound(context)
+            yield from self._compound(context, rated)
             return
         ratio, worst = next((r for r in off if r[1].path in outweighed), off[0])
         yield self.finding(
@@ -307,27 +317,24 @@ class FanMismatch(Rule):
             },
         )
 
-    def _compound(self, context: Context) -> Iterator[Finding]:
+    def _compound(self, context: Context, rated: list[tuple[float, ParameterRecord]]) -> Iterator[Finding]:
         """Weights that are each a little too large, which multiplies with depth."""
-        found = {p.path: p for p in maps(context.measurements)}
-        logs = {
-            s.parameter.path: math.log(s.ratio) for s in map_sizes(context.measurements) if s.parameter.path in found
-        }
-        total = sum(logs.values())
-        side = {n: x for n, x in logs.items() if x >= _EACH}
+        logs = [(math.log(ratio) / 2, p) for ratio, p in rated]
+        side = [(x, p) for x, p in logs if x >= _EACH]
+        total, together = sum(x for x, _ in logs), sum(x for x, _ in side)
         # what falls from layer to layer has rules of its own, which name the weights
         if total < _TOGETHER or len(side) < _MANY or len(side) < _MOST * len(logs):
             return
         reached = context.measurements.weight_sites()[-1].forward.rms
         far_out = reached >= _FAR_OUT and total >= 0.5 * math.log(reached)
-        middle, worst = math.exp(median(side.values())), found[max(side, key=lambda n: abs(side[n]))]
-        followers = [found[n].follower for n in side]
+        middle, (_, worst) = math.exp(median(x for x, _ in side)), max(side, key=lambda pair: pair[0])
+        followers = [p.follower for _, p in side]
         name = max(set(followers), key=followers.count)
         yield self.finding(
             "warning" if far_out else "note",
-            list(side),
+            [p.path for _, p in side],
             f"{len(side)} weights before {name} have {middle:.3g} times the std that keeps the signal (median): "
-            f"all together make x{math.exp(sum(side.values())):.3g}.",
+            f"all together make x{math.exp(together):.3g}.",
             _fix(worst),
             value=middle**2,
             threshold=math.exp(2 * _EACH),
@@ -335,7 +342,7 @@ class FanMismatch(Rule):
             evidence={
                 "systematic": not far_out,
                 "compound": True,
-                "accounts": _accounts(context.measurements, list(side.values())),
+                "accounts": _accounts(context.measurements, [together]),
             },
         )
 
@@ -356,6 +363,10 @@ def _where_the_loss_shows_it(finding: Finding, off: list[MapSize], measurements:
 def _given_by(names: list[str], path: str) -> str:
     """Who gives a signal that is too small, where that is named first."""
     return "" if names[0] == path else f", given by {names[0]}: far too little"
+
+
+def _larger(path: str) -> Fix:
+    return Fix(text=f"draw {path} larger", code=INIT, recommends_start=True, recommends_scale=True)
 
 
 def _as_large(path: str, *, drawn: bool) -> Fix:

@@ -78,7 +78,20 @@ def _scale_at_fault(context: Context, spread: float | None) -> tuple[str, float]
     return (path, scale) if math.log(scale) >= 0.5 * math.log(spread) else None
 
 
-def _blamed(context: Context) -> tuple[list[str], Fix]:
+def _blamed(context: Context, spread: float | None) -> tuple[list[str], str, Fix]:
+    """Places, a sentence about them and the cure: a temperature, a bias, the last layer or what it reads."""
+    if scale := _scale_at_fault(context, spread):
+        path, size = scale
+        cure = Fix(text=f"start {path} smaller", recommends_scale=True)
+        return [path, *_last_paths(context)], f" {path} multiplies them by {size:.3g}.", cure
+    if bias := _bias_at_fault(context, spread):
+        said = f" The numbers in {bias.path} alone have std {bias.weight.std:.3g}."
+        return [bias.path], said, _informed_or_zero(bias.path)
+    named, cure = _layer_blamed(context)
+    return named, "", cure
+
+
+def _layer_blamed(context: Context) -> tuple[list[str], Fix]:
     """The last layer, unless what it reads is too large already; then the one operation that makes it so, if any."""
     by_index = {s.index: s for s in context.measurements.sites}
     read = [i for s in _last_sites(context) for i in s.inputs if i in by_index]
@@ -95,10 +108,6 @@ def _blamed(context: Context) -> tuple[list[str], Fix]:
     )
 
 
-def _smaller(path: str) -> Fix:
-    return Fix(text=f"start {path} smaller", recommends_scale=True)
-
-
 def _informed_or_zero(path: str) -> Fix:
     return Fix(
         text=f"start {path} at zero, or at the logarithm of the share of each class",
@@ -111,9 +120,7 @@ def _bias_at_fault(context: Context, spread: float | None) -> ParameterRecord | 
     """The bias of the last layer whose own numbers make up nearly all of the spread of the logits."""
     if spread is None or spread <= 1.0:
         return None
-    read = {n for s in _last_sites(context) for n in s.parameters}
-    biases = [p for p in context.measurements.parameters if p.path in read and p.role == "bias"]
-    worst = max(biases, key=lambda p: p.weight.std, default=None)
+    worst = max(_last_biases(context), key=lambda p: p.weight.std, default=None)
     return worst if worst is not None and worst.weight.std >= _NEARLY_ALL * spread else None
 
 
@@ -129,11 +136,11 @@ def _of_spread(loss: LossRecord) -> float:
     return entropy + spread**2 / 2 if spread**2 <= 2 * entropy else spread * math.sqrt(2 * entropy)
 
 
-def _last_bias(context: Context) -> str:
-    """Name of the bias of the last weighted operation, "" where it has none."""
-    roles = {p.path: p.role for p in context.measurements.parameters}
-    read = [name for site in _last_sites(context) for name in site.parameters]
-    return next((name for name in read if roles.get(name) == "bias"), "")
+def _last_biases(context: Context) -> list[ParameterRecord]:
+    """The biases of the last operations with weights."""
+    by_path = {p.path: p for p in context.measurements.parameters}
+    read = [by_path[n] for s in _last_sites(context) for n in s.parameters if n in by_path]
+    return [p for p in read if p.role == "bias"]
 
 
 def _informed(name: str, bias: float) -> Fix:
@@ -259,18 +266,13 @@ class InitialLoss(Rule):
             if own <= self.limit(context, level) * baseline:  # few labels, by chance the right ones
                 spread += f", which makes {by_spread:.3g} of labels that are not known"
                 unit["value"] = by_spread / baseline
-            scale = _scale_at_fault(context, loss.logit_std)
-            bias = None if scale else _bias_at_fault(context, loss.logit_std)
-            factor = f" {scale[0]} multiplies them by {scale[1]:.3g}." if scale else ""
-            factor += f" The numbers in {bias.path} alone have std {bias.weight.std:.3g}." if bias else ""
-            blamed, cure = _blamed(context)
-            named = [scale[0], *_last_paths(context)] if scale else [bias.path] if bias else blamed
+            named, why, cure = _blamed(context, loss.logit_std)
             yield self.finding(
                 level,
                 named,
                 f"the first loss is {own:.3g}, {ratio:.2g} times that of a constant prediction ({baseline:.3g})"
-                f"{spread}.{factor}",
-                _smaller(scale[0]) if scale else _informed_or_zero(bias.path) if bias else cure,
+                f"{spread}.{why}",
+                cure,
                 threshold=self.limit(context, level),
                 **unit,
             )
@@ -311,7 +313,7 @@ class InitialLoss(Rule):
             _last_paths(context),
             f"the first loss is {own:.3g}; {share:.2g} of the labels are positive, and a constant prediction "
             f"that knows it has {loss.prior:.3g}.",
-            _informed(_last_bias(context), bias),
+            _informed(next((p.path for p in _last_biases(context)), ""), bias),
             value=own / loss.prior,
             threshold=self.limit(context, "warning"),
             unit="loss / entropy of the label frequencies",

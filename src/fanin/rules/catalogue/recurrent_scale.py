@@ -18,7 +18,7 @@ __all__ = ["RecurrentScale"]
 
 _USUAL = 2.0  # of rms(W) sqrt(fan_in); torch's default has 0.58, an orthogonal start 1
 _FAR = 5.0  # of a recurrent matrix: ten times torch's default, five times orthogonal
-_KEEPS = {"lstm": 1, "lstm_cell": 1, "gru": 1, "gru_cell": 1}  # the gate that multiplies the state before
+_KEEPS = 1  # the gate that multiplies the state before: f of i f g o, z of r z n
 _RELU = frozenset(("rnn_relu", "rnn_relu_cell"))
 
 
@@ -255,14 +255,14 @@ def _keeping_gates(measurements: Measurements) -> list[tuple[float, ParameterRec
 
     Torch adds two biases, of input and state, which follow each other.
     """
-    by_owner: dict[tuple[str, str], list[ParameterRecord]] = {}
+    by_owner: dict[str, list[ParameterRecord]] = {}
     for p in measurements.parameters:
-        if p.gate_means and p.op in _KEEPS:
-            by_owner.setdefault((p.path.rpartition(".")[0], p.op), []).append(p)
+        if p.gate_means:
+            by_owner.setdefault(p.path.rpartition(".")[0], []).append(p)
     found = []
-    for (_, op), biases in by_owner.items():
+    for biases in by_owner.values():
         for pair in zip(biases[::2], biases[1::2], strict=False):
-            means = [p.gate_means[_KEEPS[op]] for p in pair]
+            means = [p.gate_means[_KEEPS] for p in pair]
             found.append((sum(means), pair[means.index(min(means))]))
     return found
 

@@ -215,8 +215,8 @@ def _before_pooling(measurements: Measurements, head: Site, value: float) -> flo
     pooled = fan_in is not None and fan_in <= units  # or gated; flattened, it would be units times positions
     if positions < 2 or not pooled or last.sample_cosine is None:
         return value
-    before = max(last.sample_cosine.one_minus_mean, last.sample_cosine.between_share)
-    return max(value, min(before, value * positions))
+    before = apart(last)
+    return value if before is None else max(value, min(before, value * positions))
 
 
 def _units(site: Site) -> tuple[float, int]:

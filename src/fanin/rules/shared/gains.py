@@ -8,6 +8,7 @@ from statistics import median
 
 from fanin.measure.record import Measurements, ParameterRecord
 from fanin.model.operations import RECURRENT
+from fanin.rules.shared.upstream import behind_norms
 
 __all__ = ["CALIBRATE", "CLOSED_GATE", "INIT", "RATED", "gain_of", "gain_ratio", "maps", "weight_words"]
 
@@ -62,10 +63,8 @@ def weight_words(measurements: Measurements, *, growing: bool | None = None) -> 
     "" where they are near it, where weights off to that side do not make a signal grow (or fall) as it does, and where
     a normalisation before most of them makes up for it.
     """
-    normed = {s.index for s in measurements.sites if s.kind == "norm"}
-    behind_norms = {n for s in measurements.weight_sites() if normed.intersection(s.inputs) for n in s.parameters}
-    found = maps(measurements)
-    if not found or sum(p.path in behind_norms for p in found) > len(found) / 2:
+    found, normed = maps(measurements), behind_norms(measurements)
+    if not found or sum(p.path in normed for p in found) > len(found) / 2:
         return ""
     factors = {s.index: abs(s.follower_factor) for s in measurements.sites}
     ratio = median(gain_ratio(p) * factors.get(-1 if p.reader is None else p.reader, 1.0) for p in found)

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from fanin.measure.record import Measurements, ParameterRecord, Site
 
-__all__ = ["ancestors", "maps_with_sites", "nearest_weights", "read_by_weights", "steepest"]
+__all__ = ["ancestors", "behind_norms", "maps_with_sites", "nearest_weights", "read_by_weights", "steepest"]
 
 _STEEP, _NEARLY = 5.0, 0.5
 
@@ -35,6 +35,12 @@ def ancestors(indices: Iterable[int], measurements: Measurements) -> set[int]:
 def read_by_weights(measurements: Measurements) -> set[int]:
     """Indices of the sites that lead to the input of a weighted operation."""
     return ancestors((i for s in measurements.weight_sites() for i in s.inputs), measurements)
+
+
+def behind_norms(measurements: Measurements) -> set[str]:
+    """Names of the parameters of weighted operations that read the output of a normalisation."""
+    norms = {s.index for s in measurements.sites if s.kind == "norm"}
+    return {name for s in measurements.weight_sites() if norms.intersection(s.inputs) for name in s.parameters}
 
 
 def steepest(last: Iterable[int], measurements: Measurements) -> tuple[Site, float] | None:
