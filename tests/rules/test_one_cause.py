@@ -451,3 +451,25 @@ def test_weights_that_are_all_too_large_are_named_without_a_loss_that_is_known(k
         p.data.mul_(k)
     report = fanin.check(model, torch.randn(64, 16), loss=lambda out: quantiles(out, y), trial=False)
     assert (bool(report.findings) and report.findings[0].code == "P502") is named
+
+
+class Normed(nn.Module):
+    """Rows and positions that a norm reads, and no other weight whose scale reaches the signal."""
+
+    def __init__(self):
+        super().__init__()
+        self.rows, self.pos, self.head = nn.Embedding(50, 16), nn.Parameter(0.1 * torch.randn(9, 16)), nn.Linear(16, 4)
+
+    def forward(self, ids):
+        return self.head(F.layer_norm(self.rows(ids) + self.pos, (16,)).mean(1))
+
+
+@pytest.mark.parametrize(("k", "named"), [(1, False), (1000, True)])
+def test_rows_too_small_for_their_positions_are_named_where_no_other_weight_is_rated(k, named):
+    torch.manual_seed(0)
+    model = Normed()
+    model.rows.weight.data.div_(k)
+    report = fanin.check(model, torch.randint(0, 50, (64, 9)), targets=labels(64, 4), trial=False)
+    found = [f for f in report.findings if f.code == "P502"]
+    assert bool(found) is named
+    assert not found or (found[0].paths[0], found[0].fix.text.split(" (")[0]) == ("rows", "draw rows larger")

@@ -142,7 +142,7 @@ class FanMismatch(Rule):
     def cannot_run(self, context: Context) -> str | None:
         """Needs a weight whose scale reaches the signal."""
         found = maps(context.measurements) or map_sizes(context.measurements) or strays(context.measurements)
-        tables = large_tables(context.measurements, 0.0)
+        tables = large_tables(context.measurements, 0.0) or tables_beside_signals(context.measurements)
         return None if found or tables else "no weight meets a known activation directly"
 
     def beside(self, finding: Finding, others: Mapping[str, Severity]) -> Finding | None:
