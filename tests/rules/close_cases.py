@@ -55,6 +55,13 @@ def targets(scale, predictions=1.0):
     return case(model, targets=scale * torch.randn(64, 10))
 
 
+def out_of_reach(percent):
+    """Targets of which some are above one, behind a tanh."""
+    wanted = torch.rand(100, 10) - 0.5
+    wanted[:percent] = 2.0
+    return case(nn.Sequential(*net(), nn.Tanh()), x(100), targets=wanted)
+
+
 def predictions(scale):
     return targets(1.0, scale)
 

@@ -36,7 +36,7 @@ def codes_of_all(given):
 
 
 # ---------------------------------------------------------------------- P502: what a systematic finding becomes
-def systematic(severity, *, accounts=False):
+def systematic(severity, *, accounts=()):
     return Finding(
         code="P502",
         name="fan-mismatch",
@@ -51,12 +51,13 @@ def systematic(severity, *, accounts=False):
 @pytest.mark.parametrize(
     ("severity", "accounts", "others", "becomes"),
     [
-        ("note", False, {}, None),
-        ("warning", False, {}, "warning"),
-        ("warning", True, {"S201": "error"}, "note"),
-        ("note", True, {"L801": "warning"}, "warning"),
-        ("note", True, {"L801": "note"}, None),
-        ("note", False, {"L801": "warning"}, None),
+        ("note", (), {}, None),
+        ("warning", (), {}, "warning"),
+        ("warning", ("L801",), {"S201": "error"}, "note"),
+        ("note", ("L801",), {"L801": "warning"}, "warning"),
+        ("note", ("L801",), {"L801": "note"}, None),
+        ("note", ("S206",), {"L801": "warning"}, None),
+        ("note", (), {"L801": "warning"}, None),
     ],
 )
 def test_weights_that_are_all_off_are_reported_beside_what_they_explain(severity, accounts, others, becomes):

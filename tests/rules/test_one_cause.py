@@ -473,3 +473,211 @@ def test_rows_too_small_for_their_positions_are_named_where_no_other_weight_is_r
     found = [f for f in report.findings if f.code == "P502"]
     assert bool(found) is named
     assert not found or (found[0].paths[0], found[0].fix.text.split(" (")[0]) == ("rows", "draw rows larger")
+
+
+# ---------------------------------------------------------------------- biases of norms, and those a model adds itself
+class Added(nn.Module):
+    """Two maps by hand, each with a bias that is added to it."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.last = (nn.Parameter(torch.randn(16, n) / 4) for n in (16, 5))
+        self.b, self.c = nn.Parameter(torch.zeros(16)), nn.Parameter(torch.zeros(5))
+
+    def forward(self, x):
+        return F.relu(x @ self.first * 1.4 + self.b) @ self.last + self.c
+
+
+def behind_a_norm(kind):
+    return nn.Sequential(nn.Linear(16, 64), kind(64), nn.ReLU(), nn.Linear(64, 64), nn.Tanh(), nn.Linear(64, 5))
+
+
+@pytest.mark.parametrize(
+    ("make", "path", "value", "named"),
+    [
+        (lambda: behind_a_norm(nn.BatchNorm1d), "1.bias", -6.0, True),
+        (lambda: behind_a_norm(nn.LayerNorm), "1.bias", -6.0, True),
+        (lambda: behind_a_norm(nn.LayerNorm), "1.bias", 30.0, True),
+        (lambda: behind_a_norm(nn.BatchNorm1d), "1.bias", -0.5, False),
+        (lambda: behind_a_norm(nn.BatchNorm1d), "0.bias", 30.0, False),  # the norm takes it off
+        (Added, "b", -8.0, True),
+        (Added, "b", -0.3, False),
+    ],
+)
+def test_a_bias_of_a_norm_or_of_the_forward_itself_is_named(make, path, value, named):
+    torch.manual_seed(0)
+    model = make()
+    nn.init.constant_(model.get_parameter(path), value)
+    report = fanin.check(model, torch.randn(64, 16), targets=labels(64, 5), trial=False)
+    assert report.ok is not named
+    assert not named or (report.findings[0].code, report.findings[0].paths) == ("P503", (path,))
+
+
+@pytest.mark.parametrize("k", [0.1, 15.0])
+def test_a_bias_that_the_forward_adds_to_logits_is_named(k):
+    torch.manual_seed(0)
+    model = Added()
+    model.c.data[2] = k
+    report = fanin.check(model, torch.randn(64, 16), targets=labels(64, 5), trial=False)
+    assert [(f.code, f.paths) for f in report.findings[:1]] == ([("L801", ("c",))] if k > 1 else [])
+
+
+@pytest.mark.parametrize("value", [0.0, 20.0])
+def test_a_bias_of_one_logit_is_named(value):
+    torch.manual_seed(0)
+    model = he(16, 64, 1)
+    nn.init.constant_(model[2].bias, value)
+    y = torch.randint(0, 2, (64, 1)).float()
+    report = fanin.check(model, torch.randn(64, 16), targets=y, loss=F.binary_cross_entropy_with_logits, trial=False)
+    assert [(f.code, f.paths) for f in report.findings[:1]] == ([("L801", ("2.bias",))] if value else [])
+
+
+# ---------------------------------------------------------------------- cells that a model writes out
+class Written(nn.Module):
+    """An LSTM step by step, whose gates lie in the order i f g o."""
+
+    def __init__(self, size=32):
+        super().__init__()
+        self.w, self.u = nn.Linear(6, 4 * size, bias=False), nn.Linear(size, 4 * size, bias=False)
+        self.b, self.head, self.size = nn.Parameter(torch.zeros(4 * size)), nn.Linear(size, 4), size
+        nn.init.orthogonal_(self.u.weight)
+        self.b.data[size : 2 * size] = 1.0
+
+    def forward(self, x):
+        h = c = x.new_zeros(len(x), self.size)
+        for t in range(x.shape[1]):
+            i, f, g, o = (self.w(x[:, t]) + self.u(h) + self.b).chunk(4, -1)
+            c = c * f.sigmoid() + i.sigmoid() * g.tanh()
+            h = o.sigmoid() * c.tanh()
+        return self.head(h)
+
+
+def gate(number, value):
+    def change(model):
+        model.b.data[number * model.size : (number + 1) * model.size] = value
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        (gate(0, -6.0), "b"),
+        (gate(1, -5.0), "b"),
+        (gate(3, -6.0), "b"),
+        (lambda m: m.w.weight.data.mul_(30), "w.weight"),
+        (gate(1, 2.0), ""),
+        (lambda m: (gate(0, -2.0)(m), gate(1, 2.0)(m)), ""),  # a long memory by design
+        (lambda m: None, ""),
+    ],
+)
+def test_gates_and_matrices_of_a_cell_that_is_written_out_are_named(change, named):
+    torch.manual_seed(0)
+    model = Written()
+    change(model)
+    report = fanin.check(model, torch.randn(32, 20, 6), targets=labels(32, 4), trial=False)
+    found = [(f.code, f.paths) for f in report.findings if f.code == "P506"]
+    assert found == ([("P506", (named,))] if named else [])
+    assert not named or report.findings[0].code == "P506"
+
+
+@pytest.mark.parametrize(("value", "named"), [(8.0, True), (2.0, False)])
+def test_an_update_gate_that_never_lets_the_input_in_is_named(value, named):
+    torch.manual_seed(0)
+    model = Recurrent(nn.GRU)
+    model.rnn.bias_ih_l0.data[32:64] = value
+    report = fanin.check(model, torch.randn(32, 20, 8), targets=labels(32, 4), trial=False)
+    found = [f.paths for f in report.findings if f.code == "P506"]
+    assert found == ([("rnn.bias_ih_l0",)] if named else [])
+
+
+# ---------------------------------------------------------------------- losses written by hand, and what they are given
+def entropy_by_hand(out, y):
+    return (out.logsumexp(1) - out.gather(1, y[:, None])[:, 0]).mean()
+
+
+@pytest.mark.parametrize("k", [1, 40])
+def test_a_cross_entropy_by_hand_is_judged_by_its_gradient(k):
+    torch.manual_seed(0)
+    model, y = he(16, 64, 64, 5), labels(64, 5)
+    model[-1].weight.data.mul_(k)
+    report = fanin.check(model, torch.randn(64, 16), loss=lambda out: entropy_by_hand(out, y), trial=False)
+    everything = {f.code for f in report.findings + report.consequences}
+    assert ("L801" in everything) is (k > 1)
+    assert report.measurements.loss.op == "cross_entropy"
+    assert not everything or report.findings[0].paths == ("4.weight",)
+
+
+@pytest.mark.parametrize("apart", [False, True])
+def test_targets_that_broadcast_in_a_loss_by_hand_are_named(apart):
+    torch.manual_seed(0)
+    model, y = he(16, 64, 1), torch.randn(64)
+    loss = (lambda out: (out[:, 0] - y).square().mean()) if apart else (lambda out: (out - y).square().mean())
+    report = fanin.check(model, torch.randn(64, 16), loss=loss, trial=False)
+    assert [f.code for f in report.findings if f.severity == "error"] == ([] if apart else ["L804"])
+
+
+@pytest.mark.parametrize(
+    ("last", "targets", "named"),
+    [
+        (nn.Tanh(), lambda: 3 * torch.randn(64, 2), True),
+        (nn.Tanh(), lambda: torch.rand(64, 2) * 2 - 1, False),
+        (nn.ReLU(), lambda: torch.randn(64, 2), True),
+        (nn.Softplus(), lambda: torch.rand(64, 2), False),
+        (nn.Sigmoid(), lambda: 200 * torch.rand(64, 2), True),
+        (nn.Identity(), lambda: 3 * torch.randn(64, 2), False),
+    ],
+)
+def test_targets_that_the_last_function_cannot_give_are_named(last, targets, named):
+    torch.manual_seed(0)
+    model = nn.Sequential(*he(16, 64, 2), last)
+    report = fanin.check(model, torch.randn(64, 16), targets=targets(), trial=False)
+    assert ("D104" in {f.code for f in report.findings}) is named
+
+
+@pytest.mark.parametrize("logs", [False, True])
+def test_ctc_and_divergence_want_logarithms(logs):
+    torch.manual_seed(0)
+    model, y = he(16, 64, 5), torch.randint(1, 5, (8, 3))
+    shares = torch.rand(8, 6, 5).softmax(-1)
+
+    def ctc(out):
+        out = out.log_softmax(-1) if logs else out
+        return F.ctc_loss(out.transpose(0, 1), y, torch.full((8,), 6), torch.full((8,), 3))
+
+    def divergence(out):
+        return F.kl_div(out.log_softmax(-1) if logs else out.softmax(-1), shares, reduction="batchmean")
+
+    for loss in (ctc, divergence):
+        report = fanin.check(model, torch.randn(8, 6, 16), loss=loss, trial=False)
+        assert ("L802" in {f.code for f in report.findings}) is not logs
+
+
+class Latents(nn.Module):
+    """Learned vectors that read the input by attention, whose mean is classified."""
+
+    def __init__(self, rows):
+        super().__init__()
+        self.rows = nn.Parameter(rows)
+        self.q, self.k, self.v, self.head = (nn.Linear(16, n) for n in (16, 16, 16, 4))
+
+    def forward(self, x):
+        rows = self.rows.expand(len(x), -1, -1)
+        h = rows + F.scaled_dot_product_attention(self.q(rows), self.k(x), self.v(x))
+        return self.head(F.gelu(h).mean(1))
+
+
+@pytest.mark.parametrize(("rows", "named"), [("zeros", True), ("ones", True), ("randn", False)])
+def test_learned_vectors_that_cannot_become_different_are_named(rows, named):
+    torch.manual_seed(0)
+    model = Latents(getattr(torch, rows)(8, 16))
+    report = fanin.check(model, torch.randn(32, 12, 16), targets=labels(32, 4), trial=False)
+    assert [f.paths for f in report.findings if f.code == "P501"] == ([("rows",)] if named else [])
+
+
+def test_positions_of_zero_become_different():
+    torch.manual_seed(0)
+    model = Placed()
+    nn.init.zeros_(model.pos)
+    report = fanin.check(model, torch.randn(32, 16, 12), targets=labels(32, 5), trial=False)
+    assert "P501" not in {f.code for f in report.findings}

@@ -37,6 +37,7 @@ CASES = {
     ("D104", "high"): (lambda k: close.targets(k, 30.0), 125.0, 78.0),
     ("D104", "low"): (close.targets, 0.008, 0.0125),
     ("D104", "ratio"): (lambda k: close.targets(5.0, 1 / k), 23.5, 15.6),
+    ("D104", "unreachable"): (close.out_of_reach, 7, 2),
     ("P501", "warning"): (lambda k: close.rows(k, 0.1), 8, 5),
     ("P501", "error"): (lambda k: close.rows(k, 0.1), 40, 26),
     ("P502", "low"): (lambda k: started(k, depth=3), 0.5, 0.6),

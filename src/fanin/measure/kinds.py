@@ -5,13 +5,24 @@ Names are those of `fanin.model.operations.unordered_name`, which a function mod
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from fanin.measure.origins import Origin
 from fanin.measure.record import SiteKind
 from fanin.model.operations import CONTRACTIONS, CONVOLUTIONS, LOSSES, POOLS, STARTS
 
-__all__ = ["BOUNDED", "CHANNEL_FIRST", "CROSS_ENTROPIES", "KINDS", "RECTIFIERS", "REGRESSION", "SITE_NORMS", "kind_of"]
+__all__ = [
+    "BOUNDED",
+    "CHANNEL_FIRST",
+    "CROSS_ENTROPIES",
+    "KINDS",
+    "RANGES",
+    "RECTIFIERS",
+    "REGRESSION",
+    "SITE_NORMS",
+    "kind_of",
+]
 
 SITE_NORMS = frozenset(("batch_norm", "layer_norm", "group_norm", "instance_norm", "rms_norm"))
 # Their unit axis is axis 1 of the output; of all others it is the last.
@@ -30,6 +41,16 @@ BOUNDED: dict[str, tuple[float, float]] = {
     "hardsigmoid": (1e-6, 0.999999),
     "erf": (-0.97, 0.97),
     "softsign": (-0.8, 0.8),
+}
+
+# name -> the least and the largest number that it gives, of functions that end a model.
+RANGES: dict[str, tuple[float, float]] = {
+    **dict.fromkeys(("tanh", "hardtanh", "erf", "softsign", "sin", "cos"), (-1.0, 1.0)),
+    **dict.fromkeys(("sigmoid", "hardsigmoid", "softmax"), (0.0, 1.0)),
+    **dict.fromkeys(("relu", "softplus", "exp", "square", "abs"), (0.0, math.inf)),
+    "relu6": (0.0, 6.0),
+    "log_softmax": (-math.inf, 0.0),
+    "log_sigmoid": (-math.inf, 0.0),
 }
 
 _ACTIVATIONS = (

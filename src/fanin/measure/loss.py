@@ -35,6 +35,9 @@ class LossRecord:
             that is beyond chance: a margin that the objective takes off (ArcFace, CosFace); None elsewhere.
         already: what was applied though the loss applies it again ("softmax", "log_softmax", "sigmoid"), "" if nothing.
         lacks: what the loss expects and was not applied ("log_softmax"), "" if nothing.
+        made_by: the operation that made the predictions, views aside; "" if that is not known.
+        unreachable: share of the targets of a regression that lie outside what that operation can give; None where it
+            can give any number.
         turned: whether training makes the loss function's value larger.
         paired: whether predictions of shape (n, 1) are compared with targets of shape (n,), each with all of them.
         sites: indices of the sites nearest before the predictions.
@@ -56,6 +59,8 @@ class LossRecord:
     margin: float | None = None
     already: str = ""
     lacks: str = ""
+    made_by: str = ""
+    unreachable: float | None = None
     turned: bool = False
     paired: bool = False
     sites: tuple[int, ...] = ()

@@ -12,16 +12,16 @@ import torch
 from fanin.layout import Layout
 from fanin.measure.quantities.moments import pack, unpack
 from fanin.measure.quantities.spectral import spectral_ratio, step_ratio
-from fanin.measure.quantities.symmetry import identical_rows
+from fanin.measure.quantities.symmetry import identical_rows, stay_equal
 from fanin.measure.quantities.values import extremes, rows_apart
-from fanin.measure.record import GradientState, ParameterRecord, RowsApart, Site, TensorStats
+from fanin.measure.record import GateMean, GradientState, ParameterRecord, RowsApart, Site, TensorStats
 from fanin.measure.recorder import PassRecorder
 from fanin.measure.sampling import rms
 from fanin.measure.task import FirstStep
 from fanin.measure.virtual_step import gradient_state
 from fanin.model.operations import GATES
 from fanin.model.reading import Reading
-from fanin.model.roles import TOKENS, Seen, fans_or_none
+from fanin.model.roles import TOKENS, Gate, Seen, fans_or_none
 from fanin.tensors.values import readable
 
 __all__ = ["parameter_records"]
@@ -89,6 +89,7 @@ def parameter_records(
                 state_after_step=after.get(name),
                 grad_over_weight=gradient.rms / weight.rms if gradient is not None and weight.rms > 0 else None,
                 identical_rows=identical_rows(slot.tensor, (layout.out_axes if layout else ()) or (0,)),
+                stays_equal=known.role in TOKENS and stay_equal(slot.tensor, gradients.get(name)),
                 op=reader.op if reader is not None else "",
                 follower=reader.follower if reader is not None else "",
                 gate=name in recorder.gates,
@@ -100,7 +101,9 @@ def parameter_records(
                 reader=None if reader is None else reader.index,
                 values=extremes(slot.tensor),
                 rows_apart=_rows_apart(slot.tensor, layout) if is_map or added or known.role in TOKENS else None,
-                gate_means=_gate_means(slot.tensor, reader) if known.role == "rnn_bias" else (),
+                gates=_gates(slot.tensor, known.gates or _fused_gates(slot.shape, reader))
+                if known.role == "rnn_bias"
+                else (),
                 spectral=spectral_ratio(slot.tensor, layout),
                 first_step=moved.spectral if sized else None,
                 update=moved.update,
@@ -122,12 +125,20 @@ def _rows_apart(weight: torch.Tensor, layout: Layout | None) -> RowsApart | None
     return max(found, key=lambda r: abs(math.log(r.ratio)), default=None)
 
 
-def _gate_means(bias: torch.Tensor, reader: Site | None) -> tuple[float, ...]:
-    """The mean over each gate of a recurrent bias, in the order in which torch keeps them."""
-    gates = GATES.get(reader.op, 0) if reader is not None else 0
-    if not gates or bias.dim() != 1 or bias.numel() % gates or not bias.is_floating_point():
+def _gates(bias: torch.Tensor, gates: tuple[Gate, ...]) -> tuple[GateMean, ...]:
+    """The mean over each gate of the bias of a recurrent cell."""
+    numbers = bias.detach().double()
+    means = [numbers[g.start : g.start + g.size * g.step : g.step].mean().item() + g.added for g in gates]
+    return tuple(GateMean(gate=gate, mean=mean) for gate, mean in zip(gates, means, strict=True))
+
+
+def _fused_gates(shape: tuple[int, ...], reader: Site | None) -> tuple[Gate, ...]:
+    """The gates in the bias of one of torch's recurrent layers, of which only the module is known."""
+    tags = GATES.get(reader.op, ()) if reader is not None else ()
+    if not tags or len(shape) != 1 or shape[0] % len(tags):
         return ()
-    return tuple(float(x) for x in bias.detach().double().reshape(gates, -1).mean(1))
+    size = shape[0] // len(tags)
+    return tuple(Gate(tag=tag, start=i * size, size=size) for i, tag in enumerate(tags))
 
 
 def _state(parameter: torch.Tensor, gradient: torch.Tensor | None, stats: TensorStats | None) -> GradientState:

@@ -43,6 +43,7 @@ class Pass:
         ends: the sites that the objective and values outside torch are made of.
         cotangents: gradient at every output, by its path in what the model returned.
         outputs: the numbers there, by the same path.
+        origins: of each of them, by the same path: the sites nearest before it, and the operation that made it.
         along: how far that gradient is a multiple of the output itself, by the same path: E (g . y)^2 / E |g|^2 over
             rows, less E y^2.
         seconds: spent, by part.
@@ -59,6 +60,7 @@ class Pass:
     ends: tuple[int, ...] = ()
     cotangents: dict[str, torch.Tensor | None] = field(default_factory=dict)
     outputs: dict[str, torch.Tensor] = field(default_factory=dict)
+    origins: dict[str, Origin] = field(default_factory=dict)
     along: dict[str, float] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     missing: dict[str, str] = field(default_factory=dict)
@@ -123,6 +125,7 @@ def _watch(output: Any, result: Pass) -> None:
     for path, tensor in _differentiable(output).items():
         cotangents[path], own = None, tensor.detach()
         result.outputs[path] = own
+        result.origins[path] = result.recorder.origins[tensor]
 
         def keep(gradient: torch.Tensor, path: str = path, own: torch.Tensor = own) -> None:
             cotangents[path] = gradient.detach()

@@ -16,7 +16,7 @@ from fanin.measure.loss import LossRecord
 from fanin.measure.stats import Histogram, TensorStats
 from fanin.measure.steps import Watched
 from fanin.model.operations import SUMS
-from fanin.model.roles import Role, Source
+from fanin.model.roles import Gate, Role, Source
 from fanin.model.unregistered import Unregistered
 from fanin.text.jsonable import jsonable
 
@@ -27,6 +27,7 @@ __all__ = [
     "BufferRecord",
     "Cosine",
     "Elementwise",
+    "GateMean",
     "GradientState",
     "Histogram",
     "InputRecord",
@@ -302,6 +303,14 @@ class Elementwise:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class GateMean:
+    """The mean over the units of the bias of one gate, with what the model adds to it itself."""
+
+    gate: Gate
+    mean: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ParameterRecord:
     """One parameter, its gradient, and the gradient after a virtual step.
 
@@ -318,6 +327,7 @@ class ParameterRecord:
         grad_over_weight: rms(gradient) / rms(weight), None where undefined.
         identical_rows: share of rows (units) that equal another row, non-zero rows of more than one column only; None
             where not defined.
+        stays_equal: of learned tokens and positions: their rows are equal, and get one and the same gradient.
         role: what it does, as a plan of the same model says.
         role_from: who says the role and the layout: "graph", the captured forward pass; where it was not captured,
             "module", the module that owns the parameter, or, of a bare parameter, "call", the operation that reads it.
@@ -336,7 +346,7 @@ class ParameterRecord:
         values: its largest element beside the others; None for an empty or non-finite parameter.
         rows_apart: rows at another scale than the others of their part, of maps and of tables (looked up, or added to a
             signal).
-        gate_means: of a recurrent bias, the mean over each gate, in the order in which torch keeps them.
+        gates: of the bias of a recurrent cell, the mean over each of its gates; () where these are not known.
         spectral: R = |W|_2 / sqrt(out / in) of a map, the largest over its parts: a fact of its shape, no verdict. None
             above 4 million elements.
         first_step: U = |dW|_2 / |W|_2 of the first step of the optimizer that was given; None without one or a loss.
@@ -356,6 +366,7 @@ class ParameterRecord:
     state_after_step: GradientState | None = None
     grad_over_weight: float | None = None
     identical_rows: float | None = None
+    stays_equal: bool = False
     role: Role = "unknown"
     role_from: Source = "module"
     layout: Layout | None = None
@@ -373,7 +384,7 @@ class ParameterRecord:
     reader: int | None = None
     values: Values | None = None
     rows_apart: RowsApart | None = None
-    gate_means: tuple[float, ...] = ()
+    gates: tuple[GateMean, ...] = ()
     spectral: float | None = None
     first_step: float | None = None
     update: float | None = None

@@ -19,11 +19,12 @@ from fanin.measure.parameters import parameter_records
 from fanin.measure.passes import Pass, received, run_pass, states_after_virtual_steps
 from fanin.measure.quantities.cosine import cosine
 from fanin.measure.quantities.inputs import input_record
-from fanin.measure.quantities.loss import loss_record
+from fanin.measure.quantities.loss import LossCall, loss_record
 from fanin.measure.quantities.moments import pack, unpack
+from fanin.measure.quantities.read_loss import Looked, read_from
 from fanin.measure.quantities.values import buffer_records, buffers_held
 from fanin.measure.record import BufferRecord, InputRecord, JacobianRecord, Measurements, Site
-from fanin.measure.sampling import as_samples
+from fanin.measure.sampling import as_samples, is_signal
 from fanin.measure.seen import captured, seen_in
 from fanin.measure.task import MeasureTask
 from fanin.memory import uncollected
@@ -170,7 +171,7 @@ def _frozen(
             sized=done.objective.source != "cotangent",  # such a gradient has no size of its own
         ),
         inputs=_inputs(task, done, sites),
-        loss=loss_record(float(done.objective.value.detach()), done.objective.source, recorder.found.get("loss", ())),
+        loss=loss_record(float(done.objective.value.detach()), done.objective.source, _loss_calls(done)),
         output=None if output is None else unpack(pack(output)),
         output_cosine=None if samples is None else cosine(samples),
         jacobian=jacobian,
@@ -188,6 +189,22 @@ def _frozen(
         missing=missing,
         unregistered=done.unregistered,
     )
+
+
+def _loss_calls(done: Pass) -> list[LossCall]:
+    """The loss functions that were called; where a given loss calls none, what its gradients in the outputs tell."""
+    called = list(done.recorder.found.get("loss", ()))
+    received = {p: g for p, g in done.cotangents.items() if g is not None and g.any()}
+    if called or done.objective.source == "cotangent":
+        return called
+    value = done.objective.value.item() if len(received) == 1 else None
+    found = []
+    for path, gradient in received.items():
+        output, origin = done.outputs[path], done.origins[path]
+        if is_signal(output) and output.dim() and output.numel() > 1 and gradient.layout is torch.strided:
+            call = read_from(Looked.at(output), Looked.at(gradient), made_by=origin.op, value=value)
+            found += [] if call is None else [replace(call, sites=origin.sites)]
+    return found
 
 
 def _leading_to(sites: tuple[Site, ...], ends: tuple[int, ...]) -> set[int]:

@@ -38,4 +38,7 @@ def seen_in(graph: Graph) -> Mapping[str, Seen]:
 
 def seen_before(records: Iterable[ParameterRecord]) -> Mapping[str, Seen]:
     """What an earlier check of the same model found, for a check of its next draw."""
-    return {p.path: Seen(role=p.role, layout=p.layout, source=p.role_from) for p in records}
+    return {
+        p.path: Seen(role=p.role, layout=p.layout, source=p.role_from, gates=tuple(g.gate for g in p.gates))
+        for p in records
+    }

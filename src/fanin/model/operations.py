@@ -145,8 +145,12 @@ CONVOLUTIONS = _words(
 )
 LOOKUPS = _words("embedding embedding_bag")
 RECURRENT = _words("lstm gru rnn_tanh rnn_relu lstm_cell gru_cell rnn_tanh_cell rnn_relu_cell")
-# the gates that lie side by side in the weights of a recurrent operation (torch: i f g o, r z n)
-GATES = {"lstm": 4, "lstm_cell": 4, "gru": 3, "gru_cell": 3}
+# the gates that lie side by side in each weight and bias, in torch's order; candidates are "g" (LSTM) and "n" (GRU)
+GATES: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(("lstm", "lstm_cell"), ("i", "f", "g", "o")),
+    **dict.fromkeys(("gru", "gru_cell"), ("r", "z", "n")),
+    **dict.fromkeys(("rnn_tanh", "rnn_relu", "rnn_tanh_cell", "rnn_relu_cell"), ("h",)),
+}
 # products that sum nothing: each entry of the result is one entry of each operand
 _OUTER_PRODUCTS = _words("outer kron")
 # operations that sum products of a weight with the signal, or read rows of a weight

@@ -8,7 +8,7 @@ from typing import Literal, get_args
 from fanin.errors import LayoutError
 from fanin.layout import Fans, Layout, fans
 
-__all__ = ["ROLES", "TOKENS", "Role", "Seen", "Source", "fans_or_none"]
+__all__ = ["ROLES", "TOKENS", "Gate", "Role", "Seen", "Source", "fans_or_none"]
 
 Role = Literal[
     "weight",
@@ -37,6 +37,27 @@ Source = Literal["graph", "module", "call"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Gate:
+    """Where the bias of one gate of a recurrent cell lies, and what that gate does.
+
+    Attributes:
+        tag: "f" keeps the state and "e" erases it, "i" lets the input in, "z" keeps the state instead of the input and
+            "u" the other way round, "o" lets the state out, "r" hides it from the candidates; "g", "n" and "h" are
+            candidates.
+        start: its first number.
+        size: how many numbers it has.
+        step: how far apart they lie.
+        added: what the model adds to them itself (the 1 of ``sigmoid(f + 1)``).
+    """
+
+    tag: str
+    start: int
+    size: int
+    step: int = 1
+    added: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Seen:
     """What one parameter is.
 
@@ -46,12 +67,14 @@ class Seen:
         source: "graph": read off the captured forward pass. "module": told by the module that owns it. "call": told by
             the operation that reads it.
         output: whether it makes the outputs of the network; False where only its module is known.
+        gates: of the bias of a recurrent cell, where its gates lie; () where that is not known.
     """
 
     role: Role
     layout: Layout | None = None
     source: Source
     output: bool = False
+    gates: tuple[Gate, ...] = ()
 
 
 def fans_or_none(shape: tuple[int, ...], layout: Layout | None) -> Fans | None:

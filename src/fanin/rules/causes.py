@@ -43,7 +43,7 @@ CAUSES: dict[str, frozenset[str]] = {
     "G404": _START | _SIGNAL | {"S203", "S204", "S205", "A301", "A302", "G402", "T701", "N602"},
     "N602": _START | {"G402"},
     "T701": frozenset(("D101", "P502", "S202")) | _VALUES,
-    "T702": frozenset(("D102", "S201", "S205", "T701", "P501", "P502", "G402")) | _VALUES,
+    "T702": frozenset(("D102", "S201", "S205", "T701", "P501", "P502", "P503", "G402")) | _VALUES,
     "L801": _START | {"S202", "A302"},
     "O901": frozenset(("S202", "S204", "D101", "D104", "P502")) | _VALUES,
     "O902": frozenset(("S202", "S204", "S201", "S203", "D101", "P502")) | _VALUES,

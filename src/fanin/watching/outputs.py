@@ -8,12 +8,11 @@ from typing import Any
 import torch
 
 from fanin.measure.quantities.loss import loss_record
-from fanin.measure.quantities.read_loss import SeenOutputs, read_loss
+from fanin.measure.quantities.read_loss import Looked, read_from
 from fanin.measure.record import LossRecord
 
 __all__ = ["FirstOutputs"]
 
-_NUMBERS = 1 << 18  # of the outputs that are looked at
 _HALF = (torch.float16, torch.bfloat16)
 _MADE_BY = {"SoftmaxBackward0": "softmax", "SigmoidBackward0": "sigmoid"}
 _TYPES = (*_HALF, torch.float32, torch.float64)
@@ -26,9 +25,9 @@ class FirstOutputs:
     """
 
     def __init__(self) -> None:
-        self._seen: list[torch.Tensor] = []
-        self._gradients: list[list[torch.Tensor]] = []
-        self._begun = self._whole = self._coarse = False
+        self._seen: Looked | None = None
+        self._gradients: list[Looked] = []
+        self._begun = False
         self._made_by = ""
 
     def look(self, output: Any) -> None:
@@ -37,15 +36,13 @@ class FirstOutputs:
             return
         self._begun = True
         if _is_plain(output):
-            self._coarse = output.dtype in _HALF
             self._made_by = _MADE_BY.get(output.grad_fn.name(), "") if output.grad_fn is not None else ""
-            self._whole = output.numel() <= _NUMBERS
-            self._seen = _parts(output.detach())
+            self._seen = Looked.at(output.detach())
             output.register_hook(_Received(weakref.ref(self)))
 
     def receive(self, gradient: torch.Tensor) -> None:
         """Remember the gradient in the outputs."""
-        self._gradients.append(_parts(gradient.detach()))
+        self._gradients.append(Looked.at(gradient.detach()))
 
     def record(self, value: float | None) -> LossRecord | None:
         """The loss that has this gradient; None where it cannot be told.
@@ -54,14 +51,10 @@ class FirstOutputs:
             value: the loss of the first step; None where it is not known.
         """
         seen, gradients = self._seen, self._gradients
-        self._seen, self._gradients = [], []
-        if len(gradients) != 1 or len(gradients[0]) != len(seen):  # none, or several losses reach the outputs
+        self._seen, self._gradients = None, []
+        if seen is None or len(gradients) != 1:  # none, or several losses reach the outputs
             return None
-        pairs = [(z.cpu().double(), g.cpu().double()) for z, g in zip(seen, gradients[0], strict=True)]
-        if not all(z.shape == g.shape and z.isfinite().all() and g.isfinite().all() and g.any() for z, g in pairs):
-            return None
-        rows = tuple(pairs[1:] if self._whole else pairs)
-        call = read_loss(SeenOutputs(rows, pairs[0] if self._whole else None, self._coarse, self._made_by), value)
+        call = read_from(seen, gradients[0], made_by=self._made_by, value=value)
         if call is None or call.value is None:
             return None
         return loss_record(float(call.value) if value is None else value, "gradient", [call])
@@ -92,16 +85,3 @@ def _is_plain(output: Any) -> bool:
         and not output.is_meta
         and not torch._C._functorch.is_functorch_wrapped_tensor(output)
     )
-
-
-def _parts(x: torch.Tensor) -> list[torch.Tensor]:
-    """Copies: all of it where it is small, then rows along the last axis and along the second one."""
-    whole = [x.clone()] if x.numel() <= _NUMBERS else []
-    return whole + [_rows(x.movedim(axis, -1)) for axis in ((-1,) if x.dim() < 3 else (-1, 1))]
-
-
-def _rows(x: torch.Tensor) -> torch.Tensor:
-    """Rows of the last axis, spread over the others; a copy."""
-    flat = x.reshape(-1, x.shape[-1])
-    step = max(-(-flat.numel() // _NUMBERS), 1) | 1
-    return flat[::step].clone()

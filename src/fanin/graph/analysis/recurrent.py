@@ -1,26 +1,14 @@
-"""torch's fused recurrent operations: which of their operands is which weight, and the order of the gates inside."""
+"""torch's fused recurrent operations: which of their operands is which weight."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
 from fanin.graph.ir import Graph, Op, Ref
 
-__all__ = ["GATES", "RecurrentPlace", "places_of"]
-
-# the gates stacked in each weight and bias, in torch's order; candidates are "g" (LSTM) and "n" (GRU)
-GATES: Mapping[str, tuple[str, ...]] = {
-    "lstm": ("i", "f", "g", "o"),
-    "lstm_cell": ("i", "f", "g", "o"),
-    "gru": ("r", "z", "n"),
-    "gru_cell": ("r", "z", "n"),
-    "rnn_tanh": ("h",),
-    "rnn_relu": ("h",),
-    "rnn_tanh_cell": ("h",),
-    "rnn_relu_cell": ("h",),
-}
+__all__ = ["RecurrentPlace", "places_of"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from typing import Literal
 from fanin.errors import UnknownNameError, did_you_mean
 from fanin.graph.analysis.activations import FoundActivation
 from fanin.layout import Layout
-from fanin.model.roles import Role, Seen
+from fanin.model.roles import Gate, Role, Seen
 
 __all__ = ["Branch", "BranchEnd", "Loop", "ParameterRole", "Part", "Piece", "Product", "Roles", "Stream", "Use"]
 
@@ -245,7 +245,17 @@ class ParameterRole:
     @property
     def seen(self) -> Seen:
         """What it is, for plans and checks."""
-        return Seen(role=self.role, layout=self.layout, source="graph", output="head" in self.tags)
+        return Seen(role=self.role, layout=self.layout, source="graph", output="head" in self.tags, gates=self._gates)
+
+    @property
+    def _gates(self) -> tuple[Gate, ...]:
+        """The gates of the bias of a recurrent cell, which has one axis."""
+        if self.role != "rnn_bias" or len(self.shape) != 1:
+            return ()
+        parts, added = (self.parts, {}) if self.loop is None else (self.loop.gates, dict(self.loop.added))
+        return tuple(
+            Gate(tag=p.tag, start=p.start, size=p.size, step=p.step, added=added.get(p.tag, 0.0)) for p in parts
+        )
 
     @property
     def use(self) -> Use | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fanin.graph.analysis.analysis import Analysis
-from fanin.graph.analysis.recurrent import GATES, RecurrentPlace
+from fanin.graph.analysis.recurrent import RecurrentPlace
 from fanin.graph.analysis.walks import downstream, sources
 from fanin.graph.ir import Graph, Op, Parameter
 from fanin.graph.roles.data import ParameterRole, Part, Use
@@ -12,6 +12,7 @@ from fanin.graph.roles.placement import branch_at
 from fanin.graph.roles.reparametrizations import chain_names
 from fanin.graph.roles.tags import tags
 from fanin.layout import Layout, fans
+from fanin.model.operations import GATES
 
 __all__ = ["recurrent_role"]
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from fanin.measure.calls import Call
-from fanin.measure.kinds import CROSS_ENTROPIES, REGRESSION
+from fanin.measure.kinds import CROSS_ENTROPIES, RANGES, REGRESSION
 from fanin.measure.quantities.moments import pack, unpack
 from fanin.measure.record import LossRecord, TensorStats
 from fanin.tensors.values import as_real
@@ -21,6 +21,9 @@ _ROWS = 4096
 _ELEMENTS = 1 << 24  # of logits in float64 that are kept at a time, 128 MiB
 _MASKED = 1e4  # below the largest logit of a sample: such a class is masked out
 _PROBABILITY_TOLERANCE = 1e-3
+_OF_LOGARITHMS = frozenset(("nll_loss", "ctc_loss"))
+_MANY_BEYOND = 0.05  # share of targets out of reach, from which such a loss is the one to look at
+_BEYOND = 0.01  # of a range, by which a target may lie outside
 
 
 _LEAST_ROWS, _LEAST_MARGIN, _SURE = 8, 0.5, 8.0
@@ -110,7 +113,7 @@ def loss_record(value: float, source: Any, calls: Sequence[LossCall]) -> LossRec
     if len(calls) == 1 and _is_minus(value, calls[0]):
         calls = [replace(calls[0], turned=True)]
     found = [_of_call(value, source, call) for call in [c for c in calls if not c.of_model] or calls]
-    wrong = [r for r in found if r.already or r.lacks]
+    wrong = [r for r in found if r.already or r.lacks or r.paired or (r.unreachable or 0.0) > _MANY_BEYOND]
     return max(wrong or found, key=_excess, default=LossRecord(source=source, value=value))
 
 
@@ -158,6 +161,8 @@ def _of_call(value: float, source: Any, call: LossCall) -> LossRecord:
             margin=_margin(call, rows),
             already=_already(call, rows),
             lacks=_lacks(call, rows),
+            made_by=call.made_by,
+            unreachable=_unreachable(call),
             turned=call.turned,
             paired=_is_paired(call) if call.paired is None else call.paired,
             sites=call.sites,
@@ -276,8 +281,23 @@ def _already(call: LossCall, rows: torch.Tensor | None) -> str:
 
 def _lacks(call: LossCall, rows: torch.Tensor | None) -> str:
     """What the loss expects to have been applied and was not."""
-    bare = rows is not None and call.op == "nll_loss" and rows.shape[1] > 1 and not _near(rows.logsumexp(1), 0.0)
-    return "log_softmax" if bare else ""
+    if call.op == "ctc_loss" and call.prediction.dim() > 1:
+        rows = _thinned(call.prediction.flatten(0, -2), call.prediction.shape[-1]).double()
+    if rows is not None and call.op in _OF_LOGARITHMS:
+        return "log_softmax" if rows.shape[1] > 1 and not _near(rows.logsumexp(1), 0.0) else ""
+    if call.op == "kl_div":  # of any shape, and of distributions that need not be over one axis
+        return "log_softmax" if bool((call.prediction > _PROBABILITY_TOLERANCE).any()) else ""
+    return ""
+
+
+def _unreachable(call: LossCall) -> float | None:
+    """Share of the targets beyond the range of the operation that made the predictions; None where it has none."""
+    if call.op not in REGRESSION or call.made_by not in RANGES or call.targets is None or call.of_model:
+        return None
+    low, high = RANGES[call.made_by]
+    y = call.targets.double()
+    slack = _BEYOND * (high - low if math.isfinite(high - low) else 1.0)
+    return float(((y < low - slack) | (y > high + slack)).double().mean()) if not y.is_complex() else None
 
 
 def _near(x: torch.Tensor, value: float) -> bool:

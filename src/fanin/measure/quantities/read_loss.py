@@ -14,11 +14,13 @@ import torch
 
 from fanin.measure.quantities.loss import LossCall
 
-__all__ = ["SeenOutputs", "read_loss"]
+__all__ = ["Looked", "SeenOutputs", "read_from", "read_loss"]
 
 _EXACT = 1e-3  # relative error that is left to rounding in float32
 _SURE = 1e-5  # relative error of a form, below which no other one is tried
 _ROUNDED = 3e-2  # the same in half precision
+_NUMBERS = 1 << 18  # of the outputs that are looked at
+_ENDS = frozenset(("softmax", "sigmoid"))
 _LABELS = 8  # numbers or rows from which on a form is no chance
 
 
@@ -43,6 +45,54 @@ class SeenOutputs:
     def tolerance(self) -> float:
         """Relative error that is left to rounding."""
         return _ROUNDED if self.coarse else _EXACT
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """Copies of outputs, or of the gradient in them, on their device.
+
+    Attributes:
+        whole: all of it; None where it is large.
+        rows: rows along the last axis, and along the second one of three or more.
+    """
+
+    whole: torch.Tensor | None
+    rows: tuple[torch.Tensor, ...]
+
+    @classmethod
+    def at(cls, x: torch.Tensor) -> Looked:
+        """Look at a tensor of one axis or more."""
+        axes = (-1,) if x.dim() < 3 else (-1, 1)
+        return cls(x.clone() if x.numel() <= _NUMBERS else None, tuple(_some_rows(x.movedim(a, -1)) for a in axes))
+
+    def doubled(self) -> list[torch.Tensor]:
+        """Rows, and all of it where it is small, as float64."""
+        return [x.cpu().double() for x in (*self.rows, *(() if self.whole is None else (self.whole,)))]
+
+
+def _some_rows(x: torch.Tensor) -> torch.Tensor:
+    """Rows of the last axis, spread over the others; a copy."""
+    flat = x.reshape(-1, x.shape[-1])
+    step = max(-(-flat.numel() // _NUMBERS), 1) | 1
+    return flat[::step].clone()
+
+
+def read_from(outputs: Looked, gradient: Looked, *, made_by: str, value: float | None) -> LossCall | None:
+    """The call of the loss function whose gradient in the outputs this is; None where it cannot be told.
+
+    Args:
+        outputs: of the model.
+        gradient: of the loss in them.
+        made_by: the last operation of the model.
+        value: the loss; None where it is not known, or where other outputs have a part in it.
+    """
+    pairs = list(zip(outputs.doubled(), gradient.doubled(), strict=False))
+    if not all(z.shape == g.shape and z.isfinite().all() and g.isfinite().all() and g.any() for z, g in pairs):
+        return None
+    count = len(outputs.rows)
+    whole = pairs[count] if outputs.whole is not None else None
+    coarse = outputs.rows[0].dtype in (torch.float16, torch.bfloat16)
+    return read_loss(SeenOutputs(tuple(pairs[:count]), whole, coarse, made_by if made_by in _ENDS else ""), value)
 
 
 def read_loss(seen: SeenOutputs, value: float | None) -> LossCall | None:

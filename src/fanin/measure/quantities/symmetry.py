@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -9,9 +11,10 @@ import torch
 from fanin.memory import as_array
 from fanin.tensors.values import wide_enough
 
-__all__ = ["identical_rows"]
+__all__ = ["identical_rows", "stay_equal"]
 
 _ROWS, _COLUMNS, _FEW = 4096, 256, 8
+_ROUNDED = 1e-4  # of the largest number of a gradient, which sums over samples round
 
 
 def identical_rows(weight: torch.Tensor, units: tuple[int, ...] = (0,)) -> float | None:
@@ -47,6 +50,26 @@ def identical_rows(weight: torch.Tensor, units: tuple[int, ...] = (0,)) -> float
             return None
         _, counts = torch.unique(key[alive], return_counts=True)
         return float((counts[counts > 1].sum() / alive.sum()).item())
+
+
+def stay_equal(rows: torch.Tensor, gradient: torch.Tensor | None) -> bool:
+    """Whether all rows of a table of tokens are equal, and get one and the same gradient: they cannot become different.
+
+    Rows are counted by the first axis of two or more; a gradient of zero tells nothing.
+
+    Example:
+        >>> stay_equal(torch.zeros(1, 4, 3), torch.ones(1, 4, 3)), stay_equal(torch.zeros(4, 3), torch.randn(4, 3))
+        (True, False)
+    """
+    axis = next((i for i, n in enumerate(rows.shape) if n > 1), None)
+    if axis is None or axis + 1 >= rows.dim() or gradient is None or gradient.shape != rows.shape:
+        return False
+    with torch.no_grad():
+        first, pulled = rows.detach().select(axis, 0).unsqueeze(axis), gradient.detach()
+        size = float(pulled.abs().max()) if pulled.layout is torch.strided else 0.0
+        if not bool((rows == first).all()) or not math.isfinite(size) or size == 0.0:
+            return False
+        return bool((pulled - pulled.mean(axis, keepdim=True)).abs().max() <= _ROUNDED * size)
 
 
 def _keys(rows: torch.Tensor) -> torch.Tensor:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from statistics import median
 from typing import ClassVar
 
-from fanin.measure.record import Measurements, ParameterRecord
+from fanin.measure.record import LossRecord, Measurements, ParameterRecord
 from fanin.rules.base import Context, Rule
 from fanin.rules.finding import Finding, Fix, Severity
 from fanin.rules.shared.biases import biased_maps
@@ -43,7 +43,6 @@ _FAR_OUT = 10.0  # rms of the last outputs, at which no loss is needed to see th
 _EACH, _TOGETHER = math.log(1.25), math.log(4.0)  # what weights that are all too large are off by
 _OUTWEIGHED = " Its units see little but their biases."
 _DRIFTS = frozenset(("S201", "S202", "S203", "S204", "S205", "A302"))
-_SYMPTOMS = frozenset(("S206", "L801"))
 _NOT_OF_WEIGHTS = frozenset(("D102", "D103", "P504"))  # they explain a trend by themselves
 
 
@@ -155,7 +154,7 @@ class FanMismatch(Rule):
             return None
         if others.keys() & _DRIFTS:  # which say themselves how far all weights are off
             return None if finding.evidence.get("compound") else replace(finding, severity="note")
-        if finding.evidence["accounts"] and any(others.get(code, "note") != "note" for code in _SYMPTOMS):
+        if any(others.get(code, "note") != "note" for code in finding.evidence["accounts"]):
             return replace(finding, severity="warning")
         return None if finding.severity == "note" else finding
 
@@ -376,12 +375,22 @@ def _as_large(path: str, *, drawn: bool) -> Fix:
     return Fix(text=f"draw {path} as large as that signal", code=INIT, recommends_start=True, recommends_scale=True)
 
 
-def _accounts(measurements: Measurements, logs: list[float]) -> bool:
-    """Whether the product of the ratios gives at least half of what the logits or the Jacobian are off by."""
-    total, chi, spread = sum(logs), chi_as_read(measurements), measurements.loss.logit_std
-    wanted = [math.log(spread)] if spread else []
-    wanted += [math.log(chi) / 2] if chi else []
-    return any(abs(w) > math.log(2) and total * math.copysign(1.0, w) >= 0.5 * abs(w) for w in wanted)
+def _accounts(measurements: Measurements, logs: list[float]) -> list[str]:
+    """The findings that the product of the ratios gives: at least half of what outputs or Jacobian are off by."""
+    total, chi, outputs = sum(logs), chi_as_read(measurements), _excess_of_outputs(measurements.loss)
+    wanted = {"L801": outputs, "S206": math.log(chi) / 2 if chi else 0.0}
+    return [
+        code for code, w in wanted.items() if abs(w) > math.log(2) and total * math.copysign(1.0, w) >= 0.5 * abs(w)
+    ]
+
+
+def _excess_of_outputs(loss: LossRecord) -> float:
+    """Logarithm of the spread of logits over classes, or of the size of predictions beside targets of size one."""
+    if loss.logit_std:
+        return math.log(loss.logit_std)
+    if loss.prediction is None or loss.targets is None or loss.prediction.rms <= 0:
+        return 0.0
+    return math.log(loss.prediction.rms / max(loss.targets.rms, 1.0))
 
 
 def _fix(parameter: ParameterRecord) -> Fix:

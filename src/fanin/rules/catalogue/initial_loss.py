@@ -42,6 +42,11 @@ _LARGE_SIGNAL = 3.0  # rms at the input of the last layer
 
 def _last_sites(context: Context) -> tuple[Site, ...]:
     """The last operations with weights before the predictions that the loss was called with."""
+    return tuple(s for s in _behind_maps(context) if s.kind == "weight") or context.measurements.weight_sites()[-1:]
+
+
+def _behind_maps(context: Context) -> tuple[Site, ...]:
+    """These operations, and those between them and the predictions."""
     measured = context.measurements
     by_index = {s.index: s for s in measured.sites}
     todo, found, seen = list(measured.loss.sites), dict[int, Site](), set[int]()
@@ -50,11 +55,10 @@ def _last_sites(context: Context) -> tuple[Site, ...]:
         if site is None or site.index in seen:
             continue
         seen.add(site.index)
-        if site.kind == "weight":
-            found[site.index] = site
-        else:
+        found[site.index] = site
+        if site.kind != "weight":
             todo += site.inputs
-    return tuple(found[i] for i in sorted(found)) or measured.weight_sites()[-1:]
+    return tuple(found[i] for i in sorted(found))
 
 
 def _last_paths(context: Context) -> list[str]:
@@ -84,9 +88,9 @@ def _blamed(context: Context, spread: float | None) -> tuple[list[str], str, Fix
         path, size = scale
         cure = Fix(text=f"start {path} smaller", recommends_scale=True)
         return [path, *_last_paths(context)], f" {path} multiplies them by {size:.3g}.", cure
-    if bias := _bias_at_fault(context, spread):
-        said = f" The numbers in {bias.path} alone have std {bias.weight.std:.3g}."
-        return [bias.path], said, _informed_or_zero(bias.path)
+    if found := _bias_at_fault(context, spread):
+        path, said = found
+        return [path], said, _informed_or_zero(path)
     named, cure = _layer_blamed(context)
     return named, "", cure
 
@@ -116,12 +120,22 @@ def _informed_or_zero(path: str) -> Fix:
     )
 
 
-def _bias_at_fault(context: Context, spread: float | None) -> ParameterRecord | None:
-    """The bias of the last layer whose own numbers make up nearly all of the spread of the logits."""
-    if spread is None or spread <= 1.0:
+def _bias_at_fault(context: Context, spread: float | None) -> tuple[str, str] | None:
+    """The bias of the last layer whose numbers alone make up nearly all of the logits' spread over classes.
+
+    Of outputs without classes, nearly all of their size. With a sentence about it.
+    """
+    biases = _last_biases(context)
+    if spread is not None:
+        worst = max(biases, key=lambda p: p.weight.std, default=None)
+        if worst is None or spread <= 1.0 or worst.weight.std < _NEARLY_ALL * spread:
+            return None
+        return worst.path, f" The numbers in {worst.path} alone have std {worst.weight.std:.3g}."
+    size = prediction.rms if (prediction := loss_of(context).prediction) is not None else 0.0
+    worst = max(biases, key=lambda p: p.weight.rms, default=None)
+    if worst is None or size <= 1.0 or worst.weight.rms < _NEARLY_ALL * size:
         return None
-    worst = max(_last_biases(context), key=lambda p: p.weight.std, default=None)
-    return worst if worst is not None and worst.weight.std >= _NEARLY_ALL * spread else None
+    return worst.path, f" The numbers in {worst.path} alone have rms {worst.weight.rms:.3g}."
 
 
 def _of_spread(loss: LossRecord) -> float:
@@ -137,10 +151,11 @@ def _of_spread(loss: LossRecord) -> float:
 
 
 def _last_biases(context: Context) -> list[ParameterRecord]:
-    """The biases of the last operations with weights."""
-    by_path = {p.path: p for p in context.measurements.parameters}
-    read = [by_path[n] for s in _last_sites(context) for n in s.parameters if n in by_path]
-    return [p for p in read if p.role == "bias"]
+    """The biases of the last operations with weights, and those that are added to what these give."""
+    sites = _behind_maps(context)
+    names, indices = {n for s in sites for n in s.parameters}, {s.index for s in sites}
+    biases = [p for p in context.measurements.parameters if p.role in ("bias", "shift")]
+    return [p for p in biases if p.path in names or indices.intersection(p.added_to)]
 
 
 def _informed(name: str, bias: float) -> Fix:

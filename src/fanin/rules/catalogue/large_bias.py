@@ -8,7 +8,7 @@ from typing import ClassVar
 from fanin.measure.record import ParameterRecord
 from fanin.rules.base import Context, Rule
 from fanin.rules.finding import Finding, Fix, Severity
-from fanin.rules.shared.biases import biased_maps, outweighed_maps, overwhelmed_maps, pushed_outputs
+from fanin.rules.shared.biases import biased_units, outweighed_maps, overwhelmed_maps, pushed_outputs
 from fanin.rules.shared.gains import INIT
 
 __all__ = ["LargeBias"]
@@ -20,16 +20,17 @@ class LargeBias(Rule):
     """Biases that decide their units alone.
 
     What it does:
-        Compares biases before an activation with the spread that the weights give.
+        Compares biases before an activation with the spread that the weights, or the scale of a norm, give. Biases of
+        layers, of norms, and those that a forward adds to a map itself.
 
     Why:
         A unit whose bias is several standard deviations from zero is always on or always off whatever the input. Off,
         it is dead.
 
     What is measured:
-        |b| above three times the std of W x, for more than a quarter of the units, where the bias is also above
-        three times rms(W) sqrt(fan_in) (so that a signal that has vanished upstream is not taken for a fault of
-        the biases). Of smooth activations only biases beyond their curved part count (2 for tanh, GELU and
+        |b| above three times the std of W x (of a norm: its scale), for more than a quarter of the units, where the
+        bias is also above three times rms(W) sqrt(fan_in) (so that a signal that has vanished upstream is not taken for
+        a fault of the biases). Of smooth activations only biases beyond their curved part count (2 for tanh, GELU and
         SiLU); of activations that are straight above zero (ReLU, GELU) only negative ones, since a unit that is
         always on passes its input on. Gates and outputs are left out, so are biases before a softplus whose
         output multiplies a signal or is exponentiated (the time steps of a state-space model start at
@@ -65,14 +66,13 @@ class LargeBias(Rule):
     def cannot_run(self, context: Context) -> str | None:
         """Needs a biased map before an activation."""
         seen = context.measurements
-        known = (biased_maps, overwhelmed_maps, outweighed_maps, pushed_outputs)
+        known = (biased_units, overwhelmed_maps, outweighed_maps, pushed_outputs)
         return None if any(maps(seen) for maps in known) else "no biased map meets a known activation directly"
 
     def check(self, context: Context) -> Iterator[Finding]:
         """One finding about biases that decide their units, one about those that may outweigh the signal."""
         stds = self.limit(context, "stds")
-        maps = [m for m in biased_maps(context.measurements) if not m.has_small_weights]
-        rated = [(m.share_beyond(stds), m.bias) for m in maps]
+        rated = [(m.share_beyond(stds), m.bias) for m in biased_units(context.measurements)]
         outright = overwhelmed_maps(context.measurements) + pushed_outputs(context.measurements)
         rated += [(m.share_outweighing(stds), m.bias) for m in outright]
         large = self._large(context, rated)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
+from fanin.measure.kinds import BOUNDED
 from fanin.measure.record import Measurements, ParameterRecord, Site
 from fanin.model.operations import RECURRENT
 from fanin.rules.base import Context, Rule
@@ -18,7 +20,7 @@ __all__ = ["RecurrentScale"]
 
 _USUAL = 2.0  # of rms(W) sqrt(fan_in); torch's default has 0.58, an orthogonal start 1
 _FAR = 5.0  # of a recurrent matrix: ten times torch's default, five times orthogonal
-_KEEPS = 1  # the gate that multiplies the state before: f of i f g o, z of r z n
+_ENTERS = 0.25  # of the input over all steps, up to which a gate is closed to it
 _RELU = frozenset(("rnn_relu", "rnn_relu_cell"))
 
 
@@ -60,6 +62,60 @@ class _Loop:
         return 0.5 * self.steps * math.log(max(self.ratio**2 / 2.0, 1e-300))
 
 
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """A way through a cell that gates can close.
+
+    Attributes:
+        open_by: the letters of the gates, and the sign of a bias that opens it.
+        said: what is left after a step.
+        start: where the bias should start.
+        over_steps: whether what passes adds up over the steps.
+    """
+
+    open_by: Mapping[str, float]
+    said: str
+    start: str
+    over_steps: bool = False
+
+
+_WAYS = (
+    _Way(
+        {"f": 1.0, "z": 1.0, "e": -1.0, "u": -1.0},
+        "the gate that keeps the state has a bias of {mean:.3g} in {path}: {left:.2g} of the state is left after each "
+        "step, and of its gradient.",
+        "1 (a forget gate) or 0",
+    ),
+    _Way(
+        {"i": 1.0, "z": -1.0, "u": 1.0},
+        "the gate that lets the input in has a bias of {mean:.3g} in {path}: {left:.2g} of it enters the state at each "
+        "step.",
+        "0",
+        over_steps=True,
+    ),
+    _Way(
+        {"o": 1.0},
+        "the gate that lets the state out has a bias of {mean:.3g} in {path}: {left:.2g} of the state is read, and "
+        "of its gradient.",
+        "0",
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Biased:
+    """A gate of one cell, the mean of what its biases give it, the bias that gives most, and how often it runs."""
+
+    tag: str
+    mean: float
+    bias: ParameterRecord
+    steps: int
+
+    def passes(self, way: _Way) -> float:
+        """What is let through at each step."""
+        return 1.0 / (1.0 + math.exp(min(-way.open_by[self.tag] * self.mean, 700.0)))
+
+
 def _loops(measurements: Measurements) -> list[_Loop]:
     fused = [p for p in measurements.parameters if p.is_recurrent and p.op in RECURRENT]
     matrices = {p.path: p for p in fused if p.is_map and p.weight.rms > 0}
@@ -73,6 +129,30 @@ def _loops(measurements: Measurements) -> list[_Loop]:
         reads = _input_rms(measurements, last) if name in _first_layer(measurements, last) else last.forward.rms
         if reads is not None and math.isfinite(reads) and not last.forward.any_nonfinite:
             found.append(_Loop(matrices[name], last, _steps(sites, measurements.batch_size or 1), reads))
+    return found + list(_written_out(measurements))
+
+
+def _written_out(measurements: Measurements) -> Iterator[_Loop]:
+    """Matrices of cells that the model steps itself, before bounded activations: what each adds is an output."""
+    matrices = [p for p in measurements.parameters if p.is_recurrent and p.is_map and p.op not in RECURRENT]
+    for weight in (p for p in matrices if p.rms_read > 0):
+        sites = [s for s in measurements.weight_sites() if weight.path in s.parameters]
+        largest = max(sites, key=lambda s: s.forward.rms, default=None)
+        if largest is None or largest.forward.any_nonfinite or not _meets(largest, measurements) <= BOUNDED.keys():
+            continue
+        ratio = weight.rms_read * math.sqrt(weight.fan_in or 1.0)
+        yield _Loop(weight, largest, len(sites), largest.forward.rms / ratio)
+
+
+def _meets(site: Site, measurements: Measurements) -> set[str]:
+    """The operations other than sums that read an output, itself or summed with others."""
+    sums, found = {site.index}, set[str]()
+    for reader in (s for s in measurements.sites if s.index > site.index):  # in the order in which they ran
+        if sums.intersection(reader.inputs):
+            if reader.kind == "merge":
+                sums.add(reader.index)
+            else:
+                found.add(reader.op)
     return found
 
 
@@ -103,8 +183,8 @@ class RecurrentScale(Rule):
     """Recurrent weights that blow a state up, or saturate it, over the steps.
 
     What it does:
-        Compares the scale of the matrices of RNN, GRU and LSTM with the largest at which their states neither grow nor
-        saturate.
+        Compares the scale of the matrices of RNN, GRU and LSTM, and of cells that are written out step by step, with
+        the largest at which their states neither grow nor saturate.
 
     Why:
         A state meets the same matrix at every step. Behind a ReLU its second moment grows by r^2 / 2 a step, r =
@@ -115,9 +195,10 @@ class RecurrentScale(Rule):
         (S202). Others: the std of what the state or the input adds to a pre-activation, r rms(h) or r rms(x); warning
         above 3, where half of the outputs of a tanh are on its flat part, error above 8, where four in five are. For a
         recurrent matrix with r above 2 the warning starts at 2, and with r above 5 at 1: gradients meet that matrix at
-        every step too. torch's default gives r = 0.58, an orthogonal start r = 1. The bias of the gate that keeps the
-        state (the forget gate of an LSTM, the update gate of a GRU): warning where its mean is below -3, so that less
-        than a twentieth of the state is left after each step.
+        every step too. torch's default gives r = 0.58, an orthogonal start r = 1. The bias of a gate, also of a cell
+        that is written out step by step: warning where its mean is beyond 3, so that less than a twentieth of the state
+        is left after each step (a forget gate, an update gate) or is read (an output gate), or of the input enters;
+        that only where a quarter of it at most enters over all steps (a long memory starts with such gates).
 
     Example:
         >>> import torch, fanin
@@ -153,14 +234,17 @@ class RecurrentScale(Rule):
 
     def cannot_run(self, context: Context) -> str | None:
         """Needs a recurrent layer."""
-        return None if _loops(context.measurements) else "no recurrent layer ran"
+        seen = context.measurements
+        return None if _loops(seen) or _gates(seen) else "no recurrent layer ran"
 
     def check(self, context: Context) -> Iterator[Finding]:
-        """One finding for states that grow, one for states that saturate, one for states that are forgotten."""
+        """One finding for states that grow, one for states that saturate, one for each way that is closed."""
         loops = _loops(context.measurements)
         yield from self._growing(context, [x for x in loops if not x.is_bounded and x.is_recurrent])
         yield from self._saturated(context, [x for x in loops if x.is_bounded])
-        yield from self._forgotten(context)
+        gates = _gates(context.measurements)
+        for way in _WAYS:
+            yield from self._closed(context, way, [g for g in gates if g.tag in way.open_by])
 
     def _growing(self, context: Context, loops: list[_Loop]) -> Iterator[Finding]:
         warning, error = self.limit(context, "growth-warning"), self.limit(context, "growth-error")
@@ -212,23 +296,22 @@ class RecurrentScale(Rule):
             return self.limit(context, "loop-warning")
         return self.limit(context, "state-warning" if loop.is_large_loop else "std-warning")
 
-    def _forgotten(self, context: Context) -> Iterator[Finding]:
-        """States of which next to nothing is left after a step."""
-        gates = [
-            (mean, bias) for mean, bias in _keeping_gates(context.measurements) if mean < -self.limit(context, "keep")
-        ]
-        if not gates:
+    def _closed(self, context: Context, way: _Way, gates: list[_Biased]) -> Iterator[Finding]:
+        """Gates of one kind that let next to nothing through."""
+        keep = self.limit(context, "keep")
+        closed = [g for g in gates if g.mean * way.open_by[g.tag] < -keep]
+        if way.over_steps:
+            closed = [g for g in closed if g.steps > 1 and g.steps * g.passes(way) < _ENTERS]
+        if not closed:
             return
-        mean, worst = min(gates, key=lambda g: g[0])
-        left = 1.0 / (1.0 + math.exp(-max(mean, -700.0)))
+        worst = min(closed, key=lambda g: g.passes(way))
         yield self.finding(
             "warning",
-            list(dict.fromkeys(bias.path for _, bias in gates)),
-            f"the gate that keeps the state has a bias of {mean:.3g} in {worst.path}: {left:.2g} of the state is left "
-            "after each step, and of its gradient.",
-            Fix(text="start this bias at 1 (a forget gate) or 0", code=INIT, recommends_start=True),
-            value=mean,
-            threshold=-self.limit(context, "keep"),
+            list(dict.fromkeys(g.bias.path for g in closed)),
+            way.said.format(mean=worst.mean, path=worst.bias.path, left=worst.passes(way)),
+            Fix(text=f"start this bias at {way.start}", code=INIT, recommends_start=True),
+            value=worst.mean,
+            threshold=math.copysign(keep, worst.mean),
             unit="mean bias of the gate",
         )
 
@@ -250,21 +333,31 @@ def _words(worst: _Loop, *, saturated: bool) -> str:
     )
 
 
-def _keeping_gates(measurements: Measurements) -> list[tuple[float, ParameterRecord]]:
-    """Mean bias of the gate that keeps the state, of each layer and direction, and the bias that gives most of it.
-
-    Torch adds two biases, of input and state, which follow each other.
-    """
-    by_owner: dict[str, list[ParameterRecord]] = {}
-    for p in measurements.parameters:
-        if p.gate_means:
-            by_owner.setdefault(p.path.rpartition(".")[0], []).append(p)
+def _gates(measurements: Measurements) -> list[_Biased]:
+    """The gates of each layer and direction, and of each bias of a cell that is written out."""
+    calls = Counter(n for s in measurements.weight_sites() for n in s.parameters)
     found = []
-    for biases in by_owner.values():
-        for pair in zip(biases[::2], biases[1::2], strict=False):
-            means = [p.gate_means[_KEEPS] for p in pair]
-            found.append((sum(means), pair[means.index(min(means))]))
+    for biases in _together(measurements):
+        steps = max(max(calls[p.path], len(p.added_to)) for p in biases)
+        if (site := next((s for s in measurements.weight_sites() if s.index == biases[0].reader), None)) is not None:
+            steps = max(steps, _steps([site], measurements.batch_size or 1))
+        for i, own in enumerate(biases[0].gates):
+            means = [p.gates[i].mean for p in biases]
+            most = biases[max(range(len(means)), key=lambda n: abs(means[n]))]
+            found.append(_Biased(own.gate.tag, sum(means), most, steps))
     return found
+
+
+def _together(measurements: Measurements) -> Iterator[tuple[ParameterRecord, ...]]:
+    """Biases whose sum a gate reads: torch adds two, of input and state, which follow each other."""
+    by_owner: dict[str, list[ParameterRecord]] = {}
+    for p in (p for p in measurements.parameters if p.gates):
+        if p.op in RECURRENT:
+            by_owner.setdefault(p.path.rpartition(".")[0], []).append(p)
+        else:
+            yield (p,)
+    for biases in by_owner.values():
+        yield from zip(biases[::2], biases[1::2], strict=False)
 
 
 def _severity(severe: bool) -> Severity:

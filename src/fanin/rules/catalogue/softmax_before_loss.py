@@ -12,7 +12,7 @@ from fanin.rules.shared.losses import loss_of
 
 __all__ = ["SoftmaxBeforeLoss"]
 
-_LOSSES = frozenset(("cross_entropy", "nll_loss", "binary_cross_entropy_with_logits"))
+_LOSSES = frozenset(("cross_entropy", "nll_loss", "binary_cross_entropy_with_logits", "ctc_loss", "kl_div"))
 
 
 class SoftmaxBeforeLoss(Rule):
@@ -25,11 +25,12 @@ class SoftmaxBeforeLoss(Rule):
     Why:
         Cross-entropy applies log-softmax itself. Fed with probabilities it squeezes logits into [0, 1]: gradients
         shrink and the loss cannot fall below about ln K - 1. The same holds for a sigmoid before
-        binary_cross_entropy_with_logits; nll_loss without log_softmax is unbounded.
+        binary_cross_entropy_with_logits; nll_loss, ctc_loss and kl_div without log_softmax are unbounded.
 
     What is measured:
         Rows that are non-negative and sum to one before cross_entropy; a sigmoid or softmax as the operation before
-        either loss; rows whose exponentials do not sum to one before nll_loss. log_softmax before cross_entropy is
+        either loss; rows whose exponentials do not sum to one before nll_loss and ctc_loss, numbers above zero before
+        kl_div. log_softmax before cross_entropy is
         harmless: a note.
 
     Example:
@@ -79,6 +80,7 @@ def _fix(loss: LossRecord) -> Fix:
     """Logits for the loss that was called; for one that expects log-probabilities, these."""
     call = f"loss = torch.nn.functional.{loss.op}"
     if loss.lacks:
-        code = f"{call}(torch.{loss.lacks}(logits, dim=1), y)"
-        return Fix(text=f"give {loss.op} log-probabilities, or cross_entropy the logits", code=code)
+        code = f"{call}(torch.{loss.lacks}(logits, dim={1 if loss.op == 'nll_loss' else -1}), y)"
+        instead = ", or cross_entropy the logits" if loss.op == "nll_loss" else ""
+        return Fix(text=f"give {loss.op} log-probabilities{instead}", code=code)
     return Fix(text="pass logits", code=f"{call}(logits, y)  # no {loss.already} in the model")

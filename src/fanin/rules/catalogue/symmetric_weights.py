@@ -38,6 +38,7 @@ class SymmetricWeights(Rule):
         Share of units (rows of nn.Linear, columns of W in x @ W, the second axis of a transposed convolution) whose
         weights, not all zero, equal those of another unit, in trainable weights of at least 4 units of 2 numbers that
         a linear map or convolution reads: error above one half, warning above 0.1. Zeros are closed gates, not copies.
+        Learned tokens, queries and positions whose rows are all equal (zeros, too) and get one gradient: error.
 
     Example:
         >>> import torch, fanin
@@ -62,7 +63,8 @@ class SymmetricWeights(Rule):
     source: ClassVar[str] = "Goodfellow et al. 2016, section 8.4"
 
     def check(self, context: Context) -> Iterator[Finding]:
-        """At most one finding."""
+        """One finding about units, one about learned tokens."""
+        yield from self._tokens([p for p in context.measurements.parameters if p.stays_equal])
         rated = [
             (p.identical_rows, p.path)
             for p in context.measurements.parameters
@@ -85,3 +87,13 @@ class SymmetricWeights(Rule):
             threshold=self.limit(context, "error" if severe else "warning"),
             unit="share of units",
         )
+
+    def _tokens(self, found: list[ParameterRecord]) -> Iterator[Finding]:
+        if found:
+            yield self.finding(
+                "error",
+                [p.path for p in found],
+                f"the rows of {found[0].path} are all equal and get one and the same gradient: they cannot become "
+                "different.",
+                Fix(text="draw them at random", code=INIT, recommends_start=True),
+            )

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import ClassVar
 
-from fanin.measure.kinds import REGRESSION
+from fanin.measure.kinds import RANGES, REGRESSION
 from fanin.rules.base import Context, Rule
 from fanin.rules.finding import Finding, Fix
 from fanin.rules.shared.losses import loss_of
@@ -24,12 +25,13 @@ class TargetScale(Rule):
     Why:
         A network at initialization predicts numbers of order one. Targets a hundred times larger make the first
         gradients show nothing but the offset, and the last layer has to grow by that factor before anything else is
-        learned.
+        learned. A target beyond what the last function can give is never reached, and saturates it.
 
     What is measured:
         rms of the targets outside [0.01, 100], or above 2 and more than 100 times the rms of the predictions (where
         those are not zero). Where the predictions alone are small, what makes them small is the cause. Targets that
-        the model itself makes (a codebook, another view) tell nothing of the data.
+        the model itself makes (a codebook, another view) tell nothing of the data. Also more than 5 % of the targets
+        outside the range of the function that makes the predictions (tanh, sigmoid, ReLU, softplus).
 
     Example:
         >>> import torch, fanin
@@ -46,7 +48,7 @@ class TargetScale(Rule):
 
     code: ClassVar[str] = "D104"
     name: ClassVar[str] = "target-scale"
-    thresholds: ClassVar[dict[str, float]] = {"low": 1e-2, "high": 1e2, "ratio": 1e2}
+    thresholds: ClassVar[dict[str, float]] = {"low": 1e-2, "high": 1e2, "ratio": 1e2, "unreachable": 0.05}
     source: ClassVar[str] = "Bishop 1995, section 8.2"
 
     def cannot_run(self, context: Context) -> str | None:
@@ -56,8 +58,11 @@ class TargetScale(Rule):
         return None if seen else "no regression loss was called"
 
     def check(self, context: Context) -> Iterator[Finding]:
-        """At most one finding."""
+        """At most one finding about what the predictions can reach, else one about sizes."""
         loss = loss_of(context)
+        if loss.unreachable is not None and loss.unreachable > self.limit(context, "unreachable"):
+            yield self._out_of_range(context, loss.made_by, loss.unreachable)
+            return
         if loss.targets is None or loss.prediction is None or loss.targets.rms == 0 or loss.targets.any_nonfinite:
             return
         rms, low, high = loss.targets.rms, self.limit(context, "low"), self.limit(context, "high")
@@ -75,4 +80,24 @@ class TargetScale(Rule):
             threshold=high if rms > high or far else low,
             unit="rms",
             evidence={"of_predictions": low <= rms <= high},
+        )
+
+    def _out_of_range(self, context: Context, last: str, share: float) -> Finding:
+        low, high = RANGES[last]
+        reach = (
+            f"{low:g} to {high:g}"
+            if math.isfinite(high - low)
+            else f"at least {low:g}"
+            if math.isfinite(low)
+            else (f"at most {high:g}")
+        )
+        return self.finding(
+            "warning",
+            ["targets"],
+            f"{share:.0%} of the targets lie outside what the model's last {last} can give ({reach}).",
+            Fix(text=f"bring the targets into that range, or take the {last} off the output"),
+            value=share,
+            threshold=self.limit(context, "unreachable"),
+            unit="share of targets",
+            evidence={"of_predictions": False},
         )
