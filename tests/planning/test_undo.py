@@ -119,9 +119,9 @@ def test_numbers_that_a_bit_does_not_bring_back_are_copied(bad):
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-@pytest.mark.parametrize("call", range(1, 11))  # five pieces, of each the numbers and their neighbours
+@pytest.mark.parametrize("call", range(1, 6))  # five pieces
 def test_an_interrupt_anywhere_in_a_write_leaves_a_way_back(call, when):
-    own = torch.randn(300_000, generator=torch.Generator().manual_seed(0))
+    own = torch.randn(600_000, generator=torch.Generator().manual_seed(0))
     before, calls = own.clone(), []
 
     def multiply(piece):
@@ -140,12 +140,12 @@ def test_an_interrupt_anywhere_in_a_write_leaves_a_way_back(call, when):
 
 
 def test_a_way_back_that_ends_early_is_gone_again():
-    own = torch.randn(300_000, generator=torch.Generator().manual_seed(0))
+    own = torch.randn(600_000, generator=torch.Generator().manual_seed(0))
     before, calls = own.clone(), []
 
     def multiply(piece):
         calls.append(0)
-        if len(calls) == 17:  # ten to write, five a piece to put back
+        if len(calls) == 12:  # five to write, five a piece to put back
             raise KeyboardInterrupt
         piece.mul_(0.3)
 

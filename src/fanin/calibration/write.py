@@ -15,7 +15,7 @@ from fanin.model.roles import Seen
 from fanin.planning.apply import Write, bytes_here, kept_numbers, scale_, wide_like, write_
 from fanin.planning.assignment import Assignment, PartFactor
 from fanin.planning.plan import Plan
-from fanin.planning.undo import Copied, Multiplied, packed
+from fanin.planning.undo import Copied, Multiplied, Scratch, packed
 from fanin.recipes.catalogue.keep import kept
 from fanin.recipes.step import Step
 from fanin.text.numbers import big
@@ -105,7 +105,7 @@ def writes_of_factors(plan: Plan, subjects: Mapping[str, Subject], factors: Mapp
         factors: what each part of them is multiplied by.
     """
     names = dict.fromkeys(name for (name, _), factor in factors.items() if factor != 1.0)
-    writes = []
+    writes, scratch = [], Scratch()
     for name in names:
         a, slot = plan[name], subjects[name].slot
         if a.action == "draw":
@@ -114,17 +114,17 @@ def writes_of_factors(plan: Plan, subjects: Mapping[str, Subject], factors: Mapp
         own = {box: f for (n, box), f in factors.items() if n == name and f != 1.0}
         change = _only(a, own)
         if slot.behind is None:
-            writes.append(_write_of_factor(a, slot.tensor, change))
+            writes.append(_write_of_factor(a, slot.tensor, change, scratch))
         else:
             writes.append(_through(slot.behind, a, change))
     return writes
 
 
-def _write_of_factor(a: Assignment, tensor: torch.Tensor, change: Assignment) -> Write:
+def _write_of_factor(a: Assignment, tensor: torch.Tensor, change: Assignment, scratch: Scratch) -> Write:
     """A multiplication of a plain tensor; what is kept for the case that a later write fails is small."""
     own = tensor.detach()
     if not change.part_factors and Multiplied.fits(own):
-        done = Multiplied(own, change.factor, lambda piece: scale_(piece, change))
+        done = Multiplied(own, change.factor, lambda piece: scale_(piece, change), scratch)
         return Write(assignment=a, keep=lambda: done, run=done.run, num_bytes=bytes_here(tensor) // 4)
     return Write(
         assignment=a,

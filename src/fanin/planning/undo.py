@@ -1,16 +1,16 @@
 """What a tensor held before a write, kept until all writes are done: as a copy, or as what the way back does not tell.
 
 Two neighbours at most have the same product with a factor, once it is rounded: a third would be two units in the last
-place away, and their products more than one. So one bit a number says which of them it was. Numbers that are too small
-for full precision, or whose products are, may share one with many, and those of 16 bits often are: a byte says by how
-much the division is off.
+place away, and their products more than one. So the last bit of a number says which of them it was. Numbers that are
+too small for full precision, or whose products are, may share one with many, and those of 16 bits often are: a byte
+says by how much the division is off.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -18,11 +18,13 @@ import torch
 from fanin.memory import as_array
 from fanin.tensors.writable import is_plain
 
-__all__ = ["Copied", "Divided", "Multiplied", "packed"]
+__all__ = ["Copied", "Divided", "Multiplied", "Scratch", "packed"]
 
-_PIECE = 1 << 16  # numbers that are multiplied, or divided, at a time
+_PIECE = 1 << 17  # numbers that are multiplied, or divided, at a time
 _WORDS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
 _FURTHEST = 2  # units in the last place that product / factor may be off
+Numbers: TypeAlias = "np.ndarray[Any, np.dtype[np.floating[Any]]]"
+Bits: TypeAlias = "np.ndarray[Any, np.dtype[np.uint8]]"
 
 
 @dataclass(slots=True)
@@ -42,6 +44,24 @@ class Copied:
         self.own.copy_(self.numbers)
 
 
+class Scratch:
+    """Memory for one piece of a tensor, used for one piece after the other."""
+
+    def __init__(self) -> None:
+        self._of: dict[torch.dtype, tuple[torch.Tensor, Numbers]] = {}
+
+    def of(self, dtype: torch.dtype) -> tuple[torch.Tensor, Numbers]:
+        """The memory, as a tensor and as an array."""
+        if dtype not in self._of:
+            memory = torch.empty(_PIECE, dtype=dtype)
+            self._of[dtype] = memory, as_array(memory)
+        return self._of[dtype]
+
+    def give_away(self, dtype: torch.dtype) -> None:
+        """What is there belongs to somebody now; the next piece gets memory of its own."""
+        self._of.pop(dtype, None)
+
+
 class Multiplied:
     """A multiplication of a tensor, piece by piece, and the way back; called, it puts the old numbers back.
 
@@ -52,6 +72,7 @@ class Multiplied:
         own: the tensor; see `fits`.
         factor: what its numbers are multiplied by.
         multiply: does that with a tensor that has no other dtype.
+        scratch: memory for a piece, shared by tensors that are multiplied one after the other.
 
     Example:
         >>> weight = torch.tensor([0.1, -0.7, 0.0])
@@ -64,9 +85,11 @@ class Multiplied:
         tensor([ 0.1000, -0.7000,  0.0000])
     """
 
-    def __init__(self, own: torch.Tensor, factor: float, multiply: Callable[[torch.Tensor], Any]) -> None:
-        self._own, self._factor, self._multiply = own, factor, multiply
-        self._kept: list[torch.Tensor | np.ndarray[Any, Any]] = []  # of each piece a copy, or its bits
+    def __init__(
+        self, own: torch.Tensor, factor: float, multiply: Callable[[torch.Tensor], Any], scratch: Scratch | None = None
+    ) -> None:
+        self._own, self._factor, self._multiply, self._scratch = own, factor, multiply, scratch or Scratch()
+        self._kept: list[torch.Tensor | Bits] = []  # of each piece a copy, or its bits
 
     @staticmethod
     def fits(own: torch.Tensor) -> bool:
@@ -81,13 +104,17 @@ class Multiplied:
 
     def run(self) -> None:
         """Multiply."""
-        scratch = torch.empty_like(self._own.view(-1)[:_PIECE])
-        for piece in self._pieces():
-            before = piece.clone()
-            self._kept.append(before)
+        whole = as_array(self._own.view(-1))
+        for piece, first in zip(self._pieces(), range(0, whole.size, _PIECE), strict=True):
+            numbers = whole[first : first + _PIECE]
+            copy, room = self._scratch.of(piece.dtype)
+            bits = _last_bits(numbers) if self._is_ordinary(numbers, room[: numbers.size]) else None
+            self._kept.append(copy[: numbers.size].copy_(piece))
             self._multiply(piece)
-            if self._is_ordinary(before, scratch[: len(piece)]):
-                self._kept[-1] = self._bits(before, piece, scratch[: len(piece)])
+            if bits is None:
+                self._scratch.give_away(piece.dtype)
+            else:
+                self._kept[-1] = bits
 
     def __call__(self) -> None:
         """Put the old numbers back."""
@@ -100,24 +127,18 @@ class Multiplied:
         flat = self._own.view(-1)
         return [flat[first : first + _PIECE] for first in range(0, len(flat), _PIECE)]
 
-    def _is_ordinary(self, before: torch.Tensor, scratch: torch.Tensor) -> bool:
+    def _is_ordinary(self, before: Numbers, room: Numbers) -> bool:
         """Whether neither a number nor its product has less than full precision, but for zeros."""
-        kind, size = torch.finfo(before.dtype), torch.abs(before, out=scratch)
-        least, most = 2.0 * kind.smallest_normal / min(self._factor, 1.0), 0.5 * kind.max / max(self._factor, 1.0)
-        smallest, largest = (float(end) for end in size.aminmax())
+        kind, size = np.finfo(before.dtype), np.abs(before, out=room)
+        least = 2.0 * float(kind.smallest_normal) / min(self._factor, 1.0)
+        most = 0.5 * float(kind.max) / max(self._factor, 1.0)
+        smallest, largest = float(size.min()), float(size.max())
         if smallest <= least:
             size[size == 0.0] = largest
             smallest = float(size.min())
         return (least < smallest and largest < most) or largest == 0.0
 
-    def _bits(self, before: torch.Tensor, product: torch.Tensor, scratch: torch.Tensor) -> np.ndarray[Any, Any]:
-        """Of each number whether the neighbour that is nearer to zero has the same product."""
-        words = _WORDS[before.dtype.itemsize]
-        torch.sub(before.view(words), 1, out=scratch.view(words))
-        self._multiply(scratch)
-        return np.packbits(as_array(scratch) == as_array(product))
-
-    def _before(self, product: torch.Tensor, bits: np.ndarray[Any, Any]) -> torch.Tensor:
+    def _before(self, product: torch.Tensor, bits: Bits) -> torch.Tensor:
         """The numbers with such products: the one that is nearest to zero, or its neighbour."""
         words = (product / self._factor).view(_WORDS[product.dtype.itemsize])
         nearest = words.clone()
@@ -126,8 +147,14 @@ class Multiplied:
             again = near.clone()
             self._multiply(again)
             nearest = torch.where(again == product, near.view(words.dtype), nearest)
-        higher = torch.from_numpy(np.unpackbits(bits, count=len(words)))
+        higher = (nearest & 1) != torch.from_numpy(np.unpackbits(bits, count=len(words)))
         return torch.where(product == 0.0, product, (nearest + higher).view(product.dtype))
+
+
+def _last_bits(numbers: Numbers) -> Bits:
+    """The last bit of each number: of two neighbours one has it, and one has not."""
+    low = numbers.view(f"i{numbers.dtype.itemsize}").astype(np.uint8)
+    return np.packbits(np.bitwise_and(low, 1, out=low))
 
 
 @dataclass(slots=True)
