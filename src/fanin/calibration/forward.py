@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -150,8 +150,9 @@ class CalibratingPass(TorchFunctionMode):
         self._subjects = subjects
         self._tensors = {name: s.slot.tensor for name, s in subjects.items()}
         self._holders = {part: s for s in subjects.values() if s.slot.behind for part in s.slot.behind.parts}
-        self._written = _Written(model.parameters())
-        for name, parameter in model.named_parameters():
+        own = dict(model.named_parameters())
+        self._written = _Written(own.values())
+        for name, parameter in own.items():
             self._known[parameter] = Made(parameters=frozenset((name,)))
 
     def note_inputs(self, inputs: Any) -> None:
@@ -349,7 +350,7 @@ def _pieces(
 class _Written:
     """Copies of the parameters that a forward pass writes into, each made just before its first write."""
 
-    def __init__(self, parameters: Iterator[torch.nn.Parameter]) -> None:
+    def __init__(self, parameters: Iterable[torch.nn.Parameter]) -> None:
         self._of: dict[int, list[torch.Tensor]] = {}
         for p in parameters:
             with contextlib.suppress(NotImplementedError, RuntimeError):  # sparse: no single storage

@@ -56,6 +56,7 @@ class Task:
         center: put minus the mean of each channel into biases.
         traces: what reading the model changed for good, in words.
         group: the processes that must get the same factors; None for one process.
+        spare: tensors of which a pass keeps no copy: it multiplies outputs, and looks after weights that are written.
         kept: closed before a write that runs code of the model: until then it is as it was when it was read.
     """
 
@@ -71,12 +72,8 @@ class Task:
     center: bool = False
     traces: tuple[str, ...] = ()
     group: Any = None
+    spare: tuple[torch.Tensor, ...] = ()
     kept: ExitStack = field(default_factory=ExitStack)
-
-    @property
-    def spare(self) -> tuple[torch.Tensor, ...]:
-        """Tensors of which a pass keeps no copy: it multiplies outputs, and looks after weights that are written."""
-        return spare_of(self.module)
 
     def are_plain(self, names: Iterable[str]) -> bool:
         """Whether writing these parameters runs no code of the model and changes numbers alone."""
@@ -85,7 +82,7 @@ class Task:
         return plain and bool(self.spare) and not is_view(self.module)
 
 
-def spare_of(module: torch.nn.Module) -> tuple[torch.Tensor, ...]:
+def _spare_of(module: torch.nn.Module) -> tuple[torch.Tensor, ...]:
     """The parameters, but those of a module whose code is not Python."""
     scripted = any(isinstance(m, torch.jit.ScriptModule) for m in module.modules())
     return () if scripted else tuple(module.parameters())
@@ -121,8 +118,9 @@ def task_of(
     assert_numbers(batch, "inputs")
     refuse_nested(tensors_in(batch), "an input")
     _refuse_zeros(batch)
+    spare = _spare_of(module)
     if kept is not None:
-        kept.enter_context(kept_once(module, values=True, others=(batch,), spare=spare_of(module)))
+        kept.enter_context(kept_once(module, values=True, others=(batch,), spare=spare))
     slots = slots_of(model)
     if not (only is None or isinstance(only, str | Iterable)):
         raise ArgumentError(f"only is a pattern on names, or several of them; got {shown(only)}")
@@ -159,6 +157,7 @@ def task_of(
         center=center,
         traces=graph.traces,
         group=group,
+        spare=spare,
         kept=kept or ExitStack(),
     )
 

@@ -152,7 +152,7 @@ def _of_python() -> Iterator[Setting]:
     if "decimal" in sys.modules:
         yield Setting("decimal context", _decimals, _set_decimals)
     yield Setting("recursion limit", sys.getrecursionlimit, sys.setrecursionlimit)
-    yield Setting("environment variables", lambda: dict(os.environ), _set_environment)
+    yield Setting("environment variables", _environment, _set_environment)
     yield Setting("working folder", os.getcwd, os.chdir)
     for name in ("stdin", "stdout", "stderr", "excepthook", "displayhook"):
         yield Setting(f"sys.{name}", partial(getattr, sys, name), partial(setattr, sys, name))
@@ -200,7 +200,13 @@ def _forget_made_modules(value: dict[str, Any]) -> None:
                 del sys.modules[name]
 
 
-def _set_environment(value: dict[str, str]) -> None:
+def _environment() -> dict[Any, Any]:
+    """The environment as Python keeps it: as bytes where the system does, so that nothing is decoded."""
+    return dict(getattr(os.environ, "_data", os.environ))
+
+
+def _set_environment(kept: dict[Any, Any]) -> None:
+    value = {os.fsdecode(name): os.fsdecode(v) for name, v in kept.items()}
     for name in [n for n in os.environ if n not in value]:
         del os.environ[name]
     os.environ.update({n: v for n, v in value.items() if os.environ.get(n) != v})

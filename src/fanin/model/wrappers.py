@@ -25,6 +25,7 @@ _WRAPPERS: Mapping[tuple[str, str], str] = {
     ("torch.distributed.algorithms._checkpoint.checkpoint_wrapper", "ActivationWrapper"): "_checkpoint_wrapped_module",
     ("torch.optim.swa_utils", "AveragedModel"): "module",
 }
+_HELD_AS = frozenset(_WRAPPERS.values())
 
 
 def wraps(module: Any) -> str:
@@ -35,6 +36,9 @@ def wraps(module: Any) -> str:
         >>> wraps(torch.nn.DataParallel(torch.nn.Linear(2, 2))), wraps(torch.nn.Linear(2, 2))
         ('module', '')
     """
+    held = getattr(module, "_modules", None)
+    if isinstance(held, dict) and _HELD_AS.isdisjoint(held):
+        return ""
     for kind in type(module).__mro__:
         attribute = _WRAPPERS.get((kind.__module__, kind.__qualname__))
         if attribute is not None and attribute in module._modules:

@@ -99,8 +99,9 @@ def capture(model: Any, inputs: Any = None, *, mode: Mode = "auto", training: bo
     """
     assert_module(model)
     model = unwrapped(model)
-    _refuse_lazy(model)
-    refuse_nested_parameters(dict(model.named_parameters()))
+    parameters = dict(model.named_parameters())
+    _refuse_lazy(parameters)
+    refuse_nested_parameters(parameters)
     if inputs is not None:
         refuse_nested(tensors_in(inputs), "an input")
         return _capture_call(model, call_arguments(model, inputs), mode, training)
@@ -212,14 +213,14 @@ def _affordable(model: Any) -> bool:
 
 
 # ---------------------------------------------------------------------- one forward pass
-def _owned(model: Any) -> dict[int, tuple[ValueKind, str]]:
+def _owned(model: Any, parameters: Mapping[str, Any]) -> dict[int, tuple[ValueKind, str]]:
     owned: dict[int, tuple[ValueKind, str]] = {id(b): ("buffer", n) for n, b in model.named_buffers()}
-    return owned | {id(p): ("parameter", n) for n, p in model.named_parameters()}
+    return owned | {id(p): ("parameter", n) for n, p in parameters.items()}
 
 
 def _recorder(model: Any, attempt: _Attempt) -> Recorder:
     parameters = dict(model.named_parameters())
-    owned = _owned(model)
+    owned = _owned(model, parameters)
     if not attempt.fake:
         return Recorder(stand_in=_real_stand_in, owned=owned)
     fake_mode, constants = FakeTensorMode(allow_non_fake_inputs=True), Constants()
@@ -269,8 +270,8 @@ def _forward(model: Any, call: Call, attempt: _Attempt, recorder: Recorder) -> G
         stack.enter_context(uncollected())
         if recorder.fake_mode is not None:
             stack.enter_context(recorder.fake_mode)
-        for name, parameter in model.named_parameters():
-            recorder.add_leaf(parameter, "parameter", name)
+        for name, parameter in named:
+            recorder.add_leaf(parameter, "parameter", name)  # once, by the first of its names
         args, kwargs = map_tensors(call, lambda t, path: recorder.add_leaf(t, "input", path.partition(".")[2]))
         for handle in module_scopes(recorder, paths):
             stack.callback(handle.remove)
@@ -356,8 +357,8 @@ def _has_script(model: Any) -> bool:
     return any(isinstance(m, torch.jit.ScriptModule) for m in model.modules())
 
 
-def _refuse_lazy(model: Any) -> None:
-    lazy = [n for n, p in model.named_parameters() if torch.nn.parameter.is_lazy(p)]
+def _refuse_lazy(parameters: Mapping[str, Any]) -> None:
+    lazy = [n for n, p in parameters.items() if torch.nn.parameter.is_lazy(p)]
     if lazy:
         raise CaptureError(
             f"parameters {', '.join(lazy[:3])}{' ...' if len(lazy) > 3 else ''} have no shape yet (lazy modules). A "
