@@ -681,3 +681,19 @@ def test_positions_of_zero_become_different():
     nn.init.zeros_(model.pos)
     report = fanin.check(model, torch.randn(32, 16, 12), targets=labels(32, 5), trial=False)
     assert "P501" not in {f.code for f in report.findings}
+
+
+@pytest.mark.parametrize("size", [0.01, 1.0])
+def test_a_margin_loss_of_small_outputs_is_no_loss_of_labels(size):
+    """(m - z_y)^2 + max(0, |z| - m')^2 of small outputs has the gradient of an nll_loss, and not its value."""
+    torch.manual_seed(0)
+    model, y = he(16, 64, 10), F.one_hot(labels(64, 10), 10)
+    model[2].weight.data.mul_(size)
+
+    def margin(out):
+        small, large = (0.9 - out.abs()).clamp_min(0), (out.abs() - 0.1).clamp_min(0)
+        return (y * small**2 + 0.5 * (1 - y) * large**2).sum(1).mean()
+
+    report = fanin.check(model, torch.randn(64, 16), loss=margin, trial=False)
+    assert not {"L801", "L802", "L803", "L804"} & {f.code for f in report.findings}
+    assert report.measurements.loss.op in ("", "mse_loss")

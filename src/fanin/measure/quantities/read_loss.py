@@ -122,12 +122,12 @@ def _read(seen: SeenOutputs, value: float | None) -> Iterator[LossCall | None]:
             plain = _entropy(z, g, seen.tolerance)
             sure = plain is not None and plain[0] < _SURE
             yield _better(plain, None if sure else _entropy_behind(z, g, seen.tolerance))
-            yield _picked(z, g, seen.tolerance)
+            yield _picked(z, g, seen, value)
     if seen.whole is not None:
         yield _over_samples(*seen.whole, seen.tolerance)
     z, g = seen.whole or seen.rows[0]
-    yield _binary(z, g, seen.tolerance)
-    yield _of_shares(z, g, seen.tolerance)
+    yield _no_smaller(_binary(z, g, seen.tolerance), z, g, value)
+    yield _no_smaller(_of_shares(z, g, seen.tolerance), z, g, value)
     yield _binary_behind(z, g, seen.tolerance)
     if seen.whole is not None and value is not None:
         yield _squared(z, g, value)
@@ -189,8 +189,14 @@ _SQUASHED: tuple[tuple[str, _Map, _Map, Callable[[torch.Tensor, torch.Tensor], t
 )
 
 
-def _picked(z: torch.Tensor, g: torch.Tensor, tolerance: float) -> LossCall | None:
-    """G = -c e_y: the loss is minus the output of the target, as nll_loss computes it."""
+def _picked(z: torch.Tensor, g: torch.Tensor, seen: SeenOutputs, value: float | None) -> LossCall | None:
+    """G = -c e_y, and a loss of g . z: minus the output of the target, as nll_loss computes it.
+
+    A margin loss of small outputs, (m - z_y)^2, has such a gradient, and not that value.
+    """
+    tolerance = seen.tolerance
+    if value is None or (seen.whole is not None and not _is_linear(*seen.whole, value)):
+        return None
     z, g = _used(z, g)
     if len(g) < _LABELS or bool(((g != 0).sum(1) != 1).any()):
         return None
@@ -243,6 +249,21 @@ def _binary(z: torch.Tensor, g: torch.Tensor, tolerance: float) -> LossCall | No
             value = torch.nn.functional.binary_cross_entropy_with_logits(z, labels)
             return _call("binary_cross_entropy_with_logits", z, labels, value, turned)
     return None
+
+
+def _no_smaller(call: LossCall | None, z: torch.Tensor, g: torch.Tensor, value: float | None) -> LossCall | None:
+    """The call, unless the whole loss is less than what its gradient says of this part of it.
+
+    A margin loss of outputs near zero has the gradient of a binary cross-entropy.
+    """
+    if call is None or call.targets is None or value is None or call.turned or g.shape != z.shape:
+        return call
+    used, y = g != 0, call.targets
+    logits = call.op == "binary_cross_entropy_with_logits"
+    own = torch.nn.functional.binary_cross_entropy_with_logits if logits else torch.nn.functional.binary_cross_entropy
+    slope = z.sigmoid() - y if logits else (z - y) / (z * (1 - z))
+    part = (g / slope)[used].median() * own(z[used], y[used], reduction="sum")
+    return call if value >= (1 - _ROUNDED) * float(part) else None
 
 
 def _binary_behind(z: torch.Tensor, g: torch.Tensor, tolerance: float) -> LossCall | None:
@@ -311,6 +332,11 @@ def _error(g: torch.Tensor, form: torch.Tensor) -> float:
 def _is_one(targets: torch.Tensor, z: torch.Tensor) -> bool:
     """Whether all targets are one number, beside outputs that differ."""
     return len(z) >= _LABELS and bool(targets.std() < _EXACT * z.std())
+
+
+def _is_linear(z: torch.Tensor, g: torch.Tensor, value: float) -> bool:
+    """Whether the loss is g . z, as it is where it is linear in the outputs."""
+    return math.isclose(float((g * z).sum()), value, rel_tol=_ROUNDED, abs_tol=1e-12)
 
 
 def _alike(factor: torch.Tensor, tolerance: float) -> bool:
