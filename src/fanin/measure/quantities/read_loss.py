@@ -205,8 +205,8 @@ def _picked(z: torch.Tensor, g: torch.Tensor, seen: SeenOutputs, value: float | 
     same = bool((labels == labels[0]).all())  # the mean of one output has this form, too
     if same or not _alike(picked.abs(), tolerance) or not bool((picked < 0).all() or (picked > 0).all()):
         return None
-    value = torch.nn.functional.nll_loss(z, labels)
-    return _call("nll_loss", z, labels, value, turned=bool((picked > 0).all()))
+    own = torch.nn.functional.nll_loss(z, labels)
+    return _call("nll_loss", z, labels, own, turned=bool((picked > 0).all()))
 
 
 def _picked_behind(z: torch.Tensor, g: torch.Tensor, tolerance: float) -> LossCall | None:
