@@ -169,3 +169,56 @@ def test_sizes_that_are_added_before_the_product_are_those_of_points(first):
     plan = fanin.plan(Scaled(), X)
     assert plan["m"].rule == "centres"
     assert plan["m"].std == pytest.approx(1.5 * 0.5, rel=0.05)  # of bumps, for the signal h s of rms exp(-0.7)
+
+
+# ---------------------------------------------------------------------- centres laid out by their module
+STEPS = torch.linspace(-2.0, 2.0, 8)
+BUMPS = {
+    "bumps": lambda h, m: torch.exp(-((h[..., None] - m) ** 2)),
+    "hats": lambda h, m: torch.relu(1 - (h[..., None] - m).abs()),
+    "knots": lambda h, m: torch.relu(h[..., None] - m),
+    "turned": lambda h, m: torch.relu(m - h[..., None]),
+    "ends": lambda h, m: (torch.relu(h[..., None] - m) * torch.relu(m + 1 - h[..., None])).square(),
+}
+
+
+class Laid(nn.Module):
+    """Features of each unit's distance from centres of its own."""
+
+    def __init__(self, way, centres) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.way, self.body, self.m = way, nn.Linear(64, 16), nn.Parameter(centres.clone())
+        self.head = nn.LazyLinear(10)
+        self(X)
+
+    def forward(self, x):
+        return self.head(self.way(self.body(x), self.m).flatten(1))
+
+
+@pytest.mark.parametrize("name", BUMPS)
+@pytest.mark.parametrize(
+    "centres",
+    [STEPS.repeat(16, 1), STEPS.repeat(16, 1) * torch.arange(1, 17)[:, None], torch.logspace(-1, 1, 8).repeat(16, 1)],
+    ids=["alike", "steps of their own", "alike, not even"],
+)
+def test_centres_that_a_module_lays_out_stay(name, centres):
+    assert (plan := fanin.plan(Laid(BUMPS[name], centres), X))["m"].action == "keep"
+    assert "lays out" in plan["m"].reason
+
+
+@pytest.mark.parametrize("name", BUMPS)
+def test_centres_drawn_at_random_are_drawn_anew(name):
+    centres = torch.randn(16, 8, generator=torch.Generator().manual_seed(0))
+    for drawn in (centres, centres.sort(-1).values, STEPS + 0.05 * centres):
+        assert fanin.plan(Laid(BUMPS[name], drawn), X)["m"].rule == "centres"
+
+
+def compared(centres):
+    return fanin.plan(Laid(lambda h, m: torch.exp(-(torch.cdist(h, m) ** 2) / 16), centres), X)["m"]
+
+
+def test_points_of_the_whole_signal_stay_in_steps_and_not_alike():
+    assert compared(STEPS[:, None].repeat(1, 16)).action == "keep"
+    for alike in (torch.zeros(8, 16), torch.randn(1, 16).repeat(8, 1)):  # one point for all: units would be alike
+        assert compared(alike).rule == "centres"

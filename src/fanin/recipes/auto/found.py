@@ -1,4 +1,4 @@
-"""The size that a module chose for numbers it drew, told so that two draws of one law give one plan."""
+"""What a module chose, by its numbers: the size of those it drew, so that two draws give one plan, and an order."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["found_size"]
+__all__ = ["all_alike", "found_size", "in_steps"]
 
 _PER_OCTAVE = 4  # sizes that are told apart
+_ROUNDING = 1e-4  # of the largest step
+_FEWEST = 3  # numbers in steps
 
 
 def found_size(numbers: npt.NDArray[np.floating]) -> float:
@@ -23,3 +25,38 @@ def found_size(numbers: npt.NDArray[np.floating]) -> float:
     if not 0.0 < size < math.inf:
         return 0.0
     return float(2.0 ** (round(_PER_OCTAVE * math.log2(size)) / _PER_OCTAVE))
+
+
+def in_steps(numbers: npt.NDArray[np.floating] | None) -> bool:
+    """Whether numbers go up or down in equal steps along an axis: no law draws such.
+
+    Example:
+        >>> in_steps(np.linspace(-2.0, 2.0, 5)), in_steps(np.zeros(5)), in_steps(np.array([0.3, -1.2, 0.4]))
+        (True, False, False)
+    """
+    return numbers is not None and any(
+        size >= _FEWEST and 0.0 < _largest(np.diff(numbers, axis=a)) and _is_even(np.diff(numbers, axis=a), a)
+        for a, size in enumerate(numbers.shape)
+    )
+
+
+def all_alike(numbers: npt.NDArray[np.floating] | None) -> bool:
+    """Whether numbers are the same all along an axis; one number is.
+
+    Example:
+        >>> all_alike(np.array([[0.3, -1.2], [0.3, -1.2]])), all_alike(np.array([0.3, -1.2]))
+        (True, False)
+    """
+    if numbers is None or not numbers.size:
+        return False
+    return numbers.size == 1 or any(
+        size > 1 and _largest(np.diff(numbers, axis=a)) == 0.0 for a, size in enumerate(numbers.shape)
+    )
+
+
+def _largest(numbers: npt.NDArray[np.floating]) -> float:
+    return float(np.abs(numbers).max()) if numbers.size else 0.0
+
+
+def _is_even(steps: npt.NDArray[np.floating], axis: int) -> bool:
+    return _largest(np.diff(steps, axis=axis)) <= _ROUNDING * _largest(steps)

@@ -10,6 +10,7 @@ from fanin.initializers import Constant, Normal, Zeros
 from fanin.model.operations import DROPOUT, VIEWS
 from fanin.recipes.auto.distances import centres
 from fanin.recipes.auto.evidence import TOKEN_STD
+from fanin.recipes.auto.found import all_alike, in_steps
 from fanin.recipes.auto.options import AutoOptions
 from fanin.recipes.auto.tables import table_numbers, table_words
 from fanin.recipes.auto.wording import Number, draft, reason
@@ -63,16 +64,16 @@ def position(network: Network, role: ParameterRole, options: AutoOptions) -> Dra
 
     Kept where no tokens meet each other (positions then are offsets, as biases are), where a function (a softmax) makes
     what is added, where the largest or least of the sums is taken (structuring
-    elements of a dilation, max-plus maps), and where all units begin with one and the same centre.
+    elements of a dilation, max-plus maps), and where the module laid centres out: the same for all units, or in steps.
     """
     if is_shaped(role):
         return fixed(None, rule="designed", reason=reason("shaped table", function=functions(role)), action="keep")
     if _is_picked(network, role):
         return fixed(None, rule="designed", reason=reason("picked"), action="keep")
-    each = _meets_each(network, role)
-    if each and network.is_one_number(role.name):
-        return fixed(None, rule="designed", reason=reason("alike centres"), action="keep")
+    each, live = _meets_each(network, role), network.live(role.name)
     if each or are_centres(network.graph, role):
+        if in_steps(live) or (each and all_alike(live)):
+            return fixed(None, rule="designed", reason=reason("laid out"), action="keep")
         return centres(network, role, options)
     if not network.has_tokens and network.live(role.name) is not None:
         return fixed(None, rule="designed", reason=reason("offsets"), action="keep")

@@ -533,7 +533,8 @@ REASONS: Mapping[str, str] = {
     "zero table": "table of zeros summed into the outputs: kept as its module started it, equal outputs at step 0",
     "tied embedding": "table that is also the output layer: small enough for an initial loss near ln V, never std 1",
     "position": "position table with the std of what it is added to",
-    "alike centres": "centres that its module starts alike for all units: kept, and the maps behind them differ",
+    "laid out": "centres that its module lays out in steps, or alike for all units: kept, and the maps behind them "
+    "differ",
     "shaped table": "made by {function} before it is added, so its own size is not what is added: kept",
     "offsets": "added to a signal of which no tokens meet each other: an offset that keeps the size its module chose",
     "found table": "table as large as its module made it: no tokens meet each other, and what reads it takes its size "
