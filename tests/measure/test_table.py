@@ -28,7 +28,7 @@ def test_kinds_and_names_exist():
 
 
 def test_every_measured_field_of_a_site_has_a_quantity():
-    elsewhere = {"forward", "backward", "follower", "follower_factor", "multiplied", "role"}
+    elsewhere = {"forward", "backward", "follower", "follower_factor", "follower_bent", "multiplied", "role"}
     elsewhere |= {"predicted", "predicted_backward", "unpredicted", "unpredicted_backward"}
     own = {f.name for f in dataclasses.fields(Site)} - {f.name for f in dataclasses.fields(OperationOutput)}
     assert own - elsewhere == OF_SITES

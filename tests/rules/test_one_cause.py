@@ -697,3 +697,27 @@ def test_a_margin_loss_of_small_outputs_is_no_loss_of_labels(size):
     report = fanin.check(model, torch.randn(64, 16), loss=margin, trial=False)
     assert not {"L801", "L802", "L803", "L804"} & {f.code for f in report.findings}
     assert report.measurements.loss.op in ("", "mse_loss")
+
+
+class Cubes(nn.Module):
+    """Three maps, each followed by a function that the model writes out, and a head."""
+
+    def __init__(self, function):
+        super().__init__()
+        self.function, self.maps = function, nn.ModuleList(nn.Linear(32, 32, bias=False) for _ in range(4))
+        self.head = nn.Linear(32, 5)
+        for layer in self.maps:
+            nn.init.normal_(layer.weight, std=32**-0.5)
+        self.maps[2].weight.data.mul_(0.03)
+
+    def forward(self, x):
+        for layer in self.maps:
+            x = self.function(layer(x))
+        return self.head(x)
+
+
+@pytest.mark.parametrize(("function", "named"), [(lambda x: 40 * x**3, False), (lambda x: 1.0 * x, True)])
+def test_a_small_map_before_a_power_may_have_the_size_that_the_power_wants(function, named):
+    torch.manual_seed(0)
+    report = fanin.check(Cubes(function), torch.randn(64, 32), targets=labels(64, 5), trial=False)
+    assert ("maps.2.weight" in [p for f in report.findings if f.code == "P502" for p in f.paths]) is named

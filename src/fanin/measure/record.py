@@ -186,6 +186,7 @@ class Site(OperationOutput):
         backward: statistics of the gradient at the output; None where no gradient arrives.
         follower: the operation that first reads the output ("relu", "batch_norm", ...), "" at the end.
         follower_factor: the plain number that multiplies the output on its way there (30 in sin(30 W x)).
+        follower_bent: whether a function that is no multiple of what it reads (a power, written out) lies between.
         multiplied: another tensor is multiplied by the output, or it goes through exp: a gate, a step or a rate.
         role: role of the operation's weight where the graph gives one ("residual-out", "attention-query", "head", ...).
         constant_channel_share: share of channels that are one number over the batch, of weighted operations.
@@ -199,6 +200,7 @@ class Site(OperationOutput):
     backward: TensorStats | None = None
     follower: str = ""
     follower_factor: float = 1.0
+    follower_bent: bool = False
     multiplied: bool = False
     role: str = ""
     activity: Activity | None = None

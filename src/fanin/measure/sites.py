@@ -31,6 +31,7 @@ class OpenSite:
         backward: statistics of its gradient, None until one arrives.
         follower: the operation that first read the output, "" until one does.
         follower_factor: the plain number that multiplied it on the way there.
+        follower_bent: whether a function that is no multiple of what it reads was taken on the way there.
         measured: further quantities, by their field of `Site`.
     """
 
@@ -39,6 +40,7 @@ class OpenSite:
     backward: Packed | TensorStats | None = None
     follower: str = ""
     follower_factor: float = 1.0
+    follower_bent: bool = False
     measured: dict[str, Any] = field(default_factory=dict)
 
     def finished(self, *, multiplied: bool = False) -> Site | None:
@@ -54,6 +56,7 @@ class OpenSite:
             backward=backward,
             follower=self.follower,
             follower_factor=self.follower_factor,
+            follower_bent=self.follower_bent,
             multiplied=multiplied,
             **self.measured,
         )
@@ -114,6 +117,7 @@ class Sites:
             if index >= 0 and not self._sites[index].follower:
                 self._sites[index].follower = op
                 self._sites[index].follower_factor = origin.factors.get(index, origin.factor)
+                self._sites[index].follower_bent = origin.bent
 
     def run_again(self, op: str, tensor: torch.Tensor, frame: ModuleFrame) -> None:
         """An operation runs a second time, as checkpointing does during the backward: watch for its gradient there."""

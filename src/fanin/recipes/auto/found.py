@@ -35,7 +35,7 @@ def in_steps(numbers: npt.NDArray[np.floating] | None) -> bool:
         (True, False, False)
     """
     return numbers is not None and any(
-        size >= _FEWEST and 0.0 < _largest(np.diff(numbers, axis=a)) and _is_even(np.diff(numbers, axis=a), a)
+        size >= _FEWEST and _largest(np.diff(numbers, axis=a)) > 0.0 and _is_even(np.diff(numbers, axis=a), a)
         for a, size in enumerate(numbers.shape)
     )
 

@@ -217,7 +217,8 @@ def far_off(sizes: Sequence[MapSize]) -> tuple[list[MapSize], bool]:
     A group far above the rest (a factor of 4 apart, 5 and more above what is wanted, 2.5 at the end of a branch) or far
     below it (a factor of 8 apart, a tenth or less, before an activation or another map); and any weight ten times too
     large. Only what the measured signal shows as well counts: a weight that is scaled down again on its way does no
-    harm. A small last weight is no outlier: an output that starts near zero is drawn so on purpose (a policy, a step
+    harm. What is small before a function that is written out (a cube) may have the size that this function wants. A
+    small last weight is no outlier: an output that starts near zero is drawn so on purpose (a policy, a step
     size, an offset); nor is one that is as small in every block (the map of a gate that starts open). Outputs of the
     model have no say in what the others are compared with.
     """
@@ -228,7 +229,7 @@ def far_off(sizes: Sequence[MapSize]) -> tuple[list[MapSize], bool]:
     inner = [s for s in ordered if not s.is_output]
     low = _group([1.0 / s.ratio for s in reversed(inner)], _GAP_LOW)
     bottom = [s for s in inner[len(inner) - low :] if s.ratio <= _MOST_LOW and s.site.follower in RATED | SUMS]
-    bottom = [s for s in bottom if not s.is_last]
+    bottom = [s for s in bottom if not s.is_last and not s.site.follower_bent]
     meant = _of_every_block({s.parameter.path: s.ratio for s in bottom}, (s.parameter.path for s in sizes))
     bottom = [s for s in bottom if s.parameter.path not in meant]
     off = [s for s in (*top, *bottom) if s.witnessed]
