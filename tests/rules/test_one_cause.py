@@ -721,3 +721,70 @@ def test_a_small_map_before_a_power_may_have_the_size_that_the_power_wants(funct
     torch.manual_seed(0)
     report = fanin.check(Cubes(function), torch.randn(64, 32), targets=labels(64, 5), trial=False)
     assert ("maps.2.weight" in [p for f in report.findings if f.code == "P502" for p in f.paths]) is named
+
+
+class Gated(nn.Module):
+    """A GRU step by step, each gate a layer with a bias of its own."""
+
+    def __init__(self):
+        super().__init__()
+        self.z, self.r, self.n = (nn.Linear(6 + 32, 32) for _ in range(3))
+        self.head = nn.Linear(32, 4)
+
+    def forward(self, x):
+        h = x.new_zeros(len(x), 32)
+        for t in range(x.shape[1]):
+            read = torch.cat([x[:, t], h], -1)
+            z, r = self.z(read).sigmoid(), self.r(read).sigmoid()
+            h = (1 - z) * self.n(torch.cat([x[:, t], r * h], -1)).tanh() + z * h
+        return self.head(h)
+
+
+@pytest.mark.parametrize("value", [7.0, -6.0, 0.0])
+def test_a_bias_of_a_gate_is_not_laid_to_its_weights(value):
+    torch.manual_seed(0)
+    model = Gated()
+    nn.init.constant_(model.z.bias, value)
+    report = fanin.check(model, torch.randn(32, 12, 6), targets=labels(32, 4), trial=False)
+    assert [f.paths for f in report.findings if f.code == "P506"] == ([("z.bias",)] if value else [])
+
+
+class WrittenNorm(nn.Module):
+    def __init__(self, value):
+        super().__init__()
+        self.first, self.last = nn.Linear(16, 64), nn.Linear(64, 5)
+        self.scale, self.shift = nn.Parameter(torch.ones(64)), nn.Parameter(torch.full((64,), value))
+
+    def forward(self, x):
+        h = self.first(x)
+        return self.last(F.gelu(h * h.square().mean(-1, keepdim=True).rsqrt() * self.scale + self.shift))
+
+
+@pytest.mark.parametrize("value", [-9.0, -0.5])
+def test_a_bias_of_a_norm_that_is_written_out_is_named(value):
+    torch.manual_seed(0)
+    report = fanin.check(WrittenNorm(value), torch.randn(64, 16), targets=labels(64, 5), trial=False)
+    assert [(f.code, f.paths) for f in report.findings[:1]] == ([("P503", ("shift",))] if value < -1 else [])
+
+
+def test_bounds_that_are_given_are_not_those_of_the_function():
+    torch.manual_seed(0)
+    model = nn.Sequential(*he(16, 64, 2), nn.Hardtanh(-5.0, 5.0))
+    report = fanin.check(model, torch.randn(64, 16), targets=2 * torch.randn(64, 2), trial=False)
+    assert "D104" not in {f.code for f in report.findings}
+
+
+@pytest.mark.parametrize("scale", [1.0, 256.0])
+def test_a_loss_by_hand_that_lacks_a_logarithm_is_named_also_where_it_is_scaled(scale):
+    torch.manual_seed(0)
+    model, y = he(16, 64, 5), labels(64, 5)
+    x = torch.randn(64, 16)
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-6)
+    with fanin.watch(model, optimizer) as watched:
+        for _ in range(2):
+            loss = -model(x).gather(1, y[:, None]).mean()
+            optimizer.zero_grad()
+            (scale * loss).backward()
+            optimizer.step()
+            watched.step(loss=loss)
+    assert "L802" in {f.code for f in (*watched.report.findings, *watched.report.consequences)}

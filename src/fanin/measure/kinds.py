@@ -43,9 +43,9 @@ BOUNDED: dict[str, tuple[float, float]] = {
     "softsign": (-0.8, 0.8),
 }
 
-# name -> the least and the largest number that it gives, of functions that end a model.
+# name -> the least and the largest number that it gives, of functions that end a model and take no bounds.
 RANGES: dict[str, tuple[float, float]] = {
-    **dict.fromkeys(("tanh", "hardtanh", "erf", "softsign", "sin", "cos"), (-1.0, 1.0)),
+    **dict.fromkeys(("tanh", "erf", "softsign", "sin", "cos"), (-1.0, 1.0)),
     **dict.fromkeys(("sigmoid", "hardsigmoid", "softmax"), (0.0, 1.0)),
     **dict.fromkeys(("relu", "softplus", "exp", "square", "abs"), (0.0, math.inf)),
     "relu6": (0.0, 6.0),

@@ -19,9 +19,8 @@ from fanin.measure.recorder import PassRecorder
 from fanin.measure.sampling import rms
 from fanin.measure.task import FirstStep
 from fanin.measure.virtual_step import gradient_state
-from fanin.model.operations import GATES
 from fanin.model.reading import Reading
-from fanin.model.roles import TOKENS, Gate, Seen, fans_or_none
+from fanin.model.roles import TOKENS, Gate, Seen, fans_or_none, stacked_gates
 from fanin.tensors.values import readable
 
 __all__ = ["parameter_records"]
@@ -101,9 +100,7 @@ def parameter_records(
                 reader=None if reader is None else reader.index,
                 values=extremes(slot.tensor),
                 rows_apart=_rows_apart(slot.tensor, layout) if is_map or added or known.role in TOKENS else None,
-                gates=_gates(slot.tensor, known.gates or _fused_gates(slot.shape, reader))
-                if known.role == "rnn_bias"
-                else (),
+                gates=_gates(slot.tensor, known, reader),
                 spectral=spectral_ratio(slot.tensor, layout),
                 first_step=moved.spectral if sized else None,
                 update=moved.update,
@@ -125,20 +122,14 @@ def _rows_apart(weight: torch.Tensor, layout: Layout | None) -> RowsApart | None
     return max(found, key=lambda r: abs(math.log(r.ratio)), default=None)
 
 
-def _gates(bias: torch.Tensor, gates: tuple[Gate, ...]) -> tuple[GateMean, ...]:
-    """The mean over each gate of the bias of a recurrent cell."""
-    numbers = bias.detach().double()
+def _gates(bias: torch.Tensor, known: Seen, reader: Site | None) -> tuple[GateMean, ...]:
+    """The mean over each gate of the bias of a recurrent cell; by torch's order where only the module is known."""
+    if known.role != "rnn_bias" or bias.dim() != 1:
+        return ()
+    numbers, op = bias.detach().double(), "" if reader is None else reader.op
+    gates = known.gates or tuple(Gate.of(p) for p in stacked_gates(op, len(numbers)))
     means = [numbers[g.start : g.start + g.size * g.step : g.step].mean().item() + g.added for g in gates]
     return tuple(GateMean(gate=gate, mean=mean) for gate, mean in zip(gates, means, strict=True))
-
-
-def _fused_gates(shape: tuple[int, ...], reader: Site | None) -> tuple[Gate, ...]:
-    """The gates in the bias of one of torch's recurrent layers, of which only the module is known."""
-    tags = GATES.get(reader.op, ()) if reader is not None else ()
-    if not tags or len(shape) != 1 or shape[0] % len(tags):
-        return ()
-    size = shape[0] // len(tags)
-    return tuple(Gate(tag=tag, start=i * size, size=size) for i, tag in enumerate(tags))
 
 
 def _state(parameter: torch.Tensor, gradient: torch.Tensor | None, stats: TensorStats | None) -> GradientState:

@@ -194,9 +194,11 @@ def _frozen(
 def _loss_calls(done: Pass) -> list[LossCall]:
     """The loss functions that were called; where a given loss calls none, what its gradients in the outputs tell."""
     called = list(done.recorder.found.get("loss", ()))
-    received = {p: g for p, g in done.cotangents.items() if g is not None and g.any()}
     if called or done.objective.source == "cotangent":
         return called
+    received = {
+        p: g for p, g in done.cotangents.items() if g is not None and (g.layout is not torch.strided or g.any())
+    }
     value = done.objective.value.item() if len(received) == 1 else None
     found = []
     for path, gradient in received.items():

@@ -15,26 +15,9 @@ from typing import Literal
 from fanin.errors import UnknownNameError, did_you_mean
 from fanin.graph.analysis.activations import FoundActivation
 from fanin.layout import Layout
-from fanin.model.roles import Gate, Role, Seen
+from fanin.model.roles import Gate, Part, Role, Seen
 
 __all__ = ["Branch", "BranchEnd", "Loop", "ParameterRole", "Part", "Piece", "Product", "Roles", "Stream", "Use"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Part:
-    """One of several maps side by side along a weight's output axis.
-
-    Attributes:
-        tag: what it is: "attn_q", "attn_k", "attn_v", "gate", "act", "i", "f", "g", "o", "r", "z", "n", ...
-        start: its first output unit.
-        size: its number of output units.
-        step: how far apart they lie: 1 for neighbours, the number of maps where these take turns unit by unit.
-    """
-
-    tag: str
-    start: int
-    size: int
-    step: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -253,9 +236,7 @@ class ParameterRole:
         if self.role != "rnn_bias" or len(self.shape) != 1:
             return ()
         parts, added = (self.parts, {}) if self.loop is None else (self.loop.gates, dict(self.loop.added))
-        return tuple(
-            Gate(tag=p.tag, start=p.start, size=p.size, step=p.step, added=added.get(p.tag, 0.0)) for p in parts
-        )
+        return tuple(Gate.of(p, added.get(p.tag, 0.0)) for p in parts)
 
     @property
     def use(self) -> Use | None:

@@ -13,6 +13,7 @@ from fanin.graph.roles.reparametrizations import chain_names
 from fanin.graph.roles.tags import tags
 from fanin.layout import Layout, fans
 from fanin.model.operations import GATES
+from fanin.model.roles import stacked_gates
 
 __all__ = ["recurrent_role"]
 
@@ -49,11 +50,7 @@ def _layout(op: Op, place: RecurrentPlace, p: Parameter) -> Layout:
 
 def _gates(op: Op, place: RecurrentPlace, p: Parameter) -> tuple[Part, ...]:
     """The gates stacked along the output axis."""
-    gates = GATES[op.name]
-    if place.role == "weight" or len(gates) < 2:
-        return ()
-    size = p.shape[0] // len(gates)
-    return tuple(Part(tag=g, start=i * size, size=size) for i, g in enumerate(gates))
+    return () if place.role == "weight" else stacked_gates(op.name, p.shape[0])
 
 
 def _time_steps(graph: Graph, op: Op) -> int:

@@ -195,7 +195,7 @@ def _picked(z: torch.Tensor, g: torch.Tensor, seen: SeenOutputs, value: float | 
     A margin loss of small outputs, (m - z_y)^2, has such a gradient, and not that value.
     """
     tolerance = seen.tolerance
-    if value is None or (seen.whole is not None and not _is_linear(*seen.whole, value)):
+    if value is None or (seen.whole is not None and not _is_linear(*seen.whole, value, tolerance)):
         return None
     z, g = _used(z, g)
     if len(g) < _LABELS or bool(((g != 0).sum(1) != 1).any()):
@@ -334,9 +334,13 @@ def _is_one(targets: torch.Tensor, z: torch.Tensor) -> bool:
     return len(z) >= _LABELS and bool(targets.std() < _EXACT * z.std())
 
 
-def _is_linear(z: torch.Tensor, g: torch.Tensor, value: float) -> bool:
-    """Whether the loss is g . z, as it is where it is linear in the outputs."""
-    return math.isclose(float((g * z).sum()), value, rel_tol=_ROUNDED, abs_tol=1e-12)
+def _is_linear(z: torch.Tensor, g: torch.Tensor, value: float, tolerance: float) -> bool:
+    """Whether the loss is g . z, as one that is linear in the outputs is; a scaled loss, by a power of two, too."""
+    own = float((g * z).sum())
+    if not own * value > 0:
+        return own == value
+    powers = math.log2(own / value)
+    return abs(powers - round(powers)) <= 2 * tolerance
 
 
 def _alike(factor: torch.Tensor, tolerance: float) -> bool:

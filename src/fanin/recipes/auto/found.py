@@ -34,10 +34,9 @@ def in_steps(numbers: npt.NDArray[np.floating] | None) -> bool:
         >>> in_steps(np.linspace(-2.0, 2.0, 5)), in_steps(np.zeros(5)), in_steps(np.array([0.3, -1.2, 0.4]))
         (True, False, False)
     """
-    return numbers is not None and any(
-        size >= _FEWEST and _largest(np.diff(numbers, axis=a)) > 0.0 and _is_even(np.diff(numbers, axis=a), a)
-        for a, size in enumerate(numbers.shape)
-    )
+    if numbers is None:
+        return False
+    return any(_are_even(np.diff(numbers, axis=a), a) for a, size in enumerate(numbers.shape) if size >= _FEWEST)
 
 
 def all_alike(numbers: npt.NDArray[np.floating] | None) -> bool:
@@ -58,5 +57,5 @@ def _largest(numbers: npt.NDArray[np.floating]) -> float:
     return float(np.abs(numbers).max()) if numbers.size else 0.0
 
 
-def _is_even(steps: npt.NDArray[np.floating], axis: int) -> bool:
-    return _largest(np.diff(steps, axis=axis)) <= _ROUNDING * _largest(steps)
+def _are_even(steps: npt.NDArray[np.floating], axis: int) -> bool:
+    return _largest(steps) > 0.0 and _largest(np.diff(steps, axis=axis)) <= _ROUNDING * _largest(steps)

@@ -125,17 +125,14 @@ def _bias_at_fault(context: Context, spread: float | None) -> tuple[str, str] | 
 
     Of outputs without classes, nearly all of their size. With a sentence about it.
     """
-    biases = _last_biases(context)
-    if spread is not None:
-        worst = max(biases, key=lambda p: p.weight.std, default=None)
-        if worst is None or spread <= 1.0 or worst.weight.std < _NEARLY_ALL * spread:
-            return None
-        return worst.path, f" The numbers in {worst.path} alone have std {worst.weight.std:.3g}."
-    size = prediction.rms if (prediction := loss_of(context).prediction) is not None else 0.0
-    worst = max(biases, key=lambda p: p.weight.rms, default=None)
-    if worst is None or size <= 1.0 or worst.weight.rms < _NEARLY_ALL * size:
+    prediction, of_outputs, name = loss_of(context).prediction, spread, "std"
+    if of_outputs is None:
+        of_outputs, name = prediction.rms if prediction is not None else 0.0, "rms"
+    sizes = {p.path: float(getattr(p.weight, name)) for p in _last_biases(context)}
+    worst = max(sizes, key=sizes.__getitem__, default="")
+    if not worst or of_outputs <= 1.0 or sizes[worst] < _NEARLY_ALL * of_outputs:
         return None
-    return worst.path, f" The numbers in {worst.path} alone have rms {worst.weight.rms:.3g}."
+    return worst, f" The numbers in {worst} alone have {name} {sizes[worst]:.3g}."
 
 
 def _of_spread(loss: LossRecord) -> float:

@@ -14,6 +14,7 @@ from fanin.model.operations import RECURRENT
 from fanin.rules.base import Context, Rule
 from fanin.rules.finding import Finding, Fix, Severity
 from fanin.rules.shared.gains import INIT
+from fanin.rules.shared.sizes import without_biases
 from fanin.text.numbers import counted
 
 __all__ = ["RecurrentScale"]
@@ -141,7 +142,7 @@ def _written_out(measurements: Measurements) -> Iterator[_Loop]:
         if largest is None or largest.forward.any_nonfinite or not _meets(largest, measurements) <= BOUNDED.keys():
             continue
         ratio = weight.rms_read * math.sqrt(weight.fan_in or 1.0)
-        yield _Loop(weight, largest, len(sites), largest.forward.rms / ratio)
+        yield _Loop(weight, largest, len(sites), without_biases(largest, measurements) / ratio)
 
 
 def _meets(site: Site, measurements: Measurements) -> set[str]:

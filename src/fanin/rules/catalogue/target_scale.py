@@ -83,21 +83,19 @@ class TargetScale(Rule):
         )
 
     def _out_of_range(self, context: Context, last: str, share: float) -> Finding:
-        low, high = RANGES[last]
-        reach = (
-            f"{low:g} to {high:g}"
-            if math.isfinite(high - low)
-            else f"at least {low:g}"
-            if math.isfinite(low)
-            else (f"at most {high:g}")
-        )
         return self.finding(
             "warning",
             ["targets"],
-            f"{share:.0%} of the targets lie outside what the model's last {last} can give ({reach}).",
+            f"{share:.0%} of the targets lie outside what the model's last {last} can give ({_reach(*RANGES[last])}).",
             Fix(text=f"bring the targets into that range, or take the {last} off the output"),
             value=share,
             threshold=self.limit(context, "unreachable"),
             unit="share of targets",
             evidence={"of_predictions": False},
         )
+
+
+def _reach(low: float, high: float) -> str:
+    if math.isinf(low):
+        return f"at most {high:g}"
+    return f"at least {low:g}" if math.isinf(high) else f"{low:g} to {high:g}"

@@ -32,7 +32,7 @@ _CURVED = {"tanh": 2.0, "softsign": 2.0, "sigmoid": 4.0, "sin": 1.5, "erf": 1.5}
 _STRAIGHT = frozenset((
     "relu", "leaky_relu", "prelu", "rrelu", "elu", "selu", "celu", "gelu", "silu", "mish", "softplus", "hardswish",
 ))  # fmt: skip
-_ADDED = frozenset(("bias", "rnn_bias", "shift"))
+_ADDED = frozenset(("bias", "rnn_bias", "shift", "norm_shift"))  # the last of a norm that is written out
 _SMALL = 0.1  # of the std that the activation needs
 _LARGE = 2.0  # rms of biases, beyond what any start draws
 _ONE_WAY = 0.8  # |mean| over rms of a gradient, from which nearly all of it points one way

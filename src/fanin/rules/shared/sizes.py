@@ -30,6 +30,7 @@ __all__ = [
     "map_sizes",
     "strays",
     "tables_beside_signals",
+    "without_biases",
 ]
 
 _PERIODIC = frozenset(("sin", "cos"))
@@ -197,12 +198,14 @@ def _amplification(site: Site, by_index: dict[int, Site], measurements: Measurem
     if not site.inputs:  # a learned code, of which a map makes the weights of another
         sizes += [p.weight.rms for p in measurements.parameters if p.path in site.parameters and not _is_own(p)]
     largest = max(sizes, default=0.0)
-    return _without_biases(site, measurements) / largest if largest > 0 else None
+    return without_biases(site, measurements) / largest if largest > 0 else None
 
 
-def _without_biases(site: Site, measurements: Measurements) -> float:
+def without_biases(site: Site, measurements: Measurements) -> float:
     """Rms of what the weights give, where biases are the better part of the output: they keep it from falling."""
-    biases = [p.weight.rms for p in measurements.parameters if p.role == "bias" and p.path in site.parameters]
+    biases = [
+        p.weight.rms for p in measurements.parameters if p.role in ("bias", "rnn_bias") and p.path in site.parameters
+    ]
     total, of_biases = site.forward.rms**2, max(biases, default=0.0) ** 2
     return math.sqrt(max(total - of_biases, _LEAST_SEEN * total) if of_biases > total / 2 else total)
 
