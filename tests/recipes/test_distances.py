@@ -214,6 +214,22 @@ def test_centres_drawn_at_random_are_drawn_anew(name):
         assert fanin.plan(Laid(BUMPS[name], drawn), X)["m"].rule == "centres"
 
 
+@pytest.mark.parametrize("name", BUMPS)
+@pytest.mark.parametrize("centres", [STEPS, torch.logspace(-1, 1, 8)], ids=["even", "not even"])
+def test_one_grid_for_all_units_stays(name, centres):
+    assert fanin.plan(Laid(BUMPS[name], centres), X)["m"].action == "keep"
+
+
+def test_one_number_and_a_bias_of_each_unit_are_no_grid():
+    assert fanin.plan(Laid(BUMPS["knots"], torch.full((8,), 0.5)), X)["m"].action == "draw"
+    assert fanin.plan(Laid(lambda h, m: torch.relu(h + m), torch.linspace(-1.0, 1.0, 16)), X)["m"].action == "draw"
+
+
+def test_a_bias_of_a_map_from_one_number_is_no_grid():
+    model = nn.Sequential(nn.Linear(64, 1), nn.Linear(1, 8), nn.ReLU(), nn.Linear(8, 10))
+    assert fanin.plan(model, X)["1.bias"].action == "draw"
+
+
 def compared(centres):
     return fanin.plan(Laid(lambda h, m: torch.exp(-(torch.cdist(h, m) ** 2) / 16), centres), X)["m"]
 

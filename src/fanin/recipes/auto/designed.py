@@ -247,6 +247,23 @@ def constant_bias(network: Network, role: ParameterRole, options: AutoOptions) -
     return before_constant(network, owner, options)
 
 
+_DIFFERENCES = frozenset({"add", "sub", "rsub"})  # of a signal and a number
+
+
+def spread_over(network: Network, role: ParameterRole, options: AutoOptions) -> Draft | None:
+    """Numbers that differ, which a signal without an axis for them is spread over: a grid for all units, thresholds."""
+    live = network.live(role.name)
+    if live is None or live.ndim != 1 or len(live) < 2 or network.is_one_number(role.name) or not role.uses:
+        return None
+    graph = network.graph
+    for op in (graph.ops[u.op] for u in role.uses):
+        signals = [graph.values[i].shape for i in op.inputs if i in network.varying]
+        spread = bool(signals) and all(s[-1:] == (1,) for s in signals)
+        if op.name not in _DIFFERENCES or not spread or graph.values[op.output].shape[-1:] != live.shape:
+            return None
+    return fixed(None, rule="designed", reason=reason("laid out"), action="keep")
+
+
 def _chosen_bias(network: Network, role: ParameterRole) -> bool:
     """Whether a bias holds one number other than zero, or any beyond the law that torch draws biases from."""
     live = network.live(role.bias) if role.bias else None

@@ -77,6 +77,7 @@ _RULES: Mapping[str, _MapRule] = {
         modulating_bias(n, r, o)
         or open_bias(n, r, o)
         or designed.constant_bias(n, r, o)
+        or designed.spread_over(n, r, o)
         or field_bias(n, r, o)
         or SMALL["bias"](n, r, o)
     ),
